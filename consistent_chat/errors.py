@@ -1,0 +1,63 @@
+"""Every error this package raises on purpose.
+
+    ConsistentChatError
+      RecipeError              a field, recipe file or taxonomy is wrong (also a ValueError)
+      StoreError               the response store cannot be read or written
+        DamagedRecord          a stored record does not match its digest
+        MissingResponse        replay: the store lacks a response
+      ServingError             the model's side will not answer, and trying again cannot help
+        TransportError         a passing fault of the connection or server: tried again by the driver
+      UnfilledSlot             every spec tried for one place in the plan failed for good
+      BudgetSpent              `max_calls` or `max_cost` is reached; run again to go on
+
+Messages say what happened, to what, and what to do. They never contain a key or a request header.
+"""
+
+from __future__ import annotations
+
+
+class ConsistentChatError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class RecipeError(ConsistentChatError, ValueError):
+    """What was asked for is not valid; nothing has been called or written."""
+
+
+class StoreError(ConsistentChatError):
+    """The response store cannot be read or written."""
+
+
+class DamagedRecord(StoreError):
+    """A stored record does not match its digest."""
+
+
+class MissingResponse(StoreError):
+    """A replay needs a response that the store lacks."""
+
+
+class ServingError(ConsistentChatError):
+    """The provider will not answer, and trying again cannot help."""
+
+
+class TransportError(ServingError):
+    """A passing fault (429, 5xx, connection, timeout).
+
+    `retry_after` is the pause the server asked for, in seconds, or None.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after)
+        self.message = message
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class UnfilledSlot(ConsistentChatError):
+    """Every spec that was tried for one place in the plan failed for good."""
+
+
+class BudgetSpent(ConsistentChatError):
+    """`max_calls` or `max_cost` is reached. All answers are kept; run again to go on."""
