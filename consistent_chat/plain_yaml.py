@@ -1,0 +1,100 @@
+"""Reads YAML that a stranger may have written: plain data, bounded, with the line of every key.
+
+No tags that construct objects, no anchors or aliases, no repeated keys, limited size and depth. It knows
+nothing of recipes or taxonomies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from consistent_chat.errors import RecipeError
+
+MAX_BYTES = 4 * 1024 * 1024
+MAX_DEPTH = 16
+
+Path = tuple[Any, ...]
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Document:
+    """Plain data and where each part of it stands, so that an error can name the line."""
+
+    data: Any
+    origin: str
+    lines: dict[Path, int] = field(default_factory=dict)
+
+    def where(self, *path: Any) -> str:
+        """Name a place: `recipe.yaml, line 3 (intents)`; without a known line, the file and key alone."""
+        name = ".".join(str(part) for part in path)
+        line = self.lines.get(path)
+        place = self.origin if line is None else f"{self.origin}, line {line}"
+        return f"{place} ({name})" if name else place
+
+
+def parse(text: str, origin: str) -> Document:
+    """Parse YAML text into plain data; raise RecipeError naming `origin` and the line."""
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise RecipeError(f"{origin} is larger than {MAX_BYTES // 2**20} MiB. Make it smaller.")
+    try:
+        _refuse_unsafe(text, origin)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        lines: dict[Path, int] = {}
+        data = None if node is None else _plain(loader, node, (), lines, origin)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        if isinstance(error, RecipeError):
+            raise
+        raise RecipeError(f"{origin} is not valid YAML: {_one_line(error)}. Correct it.") from None
+    return Document(data, origin, lines)
+
+
+def _refuse_unsafe(text: str, origin: str) -> None:
+    depth = 0
+    for event in _events(text):
+        line = event.start_mark.line + 1
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise RecipeError(f"{origin}, line {line}: anchors and aliases (& and *) are not allowed. Write it out.")
+        if getattr(event, "tag", None):
+            raise RecipeError(f"{origin}, line {line}: the tag {event.tag} is not allowed. Use plain YAML values.")
+        if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
+            depth += 1
+        elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            raise RecipeError(f"{origin}, line {line}: nested more than {MAX_DEPTH} deep. Make it flatter.")
+
+
+def _events(text: str) -> Iterator[Any]:
+    return yaml.parse(text, Loader=_Loader)
+
+
+def _plain(loader: Any, node: Any, path: Path, lines: dict[Path, int], origin: str) -> Any:
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(loader, item, (*path, i), lines, origin) for i, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode):
+        return loader.construct_object(node)
+    mapping: dict[Any, Any] = {}
+    for key_node, value_node in node.value:
+        key = _key(loader, key_node, origin)
+        if key in mapping:
+            raise RecipeError(f"{origin}, line {key_node.start_mark.line + 1}: the key {key!r} stands twice. Keep one.")
+        mapping[key] = _plain(loader, value_node, (*path, key), lines, origin)
+        lines[(*path, key)] = key_node.start_mark.line + 1
+    return mapping
+
+
+def _key(loader: Any, node: Any, origin: str) -> Any:
+    if not isinstance(node, yaml.ScalarNode):
+        raise RecipeError(f"{origin}, line {node.start_mark.line + 1}: a key must be plain text. Correct it.")
+    return loader.construct_object(node)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
