@@ -1,0 +1,70 @@
+"""The prompts of both stages, as text files beside this module, and how they are filled in.
+
+The system text is the same for all dialogues of a recipe, so that providers can cache it; what differs comes last.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from string import Template
+
+from consistent_chat.plan import Spec
+
+NAMES = ("skeleton.system", "skeleton.user", "answers.system", "answers.user")
+
+
+def contents() -> dict[str, str]:
+    """Return every prompt's text by name, for the recipe's fingerprint."""
+    return {name: _template(name).template for name in NAMES}
+
+
+def skeleton(spec: Spec, turns: int, language: str) -> tuple[str, str]:
+    """Return system and user text that ask for a dialogue's user messages."""
+    user = _template("skeleton.user").substitute(
+        _about(spec, turns, language),
+        topic=spec.topic,
+        flow=spec.flow.title,
+        steps=_numbered(spec.flow.steps),
+        persona=spec.persona,
+        manner=spec.manner[0],
+        manner_description=spec.manner[1],
+    )
+    return _system("skeleton.system", turns, language), user
+
+
+def answers(spec: Spec, messages: Sequence[str], language: str) -> tuple[str, str]:
+    """Return system and user text that ask for the answers to all of a dialogue's user messages."""
+    turns = len(messages)
+    numbered = {f"user_{number}": message for number, message in enumerate(messages, 1)}
+    user = _template("answers.user").substitute(
+        _about(spec, turns, language), messages=json.dumps(numbered, ensure_ascii=False, indent=0)
+    )
+    return _system("answers.system", turns, language), user
+
+
+def _about(spec: Spec, turns: int, language: str) -> Mapping[str, object]:
+    return {
+        "intent": spec.intent.title,
+        "purpose": spec.intent.purpose,
+        "category": spec.category,
+        "turns": turns,
+        "language": language,
+    }
+
+
+def _numbered(steps: Sequence[str]) -> str:
+    return "\n".join(f"  {number}. {step}" for number, step in enumerate(steps, 1))
+
+
+@functools.lru_cache(maxsize=64)
+def _system(name: str, turns: int, language: str) -> str:
+    return _template(name).substitute(turns=turns, language=language)
+
+
+@functools.lru_cache(maxsize=len(NAMES))
+def _template(name: str) -> Template:
+    text = resources.files("consistent_chat.prompts").joinpath(f"{name}.txt").read_text("utf-8")
+    return Template(text.strip())

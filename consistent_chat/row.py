@@ -1,0 +1,57 @@
+"""How a dialogue is laid out as a row: the names of its columns and fields, in three layouts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from consistent_chat.dialogue import Dialogue
+from consistent_chat.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names of the messages' column, of the fields of a message, and of the two roles."""
+
+    column: str
+    role: str
+    text: str
+    user: str
+    assistant: str
+
+
+LAYOUTS = {
+    "conversation": Layout("conversation", "role", "value", "user", "assistant"),
+    "messages": Layout("messages", "role", "content", "user", "assistant"),
+    "sharegpt": Layout("conversations", "from", "value", "human", "gpt"),
+}
+
+
+def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
+    """Return a dialogue as a row of plain values."""
+    layout = LAYOUTS[recipe.layout]
+    messages = [
+        {layout.role: role, layout.text: text}
+        for pair in zip(dialogue.user_messages, dialogue.answers)
+        for role, text in zip((layout.user, layout.assistant), pair)
+    ]
+    values = {"category": dialogue.spec.category, layout.column: messages}
+    return {**values, "provenance": provenance(dialogue, recipe)} if recipe.provenance else values
+
+
+def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
+    """Return where a dialogue comes from. Tokens and draws are those of all its responses, unusable ones too."""
+    spec = dialogue.spec
+    return {
+        "index": spec.index,
+        "intent": spec.intent.key,
+        "topic": spec.topic,
+        "information_flow": spec.flow.title,
+        "persona": spec.persona,
+        "manner": spec.manner[0],
+        "model": recipe.model,
+        "draws": dialogue.draws,
+        "request_keys": list(dialogue.keys),
+        "input_tokens": dialogue.input_tokens,
+        "output_tokens": dialogue.output_tokens,
+    }
