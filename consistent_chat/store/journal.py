@@ -1,0 +1,176 @@
+"""Journals: append-only files of one writer each. What was appended survives `kill -9` at any instant.
+
+A line is written by one call to the operating system. A last line without its end belongs to a writer that was
+killed, or that is still writing: it is no record yet. Any other line must match its digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+from consistent_chat.errors import StoreError
+from consistent_chat.store.record import Record, from_line, key_of_line, to_line
+
+try:
+    import fcntl
+except ImportError:  # Windows: journals of other writers are read, and never taken over
+    fcntl = None  # type: ignore[assignment]
+
+HEADER = b'{"consistent_chat_journal":1}\n'
+
+
+class JournalWriter:
+    """Appends records to a journal of its own, which it holds locked while it is open."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{uuid.uuid4().hex}.jsonl"
+        self._offsets: dict[str, tuple[int, int]] = {}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+            _lock(self._file)
+            self._size = self._write(HEADER, 0)
+        except OSError as error:
+            raise StoreError(_unwritable(folder, error)) from None
+
+    def __len__(self) -> int:
+        return len(self._offsets)
+
+    def append(self, record: Record) -> None:
+        """Append a record; when this returns, the record survives the end of the process."""
+        line = to_line(record)
+        try:
+            end = self._write(line, self._size)
+        except OSError as error:
+            raise StoreError(_unwritable(self.path.parent, error)) from None
+        self._offsets[record.key] = (self._size, len(line) - 1)
+        self._size = end
+
+    def find(self, key: str) -> Record | None:
+        """Return the record that this writer has appended last for a key."""
+        if key not in self._offsets:
+            return None
+        offset, length = self._offsets[key]
+        return from_line(os.pread(self._file, length, offset), f"{self.path}, byte {offset}")
+
+    def close(self) -> None:
+        """Bring everything to the disk and let the journal go; an empty one is removed."""
+        if not self._offsets:
+            self.path.unlink(missing_ok=True)
+        else:
+            os.fsync(self._file)
+        os.close(self._file)
+
+    def _write(self, data: bytes, size: int) -> int:
+        written = os.write(self._file, data)
+        if written != len(data):  # so it is when the disk fills up: take the torn line back
+            os.ftruncate(self._file, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return size + written
+
+
+class Journal:
+    """A journal that was found: its whole records, and what was torn off at its end."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._data = path.read_bytes()
+        body = self._data.rfind(b"\n") + 1
+        self.torn = self._data[body:]
+        self._spans = dict(self._scan(body))
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __iter__(self) -> Iterator[Record]:
+        return (self._record(span) for span in self._spans.values())
+
+    def find(self, key: str) -> Record | None:
+        """Return the last record of a key, or None."""
+        span = self._spans.get(key)
+        return None if span is None else self._record(span)
+
+    def _record(self, span: tuple[int, int]) -> Record:
+        return from_line(self._data[slice(*span)], f"{self.path}, byte {span[0]}")
+
+    def _scan(self, end: int) -> Iterator[tuple[str, tuple[int, int]]]:
+        if end and not self._data.startswith(HEADER):
+            raise StoreError(
+                f"{self.path} is not a journal that this version reads. Update the package, or move the file away."
+            )
+        start = len(HEADER)
+        while start < end:
+            stop = self._data.index(b"\n", start)
+            yield key_of_line(self._data[start:stop], f"{self.path}, byte {start}"), (start, stop)
+            start = stop + 1
+        if self.torn and len(self.torn) > 1 and _is_whole(self.torn[:-1]):
+            key_of_line(self.torn, f"{self.path}, byte {end}")  # a whole line whose end was damaged: raises
+
+
+def read_journals(folder: Path) -> list[Journal]:
+    """Return the journals of a folder, in order of their names; one that has just been packed is passed over."""
+    found = []
+    for path in sorted(folder.glob("*.jsonl")):
+        try:
+            found.append(Journal(path))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise StoreError(f"{path} cannot be read: {error.strerror}. Give rights there, or move it away.") from None
+    return found
+
+
+def abandoned(folder: Path) -> Iterator[Path]:
+    """Yield the journals whose writer is gone, each held locked until the next is asked for."""
+    for path in sorted(folder.glob("*.jsonl")):
+        with _held(path) as held:
+            if held:
+                yield path
+
+
+def is_abandoned(path: Path) -> bool:
+    """Tell whether a journal's writer is gone."""
+    with _held(path) as held:
+        return held
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[bool]:
+    """Hold a journal locked; False where its writer holds it, or where it is gone or not ours to take."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        yield False
+        return
+    try:
+        yield _lock(file) and path.exists()
+    finally:
+        os.close(file)
+
+
+def _lock(file: int) -> bool:
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is_whole(line: bytes) -> bool:
+    try:
+        key_of_line(line, "")
+    except StoreError:
+        return False
+    return True
+
+
+def _unwritable(folder: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"Responses cannot be written to {folder}: {reason}. Make room or give rights there, or pass responses=."
