@@ -1,0 +1,94 @@
+"""What a run may do: how much at once, how often, for how many dollars, and for how long a call may take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from consistent_chat.errors import BudgetSpent, RecipeError
+from consistent_chat.prices import Price
+from consistent_chat.request import Request, Response
+
+CHARACTERS_PER_TOKEN = 3
+"""A low estimate for most languages and tokenizers, so that the tokens of a prompt are not underestimated."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a run, checked on creation.
+
+    `max_concurrency` calls are in flight at most; a request is drawn `max_draws` times at most before its spec is
+    given up; `timeout` is in seconds a call; `max_calls` counts answered calls; `max_cost` is in US dollars.
+    """
+
+    max_concurrency: int = 30
+    max_draws: int = 4
+    timeout: float = 600.0
+    max_calls: int | None = None
+    max_cost: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_concurrency", "max_draws"):
+            self._check(name, 1, whole=True)
+        self._check("timeout", 0.001)
+        if self.max_calls is not None:
+            self._check("max_calls", 0, whole=True)
+        if self.max_cost is not None:
+            self._check("max_cost", 0)
+
+    def divided(self, parts: int) -> Limits:
+        """Return one of `parts` processes' share, so that all together keep to the limits."""
+        return Limits(
+            max_concurrency=max(1, self.max_concurrency // parts),
+            max_draws=self.max_draws,
+            timeout=self.timeout,
+            max_calls=None if self.max_calls is None else self.max_calls // parts,
+            max_cost=None if self.max_cost is None else self.max_cost / parts,
+        )
+
+    def _check(self, name: str, low: float, whole: bool = False) -> None:
+        value = getattr(self, name)
+        kinds = (int,) if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or value < low:
+            kind = "whole number" if whole else "number"
+            raise RecipeError(f"{name} must be a {kind} of at least {low:g}, not {value!r}.")
+
+
+class Budget:
+    """Keeps a run within `max_calls` and `max_cost`, counting what is in flight at the most it can cost."""
+
+    def __init__(self, limits: Limits, price: Price | None, model: str) -> None:
+        if limits.max_cost is not None and price is None:
+            raise RecipeError(f"max_cost cannot be held: no price is known for the model {model!r}. Use max_calls.")
+        self._limits = limits
+        self._price = price
+        self._calls = 0
+        self._cost = 0.0
+
+    def reserve(self, request: Request) -> float:
+        """Take a call's worst cost out of the budget; raise BudgetSpent if it could pass a limit."""
+        limits, cost = self._limits, self._worst_cost(request)
+        if limits.max_calls is not None and self._calls + 1 > limits.max_calls:
+            raise BudgetSpent(f"max_calls={limits.max_calls} is reached. All answers are kept; run again to go on.")
+        if limits.max_cost is not None and self._cost + cost > limits.max_cost:
+            raise BudgetSpent(
+                f"max_cost={limits.max_cost:g} is reached: ${self._cost:.4f} is spent or in flight, and the next call "
+                f"could cost ${cost:.4f}. All answers are kept; run again to go on."
+            )
+        self._calls += 1
+        self._cost += cost
+        return cost
+
+    def settle(self, reserved: float, response: Response | None) -> None:
+        """Replace a reservation by what the call has cost; None stands for a call that was not answered."""
+        self._cost -= reserved
+        if response is None:
+            self._calls -= 1
+        elif self._price is not None:
+            self._cost += self._price.of(response.input_tokens or 0, response.output_tokens or 0)
+
+    def _worst_cost(self, request: Request) -> float:
+        if self._price is None:
+            return 0.0
+        characters = len(request.system) + sum(len(message["content"]) for message in request.messages)
+        return self._price.of(characters // CHARACTERS_PER_TOKEN, request.max_tokens)

@@ -1,0 +1,139 @@
+"""The online driver: dialogues that need calls run side by side, in an event loop of their own thread.
+
+The thread makes it usable wherever rows are wanted, a notebook's running loop included. Nothing here knows a
+provider, a prompt or a row.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any
+
+from consistent_chat.dialogue import Dialogue, Steps
+from consistent_chat.drive.limits import Budget
+from consistent_chat.drive.replay import MayAsk, advance
+from consistent_chat.drive.retry import pause_before_retry
+from consistent_chat.drive.slots import Slots
+from consistent_chat.drive.tally import Tally
+from consistent_chat.errors import ConsistentChatError, ServingError, TransportError
+from consistent_chat.prices import Price
+from consistent_chat.request import Request, Response
+from consistent_chat.serving import Serving
+from consistent_chat.store import ResponseStore
+
+
+class Stopped(ConsistentChatError):
+    """The run was stopped before this dialogue was finished."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What calls need: who answers, what keeps the answers, what bounds and counts them."""
+
+    serving: Serving
+    store: ResponseStore
+    budget: Budget
+    price: Price | None
+    tally: Tally
+    may_ask: MayAsk
+
+
+class Online:
+    """Runs dialogues with `max_concurrency` calls in flight. The first error that cannot pass stops all of them."""
+
+    def __init__(self, caller: Caller, max_concurrency: int) -> None:
+        self._caller = caller
+        self._loop = asyncio.new_event_loop()
+        self._slots = Slots(max_concurrency)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="consistent_chat", daemon=True)
+        self._thread.start()
+
+    def submit(self, order: int, steps: Steps, request: Request) -> Future[Dialogue]:
+        """Go on with a dialogue that needs this request answered; lower orders go first."""
+        return self._run(self._finish(order, steps, request))
+
+    def stop(self) -> None:
+        """Start no more calls, wait for those in flight so that their answers are kept, and let go of everything.
+
+        A KeyboardInterrupt while waiting abandons what is still in flight, and is raised again.
+        """
+        try:
+            self._run(self._drain()).result()
+        finally:
+            self._run(self._abandon()).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def _finish(self, order: int, steps: Steps, request: Request) -> Dialogue:
+        caller, task = self._caller, asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            while True:
+                response = await self._ask(order, request)
+                step = advance(steps, response, caller.store.find, caller.may_ask)
+                if isinstance(step, Dialogue):
+                    return step
+                request = step
+        except Exception as error:
+            self._slots.close(error)
+            raise
+        finally:
+            self._tasks.discard(task)
+
+    async def _ask(self, order: int, request: Request) -> Response:
+        """Call until answered, and keep the answer. A pause between tries holds no slot."""
+        tries = 0
+        while True:
+            async with self._slots.one(order):
+                try:
+                    return await self._call(request)
+                except TransportError as error:
+                    tries += 1
+                    pause = pause_before_retry(tries, error)
+            self._caller.tally.retries += 1
+            await self._slots.pause(pause)
+
+    async def _call(self, request: Request) -> Response:
+        caller = self._caller
+        reserved, response = caller.budget.reserve(request), None
+        try:
+            response = _checked(await caller.serving.answer(request), caller.serving)
+            caller.store.keep(request, response)
+        except (ConsistentChatError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            name = type(caller.serving).__name__
+            raise ServingError(f"The serving {name} failed with {type(error).__name__}: {error}") from error
+        finally:
+            caller.budget.settle(reserved, response)
+        caller.tally.called(response, caller.price)
+        return response
+
+    async def _drain(self) -> None:
+        self._slots.close(Stopped("The run was stopped. All answers are kept; run again to go on."))
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _abandon(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        close = getattr(self._caller.serving, "close", None)
+        if close is not None:
+            await close()
+
+
+def _checked(response: Any, serving: Serving) -> Response:
+    if not isinstance(response, Response):
+        name = type(serving).__name__
+        raise ServingError(f"The serving {name} returned {type(response).__name__}. It must return a Response.")
+    return response

@@ -1,0 +1,113 @@
+"""Runs the dialogues of a plan in plan order: replayed where recorded, called for where not."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+
+from consistent_chat.dialogue import Dialogue, fill
+from consistent_chat.drive.limits import Budget, Limits
+from consistent_chat.drive.online import Caller, Online
+from consistent_chat.drive.replay import advance
+from consistent_chat.drive.tally import Tally
+from consistent_chat.errors import MissingResponse
+from consistent_chat.plan import Plan
+from consistent_chat.prices import price_of
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request
+from consistent_chat.serving import Serving
+from consistent_chat.store import ResponseStore
+from consistent_chat.store.nearest import describe_miss
+
+WINDOW = 8
+"""Dialogues begun ahead of the one that is awaited, for each call in flight: enough to keep every slot busy while
+one slow call holds up the rows, little enough to fit into memory."""
+
+
+def run(
+    recipe: Recipe,
+    indices: Iterable[int],
+    store: ResponseStore,
+    open_serving: Callable[[], Serving] | None,
+    limits: Limits,
+    tally: Tally,
+) -> Iterator[Dialogue]:
+    """Yield the dialogues at these places of the plan, in this order.
+
+    Without `open_serving` nobody is called, and a response that the store lacks raises MissingResponse. With it,
+    the serving is opened at the first request that is not recorded, if there is one.
+    """
+    driver = _Driver(recipe, store, open_serving, limits, tally)
+    try:
+        for dialogue in driver.dialogues(indices):
+            tally.finished(dialogue)
+            yield dialogue
+    finally:
+        driver.stop()
+
+
+class _Driver:
+    def __init__(
+        self,
+        recipe: Recipe,
+        store: ResponseStore,
+        open_serving: Callable[[], Serving] | None,
+        limits: Limits,
+        tally: Tally,
+    ) -> None:
+        self._recipe, self._plan = recipe, Plan(recipe)
+        self._store, self._tally, self._limits = store, tally, limits
+        self._open_serving = open_serving
+        self._online: Online | None = None
+
+    def dialogues(self, indices: Iterable[int]) -> Iterator[Dialogue]:
+        window = max(256, WINDOW * self._limits.max_concurrency)
+        begun: deque[Dialogue | Future[Dialogue]] = deque()
+        for index in indices:
+            begun.append(self._begin(index))
+            while begun and (len(begun) > window or _is_done(begun[0])):
+                yield _finished(begun.popleft())
+        while begun:
+            yield _finished(begun.popleft())
+
+    def stop(self) -> None:
+        try:
+            if self._online is not None:
+                self._online.stop()
+        finally:
+            self._store.close()
+
+    def _begin(self, index: int) -> Dialogue | Future[Dialogue]:
+        steps = fill(self._recipe, self._plan, index)
+        step = advance(steps, None, self._store.find, self._may_ask)
+        if isinstance(step, Dialogue):
+            return step
+        if self._open_serving is None:
+            raise MissingResponse(describe_miss(step, index, self._store))
+        return self._started(self._open_serving).submit(index, steps, step)
+
+    def _may_ask(self, request: Request) -> bool:
+        """Draws that are recorded are always used; this bounds those that are not.
+
+        A replay asks for no draw after the first, so that it gives up a spec just where the recording did.
+        """
+        return request.draw < (1 if self._open_serving is None else self._limits.max_draws)
+
+    def _started(self, open_serving: Callable[[], Serving]) -> Online:
+        if self._online is None:
+            price = price_of(self._recipe.model or "")
+            budget = Budget(self._limits, price, self._recipe.model or "")
+            serving = open_serving()
+            self._store.prepare()
+            caller = Caller(serving, self._store, budget, price, self._tally, self._may_ask)
+            self._online = Online(caller, self._limits.max_concurrency)
+        return self._online
+
+
+def _is_done(begun: Dialogue | Future[Dialogue]) -> bool:
+    return isinstance(begun, Dialogue) or begun.done()
+
+
+def _finished(begun: Dialogue | Future[Dialogue]) -> Dialogue:
+    return begun if isinstance(begun, Dialogue) else begun.result()

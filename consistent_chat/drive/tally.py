@@ -1,0 +1,55 @@
+"""What a run has done so far, for progress bars and the last line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from consistent_chat.dialogue import Dialogue
+from consistent_chat.prices import Price
+from consistent_chat.request import Response
+
+
+@dataclass
+class Tally:
+    """Counts of one run. `calls` were answered; `retries` are transport errors; `failed` counts reasons of redraws."""
+
+    dialogues: int = 0
+    calls: int = 0
+    retries: int = 0
+    substitutes: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    failed: Counter[str] = field(default_factory=Counter)
+    on_call: Callable[[Tally], None] = field(default=lambda tally: None, repr=False)
+
+    def called(self, response: Response, price: Price | None) -> None:
+        """Count an answered call."""
+        self.calls += 1
+        self.input_tokens += response.input_tokens or 0
+        self.output_tokens += response.output_tokens or 0
+        if price is not None:
+            cost = price.of(response.input_tokens or 0, response.output_tokens or 0)
+            self.cost = (self.cost or 0.0) + cost
+        self.on_call(self)
+
+    def finished(self, dialogue: Dialogue) -> None:
+        """Count a finished dialogue."""
+        self.dialogues += 1
+        self.substitutes += dialogue.spec.substitute
+        self.failed.update(draw.reason.value for draw in dialogue.failed)
+
+    def __str__(self) -> str:
+        parts = [f"{self.dialogues} dialogues", f"{self.calls} calls"]
+        if self.calls:
+            parts.append(f"{self.input_tokens + self.output_tokens:,} tokens")
+        if self.cost is not None:
+            parts.append(f"${self.cost:.4f}")
+        if self.failed:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.failed.items()))
+            parts.append(f"{self.failed.total()} unusable answers ({reasons})")
+        if self.substitutes:
+            parts.append(f"{self.substitutes} substitutes")
+        return ", ".join(parts)
