@@ -1,0 +1,26 @@
+"""Who answers requests: one module a provider, one registry.
+
+A serving is any object with one coroutine method:
+
+    class Shout:
+        def __init__(self, *, base_url=None, api_key=None, timeout=600.0, max_concurrency=30): ...
+        async def answer(self, request: Request) -> Response: ...
+
+It raises TransportError for a fault that passes (the driver waits and tries again), ServingError for one that does
+not, and returns everything else that the model said, usable or not. If it has a coroutine method `close`, that is
+awaited at the end. It is used from one event loop; it must be picklable until its first answer.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from consistent_chat.request import Request, Response
+
+
+@runtime_checkable
+class Serving(Protocol):
+    """Whatever answers a request."""
+
+    async def answer(self, request: Request) -> Response:
+        """Return what the model said; raise TransportError or ServingError."""

@@ -1,0 +1,246 @@
+"""What the servings that speak HTTP share: keys and addresses, the server's errors, its pauses, its bodies.
+
+It knows no provider's protocol and imports no provider's SDK.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import os
+import re
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from consistent_chat.errors import RecipeError, ServingError, TransportError
+
+PASSING = frozenset({408, 409, 429})
+"""Statuses below 500 that are worth another try."""
+SHOWN = 300
+"""Characters of a server's own words that an error shows."""
+CONNECT_SECONDS = 20.0
+"""A server that is away is noticed after this, however long an answer may take."""
+
+
+class Fault(Exception):
+    """A server's refusal of one request, before it is known whether the request can be put otherwise.
+
+    `message` is all that the server said, `param` the field it blames, `retry_after` a pause in seconds; the last
+    two may be None.
+    """
+
+    def __init__(self, status: int, message: str, param: str | None, retry_after: float | None) -> None:
+        super().__init__(status, message)
+        self.status, self.message, self.param, self.retry_after = status, message, param, retry_after
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Whom a serving talks to, as its messages put it, and the key that no message may show."""
+
+    name: str
+    variable: str
+    key: str = field(repr=False)
+    base_url: str | None = None
+
+    @property
+    def place(self) -> str:
+        """The provider's name, or the address of another server, without a password that may be in it."""
+        if self.base_url is None:
+            return self.name
+        parts = urlsplit(self.base_url)
+        return f"The server at {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+    def quote(self, text: str) -> str:
+        """Return a server's words on one line, shortened, with everything that looks like a key taken out."""
+        if len(self.key) > 4:
+            text = text.replace(self.key, "[key]")
+        text = _KEY.sub("[key]", " ".join(text.split()))
+        return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+
+    def error(self, fault: Fault, model: str) -> ServingError:
+        """Return the error for a refusal: what happened, to what, what to do."""
+        said = f"{self.place} answered {fault.status}: {self.quote(fault.message) or 'nothing more'}"
+        if fault.status in PASSING or fault.status >= 500:
+            return TransportError(said, fault.retry_after)
+        if fault.status in (401, 403):
+            return ServingError(f"The key was refused. {said}. Check {self.variable} or api_key, and what it may use.")
+        if fault.status == 404:
+            return ServingError(f"{said}. Check the name of the model, {model!r}, and base_url.")
+        return ServingError(f"{said}. The request for the model {model!r} cannot be answered as it is.")
+
+
+def find_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str] | None:
+    """Return the key and where it is from ("api_key" or an environment variable), or None if there is none."""
+    given = [("api_key", api_key), *((variable, os.environ.get(variable)) for variable in variables)]
+    for origin, key in given:
+        if not key:
+            continue
+        if not isinstance(key, str) or not key.strip().isascii() or not key.strip().isprintable() or " " in key.strip():
+            raise ServingError(
+                f"The key for {name} in {origin} has characters that no key has, such as a space or a line break. "
+                "Copy it again."
+            )
+        return key.strip(), origin
+    return None
+
+
+def need_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str]:
+    """Return the key and where it is from; raise ServingError that names the variable to set."""
+    found = find_key(name, api_key, variables)
+    if found is None:
+        raise ServingError(f"There is no key for {name}. Set the environment variable {variables[0]} or pass api_key=.")
+    return found
+
+
+def checked_url(base_url: str | None) -> str | None:
+    """Return a server's address as given; raise RecipeError for what is none."""
+    if base_url is None:
+        return None
+    parts = urlsplit(base_url) if isinstance(base_url, str) else None
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise RecipeError(f"base_url must be an address such as 'http://localhost:8000/v1', not {base_url!r}.")
+    return base_url
+
+
+def open_client(sdk: Any, max_concurrency: int) -> Any:
+    """Return an HTTP client for an SDK with room for `max_concurrency` connections, aiohttp's where installed.
+
+    aiohttp halves the time of a call. The type of the limits is taken from the SDK, whose HTTP library has
+    changed before.
+    """
+    room = max(max_concurrency, 100)
+    limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(max_connections=room, max_keepalive_connections=room)
+    try:
+        return sdk.DefaultAioHttpClient(limits=limits)
+    except RuntimeError:
+        return sdk.DefaultAsyncHttpxClient(limits=limits)
+
+
+def client_timeout(sdk: Any, timeout: float) -> Any:
+    """Return an SDK's timeout for calls of `timeout` seconds."""
+    return sdk.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+
+
+async def exchange(sdk: Any, peer: Peer, calling: Awaitable[Any], timeout: float) -> Mapping[str, Any]:
+    """Await an SDK's raw response and return its JSON body.
+
+    Raises Fault for a status of 400 or more, TransportError where there is no answer in `timeout` seconds, or no
+    JSON in it. Causes are left out: their text may hold a key.
+    """
+    try:
+        response = (await asyncio.wait_for(calling, timeout)).http_response
+    except sdk.APIStatusError as error:
+        raise fault_of(error.response.status_code, error.response.headers, error.response.content) from None
+    except (asyncio.TimeoutError, TimeoutError, sdk.APITimeoutError):
+        raise late(peer, timeout) from None
+    except (sdk.APIConnectionError, OSError, *_aiohttp_errors()) as error:
+        raise unreachable(peer, error) from None
+    return read_object(peer, response.content, response.headers.get("content-type", ""))
+
+
+def late(peer: Peer, timeout: float) -> TransportError:
+    """Return the error for an answer that did not come in time."""
+    return TransportError(f"{peer.place} did not answer within {timeout:g} seconds. A higher timeout= waits longer.")
+
+
+def unreachable(peer: Peer, error: BaseException) -> TransportError:
+    """Return the error for a connection that failed or broke."""
+    cause = peer.quote(str(error.__cause__ or error)) or type(error).__name__
+    return TransportError(f"The connection to {_inside(peer.place)} failed: {cause}. Check the network and base_url.")
+
+
+def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
+    """Return what an error response says, in whichever of the usual forms it says it."""
+    text = body.decode("utf-8", "replace")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return Fault(status, _title(text), None, retry_after(headers))
+    error = value.get("error", value) if isinstance(value, dict) else value
+    if not isinstance(error, dict):
+        return Fault(status, error if isinstance(error, str) else text, None, retry_after(headers))
+    message, param = error.get("message") or error.get("detail") or error, error.get("param")
+    said = message if isinstance(message, str) else json.dumps(message)
+    return Fault(status, said, param if isinstance(param, str) else None, retry_after(headers))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the pause that a server asks for, in seconds: `retry-after-ms`, or `retry-after` as seconds or date."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    seconds = _number(value)
+    if value is None or seconds is not None:
+        return seconds
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError, OSError):
+        return None
+
+
+def read_object(peer: Peer, body: bytes, content_type: str) -> Mapping[str, Any]:
+    """Return the JSON object in a body, or raise TransportError.
+
+    Bytes that are not UTF-8 become lone surrogates: none is lost, and the parser refuses a message with one.
+    """
+    text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        shown = peer.quote(_title(text)).encode("utf-8", "replace").decode()
+        raise TransportError(
+            f"{peer.place} answered with {content_type or 'a body'} that is not a whole JSON object: {shown!r}. "
+            "If this goes on, check base_url and any proxy in between."
+        )
+    return value
+
+
+def broken(peer: Peer, body: Mapping[str, Any], lack: str) -> TransportError:
+    """Return the error for a JSON body that is no answer of the protocol."""
+    shown = peer.quote(json.dumps(body))
+    return TransportError(f"{peer.place} sent an answer without {lack}: {shown}. If this goes on, check base_url.")
+
+
+def count(value: Any) -> int | None:
+    """Return a number of tokens, or None for what is none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return max(0.0, number) if math.isfinite(number) else None
+
+
+def _title(text: str) -> str:
+    """Return an HTML page's title, which says more than its first lines, or the text itself."""
+    found = re.search(r"<title>(.*?)</title>", text[:10_000], re.IGNORECASE | re.DOTALL)
+    return found[1] if found else text
+
+
+def _inside(place: str) -> str:
+    return place[0].lower() + place[1:] if place.startswith("The ") else place
+
+
+def _aiohttp_errors() -> tuple[type[BaseException], ...]:
+    """Return the errors of aiohttp itself, of which the SDKs let some through."""
+    try:
+        from aiohttp import ClientError
+    except ImportError:
+        return ()
+    return (ClientError,)
+
+
+# Keys as the providers write them ("sk-ant-...", "hf_..."), also half masked as in their own error messages.
+_KEY = re.compile(r"\bBearer\s+\S+|\b(?:sk|pk|hf|gsk|xai)[-_](?=[\w.-]*[\d*])[\w*.-]{6,}")

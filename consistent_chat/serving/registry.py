@@ -1,0 +1,135 @@
+"""Opens a serving by its name: the built-in ones, and those that installed packages offer as entry points.
+
+Both are constructed with the same keywords. Nothing of a provider is imported before its serving is opened.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from consistent_chat.errors import ConsistentChatError, RecipeError, ServingError
+from consistent_chat.recipe import suggestion
+from consistent_chat.serving import Serving
+
+GROUP = "consistent_chat.servings"
+"""The group of entry points in which packages offer servings: `name = module:Class`."""
+
+# In alphabetical order; "hint" says what to do when the class's libraries are missing.
+BUILT_IN = {
+    "anthropic": {
+        "class": "consistent_chat.serving.anthropic:Anthropic",
+        "hint": 'pip install "anthropic[aiohttp]"',
+    },
+    "huggingface": {
+        "class": "consistent_chat.serving.huggingface:HuggingFace",
+        "hint": 'pip install "huggingface_hub>=1.0"',
+    },
+    "openai": {
+        "class": "consistent_chat.serving.openai:OpenAI",
+        "hint": 'pip install "consistent_chat[openai]"',
+    },
+    "rehearsal": {
+        "class": "consistent_chat.serving.rehearsal:Rehearsal",
+        "hint": "pip install --force-reinstall consistent_chat",
+    },
+}
+
+
+def open_serving(
+    serving: str | Serving | None,
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+    api_key: str | None = None,
+    timeout: float = 600.0,
+    max_concurrency: int = 30,
+) -> Serving:
+    """Return the serving of this name, ready to answer, or the given object itself.
+
+    Each request names its model, so `model` only serves to find an empty name early. `timeout` is in seconds a call.
+    Raises RecipeError for an unknown name or something that is no serving; ServingError when the serving cannot be
+    opened, for example because it has no key.
+    """
+    check(serving)
+    if serving is None or model == "":
+        missing = "model" if serving is not None else "serving"
+        raise RecipeError(f"No {missing} is named, so nobody can be called. Pass {missing}=.")
+    if not isinstance(serving, str):
+        _refuse_settings(serving, base_url=base_url, api_key=api_key)
+        return serving
+    settings = {"base_url": base_url, "api_key": api_key, "timeout": timeout, "max_concurrency": max_concurrency}
+    opened: Serving = _constructed(serving, settings)
+    _check_object(opened)
+    return opened
+
+
+def check(serving: Any) -> None:
+    """Raise RecipeError unless this is None, a known serving's name, or an object that can answer.
+
+    It imports, opens and calls nothing.
+    """
+    if isinstance(serving, str):
+        known = names()
+        if serving not in known:
+            raise RecipeError(f"There is no serving {serving!r}.{_near(serving, known)}")
+    elif serving is not None:
+        _check_object(serving)
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all servings, in alphabetical order."""
+    return tuple(sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
+
+
+def _near(name: str, known: tuple[str, ...]) -> str:
+    hint = suggestion(name, known)
+    every = f" There are: {', '.join(known)}; or pass an object with a coroutine method `answer`."
+    return f"{hint}{every}" if "Did you mean" in hint else every
+
+
+def _check_object(serving: Any) -> None:
+    wanted = "an object with a coroutine method `answer(self, request)`"
+    if inspect.isclass(serving):
+        kind = serving.__name__
+        raise RecipeError(f"serving is the class {kind} itself. Pass an object of it: {kind}().")
+    answer = getattr(serving, "answer", None)
+    if answer is None and inspect.isroutine(serving):
+        raise RecipeError(f"serving is the function {serving.__name__!r}. It must be {wanted}: put it into a class.")
+    if answer is None:
+        raise RecipeError(f"serving must be a name ({', '.join(names())}) or {wanted}, not a {type(serving).__name__}.")
+    if not inspect.iscoroutinefunction(answer):
+        raise RecipeError(f"{type(serving).__name__}.answer is not a coroutine method. Write `async def answer`.")
+
+
+def _refuse_settings(serving: Serving, **settings: str | None) -> None:
+    """Raise RecipeError for settings that an object, which has its own, would not follow."""
+    for name, value in settings.items():
+        if value is not None:
+            raise RecipeError(f"{name}= has no effect on an object. Give it to {type(serving).__name__} instead.")
+
+
+def _constructed(name: str, settings: dict[str, Any]) -> Any:
+    load, hint = _found(name)
+    try:
+        return load()(**settings)
+    except ConsistentChatError:
+        raise
+    except ImportError as error:
+        raise ServingError(f"The serving {name!r} cannot be imported: {error}. It may need: {hint}") from error
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ServingError(f"The serving {name!r} cannot be opened: {what}. It may need: {hint}") from error
+
+
+def _found(name: str) -> tuple[Callable[[], Any], str]:
+    """Return what loads a serving's class, and what to install when it fails."""
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name]["class"].partition(":")
+        return lambda: getattr(import_module(module), attribute), BUILT_IN[name]["hint"]
+    point: EntryPoint = next(iter(entry_points(group=GROUP, name=name)))
+    package = point.dist.name if point.dist is not None else point.module
+    return point.load, f"pip install --upgrade {package}"

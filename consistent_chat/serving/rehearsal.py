@@ -1,0 +1,62 @@
+"""A serving without a model: made-up texts at once, without network, key or cost, to try a run of any size.
+
+The same request gets the same texts, another request others, and every text says that it is a rehearsal.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from consistent_chat.request import Request, Response
+
+TOKENS_PER_WORD = 4 / 3
+"""A usual figure for English text."""
+
+# A text is an opening and then one part of each list in turn: about 20 words for a user, about 60 for an assistant.
+USER = (
+    ("I keep coming back to this,", "Before I decide anything,", "To be honest with you,", "As a next small step,"),
+    ("could you tell me", "I would like to hear", "please explain to me", "let us look at"),
+    ("what matters most here", "how the parts fit", "which choice is wiser", "where to begin now"),
+    ("and why?", "this week?", "for us?", "in practice?"),
+)
+ASSISTANT = (
+    ("Start with the part that you can change today,", "Begin where the effect is largest and the cost small,"),
+    ("write down what you know and what you only guess,", "keep a short list of what is certain by now,"),
+    ("and compare both with what you said before.", "and hold it against your earlier answers."),
+    ("If the two agree, go on with the plan as it is;", "Where they match, nothing needs to change;"),
+    ("if they do not, the newer fact counts,", "where they differ, trust the later one,"),
+    ("and I will adjust the steps that follow.", "and the next steps change with it."),
+    ("That leaves one question for you to decide on your own.", "One choice remains that only you can make."),
+)
+
+
+class Rehearsal:
+    """Answers with made-up texts. It takes the keywords of all servings and needs none of them."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str | None = None,
+        api_key: str | None = None,
+        timeout: float = 600.0,
+        max_concurrency: int = 30,
+    ) -> None:
+        pass
+
+    async def answer(self, request: Request) -> Response:
+        """Return a text for each key of the request's schema."""
+        names: Mapping[str, Any] = request.schema.get("properties", {})
+        text = json.dumps({name: _text(request.key, name) for name in names})
+        asked = len(request.system.split()) + sum(len(message["content"].split()) for message in request.messages)
+        return Response(text, "stop", round(asked * TOKENS_PER_WORD), round(len(text.split()) * TOKENS_PER_WORD))
+
+
+def _text(key: str, name: str) -> str:
+    """Return the text that belongs to a request's key and the name of a message."""
+    digest = hashlib.sha256(f"{key} {name}".encode()).digest()
+    parts = ASSISTANT if name.startswith("assistant") else USER
+    chosen = (choices[byte % len(choices)] for choices, byte in zip(parts, digest))
+    return f"Rehearsal {digest[-6:].hex()}, {name.replace('_', ' message ')}: {' '.join(chosen)}"
