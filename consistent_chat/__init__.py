@@ -1,0 +1,15 @@
+"""Many-turn dialogues that hold together, made by a language model: `load_dataset("consistent_chat", ...)`.
+
+Importing this package teaches `datasets` the builder name "consistent_chat" and the extension of recipe files.
+"""
+
+from consistent_chat.builder import ConsistentChat, ConsistentChatConfig
+from consistent_chat.dataflow import ConsistentChatGenerator
+from consistent_chat.recipe import Recipe
+from consistent_chat.registration import register
+from consistent_chat.version import __version__
+
+__all__ = ["ConsistentChat", "ConsistentChatConfig", "ConsistentChatGenerator", "Recipe", "__version__"]
+
+
+register()

@@ -1,0 +1,214 @@
+"""The `datasets` builder. It does no I/O of its own: a builder's module has its `open` patched for streaming."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from importlib import resources
+from typing import Any
+
+import datasets
+
+from consistent_chat import drive, taxonomy
+from consistent_chat.drive import Limits, Tally
+from consistent_chat.errors import RecipeError
+from consistent_chat.identity import fingerprint
+from consistent_chat.plan import Plan
+from consistent_chat.progress import CallsBar
+from consistent_chat.recipe import FIELDS, Recipe, suggestion
+from consistent_chat.registration import Seams
+from consistent_chat.row import LAYOUTS, row
+from consistent_chat.serving import registry
+from consistent_chat.store import Mode, ResponseStore, default_location
+
+logger = logging.getLogger(__name__)
+
+SHARDS = 64
+"""Parts of a split, for `num_proc` and for the workers of a streaming dataset."""
+
+DEMO = resources.files("consistent_chat") / "demo"
+
+
+@dataclass
+class ConsistentChatConfig(datasets.BuilderConfig):
+    """What `load_dataset("consistent_chat", ...)` takes.
+
+    What shapes the data (None stands for the recipe file's value, or else the default of `Recipe`): `model`,
+    `num_dialogs_per_intent` (20), `num_turns_per_dialog` (6), `temperature` (0.9), `seed` (0), `intents` (all nine),
+    `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True).
+
+    Operational, outside the dataset's identity:
+        serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
+            method `answer`. None calls nobody.
+        base_url: the server's address, if not the provider's own.
+        api_key: else the provider's own environment variable.
+        responses: URL or path of the response store, or several: the first is written, all are read.
+        mode: "record" (look up, else call and store), "replay" (look up only) or "refresh" (call and supersede).
+        max_concurrency: calls in flight.
+        max_draws: how often a request is asked before its spec is given up.
+        timeout: seconds a call.
+        max_cost: US dollars, max_calls: answered calls; reaching one stops the build, running again goes on.
+    """
+
+    model: str | None = None
+    num_dialogs_per_intent: int | None = None
+    num_turns_per_dialog: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    intents: Any = None
+    language: str | None = None
+    taxonomy: Any = None
+    layout: str | None = None
+    provenance: bool | None = None
+
+    serving: Any = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    responses: Any = None
+    mode: str = Mode.RECORD.value
+    max_concurrency: int = Limits.max_concurrency
+    max_draws: int = Limits.max_draws
+    timeout: float = Limits.timeout
+    max_cost: float | None = None
+    max_calls: int | None = None
+
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
+        """Name the cache directory by what shapes the data, and by nothing else."""
+        identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes().items()]
+        digest = hashlib.sha256(repr((identity, custom_features)).encode("utf-8")).hexdigest()
+        return f"{self.name}-{digest[:16]}"
+
+    def recipes(self) -> dict[str, Recipe]:
+        """Return the recipe of each split; raises RecipeError for anything that is not valid."""
+        given = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
+        files = {split: list(paths) for split, paths in (self.data_files or {}).items()}
+        if self.name == "demo" and not files:
+            files = {"train": [str(DEMO / "demo.consistent_chat.yaml")]}
+        if self.serving == "rehearsal":  # so that a rehearsal is never taken for the words of a model
+            given["model"] = "rehearsal"
+        if not files:
+            return {"train": Recipe.from_mapping(given)}
+        return {str(split): Recipe.from_file(_only(split, paths), **given) for split, paths in files.items()}
+
+    def limits(self) -> Limits:
+        """Return the run's limits; raises RecipeError for values out of range."""
+        return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
+
+    def checked_mode(self) -> Mode:
+        """Return the mode; raises RecipeError for a name that is none."""
+        modes = tuple(mode.value for mode in Mode)
+        if self.mode not in modes:
+            raise RecipeError(f"there is no mode {self.mode!r}.{suggestion(self.mode, modes)}")
+        if self.mode == Mode.REFRESH and self.serving is None:
+            raise RecipeError("mode='refresh' calls a model anew: pass serving= as well.")
+        return Mode(self.mode)
+
+    def places(self) -> list[str]:
+        """Return the URLs of the response stores, the one that is written first."""
+        given = self.responses if self.responses is not None else default_location()
+        places = [given] if isinstance(given, str) or hasattr(given, "__fspath__") else list(given)
+        return [*map(str, places), *([str(DEMO / "responses")] if self.name == "demo" else [])]
+
+
+class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
+    """Builds consistent many-turn dialogues from a recipe and the raw responses of a model."""
+
+    BUILDER_CONFIG_CLASS = ConsistentChatConfig
+    DEFAULT_CONFIG_NAME = "default"
+    BUILDER_CONFIGS = [
+        ConsistentChatConfig(name="default"),
+        ConsistentChatConfig(name="demo"),
+        *(ConsistentChatConfig(name=intent, intents=[intent]) for intent in taxonomy.builtin().intents),
+    ]
+
+    def accept(self, config: ConsistentChatConfig) -> None:
+        """Check everything that can be checked before a call; raises RecipeError."""
+        self._recipes = config.recipes()
+        self._limits = config.limits()
+        self._mode = config.checked_mode()
+        registry.check(config.serving)
+
+    def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        """Build the dataset. A refresh builds anew although the dataset is in the cache."""
+        if self._mode is Mode.REFRESH:
+            kwargs["download_mode"] = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
+        super().download_and_prepare(*args, **kwargs)
+
+    def _info(self) -> datasets.DatasetInfo:
+        shapes = {(recipe.layout, recipe.provenance) for recipe in self._recipes.values()}
+        if len(shapes) > 1:
+            raise RecipeError("All splits need the same layout and provenance. Pass layout= and provenance=.")
+        layout, provenance = shapes.pop()
+        return datasets.DatasetInfo(
+            description="Many-turn dialogues that hold together, made by consistent_chat from a recipe.",
+            homepage="https://arxiv.org/abs/2506.03558",
+            features=_features(layout, provenance),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        self.tallies: dict[str, Tally] = {}
+        generators = []
+        for split, recipe in self._recipes.items():
+            if recipe.model is None:
+                raise RecipeError(
+                    "No model is named. Pass model= (and serving= to call it), or try "
+                    'load_dataset("consistent_chat", "demo"), or serving="rehearsal".'
+                )
+            parts = _parts(len(Plan(recipe)), SHARDS)
+            generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "parts": parts}))
+        return generators
+
+    def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        recipe, config = self._recipes[split], self.config
+        tally = self.tallies[split] = Tally()
+        store = ResponseStore(config.places(), self.storage_options, refresh=self._mode is Mode.REFRESH)
+        indices = (index for part in parts for index in range(*part))
+        limits = self._limits.divided(self.processes)
+        with CallsBar(recipe, tally):
+            for dialogue in drive.run(recipe, indices, store, self._serving(recipe, limits), limits, tally):
+                yield dialogue.spec.index, row(dialogue, recipe)
+        logger.info("%s: %s", split, tally)
+
+    def _serving(self, recipe: Recipe, limits: Limits) -> Any:
+        config = self.config
+        if config.serving is None or self._mode is Mode.REPLAY:
+            return None
+        return lambda: registry.open_serving(
+            config.serving,
+            model=recipe.model or "",
+            base_url=config.base_url,
+            api_key=config.api_key,
+            timeout=limits.timeout,
+            max_concurrency=limits.max_concurrency,
+        )
+
+
+def _features(layout_name: str, provenance: bool) -> datasets.Features:
+    layout, text, number = LAYOUTS[layout_name], datasets.Value("string"), datasets.Value("int64")
+    features: dict[str, Any] = {"category": text, layout.column: [{layout.role: text, layout.text: text}]}
+    if provenance:
+        names = ("intent", "topic", "information_flow", "persona", "manner", "model")
+        features["provenance"] = {
+            "index": number,
+            **dict.fromkeys(names, text),
+            "draws": number,
+            "request_keys": [text],
+            "input_tokens": number,
+            "output_tokens": number,
+        }
+    return datasets.Features(features)
+
+
+def _parts(length: int, most: int) -> list[tuple[int, int]]:
+    """Divide a plan into at most so many ranges of about the same length, in order."""
+    count = max(1, min(length, most))
+    bounds = [length * part // count for part in range(count + 1)]
+    return list(zip(bounds, bounds[1:]))
+
+
+def _only(split: Any, paths: Mapping[int, str] | list[str]) -> str:
+    if len(paths) != 1:
+        raise RecipeError(f"The split {split!r} names {len(paths)} files. It takes exactly one recipe file.")
+    return str(paths[0])

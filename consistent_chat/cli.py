@@ -1,0 +1,95 @@
+"""The command line: `consistent-chat build`. It sees everything and holds no logic of its own."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from consistent_chat.errors import BudgetSpent, ConsistentChatError, RecipeError
+from consistent_chat.recipe import LAYOUTS
+
+DONE, FAILED, USAGE, BUDGET = range(4)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong usage, 3 stopped by a budget."""
+    arguments = vars(_parser().parse_args(argv))
+    command = arguments.pop("command")
+    try:
+        command(**arguments)
+    except BudgetSpent as error:
+        return _say(error, BUDGET)
+    except RecipeError as error:
+        return _say(error, USAGE)
+    except (ConsistentChatError, OSError) as error:
+        return _say(error, FAILED)
+    except KeyboardInterrupt:
+        return _say("Stopped. All answers are kept; run again to go on.", 130)
+    return DONE
+
+
+def build(recipe: str | None, output: str, **options: Any) -> None:
+    """Build a dataset and write it to a file or folder."""
+    from consistent_chat import export
+
+    print(export.build(recipe, output, **options), file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="consistent-chat", description="Many-turn dialogues that hold together.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("build", help="build a dataset and write it to a file or folder")
+    command.set_defaults(command=build)
+    command.add_argument("recipe", nargs="?", metavar="RECIPE", help='a recipe file, or "demo"; or give the fields')
+    command.add_argument("--output", required=True, metavar="PATH", help="a .parquet or .jsonl file, or a folder")
+    command.add_argument("--num-proc", type=int, help="processes that build side by side")
+    _add_recipe_options(command.add_argument_group("what to make (each wins over the recipe file)"))
+    _add_operational_options(command.add_argument_group("how to make it"))
+    return parser
+
+
+def _add_recipe_options(group: Any) -> None:
+    group.add_argument("--model", help="the model that writes the dialogues")
+    group.add_argument("--num-dialogs-per-intent", type=int, metavar="N", help="dialogues for each intent (20)")
+    group.add_argument("--num-turns-per-dialog", type=int, metavar="N", help="user messages in a dialogue (6)")
+    group.add_argument("--temperature", type=float, metavar="T", help="sampling temperature, 0 to 2 (0.9)")
+    group.add_argument("--seed", type=int, metavar="N", help="which specs are drawn (0)")
+    group.add_argument("--intents", nargs="+", metavar="INTENT", help="the intents to use (all)")
+    group.add_argument("--language", help="language of the dialogues (English)")
+    group.add_argument("--taxonomy", metavar="FILE", help="path or URL of a taxonomy of your own")
+    group.add_argument("--layout", choices=LAYOUTS, help="names in a row (conversation)")
+    group.add_argument("--provenance", action=argparse.BooleanOptionalAction, help="whether rows say where they come from")
+
+
+def _add_operational_options(group: Any) -> None:
+    group.add_argument("--serving", help="anthropic, openai, huggingface, rehearsal or a plugin; none calls nobody")
+    group.add_argument("--base-url", metavar="URL", help="the server's address")
+    group.add_argument("--api-key", metavar="KEY", help="better set the provider's environment variable")
+    group.add_argument("--responses", nargs="+", metavar="URL", help="response stores; the first is written")
+    group.add_argument("--storage-options", type=_json, metavar="JSON", help="options for their filesystem")
+    group.add_argument("--mode", help="record, replay or refresh (record)")
+    group.add_argument("--max-concurrency", type=int, metavar="N", help="calls in flight (30)")
+    group.add_argument("--max-draws", type=int, metavar="N", help="how often a request is asked (4)")
+    group.add_argument("--timeout", type=float, metavar="SECONDS", help="for one call (600)")
+    group.add_argument("--max-cost", type=float, metavar="DOLLARS", help="stop before this is passed")
+    group.add_argument("--max-calls", type=int, metavar="N", help="stop after so many answered calls")
+
+
+def _json(text: str) -> Any:
+    import json
+
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError('give a JSON object, such as {"anon": true}')
+    return value
+
+
+def _say(message: object, code: int) -> int:
+    print(f"consistent-chat: {message}", file=sys.stderr)
+    return code
+

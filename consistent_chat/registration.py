@@ -1,0 +1,121 @@
+"""What this package touches of `datasets` beyond its documented interface, all of it.
+
+`register` teaches `load_dataset` the name "consistent_chat" and the extension of recipe files, as the Vortex project
+did before it was adopted upstream. `Seams` is where the builder reaches into the steps of `datasets`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import warnings
+from typing import Any
+
+import datasets
+from datasets import load, packaged_modules
+from datasets.data_files import DataFilesDict
+
+from consistent_chat.errors import ConsistentChatError, RecipeError
+from consistent_chat.recipe import suggestion
+
+NAME = "consistent_chat"
+MODULE = "consistent_chat.builder"
+SUFFIX = ".consistent_chat"
+RECIPES = f"*{SUFFIX}.yaml"
+
+
+def register() -> None:
+    """Teach `load_dataset` this builder; a version of `datasets` that cannot learn it gets a warning."""
+    try:
+        _register_name()
+        _register_extension()
+        _register_factory()
+    except (AttributeError, ImportError, TypeError) as error:
+        warnings.warn(
+            f'load_dataset("{NAME}") is not available with datasets {datasets.__version__} ({error}). Use '
+            "consistent_chat.ConsistentChat(...).download_and_prepare() and .as_dataset(), which always work, or "
+            "another version of datasets.",
+            stacklevel=3,
+        )
+
+
+def _register_name() -> None:
+    # What shapes the data is in the config's id. A cache of datasets 4 cannot be read by 3, so each has its own.
+    major = datasets.__version__.partition(".")[0]
+    digest = hashlib.sha256(f"{MODULE} datasets {major}".encode("ascii")).hexdigest()
+    packaged_modules._PACKAGED_DATASETS_MODULES[NAME] = (MODULE, digest)
+
+
+def _register_extension() -> None:
+    packaged_modules._EXTENSION_TO_MODULE[SUFFIX] = (NAME, {})
+    packaged_modules._MODULE_TO_EXTENSIONS[NAME] = [SUFFIX]
+    packaged_modules._MODULE_TO_METADATA_FILE_NAMES[NAME] = []
+    getattr(packaged_modules, "_MODULE_TO_METADATA_EXTENSIONS", {})[NAME] = []
+    for module, name in (
+        (packaged_modules, "_ALL_EXTENSIONS"),
+        (packaged_modules, "_ALL_ALLOWED_EXTENSIONS"),
+        (load, "ALL_ALLOWED_EXTENSIONS"),  # 3.x
+    ):
+        known: list[str] = getattr(module, name, [])
+        if SUFFIX not in known:
+            known.append(SUFFIX)
+
+
+def _register_factory() -> None:
+    original = load.PackagedDatasetModuleFactory
+    if getattr(original, "knows_consistent_chat", False):
+        return
+
+    class Factory(original):  # type: ignore[misc, valid-type]
+        """Needs no data files: a recipe may come from keyword arguments alone."""
+
+        knows_consistent_chat = True
+
+        def get_module(self) -> Any:
+            if self.name != NAME or self.data_files is not None:
+                return super().get_module()
+            if self.data_dir is not None:
+                self.data_files = RECIPES
+                return super().get_module()
+            return load.DatasetModule(
+                *packaged_modules._PACKAGED_DATASETS_MODULES[NAME],
+                {"data_files": DataFilesDict(), "dataset_name": NAME},
+            )
+
+    load.PackagedDatasetModuleFactory = Factory
+
+
+class Seams:
+    """For a builder: its own checks and errors, and the number of its processes, at the places where they belong."""
+
+    processes = 1
+    """Between how many processes a split is divided."""
+
+    def accept(self, config: Any) -> None:
+        """Check a config that is complete; raise RecipeError for what is not valid. For the builder to define."""
+
+    def _create_builder_config(
+        self, config_name: str | None = None, custom_features: Any = None, **given: Any
+    ) -> tuple[Any, str]:
+        """Refuse what is not valid before anything else: `datasets` sets overrides of a config without any check."""
+        known = tuple(f.name for f in dataclasses.fields(self.BUILDER_CONFIG_CLASS))  # type: ignore[attr-defined]
+        for name in given:
+            if name not in (*known, "config_id"):
+                raise RecipeError(f"load_dataset({NAME!r}) takes no {name!r}.{suggestion(name, known)}")
+        made: tuple[Any, str] = super()._create_builder_config(config_name, custom_features, **given)  # type: ignore[misc]
+        self.accept(made[0])
+        return made
+
+    def _prepare_split(self, split_generator: Any, *args: Any, num_proc: int | None = None, **kwargs: Any) -> None:
+        shards = max((len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)), default=1)
+        self.processes = max(1, min(num_proc or 1, shards))
+        super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)  # type: ignore[misc]
+
+    def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Any:
+        """Let errors raised on purpose reach the user as they are, not wrapped."""
+        try:
+            yield from super()._prepare_split_single(*args, **kwargs)  # type: ignore[misc]
+        except datasets.exceptions.DatasetGenerationError as error:
+            if isinstance(error.__cause__, ConsistentChatError):
+                raise error.__cause__ from None
+            raise
