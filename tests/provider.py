@@ -1,0 +1,295 @@
+"""A provider of models on this machine: a real HTTP server for tests, in a thread, without a model behind it.
+
+It speaks the Messages protocol (`POST /v1/messages`) and Chat Completions (`POST /v1/chat/completions`), answers
+with the JSON that it was asked for, and refuses what the documented services refuse. A script may put another
+reply in the place of any answer:
+
+    def script(call):
+        return Reply.error(529, "Overloaded") if call.number == 0 else None
+
+    with Provider(script) as provider:
+        serving = Anthropic(base_url=provider.url, api_key="key")
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+OLD_VERSION = "2023-06-01"
+"""The last `anthropic-version` that knows the field `temperature`."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as it arrived. `number` counts all of them from 0, `attempt` those with this very body.
+
+    `names` are the keys that the answer is to have, `stage` is "skeleton" or "answers" by them.
+    """
+
+    number: int
+    protocol: str
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+    attempt: int
+    names: tuple[str, ...]
+
+    @property
+    def stage(self) -> str:
+        return "skeleton" if self.names[0].startswith("user") else "answers"
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """The texts of a good answer: the same for the same prompt, different for different ones."""
+        said = json.dumps([self.body.get("system"), self.body.get("messages")], sort_keys=True)
+        mark = hashlib.sha256(said.encode()).hexdigest()[:10]
+        return {name: f"This is {name.replace('_', ' message ')} of conversation {mark}." for name in self.names}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the server sends: by default a good answer. The class methods make all the others."""
+
+    edit: Callable[[str], str] = str
+    finish: str = "stop"
+    usage: bool = True
+    empty: bool = False
+    status: int = 200
+    raw: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    ending: str = "whole"
+
+    @classmethod
+    def text(cls, text: str, finish: str = "stop") -> Reply:
+        """Give this text as the model's whole answer."""
+        return cls(edit=lambda _: text, finish=finish)
+
+    @classmethod
+    def error(cls, status: int, message: str, headers: Mapping[str, str] | None = None, **fields: str) -> Reply:
+        """Give an error in the protocols' common form; `fields` go beside its message."""
+        error = {"type": "some_error", "message": message, **fields}
+        return cls.body(status, json.dumps({"type": "error", "error": error}), headers)
+
+    @classmethod
+    def body(cls, status: int, body: str | bytes, headers: Mapping[str, str] | None = None) -> Reply:
+        """Send a status with a body as it is."""
+        raw = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else body
+        return cls(status=status, raw=raw, headers={"content-type": "application/json", **(headers or {})})
+
+    @classmethod
+    def refusal(cls) -> Reply:
+        """Let the model decline, without a word."""
+        return cls(finish="refusal", empty=True)
+
+    @classmethod
+    def truncation(cls) -> Reply:
+        """Cut a good answer in the middle, as the limit of tokens does."""
+        return cls(edit=lambda good: good[: len(good) // 2], finish="length")
+
+    @classmethod
+    def html_page(cls, status: int = 200) -> Reply:
+        """Send the page of some proxy in between."""
+        page = "<html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
+        return cls.body(status, page, {"content-type": "text/html"})
+
+    @classmethod
+    def cut_body(cls) -> Reply:
+        """Break the connection in the middle of the body."""
+        return cls(ending="cut")
+
+    @classmethod
+    def hang(cls) -> Reply:
+        """Send nothing, and keep the connection open."""
+        return cls(ending="hang")
+
+    @classmethod
+    def fenced(cls) -> Reply:
+        """Put a good answer into a Markdown fence."""
+        return cls(edit=lambda good: f"```json\n{good}\n```")
+
+    @classmethod
+    def in_prose(cls) -> Reply:
+        """Put talk around a good answer."""
+        return cls(edit=lambda good: f"Certainly! Here it is:\n\n{good}\n\nI hope that this helps.")
+
+    @classmethod
+    def wrong_count(cls, by: int = -1) -> Reply:
+        """Give one message too few, or with `by=1` one too many."""
+        return cls(edit=lambda good: _recounted(json.loads(good), by))
+
+    @classmethod
+    def no_usage(cls) -> Reply:
+        """Leave out the count of tokens."""
+        return cls(usage=False)
+
+
+Script = Callable[[Call], "Reply | None"]
+
+
+class Provider:
+    """The server, as a context manager. `delay` is how long each answer takes, in seconds.
+
+    `requests` holds every call in the order of arrival; `in_flight_peak` is the most that were open at once.
+    """
+
+    def __init__(self, script: Script | None = None, delay: float = 0.0) -> None:
+        self._script = script or (lambda call: None)
+        self._delay = delay
+        self._seen: Counter[str] = Counter()
+        self._in_flight = 0
+        self.requests: list[Call] = []
+        self.in_flight_peak = 0
+        self.url = ""
+
+    @property
+    def openai_url(self) -> str:
+        return f"{self.url}/v1"
+
+    def __enter__(self) -> Provider:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._stop(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _start(self) -> None:
+        app = web.Application(client_max_size=2**28)
+        app.router.add_post("/v1/messages", lambda request: self._serve(request, "anthropic"))
+        app.router.add_post("/v1/chat/completions", lambda request: self._serve(request, "openai"))
+        self._closing = asyncio.Event()
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = self._runner.addresses[0][:2]
+        self.url = f"http://{host}:{port}"
+
+    async def _stop(self) -> None:
+        self._closing.set()
+        await self._runner.cleanup()
+
+    async def _serve(self, request: web.Request, protocol: str) -> web.StreamResponse:
+        self._in_flight += 1
+        self.in_flight_peak = max(self.in_flight_peak, self._in_flight)
+        try:
+            call = self._record(protocol, request.headers, await request.read())
+            reply = _objection(call) or self._script(call) or Reply()
+            await asyncio.sleep(self._delay)
+            return await self._send(request, call, reply)
+        finally:
+            self._in_flight -= 1
+
+    def _record(self, protocol: str, headers: Mapping[str, str], raw: bytes) -> Call:
+        body, digest = json.loads(raw), hashlib.sha256(raw).hexdigest()
+        plain = {name.lower(): value for name, value in headers.items()}
+        call = Call(len(self.requests), protocol, plain, body, self._seen[digest], _names(body))
+        self._seen[digest] += 1
+        self.requests.append(call)
+        return call
+
+    async def _send(self, request: web.Request, call: Call, reply: Reply) -> web.StreamResponse:
+        if reply.ending == "hang":
+            await self._closing.wait()
+        body = _answer(call, reply) if reply.raw is None else reply.raw
+        headers = {"content-type": "application/json", **reply.headers}
+        if reply.ending == "cut":
+            response = web.StreamResponse(headers={**headers, "content-length": str(len(body))})
+            await response.prepare(request)
+            await response.write(body[: len(body) // 2])
+            assert request.transport is not None
+            request.transport.close()
+            return response
+        return web.Response(status=reply.status, body=body, headers=headers)
+
+
+def _objection(call: Call) -> Reply | None:
+    """Return the refusal that the documented services would send, if any."""
+    key = call.headers.get("authorization", "").removeprefix("Bearer ") or call.headers.get("x-api-key")
+    if key in (None, "wrong-key"):
+        return Reply.error(401, "invalid x-api-key")
+    if call.body.get("model") == "no-such-model":
+        return Reply.error(404, "model: no-such-model")
+    if call.protocol == "anthropic" and "temperature" in call.body:
+        return _objection_to_temperature(call)
+    return None
+
+
+def _objection_to_temperature(call: Call) -> Reply | None:
+    if call.headers.get("anthropic-version", "") > OLD_VERSION:
+        return Reply.error(400, "temperature: Extra inputs are not permitted")
+    digits = [int(part) for part in re.split(r"[-.@]", call.body["model"]) if part.isdigit() and len(part) < 3]
+    if call.body["model"].startswith("claude") and [*digits, 0][:2] >= [4, 7]:
+        return Reply.error(400, "`temperature` is deprecated for this model.")
+    if not 0 <= call.body["temperature"] <= 1:
+        return Reply.error(400, "temperature: range: 0..1")
+    return None
+
+
+def _names(body: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the keys that an answer is to have: those of the schema, or else those the prompt asks for."""
+    asked = (body.get("output_config") or {}).get("format") or body.get("response_format") or {}
+    schema = asked.get("schema") or asked.get("value") or asked.get("json_schema", {}).get("schema")
+    if schema:
+        return tuple(schema["properties"])
+    prompt = json.dumps([body.get("system"), body.get("messages")]).replace('\\"', '"')
+    found = re.search(r'"(user|assistant)_1\W+to\W+\1_(\d+)', prompt)
+    if found is None:
+        return ("assistant_1",)
+    return tuple(f"{found[1]}_{number}" for number in range(1, int(found[2]) + 1))
+
+
+def _answer(call: Call, reply: Reply) -> bytes:
+    text = "" if reply.empty else reply.edit(json.dumps(call.texts, ensure_ascii=False))
+    asked, said = len(json.dumps(call.body).split()), len(text.split())
+    answer = _message(call, reply, text) if call.protocol == "anthropic" else _completion(call, reply, text)
+    kinds = ("input", "output") if call.protocol == "anthropic" else ("prompt", "completion")
+    usage = {"usage": {f"{kinds[0]}_tokens": asked, f"{kinds[1]}_tokens": said}} if reply.usage else {}
+    return json.dumps({**answer, **usage}).encode()
+
+
+def _message(call: Call, reply: Reply, text: str) -> dict[str, Any]:
+    reasons = {"stop": "end_turn", "length": "max_tokens"}
+    return {
+        "id": f"msg_{call.number}",
+        "type": "message",
+        "role": "assistant",
+        "model": call.body["model"],
+        "content": [] if reply.empty else [{"type": "text", "text": text}],
+        "stop_reason": reasons.get(reply.finish, reply.finish),
+        "stop_sequence": None,
+    }
+
+
+def _completion(call: Call, reply: Reply, text: str) -> dict[str, Any]:
+    declined = reply.finish == "refusal"
+    message = {"role": "assistant", "content": text, "refusal": None}
+    if declined:
+        message = {"role": "assistant", "content": None, "refusal": "I cannot help with that."}
+    return {
+        "id": f"chatcmpl-{call.number}",
+        "object": "chat.completion",
+        "created": 0,
+        "model": call.body["model"],
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop" if declined else reply.finish}],
+    }
+
+
+def _recounted(texts: dict[str, str], by: int) -> str:
+    stem = next(iter(texts)).rpartition("_")[0]
+    values = [*texts.values(), *["One more."] * max(by, 0)][: len(texts) + by]
+    return json.dumps({f"{stem}_{number}": text for number, text in enumerate(values, 1)})

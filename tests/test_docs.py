@@ -1,0 +1,88 @@
+"""Runs every command and example of the README and the docs, page by page, as a reader would from top to bottom."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.provider import Provider
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FILE_NAME = re.compile(r"# (\S+\.(?:py|yaml))\n")
+SETS_UP = "python3 -m venv"
+LOCAL_SERVER = "http://127.0.0.1:8000/v1"
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """A folder of its own, where the providers' addresses are those of a local server."""
+    with Provider() as provider:
+        yield Shell(tmp_path, provider)
+
+
+class Shell:
+    """Runs blocks of a page in one folder."""
+
+    def __init__(self, folder: Path, provider: Provider) -> None:
+        self.folder, self.provider = folder, provider
+        scripts = folder / "bin"
+        scripts.mkdir()
+        command = scripts / "consistent-chat"
+        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m consistent_chat "$@"\n')
+        command.chmod(0o755)
+        self.environment = {
+            **os.environ,
+            "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT),
+            "HF_HOME": str(folder / "home"),
+            "ANTHROPIC_API_KEY": "a-key",
+            "ANTHROPIC_BASE_URL": provider.url,
+        }
+
+    def run(self, language: str, text: str) -> None:
+        """Run a block, or write it down where it is a file."""
+        name = FILE_NAME.match(text)
+        if name:
+            (self.folder / name[1]).write_text(text)
+        elif language == "python":
+            self._execute([sys.executable, "-c", text.replace(LOCAL_SERVER, self.provider.openai_url)])
+        elif language == "sh" and SETS_UP not in text:
+            self._execute(["bash", "-euo", "pipefail", "-c", text])
+
+    def _execute(self, command: list[str]) -> None:
+        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=90)
+        assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_example_runs(page: Path, shell: Shell) -> None:
+    """What a page shows can be typed in, in its order."""
+    for language, text in BLOCK.findall(page.read_text("utf-8")):
+        shell.run(language, text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    """Links between pages, and to files, are not broken."""
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_ci_runs_the_readmes_two_commands() -> None:
+    """Both are one line each, and CI takes them from the README to the letter."""
+    commands = [text.strip() for language, text in BLOCK.findall((ROOT / "README.md").read_text("utf-8")) if SETS_UP in text]
+    assert len(commands) == 2
+    assert all("\n" not in command for command in commands)
+    ci = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert f"grep -E '^{SETS_UP}' README.md" in ci
+    assert "$(readme 1)" in ci
+    assert "$(readme 2)" in ci

@@ -1,0 +1,330 @@
+"""`load_dataset("consistent_chat", ...)`: what the documentation says it takes, against a provider on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from datasets import load_dataset, load_dataset_builder
+
+import consistent_chat
+from consistent_chat.errors import ConsistentChatError, MissingResponse, RecipeError, ServingError, StoreError
+from tests.provider import Call, Provider, Reply
+
+MODEL = "claude-sonnet-4-6"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and caches of its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    return tmp_path
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider of models that answers well."""
+    with Provider() as running:
+        yield running
+
+
+def load(provider: Provider | None = None, serving: str = "anthropic", **given: Any) -> Any:
+    """Load a dataset whose responses lie in the folder above, calling the provider if there is one."""
+    called = {}
+    if provider is not None:
+        url = provider.url if serving == "anthropic" else provider.openai_url
+        called = {"serving": serving, "base_url": url, "api_key": "a-key"}
+    return load_dataset("consistent_chat", **{"model": MODEL, "responses": "../responses", "split": "train", **called, **given})
+
+
+def answered(provider: Provider) -> Counter[str]:
+    """Count the requests that the provider has seen, by what they ask."""
+    return Counter(repr((call.body.get("system"), call.body["messages"])) for call in provider.requests)
+
+
+@pytest.mark.parametrize("serving", ["anthropic", "openai"])
+def test_the_documented_parameters_mean_what_they_say(provider: Provider, serving: str) -> None:
+    """Nine times twenty dialogues of six and six messages, the temperature on the wire, no request twice."""
+    made = load(provider, serving, num_dialogs_per_intent=20, num_turns_per_dialog=6, temperature=0.9)
+    assert len(made) == 180
+    for row in made:
+        assert [message["role"] for message in row["conversation"]] == ["user", "assistant"] * 6
+        assert all(message["value"] for message in row["conversation"])
+    assert Counter(row["intent"] for row in made["provenance"]) == dict.fromkeys(Counter(p["intent"] for p in made["provenance"]), 20)
+    assert len(provider.requests) == 360
+    assert set(answered(provider).values()) == {1}
+    assert {call.body["temperature"] for call in provider.requests} == {0.9}
+    assert all('"user_6"' in repr(call.body) for call in provider.requests if call.stage == "skeleton")
+    assert provider.in_flight_peak <= 30
+
+
+def test_a_second_build_asks_nothing_and_gives_the_same_bytes(provider: Provider, home: Path) -> None:
+    """The responses are there: no key, no request, the same Arrow and Parquet."""
+    first = load(provider, num_dialogs_per_intent=3)
+    first.to_parquet("first.parquet")
+    asked = len(provider.requests)
+    datasets.config.HF_DATASETS_CACHE = home / "another cache"
+    again = load(num_dialogs_per_intent=3, mode="replay")
+    again.to_parquet("again.parquet")
+    assert len(provider.requests) == asked
+    assert first.cache_files != again.cache_files
+    one, other = (Path(made.cache_files[0]["filename"]).read_bytes() for made in (first, again))
+    assert one == other
+    assert Path("first.parquet").read_bytes() == Path("again.parquet").read_bytes()
+
+
+def hard(call: Call) -> Reply | None:
+    """A model in all of its moods: each request has one, on its first two attempts at most."""
+    moods = [
+        Reply.fenced(), Reply.in_prose(), Reply.wrong_count(), Reply.wrong_count(1), Reply.refusal(), Reply.truncation(),
+        Reply.text("Sorry?"), Reply.text("[]"), Reply.text('{"a": {"b": 1}}'), Reply.text(""), Reply.no_usage(), None, None,
+    ]  # fmt: skip
+    return moods[call.number * 7 % len(moods)]
+
+
+@pytest.mark.parametrize("serving", ["anthropic", "openai"])
+def test_a_difficult_model_costs_no_dialogue(serving: str) -> None:
+    """Fences, prose, wrong counts, refusals and truncation: still exactly as many intact dialogues."""
+    with Provider(hard) as provider:
+        made = load(provider, serving, num_dialogs_per_intent=20, max_draws=6)
+        assert [len(row["conversation"]) for row in made] == [12] * 180
+        assert [row["index"] for row in made["provenance"]] == list(range(180))
+        asked = len(provider.requests)
+        again = load(num_dialogs_per_intent=20, mode="replay", download_mode="force_redownload")
+        assert again[:] == made[:]
+        assert len(provider.requests) == asked
+
+
+def test_rows_are_category_conversation_and_provenance(provider: Provider) -> None:
+    """The columns that are documented, and a category that comes from the plan."""
+    made = load(provider, num_dialogs_per_intent=1, num_turns_per_dialog=2)
+    assert made.column_names == ["category", "conversation", "provenance"]
+    assert set(made[0]["provenance"]) == {
+        "index", "intent", "topic", "information_flow", "persona", "manner", "model", "draws", "request_keys",
+        "input_tokens", "output_tokens",
+    }  # fmt: skip
+    bare = load(num_dialogs_per_intent=1, num_turns_per_dialog=2, provenance=False)
+    assert bare.column_names == ["category", "conversation"]
+    assert bare["conversation"][:] == made["conversation"][:]
+
+
+@pytest.mark.parametrize(
+    ("layout", "column", "first"),
+    [
+        ("messages", "messages", {"role": "user", "content": "question"}),
+        ("sharegpt", "conversations", {"from": "human", "value": "question"}),
+    ],
+)
+def test_layouts_rename_and_ask_nothing(provider: Provider, layout: str, column: str, first: dict[str, str]) -> None:
+    """Another layout is another dataset of the same responses."""
+    load(provider, num_dialogs_per_intent=1)
+    made = load(num_dialogs_per_intent=1, layout=layout)
+    assert list(made[0][column][0]) == list(first)
+    assert list(made[0][column][0].values())[0] == next(iter(first.values()))
+
+
+@pytest.mark.parametrize("name", ["emotional_support", "transaction"])
+def test_each_intent_is_a_config(provider: Provider, name: str) -> None:
+    """`load_dataset("consistent_chat", "emotional_support", ...)`."""
+    made = load(provider, name=name, num_dialogs_per_intent=2)
+    assert {row["intent"] for row in made["provenance"]} == {name}
+    assert len(made) == 2
+
+
+def test_a_recipe_file_and_a_keyword_that_wins(provider: Provider) -> None:
+    """`data_files=` takes a recipe file; what is named beside it wins."""
+    Path("my.consistent_chat.yaml").write_text(f"model: {MODEL}\nnum_dialogs_per_intent: 3\nintents: [simulation]\n")
+    assert len(load(provider, model=None, data_files="my.consistent_chat.yaml")) == 3
+    assert len(load(provider, model=None, data_files="my.consistent_chat.yaml", num_dialogs_per_intent=4)) == 4
+
+
+def test_a_folder_with_a_recipe_is_a_dataset(provider: Provider) -> None:
+    """`load_dataset("folder")` recognises the recipe by its extension."""
+    Path("folder").mkdir()
+    Path("folder", "my.consistent_chat.yaml").write_text(f"model: {MODEL}\nnum_dialogs_per_intent: 1\n")
+    made = load_dataset(
+        "folder", serving="anthropic", base_url=provider.url, api_key="a-key", responses="../responses", split="train"
+    )
+    assert len(made) == 9
+
+
+def test_two_recipes_are_two_splits(provider: Provider) -> None:
+    """Each split has a recipe of its own."""
+    for split, count in (("train", 2), ("test", 1)):
+        Path(f"{split}.consistent_chat.yaml").write_text(f"model: {MODEL}\nnum_dialogs_per_intent: {count}\nseed: {count}\n")
+    files = {split: f"{split}.consistent_chat.yaml" for split in ("train", "test")}
+    made = load(provider, model=None, data_files=files, split=None)
+    assert {split: len(rows) for split, rows in made.items()} == {"train": 18, "test": 9}
+
+
+def test_streaming_gives_the_same_rows(provider: Provider) -> None:
+    """The same rows in the same order, without a cache."""
+    made = load(provider, num_dialogs_per_intent=2)
+    assert list(load(num_dialogs_per_intent=2, streaming=True)) == made.to_list()
+
+
+def test_streaming_shows_the_first_row_long_before_the_last(provider: Provider) -> None:
+    """A look at one row does not pay for all of them."""
+    stream = load(provider, num_dialogs_per_intent=100, streaming=True, max_concurrency=2)
+    next(iter(stream))
+    assert len(provider.requests) <= 20
+
+
+@pytest.mark.parametrize("num_proc", [2, 4])
+def test_several_processes_give_the_same_rows_and_keep_the_limit(num_proc: int) -> None:
+    """The concurrency is divided, and the order kept."""
+    with Provider(delay=0.02) as provider:
+        made = load(provider, num_dialogs_per_intent=4, num_proc=num_proc, max_concurrency=4)
+        assert provider.in_flight_peak <= 4
+        assert len(provider.requests) == 72
+        again = load(num_dialogs_per_intent=4, download_mode="force_redownload")
+        assert again[:] == made[:]
+
+
+def test_the_shape_is_known_without_a_call() -> None:
+    """`load_dataset_builder(...).info` needs no model."""
+    info = load_dataset_builder("consistent_chat").info
+    assert list(info.features) == ["category", "conversation", "provenance"]
+
+
+def test_operational_fields_are_no_part_of_the_identity(provider: Provider) -> None:
+    """Store, key, address and limits do not change the cache; whatever shapes the data does."""
+    def cache(**given: Any) -> str:
+        return load_dataset_builder("consistent_chat", **{"model": MODEL, **given}).cache_dir
+
+    same = {
+        cache(), cache(responses="elsewhere"), cache(api_key="k"), cache(serving="openai"), cache(base_url="http://x"),
+        cache(max_concurrency=3), cache(max_calls=1), cache(mode="replay"), cache(timeout=9.0), cache(max_draws=9),
+    }  # fmt: skip
+    assert len(same) == 1
+    shaping = [
+        {"model": "other"}, {"seed": 1}, {"temperature": 0.8}, {"language": "Thai"}, {"num_turns_per_dialog": 5},
+        {"num_dialogs_per_intent": 21}, {"intents": ["simulation"]}, {"layout": "messages"}, {"provenance": False},
+        {"taxonomy": {"personas": ["a diver"]}},
+    ]  # fmt: skip
+    assert len(same | {cache(**given) for given in shaping}) == 1 + len(shaping)
+
+
+def test_growing_keeps_the_old_rows_and_asks_only_for_new_ones(provider: Provider) -> None:
+    """Twice as many dialogues cost the second half."""
+    small = load(provider, num_dialogs_per_intent=2)
+    asked = len(provider.requests)
+    grown = load(provider, num_dialogs_per_intent=4)
+    assert grown.select(range(18))[:] == small[:]
+    assert len(provider.requests) == 2 * asked
+
+
+def test_a_folder_full_of_files_is_not_scanned(provider: Provider) -> None:
+    """The bare call looks at no file of the current folder, however many there are."""
+    for number in range(2000):
+        Path(f"{number}.csv").touch()
+    os.mkdir("forbidden", 0)
+    assert len(load(provider, num_dialogs_per_intent=1)) == 9
+
+
+def test_direct_use_works_without_registration(provider: Provider, home: Path) -> None:
+    """`ConsistentChat(...).download_and_prepare()` always works."""
+    builder = consistent_chat.ConsistentChat(
+        cache_dir=str(home / "direct"), serving="anthropic", base_url=provider.url, api_key="a-key", model=MODEL,
+        num_dialogs_per_intent=1, responses="../responses",
+    )  # fmt: skip
+    builder.download_and_prepare()
+    assert len(builder.as_dataset(split="train")) == 9
+
+
+def test_refresh_supersedes_without_being_told_twice(provider: Provider) -> None:
+    """`mode="refresh"` builds anew although the dataset is in the cache, and later builds follow it."""
+    load(provider, num_dialogs_per_intent=1)
+    asked = len(provider.requests)
+    load(provider, num_dialogs_per_intent=1, mode="refresh")
+    assert len(provider.requests) == 2 * asked
+
+
+BAD_INPUT = [
+    ({"num_turns_per_dialog": 0}, "num_turns_per_dialog must be a whole number from 1 to 100, not 0"),
+    ({"num_dialogs_per_intent": "many"}, "num_dialogs_per_intent must be a whole number"),
+    ({"temperature": 3}, "temperature must be a number from 0 to 2, not 3"),
+    ({"intents": ["problem_solvin"]}, "there is no intent 'problem_solvin'. Did you mean 'problem_solving'?"),
+    ({"serving": "antropic"}, "There is no serving 'antropic'. Did you mean 'anthropic'?"),
+    ({"temprature": 0.5}, "takes no 'temprature'. Did you mean 'temperature'?"),
+    ({"mode": "reply"}, "there is no mode 'reply'. Did you mean 'replay'?"),
+    ({"max_concurrency": 0}, "max_concurrency must be a whole number of at least 1, not 0"),
+    ({"layout": "chatml"}, "layout must be one of conversation, messages, sharegpt, not 'chatml'"),
+    ({"language": ""}, "language must be one line of text"),
+    ({"model": None}, "No model is named. Pass model="),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), BAD_INPUT, ids=lambda value: value if isinstance(value, str) else "")
+def test_bad_input_is_one_clear_message_before_any_call(provider: Provider, given: dict[str, Any], message: str) -> None:
+    """Nothing is called, and nothing half-written is left."""
+    with pytest.raises(RecipeError) as caught:
+        load(provider, **given)
+    assert message in str(caught.value)
+    assert provider.requests == []
+    assert not Path("../responses").exists()
+
+
+def test_a_typo_in_a_recipe_file_names_its_line(provider: Provider) -> None:
+    """File, line, key and remedy."""
+    Path("my.consistent_chat.yaml").write_text("model: m\nnum_dialogs_per_intnt: 3\n")
+    with pytest.raises(RecipeError, match=r"my\.consistent_chat\.yaml, line 2 .*Did you mean 'num_dialogs_per_intent'"):
+        load(provider, model=None, data_files="my.consistent_chat.yaml")
+
+
+def test_a_missing_key_is_said_before_any_call(provider: Provider) -> None:
+    """The message names the variable to set."""
+    with pytest.raises(ServingError, match="ANTHROPIC_API_KEY"):
+        load(provider, api_key=None, num_dialogs_per_intent=1)
+    assert provider.requests == []
+
+
+def test_an_unwritable_store_is_said_before_any_call(provider: Provider) -> None:
+    """A file where the store's folder should be."""
+    Path("taken").write_text("not a folder")
+    with pytest.raises(StoreError, match="taken.*cannot be"):
+        load(provider, responses="taken", num_dialogs_per_intent=1)
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [({"model": "no-such-model"}, "no-such-model"), ({"api_key": "wrong-key"}, "The key was refused")],
+)
+def test_what_the_provider_refuses_stops_at_once(provider: Provider, given: dict[str, str], message: str) -> None:
+    """A handful of requests at most, one message, and no key in it."""
+    with pytest.raises(ServingError, match=message) as caught:
+        load(provider, **given, num_dialogs_per_intent=20, max_concurrency=5)
+    assert "wrong-key" not in str(caught.value)
+    assert len(provider.requests) <= 5
+
+
+def test_without_a_serving_nobody_is_called() -> None:
+    """A missing response says what to do."""
+    with pytest.raises(MissingResponse, match="Pass serving="):
+        load(num_dialogs_per_intent=1)
+
+
+def test_errors_reach_the_user_unwrapped_from_other_processes(provider: Provider) -> None:
+    """Not as "An error occurred while generating the dataset"."""
+    with pytest.raises(ConsistentChatError, match="no-such-model"):
+        load(provider, model="no-such-model", num_proc=2)
+
+
+def test_the_key_is_nowhere_in_what_is_written(provider: Provider, home: Path) -> None:
+    """Not in the store, not in the dataset's cache, not in the config's text."""
+    key = "sk-ant-very-secret-0123456789"
+    load(provider, api_key=key, num_dialogs_per_intent=1)
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if key.encode() in path.read_bytes()]
+    builder = load_dataset_builder("consistent_chat", model=MODEL, api_key=key)
+    assert key not in repr(builder.config)

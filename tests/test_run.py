@@ -1,0 +1,238 @@
+"""Running dialogues: in plan order, each call once, whatever the answers are and whenever they come."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from consistent_chat import drive
+from consistent_chat.dialogue import Dialogue
+from consistent_chat.drive import Limits, Tally
+from consistent_chat.errors import BudgetSpent, MissingResponse, ServingError, TransportError, UnfilledSlot
+from consistent_chat.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response
+from consistent_chat.store import ResponseStore
+from tests.answers import Answers, good
+
+RECIPE = Recipe(model="claude-sonnet-4-6", num_dialogs_per_intent=4, num_turns_per_dialog=2)
+COUNT = len(Plan(RECIPE))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A folder for a response store."""
+    return str(tmp_path / "responses")
+
+
+def dialogues(place: str, serving: object = None, recipe: Recipe = RECIPE, tally: Tally | None = None, **limits: object) -> Iterator[Dialogue]:
+    """Run all dialogues of a recipe over a store of its own."""
+    opener = None if serving is None else lambda: serving
+    indices = range(len(Plan(recipe)))
+    return drive.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), tally or Tally())  # type: ignore[arg-type]
+
+
+def test_dialogues_come_in_plan_order_whatever_order_answers_come_in(place: str) -> None:
+    """Rows are where the plan has them, although later answers come earlier."""
+
+    class Shuffled(Answers):
+        async def answer(self, request: Request) -> Response:
+            self.delay = random.Random(request.key).random() / 50
+            return await super().answer(request)
+
+    assert [dialogue.spec.index for dialogue in dialogues(place, Shuffled())] == list(range(COUNT))
+
+
+def test_a_second_run_makes_no_call_and_gives_the_same(place: str) -> None:
+    """What was paid for once is never paid for again."""
+    serving = Answers()
+    first = list(dialogues(place, serving))
+    assert serving.calls == 2 * COUNT
+    assert list(dialogues(place, serving)) == first
+    assert list(dialogues(place)) == first
+    assert serving.calls == 2 * COUNT
+
+
+def test_at_most_max_concurrency_calls_are_in_flight_and_all_of_them_are_used(place: str) -> None:
+    """The limit is reached and never passed."""
+    serving = Answers(delay=0.005)
+    list(dialogues(place, serving, max_concurrency=7))
+    assert serving.peak == 7
+
+
+def test_the_first_dialogue_needs_two_calls_and_no_more(place: str) -> None:
+    """Someone who looks at one row does not wait for the whole window."""
+    serving = Answers(delay=0.005)
+    run = dialogues(place, serving, max_concurrency=1)
+    next(run)
+    assert serving.calls <= 4
+    run.close()
+
+
+def test_stages_of_different_dialogues_overlap(place: str) -> None:
+    """Nobody waits for the whole first stage: a slow skeleton holds up no other dialogue."""
+    slowest = Plan(RECIPE)[0].topic
+
+    class OneSlow(Answers):
+        async def answer(self, request: Request) -> Response:
+            self.delay = 0.3 if slowest in request.messages[0]["content"] else 0.001
+            return await super().answer(request)
+
+    finished: list[int] = []
+    tally = Tally(on_call=lambda tally: finished.append(tally.calls))
+    run = dialogues(place, OneSlow(), tally=tally, max_concurrency=4)
+    next(run)
+    assert finished[-1] >= 2 * (COUNT - 1), "the others went on through both stages meanwhile"
+    run.close()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Response("I would rather talk about the weather."),
+        Response('{"user_1": "only one"}'),
+        Response('{"user_1": "cut', finish="length"),
+        Response("", finish="refusal"),
+        Response("[1, 2, 3]"),
+        Response("null"),
+        Response(""),
+    ],
+    ids=lambda response: response.text[:20] or response.finish,
+)
+def test_unusable_answers_never_cost_a_dialogue(place: str, bad: Response) -> None:
+    """Each request may fail on its first draw: the count stays exact, and a replay finds the same way."""
+
+    def script(request: Request, attempt: int) -> Response | None:
+        return bad if request.draw == 0 and int(request.key[-1], 16) < 6 else None
+
+    tally = Tally()
+    made = list(dialogues(place, Answers(script), tally=tally))
+    assert [len(dialogue.answers) for dialogue in made] == [2] * COUNT
+    assert sum(tally.failed.values()) > 0
+    assert list(dialogues(place)) == made
+
+
+def test_a_spec_that_fails_for_good_is_replaced_by_its_substitute(place: str) -> None:
+    """The place in the plan is kept, the topic is another, and the row says so."""
+    refused = Plan(RECIPE)[5]
+
+    def script(request: Request, attempt: int) -> Response | None:
+        return Response("", "refusal") if refused.topic in request.messages[0]["content"] else None
+
+    made = list(dialogues(place, Answers(script)))[5]
+    assert made.spec == Plan(RECIPE).spec(5, substitute=1)
+    assert [draw.reason.value for draw in made.failed] == ["refused"]
+    assert list(dialogues(place))[5] == made
+
+
+def test_max_draws_bounds_what_is_asked_and_not_what_is_recorded(place: str) -> None:
+    """A later run with fewer draws still uses the answers that were paid for."""
+
+    def script(request: Request, attempt: int) -> Response | None:
+        return Response("no") if request.draw < 3 and request.seed == 0 else None
+
+    recipe = Recipe(model="m", num_dialogs_per_intent=1, num_turns_per_dialog=1, intents=("educational",))
+    made = list(dialogues(place, Answers(script), recipe=recipe, max_draws=4))
+    assert made[0].draws == 8
+    assert list(dialogues(place, Answers(), recipe=recipe, max_draws=1)) == made
+
+
+def test_a_model_that_never_answers_usably_ends_the_run(place: str) -> None:
+    """Bounded spending: nine specs of one place are enough to say that it is hopeless."""
+    serving = Answers(lambda request, attempt: Response("no"))
+    with pytest.raises(UnfilledSlot, match="9 specs failed.*no_json"):
+        list(dialogues(place, serving, max_draws=2, max_concurrency=1))
+
+
+def test_transport_errors_are_tried_again_and_never_stored(place: str) -> None:
+    """A server that stumbles on every first try costs retries, and no row."""
+    tally = Tally()
+    serving = Answers(lambda request, attempt: TransportError("busy", retry_after=0.0) if attempt == 0 else None)
+    recipe = Recipe(model="m", num_dialogs_per_intent=1, num_turns_per_dialog=1)
+    made = list(dialogues(place, serving, recipe=recipe, tally=tally))
+    assert (tally.retries, tally.calls, len(made)) == (18, 18, 9)
+    assert all(attempts == 2 for attempts in serving.asked.values())
+
+
+def test_an_error_that_cannot_pass_stops_at_once_and_keeps_what_came(place: str) -> None:
+    """A wrong key is not asked a hundred times, and earlier answers are there for the next run."""
+    limit = 10
+
+    def script(request: Request, attempt: int) -> Exception | None:
+        return ServingError("the key was refused") if serving.calls > limit else None
+
+    serving = Answers(script)
+    with pytest.raises(ServingError, match="the key was refused"):
+        list(dialogues(place, serving, max_concurrency=2))
+    assert serving.calls <= limit + 2
+    rest = Answers()
+    list(dialogues(place, rest))
+    assert rest.calls == 2 * COUNT - limit
+
+
+def test_a_servings_own_fault_is_named(place: str) -> None:
+    """A bug in a plugin is not taken for a bad answer."""
+    with pytest.raises(ServingError, match="The serving Answers failed with KeyError: 'oops'"):
+        list(dialogues(place, Answers(lambda request, attempt: KeyError("oops"))))
+
+
+def test_max_calls_stops_before_the_limit_and_the_next_run_goes_on(place: str) -> None:
+    """A budget is kept exactly, what is in flight included."""
+    first = Answers(delay=0.001)
+    with pytest.raises(BudgetSpent, match="max_calls=20"):
+        list(dialogues(place, first, max_calls=20))
+    assert first.calls == 20
+    second = Answers()
+    assert len(list(dialogues(place, second))) == COUNT
+    assert second.calls == 2 * COUNT - 20
+
+
+def test_max_cost_counts_the_worst_case_of_what_is_in_flight(place: str) -> None:
+    """No call is begun that could pass the limit."""
+    tally, serving = Tally(), Answers(delay=0.001)
+    with pytest.raises(BudgetSpent, match="max_cost=0.1"):
+        list(dialogues(place, serving, max_cost=0.1, tally=tally))
+    assert 0 < (tally.cost or 0) <= 0.1
+
+
+def test_without_a_serving_a_missing_response_is_an_error(place: str) -> None:
+    """Nobody is called unless somebody is named."""
+    with pytest.raises(MissingResponse, match="The store is empty.*Pass serving="):
+        list(dialogues(place))
+
+
+def test_a_run_that_is_closed_early_keeps_what_is_in_flight(place: str) -> None:
+    """Looking at one row and going away loses no answer, and leaves no thread behind."""
+    serving = Answers(delay=0.01)
+    run = dialogues(place, serving, max_concurrency=5)
+    next(run)
+    run.close()
+    kept = len(list(ResponseStore(place).records()))
+    assert kept == serving.calls
+    assert not any(thread.name == "consistent_chat" for thread in threading.enumerate())
+
+
+def test_a_complete_store_opens_no_serving(place: str) -> None:
+    """A replay needs no key, no thread and no connection."""
+    list(dialogues(place, Answers()))
+
+    def refuse() -> Answers:
+        raise AssertionError("the serving was opened")
+
+    made = drive.run(RECIPE, range(COUNT), ResponseStore(place), refuse, Limits(), Tally())
+    assert len(list(made)) == COUNT
+
+
+def test_refresh_asks_everything_once_more(place: str) -> None:
+    """The new answers supersede the old ones for every later run."""
+    old = list(dialogues(place, Answers()))
+    fresh = Answers(lambda request, attempt: Response(good(request).text.replace(" of ", " anew of ")))
+    opener = lambda: fresh  # noqa: E731
+    made = list(drive.run(RECIPE, range(COUNT), ResponseStore(place, refresh=True), opener, Limits(), Tally()))
+    assert fresh.calls == 2 * COUNT
+    assert made != old
+    assert list(dialogues(place)) == made
