@@ -56,18 +56,22 @@ def _add_recipe_options(group: Any) -> None:
     group.add_argument("--num-turns-per-dialog", type=int, metavar="N", help="user messages in a dialogue (6)")
     group.add_argument("--temperature", type=float, metavar="T", help="sampling temperature, 0 to 2 (0.9)")
     group.add_argument("--seed", type=int, metavar="N", help="which specs are drawn (0)")
-    group.add_argument("--intents", nargs="+", metavar="INTENT", help="the intents to use (all)")
+    group.add_argument("--intents", nargs="+", action="extend", metavar="INTENT", help="the intents to use (all)")
     group.add_argument("--language", help="language of the dialogues (English)")
     group.add_argument("--taxonomy", metavar="FILE", help="path or URL of a taxonomy of your own")
     group.add_argument("--layout", choices=LAYOUTS, help="names in a row (conversation)")
-    group.add_argument("--provenance", action=argparse.BooleanOptionalAction, help="whether rows say where they come from")
+    group.add_argument(
+        "--provenance", action=argparse.BooleanOptionalAction, help="whether rows say where they come from"
+    )
 
 
 def _add_operational_options(group: Any) -> None:
     group.add_argument("--serving", help="anthropic, openai, huggingface, rehearsal or a plugin; none calls nobody")
     group.add_argument("--base-url", metavar="URL", help="the server's address")
     group.add_argument("--api-key", metavar="KEY", help="better set the provider's environment variable")
-    group.add_argument("--responses", nargs="+", metavar="URL", help="response stores; the first is written")
+    group.add_argument(
+        "--responses", action="append", metavar="URL", help="a response store; of several, the first is written"
+    )
     group.add_argument("--storage-options", type=_json, metavar="JSON", help="options for their filesystem")
     group.add_argument("--mode", help="record, replay or refresh (record)")
     group.add_argument("--max-concurrency", type=int, metavar="N", help="calls in flight (30)")
@@ -92,4 +96,3 @@ def _json(text: str) -> Any:
 def _say(message: object, code: int) -> int:
     print(f"consistent-chat: {message}", file=sys.stderr)
     return code
-

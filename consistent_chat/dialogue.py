@@ -152,7 +152,7 @@ def _schema(role: str, turns: int) -> dict[str, Any]:
 
 
 class _SpecFailed(Exception):
-    """This spec will not become a dialogue."""
+    """The spec will not become a dialogue."""
 
 
 @dataclass

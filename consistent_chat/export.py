@@ -51,7 +51,9 @@ def _named(recipe: str | None) -> dict[str, Any]:
     if recipe in datasets.load_dataset_builder(NAME).builder_configs:
         return {"name": recipe}
     if not recipe.endswith((EXTENSION, ".yaml", ".yml")):
-        raise RecipeError(f"{recipe!r} is neither a config (demo, default, an intent) nor a recipe file (*{EXTENSION}).")
+        raise RecipeError(
+            f"{recipe!r} is neither a config (demo, default, an intent) nor a recipe file (*{EXTENSION})."
+        )
     if "://" not in recipe and not os.path.isfile(recipe):
         raise RecipeError(f"There is no recipe file {recipe}. Check the path.")
     return {"data_files": recipe}

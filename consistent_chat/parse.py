@@ -110,7 +110,7 @@ def _last_json(text: str, names: Sequence[str]) -> Any:
             return value
         except Unusable:
             continue
-    meant = [value for value in found if isinstance(value, dict) or value and isinstance(value, list)]
+    meant = [value for value in found if isinstance(value, dict) or (value and isinstance(value, list))]
     if not meant:
         raise Unusable(Reason.NO_JSON, f"no JSON object in {len(text)} characters")
     return meant[-1]

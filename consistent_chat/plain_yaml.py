@@ -85,8 +85,9 @@ def _plain(loader: Any, node: Any, path: Path, lines: dict[Path, int], origin: s
         key = _key(loader, key_node, origin)
         if key in mapping:
             raise RecipeError(f"{origin}, line {key_node.start_mark.line + 1}: the key {key!r} stands twice. Keep one.")
-        mapping[key] = _plain(loader, value_node, (*path, key), lines, origin)
-        lines[(*path, key)] = key_node.start_mark.line + 1
+        place = (*path, key)
+        mapping[key] = _plain(loader, value_node, place, lines, origin)
+        lines[place] = key_node.start_mark.line + 1
     return mapping
 
 

@@ -71,6 +71,14 @@ def _register_factory() -> None:
 
         knows_consistent_chat = True
 
+        def __init__(self, name: str, **given: Any) -> None:
+            if name != NAME:
+                super().__init__(name, **given)
+                return
+            # The original would count the load with a request to a server that knows nothing of this name.
+            self.name, self.data_dir, self.data_files = name, given.get("data_dir"), given.get("data_files")
+            self.download_config, self.download_mode = given.get("download_config"), given.get("download_mode")
+
         def get_module(self) -> Any:
             if self.name != NAME or self.data_files is not None:
                 return super().get_module()
@@ -107,7 +115,9 @@ class Seams:
         return made
 
     def _prepare_split(self, split_generator: Any, *args: Any, num_proc: int | None = None, **kwargs: Any) -> None:
-        shards = max((len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)), default=1)
+        shards = max(
+            (len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)), default=1
+        )
         self.processes = max(1, min(num_proc or 1, shards))
         super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)  # type: ignore[misc]
 

@@ -91,6 +91,6 @@ def request_key(canonical_request: bytes) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return JSON with sorted names, no white space, UTF-8; lone surrogates stay escaped as `\\udXXX`."""
+    """Return JSON with sorted names, no white space, in UTF-8; lone surrogates stay escaped, as backslash udXXX."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return text.encode("utf-8", "backslashreplace")

@@ -169,8 +169,8 @@ class Provider:
 
     async def _start(self) -> None:
         app = web.Application(client_max_size=2**28)
-        app.router.add_post("/v1/messages", lambda request: self._serve(request, "anthropic"))
-        app.router.add_post("/v1/chat/completions", lambda request: self._serve(request, "openai"))
+        app.router.add_post("/v1/messages", self._serve)
+        app.router.add_post("/v1/chat/completions", self._serve)
         self._closing = asyncio.Event()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -183,7 +183,8 @@ class Provider:
         self._closing.set()
         await self._runner.cleanup()
 
-    async def _serve(self, request: web.Request, protocol: str) -> web.StreamResponse:
+    async def _serve(self, request: web.Request) -> web.StreamResponse:
+        protocol = "anthropic" if request.path.endswith("/messages") else "openai"
         self._in_flight += 1
         self.in_flight_peak = max(self.in_flight_peak, self._in_flight)
         try:

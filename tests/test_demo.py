@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +19,9 @@ from consistent_chat.drive import Limits, Tally
 from consistent_chat.recipe import Recipe
 from consistent_chat.store import ResponseStore
 from tools import record_demo
+
+
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -57,13 +63,30 @@ def test_the_recorded_responses_are_those_that_were_written(tmp_path: Path) -> N
 
 def test_it_is_worth_reading(demo: Dataset) -> None:
     """No filler, no trace of how it was made, answers of some substance."""
-    stale = re.compile(r"great question|as an ai|language model|assistant_\d|user_\d|happy to help|feel free", re.IGNORECASE)
+    stale = re.compile(
+        r"great question|as an ai|language model|assistant_\d|user_\d|happy to help|feel free", re.IGNORECASE
+    )
     for talk in demo["conversation"]:
         assert not stale.search(json.dumps(talk))
         assert all(len(message["value"].split()) >= 25 for message in talk if message["role"] == "assistant")
 
 
+def test_it_reaches_for_no_network(tmp_path: Path) -> None:
+    """Not even `datasets` does, which counts the loads of its own builders on a server."""
+    script = """
+import socket, sys
+sys.addaudithook(lambda event, given: event in ("socket.connect", "socket.getaddrinfo") and print(event, given))
+import consistent_chat, datasets
+assert len(datasets.load_dataset("consistent_chat", "demo", split="train")) == 18
+"""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
+
+
 def test_it_leaves_nothing_behind(demo: Dataset, tmp_path: Path) -> None:
     """Loading it writes no store."""
-    load_dataset("consistent_chat", "demo", split="train", responses=str(tmp_path / "none"), download_mode="force_redownload")
+    load_dataset(
+        "consistent_chat", "demo", split="train", responses=str(tmp_path / "none"), download_mode="force_redownload"
+    )
     assert not (tmp_path / "none").exists()

@@ -58,7 +58,9 @@ class Shell:
             self._execute(["bash", "-euo", "pipefail", "-c", text])
 
     def _execute(self, command: list[str]) -> None:
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=90)
+        done = subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=90
+        )
         assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
 
 
@@ -79,7 +81,9 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_ci_runs_the_readmes_two_commands() -> None:
     """Both are one line each, and CI takes them from the README to the letter."""
-    commands = [text.strip() for language, text in BLOCK.findall((ROOT / "README.md").read_text("utf-8")) if SETS_UP in text]
+    commands = [
+        text.strip() for language, text in BLOCK.findall((ROOT / "README.md").read_text("utf-8")) if SETS_UP in text
+    ]
     assert len(commands) == 2
     assert all("\n" not in command for command in commands)
     ci = (ROOT / ".ci" / "run").read_text("utf-8")

@@ -42,7 +42,9 @@ def load(provider: Provider | None = None, serving: str = "anthropic", **given: 
     if provider is not None:
         url = provider.url if serving == "anthropic" else provider.openai_url
         called = {"serving": serving, "base_url": url, "api_key": "a-key"}
-    return load_dataset("consistent_chat", **{"model": MODEL, "responses": "../responses", "split": "train", **called, **given})
+    return load_dataset(
+        "consistent_chat", **{"model": MODEL, "responses": "../responses", "split": "train", **called, **given}
+    )
 
 
 def answered(provider: Provider) -> Counter[str]:
@@ -58,7 +60,9 @@ def test_the_documented_parameters_mean_what_they_say(provider: Provider, servin
     for row in made:
         assert [message["role"] for message in row["conversation"]] == ["user", "assistant"] * 6
         assert all(message["value"] for message in row["conversation"])
-    assert Counter(row["intent"] for row in made["provenance"]) == dict.fromkeys(Counter(p["intent"] for p in made["provenance"]), 20)
+    assert Counter(row["intent"] for row in made["provenance"]) == dict.fromkeys(
+        Counter(p["intent"] for p in made["provenance"]), 20
+    )
     assert len(provider.requests) == 360
     assert set(answered(provider).values()) == {1}
     assert {call.body["temperature"] for call in provider.requests} == {0.9}
@@ -159,7 +163,9 @@ def test_a_folder_with_a_recipe_is_a_dataset(provider: Provider) -> None:
 def test_two_recipes_are_two_splits(provider: Provider) -> None:
     """Each split has a recipe of its own."""
     for split, count in (("train", 2), ("test", 1)):
-        Path(f"{split}.consistent_chat.yaml").write_text(f"model: {MODEL}\nnum_dialogs_per_intent: {count}\nseed: {count}\n")
+        Path(f"{split}.consistent_chat.yaml").write_text(
+            f"model: {MODEL}\nnum_dialogs_per_intent: {count}\nseed: {count}\n"
+        )
     files = {split: f"{split}.consistent_chat.yaml" for split in ("train", "test")}
     made = load(provider, model=None, data_files=files, split=None)
     assert {split: len(rows) for split, rows in made.items()} == {"train": 18, "test": 9}
@@ -197,6 +203,7 @@ def test_the_shape_is_known_without_a_call() -> None:
 
 def test_operational_fields_are_no_part_of_the_identity(provider: Provider) -> None:
     """Store, key, address and limits do not change the cache; whatever shapes the data does."""
+
     def cache(**given: Any) -> str:
         return load_dataset_builder("consistent_chat", **{"model": MODEL, **given}).cache_dir
 
@@ -264,7 +271,9 @@ BAD_INPUT = [
 
 
 @pytest.mark.parametrize(("given", "message"), BAD_INPUT, ids=lambda value: value if isinstance(value, str) else "")
-def test_bad_input_is_one_clear_message_before_any_call(provider: Provider, given: dict[str, Any], message: str) -> None:
+def test_bad_input_is_one_clear_message_before_any_call(
+    provider: Provider, given: dict[str, Any], message: str
+) -> None:
     """Nothing is called, and nothing half-written is left."""
     with pytest.raises(RecipeError) as caught:
         load(provider, **given)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,9 @@ class Shout:
 
 class Mute:
     """Not a serving: its answer is a plain method."""
+
+    def __init__(self, **_: Any) -> None:
+        pass
 
     def answer(self, request: Request) -> Response:
         """Answer nothing."""
@@ -53,7 +57,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in {"shout": "Shout", "mute": "Mute", "broken": "Broken", "openai": "Shout"}.items()
     ]
 
-    def entry_points(**wanted: str) -> importlib.metadata.EntryPoints:
+    def entry_points(**wanted: Any) -> importlib.metadata.EntryPoints:
         return importlib.metadata.EntryPoints(points).select(**wanted)
 
     monkeypatch.setattr(registry, "entry_points", entry_points)
@@ -87,9 +91,10 @@ def test_an_object_is_its_own_serving() -> None:
 @pytest.mark.usefixtures("plugins")
 def test_a_plugin_is_opened_like_a_built_in() -> None:
     """With the same keywords, by the name of its entry point."""
-    serving: Any = registry.open_serving("shout", model="m", base_url="http://a", api_key="k", timeout=1, max_concurrency=2)
+    settings: Any = {"base_url": "http://a", "api_key": "k", "timeout": 1, "max_concurrency": 2}
+    serving: Any = registry.open_serving("shout", model="m", **settings)
     assert type(serving).__name__ == "Shout"
-    assert serving.settings == ("http://a", "k", 1, 2)
+    assert serving.settings == tuple(settings.values())
 
 
 @pytest.mark.usefixtures("plugins")
@@ -156,9 +161,9 @@ def test_nobody_and_no_model_are_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("anthropic", "There is no key for Anthropic. Set the environment variable ANTHROPIC_API_KEY or pass api_key=."),
+        ("anthropic", "There is no key for Anthropic. Set the environment variable ANTHROPIC_API_KEY or pass api_key="),
         ("openai", "There is no key for OpenAI. Set the environment variable OPENAI_API_KEY"),
-        ("huggingface", "There is no token for Hugging Face. Set the environment variable HF_TOKEN, run `hf auth login`"),
+        ("huggingface", "There is no token for Hugging Face. Set the environment variable HF_TOKEN, run `hf auth"),
     ],
 )
 def test_a_missing_key_is_found_before_any_call(name: str, expected: str) -> None:
@@ -182,10 +187,17 @@ def test_white_space_around_a_key_is_forgiven(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("name", ["anthropic", "openai", "huggingface"])
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://a", "http://", 7])
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://a", "http://", "http://[", "http://a:99999", 7])
 def test_an_address_that_is_none_is_refused(name: str, url: Any) -> None:
     """It would look like a server that is away, and be tried again and again."""
     assert message(name, model="m", base_url=url, api_key="key").startswith("base_url must be an address such as")
+
+
+@pytest.mark.parametrize("name", ["anthropic", "openai", "huggingface"])
+def test_an_address_with_a_password_is_refused_and_not_shown(name: str) -> None:
+    """It would be shown in logs, and does not go together with a key."""
+    said = message(name, model="m", base_url="http://me:hunter2@localhost:8000/v1", api_key="key")
+    assert said == "base_url must not have a user name or password in it. Pass the key as api_key=."
 
 
 def test_a_missing_library_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,9 +210,10 @@ def test_a_missing_library_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatc
 def test_importing_the_registry_imports_no_sdk() -> None:
     """A replay must not pay for what only calls need."""
     code = (
-        "import sys, consistent_chat.serving.registry, consistent_chat.serving.openai, consistent_chat.serving.anthropic\n"
-        "import consistent_chat.serving.huggingface, consistent_chat.serving.rehearsal\n"
+        "import sys, consistent_chat.serving.registry\n"
+        "from consistent_chat.serving import anthropic, huggingface, openai, rehearsal\n"
         "print({'anthropic', 'openai'} & set(sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
     assert done.stdout.strip() == "set()"

@@ -29,7 +29,9 @@ def place(tmp_path: Path) -> str:
     return str(tmp_path / "responses")
 
 
-def dialogues(place: str, serving: object = None, recipe: Recipe = RECIPE, tally: Tally | None = None, **limits: object) -> Iterator[Dialogue]:
+def dialogues(
+    place: str, serving: object = None, recipe: Recipe = RECIPE, tally: Tally | None = None, **limits: object
+) -> Iterator[Dialogue]:
     """Run all dialogues of a recipe over a store of its own."""
     opener = None if serving is None else lambda: serving
     indices = range(len(Plan(recipe)))
@@ -197,6 +199,14 @@ def test_max_cost_counts_the_worst_case_of_what_is_in_flight(place: str) -> None
     with pytest.raises(BudgetSpent, match="max_cost=0.1"):
         list(dialogues(place, serving, max_cost=0.1, tally=tally))
     assert 0 < (tally.cost or 0) <= 0.1
+
+
+def test_answers_without_a_count_of_tokens_do_not_pass_max_cost(place: str) -> None:
+    """What cannot be counted is taken at its worst."""
+    serving = Answers(lambda request, attempt: Response(good(request).text))
+    with pytest.raises(BudgetSpent):
+        list(dialogues(place, serving, max_cost=0.1))
+    assert 0 < serving.calls < 5
 
 
 def test_without_a_serving_a_missing_response_is_an_error(place: str) -> None:

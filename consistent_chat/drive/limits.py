@@ -80,12 +80,15 @@ class Budget:
         return cost
 
     def settle(self, reserved: float, response: Response | None) -> None:
-        """Replace a reservation by what the call has cost; None stands for a call that was not answered."""
-        self._cost -= reserved
+        """Replace a reservation by what the call has cost; None stands for a call that was not answered.
+
+        An answer without a count of its tokens is taken to have cost the most that it could.
+        """
         if response is None:
             self._calls -= 1
-        elif self._price is not None:
-            self._cost += self._price.of(response.input_tokens or 0, response.output_tokens or 0)
+            self._cost -= reserved
+        elif self._price is not None and response.input_tokens is not None and response.output_tokens is not None:
+            self._cost += self._price.of(response.input_tokens, response.output_tokens) - reserved
 
     def _worst_cost(self, request: Request) -> float:
         if self._price is None:

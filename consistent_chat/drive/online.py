@@ -49,7 +49,7 @@ class Online:
         self._caller = caller
         self._loop = asyncio.new_event_loop()
         self._slots = Slots(max_concurrency)
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[Any] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="consistent_chat", daemon=True)
         self._thread.start()
 
@@ -75,7 +75,6 @@ class Online:
 
     async def _finish(self, order: int, steps: Steps, request: Request) -> Dialogue:
         caller, task = self._caller, asyncio.current_task()
-        assert task is not None
         self._tasks.add(task)
         try:
             while True:

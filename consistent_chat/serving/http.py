@@ -50,11 +50,8 @@ class Peer:
 
     @property
     def place(self) -> str:
-        """The provider's name, or the address of another server, without a password that may be in it."""
-        if self.base_url is None:
-            return self.name
-        parts = urlsplit(self.base_url)
-        return f"The server at {parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        """The provider's name, or the address of another server."""
+        return self.name if self.base_url is None else f"The server at {self.base_url}"
 
     def quote(self, text: str) -> str:
         """Return a server's words on one line, shortened, with everything that looks like a key taken out."""
@@ -102,8 +99,14 @@ def checked_url(base_url: str | None) -> str | None:
     """Return a server's address as given; raise RecipeError for what is none."""
     if base_url is None:
         return None
-    parts = urlsplit(base_url) if isinstance(base_url, str) else None
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
+    if isinstance(base_url, str) and "@" in base_url:
+        raise RecipeError("base_url must not have a user name or password in it. Pass the key as api_key=.")
+    try:
+        parts = urlsplit(base_url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except (ValueError, TypeError, AttributeError):
+        good = False
+    if not good:
         raise RecipeError(f"base_url must be an address such as 'http://localhost:8000/v1', not {base_url!r}.")
     return base_url
 
@@ -137,10 +140,8 @@ async def exchange(sdk: Any, peer: Peer, calling: Awaitable[Any], timeout: float
         response = (await asyncio.wait_for(calling, timeout)).http_response
     except sdk.APIStatusError as error:
         raise fault_of(error.response.status_code, error.response.headers, error.response.content) from None
-    except (asyncio.TimeoutError, TimeoutError, sdk.APITimeoutError):
-        raise late(peer, timeout) from None
-    except (sdk.APIConnectionError, OSError, *_aiohttp_errors()) as error:
-        raise unreachable(peer, error) from None
+    except (asyncio.TimeoutError, sdk.APIConnectionError, OSError, *_aiohttp_errors()) as error:
+        raise (late(peer, timeout) if _is_late(sdk, error) else unreachable(peer, error)) from None
     return read_object(peer, response.content, response.headers.get("content-type", ""))
 
 
@@ -231,6 +232,12 @@ def _title(text: str) -> str:
 
 def _inside(place: str) -> str:
     return place[0].lower() + place[1:] if place.startswith("The ") else place
+
+
+def _is_late(sdk: Any, error: BaseException) -> bool:
+    """Tell a late answer from no connection, which openai's SDK always reports as a timeout while connecting."""
+    timeout = isinstance(error, (asyncio.TimeoutError, TimeoutError, sdk.APITimeoutError))
+    return timeout and type(error.__cause__).__name__ != "ConnectTimeout"
 
 
 def _aiohttp_errors() -> tuple[type[BaseException], ...]:

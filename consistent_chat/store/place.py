@@ -95,7 +95,7 @@ class Place:
         except FileNotFoundError:
             return
         except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{self.url}/{MARKER} is not a response store's. Pass another place as responses=.") from None
+            raise StoreError(f"{self.url}/{MARKER} is no response store's. Pass another place as responses=.") from None
         except OSError as error:
             raise StoreError(f"The response store {self.url!r} cannot be read: {error}") from None
         if version != STORE_FORMAT:

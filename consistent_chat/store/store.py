@@ -64,17 +64,13 @@ class ResponseStore:
     def prepare(self) -> None:
         """Make ready to keep responses, before any is paid; raises StoreError when that is not possible."""
         with self._lock:
-            if self._writer is None:
-                self._places[0].prepare()
-                self._writer = JournalWriter(self._places[0].journals)
+            self._begun()
 
     def keep(self, request: Request, response: Response) -> None:
         """Keep a response; when this returns, it survives the end of the process."""
-        self.prepare()
         with self._lock:
-            assert self._writer is not None
             before = self._recorded(request.key) if self._refresh else None
-            self._writer.append(Record.of(request, response, before.generation + 1 if before else 0))
+            self._begun().append(Record.of(request, response, before.generation + 1 if before else 0))
 
     def records(self) -> Iterator[Record]:
         """Yield all that was recorded when the store was opened, superseded records too."""
@@ -103,6 +99,12 @@ class ResponseStore:
             place.send(write_pack(chain(*taken), place.packs))
         for journal in taken:
             journal.path.unlink(missing_ok=True)
+
+    def _begun(self) -> JournalWriter:
+        if self._writer is None:
+            self._places[0].prepare()
+            self._writer = JournalWriter(self._places[0].journals)
+        return self._writer
 
     def _read_all(self) -> None:
         # Journals first: a record leaves its journal only when it lies in a pack, so none is missed in between.
