@@ -156,8 +156,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
                     "No model is named. Pass model= (and serving= to call it), or try "
                     'load_dataset("consistent_chat", "demo"), or serving="rehearsal".'
                 )
-            parts = _parts(len(Plan(recipe)), SHARDS)
-            generators.append(datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "parts": parts}))
+            generators.append(_split_generator(split, len(Plan(recipe))))
         return generators
 
     def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -183,6 +182,12 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
             timeout=limits.timeout,
             max_concurrency=limits.max_concurrency,
         )
+
+
+def _split_generator(split: str, length: int) -> datasets.SplitGenerator:
+    generator = datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "parts": _parts(length, SHARDS)})
+    generator.split_info.num_examples = length  # the total of the progress bar
+    return generator
 
 
 def _features(layout_name: str, provenance: bool) -> datasets.Features:

@@ -1,0 +1,23 @@
+# /// script
+# requires-python = ">=3.10"
+# dependencies = ["consistent_chat"]
+# ///
+"""The builder as one file: the loading script of `datasets` 3, and a script to run.
+
+    load_dataset("builder.py", trust_remote_code=True, ...)    datasets < 4: the same as load_dataset("consistent_chat", ...)
+    uv run builder.py demo --output demo.parquet               the same as consistent-chat build
+"""
+
+import sys
+
+import consistent_chat
+
+
+class ConsistentChat(consistent_chat.ConsistentChat):
+    """The package's builder, under the name of this script."""
+
+
+if __name__ == "__main__":
+    from consistent_chat.cli import main
+
+    raise SystemExit(main(["build", *sys.argv[1:]]))

@@ -1,0 +1,31 @@
+"""The top-level builder.py: a loading script for datasets 3, and a script to run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+from datasets import load_dataset
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "builder.py"
+
+
+@pytest.mark.skipif(not datasets.__version__.startswith("3."), reason="datasets 4 and newer run no scripts")
+def test_datasets_3_loads_it_as_a_script(tmp_path: Path) -> None:
+    """The same rows as by name."""
+    given = {"split": "train", "cache_dir": str(tmp_path)}
+    made = load_dataset(str(SCRIPT), "demo", trust_remote_code=True, **given)
+    assert made[:] == load_dataset("consistent_chat", "demo", **given)[:]
+
+
+def test_it_runs_as_a_script(tmp_path: Path) -> None:
+    """What follows its name are the options of `consistent-chat build`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path)}
+    command = [sys.executable, str(SCRIPT), "demo", "--output", str(tmp_path / "demo.jsonl")]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    assert len((tmp_path / "demo.jsonl").read_text("utf-8").splitlines()) == 18
