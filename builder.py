@@ -4,8 +4,8 @@
 # ///
 """The builder as one file: the loading script of `datasets` 3, and a script to run.
 
-    load_dataset("builder.py", trust_remote_code=True, ...)    datasets < 4: the same as load_dataset("consistent_chat", ...)
-    uv run builder.py demo --output demo.parquet               the same as consistent-chat build
+With datasets 3, `load_dataset("builder.py", trust_remote_code=True, ...)` is `load_dataset("consistent_chat", ...)`.
+Everywhere, `uv run builder.py demo --output demo.parquet` is `consistent-chat build demo --output demo.parquet`.
 """
 
 import sys

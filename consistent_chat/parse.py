@@ -14,8 +14,10 @@ from typing import Any
 
 from consistent_chat.request import Response
 
-MAX_CANDIDATES = 200
-"""How many opening brackets are tried as the start of the JSON, so that hostile text costs bounded time."""
+MAX_FAILURES = 5_000
+MAX_REREADING = 20
+"""How many brackets may turn out to open no JSON, and how many times the text's length may be read in finding
+that out, so that hostile text costs bounded time."""
 
 
 class Reason(str, Enum):
@@ -45,7 +47,8 @@ class Unusable(Exception):
 def messages(response: Response, names: Sequence[str]) -> tuple[str, ...]:
     """Return the messages of a JSON object with exactly these keys, in their order.
 
-    A list of as many texts, alone or as an object's only value, is read the same way. Raises Unusable.
+    A list of as many texts, alone or as an object's only value, is read the same way where there is no such
+    object. Raises Unusable.
     """
     if response.finish == "refusal":
         raise Unusable(Reason.REFUSED, "the model declined to answer")
@@ -60,8 +63,11 @@ def _read(value: Any, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _values(value: Any, names: Sequence[str]) -> list[Any]:
-    if isinstance(value, dict) and len(value) == 1 and isinstance(next(iter(value.values())), list):
-        value = next(iter(value.values()))
+    if isinstance(value, _Repeated):
+        raise Unusable(Reason.REPEATED_KEY, "a key stands twice in one JSON object")
+    if isinstance(value, dict) and len(value) == 1:
+        ((key, only),) = value.items()
+        value = only if isinstance(only, list) and key not in names else value
     if isinstance(value, dict):
         stem = names[0].rpartition("_")[0]
         if not any(re.fullmatch(rf"{stem}_\d+", key) for key in value):
@@ -80,6 +86,8 @@ def _difference(value: dict[str, Any], names: Sequence[str]) -> tuple[Reason, st
     missing = [name for name in names if name not in value]
     if missing and names[0].startswith("assistant") and len(value) < len(names):
         return Reason.UNANSWERED, f"no {missing[0]!r}"
+    if len(value) == len(names):
+        return Reason.WRONG_TURN_COUNT, f"no {missing[0]!r}, but another key in its place"
     return Reason.WRONG_TURN_COUNT, f"{len(value)} messages instead of {len(names)}"
 
 
@@ -98,13 +106,16 @@ def _message(value: Any, name: str) -> str:
 
 
 def _last_json(text: str, names: Sequence[str]) -> Any:
-    """Return the last JSON value in a text that has the shape, or else the last one that could be meant."""
+    """Return the last JSON value in a text that has the shape, or else the last one that could be meant.
+
+    Objects go before lists: the object is what was asked for, and prose may quote a list of as many texts.
+    """
     try:
         return _DECODER.decode(text.strip())
     except (ValueError, RecursionError):
         pass
     found = _after_reasoning(text, _candidates(text))
-    for value in reversed(found):
+    for value in sorted(reversed(found), key=lambda value: isinstance(value, list)):
         try:
             _read(value, names)
             return value
@@ -118,35 +129,49 @@ def _last_json(text: str, names: Sequence[str]) -> Any:
 
 def _candidates(text: str) -> list[tuple[int, int, Any]]:
     """Return (start, end, value) of the outermost JSON objects and lists in a text, in order."""
-    found, position = [], 0
-    for _ in range(MAX_CANDIDATES):
-        start = _OPENING.search(text, position)
-        if start is None:
+    found, position, failures, reread = [], 0, 0, 0
+    while failures < MAX_FAILURES and reread <= MAX_REREADING * len(text):
+        opening = _OPENING.search(text, position)
+        if opening is None:
             break
+        start = opening.end() - 1
         try:
-            value, position = _DECODER.raw_decode(text, start.start())
-            found.append((start.start(), position, value))
-        except (ValueError, RecursionError):
-            position = start.end()
+            value, position = _DECODER.raw_decode(text, start)
+            found.append((start, position, value))
+        except (ValueError, RecursionError) as error:
+            position = opening.end()
+            failures += 1
+            reread += _read_until(error, text) - start
     return found
+
+
+def _read_until(error: Exception, text: str) -> int:
+    """Return how far into a text the decoder came; of a string without an end it names the beginning alone."""
+    if isinstance(error, json.JSONDecodeError) and not error.msg.startswith("Unterminated string"):
+        return error.pos
+    return len(text)
 
 
 def _after_reasoning(text: str, found: list[tuple[int, int, Any]]) -> list[Any]:
     """Leave out what stands in the model's reasoning: before the last closing tag that is in no string of the JSON."""
-    tags = (tag.end() for tag in _REASONING_END.finditer(text))
-    ends = [end for end in tags if not any(start < end <= stop for start, stop, _ in found)]
-    return [value for start, _, value in found if start >= max(ends, default=0)]
+    edges = [0, *(edge for start, stop, _ in found for edge in (start, stop)), len(text)]
+    gaps = zip(edges[::2], edges[1::2])
+    end = max((tag.end() for gap in gaps for tag in _REASONING_END.finditer(text, *gap)), default=0)
+    return [value for start, _, value in found if start >= end]
 
 
-def _unrepeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+class _Repeated(dict[str, Any]):
+    """A JSON object in which a key stands twice."""
+
+
+def _noting_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     mapping = dict(pairs)
-    if len(mapping) != len(pairs):
-        raise Unusable(Reason.REPEATED_KEY, "a key stands twice in one JSON object")
-    return mapping
+    return mapping if len(mapping) == len(pairs) else _Repeated(mapping)
 
 
 # strict=False takes raw line breaks inside strings, which many models write.
-_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_unrepeated)
-_OPENING = re.compile(r"[{\[]")
-_REASONING_END = re.compile(r"</(?:think|thinking|thought|reasoning|analysis)>")
+_DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_noting_repeats)
+# An object may stand anywhere; a list stands at the beginning of a line, or it is somebody's values["key"].
+_OPENING = re.compile(r"(?:\{|^[ \t]*\[)(?=\s*[\"{\[])", re.MULTILINE)
+_REASONING_END = re.compile(r"</(?:think|thinking|thought|reasoning|analysis)>", re.IGNORECASE)
 _BAD = re.compile("[\0\ud800-\udfff]")

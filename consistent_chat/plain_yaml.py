@@ -16,6 +16,11 @@ from consistent_chat.errors import RecipeError
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 16
+MAX_PARTS = 200_000
+"""Keys, values and items in a file, so that reading it takes a second or two at the most."""
+MAX_NUMBER = 100
+"""Longest number or date, in characters: YAML 1.1 has numbers (1:59:59...) whose reading takes quadratic time."""
+MAX_EXCERPT = 80
 
 Path = tuple[Any, ...]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -47,17 +52,25 @@ def parse(text: str, origin: str) -> Document:
         node = loader.get_single_node()
         lines: dict[Path, int] = {}
         data = None if node is None else _plain(loader, node, (), lines, origin)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
         if isinstance(error, RecipeError):
             raise
         raise RecipeError(f"{origin} is not valid YAML: {_one_line(error)}. Correct it.") from None
     return Document(data, origin, lines)
 
 
+def excerpt(value: Any) -> str:
+    """Return how a value is written, cut where it is too long for a message."""
+    text = repr(value)
+    return text if len(text) <= MAX_EXCERPT else text[: MAX_EXCERPT - 3] + "..."
+
+
 def _refuse_unsafe(text: str, origin: str) -> None:
     depth = 0
-    for event in _events(text):
+    for count, event in enumerate(_events(text)):
         line = event.start_mark.line + 1
+        if count > MAX_PARTS:
+            raise RecipeError(f"{origin}, line {line}: more than {MAX_PARTS:,} keys and values. Make it smaller.")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
             raise RecipeError(f"{origin}, line {line}: anchors and aliases (& and *) are not allowed. Write it out.")
         if getattr(event, "tag", None):
@@ -79,7 +92,7 @@ def _plain(loader: Any, node: Any, path: Path, lines: dict[Path, int], origin: s
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, (*path, i), lines, origin) for i, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node)
+        return _scalar(loader, node, origin)
     mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
         key = _key(loader, key_node, origin)
@@ -94,8 +107,15 @@ def _plain(loader: Any, node: Any, path: Path, lines: dict[Path, int], origin: s
 def _key(loader: Any, node: Any, origin: str) -> Any:
     if not isinstance(node, yaml.ScalarNode):
         raise RecipeError(f"{origin}, line {node.start_mark.line + 1}: a key must be plain text. Correct it.")
+    return _scalar(loader, node, origin)
+
+
+def _scalar(loader: Any, node: Any, origin: str) -> Any:
+    if not node.tag.endswith(":str") and len(node.value) > MAX_NUMBER:
+        line = node.start_mark.line + 1
+        raise RecipeError(f"{origin}, line {line}: a number of more than {MAX_NUMBER} characters. Make it shorter.")
     return loader.construct_object(node)
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).replace('in "<unicode string>", ', "at ").split())

@@ -18,7 +18,7 @@ import fsspec
 
 from consistent_chat import plain_yaml, taxonomy
 from consistent_chat.errors import RecipeError
-from consistent_chat.plain_yaml import Document
+from consistent_chat.plain_yaml import Document, excerpt
 from consistent_chat.taxonomy import Taxonomy
 
 EXTENSION = ".consistent_chat.yaml"
@@ -124,7 +124,7 @@ def _at(origin: str) -> str:
 
 
 def _wrong(recipe: Recipe, name: str, expected: str) -> RecipeError:
-    return RecipeError(f"{_at(recipe.origin)}{name} must be {expected}, not {getattr(recipe, name)!r}.")
+    return RecipeError(f"{_at(recipe.origin)}{name} must be {expected}, not {excerpt(getattr(recipe, name))}.")
 
 
 def _whole(recipe: Recipe, name: str, low: int, high: int) -> None:
@@ -138,7 +138,7 @@ def _temperature(recipe: Recipe) -> float:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not number or not math.isfinite(value) or not 0 <= value <= 2:
         raise _wrong(recipe, "temperature", "a number from 0 to 2")
-    return float(value)
+    return abs(float(value))  # -0.0 is 0.0
 
 
 def _line(recipe: Recipe, name: str, longest: int) -> str:
@@ -221,9 +221,10 @@ def _beside(url: str, name: str, document: Document) -> str:
 def _with_line(
     error: RecipeError, document: Document, values: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> RecipeError:
-    """Put the line before the message where it is the file's own value that is wrong."""
-    message = str(error)
-    name = next((n for n in values if n not in overrides and f": {n} must" in message), None)
-    if name is None:
-        return error
-    return RecipeError(message.replace(f"{document.origin}: ", f"{document.where(name)}: ", 1))
+    """Name the line where it is the file's own value that is wrong, and not the file where it is an override."""
+    message = str(error).removeprefix(_at(document.origin))
+    own = [name for name in values if name not in overrides]
+    name = next((name for name in own if message.startswith(f"{name} must")), None)
+    if name is None and "intents" in own and message.startswith("there is no intent"):
+        name = "intents"
+    return RecipeError(message if name is None else f"{document.where(name)}: {message}")

@@ -14,7 +14,7 @@ from typing import Any
 
 from consistent_chat import plain_yaml
 from consistent_chat.errors import RecipeError
-from consistent_chat.plain_yaml import Document
+from consistent_chat.plain_yaml import Document, excerpt
 
 SECTIONS = ("flows", "intents", "personas", "manners")
 MAX_TEXT = 500
@@ -58,7 +58,7 @@ class Taxonomy:
         """Return everything as plain ordered data, for the recipe's fingerprint."""
         return {
             "intents": [
-                [i.key, i.title, i.purpose, [[f.title, f.steps] for f in i.flows], i.categories]
+                [i.key, i.title, i.purpose, [[f.key, f.title, f.steps] for f in i.flows], i.categories]
                 for i in self.intents.values()
             ],
             "personas": self.personas,
@@ -188,12 +188,15 @@ def _texts(value: Any, document: Document, *path: Any) -> tuple[str, ...]:
 def _name(key: Any, document: Document, *path: Any) -> str:
     if not isinstance(key, str):
         raise RecipeError(f"{document.where(*path)}: the name {key!r} must be text. Put it in quotes.")
-    return _text(key, document, *path)
+    text = _text(key, document, *path)
+    if text != key:
+        raise RecipeError(f"{document.where(*path)}: the name {key!r} has needless white space. Write {text!r}.")
+    return text
 
 
 def _text(value: Any, document: Document, *path: Any) -> str:
     if not isinstance(value, str):
-        raise RecipeError(f"{document.where(*path)} must be text, not {value!r}. Put it in quotes.")
+        raise RecipeError(f"{document.where(*path)} must be text, not {excerpt(value)}. Put it in quotes.")
     if not value.strip() or len(value) > MAX_TEXT:
         raise RecipeError(f"{document.where(*path)} must have 1 to {MAX_TEXT} characters, not {len(value.strip())}.")
     if any("\ud800" <= character <= "\udfff" or character == "\0" for character in value):

@@ -69,9 +69,9 @@ def test_a_folder_gets_a_file_for_each_split() -> None:
 def test_every_recipe_field_is_an_option() -> None:
     """In kebab case, and each does what it says."""
     code = build(
-        "--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--num-turns-per-dialog", "3", "--temperature", "0.5",
-        "--seed", "7", "--intents", "educational", "transaction", "--language", "French", "--layout", "sharegpt",
-        "--no-provenance", "--output", "made.jsonl",
+        "--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--num-turns-per-dialog", "3", "--seed", "7",
+        "--temperature", "0.5", "--intents", "educational", "transaction", "--language", "French",
+        "--layout", "sharegpt", "--no-provenance", "--output", "made.jsonl",
     )  # fmt: skip
     assert code == 0
     rows = [json.loads(line) for line in Path("made.jsonl").read_text("utf-8").splitlines()]
@@ -92,7 +92,7 @@ def test_the_last_line_says_what_was_made(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--serving", "rehearsal", "--num-turns-per-dialog", "0"], 2, "num_turns_per_dialog must be a whole number"),
+        (["--serving", "rehearsal", "--num-turns-per-dialog", "0"], 2, "num_turns_per_dialog must be a whole"),
         (["recipe.yml"], 2, "There is no recipe file recipe.yml"),
         (["dmeo"], 2, "'dmeo' is neither a config"),
         (["--model", "m"], 1, "Pass serving="),

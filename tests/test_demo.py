@@ -20,7 +20,6 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.store import ResponseStore
 from tools import record_demo
 
-
 ROOT = Path(__file__).parent.parent
 
 

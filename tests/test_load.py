@@ -86,10 +86,11 @@ def test_a_second_build_asks_nothing_and_gives_the_same_bytes(provider: Provider
 
 
 def hard(call: Call) -> Reply | None:
-    """A model in all of its moods: each request has one, on its first two attempts at most."""
+    """A model in all of its moods, one after another."""
     moods = [
-        Reply.fenced(), Reply.in_prose(), Reply.wrong_count(), Reply.wrong_count(1), Reply.refusal(), Reply.truncation(),
-        Reply.text("Sorry?"), Reply.text("[]"), Reply.text('{"a": {"b": 1}}'), Reply.text(""), Reply.no_usage(), None, None,
+        Reply.fenced(), Reply.in_prose(), Reply.wrong_count(), Reply.wrong_count(1), Reply.refusal(),
+        Reply.truncation(), Reply.text("Sorry?"), Reply.text("[]"), Reply.text('{"a": {"b": 1}}'), Reply.text(""),
+        Reply.no_usage(), None, None,
     ]  # fmt: skip
     return moods[call.number * 7 % len(moods)]
 
@@ -132,7 +133,7 @@ def test_layouts_rename_and_ask_nothing(provider: Provider, layout: str, column:
     load(provider, num_dialogs_per_intent=1)
     made = load(num_dialogs_per_intent=1, layout=layout)
     assert list(made[0][column][0]) == list(first)
-    assert list(made[0][column][0].values())[0] == next(iter(first.values()))
+    assert next(iter(made[0][column][0].values())) == first[next(iter(first))]
 
 
 @pytest.mark.parametrize("name", ["emotional_support", "transaction"])
@@ -299,7 +300,7 @@ def test_a_missing_key_is_said_before_any_call(provider: Provider) -> None:
 def test_an_unwritable_store_is_said_before_any_call(provider: Provider) -> None:
     """A file where the store's folder should be."""
     Path("taken").write_text("not a folder")
-    with pytest.raises(StoreError, match="taken.*cannot be"):
+    with pytest.raises(StoreError, match=r"taken.*cannot be"):
         load(provider, responses="taken", num_dialogs_per_intent=1)
     assert provider.requests == []
 

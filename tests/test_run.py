@@ -146,7 +146,7 @@ def test_max_draws_bounds_what_is_asked_and_not_what_is_recorded(place: str) -> 
 def test_a_model_that_never_answers_usably_ends_the_run(place: str) -> None:
     """Bounded spending: nine specs of one place are enough to say that it is hopeless."""
     serving = Answers(lambda request, attempt: Response("no"))
-    with pytest.raises(UnfilledSlot, match="9 specs failed.*no_json"):
+    with pytest.raises(UnfilledSlot, match=r"9 specs failed.*no_json"):
         list(dialogues(place, serving, max_draws=2, max_concurrency=1))
 
 
@@ -196,7 +196,7 @@ def test_max_calls_stops_before_the_limit_and_the_next_run_goes_on(place: str) -
 def test_max_cost_counts_the_worst_case_of_what_is_in_flight(place: str) -> None:
     """No call is begun that could pass the limit."""
     tally, serving = Tally(), Answers(delay=0.001)
-    with pytest.raises(BudgetSpent, match="max_cost=0.1"):
+    with pytest.raises(BudgetSpent, match=r"max_cost=0\.1"):
         list(dialogues(place, serving, max_cost=0.1, tally=tally))
     assert 0 < (tally.cost or 0) <= 0.1
 
@@ -211,7 +211,7 @@ def test_answers_without_a_count_of_tokens_do_not_pass_max_cost(place: str) -> N
 
 def test_without_a_serving_a_missing_response_is_an_error(place: str) -> None:
     """Nobody is called unless somebody is named."""
-    with pytest.raises(MissingResponse, match="The store is empty.*Pass serving="):
+    with pytest.raises(MissingResponse, match=r"The store is empty.*Pass serving="):
         list(dialogues(place))
 
 

@@ -19,7 +19,9 @@ def describe_miss(request: Request, index: int, store: ResponseStore) -> str:
     asked = request.identity()
     records = itertools.islice(store.records(), LOOKED_AT)
     nearest = max((record.asked() for record in records), key=lambda found: _likeness(asked, found), default=None)
-    where = f"The nearest recorded request differs in {_differences(asked, nearest)}." if nearest else "The store is empty."
+    where = "The store is empty."
+    if nearest is not None:
+        where = f"The nearest recorded request differs in {_differences(asked, nearest)}."
     return (
         f"No response is recorded for dialogue {index}, draw {request.draw} of {request.key}. {where} "
         "Pass serving= (and, unless it runs locally, a key) to ask for it, or responses= to look elsewhere."
