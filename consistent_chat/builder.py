@@ -74,9 +74,13 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     max_cost: float | None = None
     max_calls: int | None = None
 
+    resolved: dict[str, Recipe] | None = field(default=None, init=False, repr=False)
+    """The recipes that the identity was made of: a file is read once, so that it cannot change in between."""
+
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         """Name the cache directory by what shapes the data, and by nothing else."""
-        identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes().items()]
+        self.resolved = self.recipes()
+        identity = [(split, fingerprint(recipe)) for split, recipe in self.resolved.items()]
         digest = hashlib.sha256(repr((identity, custom_features)).encode("utf-8")).hexdigest()
         return f"{self.name}-{digest[:16]}"
 
@@ -125,7 +129,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
 
     def accept(self, config: ConsistentChatConfig) -> None:
         """Check everything that can be checked before a call; raises RecipeError."""
-        self._recipes = config.recipes()
+        self._recipes = config.resolved or config.recipes()
         self._limits = config.limits()
         self._mode = config.checked_mode()
         registry.check(config.serving)

@@ -115,7 +115,7 @@ def _last_json(text: str, names: Sequence[str]) -> Any:
     except (ValueError, RecursionError):
         pass
     found = _after_reasoning(text, _candidates(text))
-    for value in sorted(reversed(found), key=lambda value: isinstance(value, list)):
+    for value in reversed(sorted(found, key=lambda value: isinstance(value, dict))):
         try:
             _read(value, names)
             return value

@@ -106,7 +106,7 @@ class Seams:
         self, config_name: str | None = None, custom_features: Any = None, **given: Any
     ) -> tuple[Any, str]:
         """Refuse what is not valid before anything else: `datasets` sets overrides of a config without any check."""
-        known = tuple(f.name for f in dataclasses.fields(self.BUILDER_CONFIG_CLASS))  # type: ignore[attr-defined]
+        known = tuple(f.name for f in dataclasses.fields(self.BUILDER_CONFIG_CLASS) if f.init)  # type: ignore[attr-defined]
         for name in given:
             if name not in (*known, "config_id"):
                 raise RecipeError(f"load_dataset({NAME!r}) takes no {name!r}.{suggestion(name, known)}")

@@ -23,6 +23,9 @@ except ImportError:  # Windows: journals of other writers are read, and never ta
 
 HEADER = b'{"consistent_chat_journal":1}\n'
 
+HELD = 256
+"""Journals that are packed at once at the most: each is an open file. The rest is packed next time."""
+
 
 class JournalWriter:
     """Appends records to a journal of its own, which it holds locked while it is open."""
@@ -30,12 +33,16 @@ class JournalWriter:
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{uuid.uuid4().hex}.jsonl"
         self._offsets: dict[str, tuple[int, int]] = {}
+        fresh = self.path.with_suffix(".new")  # no packer sees it before it is locked, or it would be taken over
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+            self._file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
             _lock(self._file)
             self._size = self._write(HEADER, 0)
+            fresh.rename(self.path)
         except OSError as error:
+            with contextlib.suppress(OSError):
+                fresh.unlink()
             raise StoreError(_unwritable(folder, error)) from None
 
     def __len__(self) -> int:
@@ -60,11 +67,15 @@ class JournalWriter:
 
     def close(self) -> None:
         """Bring everything to the disk and let the journal go; an empty one is removed."""
-        if not self._offsets:
-            self.path.unlink(missing_ok=True)
-        else:
-            os.fsync(self._file)
-        os.close(self._file)
+        try:
+            if not self._offsets:
+                self.path.unlink(missing_ok=True)
+            else:
+                os.fsync(self._file)
+        except OSError as error:
+            raise StoreError(_unwritable(self.path.parent, error)) from None
+        finally:
+            os.close(self._file)
 
     def _write(self, data: bytes, size: int) -> int:
         written = os.write(self._file, data)
@@ -125,32 +136,36 @@ def read_journals(folder: Path) -> list[Journal]:
     return found
 
 
-def abandoned(folder: Path) -> Iterator[Path]:
-    """Yield the journals whose writer is gone, each held locked until the next is asked for."""
-    for path in sorted(folder.glob("*.jsonl")):
-        with _held(path) as held:
-            if held:
-                yield path
+@contextlib.contextmanager
+def abandoned(folder: Path) -> Iterator[list[Path]]:
+    """Give the journals whose writer is gone, at most HELD of them, held locked: no other packer takes them too."""
+    with contextlib.ExitStack() as locks:
+        held: list[Path] = []
+        for path in sorted(folder.glob("*.jsonl")):
+            if len(held) < HELD and (file := _take(path)) is not None:
+                locks.callback(os.close, file)
+                held.append(path)
+        yield held
 
 
 def is_abandoned(path: Path) -> bool:
     """Tell whether a journal's writer is gone."""
-    with _held(path) as held:
-        return held
+    file = _take(path)
+    if file is not None:
+        os.close(file)
+    return file is not None
 
 
-@contextlib.contextmanager
-def _held(path: Path) -> Iterator[bool]:
-    """Hold a journal locked; False where its writer holds it, or where it is gone or not ours to take."""
+def _take(path: Path) -> int | None:
+    """Open a journal and lock it; None where its writer holds it, or where it is gone or not ours to take."""
     try:
         file = os.open(path, os.O_RDWR)
     except OSError:
-        yield False
-        return
-    try:
-        yield _lock(file) and path.exists()
-    finally:
-        os.close(file)
+        return None
+    if _lock(file) and path.exists():
+        return file
+    os.close(file)
+    return None
 
 
 def _lock(file: int) -> bool:

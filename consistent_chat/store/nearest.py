@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from consistent_chat.request import Request
@@ -39,7 +41,7 @@ def _differences(asked: dict[str, Any], found: dict[str, Any]) -> str:
 
 
 def _excerpts(asked: Any, found: Any) -> str:
-    if not isinstance(asked, (str, list)):
+    if not isinstance(asked, (str, list, Mapping)):
         return f"{_short(str(found))} is recorded, {_short(str(asked))} is asked"
     one, other = _text(found), _text(asked)
     start = max(0, _common(one, other) - EXCERPT // 3)
@@ -49,7 +51,7 @@ def _excerpts(asked: Any, found: Any) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return "\n".join(message["content"] for message in value)
-    return str(value)
+    return json.dumps(value, ensure_ascii=False, sort_keys=True) if isinstance(value, Mapping) else str(value)
 
 
 def _short(text: str) -> str:
@@ -57,5 +59,12 @@ def _short(text: str) -> str:
 
 
 def _common(one: str, other: str) -> int:
-    """Return the length of the beginning that two texts share."""
-    return next((i for i, (a, b) in enumerate(zip(one, other)) if a != b), min(len(one), len(other)))
+    """Return the length of the beginning that two texts share; by halves, since texts can be long."""
+    start, end = 0, min(len(one), len(other))
+    while start < end:
+        middle = (start + end + 1) // 2
+        if one[start:middle] == other[start:middle]:
+            start = middle
+        else:
+            end = middle - 1
+    return start

@@ -7,13 +7,15 @@ which responses came.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
+import uuid
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +28,11 @@ FORMAT = 1
 ROWS_PER_GROUP = 512
 GROUPS_KEPT = 8
 KEY_LENGTH = len("sha256:") + 64
+
+UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
+"""What reading a damaged file raises."""
+
+_T = TypeVar("_T")
 
 _SCHEMA = pa.schema(
     [
@@ -41,10 +48,10 @@ _SCHEMA = pa.schema(
 
 def write_pack(records: Iterable[Record], folder: Path) -> Path:
     """Write records as one pack into a folder, completely or not at all; return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{os.getpid()}-{id(records)}.tmp"
+    temporary = folder / f".{uuid.uuid4().hex}.tmp"
     try:
-        with pq.ParquetWriter(temporary, _SCHEMA, compression="zstd") as writer:
+        folder.mkdir(parents=True, exist_ok=True)
+        with pq.ParquetWriter(temporary, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
             for group in _groups(records):
                 writer.write_table(group, row_group_size=ROWS_PER_GROUP)
         with open(temporary, "rb+") as file:
@@ -54,7 +61,8 @@ def write_pack(records: Iterable[Record], folder: Path) -> Path:
     except OSError as error:
         raise StoreError(f"A pack cannot be written to {folder}: {error.strerror or error}. Make room there.") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # gone, or never begun
+            temporary.unlink()
     return path
 
 
@@ -72,12 +80,10 @@ class Pack:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._file = pq.ParquetFile(path, memory_map=True)
-            self._ends = np.cumsum([self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)])
-            self._check_format()
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise DamagedRecord(f"{path} is damaged: {error}. Restore it from a copy, or delete it.") from None
+        # Page checksums: without them a flipped bit in a key is a record that cannot be found, and nobody knows.
+        self._file = self._read(lambda: pq.ParquetFile(path, memory_map=True, page_checksum_verification=True))
+        self._read(self._check_format)
+        self._ends = self._read(self._find_ends)
         self._group = functools.lru_cache(maxsize=GROUPS_KEPT)(self._read_group)
 
     def __len__(self) -> int:
@@ -88,15 +94,14 @@ class Pack:
 
     def prefixes(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """Return the first 64 bits of every key, by row."""
-        chunks = self._read(lambda: self._file.read(columns=["key"])).column("key").chunks
-        return np.concatenate([_prefixes(chunk, self.path) for chunk in chunks] or [np.empty(0, np.uint64)])
+        return self._read(self._read_prefixes)
 
     def record(self, row: int) -> Record:
         """Return the record of a row; raise DamagedRecord when it is not what was written."""
         group = bisect_right(self._ends, row)
-        table = self._group(group)
         at = row - (int(self._ends[group - 1]) if group else 0)
-        key, generation, request, response, digest = (column[at].as_py() for column in table.columns)
+        columns = self._read(lambda: [column[at].as_py() for column in self._group(group).select(_SCHEMA.names).columns])
+        key, generation, request, response, digest = columns
         return Record(key, generation, request, response).check(digest, f"{self.path}, row {row}")
 
     def verify(self) -> None:
@@ -107,12 +112,24 @@ class Pack:
             record.check_key(f"{self.path}, row {row}")
 
     def _read_group(self, group: int) -> pa.Table:
-        return self._read(lambda: self._file.read_row_group(group, columns=_SCHEMA.names))
+        return self._file.read_row_group(group, columns=_SCHEMA.names)
 
-    def _read(self, read: Any) -> pa.Table:
+    def _read_prefixes(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        keys = self._file.read(columns=["key"]).column("key")
+        if len(keys) != len(self):
+            raise ValueError(f"{len(self)} rows should have keys, {len(keys)} have")
+        return np.concatenate([_prefixes(chunk) for chunk in keys.chunks] or [np.empty(0, np.uint64)])
+
+    def _find_ends(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
+        if sum(sizes) != self._file.metadata.num_rows or min(sizes, default=0) < 0:
+            raise ValueError(f"it should have {self._file.metadata.num_rows} rows, its groups have {sizes}")
+        return np.cumsum(sizes)
+
+    def _read(self, read: Callable[[], _T]) -> _T:
         try:
             return read()
-        except (pa.ArrowException, OSError) as error:
+        except UNREADABLE as error:
             raise DamagedRecord(f"{self.path} is damaged: {error}. Restore it from a copy, or delete it.") from None
 
     def _check_format(self) -> None:
@@ -121,14 +138,11 @@ class Pack:
             raise StoreError(f"{self.path} has pack format {version.decode()}; this version reads {FORMAT}. Update it.")
 
 
-def _prefixes(keys: pa.StringArray, path: Path) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def _prefixes(keys: pa.StringArray) -> np.ndarray[Any, np.dtype[np.uint64]]:
     """Read the digits straight from Arrow's buffer: every key is `sha256:` and 64 hex digits."""
     offsets = np.frombuffer(keys.buffers()[1], np.int32)[keys.offset : keys.offset + len(keys) + 1]
-    try:
-        text = np.frombuffer(keys.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(len(keys), KEY_LENGTH)
-        return np.frombuffer(bytes.fromhex(text[:, 7:23].tobytes().decode("ascii")), ">u8").astype(np.uint64)
-    except ValueError:
-        raise DamagedRecord(f"{path} is damaged: a key in it is no key. Restore it from a copy.") from None
+    text = np.frombuffer(keys.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(len(keys), KEY_LENGTH)
+    return np.frombuffer(bytes.fromhex(text[:, 7:23].tobytes().decode("ascii")), ">u8").astype(np.uint64)
 
 
 def _groups(records: Iterable[Record]) -> Iterator[pa.Table]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import uuid
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,13 +52,8 @@ class Place:
     def pack_names(self) -> list[str]:
         """Return the names of the store's packs, in order, after a look at the place itself."""
         self._check_format()
-        try:
-            self._fs.invalidate_cache()
-            found = self._fs.ls(f"{self._root}/packs", detail=False)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise StoreError(f"The response store {self.url!r} cannot be listed: {error}") from None
+        self._fs.invalidate_cache()
+        found = self._attempt("listed at", lambda: self._fs.ls(f"{self._root}/packs", detail=False), absent=[])
         names = (path.rstrip("/").rpartition("/")[2] for path in found)
         return sorted(name for name in names if name.endswith(".parquet") and not name.startswith("."))
 
@@ -66,7 +62,7 @@ class Place:
         path = self.packs / name
         if not self.is_local and not path.exists():
             self.packs.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{os.getpid()}.partial")
+            partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
             self._attempt("read from", lambda: self._fs.get_file(f"{self._root}/packs/{name}", str(partial)))
             if content_name(partial) != path.stem:
                 partial.unlink()
@@ -86,30 +82,32 @@ class Place:
             return
         content = json.dumps({"consistent_chat_store": STORE_FORMAT}).encode("ascii") + b"\n"
         self._attempt("written to", lambda: self._fs.makedirs(f"{self._root}/packs", exist_ok=True))
-        self._attempt("written to", lambda: self._fs.pipe_file(marker, content))
+        if self.is_local:  # completely or not at all: other writers start at the same time
+            partial = Path(f"{marker}.{uuid.uuid4().hex}")
+            self._attempt("written to", lambda: (partial.write_bytes(content), partial.replace(marker)))
+        else:
+            self._attempt("written to", lambda: self._fs.pipe_file(marker, content))
 
     def _check_format(self) -> None:
-        try:
-            marker = json.loads(self._fs.cat_file(f"{self._root}/{MARKER}"))
-            version = marker["consistent_chat_store"]
-        except FileNotFoundError:
+        marker = self._attempt("read from", lambda: self._fs.cat_file(f"{self._root}/{MARKER}"), absent=b"")
+        if not marker:
             return
+        try:
+            version = json.loads(marker)["consistent_chat_store"]
         except (ValueError, KeyError, TypeError):
             raise StoreError(f"{self.url}/{MARKER} is no response store's. Pass another place as responses=.") from None
-        except OSError as error:
-            raise StoreError(f"The response store {self.url!r} cannot be read: {error}") from None
         if version != STORE_FORMAT:
             raise StoreError(
                 f"The response store {self.url!r} has format {version}; this version reads {STORE_FORMAT}. "
                 "Update consistent_chat."
             )
 
-    def _attempt(self, verb: str, act: Any) -> Any:
+    def _attempt(self, verb: str, act: Callable[[], Any], absent: Any = None) -> Any:
         try:
             return act()
-        except StoreError:
-            raise
         except Exception as error:  # each filesystem has errors of its own: botocore's, the Hub's, ...
+            if absent is not None and isinstance(error, FileNotFoundError):
+                return absent
             reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             raise StoreError(
                 f"The response store {self.url!r} cannot be {verb}: {reason}. Give rights there, or pass another "

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from consistent_chat.errors import StoreError
 from consistent_chat.request import Request, Response
 from consistent_chat.store.journal import Journal, JournalWriter, abandoned, is_abandoned, read_journals
 from consistent_chat.store.pack import Pack, write_pack
@@ -86,19 +87,15 @@ class ResponseStore:
 
     def pack(self) -> None:
         """Turn the journals that nobody writes any more into one pack."""
-        place, taken = self._places[0], []
-        held = abandoned(place.journals)
-        # Each journal stays locked while it is read; deleting comes after packing, so that a stop loses nothing.
-        for path in held:
-            journal = Journal(path)
-            if journal.torn:
-                place.torn.mkdir(parents=True, exist_ok=True)
-                (place.torn / path.name).write_bytes(journal.torn)
-            taken.append(journal)
-        if any(len(journal) for journal in taken):
-            place.send(write_pack(chain(*taken), place.packs))
-        for journal in taken:
-            journal.path.unlink(missing_ok=True)
+        place = self._places[0]
+        try:
+            with abandoned(place.journals) as paths:
+                _pack([Journal(path) for path in paths], place)
+        except OSError as error:
+            raise StoreError(
+                f"The journals in {place.journals} cannot be packed: {error.strerror or error}. They are kept. "
+                "Make room or give rights there, and run again."
+            ) from None
 
     def _begun(self) -> JournalWriter:
         if self._writer is None:
@@ -145,3 +142,15 @@ class ResponseStore:
 
     def _in_journals(self, key: str) -> Iterator[Record]:
         return (record for journal in self._journals if (record := journal.find(key)) is not None)
+
+
+def _pack(journals: Sequence[Journal], place: Place) -> None:
+    """Pack journals that are held locked; deleting comes last, so that a stop loses nothing."""
+    for journal in journals:
+        if journal.torn:
+            place.torn.mkdir(parents=True, exist_ok=True)
+            (place.torn / journal.path.name).write_bytes(journal.torn)
+    if any(len(journal) for journal in journals):
+        place.send(write_pack(chain(*journals), place.packs))
+    for journal in journals:
+        journal.path.unlink(missing_ok=True)

@@ -1,0 +1,210 @@
+"""The taxonomy: what ships with the package, and what users put in its place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from consistent_chat import plain_yaml, taxonomy
+from consistent_chat.errors import RecipeError
+from consistent_chat.taxonomy import Taxonomy
+
+PAPER = {
+    "diagnosis_to_solution": {"problem_solving", "health_consultation", "transaction"},
+    "theory_to_scenarios": {"educational", "simulation"},
+    "needs_to_solutions": {"simulation", "emotional_support", "transaction"},
+    "concepts_to_connections": {"educational", "information_retrieval"},
+    "single_to_multiple_perspectives": {"entertainment", "emotional_support"},
+    "time_sequence": {"exploratory", "information_retrieval"},
+    "hypothesis_testing": {"health_consultation", "exploratory", "entertainment"},
+}
+"""Which intents take which information flow, after arXiv 2506.03558."""
+
+INTENTS = (
+    "problem_solving",
+    "educational",
+    "health_consultation",
+    "exploratory",
+    "entertainment",
+    "simulation",
+    "emotional_support",
+    "information_retrieval",
+    "transaction",
+)
+SMALL_WORDS = {"a", "an", "and", "at", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"}
+
+OWN = """\
+flows:
+  there_and_back:
+    title: There and Back
+    steps: [go there, come back]
+intents:
+  travel:
+    title: Travel
+    purpose: getting about
+    flows: [there_and_back]
+    categories:
+      Trains:
+        - a night train
+        - a delayed train
+"""
+
+
+def own(text: str) -> Taxonomy:
+    """Load a user's taxonomy file."""
+    return taxonomy.load(plain_yaml.parse(text, "own.yaml"))
+
+
+def refusal(text: str) -> str:
+    """Return the message with which a user's taxonomy file is refused."""
+    with pytest.raises(RecipeError) as caught:
+        own(text)
+    return str(caught.value)
+
+
+def topics(whole: Taxonomy) -> list[str]:
+    """Return all topics of a taxonomy."""
+    return [topic for intent in whole.intents.values() for _, texts in intent.categories for topic in texts]
+
+
+def test_the_nine_intents_are_the_papers() -> None:
+    """Nine kinds of conversation, in the order of the documentation."""
+    assert tuple(taxonomy.builtin().intents) == INTENTS
+
+
+@pytest.mark.parametrize("flow", PAPER)
+def test_each_flow_belongs_to_the_papers_intents(flow: str) -> None:
+    """Who takes an information flow is the paper's finding, not ours to change."""
+    intents = taxonomy.builtin().intents.values()
+    assert {intent.key for intent in intents if flow in {own.key for own in intent.flows}} == PAPER[flow]
+
+
+def test_no_flow_is_ours() -> None:
+    """The flows in use are the paper's seven, each with at least two steps."""
+    flows = {flow.key: flow for intent in taxonomy.builtin().intents.values() for flow in intent.flows}
+    assert set(flows) == set(PAPER)
+    assert all(len(flow.steps) >= 2 for flow in flows.values())
+
+
+@pytest.mark.parametrize("key", INTENTS)
+def test_an_intent_is_broad(key: str) -> None:
+    """At least a dozen categories with a dozen topics each."""
+    categories = dict(taxonomy.builtin().intents[key].categories)
+    assert len(categories) >= 12
+    assert min(map(len, categories.values())) >= 12
+
+
+def test_categories_are_in_title_case_and_different() -> None:
+    """A category is a column of the dataset: "Travel Planning", and one meaning for each."""
+    names = [name for intent in taxonomy.builtin().intents.values() for name, _ in intent.categories]
+    words = [word for name in names for word in name.split() if word not in SMALL_WORDS]
+    assert all(word[0].isupper() for word in words)
+    assert all(name[0].isupper() for name in names)
+    assert len(set(names)) == len(names)
+
+
+def test_there_are_many_topics_and_no_two_are_alike() -> None:
+    """Topics differ in more than capitals, over all intents."""
+    found = topics(taxonomy.builtin())
+    assert len(found) >= 1300
+    assert len({topic.casefold() for topic in found}) == len(found)
+
+
+def test_many_people_speak() -> None:
+    """At least sixty personas, all different, and several manners."""
+    personas = taxonomy.builtin().personas
+    assert len(set(personas)) == len(personas) >= 60
+    assert len(dict(taxonomy.builtin().manners)) >= 5
+
+
+def test_a_section_that_is_named_replaces_the_built_in_one() -> None:
+    """The sections that are not named stay as they are."""
+    loaded = own(OWN)
+    assert list(loaded.intents) == ["travel"]
+    assert loaded.intents["travel"].flows[0].steps == ("go there", "come back")
+    assert loaded.personas == taxonomy.builtin().personas
+
+
+def test_extend_adds_to_the_built_in_one() -> None:
+    """A topic to a category, a category to an intent, an intent to all, a persona at the end."""
+    base = taxonomy.builtin()
+    first = base.intents["educational"].categories[0][0]
+    loaded = own(f"""\
+extend:
+  personas: [a lighthouse keeper, "{base.personas[0]}"]
+  intents:
+    educational:
+      categories:
+        {first}: [a topic of my own]
+        Beekeeping: [a swarm in May]
+    travel: {{title: Travel, purpose: getting about, flows: [time_sequence], categories: {{Trains: [a night train]}}}}
+""")
+    categories = dict(loaded.intents["educational"].categories)
+    assert loaded.personas == (*base.personas, "a lighthouse keeper")
+    assert categories[first] == (*base.intents["educational"].categories[0][1], "a topic of my own")
+    assert categories["Beekeeping"] == ("a swarm in May",)
+    assert list(loaded.intents) == [*INTENTS, "travel"]
+    assert loaded.intents["simulation"] == base.intents["simulation"]
+
+
+def test_a_mere_value_under_extend_replaces() -> None:
+    """A title cannot be added to."""
+    loaded = own("extend: {intents: {educational: {title: Teaching}}}")
+    assert loaded.intents["educational"].title == "Teaching"
+    assert taxonomy.builtin().intents["educational"].title == "Educational Interaction"
+
+
+def test_only_keeps_the_taxonomys_order() -> None:
+    """The order in which intents are asked for is of no meaning."""
+    chosen = taxonomy.builtin().only(["transaction", "educational"])
+    assert list(chosen.intents) == ["educational", "transaction"]
+
+
+def test_white_space_in_texts_is_folded() -> None:
+    """A topic that is wrapped over lines is one line in the prompt."""
+    assert own('personas: ["  a\\n  baker "]').personas == ("a baker",)
+
+
+MISTAKES = {
+    "[a, b]": "own.yaml, line 1 must be a mapping with some of: flows, intents, personas, manners, extend.",
+    "topics: [a]": "own.yaml, line 1 (topics) is not known here. Use: flows, intents, personas, manners, extend.",
+    "extend:\n  topics: [a]": "own.yaml, line 2 (extend.topics) is not known here. Use: flows, intents, personas, manners.",
+    "extend: 3": "own.yaml, line 1 (extend) must be a mapping, not int.",
+    "extend:\n  personas: {a: b}": "own.yaml, line 2 (extend.personas) must be a list, as in what it extends.",
+    "personas: []": "own.yaml, line 1 (personas) is empty. Give at least one entry, or leave it out.",
+    "personas:\n  - a\n  - 3": "own.yaml, line 3 (personas.1) must be text, not 3. Put it in quotes.",
+    "personas:\n  - yes": "own.yaml, line 2 (personas.0) must be text, not True. Put it in quotes.",
+    "personas:\n  - a\n  - b\n  - a": "own.yaml, line 4 (personas.2): 'a' stands twice. Keep one.",
+    "personas: ['']": "own.yaml, line 1 (personas.0) must have 1 to 500 characters, not 0.",
+    f"personas: [{'a' * 501}]": "own.yaml, line 1 (personas.0) must have 1 to 500 characters, not 501.",
+    "personas: a": "own.yaml, line 1 (personas) must be a list, not str.",
+    "manners:\n  2024: new": "own.yaml: the name 2024 must be text. Put it in quotes.",
+    "manners:\n  'a  b': new": "own.yaml: the name 'a  b' has needless white space. Write 'a b'.",
+    OWN.replace("    purpose: getting about\n", ""): "own.yaml, line 6 (intents.travel) lacks 'purpose'. Add it.",
+    OWN.replace("purpose:", "porpoise:"): "own.yaml, line 8 (intents.travel.porpoise) is not known here. "
+    "Use: title, purpose, flows, categories.",
+    OWN.replace("[there_and_back]", "[away]"): "own.yaml, line 9 (intents.travel.flows.0): there is no flow 'away'. "
+    "Use one of: there_and_back.",
+    OWN.replace("flows: [there_and_back]", "flows: []"): "own.yaml, line 9 (intents.travel.flows) is empty. "
+    "Give at least one entry.",
+    OWN.partition("      Trains")[0][:-1] + " {}": "own.yaml, line 10 (intents.travel.categories) is empty. "
+    "Give at least one category.",
+    OWN.replace("a delayed train", "a night train"): "own.yaml, line 13 (intents.travel.categories.Trains.1): "
+    "'a night train' stands twice. Keep one.",
+    "extend:\n  intents:\n    educational:\n      categories:\n        New: text": "own.yaml, line 5 "
+    "(intents.educational.categories.New) must be a list, not str.",
+}
+
+
+@pytest.mark.parametrize("text", MISTAKES, ids=lambda text: MISTAKES[text][10:50])
+def test_a_mistake_is_named_with_its_line_and_key(text: str) -> None:
+    """Whoever wrote the file finds the place without a search."""
+    assert refusal(text) == MISTAKES[text]
+
+
+def test_a_topic_with_half_a_character_is_refused() -> None:
+    """It could be sent to no model."""
+    given: dict[str, Any] = {"personas": ["half \ud800"]}
+    with pytest.raises(RecipeError, match=r"taxonomy \(personas.0\) has a character that is not valid text"):
+        taxonomy.load(plain_yaml.Document(given, "taxonomy"))
