@@ -18,7 +18,7 @@ from consistent_chat.identity import fingerprint
 from consistent_chat.plan import Plan
 from consistent_chat.progress import CallsBar
 from consistent_chat.recipe import FIELDS, Recipe, suggestion
-from consistent_chat.registration import Seams
+from consistent_chat.registration import NAME, Seams
 from consistent_chat.row import LAYOUTS, row
 from consistent_chat.serving import registry
 from consistent_chat.store import Mode, ResponseStore, default_location
@@ -74,17 +74,11 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     max_cost: float | None = None
     max_calls: int | None = None
 
-    resolved: dict[str, Recipe] | None = field(default=None, init=False, repr=False)
-    """The recipes that the identity was made of: a file is read once, so that it cannot change in between."""
-
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
-        """Name the cache directory by what shapes the data, and by nothing else."""
-        self.resolved = self.recipes()
-        identity = [(split, fingerprint(recipe)) for split, recipe in self.resolved.items()]
-        digest = hashlib.sha256(repr((identity, custom_features)).encode("utf-8")).hexdigest()
-        return f"{self.name}-{digest[:16]}"
+        """Leave the name of the cache directory to the builder, which can read the recipe files."""
+        return f"{self.name}-unidentified"
 
-    def recipes(self) -> dict[str, Recipe]:
+    def recipes(self, storage_options: Mapping[str, Any]) -> dict[str, Recipe]:
         """Return the recipe of each split; raises RecipeError for anything that is not valid."""
         given = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
         files = {split: list(paths) for split, paths in (self.data_files or {}).items()}
@@ -94,7 +88,10 @@ class ConsistentChatConfig(datasets.BuilderConfig):
             given["model"] = "rehearsal"
         if not files:
             return {"train": Recipe.from_mapping(given)}
-        return {str(split): Recipe.from_file(_only(split, paths), **given) for split, paths in files.items()}
+        return {
+            str(split): Recipe.from_file(_only(split, paths), storage_options, **given)
+            for split, paths in files.items()
+        }
 
     def limits(self) -> Limits:
         """Return the run's limits; raises RecipeError for values out of range."""
@@ -127,12 +124,18 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         *(ConsistentChatConfig(name=intent, intents=[intent]) for intent in taxonomy.builtin().intents),
     ]
 
-    def accept(self, config: ConsistentChatConfig) -> None:
-        """Check everything that can be checked before a call; raises RecipeError."""
-        self._recipes = config.resolved or config.recipes()
+    def __init__(self, cache_dir: str | None = None, dataset_name: str | None = None, **given: Any) -> None:
+        super().__init__(cache_dir, dataset_name or NAME, **given)
+
+    def accept(self, config: ConsistentChatConfig, custom_features: Any) -> str:
+        """Check everything that can be checked before a call, and name the cache directory by what shapes the data."""
+        self._recipes = config.recipes(self.storage_options)
         self._limits = config.limits()
         self._mode = config.checked_mode()
         registry.check(config.serving)
+        identity = [(split, fingerprint(recipe)) for split, recipe in self._recipes.items()]
+        digest = hashlib.sha256(repr((identity, custom_features)).encode("utf-8")).hexdigest()
+        return f"{config.name}-{digest[:16]}"
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Build the dataset. A refresh builds anew although the dataset is in the cache."""

@@ -115,7 +115,8 @@ def _last_json(text: str, names: Sequence[str]) -> Any:
     except (ValueError, RecursionError):
         pass
     found = _after_reasoning(text, _candidates(text))
-    for value in reversed(sorted(found, key=lambda value: isinstance(value, dict))):
+    ranked = sorted(found, key=lambda value: isinstance(value, dict))
+    for value in reversed(ranked):
         try:
             _read(value, names)
             return value

@@ -99,8 +99,9 @@ class Seams:
     processes = 1
     """Between how many processes a split is divided."""
 
-    def accept(self, config: Any) -> None:
-        """Check a config that is complete; raise RecipeError for what is not valid. For the builder to define."""
+    def accept(self, config: Any, custom_features: Any) -> str:
+        """Check a config that is complete and return its id. For the builder to define; raises RecipeError."""
+        raise NotImplementedError
 
     def _create_builder_config(
         self, config_name: str | None = None, custom_features: Any = None, **given: Any
@@ -110,9 +111,8 @@ class Seams:
         for name in given:
             if name not in (*known, "config_id"):
                 raise RecipeError(f"load_dataset({NAME!r}) takes no {name!r}.{suggestion(name, known)}")
-        made: tuple[Any, str] = super()._create_builder_config(config_name, custom_features, **given)  # type: ignore[misc]
-        self.accept(made[0])
-        return made
+        config, _ = super()._create_builder_config(config_name, custom_features, **given)  # type: ignore[misc]
+        return config, self.accept(config, custom_features)
 
     def _prepare_split(self, split_generator: Any, *args: Any, num_proc: int | None = None, **kwargs: Any) -> None:
         shards = max(

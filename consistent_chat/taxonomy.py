@@ -121,7 +121,7 @@ def _build(document: Document) -> Taxonomy:
     return Taxonomy(
         intents={key: _intent(key, value, flows, document) for key, value in data["intents"].items()},
         personas=_texts(data["personas"], document, "personas"),
-        manners=tuple((_name(k, document), _text(v, document, "manners", k)) for k, v in data["manners"].items()),
+        manners=tuple((_name(k, document, "manners", k), _text(v, document, "manners", k)) for k, v in data["manners"].items()),
     )
 
 
@@ -138,21 +138,22 @@ def _flow(key: Any, value: Any, document: Document) -> Flow:
 def _intent(key: Any, value: Any, flows: Mapping[str, Flow], document: Document) -> Intent:
     path = ("intents", key)
     _fields(value, ("title", "purpose", "flows", "categories"), document, path)
+    place = (*path, "categories")
     names = _texts(value["flows"], document, *path, "flows")
     for i, name in enumerate(names):
         if name not in flows:
-            place = document.where(*path, "flows", i)
-            raise RecipeError(f"{place}: there is no flow {name!r}. Use one of: {', '.join(flows)}.")
-    _expect(value["categories"], dict, document, *path, "categories")
+            where = document.where(*path, "flows", i)
+            raise RecipeError(f"{where}: there is no flow {name!r}. Use one of: {', '.join(flows)}.")
+    _expect(value["categories"], dict, document, *place)
     if not value["categories"]:
-        raise RecipeError(f"{document.where(*path, 'categories')} is empty. Give at least one category.")
+        raise RecipeError(f"{document.where(*place)} is empty. Give at least one category.")
     return Intent(
         key=_name(key, document, *path),
         title=_text(value["title"], document, *path, "title"),
         purpose=_text(value["purpose"], document, *path, "purpose"),
         flows=tuple(flows[name] for name in names),
         categories=tuple(
-            (_name(category, document, *path, "categories"), _texts(topics, document, *path, "categories", category))
+            (_name(category, document, *place, category), _texts(topics, document, *place, category))
             for category, topics in value["categories"].items()
         ),
     )

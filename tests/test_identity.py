@@ -1,0 +1,92 @@
+"""The fingerprint: what two builds must share for their rows to be the same."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from consistent_chat import identity, prompts, taxonomy
+from consistent_chat.identity import fingerprint
+from consistent_chat.recipe import FIELDS, Recipe
+from consistent_chat.taxonomy import Taxonomy
+
+OTHER: dict[str, Any] = {
+    "model": "another",
+    "num_dialogs_per_intent": 21,
+    "num_turns_per_dialog": 7,
+    "temperature": 0.8,
+    "seed": 1,
+    "intents": ["simulation"],
+    "language": "German",
+    "taxonomy": {"personas": ["a lighthouse keeper"]},
+    "layout": "messages",
+    "provenance": False,
+}
+RECIPE = Recipe(model="m")
+
+
+def renamed_flow(whole: Taxonomy) -> Taxonomy:
+    """Return a taxonomy in which one flow has another key: the plan draws in an order that depends on it."""
+    intent = whole.intents["educational"]
+    flows = (replace(intent.flows[0], key="another"), *intent.flows[1:])
+    return replace(whole, intents={**whole.intents, "educational": replace(intent, flows=flows)})
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_field_changes_the_fingerprint(name: str) -> None:
+    """Whatever a recipe can say shapes the data."""
+    assert fingerprint(Recipe(**{"model": "m", name: OTHER[name]})) != fingerprint(RECIPE)
+
+
+def test_a_fingerprint_is_the_same_in_every_process() -> None:
+    """It depends on contents alone: equal recipes that were made in other ways have the same."""
+    spelt_out = Recipe.from_mapping({"model": "m", "temperature": 0.9, "taxonomy": {"extend": {}}}, origin="r.yaml")
+    assert fingerprint(spelt_out) == fingerprint(RECIPE) == fingerprint(Recipe("another").with_model("m"))
+    assert len(fingerprint(RECIPE)) == 64
+
+
+def test_naming_all_intents_is_naming_none() -> None:
+    """The intents count by what they choose, in whatever order and spelling they are given."""
+    every = [intent.title for intent in reversed(taxonomy.builtin().intents.values())]
+    assert fingerprint(Recipe("m", intents=tuple(every))) == fingerprint(RECIPE)
+
+
+def test_an_intent_that_was_not_chosen_is_of_no_meaning() -> None:
+    """A topic that is added elsewhere does not make a finished dataset again."""
+    more = {"extend": {"intents": {"educational": {"categories": {"Bees": ["a swarm in May"]}}}}}
+    for chosen, same in ((("simulation",), True), (("educational",), False)):
+        one, other = Recipe("m", intents=chosen), Recipe("m", intents=chosen, taxonomy=more)
+        assert (fingerprint(one) == fingerprint(other)) is same
+
+
+def test_the_key_of_a_flow_counts() -> None:
+    """It decides which flow is drawn, though no prompt shows it."""
+    assert fingerprint(Recipe("m", taxonomy=renamed_flow(taxonomy.builtin()))) != fingerprint(RECIPE)
+
+
+def test_where_a_recipe_was_read_is_of_no_meaning() -> None:
+    """A file that was moved is the same recipe."""
+    assert fingerprint(Recipe("m", origin="there.yaml")) == fingerprint(RECIPE)
+
+
+def test_zero_has_no_sign() -> None:
+    """Two equal recipes have one fingerprint."""
+    assert fingerprint(Recipe("m", temperature=-0.0)) == fingerprint(Recipe("m", temperature=0))
+
+
+@pytest.mark.parametrize("name", prompts.NAMES)
+def test_each_prompt_changes_the_fingerprint(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dataset that was made with another wording is another dataset."""
+    before, contents = fingerprint(RECIPE), prompts.contents()
+    assert contents[name]
+    monkeypatch.setattr(prompts, "contents", lambda: {**contents, name: contents[name] + "!"})
+    assert fingerprint(RECIPE) != before
+
+
+def test_the_format_of_the_rows_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new release that would give other rows says so."""
+    before = fingerprint(RECIPE)
+    monkeypatch.setattr(identity, "DATA_FORMAT", identity.DATA_FORMAT + 1)
+    assert fingerprint(RECIPE) != before

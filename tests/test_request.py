@@ -1,0 +1,146 @@
+"""Request keys: what joins a request with the response that was once paid for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.request import Request, Response, canonical_json, request_key
+
+LAW = settings(deadline=None, max_examples=100, derandomize=True)
+
+PLAIN = Request(
+    model="m",
+    system="s",
+    messages=({"role": "user", "content": "c"},),
+    temperature=1,
+    schema={"type": "object"},
+    seed=0,
+    repeat=0,
+    draw=0,
+)
+ODD = Request(
+    model="claude-haiku-5-5",
+    system="Sätze ☃",
+    messages=({"role": "user", "content": 'line\n\ud800 "q"'},),
+    temperature=0.9,
+    schema={"required": ["user_1"], "a": [1]},
+    seed=-5,
+    repeat=-1,
+    draw=3,
+)
+OTHER: dict[str, Any] = {
+    "model": "n",
+    "system": "s ",
+    "messages": ({"role": "user", "content": "C"},),
+    "temperature": 1.1,
+    "schema": {"type": "array"},
+    "seed": 1,
+    "repeat": -1,
+    "draw": 1,
+}
+
+
+def test_the_bytes_of_a_plain_request_are_pinned() -> None:
+    """Every response that anybody has stored is found by these bytes: they never change."""
+    assert PLAIN.canonical == (
+        b'{"draw":0,"format":1,"messages":[{"content":"c","role":"user"}],"model":"m","repeat":0,'
+        b'"schema":{"type":"object"},"seed":0,"system":"s","temperature":1.0}'
+    )
+    assert PLAIN.key == "sha256:c75193c83ecebbc92f88f14b7d2b16a841d64abe82160de981d57d7222b400d9"
+
+
+def test_the_bytes_of_an_odd_request_are_pinned() -> None:
+    """Accents, a snowman, quotes, a line break and half a surrogate pair have one spelling each."""
+    assert ODD.canonical == (
+        '{"draw":3,"format":1,"messages":[{"content":"line\\n\\ud800 \\"q\\"","role":"user"}],'
+        '"model":"claude-haiku-5-5","repeat":-1,"schema":{"a":[1],"required":["user_1"]},"seed":-5,'
+        '"system":"Sätze ☃","temperature":0.9}'
+    ).encode()
+    assert ODD.key == "sha256:1ecc964819cd3b17343bc2f8a1e9c8d65c172b1386e77c127bec1ad6db877b86"
+
+
+@pytest.mark.parametrize("name", OTHER)
+def test_whatever_can_change_an_answer_changes_the_key(name: str) -> None:
+    """Another model, prompt, temperature, schema, seed, repeat or draw is another request."""
+    assert replace(PLAIN, **{name: OTHER[name]}).key != PLAIN.key
+
+
+def test_no_field_is_forgotten() -> None:
+    """A field that is added must be put into the key, or be kept out of it on purpose."""
+    assert {field.name for field in fields(Request)} - set(OTHER) == {"max_tokens"}
+
+
+def test_a_higher_limit_of_tokens_is_the_same_request() -> None:
+    """It does not change an answer that was complete."""
+    wider = replace(PLAIN, max_tokens=8 * PLAIN.max_tokens)
+    assert wider.key == PLAIN.key
+    assert wider == PLAIN
+
+
+def test_a_whole_temperature_is_a_temperature() -> None:
+    """1 and 1.0 are spelt alike."""
+    assert replace(PLAIN, temperature=1.0).key == replace(PLAIN, temperature=1).key
+
+
+@pytest.mark.parametrize("temperature", [float("nan"), float("inf")])
+def test_what_is_no_json_has_no_key(temperature: float) -> None:
+    """A key that other languages could not compute is none."""
+    with pytest.raises(ValueError, match="Out of range float values"):
+        _ = replace(PLAIN, temperature=temperature).key
+
+
+def test_a_key_is_the_hash_of_the_stored_bytes() -> None:
+    """So a store can be verified without this package."""
+    assert PLAIN.key == request_key(PLAIN.canonical) == "sha256:" + hashlib.sha256(PLAIN.canonical).hexdigest()
+
+
+ANY_TEXT = st.text(st.characters(), max_size=20)
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | ANY_TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@LAW
+@given(ANY_JSON)
+def test_canonical_json_loses_nothing(value: Any) -> None:
+    """Reading the bytes and writing them again gives the same bytes."""
+    once = canonical_json(value)
+    assert canonical_json(json.loads(once)) == once
+    assert once.isascii() or once.decode("utf-8")
+
+
+@LAW
+@given(st.dictionaries(ANY_TEXT, st.integers(), max_size=6))
+def test_the_order_of_names_is_of_no_meaning(mapping: dict[str, int]) -> None:
+    """Two ways to build the same object give the same bytes."""
+    assert canonical_json(dict(reversed(mapping.items()))) == canonical_json(mapping)
+
+
+@LAW
+@given(ANY_TEXT, ANY_TEXT)
+def test_different_texts_have_different_bytes(one: str, other: str) -> None:
+    """Except for two halves of a surrogate pair, which every reader of JSON puts together."""
+    whole = [text.encode("utf-16", "surrogatepass") for text in (one, other)]
+    assert (canonical_json(one) == canonical_json(other)) == (whole[0] == whole[1])
+
+
+def test_a_backslash_is_no_half_character() -> None:
+    """The six characters of an escape are spelt differently from what they would stand for."""
+    assert canonical_json("\\ud800") == b'"\\\\ud800"'
+    assert canonical_json("\ud800") == b'"\\ud800"'
+
+
+def test_a_response_as_plain_data_makes_the_response_again() -> None:
+    """All of its fields are stored."""
+    response = Response("text", "length", 3, None)
+    assert response.plain() == {"text": "text", "finish": "length", "input_tokens": 3, "output_tokens": None}
+    assert Response(**response.plain()) == response
