@@ -121,7 +121,10 @@ def _build(document: Document) -> Taxonomy:
     return Taxonomy(
         intents={key: _intent(key, value, flows, document) for key, value in data["intents"].items()},
         personas=_texts(data["personas"], document, "personas"),
-        manners=tuple((_name(k, document, "manners", k), _text(v, document, "manners", k)) for k, v in data["manners"].items()),
+        manners=tuple(
+            (_name(name, document, "manners", name), _text(manner, document, "manners", name))
+            for name, manner in data["manners"].items()
+        ),
     )
 
 

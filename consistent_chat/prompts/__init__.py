@@ -38,10 +38,9 @@ def skeleton(spec: Spec, turns: int, language: str) -> tuple[str, str]:
 def answers(spec: Spec, messages: Sequence[str], language: str) -> tuple[str, str]:
     """Return system and user text that ask for the answers to all of a dialogue's user messages."""
     turns = len(messages)
-    numbered = {f"user_{number}": message for number, message in enumerate(messages, 1)}
-    user = _template("answers.user").substitute(
-        _about(spec, turns, language), messages=json.dumps(numbered, ensure_ascii=False, indent=0)
-    )
+    lines = (f'"user_{number}": {json.dumps(text, ensure_ascii=False)}' for number, text in enumerate(messages, 1))
+    numbered = "{\n" + ",\n".join(lines) + "\n}"
+    user = _template("answers.user").substitute(_about(spec, turns, language), messages=numbered)
     return _system("answers.system", turns, language), user
 
 

@@ -45,7 +45,8 @@ def _excerpts(asked: Any, found: Any) -> str:
         return f"{_short(str(found))} is recorded, {_short(str(asked))} is asked"
     one, other = _text(found), _text(asked)
     start = max(0, _common(one, other) - EXCERPT // 3)
-    return f"{_short(one[start:])!r} is recorded, {_short(other[start:])!r} is asked"
+    lead = "..." if start else ""
+    return f"{_short(lead + one[start:])!r} is recorded, {_short(lead + other[start:])!r} is asked"
 
 
 def _text(value: Any) -> str:

@@ -100,8 +100,8 @@ class Pack:
         """Return the record of a row; raise DamagedRecord when it is not what was written."""
         group = bisect_right(self._ends, row)
         at = row - (int(self._ends[group - 1]) if group else 0)
-        columns = self._read(lambda: [column[at].as_py() for column in self._group(group).select(_SCHEMA.names).columns])
-        key, generation, request, response, digest = columns
+        values = self._read(lambda: [column[at].as_py() for column in self._group(group).columns])
+        key, generation, request, response, digest = values
         return Record(key, generation, request, response).check(digest, f"{self.path}, row {row}")
 
     def verify(self) -> None:
@@ -112,7 +112,7 @@ class Pack:
             record.check_key(f"{self.path}, row {row}")
 
     def _read_group(self, group: int) -> pa.Table:
-        return self._file.read_row_group(group, columns=_SCHEMA.names)
+        return self._file.read_row_group(group).select(_SCHEMA.names)
 
     def _read_prefixes(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
         keys = self._file.read(columns=["key"]).column("key")

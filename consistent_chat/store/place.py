@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -66,7 +65,10 @@ class Place:
             self._attempt("read from", lambda: self._fs.get_file(f"{self._root}/packs/{name}", str(partial)))
             if content_name(partial) != path.stem:
                 partial.unlink()
-                raise DamagedRecord(f"{self.url}/packs/{name} is damaged: its bytes are not those it is named after.")
+                raise DamagedRecord(
+                    f"{self.url}/packs/{name} is damaged: its bytes are not those it is named after. "
+                    "Restore it from a copy, or delete it."
+                )
             partial.replace(path)
         return path
 

@@ -34,8 +34,8 @@ class Record:
     @property
     def payload(self) -> bytes:
         """The bytes that the digest covers."""
-        text = f'{{"generation":{self.generation},"key":"{self.key}","request":{self.request},"response":{self.response}}}'
-        return text.encode("utf-8")
+        head = f'{{"generation":{self.generation},"key":"{self.key}"'
+        return f'{head},"request":{self.request},"response":{self.response}}}'.encode()
 
     @property
     def digest(self) -> str:

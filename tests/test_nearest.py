@@ -1,0 +1,97 @@
+"""What a replay says when it lacks a response: the nearest request that is recorded, and where it differs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consistent_chat.request import Request
+from consistent_chat.store import ResponseStore
+from consistent_chat.store.nearest import describe_miss
+from tests.stored import asked, said
+
+REMEDY = "Pass serving= (and, unless it runs locally, a key) to ask for it, or responses= to look elsewhere."
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ResponseStore:
+    """A store with requests 1 to 3, opened anew."""
+    writer = ResponseStore(str(tmp_path))
+    for number in (1, 2, 3):
+        writer.keep(asked(number), said(number))
+    writer.close()
+    return ResponseStore(str(tmp_path))
+
+
+def message(request: Request, middle: str) -> str:
+    """Return the whole message about a request of dialogue 7."""
+    return f"No response is recorded for dialogue 7, draw {request.draw} of {request.key}. {middle} {REMEDY}"
+
+
+def user(content: str) -> tuple[dict[str, str], ...]:
+    """Return the messages of a request."""
+    return ({"role": "user", "content": content},)
+
+
+@pytest.mark.parametrize(
+    ("changes", "difference"),
+    [
+        ({"model": "claude-sonnet-4-6"}, "model: 'claude-haiku-4-5' is recorded, 'claude-sonnet-4-6' is asked"),
+        ({"temperature": 1}, "temperature: 0.9 is recorded, 1.0 is asked"),
+        ({"seed": 42}, "seed: 0 is recorded, 42 is asked"),
+        ({"draw": 2}, "draw: 0 is recorded, 2 is asked"),
+        ({"seed": 42, "repeat": -1}, "seed: 0 is recorded, 42 is asked; repeat: 0 is recorded, -1 is asked"),
+        (
+            {"system": "You write the user's side of a chat."},
+            "system: \"...e user's side of a conversation.\" is recorded, \"...e user's side of a chat.\" is asked",
+        ),
+        (
+            {"schema": {"type": "object", "properties": {"user_1": {"type": "string"}, "user_2": {"type": "null"}}}},
+            'schema: \'..."user_2": {"type": "string"}}, "type": "object"}\' is recorded, '
+            '\'..."user_2": {"type": "null"}}, "type": "object"}\' is asked',
+        ),
+        (
+            {"messages": user("Topic 2: five days in Lisbon with a teenager who likes museums, and a grandmother")},
+            "messages: '...in Lisbon with a toddler' is recorded, "
+            "'...in Lisbon with a teenager who likes museums, and a gra...' is asked",
+        ),
+    ],
+    ids=["model", "temperature", "seed", "draw", "two", "system", "schema", "messages"],
+)
+def test_the_fields_that_differ_are_shown(store: ResponseStore, changes: dict[str, Any], difference: str) -> None:
+    """With what is recorded and what is asked, from a little before the first difference."""
+    request = asked(2, **changes)
+    where = f"The nearest recorded request differs in {difference}."
+    assert describe_miss(request, 7, store) == message(request, where)
+
+
+def test_an_empty_store_says_so(tmp_path: Path) -> None:
+    """There is nothing to compare with."""
+    assert describe_miss(asked(), 7, ResponseStore(str(tmp_path))) == message(asked(), "The store is empty.")
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_nearest_has_the_most_fields_in_common_and_then_the_longest_beginning(store: ResponseStore, number: int) -> None:
+    """So the message speaks of the request that was meant, not of whichever comes first."""
+    request = asked(messages=user(f"Topic {number}: five days in Porto"))
+    assert f"'Topic {number}: five days in Lisbon with a toddler' is recorded" in describe_miss(request, 7, store)
+
+
+def test_texts_of_a_megabyte_make_a_short_message(tmp_path: Path) -> None:
+    """Only the neighbourhood of the difference is shown."""
+    writer = ResponseStore(str(tmp_path))
+    writer.keep(asked(system="x" * 1_000_000 + "old"), said())
+    message = describe_miss(asked(system="x" * 1_000_000 + "new"), 7, ResponseStore(str(tmp_path)))
+    assert f"system: '...{'x' * 20}old' is recorded, '...{'x' * 20}new' is asked" in message
+    assert len(message) < 500
+    writer.close()
+
+
+def test_lone_surrogates_can_be_printed(tmp_path: Path) -> None:
+    """A message that cannot be encoded would hide the reason it was raised for."""
+    writer = ResponseStore(str(tmp_path))
+    writer.keep(asked(system="\ud800"), said())
+    assert "'\\ud800' is recorded" in describe_miss(asked(), 7, ResponseStore(str(tmp_path))).encode().decode()
+    writer.close()

@@ -1,0 +1,209 @@
+"""The parser: which packaging it forgives, and by which name it refuses the rest."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.parse import Reason, Unusable, messages
+from consistent_chat.request import Response
+
+LAW = settings(deadline=None, max_examples=150, derandomize=True)
+ASKED = ("user_1", "user_2")
+ANSWERED = ("assistant_1", "assistant_2")
+GOOD = '{"user_1": "Hello?", "user_2": "And then?"}'
+SAID = ("Hello?", "And then?")
+DRAFT = '{"user_1": "a draft", "user_2": "another"}'
+
+
+def said(text: str, names: tuple[str, ...] = ASKED) -> tuple[str, ...]:
+    """Return the messages of a raw answer."""
+    return messages(Response(text), names)
+
+
+def refusal(text: str, names: tuple[str, ...] = ASKED, finish: str = "stop") -> Unusable:
+    """Return why a raw answer is of no use."""
+    with pytest.raises(Unusable) as caught:
+        messages(Response(text, finish), names)
+    return caught.value
+
+
+def names_of(texts: list[str], role: str = "assistant") -> tuple[str, ...]:
+    """Return the keys for as many texts."""
+    return tuple(f"{role}_{number}" for number in range(1, len(texts) + 1))
+
+
+SNIPPETS = ["```python\nd = {'a': [1]}\n```", '{"user_1": "x"}', '["x"]', "</think>", "<think>", "{", "]", "\\", '"', "\n"]
+LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+TEXT = st.lists(st.sampled_from(SNIPPETS) | st.text(LETTERS, max_size=8), min_size=1).map("".join)
+MESSAGES = st.lists(TEXT.map(str.strip).filter(bool), min_size=1, max_size=6)
+PROSE = st.sampled_from(
+    ["", "Here you are:", 'It uses values["key"] and {x}.', 'They are ["one"], I think.', '{"note": "no answer"}', "[1]", "}"]
+)
+REASONING = st.sampled_from(
+    [
+        "",
+        f"<think>Perhaps {DRAFT}? No.</think>",
+        f"<thinking>\n```json\n{DRAFT}\n```\n</thinking>",
+        "<think>It begins with {\"assistant_1\": \"</think>",
+        'Let me see: {"assistant_1": "only one", "assistant_1": "twice"}</think>',
+        "<think>" + 'x[i] = {y["z"]: [' * 300 + "</think>",
+        "<Thought>{[</Thought>",
+    ]
+)
+
+
+@LAW
+@given(MESSAGES, PROSE, PROSE, REASONING, st.booleans(), st.booleans(), st.sampled_from([None, 2]))
+def test_packaging_changes_no_message(
+    texts: list[str], before: str, after: str, reasoning: str, fenced: bool, ascii_only: bool, indent: int | None
+) -> None:
+    """Reasoning with drafts, prose and fences around the JSON leave every message as it was."""
+    names = names_of(texts)
+    bare = json.dumps(dict(zip(names, texts)), ensure_ascii=ascii_only, indent=indent)
+    body = f"```json\n{bare}\n```" if fenced else bare
+    assert said(f"{reasoning}\n{before}\n{body}\n{after}", names) == tuple(texts)
+
+
+@LAW
+@given(MESSAGES, st.booleans(), st.booleans())
+def test_a_list_of_as_many_texts_is_read_the_same_way(texts: list[str], fenced: bool, wrapped: bool) -> None:
+    """Some models leave the names out."""
+    body = json.dumps({"answers": texts} if wrapped else texts)
+    assert said(f"```json\n{body}\n```" if fenced else body, names_of(texts)) == tuple(texts)
+
+
+@LAW
+@given(MESSAGES)
+def test_raw_line_breaks_in_strings_are_kept(texts: list[str]) -> None:
+    """Not JSON to the letter, but nothing is lost."""
+    body = ", ".join(f'"{name}": "{"a" + chr(10) + str(n)}"' for n, name in enumerate(names_of(texts)))
+    assert said(f"{{{body}}}", names_of(texts)) == tuple(f"a\n{n}" for n in range(len(texts)))
+
+
+def test_the_order_is_that_of_the_turns() -> None:
+    """Not that in which the model wrote the keys."""
+    assert said('{"user_2": "And then?", "user_1": "Hello?"}') == SAID
+
+
+def test_white_space_around_a_message_goes() -> None:
+    """What is inside stays."""
+    assert said('{"user_1": "  a \\n b\\n", "user_2": "c"}') == ("a \n b", "c")
+
+
+def test_code_fences_inside_an_answer_survive() -> None:
+    """They are part of the answer, also when the JSON itself stands in a fence."""
+    code = 'Try this:\n```python\nprint({"a": ["b", "c"]})\n```\nand look.'
+    body = json.dumps({"assistant_1": code, "assistant_2": "Good."})
+    assert said(f"```json\n{body}\n```", ANSWERED) == (code, "Good.")
+
+
+USED = {
+    "the last of several drafts": f"{DRAFT}\nBetter:\n{GOOD}",
+    "a list in the prose after it": f'{GOOD}\nThe words are\n["x", "y"]',
+    "other objects in the prose after it": f'{GOOD}\n{{"turns": 2}}',
+    "a draft with a repeated key": f'{{"user_1": "a", "user_1": "b"}} becomes {GOOD}',
+    "a thousand brackets before it": f"{'a[i] = {x} [1] ' * 1000}{GOOD}",
+    "a closing tag without an opening one": f"{DRAFT}\n</think>\n{GOOD}",
+    "a byte order mark": f"\ufeff{GOOD}",
+}
+
+
+@pytest.mark.parametrize("text", USED.values(), ids=USED.keys())
+def test_the_answer_is_found(text: str) -> None:
+    """Whatever stands around it."""
+    assert said(text) == SAID
+
+
+A = Reason
+CUT = '{"user_1": "Hello?", "user_2": "And th'
+REFUSED: list[tuple[str, tuple[str, ...], Reason, str]] = [
+    ("I would rather not write this.", ASKED, A.NO_JSON, "no JSON object in 30 characters"),
+    ("", ASKED, A.NO_JSON, "no JSON object in 0 characters"),
+    (CUT, ASKED, A.NO_JSON, "no JSON object in 38 characters"),
+    (f"<think>{DRAFT}</think> I cannot.", ASKED, A.NO_JSON, "no JSON object in 68 characters"),
+    ('Use values["key"] or x["a"], x["b"].', ("user_1",), A.NO_JSON, "no JSON object in 36 characters"),
+    ('{"user_1": "say "hi", ["a", "b"] or", "user_2": "c"}', ASKED, A.NO_JSON, "no JSON object in 52 characters"),
+    ('{"messages": {"user_1": "a", "user_2": "b"}}', ASKED, A.WRONG_SHAPE, "an object without 'user_1'"),
+    ('[{"role": "user", "content": "a"}]', ASKED, A.WRONG_SHAPE, "list where an object with 'user_1' should be"),
+    ('{"error": "no"}', ASKED, A.WRONG_SHAPE, "an object without 'user_1'"),
+    ("null", ASKED, A.WRONG_SHAPE, "NoneType where an object with 'user_1' should be"),
+    ('"Hello?"', ASKED, A.WRONG_SHAPE, "str where an object with 'user_1' should be"),
+    ('{"user_1": "a", "user_1": "b"}', ASKED, A.REPEATED_KEY, "a key stands twice in one JSON object"),
+    ('```json\n{"user_1": "a", "user_1": "b"}\n```', ASKED, A.REPEATED_KEY, "a key stands twice in one JSON object"),
+    ('{"user_1": "a"}', ASKED, A.WRONG_TURN_COUNT, "1 messages instead of 2"),
+    ('{"user_1": "a", "user_2": "b", "user_3": "c"}', ASKED, A.WRONG_TURN_COUNT, "3 messages instead of 2"),
+    ('["a", "b", "c"]', ASKED, A.WRONG_TURN_COUNT, "3 messages instead of 2"),
+    ('{"user_1": "a", "user_3": "b"}', ASKED, A.WRONG_TURN_COUNT, "no 'user_2', but another key in its place"),
+    ('{"user_1": "a", "user_2": " \\n"}', ASKED, A.EMPTY_MESSAGE, "'user_2' is empty"),
+    ('{"user_1": 3, "user_2": "b"}', ASKED, A.NOT_TEXT, "'user_1' is of type int"),
+    ('{"user_1": ["a"]}', ("user_1",), A.NOT_TEXT, "'user_1' is of type list"),
+    ('{"user_1": null, "user_2": "b"}', ASKED, A.NOT_TEXT, "'user_1' is of type NoneType"),
+    ('{"assistant_1": "a", "assistant_2": null}', ANSWERED, A.UNANSWERED, "'assistant_2' is null"),
+    ('{"assistant_1": "a", "assistant_2": ""}', ANSWERED, A.UNANSWERED, "'assistant_2' is empty"),
+    ('{"assistant_1": "a"}', ANSWERED, A.UNANSWERED, "no 'assistant_2'"),
+    ('{"user_1": "a\\u0000", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has NUL or half a surrogate pair"),
+    ('{"user_1": "a\\ud83d", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has NUL or half a surrogate pair"),
+]
+
+
+@pytest.mark.parametrize(("text", "names", "reason", "detail"), REFUSED)
+def test_a_bad_answer_is_refused_by_name(text: str, names: tuple[str, ...], reason: Reason, detail: str) -> None:
+    """Nothing is repaired, cut, padded or invented."""
+    error = refusal(text, names)
+    assert (error.reason, error.detail) == (reason, detail)
+    assert str(error) == f"{reason.value}: {detail}"
+
+
+def test_a_refusal_and_a_cut_are_the_providers_word() -> None:
+    """They are believed even when the text looks whole."""
+    assert refusal(GOOD, finish="refusal").reason is Reason.REFUSED
+    assert refusal(GOOD, finish="length").reason is Reason.TRUNCATED
+    assert messages(Response(GOOD, "eos"), ASKED) == SAID
+
+
+def test_every_reason_is_reached() -> None:
+    """The list above is the whole list."""
+    assert {reason for _, _, reason, _ in REFUSED} | {Reason.REFUSED, Reason.TRUNCATED} == set(Reason)
+
+
+def test_the_names_of_reasons_are_kept_in_ledgers() -> None:
+    """They do not change."""
+    values = "refused truncated no_json wrong_shape repeated_key wrong_turn_count empty_message not_text"
+    assert [reason.value for reason in Reason] == [*values.split(), "unanswered_question", "bad_character"]
+
+
+PIECES = ["{", "}", "[", "]", '"', ":", ",", "\\", "\n", "```", "</think>", "<think>", "user_1", '"user_1":', "1e9", "null"]
+
+
+@LAW
+@given(st.text(st.characters(), max_size=40) | st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
+def test_any_text_is_messages_or_unusable(text: str) -> None:
+    """Never another exception, and never a message that is empty or not text."""
+    try:
+        found = said(text)
+    except Unusable:
+        return
+    assert len(found) == 2
+    assert all(isinstance(message, str) and message for message in found)
+
+
+MEGABYTE = 1_000_000
+HOSTILE = ["{", "[", '{"a":', '{"a":1,', '["', '{"a":"', "[\n", '[["a"],\n', '{"a":1}\n', "</think>", '</think>{"a":1}', "\\"]
+HOSTILE += [GOOD, '{"user_1":"a"} ', "[" + "9" * 5000 + "]", '{"', "\n", " "]
+NESTED = [f"{opening * 190}[{'0,' * (MEGABYTE // 2)}" for opening in ('{"a":"', '{"a":', '[\n["a",', '{"a":["')]
+
+
+@pytest.mark.parametrize("text", [*(h * (MEGABYTE // len(h)) for h in HOSTILE), *NESTED], ids=lambda text: text[:12])
+def test_hostile_text_costs_bounded_time(text: str) -> None:
+    """A megabyte of brackets takes seconds at the most, on a slow machine."""
+    started = time.monotonic()
+    try:
+        assert said(text) == SAID
+    except Unusable as error:
+        assert error.reason in (Reason.NO_JSON, Reason.WRONG_SHAPE, Reason.WRONG_TURN_COUNT)  # noqa: PT017
+    assert time.monotonic() - started < 3
