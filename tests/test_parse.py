@@ -37,12 +37,13 @@ def names_of(texts: list[str], role: str = "assistant") -> tuple[str, ...]:
     return tuple(f"{role}_{number}" for number in range(1, len(texts) + 1))
 
 
-SNIPPETS = ["```python\nd = {'a': [1]}\n```", '{"user_1": "x"}', '["x"]', "</think>", "<think>", "{", "]", "\\", '"', "\n"]
+SNIPPETS = ["```python\nd = {'a': [1]}\n```"]
+SNIPPETS += ['{"user_1": "x"}', '["x"]', "</think>", "<think>", "{", "]", "\\", '"', "\n"]
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.lists(st.sampled_from(SNIPPETS) | st.text(LETTERS, max_size=8), min_size=1).map("".join)
 MESSAGES = st.lists(TEXT.map(str.strip).filter(bool), min_size=1, max_size=6)
 PROSE = st.sampled_from(
-    ["", "Here you are:", 'It uses values["key"] and {x}.', 'They are ["one"], I think.', '{"note": "no answer"}', "[1]", "}"]
+    ["", "Here you are:", "[1]", "}", 'It uses values["key"] and {x}.', 'They are ["one"], I think.', '{"note": "no"}']
 )
 REASONING = st.sampled_from(
     [
@@ -108,6 +109,7 @@ USED = {
     "other objects in the prose after it": f'{GOOD}\n{{"turns": 2}}',
     "a draft with a repeated key": f'{{"user_1": "a", "user_1": "b"}} becomes {GOOD}',
     "a thousand brackets before it": f"{'a[i] = {x} [1] ' * 1000}{GOOD}",
+    "a thousand sets before it": '{"a", 1} ' * 1000 + GOOD,
     "a closing tag without an opening one": f"{DRAFT}\n</think>\n{GOOD}",
     "a byte order mark": f"\ufeff{GOOD}",
 }
@@ -125,7 +127,8 @@ REFUSED: list[tuple[str, tuple[str, ...], Reason, str]] = [
     ("I would rather not write this.", ASKED, A.NO_JSON, "no JSON object in 30 characters"),
     ("", ASKED, A.NO_JSON, "no JSON object in 0 characters"),
     (CUT, ASKED, A.NO_JSON, "no JSON object in 38 characters"),
-    (f"<think>{DRAFT}</think> I cannot.", ASKED, A.NO_JSON, "no JSON object in 68 characters"),
+    (f"<think>{DRAFT}</think> I cannot.", ASKED, A.NO_JSON, "no JSON object in 67 characters"),
+    (f"<Think>{DRAFT}</Think> I cannot.", ASKED, A.NO_JSON, "no JSON object in 67 characters"),
     ('Use values["key"] or x["a"], x["b"].', ("user_1",), A.NO_JSON, "no JSON object in 36 characters"),
     ('{"user_1": "say "hi", ["a", "b"] or", "user_2": "c"}', ASKED, A.NO_JSON, "no JSON object in 52 characters"),
     ('{"messages": {"user_1": "a", "user_2": "b"}}', ASKED, A.WRONG_SHAPE, "an object without 'user_1'"),
@@ -177,7 +180,8 @@ def test_the_names_of_reasons_are_kept_in_ledgers() -> None:
     assert [reason.value for reason in Reason] == [*values.split(), "unanswered_question", "bad_character"]
 
 
-PIECES = ["{", "}", "[", "]", '"', ":", ",", "\\", "\n", "```", "</think>", "<think>", "user_1", '"user_1":', "1e9", "null"]
+PIECES = ["{", "}", "[", "]", '"', ":", ",", "\\", "\n", "```", "</think>", "<think>"]
+PIECES += ["user_1", '"user_1":', "1e9", "null"]
 
 
 @LAW
@@ -193,7 +197,8 @@ def test_any_text_is_messages_or_unusable(text: str) -> None:
 
 
 MEGABYTE = 1_000_000
-HOSTILE = ["{", "[", '{"a":', '{"a":1,', '["', '{"a":"', "[\n", '[["a"],\n', '{"a":1}\n', "</think>", '</think>{"a":1}', "\\"]
+HOSTILE = ["{", "[", '{"a":', '{"a":1,', '["', '{"a":"', "[\n", '[["a"],\n']
+HOSTILE += ['{"a":1}\n', "</think>", '</think>{"a":1}', "\\"]
 HOSTILE += [GOOD, '{"user_1":"a"} ', "[" + "9" * 5000 + "]", '{"', "\n", " "]
 NESTED = [f"{opening * 190}[{'0,' * (MEGABYTE // 2)}" for opening in ('{"a":"', '{"a":', '[\n["a",', '{"a":["')]
 
@@ -201,9 +206,9 @@ NESTED = [f"{opening * 190}[{'0,' * (MEGABYTE // 2)}" for opening in ('{"a":"', 
 @pytest.mark.parametrize("text", [*(h * (MEGABYTE // len(h)) for h in HOSTILE), *NESTED], ids=lambda text: text[:12])
 def test_hostile_text_costs_bounded_time(text: str) -> None:
     """A megabyte of brackets takes seconds at the most, on a slow machine."""
-    started = time.monotonic()
+    started = time.process_time()
     try:
         assert said(text) == SAID
     except Unusable as error:
         assert error.reason in (Reason.NO_JSON, Reason.WRONG_SHAPE, Reason.WRONG_TURN_COUNT)  # noqa: PT017
-    assert time.monotonic() - started < 3
+    assert time.process_time() - started < 3

@@ -1,0 +1,241 @@
+"""One dialogue, made by hand: the tests take the driver's place, feed answers and look at what is asked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from consistent_chat import dialogue, prompts
+from consistent_chat.dialogue import Dialogue, OutOfDraws, Steps
+from consistent_chat.errors import UnfilledSlot
+from consistent_chat.parse import Reason
+from consistent_chat.plan import MAX_SUBSTITUTES, Plan, Spec
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response
+
+RECIPE = Recipe(model="m", num_turns_per_dialog=2, language="Dutch", temperature=0.5, seed=7)
+USERS, ANSWERS = ("Hello?", "And then?"), ("Good day.", "That is all.")
+SKELETON = Response(json.dumps({"user_1": USERS[0], "user_2": USERS[1]}), "stop", 10, 20)
+REPLIES = Response(json.dumps({"assistant_1": ANSWERS[0], "assistant_2": ANSWERS[1]}), "stop", 30, 40)
+NONSENSE = Response("Sorry, what?", "stop", 1, 2)
+CUT = Response('{"user_1": "Hel', "length", 3, 4)
+DECLINED = Response("", "refusal")
+
+
+@pytest.fixture
+def steps() -> Steps:
+    """The dialogue for the first place in a plan."""
+    return dialogue.fill(RECIPE, Plan(RECIPE), 0)
+
+
+def spec(substitute: int = 0) -> Spec:
+    """Return the spec of the first place, or one that stands in for it."""
+    return Plan(RECIPE).spec(0, substitute)
+
+
+def finished(steps: Steps, response: Response) -> Dialogue:
+    """Send the last response and return the dialogue."""
+    with pytest.raises(StopIteration) as caught:
+        steps.send(response)
+    made = caught.value.value
+    assert isinstance(made, Dialogue)
+    return made
+
+
+def names(request: Request) -> list[str]:
+    """Return the keys that a request asks for."""
+    return list(request.schema["properties"])
+
+
+def test_two_responses_make_a_dialogue(steps: Steps) -> None:
+    """First all user messages, then all answers to them."""
+    first = next(steps)
+    second = steps.send(SKELETON)
+    assert finished(steps, REPLIES) == Dialogue(
+        spec(), USERS, ANSWERS, (first.key, second.key), draws=2, input_tokens=40, output_tokens=60, failed=()
+    )
+
+
+def test_what_is_asked_in_the_first_stage(steps: Steps) -> None:
+    """Everything of the recipe that shapes an answer is in the request."""
+    system, user = prompts.skeleton(spec(), 2, "Dutch")
+    assert next(steps) == Request(
+        model="m",
+        system=system,
+        messages=({"role": "user", "content": user},),
+        temperature=0.5,
+        schema={
+            "type": "object",
+            "properties": {"user_1": {"type": "string"}, "user_2": {"type": "string"}},
+            "required": ["user_1", "user_2"],
+            "additionalProperties": False,
+        },
+        seed=7,
+        repeat=0,
+        draw=0,
+    )
+
+
+def test_what_is_asked_in_the_second_stage(steps: Steps) -> None:
+    """The user messages as they came out of the first, and one answer to each."""
+    next(steps)
+    second = steps.send(SKELETON)
+    assert names(second) == second.schema["required"] == ["assistant_1", "assistant_2"]
+    assert '"user_1": "Hello?",\n"user_2": "And then?"' in second.messages[0]["content"]
+    assert (second.temperature, second.seed, second.repeat, second.draw) == (0.5, 7, 0, 0)
+
+
+def test_the_key_of_the_first_request_is_pinned() -> None:
+    """A word that changes in a prompt asks everybody's whole dataset again: change it on purpose or not at all."""
+    recipe = Recipe(model="claude-haiku-5-5")
+    first = next(dialogue.fill(recipe, Plan(recipe), 0))
+    assert first.key == "sha256:37aace78fd655874391e57eed503433a907562f112b8d38776d62daa5cd06a79"
+
+
+def test_a_bad_answer_is_asked_again_with_the_next_draw(steps: Steps) -> None:
+    """The same request but for the draw, as often as it takes; the failures are kept in order."""
+    asked = [next(steps), steps.send(NONSENSE), steps.send(SKELETON), steps.send(NONSENSE), steps.send(NONSENSE)]
+    made = finished(steps, REPLIES)
+    assert [request.draw for request in asked] == [0, 1, 0, 1, 2]
+    assert asked[1] == replace(asked[0], draw=1)
+    assert asked[4] == replace(asked[2], draw=2)
+    assert made.keys == (asked[1].key, asked[4].key)
+    assert [failed.key for failed in made.failed] == [asked[0].key, asked[2].key, asked[3].key]
+    assert {(failed.reason, failed.detail) for failed in made.failed} == {
+        (Reason.NO_JSON, "no JSON object in 12 characters")
+    }
+    assert (made.draws, made.input_tokens, made.output_tokens) == (5, 43, 66)
+
+
+def test_a_cut_answer_is_asked_again_with_a_wider_limit(steps: Steps) -> None:
+    """Twice as wide each time, up to eight times; other failures widen nothing."""
+    limits = [next(steps).max_tokens]
+    limits += [steps.send(response).max_tokens for response in (CUT, NONSENSE, CUT, CUT, CUT)]
+    narrow = dialogue.FRAME_TOKENS + 2 * dialogue.SKELETON_TOKENS
+    assert limits == [narrow, 2 * narrow, 2 * narrow, 4 * narrow, 8 * narrow, 8 * narrow]
+
+
+def test_the_second_stage_begins_with_its_own_limit(steps: Steps) -> None:
+    """What was cut in the first says nothing of the second."""
+    next(steps)
+    steps.send(CUT)
+    assert steps.send(SKELETON).max_tokens == dialogue.FRAME_TOKENS + 2 * dialogue.ANSWER_TOKENS
+
+
+def test_a_refusal_passes_to_the_substitute(steps: Steps) -> None:
+    """What was refused once is not asked again; the next spec takes its place."""
+    first = next(steps)
+    other = steps.send(DECLINED)
+    assert (first.repeat, other.repeat, other.draw) == (0, -1, 0)
+    assert other.messages[0]["content"] == prompts.skeleton(spec(1), 2, "Dutch")[1]
+    steps.send(SKELETON)
+    made = finished(steps, REPLIES)
+    assert made.spec == spec(1)
+    assert [(failed.key, failed.reason) for failed in made.failed] == [(first.key, Reason.REFUSED)]
+    assert (made.draws, made.input_tokens) == (2, 40)
+
+
+def test_a_refusal_to_answer_passes_to_the_substitutes_skeleton(steps: Steps) -> None:
+    """The user messages of the spec that failed are of no more use."""
+    next(steps)
+    steps.send(SKELETON)
+    other = steps.send(DECLINED)
+    assert names(other) == ["user_1", "user_2"]
+    assert other == next(dialogue.converse(RECIPE, spec(1), []))
+
+
+def test_spent_draws_pass_to_the_substitute(steps: Steps) -> None:
+    """The driver says when to stop asking, in either stage."""
+    next(steps)
+    steps.send(NONSENSE)
+    other = steps.throw(OutOfDraws())
+    assert other == next(dialogue.converse(RECIPE, spec(1), []))
+    steps.send(SKELETON)
+    steps.send(NONSENSE)
+    assert steps.throw(OutOfDraws()) == next(dialogue.converse(RECIPE, spec(2), []))
+
+
+def test_a_place_that_cannot_be_filled_is_an_error(steps: Steps) -> None:
+    """After the spec and all its substitutes, each asked another question; the message says what was wrong."""
+    asked = [next(steps)]
+    asked += [steps.send(DECLINED) for _ in range(MAX_SUBSTITUTES)]
+    with pytest.raises(UnfilledSlot) as caught:
+        steps.send(DECLINED)
+    refused = "refused (the model declined to answer)"
+    assert str(caught.value) == (
+        f"Dialogue 0 could not be made: 9 specs failed, 9 unusable answers, the last: {refused}, {refused}, {refused}. "
+        "Look at what 'm' answers; try another model or a higher max_draws."
+    )
+    assert len({request.key for request in asked}) == 1 + MAX_SUBSTITUTES
+
+
+def test_the_same_answers_make_the_same_dialogue() -> None:
+    """A replay walks through the same failures to the same row."""
+    story = (NONSENSE, CUT, SKELETON, DECLINED, SKELETON, NONSENSE)
+    made = []
+    for _ in range(2):
+        steps = dialogue.fill(RECIPE, Plan(RECIPE), 5)
+        next(steps)
+        for response in story:
+            steps.send(response)
+        made.append(finished(steps, REPLIES))
+    assert made[0] == made[1]
+    assert [failed.reason.value for failed in made[0].failed] == ["no_json", "truncated", "refused", "no_json"]
+
+
+def test_tokens_that_were_not_counted_are_none() -> None:
+    """Some providers count nothing; the sum is then of what is known."""
+    steps = dialogue.fill(RECIPE, Plan(RECIPE), 0)
+    next(steps)
+    steps.send(Response(SKELETON.text))
+    assert finished(steps, REPLIES).input_tokens == 30
+
+
+@pytest.mark.parametrize("turns", [1, 6, 100])
+def test_a_dialogue_has_exactly_as_many_turns_as_were_asked_for(turns: int) -> None:
+    """One answer to each message, never one more."""
+    recipe = replace(RECIPE, num_turns_per_dialog=turns)
+    steps = dialogue.fill(recipe, Plan(recipe), 0)
+    first = next(steps)
+    second = steps.send(Response(json.dumps({name: name for name in names(first)})))
+    made = finished(steps, Response(json.dumps({name: name for name in names(second)})))
+    assert made.user_messages == tuple(f"user_{number}" for number in range(1, turns + 1))
+    assert made.answers == tuple(f"assistant_{number}" for number in range(1, turns + 1))
+
+
+def test_the_first_prompt_says_all_that_was_drawn() -> None:
+    """Each facet of the spec, the number of turns and the language, and no blank that was not filled in."""
+    drawn = spec()
+    system, user = prompts.skeleton(drawn, 3, "Dutch")
+    for text in (drawn.intent.title, drawn.intent.purpose, drawn.category, drawn.topic, drawn.flow.title):
+        assert text in user
+    for text in (*drawn.flow.steps, drawn.persona, *drawn.manner, "exactly 3", "Language: Dutch"):
+        assert text in user
+    assert 'the keys "user_1" to "user_3"' in system
+    assert "Write in Dutch" in system
+    assert "$" not in system + user
+
+
+def test_the_second_prompt_does_not_show_how_messages_were_made() -> None:
+    """The assistant knows what the user says, not who was invented to say it."""
+    drawn = spec()
+    system, user = prompts.answers(drawn, USERS, "Dutch")
+    assert drawn.category in user
+    assert 'the keys "assistant_1" to "assistant_2"' in system
+    assert not any(text in system + user for text in (drawn.topic, drawn.persona, drawn.manner[1], drawn.flow.title))
+    assert "$" not in system + user
+
+
+def test_dollars_in_texts_are_dollars() -> None:
+    """What a user pays or a taxonomy says is no blank to fill in."""
+    drawn = replace(spec(), topic="a $100 fine and ${persona}", persona="$topic")
+    assert "Topic: a $100 fine and ${persona}\n" in prompts.skeleton(drawn, 2, "Dutch")[1]
+    assert '"user_1": "It cost $5, ${turns}"' in prompts.answers(drawn, ("It cost $5, ${turns}", "?"), "Dutch")[1]
+
+
+def test_the_system_text_is_the_same_for_all_dialogues() -> None:
+    """So that providers can cache it."""
+    texts = {prompts.skeleton(drawn, 6, "English")[0] for drawn in Plan(Recipe())}
+    assert len(texts) == 1
