@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import difflib
 import math
+import os
 import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import get_protocol
 
 from consistent_chat import plain_yaml, taxonomy
 from consistent_chat.errors import RecipeError
@@ -181,13 +185,21 @@ def _fold(name: object) -> str:
 def _read(url: str, storage_options: Mapping[str, Any]) -> Document:
     try:
         with fsspec.open(url, "rb", **storage_options) as file:
-            raw = file.read(plain_yaml.MAX_BYTES + 1)
-        text = raw.decode("utf-8")
+            text = _at_most(plain_yaml.MAX_BYTES + 1, file).decode("utf-8")
     except UnicodeDecodeError:
         raise RecipeError(f"{url} is not UTF-8 text. Save it as UTF-8.") from None
-    except (OSError, ValueError, ImportError) as error:
+    except Exception as error:  # each filesystem has errors of its own
         raise RecipeError(f"{url} cannot be read: {error}. Check the path or URL.") from None
     return plain_yaml.parse(text, posixpath.basename(url) or url)
+
+
+def _at_most(size: int, file: Any) -> bytes:
+    """Read so many bytes, or all there are: a stream may give fewer than it is asked for, and none only at its end."""
+    parts = []
+    while size > 0 and (part := file.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
 
 
 def _file_values(document: Document, url: str, storage_options: Mapping[str, Any]) -> dict[str, Any]:
@@ -211,11 +223,25 @@ def _file_values(document: Document, url: str, storage_options: Mapping[str, Any
 
 
 def _beside(url: str, name: str, document: Document) -> str:
-    parts = name.split("/")
-    if "\\" in name or ":" in name or name.startswith(("/", "~")) or ".." in parts or "" in parts:
-        place = document.where("taxonomy")
-        raise RecipeError(f"{place}: {name!r} must be a relative path within the recipe's own folder.")
-    return posixpath.join(posixpath.dirname(url), name)
+    parts, place = name.split("/"), posixpath.join(posixpath.dirname(url), name)
+    strange = set(name) & set("\\:%")  # the path of a URL may be climbed with %2e%2e
+    if strange or name.startswith("~") or ".." in parts or "" in parts or _links_out(url, place):
+        raise RecipeError(
+            f"{document.where('taxonomy')}: {name!r} must be a relative path within the recipe's own folder."
+        )
+    return place
+
+
+def _links_out(url: str, place: str) -> bool:
+    """Say whether a link leads to a file that is neither within the recipe's folder nor where the recipe really is.
+
+    In the cache of the Hub's client, all files of a repo are links into one other folder.
+    """
+    if get_protocol(url) not in LocalFileSystem.protocol:
+        return False
+    recipe, other = (LocalFileSystem._strip_protocol(path) for path in (url, place))
+    folders = (os.path.realpath(os.path.dirname(recipe)), os.path.dirname(os.path.realpath(recipe)))
+    return not any(Path(os.path.realpath(other)).is_relative_to(folder) for folder in folders)
 
 
 def _with_line(

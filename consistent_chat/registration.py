@@ -7,21 +7,24 @@ did before it was adopted upstream. `Seams` is where the builder reaches into th
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import hashlib
+import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import datasets
-from datasets import load, packaged_modules
-from datasets.data_files import DataFilesDict
+from datasets import data_files, load, packaged_modules
+from datasets.data_files import DataFilesDict, DataFilesList
+from datasets.utils import file_utils
 
 from consistent_chat.errors import ConsistentChatError, RecipeError
-from consistent_chat.recipe import suggestion
+from consistent_chat.recipe import EXTENSION, FIELDS, suggestion
 
 NAME = "consistent_chat"
 MODULE = "consistent_chat.builder"
 SUFFIX = ".consistent_chat"
-RECIPES = f"*{SUFFIX}.yaml"
 
 
 def register() -> None:
@@ -82,22 +85,40 @@ def _register_factory() -> None:
         def get_module(self) -> Any:
             if self.name != NAME or self.data_files is not None:
                 return super().get_module()
-            if self.data_dir is not None:
-                self.data_files = RECIPES
-                return super().get_module()
+            recipes = DataFilesDict() if self.data_dir is None else _recipes(self.data_dir)
             return load.DatasetModule(
-                *packaged_modules._PACKAGED_DATASETS_MODULES[NAME],
-                {"data_files": DataFilesDict(), "dataset_name": NAME},
+                *packaged_modules._PACKAGED_DATASETS_MODULES[NAME], {"data_files": recipes, "dataset_name": NAME}
             )
 
     load.PackagedDatasetModuleFactory = Factory
+
+
+def _recipes(folder: str) -> DataFilesDict:
+    """Return the recipes right in a local folder, in splits that `datasets` finds in their names."""
+    base = Path(folder).expanduser().resolve()
+    names = sorted(path.name for path in base.glob(f"*{EXTENSION}"))
+    if not names:
+        raise RecipeError(f"{folder} holds no recipe. Put a file there whose name ends in {EXTENSION}.")
+
+    def named(pattern: str) -> list[str]:
+        return fnmatch.filter(names, pattern.removeprefix("**/"))
+
+    splits = data_files._get_data_files_patterns(named)
+    found = {split: sorted({name for pattern in splits[split] for name in named(pattern)}) for split in splits}
+    return DataFilesDict({split: DataFilesList([str(base / n) for n in found[split]], []) for split in found})
 
 
 class Seams:
     """For a builder: its own checks and errors, and the number of its processes, at the places where they belong."""
 
     processes = 1
-    """Between how many processes a split is divided."""
+    """Between how many processes a split is divided by `num_proc`."""
+
+    def sharers(self) -> int:
+        """Return how many processes share the limits: those of `num_proc`, or the workers of a torch DataLoader."""
+        loading = sys.modules.get("torch.utils.data")  # if this is a worker, it is imported
+        worker = loading.get_worker_info() if loading else None
+        return worker.num_workers if worker else self.processes
 
     def accept(self, config: Any, custom_features: Any) -> str:
         """Check a config that is complete and return its id. For the builder to define; raises RecipeError."""
@@ -111,8 +132,16 @@ class Seams:
         for name in given:
             if name not in (*known, "config_id"):
                 raise RecipeError(f"load_dataset({NAME!r}) takes no {name!r}.{suggestion(name, known)}")
+        for named in self.BUILDER_CONFIGS:  # type: ignore[attr-defined]
+            _refuse_operational(named)
         config, _ = super()._create_builder_config(config_name, custom_features, **given)  # type: ignore[misc]
         return config, self.accept(config, custom_features)
+
+    def reading(self, url: str) -> dict[str, Any]:
+        """Return the options to open a file with, as `datasets` does: the user's token is for the Hub alone."""
+        config = datasets.DownloadConfig(token=self.token, storage_options={**self.storage_options})  # type: ignore[attr-defined]
+        options: dict[str, Any] = file_utils._prepare_path_and_storage_options(url, download_config=config)[1]
+        return options
 
     def _prepare_split(self, split_generator: Any, *args: Any, num_proc: int | None = None, **kwargs: Any) -> None:
         shards = max(
@@ -129,3 +158,17 @@ class Seams:
             if isinstance(error.__cause__, ConsistentChatError):
                 raise error.__cause__ from None
             raise
+
+
+def _refuse_operational(config: Any) -> None:
+    """Refuse what only the user may say: `datasets` fills a config from the README of a folder or a Hub repo."""
+    harmless = {*FIELDS, *(f.name for f in dataclasses.fields(datasets.BuilderConfig))}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in harmless and not (field.name == "taxonomy" and isinstance(value, str)):
+            continue
+        if value != field.default:
+            raise RecipeError(
+                f"The README of this dataset sets {field.name!r} for its config {config.name!r}, which only you may. "
+                "Take it out there, and pass it to load_dataset() if you mean it."
+            )

@@ -166,9 +166,9 @@ def test_a_bad_file_is_one_clear_message(text: str, folder: Path) -> None:
 )
 def test_a_hostile_file_is_refused_soon(text: str, folder: Path) -> None:
     """Sexagesimal numbers, nested keys and a million items cost seconds, not hours or a crash."""
-    started = time.monotonic()
+    started = time.process_time()
     refusal(folder, text)
-    assert time.monotonic() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_a_file_that_is_no_text_is_refused(folder: Path) -> None:

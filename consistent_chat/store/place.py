@@ -14,6 +14,7 @@ from typing import Any
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import get_protocol
 from huggingface_hub import constants
 
 from consistent_chat.errors import DamagedRecord, StoreError
@@ -28,6 +29,12 @@ def home() -> Path:
     return Path(constants.HF_HOME) / "consistent_chat"
 
 
+def _own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is for this URL: what stands under a protocol's name, as the Hub's token does, is for that alone."""
+    common = {name: value for name, value in options.items() if name not in fsspec.available_protocols()}
+    return {**common, **options.get(get_protocol(url), {})}
+
+
 class Place:
     """One store's location.
 
@@ -38,7 +45,7 @@ class Place:
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self.url = url
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(url, **(storage_options or {}))
+            self._fs, self._root = fsspec.core.url_to_fs(url, **_own_options(url, storage_options or {}))
         except (ValueError, ImportError, OSError) as error:
             raise StoreError(f"The response store {url!r} cannot be opened: {error}") from None
         self.is_local = isinstance(self._fs, LocalFileSystem)
