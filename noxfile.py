@@ -11,7 +11,22 @@ nox.options.reuse_existing_virtualenvs = True
 
 PYTHONS = ["3.10", "3.11", "3.13"]
 DATASETS = {"newest 5": "datasets>=5,<6", "last 4": "datasets>=4,<5", "3.6": "datasets==3.6.*"}
-WAYS = ["tests/test_load.py", "tests/test_demo.py", "tests/test_command_line.py", "tests/test_script.py", "tests/test_run.py"]
+WAYS = [
+    f"tests/test_{part}.py"
+    for part in (
+        "load",
+        "ways",
+        "hub",
+        "streaming",
+        "shared_limits",
+        "determinism",
+        "demo",
+        "command_line",
+        "llamafactory",
+        "script",
+        "run",
+    )
+]
 
 
 @nox.session(python=PYTHONS)
@@ -20,3 +35,11 @@ def ways(session: nox.Session, datasets: str) -> None:
     """All that touches `datasets`, on one version of it."""
     session.install("-e", ".[test]", datasets)
     session.run("python", "-m", "pytest", "-n", "2", *WAYS, *session.posargs)
+
+
+@nox.session(python="3.11")
+def trainers(session: nox.Session) -> None:
+    """Hand the rows to transformers, TRL and a torch DataLoader."""
+    session.install("torch==2.13.0")  # first, and by itself: what follows would choose another build
+    session.install("transformers", "trl", "-e", ".[test]")
+    session.run("python", "-m", "pytest", "tests/test_trainers.py", "tests/test_streaming.py", *session.posargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 import datasets
 
 from consistent_chat import drive, taxonomy
-from consistent_chat.drive import Limits, Tally
-from consistent_chat.errors import RecipeError
+from consistent_chat.drive import Limits, Spent, Tally
+from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.identity import fingerprint
 from consistent_chat.plan import Plan
 from consistent_chat.progress import CallsBar
@@ -25,8 +25,9 @@ from consistent_chat.store import Mode, ResponseStore, default_location
 
 logger = logging.getLogger(__name__)
 
-SHARDS = 64
-"""Parts of a split, for `num_proc` and for the workers of a streaming dataset."""
+MOST_PARTS, LEAST_IN_A_PART = 64, 16
+"""A split has parts, for `num_proc` and for the workers of a stream. A stream that calls has one part in flight, so
+parts are not too small; their number is a power of two, as that of nodes mostly is."""
 
 DEMO = resources.files("consistent_chat") / "demo"
 
@@ -78,8 +79,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         """Leave the name of the cache directory to the builder, which can read the recipe files."""
         return f"{self.name}-unidentified"
 
-    def recipes(self, storage_options: Mapping[str, Any]) -> dict[str, Recipe]:
-        """Return the recipe of each split; raises RecipeError for anything that is not valid."""
+    def recipes(self, reading: Callable[[str], Mapping[str, Any]]) -> dict[str, Recipe]:
+        """Return the recipe of each split; `reading` gives the options to open a file with. Raises RecipeError."""
         given = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
         files = {split: list(paths) for split, paths in (self.data_files or {}).items()}
         if self.name == "demo" and not files:
@@ -88,10 +89,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
             given["model"] = "rehearsal"
         if not files:
             return {"train": Recipe.from_mapping(given)}
-        return {
-            str(split): Recipe.from_file(_only(split, paths), storage_options, **given)
-            for split, paths in files.items()
-        }
+        urls = {str(split): _only(split, paths) for split, paths in files.items()}
+        return {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}
 
     def limits(self) -> Limits:
         """Return the run's limits; raises RecipeError for values out of range."""
@@ -129,11 +128,12 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
 
     def accept(self, config: ConsistentChatConfig, custom_features: Any) -> str:
         """Check everything that can be checked before a call, and name the cache directory by what shapes the data."""
-        self._recipes = config.recipes(self.storage_options)
+        self.recipes = config.recipes(self.reading)
         self._limits = config.limits()
         self._mode = config.checked_mode()
+        self._spent = Spent()
         registry.check(config.serving)
-        identity = [(split, fingerprint(recipe)) for split, recipe in self._recipes.items()]
+        identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes.items()]
         digest = hashlib.sha256(repr((identity, custom_features)).encode("utf-8")).hexdigest()
         return f"{config.name}-{digest[:16]}"
 
@@ -144,7 +144,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         super().download_and_prepare(*args, **kwargs)
 
     def _info(self) -> datasets.DatasetInfo:
-        shapes = {(recipe.layout, recipe.provenance) for recipe in self._recipes.values()}
+        shapes = {(recipe.layout, recipe.provenance) for recipe in self.recipes.values()}
         if len(shapes) > 1:
             raise RecipeError("All splits need the same layout and provenance. Pass layout= and provenance=.")
         layout, provenance = shapes.pop()
@@ -157,7 +157,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         self.tallies: dict[str, Tally] = {}
         generators = []
-        for split, recipe in self._recipes.items():
+        for split, recipe in self.recipes.items():
             if recipe.model is None:
                 raise RecipeError(
                     "No model is named. Pass model= (and serving= to call it), or try "
@@ -167,14 +167,19 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         return generators
 
     def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
-        recipe, config = self._recipes[split], self.config
+        recipe, config = self.recipes[split], self.config
         tally = self.tallies[split] = Tally()
         store = ResponseStore(config.places(), self.storage_options, refresh=self._mode is Mode.REFRESH)
         indices = (index for part in parts for index in range(*part))
-        limits = self._limits.divided(self.processes)
-        with CallsBar(recipe, tally):
-            for dialogue in drive.run(recipe, indices, store, self._serving(recipe, limits), limits, tally):
-                yield dialogue.spec.index, row(dialogue, recipe)
+        limits = self._limits.divided(self.sharers())
+        try:
+            with CallsBar(recipe, tally):
+                serving = self._serving(recipe, limits)
+                for dialogue in drive.run(recipe, indices, store, serving, limits, tally, self._spent):
+                    yield dialogue.spec.index, row(dialogue, recipe)
+        except BudgetSpent:
+            self._spent = Spent()  # who runs it again means to go on
+            raise
         logger.info("%s: %s", split, tally)
 
     def _serving(self, recipe: Recipe, limits: Limits) -> Any:
@@ -192,7 +197,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
 
 
 def _split_generator(split: str, length: int) -> datasets.SplitGenerator:
-    generator = datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "parts": _parts(length, SHARDS)})
+    generator = datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "parts": _parts(length)})
     generator.split_info.num_examples = length  # the total of the progress bar
     return generator
 
@@ -213,14 +218,17 @@ def _features(layout_name: str, provenance: bool) -> datasets.Features:
     return datasets.Features(features)
 
 
-def _parts(length: int, most: int) -> list[tuple[int, int]]:
-    """Divide a plan into at most so many ranges of about the same length, in order."""
-    count = max(1, min(length, most))
+def _parts(length: int) -> list[tuple[int, int]]:
+    """Divide a plan into ranges of about the same length, in order; their number is a power of two."""
+    count = 1 << (max(1, min(MOST_PARTS, length // LEAST_IN_A_PART)).bit_length() - 1)
     bounds = [length * part // count for part in range(count + 1)]
     return list(zip(bounds, bounds[1:]))
 
 
 def _only(split: Any, paths: Mapping[int, str] | list[str]) -> str:
     if len(paths) != 1:
-        raise RecipeError(f"The split {split!r} names {len(paths)} files. It takes exactly one recipe file.")
+        raise RecipeError(
+            f"The split '{split}' names {len(paths)} files. It takes one recipe. Name the splits: "
+            "data_files={'train': ..., 'test': ...}."
+        )
     return str(paths[0])

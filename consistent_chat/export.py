@@ -8,6 +8,7 @@ from typing import Any
 
 import datasets
 
+from consistent_chat import llamafactory
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.registration import NAME
@@ -21,17 +22,22 @@ WRITERS = {
 def build(recipe: str | None, output: str, num_proc: int | None = None, **options: Any) -> str:
     """Build and write; return a line that says what was made.
 
-    `output` is a .parquet or .jsonl file for one split, or a folder, which gets `<split>.parquet` for each.
-    Nothing is left at `output` when the build fails.
+    `output` is a .parquet or .jsonl file for one split, or a folder, which gets `<split>.parquet` for each. With the
+    layout "sharegpt", LLaMA-Factory's list of datasets beside them names the files. Nothing is left at `output` when
+    the build fails.
     """
     suffix = _suffix(output)
     builder = datasets.load_dataset_builder(NAME, **_named(recipe), **_given(options))
+    files = _files(output, suffix, list(builder.recipes))
+    for_llamafactory = llamafactory.LAYOUT.column in builder.info.features
+    if for_llamafactory:
+        llamafactory.check(files)
     builder.download_and_prepare(num_proc=num_proc)
     splits = builder.as_dataset()
-    if suffix and len(splits) > 1:
-        raise RecipeError(f"{output} is one file and the recipe has {len(splits)} splits. Give a folder as --output.")
     for split, dataset in splits.items():
-        _write(dataset, Path(output) if suffix else Path(output) / f"{split}.parquet")
+        _write(dataset, files[split])
+    if for_llamafactory:
+        llamafactory.add(files)
     done = "; ".join(f"{split}: {tally}" for split, tally in getattr(builder, "tallies", {}).items())
     rows = ", ".join(f"{len(dataset)} rows of {split}" for split, dataset in splits.items())
     return f"{output}: {rows} ({done or 'built before'})"
@@ -42,6 +48,13 @@ def _suffix(output: str) -> str:
     if suffix and suffix not in WRITERS and not os.path.isdir(output):
         raise RecipeError(f"--output {output} must end in {' or '.join(WRITERS)}, or be a folder.")
     return suffix if suffix in WRITERS and not os.path.isdir(output) else ""
+
+
+def _files(output: str, suffix: str, splits: list[str]) -> dict[str, Path]:
+    """Return where each split is written."""
+    if suffix and len(splits) > 1:
+        raise RecipeError(f"{output} is one file and the recipe has {len(splits)} splits. Give a folder as --output.")
+    return {split: Path(output) if suffix else Path(output) / f"{split}.parquet" for split in splits}
 
 
 def _named(recipe: str | None) -> dict[str, Any]:

@@ -18,7 +18,7 @@ LAYERS = [
     {"identity", "dialogue"},
     {"serving", "store"},
     {"drive", "row"},
-    {"registration", "progress"},
+    {"registration", "progress", "llamafactory"},
     {"builder", "dataflow"},
     {"__init__", "export"},
     {"cli"},

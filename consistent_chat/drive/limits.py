@@ -38,6 +38,8 @@ class Limits:
 
     def divided(self, parts: int) -> Limits:
         """Return one of `parts` processes' share, so that all together keep to the limits."""
+        if self.max_calls and self.max_calls < parts:  # a share of no calls would never go on, however often run again
+            raise RecipeError(f"max_calls={self.max_calls} cannot be divided between {parts} processes. Use fewer.")
         return Limits(
             max_concurrency=max(1, self.max_concurrency // parts),
             max_draws=self.max_draws,
@@ -54,29 +56,39 @@ class Limits:
             raise RecipeError(f"{name} must be a {kind} of at least {low:g}, not {value!r}.")
 
 
+@dataclass
+class Spent:
+    """Answered calls and US dollars, with what is in flight at the most it can cost.
+
+    Runs that share one keep to their limits together: the splits of a dataset, the parts of a stream.
+    """
+
+    calls: int = 0
+    cost: float = 0.0
+
+
 class Budget:
     """Keeps a run within `max_calls` and `max_cost`, counting what is in flight at the most it can cost."""
 
-    def __init__(self, limits: Limits, price: Price | None, model: str) -> None:
+    def __init__(self, limits: Limits, price: Price | None, model: str, spent: Spent) -> None:
         if limits.max_cost is not None and price is None:
             raise RecipeError(f"max_cost cannot be held: no price is known for the model {model!r}. Use max_calls.")
         self._limits = limits
         self._price = price
-        self._calls = 0
-        self._cost = 0.0
+        self._spent = spent
 
     def reserve(self, request: Request) -> float:
         """Take a call's worst cost out of the budget; raise BudgetSpent if it could pass a limit."""
-        limits, cost = self._limits, self._worst_cost(request)
-        if limits.max_calls is not None and self._calls + 1 > limits.max_calls:
+        limits, spent, cost = self._limits, self._spent, self._worst_cost(request)
+        if limits.max_calls is not None and spent.calls + 1 > limits.max_calls:
             raise BudgetSpent(f"max_calls={limits.max_calls} is reached. All answers are kept; run again to go on.")
-        if limits.max_cost is not None and self._cost + cost > limits.max_cost:
+        if limits.max_cost is not None and spent.cost + cost > limits.max_cost:
             raise BudgetSpent(
-                f"max_cost={limits.max_cost:g} is reached: ${self._cost:.4f} is spent or in flight, and the next call "
+                f"max_cost={limits.max_cost:g} is reached: ${spent.cost:.4f} is spent or in flight, and the next call "
                 f"could cost ${cost:.4f}. All answers are kept; run again to go on."
             )
-        self._calls += 1
-        self._cost += cost
+        spent.calls += 1
+        spent.cost += cost
         return cost
 
     def settle(self, reserved: float, response: Response | None) -> None:
@@ -85,10 +97,10 @@ class Budget:
         An answer without a count of its tokens is taken to have cost the most that it could.
         """
         if response is None:
-            self._calls -= 1
-            self._cost -= reserved
+            self._spent.calls -= 1
+            self._spent.cost -= reserved
         elif self._price is not None and response.input_tokens is not None and response.output_tokens is not None:
-            self._cost += self._price.of(response.input_tokens, response.output_tokens) - reserved
+            self._spent.cost += self._price.of(response.input_tokens, response.output_tokens) - reserved
 
     def _worst_cost(self, request: Request) -> float:
         if self._price is None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
 from consistent_chat.dialogue import Dialogue, fill
-from consistent_chat.drive.limits import Budget, Limits
+from consistent_chat.drive.limits import Budget, Limits, Spent
 from consistent_chat.drive.online import Caller, Online
 from consistent_chat.drive.replay import advance
 from consistent_chat.drive.tally import Tally
@@ -32,13 +32,15 @@ def run(
     open_serving: Callable[[], Serving] | None,
     limits: Limits,
     tally: Tally,
+    spent: Spent | None = None,
 ) -> Iterator[Dialogue]:
     """Yield the dialogues at these places of the plan, in this order.
 
     Without `open_serving` nobody is called, and a response that the store lacks raises MissingResponse. With it,
-    the serving is opened at the first request that is not recorded, if there is one.
+    the serving is opened at the first request that is not recorded, if there is one. Runs that are given the same
+    `spent` keep to the limits together.
     """
-    driver = _Driver(recipe, store, open_serving, limits, tally)
+    driver = _Driver(recipe, store, open_serving, limits, tally, spent or Spent())
     try:
         for dialogue in driver.dialogues(indices):
             tally.finished(dialogue)
@@ -55,9 +57,10 @@ class _Driver:
         open_serving: Callable[[], Serving] | None,
         limits: Limits,
         tally: Tally,
+        spent: Spent,
     ) -> None:
         self._recipe, self._plan = recipe, Plan(recipe)
-        self._store, self._tally, self._limits = store, tally, limits
+        self._store, self._tally, self._limits, self._spent = store, tally, limits, spent
         self._open_serving = open_serving
         self._online: Online | None = None
 
@@ -97,7 +100,7 @@ class _Driver:
     def _started(self, open_serving: Callable[[], Serving]) -> Online:
         if self._online is None:
             price = price_of(self._recipe.model or "")
-            budget = Budget(self._limits, price, self._recipe.model or "")
+            budget = Budget(self._limits, price, self._recipe.model or "", self._spent)
             serving = open_serving()
             self._store.prepare()
             caller = Caller(serving, self._store, budget, price, self._tally, self._may_ask)
