@@ -52,7 +52,7 @@ def files(place: str, folder: str) -> list[Path]:
 def kill_a_writer(place: str, after: int) -> list[int]:
     """Let another process keep responses, kill it when it has reported so many, and return all that it reported."""
     reports, sender = processes.Pipe(duplex=False)
-    writer = processes.Process(target=_write_for_ever, args=(place, sender))
+    writer = processes.Process(target=_write_for_ever, args=(place, sender), daemon=True)
     writer.start()
     sender.close()
     kept = [reports.recv() for _ in range(after)]

@@ -45,7 +45,7 @@ def user(content: str) -> tuple[dict[str, str], ...]:
         ({"seed": 42, "repeat": -1}, "seed: 0 is recorded, 42 is asked; repeat: 0 is recorded, -1 is asked"),
         (
             {"system": "You write the user's side of a chat."},
-            "system: \"...e user's side of a conversation.\" is recorded, \"...e user's side of a chat.\" is asked",
+            'system: "...e user\'s side of a conversation." is recorded, "...e user\'s side of a chat." is asked',
         ),
         (
             {"schema": {"type": "object", "properties": {"user_1": {"type": "string"}, "user_2": {"type": "null"}}}},
@@ -54,8 +54,8 @@ def user(content: str) -> tuple[dict[str, str], ...]:
         ),
         (
             {"messages": user("Topic 2: five days in Lisbon with a teenager who likes museums, and a grandmother")},
-            "messages: '...in Lisbon with a toddler' is recorded, "
-            "'...in Lisbon with a teenager who likes museums, and a gra...' is asked",
+            "messages: '...s in Lisbon with a toddler' is recorded, "
+            "'...s in Lisbon with a teenager who likes museums, and a g...' is asked",
         ),
     ],
     ids=["model", "temperature", "seed", "draw", "two", "system", "schema", "messages"],
@@ -73,10 +73,21 @@ def test_an_empty_store_says_so(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
-def test_the_nearest_has_the_most_fields_in_common_and_then_the_longest_beginning(store: ResponseStore, number: int) -> None:
+def test_the_nearest_has_the_most_fields_and_then_the_longest_beginning_in_common(
+    store: ResponseStore, number: int
+) -> None:
     """So the message speaks of the request that was meant, not of whichever comes first."""
-    request = asked(messages=user(f"Topic {number}: five days in Porto"))
+    request = asked(messages=user(f"Topic {number}: a week in Porto"))
     assert f"'Topic {number}: five days in Lisbon with a toddler' is recorded" in describe_miss(request, 7, store)
+
+
+def test_fields_in_common_count_before_beginnings(store: ResponseStore, tmp_path: Path) -> None:
+    """A request that differs in its words alone is nearer than the same words to another model with another seed."""
+    request = asked(2, model="claude-sonnet-4-6", seed=42)
+    store.keep(asked(messages=user("Another"), model="claude-sonnet-4-6", seed=42), said())
+    store.close()
+    reader = ResponseStore(str(tmp_path))
+    assert "differs in messages: 'Another' is recorded" in describe_miss(request, 7, reader)
 
 
 def test_texts_of_a_megabyte_make_a_short_message(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ class Pack:
         # Page checksums: without them a flipped bit in a key is a record that cannot be found, and nobody knows.
         self._file = self._read(lambda: pq.ParquetFile(path, memory_map=True, page_checksum_verification=True))
         self._read(self._check_format)
-        self._ends = self._read(self._find_ends)
+        self._ends = self._read(lambda: np.cumsum(self._sizes(), dtype=int))
         self._group = functools.lru_cache(maxsize=GROUPS_KEPT)(self._read_group)
 
     def __len__(self) -> int:
@@ -107,7 +107,9 @@ class Pack:
     def verify(self) -> None:
         """Check the file's name against its bytes and every record; raise DamagedRecord."""
         if content_name(self.path) != self.path.stem:
-            raise DamagedRecord(f"{self.path} is damaged: its bytes are not those it is named after. Restore it.")
+            raise DamagedRecord(
+                f"{self.path} is damaged: its bytes are not those it is named after. Restore it from a copy."
+            )
         for row, record in enumerate(self):
             record.check_key(f"{self.path}, row {row}")
 
@@ -116,15 +118,12 @@ class Pack:
 
     def _read_prefixes(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
         keys = self._file.read(columns=["key"]).column("key")
-        if len(keys) != len(self):
+        if not len(keys) == len(self) == sum(self._sizes()):
             raise ValueError(f"{len(self)} rows should have keys, {len(keys)} have")
         return np.concatenate([_prefixes(chunk) for chunk in keys.chunks] or [np.empty(0, np.uint64)])
 
-    def _find_ends(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        sizes = [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
-        if sum(sizes) != self._file.metadata.num_rows or min(sizes, default=0) < 0:
-            raise ValueError(f"it should have {self._file.metadata.num_rows} rows, its groups have {sizes}")
-        return np.cumsum(sizes)
+    def _sizes(self) -> list[int]:
+        return [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
 
     def _read(self, read: Callable[[], _T]) -> _T:
         try:
@@ -135,7 +134,9 @@ class Pack:
     def _check_format(self) -> None:
         version = (self._file.schema_arrow.metadata or {}).get(b"consistent_chat_pack", b"0")
         if version != str(FORMAT).encode():
-            raise StoreError(f"{self.path} has pack format {version.decode()}; this version reads {FORMAT}. Update it.")
+            raise StoreError(
+                f"{self.path} has pack format {version.decode()}; this version reads {FORMAT}. Update consistent_chat."
+            )
 
 
 def _prefixes(keys: pa.StringArray) -> np.ndarray[Any, np.dtype[np.uint64]]:

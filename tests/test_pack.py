@@ -1,0 +1,267 @@
+"""Packs: plain Parquet, named by their content, and no damage to one goes unnoticed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.errors import DamagedRecord, StoreError
+from consistent_chat.request import Response
+from consistent_chat.store import ResponseStore
+from consistent_chat.store.pack import GROUPS_KEPT, ROWS_PER_GROUP, Pack, write_pack
+from consistent_chat.store.record import Record
+from tests.stored import asked, files, fill, said
+
+NUMBERS = range(5)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A folder for a response store."""
+    return str(tmp_path / "responses")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a pack of five records."""
+    return write_pack(map(record, NUMBERS), tmp_path_factory.mktemp("whole")).read_bytes()
+
+
+def record(number: int) -> Record:
+    """Return the record of the response of that number, kept short."""
+    return Record.of(asked(number), Response(f"answer {number}"))
+
+
+def put(pack: bytes, folder: str) -> Path:
+    """Put the bytes of a pack into a store, under the name that they had when they were whole."""
+    path = Path(folder, "packs", "f" * 64 + ".parquet")
+    path.parent.mkdir()
+    path.write_bytes(pack)
+    return path
+
+
+def test_closing_makes_one_pack_that_any_parquet_reader_shows(place: str) -> None:
+    """With the request and the response as JSON text; the journal is gone."""
+    fill(place, *NUMBERS)
+    (path,) = files(place, "packs")
+    table = pq.read_table(path)
+    assert table.column_names == ["key", "generation", "request", "response", "sha256"]
+    assert [str(field.type) for field in table.schema] == ["string", "int32", "string", "string", "string"]
+    assert [json.loads(text) for text in table["request"].to_pylist()] == [asked(n).identity() for n in NUMBERS]
+    assert [json.loads(text) for text in table["response"].to_pylist()] == [said(n).plain() for n in NUMBERS]
+    assert files(place, "journals") == []
+    assert [file.name for file in sorted(Path(place).iterdir())] == ["journals", "packs", "store.json"]
+
+
+def test_a_pack_is_named_by_its_content(tmp_path: Path) -> None:
+    """The same records make the same file, wherever and however often: to copy stores together is to copy files."""
+    one, two = (write_pack(map(record, NUMBERS), tmp_path / name) for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+    assert one.name == two.name == hashlib.sha256(one.read_bytes()).hexdigest() + ".parquet"
+    assert write_pack(map(record, NUMBERS), tmp_path / "one") == one
+    assert list((tmp_path / "one").iterdir()) == [one]
+
+
+def test_a_pack_of_many_row_groups_is_read_in_any_order(tmp_path: Path) -> None:
+    """More groups than are kept decoded, and the last is not full."""
+    count = ROWS_PER_GROUP * (GROUPS_KEPT + 2) + 3
+    path = write_pack(map(record, range(count)), tmp_path / "packs")
+    assert pq.ParquetFile(path).num_row_groups == GROUPS_KEPT + 3
+    store = ResponseStore(str(tmp_path))
+    for number in [*range(0, count, 97), *reversed(range(0, count, 311)), count - 1]:
+        assert store.find(asked(number)) == Response(f"answer {number}")
+    assert store.find(asked(count)) is None
+    assert sum(1 for _ in store.records()) == count
+
+
+def test_keys_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
+    """The index holds the first 64 bits of a key; the record itself decides."""
+    key = asked(1).key
+    twin = Record(key[:-1] + ("0" if key[-1] != "0" else "1"), 9, "{}", "{}")
+    write_pack([twin, record(1), twin], tmp_path / "packs")
+    assert ResponseStore(str(tmp_path)).find(asked(1)) == Response("answer 1")
+
+
+def test_a_pack_that_stops_half_way_leaves_no_file(tmp_path: Path) -> None:
+    """Completely or not at all."""
+
+    def records() -> object:
+        yield from map(record, range(ROWS_PER_GROUP + 1))
+        raise RuntimeError("stopped")
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        write_pack(records(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def look(folder: str, numbers: range) -> tuple[list[Response | None], str]:
+    """Return what a store has for the requests of these numbers, and what it says of damage."""
+    found: list[Response | None] = []
+    try:
+        store = ResponseStore(folder)
+        found += [store.find(asked(number)) for number in numbers]
+        assert sum(1 for _ in store.records()) == len(numbers)
+    except StoreError as error:
+        return found, str(error)
+    return found, ""
+
+
+def check_a_flip(whole: bytes, bit: int, numbers: range = NUMBERS) -> None:
+    """Hold that nothing is found wrong or silently missing, and that `verify` notices."""
+    damaged = bytearray(whole)
+    damaged[bit // 8] ^= 1 << bit % 8
+    with tempfile.TemporaryDirectory() as folder:
+        path = put(bytes(damaged), folder)
+        found, message = look(folder, numbers)
+        assert found == [Response(f"answer {number}") for number in numbers][: len(found)]
+        assert str(path) in message if message else len(found) == len(numbers)
+        named = path.rename(path.with_stem(hashlib.sha256(whole).hexdigest()))
+        with pytest.raises(StoreError) as caught:
+            Pack(named).verify()
+        assert str(named) in str(caught.value)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_a_flipped_bit_is_noticed_or_changes_nothing(whole: bytes, data: st.DataObject) -> None:
+    """Whatever byte it is in, each response is found as it was, or the pack is named; `verify` notices all."""
+    check_a_flip(whole, data.draw(st.integers(0, 8 * len(whole) - 1), "bit"))
+
+
+def test_a_flipped_bit_in_a_key_is_noticed(whole: bytes) -> None:
+    """A response that cannot be found would be asked for, and paid for, again."""
+    keys = pq.ParquetFile(pa.BufferReader(whole)).metadata.row_group(0).column(0)
+    start = keys.dictionary_page_offset
+    for bit in range(8 * start, 8 * (start + keys.total_compressed_size), 11):
+        check_a_flip(whole, bit)
+
+
+def counts(pack: bytes | bytearray) -> list[int] | None:
+    """Return the counts of rows in a pack's footer, or None where it cannot be read."""
+    try:
+        footer = pq.read_metadata(pa.BufferReader(pack))
+        return [footer.num_rows, *(footer.row_group(i).num_rows for i in range(footer.num_row_groups))]
+    except (pa.ArrowException, OSError, ValueError):
+        return None
+
+
+def test_a_flipped_bit_in_a_count_of_rows_is_noticed(tmp_path: Path) -> None:
+    """The rows of later groups would be looked for in the wrong places."""
+    whole = write_pack(map(record, range(ROWS_PER_GROUP + 100)), tmp_path).read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    damaged, right, flips = bytearray(whole), counts(whole), 0
+    for bit in range(8 * footer, 8 * len(whole)):
+        damaged[bit // 8] ^= 1 << bit % 8
+        if counts(damaged) not in (None, right):
+            check_a_flip(whole, bit, range(ROWS_PER_GROUP + 100))
+            flips += 1
+        damaged[bit // 8] ^= 1 << bit % 8
+    assert flips >= 20
+
+
+@pytest.mark.slow
+def test_every_bit_is_noticed_or_changes_nothing(whole: bytes) -> None:
+    """All of them, one at a time."""
+    for bit in range(8 * len(whole)):
+        check_a_flip(whole, bit)
+
+
+def test_reading_skips_the_first_magic_bytes_and_verify_does_not(whole: bytes, tmp_path: Path) -> None:
+    """Parquet's readers start from the end: such bytes as these only the file's name can vouch for."""
+    path = put(b"X" + whole[1:], str(tmp_path))
+    assert ResponseStore(str(tmp_path)).find(asked(1)) == Response("answer 1")
+    named = path.rename(path.with_stem(hashlib.sha256(whole).hexdigest()))
+    with pytest.raises(DamagedRecord) as caught:
+        Pack(named).verify()
+    assert (
+        str(caught.value) == f"{named} is damaged: its bytes are not those it is named after. Restore it from a copy."
+    )
+
+
+def test_a_whole_pack_verifies(tmp_path: Path) -> None:
+    """Nothing is said of what is as it was written."""
+    Pack(write_pack(map(record, NUMBERS), tmp_path)).verify()
+
+
+@pytest.mark.parametrize("length", [0, 3, 100, -1])
+def test_a_pack_that_was_cut_is_noticed(whole: bytes, tmp_path: Path, length: int) -> None:
+    """As by a copy that was broken off."""
+    path = put(whole[:length], str(tmp_path))
+    with pytest.raises(DamagedRecord) as caught:
+        ResponseStore(str(tmp_path))
+    assert str(caught.value).startswith(f"{path} is damaged: ")
+    assert str(caught.value).endswith("Restore it from a copy, or delete it.")
+
+
+def rewritten(pack: bytes, column: str, row: int, value: object) -> bytes:
+    """Return a pack with one value replaced: its pages are sound, its records are not."""
+    table = pq.read_table(pa.BufferReader(pack))
+    values = table[column].to_pylist()
+    values[row] = value
+    at = table.column_names.index(column)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array(values, table.schema.field(at).type)), sink)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("generation", 1), ("request", "{}"), ("response", "{}"), ("sha256", "0" * 64)]
+)
+def test_a_record_that_was_changed_is_named(whole: bytes, tmp_path: Path, column: str, value: object) -> None:
+    """By file, row and key; the others are found."""
+    path = put(rewritten(whole, column, 2, value), str(tmp_path))
+    store = ResponseStore(str(tmp_path))
+    with pytest.raises(DamagedRecord) as caught:
+        store.find(asked(2))
+    assert str(caught.value) == (
+        f"{path}, row 2 is damaged: the digest of {asked(2).key} does not match its content. "
+        "Restore the file from a copy, or delete it to ask for its responses again."
+    )
+    assert store.find(asked(1)) == Response("answer 1")
+
+
+@pytest.mark.parametrize("key", [None, "", "sha256:" + "x" * 64, "md5:0123456789"])
+def test_a_key_that_is_no_key_is_noticed(whole: bytes, tmp_path: Path, key: str | None) -> None:
+    """When the store is opened: it could not be found later."""
+    path = put(rewritten(whole, "key", 2, key), str(tmp_path))
+    with pytest.raises(DamagedRecord) as caught:
+        ResponseStore(str(tmp_path))
+    assert str(caught.value).startswith(f"{path} is damaged: ")
+
+
+def test_verify_derives_each_key_again(tmp_path: Path) -> None:
+    """A record whose digest holds, under another request's key, would be a wrong answer."""
+    good = record(1)
+    path = write_pack([Record(asked(2).key, 0, good.request, good.response)], tmp_path)
+    with pytest.raises(DamagedRecord) as caught:
+        Pack(path).verify()
+    assert str(caught.value) == f"{path}, row 0 is damaged: {asked(2).key} is not the key of its request."
+
+
+@pytest.mark.parametrize("missing", ["key", "response"])
+def test_a_pack_without_a_column_is_noticed(whole: bytes, tmp_path: Path, missing: str) -> None:
+    """Each kind of damage is one kind of error."""
+    table = pq.read_table(pa.BufferReader(whole)).drop_columns([missing])
+    path = put(b"", str(tmp_path))
+    pq.write_table(table, path)
+    with pytest.raises(DamagedRecord) as caught:
+        ResponseStore(str(tmp_path)).find(asked(1))
+    assert str(caught.value).startswith(f"{path} is damaged: ")
+
+
+def test_a_pack_of_a_later_format_asks_for_an_update(whole: bytes, tmp_path: Path) -> None:
+    """It is not damaged; this version is too old."""
+    table = pq.read_table(pa.BufferReader(whole)).replace_schema_metadata({"consistent_chat_pack": "2"})
+    path = put(b"", str(tmp_path))
+    pq.write_table(table, path)
+    with pytest.raises(StoreError) as caught:
+        ResponseStore(str(tmp_path))
+    assert str(caught.value) == f"{path} has pack format 2; this version reads 1. Update consistent_chat."

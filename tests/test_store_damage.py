@@ -1,0 +1,249 @@
+"""What a response store says when its place is not what it should be; it never runs what it reads."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import os
+import pickle
+import resource
+import tempfile
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import consistent_chat.store
+from consistent_chat.errors import StoreError
+from consistent_chat.request import Response
+from consistent_chat.store import ResponseStore
+from consistent_chat.store.pack import write_pack
+from consistent_chat.store.record import Record
+from tests.stored import asked, files, fill, processes, said
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A folder for a response store."""
+    return str(tmp_path / "responses")
+
+
+@pytest.fixture
+def unwritable() -> Iterator[str]:
+    """A store with response 1 that may be read and not written."""
+    with tempfile.TemporaryDirectory() as folder:
+        fill(folder, 1)
+        for path in (folder, *Path(folder).iterdir()):
+            os.chmod(path, 0o555)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(NOBODY)  # root may write anywhere
+        yield folder
+        os.seteuid(user)
+        for path in (folder, *Path(folder).iterdir()):
+            os.chmod(path, 0o755)
+
+
+def test_an_unwritable_store_is_read(unwritable: str) -> None:
+    """A replay needs no right to write, and leaves the place alone."""
+    store = ResponseStore(unwritable)
+    assert store.find(asked(1)) == said(1)
+    store.close()
+
+
+def test_an_unwritable_store_stops_before_anything_is_paid(unwritable: str) -> None:
+    """With the place, the reason and what to do."""
+    with pytest.raises(StoreError) as caught:
+        ResponseStore(unwritable).prepare()
+    assert str(caught.value) == (
+        f"Responses cannot be written to {unwritable}/journals: Permission denied. "
+        "Make room or give rights there, or pass responses=."
+    )
+
+
+def test_a_new_store_in_an_unwritable_folder_stops_too(unwritable: str) -> None:
+    """Where not even its folder can be made."""
+    place = f"{unwritable}/new"
+    with pytest.raises(StoreError) as caught:
+        ResponseStore(place).prepare()
+    assert str(caught.value) == (
+        f"The response store {place!r} cannot be written to: Permission denied. "
+        "Give rights there, or pass another place as responses=."
+    )
+
+
+def test_a_file_in_the_folders_place_is_named(place: str) -> None:
+    """Before anything is paid, and the file stays as it is."""
+    Path(place).write_text("mine")
+    with pytest.raises(StoreError) as caught:
+        ResponseStore(place)
+    assert str(caught.value) == (
+        f"The response store {place!r} cannot be read from: Not a directory. "
+        "Give rights there, or pass another place as responses=."
+    )
+    assert Path(place).read_text() == "mine"
+
+
+def test_a_file_in_the_journals_place_is_named(place: str) -> None:
+    """The same for the folders within."""
+    Path(place).mkdir()
+    Path(place, "journals").write_text("mine")
+    with pytest.raises(StoreError) as caught:
+        ResponseStore(place).keep(asked(), said())
+    assert str(caught.value) == (
+        f"Responses cannot be written to {place}/journals: File exists. "
+        "Make room or give rights there, or pass responses=."
+    )
+
+
+def test_a_store_of_a_newer_format_asks_for_an_update(place: str) -> None:
+    """It is neither read nor written by halves."""
+    fill(place, 1)
+    Path(place, "store.json").write_text('{"consistent_chat_store":2}\n')
+    with pytest.raises(StoreError) as caught:
+        ResponseStore(place)
+    assert str(caught.value) == (
+        f"The response store {place!r} has format 2; this version reads 1. Update consistent_chat."
+    )
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "null", "{", "\udcff"])
+def test_another_programs_store_is_left_alone(place: str, content: str) -> None:
+    """A store.json that is not ours is not overwritten."""
+    Path(place).mkdir()
+    Path(place, "store.json").write_text(content, errors="surrogateescape")
+    with pytest.raises(StoreError) as caught:
+        ResponseStore(place)
+    assert str(caught.value) == (f"{place}/store.json is no response store's. Pass another place as responses=.")
+
+
+def test_a_kind_of_place_that_nobody_knows_is_named() -> None:
+    """As is one whose package is not installed: fsspec says which."""
+    with pytest.raises(
+        StoreError, match="The response store 'nowhere://x' cannot be opened: Protocol not known: nowhere"
+    ):
+        ResponseStore("nowhere://x")
+
+
+def test_the_format_is_written_once(place: str) -> None:
+    """And completely: whoever opens the store meanwhile sees all of it or nothing."""
+    fill(place, 1)
+    marker = Path(place, "store.json")
+    written = marker.stat().st_mtime_ns
+    fill(place, 2)
+    assert marker.read_text() == '{"consistent_chat_store": 1}\n'
+    assert marker.stat().st_mtime_ns == written
+
+
+def test_other_files_in_a_store_are_passed_over(place: str) -> None:
+    """What a killed packer left half made, and what file managers leave."""
+    fill(place, 1)
+    for name in (
+        "packs/.half.tmp",
+        "packs/.hidden.parquet",
+        "packs/README.md",
+        "journals/half.new",
+        "journals/.DS_Store",
+    ):
+        Path(place, name).write_bytes(b"not ours")
+    fill(place, 2)
+    store = ResponseStore(place)
+    assert [store.find(asked(number)) for number in (1, 2)] == [said(1), said(2)]
+
+
+def test_a_full_disk_stops_with_a_clear_error_and_the_store_stays_readable(place: str) -> None:
+    """Nothing that was kept is lost, no torn line stays, and with room again the work goes on."""
+    reports, sender = processes.Pipe(duplex=False)
+    writer = processes.Process(target=_fill_the_disk, args=(place, sender), daemon=True)
+    writer.start()
+    sender.close()
+    kept, while_keeping, while_packing = reports.recv()
+    writer.join()
+    (journal,) = files(place, "journals")
+    assert while_keeping == (
+        f"Responses cannot be written to {place}/journals: No space left on device. "
+        "Make room or give rights there, or pass responses=."
+    )
+    assert while_packing.startswith(f"A pack cannot be written to {place}/packs: ")
+    assert while_packing.endswith(". Make room there.")
+    assert journal.read_bytes().endswith(b"\n")
+    assert files(place, "packs") == []
+    assert kept > 0
+    fill(place, kept)
+    store = ResponseStore(place)
+    assert [store.find(asked(number)) for number in range(kept)] == [_incompressible(number) for number in range(kept)]
+    assert store.find(asked(kept)) == said(kept)
+    assert files(place, "journals") == []
+
+
+def _fill_the_disk(place: str, reports: Connection) -> None:
+    """Keep responses till the system writes no more; Python itself ignores the signal that comes with it."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    store, kept, errors = ResponseStore(place), 0, []
+    try:
+        while True:
+            store.keep(asked(kept), _incompressible(kept))
+            kept += 1
+    except StoreError as error:
+        errors.append(str(error))
+    assert all(store.find(asked(number)) == _incompressible(number) for number in range(kept))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+    try:
+        store.close()
+    except StoreError as error:
+        errors.append(str(error))
+    reports.send((kept, *errors))
+
+
+def _incompressible(number: int) -> Response:
+    return Response("".join(hashlib.sha256(f"{number} {part}".encode()).hexdigest() for part in range(100)))
+
+
+class Bomb:
+    """Unpickling it makes a file."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> object:
+        return os.mkdir, (str(self.trace),)
+
+
+@pytest.mark.parametrize("name", ["store.json", "journals/bomb.jsonl", "packs/bomb.parquet"])
+def test_no_file_is_unpickled(place: str, tmp_path: Path, name: str) -> None:
+    """A pickle where a file of the store should be is damage, and nothing more."""
+    path = Path(place, name)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(pickle.dumps(Bomb(tmp_path / "trace")) + b"\n")
+    with pytest.raises(StoreError, match=str(path)):
+        ResponseStore(place)
+    assert not (tmp_path / "trace").exists()
+
+
+def test_no_parquet_metadata_is_unpickled(place: str, tmp_path: Path) -> None:
+    """Arrow once had an extension type that was a pickle (CVE-2023-47248)."""
+    packed = pq.read_table(write_pack([Record.of(asked(), said())], tmp_path))
+    bomb = {
+        "ARROW:extension:name": "arrow.py_extension_type",
+        "ARROW:extension:metadata": pickle.dumps(Bomb(tmp_path / "trace")),
+    }
+    fields = [field.with_metadata(bomb) for field in packed.schema]
+    Path(place, "packs").mkdir(parents=True)
+    pq.write_table(packed.cast(pa.schema(fields, packed.schema.metadata)), Path(place, "packs", "bomb.parquet"))
+    assert ResponseStore(place).find(asked()) == said()
+    assert not (tmp_path / "trace").exists()
+
+
+def test_nothing_in_the_store_knows_how_to_unpickle() -> None:
+    """No module of it imports pickle, or anything that unpickles."""
+    unpicklers = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "torch"}
+    for path in Path(consistent_chat.store.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = [alias.name for alias in node.names] + [getattr(node, "module", None) or ""]
+                assert not unpicklers & {name.partition(".")[0] for name in names}, path
