@@ -43,13 +43,15 @@ class ServingError(ConsistentChatError):
 class TransportError(ServingError):
     """A passing fault (429, 5xx, connection, timeout).
 
-    `retry_after` is the pause the server asked for, in seconds, or None.
+    `retry_after` is the pause the server asked for, in seconds, or None. `crowded` says that the server takes fewer
+    calls than it gets (429, 529): the run then slows down as a whole, where otherwise one call waits by itself.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None) -> None:
-        super().__init__(message, retry_after)
+    def __init__(self, message: str, retry_after: float | None = None, crowded: bool = False) -> None:
+        super().__init__(message, retry_after, crowded)
         self.message = message
         self.retry_after = retry_after
+        self.crowded = crowded
 
     def __str__(self) -> str:
         return self.message

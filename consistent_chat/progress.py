@@ -27,5 +27,8 @@ class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
         if self._bar is None:
             self._bar = tqdm(desc=f"Calling {self._model}", unit=" calls", position=1, leave=False)
         cost = "" if tally.cost is None else f", ${tally.cost:.4f}"
-        self._bar.set_postfix_str(f"{tally.input_tokens + tally.output_tokens:,} tokens{cost}", refresh=False)
-        self._bar.update(1)
+        retries = f", {tally.retries} retries, the last: {tally.last_fault[:80]}" if tally.retries else ""
+        waiting = tally.calls == self._bar.n  # nothing was answered: say so at once, not with the next answer
+        postfix = f"{tally.input_tokens + tally.output_tokens:,} tokens{cost}{retries}"
+        self._bar.set_postfix_str(postfix, refresh=waiting)
+        self._bar.update(tally.calls - self._bar.n)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -158,6 +159,41 @@ def test_transport_errors_are_tried_again_and_never_stored(place: str) -> None:
     made = list(dialogues(place, serving, recipe=recipe, tally=tally))
     assert (tally.retries, tally.calls, len(made)) == (18, 18, 9)
     assert all(attempts == 2 for attempts in serving.asked.values())
+
+
+def test_a_crowded_server_gets_fewer_calls_and_all_of_them_are_answered(place: str) -> None:
+    """A server that takes 5 calls at once and is given 20 rejects some, not many, and no dialogue is lost."""
+
+    def script(request: Request, attempt: int) -> Exception | None:
+        return TransportError("429", retry_after=0.01, crowded=True) if serving.in_flight >= 5 else None
+
+    serving, tally = Answers(script, delay=0.005), Tally()
+    assert len(list(dialogues(place, serving, max_concurrency=20, tally=tally))) == COUNT
+    assert tally.calls == 2 * COUNT
+    assert 0 < tally.retries < 2 * COUNT
+
+
+def test_a_crowded_server_is_given_one_pause_for_all(place: str) -> None:
+    """While the server asks for a pause, nobody calls."""
+    begun: list[float] = []
+
+    def script(request: Request, attempt: int) -> Exception | None:
+        begun.append(time.monotonic())
+        return TransportError("429", retry_after=0.6, crowded=True) if len(begun) == 10 else None
+
+    list(dialogues(place, Answers(script), max_concurrency=4))
+    gaps = [later - earlier for earlier, later in zip(begun, begun[1:])]
+    assert max(gaps) >= 0.6
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_is_given_up_soon(place: str) -> None:
+    """A mistyped address is said within seconds, not minutes."""
+    serving = Answers(lambda request, attempt: TransportError("The connection was refused."))
+    began = time.monotonic()
+    with pytest.raises(ServingError, match=r"The connection was refused\. This was try 5"):
+        list(dialogues(place, serving))
+    assert time.monotonic() - began < 20
 
 
 def test_an_error_that_cannot_pass_stops_at_once_and_keeps_what_came(place: str) -> None:

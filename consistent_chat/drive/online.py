@@ -7,6 +7,7 @@ provider, a prompt or a row.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
@@ -16,7 +17,7 @@ from typing import Any
 from consistent_chat.dialogue import Dialogue, Steps
 from consistent_chat.drive.limits import Budget
 from consistent_chat.drive.replay import MayAsk, advance
-from consistent_chat.drive.retry import pause_before_retry
+from consistent_chat.drive.retry import Patience, pause
 from consistent_chat.drive.slots import Slots
 from consistent_chat.drive.tally import Tally
 from consistent_chat.errors import ConsistentChatError, ServingError, TransportError
@@ -49,6 +50,7 @@ class Online:
         self._caller = caller
         self._loop = asyncio.new_event_loop()
         self._slots = Slots(max_concurrency)
+        self._patience = Patience(self._loop.time)
         self._tasks: set[Any] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="consistent_chat", daemon=True)
         self._thread.start()
@@ -91,16 +93,23 @@ class Online:
 
     async def _ask(self, order: int, request: Request) -> Response:
         """Call until answered, and keep the answer. A pause between tries holds no slot."""
-        tries = 0
-        while True:
-            async with self._slots.one(order):
+        for tries in itertools.count(1):
+            async with self._slots.one(order) as epoch:
                 try:
-                    return await self._call(request)
+                    response = await self._call(request)
                 except TransportError as error:
-                    tries += 1
-                    pause = pause_before_retry(tries, error)
-            self._caller.tally.retries += 1
-            await self._slots.pause(pause)
+                    self._patience.test(tries, error)
+                    fault = error
+                    if error.crowded and (times := self._slots.shrink(epoch)):
+                        self._slots.shut(pause(times, error))
+                else:
+                    self._patience.answered()
+                    self._slots.grow()
+                    return response
+            self._caller.tally.retried(fault)
+            if not fault.crowded:
+                await self._slots.pause(pause(tries, fault))
+        raise AssertionError("unreachable: tries are counted without end")
 
     async def _call(self, request: Request) -> Response:
         caller = self._caller

@@ -1,26 +1,51 @@
-"""The one policy for transport errors: how often to try again, and after how long."""
+"""The one policy for transport errors: how long to wait, and when it is enough."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from consistent_chat.errors import ServingError, TransportError
 
 MAX_TRIES = 10
-FIRST_PAUSE = 0.5
-LONGEST_PAUSE = 60.0
-"""Seconds. With these, a server may be away for about four minutes before a run stops."""
+"""Tries of one call while the server answers others."""
+MAX_TRIES_AT_FIRST = 5
+"""Tries of one call as long as nothing was ever answered: about ten seconds, then the address is likely wrong."""
+LONGEST_SILENCE = 300.0
+"""Seconds without any answer after which a server that is crowded is given up."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+"""Seconds. A longer pause than a minute, which some servers ask for, is better seen by a person."""
 
 
-def pause_before_retry(tries: int, error: TransportError) -> float:
-    """Return the seconds to wait after `tries` failed tries, or raise ServingError when it is enough.
+class Patience:
+    """Knows when a run has tried enough. `clock` gives seconds."""
 
-    Exponential with jitter, so that calls that failed together do not come back together. What the server asks
-    for is honoured up to LONGEST_PAUSE: a longer wait is better seen by a person.
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._heard = clock()
+        self._answered = False
+
+    def answered(self) -> None:
+        """Take note of an answer."""
+        self._heard, self._answered = self._clock(), True
+
+    def test(self, tries: int, error: TransportError) -> None:
+        """Raise ServingError when a call that has failed so many times is not to be tried again."""
+        if error.crowded:
+            enough = self._clock() - self._heard > LONGEST_SILENCE
+        else:
+            enough = tries >= (MAX_TRIES if self._answered else MAX_TRIES_AT_FIRST)
+        if enough:
+            raise ServingError(
+                f"{error} This was try {tries}, and the run stops. All answers are kept; run again to go on."
+            ) from error
+
+
+def pause(tries: int, error: TransportError) -> float:
+    """Return the seconds to wait after the given number of tries.
+
+    Exponential, or what the server asks for if that is longer, with jitter on top, so that calls that failed together
+    do not come back together.
     """
-    if tries >= MAX_TRIES:
-        raise ServingError(
-            f"{error} This was the {tries}th try, and the run stops. All answers are kept; run again to go on."
-        ) from error
-    backoff = min(LONGEST_PAUSE, FIRST_PAUSE * 2.0 ** (tries - 1)) * random.uniform(0.5, 1.0)
-    return max(backoff, min(error.retry_after, LONGEST_PAUSE)) if error.retry_after is not None else backoff
+    backoff = FIRST_PAUSE * 2.0 ** min(tries - 1, 10)
+    return min(LONGEST_PAUSE, max(backoff, error.retry_after or 0.0)) * random.uniform(1.0, 1.25)

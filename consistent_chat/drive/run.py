@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -19,6 +20,8 @@ from consistent_chat.request import Request
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.nearest import describe_miss
+
+logger = logging.getLogger(__name__)
 
 WINDOW = 8
 """Dialogues begun ahead of the one that is awaited, for each call in flight: enough to keep every slot busy while
@@ -45,6 +48,11 @@ def run(
         for dialogue in driver.dialogues(indices):
             tally.finished(dialogue)
             yield dialogue
+    except KeyboardInterrupt:
+        logger.warning(
+            "Stopping: calls in flight are waited for, so that their answers are kept. Ctrl-C abandons them."
+        )
+        raise
     finally:
         driver.stop()
 

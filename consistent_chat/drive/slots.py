@@ -1,4 +1,4 @@
-"""The places for calls in flight, given to whoever waits with the lowest number."""
+"""The places for calls in flight: given to whoever waits with the lowest number, fewer when the server is crowded."""
 
 from __future__ import annotations
 
@@ -8,29 +8,66 @@ import heapq
 import itertools
 from collections.abc import AsyncIterator
 
+SHRINK = 0.75
+"""What is left of the places when the server says that it is crowded."""
+
 
 class Slots:
-    """A semaphore with an order: earlier dialogues go first, so that rows come out early and the window moves on."""
+    """A semaphore with an order: earlier dialogues go first, so that rows come out early and the window moves on.
+
+    Its size follows what the server takes: it shrinks by a factor when the server is crowded, once for all calls that
+    were begun before that was known, and grows by one place for as many answers as there are places (AIMD, as in
+    TCP's congestion control).
+    """
 
     def __init__(self, size: int) -> None:
-        self._free = size
-        self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._most = self._size = float(size)
+        self._used = 0
+        self._shut = 0
+        self._epoch = 0
+        self._crowded = 0
+        self._waiting: list[tuple[int, int, asyncio.Future[int]]] = []
         self._arrival = itertools.count()
         self._closed: BaseException | None = None
         self._closing = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def one(self, order: int) -> AsyncIterator[None]:
-        """Hold a place while a call is in flight; raises what `close` was given. An error in it closes the slots."""
-        await self._acquire(order)
+    async def one(self, order: int) -> AsyncIterator[int]:
+        """Hold a place while a call is in flight, and give the number that `shrink` wants.
+
+        Raises what `close` was given. An error in it closes the slots.
+        """
+        epoch = await self._acquire(order)
         try:
-            yield
+            yield epoch
         except Exception as error:
             self.close(error)  # before the place is handed on
             raise
         finally:
-            self._free += 1
+            self._used -= 1
             self._hand_out()
+
+    def grow(self) -> None:
+        """Take note of an answer."""
+        self._crowded = 0
+        self._size = min(self._most, self._size + 1 / self._size)
+
+    def shrink(self, epoch: int) -> int:
+        """Have fewer places, as the server is crowded; return how often it was since the last answer.
+
+        Returns 0 for a call that was begun before the places last became fewer: it tells nothing new.
+        """
+        if epoch != self._epoch:
+            return 0
+        self._epoch += 1
+        self._crowded += 1
+        self._size = max(1.0, self._size * SHRINK)
+        return self._crowded
+
+    def shut(self, seconds: float) -> None:
+        """Hand out nothing for a while: one pause for all."""
+        self._shut += 1
+        asyncio.get_running_loop().call_later(seconds, self._reopen)
 
     def close(self, error: BaseException) -> None:
         """Give out no more places: whoever waits, now or later, gets the error."""
@@ -45,25 +82,29 @@ class Slots:
         if self._closed:
             raise self._closed
 
-    async def _acquire(self, order: int) -> None:
-        waiter = asyncio.get_running_loop().create_future()
+    async def _acquire(self, order: int) -> int:
+        waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (order, next(self._arrival), waiter))
         self._hand_out()
         try:
-            await waiter
+            return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._free += 1  # handed out at the same instant
+                self._used -= 1  # handed out at the same instant
                 self._hand_out()
             raise
 
+    def _reopen(self) -> None:
+        self._shut -= 1
+        self._hand_out()
+
     def _hand_out(self) -> None:
-        while self._waiting and (self._free or self._closed):
+        while self._waiting and (self._closed or (not self._shut and self._used < int(self._size))):
             *_, waiter = heapq.heappop(self._waiting)
             if waiter.done():
                 continue
             if self._closed:
                 waiter.set_exception(self._closed)
             else:
-                self._free -= 1
-                waiter.set_result(None)
+                self._used += 1
+                waiter.set_result(self._epoch)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consistent_chat.dialogue import Dialogue
+from consistent_chat.errors import TransportError
 from consistent_chat.prices import Price
 from consistent_chat.request import Response
 
@@ -22,6 +23,7 @@ class Tally:
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None
+    last_fault: str = ""
     failed: Counter[str] = field(default_factory=Counter)
     on_call: Callable[[Tally], None] = field(default=lambda tally: None, repr=False)
 
@@ -33,6 +35,12 @@ class Tally:
         if price is not None:
             cost = price.of(response.input_tokens or 0, response.output_tokens or 0)
             self.cost = (self.cost or 0.0) + cost
+        self.on_call(self)
+
+    def retried(self, error: TransportError) -> None:
+        """Count a call that is tried again."""
+        self.retries += 1
+        self.last_fault = str(error)
         self.on_call(self)
 
     def finished(self, dialogue: Dialogue) -> None:
@@ -50,6 +58,8 @@ class Tally:
         if self.failed:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.failed.items()))
             parts.append(f"{self.failed.total()} unusable answers ({reasons})")
+        if self.retries:
+            parts.append(f"{self.retries} retries")
         if self.substitutes:
             parts.append(f"{self.substitutes} substitutes")
         return ", ".join(parts)

@@ -29,7 +29,7 @@ class Mode(str, Enum):
     REPLAY = "replay"
     """Look up only; what is missing is an error. No network, no key."""
     REFRESH = "refresh"
-    """Call, and let the new response supersede the stored one."""
+    """Call, and let the new response supersede the stored one. Begins anew each time; to go on, use record."""
 
 
 def default_location() -> str:
