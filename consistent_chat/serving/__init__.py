@@ -8,7 +8,8 @@ A serving is any object with one coroutine method:
 
 It raises TransportError for a fault that passes (the driver waits and tries again), ServingError for one that does
 not, and returns everything else that the model said, usable or not. If it has a coroutine method `close`, that is
-awaited at the end. It is used from one event loop; it must be picklable until its first answer.
+awaited at the end of a run; another run, in another event loop, may follow. Between the two it is used from one
+event loop. It must be picklable until its first answer.
 """
 
 from __future__ import annotations

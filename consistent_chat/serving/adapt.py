@@ -1,7 +1,7 @@
 """Finds out, once a run, in which form a server takes requests: with a schema or without, with a temperature or not.
 
 A serving starts with the best form, sends, and goes on to a simpler one when the server objects. What was found
-out holds for the rest of the run.
+out about a model holds for as long as the serving lives.
 """
 
 from __future__ import annotations
@@ -10,51 +10,125 @@ import asyncio
 import re
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Generic, TypeVar
 
-from consistent_chat.serving.http import Fault
+from consistent_chat.request import Request, Response
+from consistent_chat.serving.http import Fault, Peer
 
 Form = TypeVar("Form")
-Answer = TypeVar("Answer")
+
+GUESSED = frozenset({400, 422, 501})
+"""Statuses that, without telling words, may be about the form."""
 
 
 class Adapting(Generic[Form]):
     """Sends requests in the form that the server takes.
 
-    With `one_first`, calls wait until one of them has been answered, so that a server's objections are met once
-    and not by each of the calls that begin together.
+    With `plainer`, which gives the next plainer form or None, calls wait until one of them has been answered, so
+    that a server's objections are met once and not by each of the calls that begin together; and until then a
+    refusal that names nothing is taken to be about the form.
     """
 
-    def __init__(self, form: Form, one_first: bool = False) -> None:
+    def __init__(self, peer: Peer, form: Form, plainer: Callable[[Form], Form | None] | None = None) -> None:
+        self._peer, self._form, self._plainer = peer, form, plainer
+        self._models: dict[str, Learnt[Form]] = {}
+
+    def about(self, model: str) -> Learnt[Form]:
+        """Return what is known of a model."""
+        return self._models.setdefault(model, Learnt(self._form, self._plainer))
+
+    async def answer(
+        self,
+        request: Request,
+        send: Callable[[Request, Form], Awaitable[Response]],
+        simpler: Callable[[Request, Form, Fault], Form | None],
+    ) -> Response:
+        """Return the answer; raise the error of a refusal for which `simpler` knows no other form.
+
+        A refusal of this one prompt by the provider's filter is an answer, as if the model itself had declined.
+        """
+        try:
+            return await self.about(request.model).ask(partial(send, request), partial(simpler, request))
+        except Fault as fault:
+            if fault.filtered:
+                return Response(self._peer.quote(fault.message), "refusal")
+            raise self._peer.error(fault, request.model) from None
+
+    def leave_loop(self) -> None:
+        """Let go of the event loop: the next answer may be in another one."""
+        for learnt in self._models.values():
+            learnt.first = None
+
+
+class Learnt(Generic[Form]):
+    """The form in which a server takes requests for one model, as far as it is known."""
+
+    def __init__(self, form: Form, plainer: Callable[[Form], Form | None] | None) -> None:
         self.form = form
-        self._settled = not one_first
-        self._first = asyncio.Lock()
+        self.first: asyncio.Lock | None = None
+        self._plainer = plainer
+        self._settled = plainer is None
 
     async def ask(
-        self, send: Callable[[Form], Awaitable[Answer]], simpler: Callable[[Form, Fault], Form | None]
-    ) -> Answer:
-        """Return the answer; raise the Fault for which `simpler` knows no other form."""
+        self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
+    ) -> Response:
+        """Return the answer; raise the Fault that no other form has helped against."""
         if not self._settled:
-            async with self._first:
+            self.first = self.first or asyncio.Lock()
+            async with self.first:
                 if not self._settled:
-                    answer = await self._ask(send, simpler)
+                    answer = await self._explore(send, simpler)
                     self._settled = True
                     return answer
         return await self._ask(send, simpler)
 
     async def _ask(
-        self, send: Callable[[Form], Awaitable[Answer]], simpler: Callable[[Form, Fault], Form | None]
-    ) -> Answer:
+        self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
+    ) -> Response:
         while True:
             form = self.form
             try:
                 return await send(form)
             except Fault as fault:
+                if fault.filtered:
+                    raise
                 if self.form is form:  # else another call has moved on already
                     other = simpler(form, fault)
                     if other is None:
                         raise
                     self.form = other
+
+    async def _explore(
+        self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
+    ) -> Response:
+        try:
+            return await self._ask(send, simpler)
+        except Fault as fault:
+            if not _is_unexplained(fault):
+                raise
+            return await self._guess(fault, send, simpler)
+
+    async def _guess(
+        self,
+        refusal: Fault,
+        send: Callable[[Form], Awaitable[Response]],
+        simpler: Callable[[Form, Fault], Form | None],
+    ) -> Response:
+        """Try all plainer forms. If none is taken, nothing has been learnt, and the first refusal is the error."""
+        told = self.form
+        try:
+            while self._plainer and (plainer := self._plainer(self.form)) is not None:
+                self.form = plainer
+                try:
+                    return await self._ask(send, simpler)
+                except Fault as fault:
+                    if not _is_unexplained(fault):
+                        raise
+            raise refusal
+        except BaseException:
+            self.form = told
+            raise
 
 
 def blamed(fault: Fault, names: Mapping[str, str]) -> list[str]:
@@ -76,3 +150,8 @@ def warn_no_temperature(model: str, temperature: float, why: str) -> None:
         UserWarning,
         stacklevel=2,
     )
+
+
+def _is_unexplained(fault: Fault) -> bool:
+    """Tell a refusal that may be about the form, although it does not say so, from all others."""
+    return fault.status in GUESSED and not fault.filtered

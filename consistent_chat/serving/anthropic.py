@@ -6,11 +6,12 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
+from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.adapt import Adapting, blamed, warn_no_temperature
+from consistent_chat.serving.cap import is_too_high, limit, lowered
 from consistent_chat.serving.http import (
     Fault,
     Peer,
@@ -29,6 +30,8 @@ VERSION_WITH_TEMPERATURE = "2023-06-01"
 """The newest `anthropic-version` in which a request may have a temperature."""
 NO_TEMPERATURE_SINCE = (4, 7)
 """Claude models of this number and newer refuse a temperature in every version of the API."""
+HIGHEST_TEMPERATURE = 1.0
+"""The protocol's scale ends here, and at 2 with other providers."""
 FINISHES = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -41,10 +44,11 @@ FINISHES = {
 
 @dataclass(frozen=True)
 class Form:
-    """What a request has beside its prompt."""
+    """What a request has beside its prompt. `cap` is the highest limit of tokens, where it has been found out."""
 
     schema: bool = True
     temperature: bool = True
+    cap: int | None = None
 
 
 class Anthropic:
@@ -71,22 +75,25 @@ class Anthropic:
         self._credential = "auth_token" if origin == TOKEN else "api_key"
         self._timeout = timeout
         self._max_concurrency = max_concurrency
-        self._adapting = Adapting(Form())
+        self._adapting = Adapting(self._peer, Form())
         self._client: Any = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
-        if not takes_temperature(request.model):
-            self._drop_temperature(request, "Claude models from {}.{} on take none".format(*NO_TEMPERATURE_SINCE))
-        try:
-            return await self._adapting.ask(partial(self._send, request), partial(self._simpler, request))
-        except Fault as fault:
-            raise self._peer.error(fault, request.model) from None
+        learnt = self._adapting.about(request.model)
+        if learnt.form.temperature and not takes_temperature(request.model):
+            why = "Claude models from {}.{} on take none".format(*NO_TEMPERATURE_SINCE)
+            learnt.form = _without_temperature(request, learnt.form, why)
+        if learnt.form.temperature and request.temperature > HIGHEST_TEMPERATURE:
+            raise _too_hot(request)
+        return await self._adapting.answer(request, self._send, self._simpler)
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._client is not None:
-            await self._client.close()
+        """Close all connections. The next answer opens others, in whichever event loop it is."""
+        client, self._client = self._client, None
+        self._adapting.leave_loop()
+        if client is not None:
+            await client.close()
 
     async def _send(self, request: Request, form: Form) -> Response:
         import anthropic
@@ -112,19 +119,17 @@ class Anthropic:
     def _simpler(self, request: Request, form: Form, fault: Fault) -> Form | None:
         if fault.status not in (400, 422):
             return None
+        if is_too_high(fault):
+            cap = lowered(fault, limit(request, form.cap))
+            return None if cap is None else replace(form, cap=cap)
         for name in blamed(fault, {"temperature": "temperature", "schema": "output_config|format|schema"}):
+            if name == "temperature" and _RANGE.search(fault.message):
+                return None  # it takes temperatures, only not this one: the recipe must change
             if name == "temperature" and form.temperature:
-                self._drop_temperature(request, f"the server answered {self._peer.quote(fault.message)!r}")
-                return self._adapting.form
+                return _without_temperature(request, form, f"the server answered {self._peer.quote(fault.message)!r}")
             if name == "schema" and form.schema:
                 return replace(form, schema=False)
         return None
-
-    def _drop_temperature(self, request: Request, why: str) -> None:
-        """Send no temperature for the rest of the run, and say so when it is the first time."""
-        if self._adapting.form.temperature:
-            self._adapting.form = replace(self._adapting.form, temperature=False)
-            warn_no_temperature(request.model, request.temperature, why)
 
 
 def takes_temperature(model: str) -> bool:
@@ -133,11 +138,25 @@ def takes_temperature(model: str) -> bool:
     return found is None or (int(found[1]), int(found[2] or 0)) < NO_TEMPERATURE_SINCE
 
 
+def _too_hot(request: Request) -> ServingError:
+    return ServingError(
+        f"The temperature of {request.temperature:g} is too high for the model {request.model!r}: Anthropic's Messages "
+        f"API takes 0 to {HIGHEST_TEMPERATURE:g}. Set temperature= to {HIGHEST_TEMPERATURE:g} or less, or choose "
+        "another serving=."
+    )
+
+
+def _without_temperature(request: Request, form: Form, why: str) -> Form:
+    """Return the form for the rest of the run, and say that it has no temperature."""
+    warn_no_temperature(request.model, request.temperature, why)
+    return replace(form, temperature=False)
+
+
 def _arguments(request: Request, form: Form) -> dict[str, Any]:
     """Return the arguments of `messages.create`. The system text is marked for caching: a stage's calls share it."""
     arguments: dict[str, Any] = {
         "model": request.model,
-        "max_tokens": request.max_tokens,
+        "max_tokens": limit(request, form.cap),
         "messages": [dict(message) for message in request.messages],
     }
     if request.system:
@@ -177,3 +196,4 @@ def _input(usage: Mapping[str, Any]) -> int | None:
 # claude-3-5-sonnet-20241022, claude-sonnet-4-20250514, claude-opus-4-7, anthropic/claude-sonnet-4.6, claude-2.1:
 # one or two numbers of at most two digits, before or after the family's name. A date is no number.
 _NUMBER = re.compile(r"claude(?:-[a-z]+)*-(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?")
+_RANGE = re.compile(r"temperature\W{1,4}(?:range|must be between|input should be (?:less|greater) than)", re.IGNORECASE)

@@ -21,8 +21,12 @@ from consistent_chat.errors import RecipeError, ServingError, TransportError
 
 PASSING = frozenset({408, 409, 429})
 """Statuses below 500 that are worth another try."""
+CROWDED = frozenset({429, 529})
+"""Statuses by which a server says that it takes fewer calls than it gets."""
 SHOWN = 300
 """Characters of a server's own words that an error shows."""
+FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
+"""Codes of errors by which OpenAI and Azure report that their filter stopped a prompt or its answer."""
 CONNECT_SECONDS = 20.0
 """A server that is away is noticed after this, however long an answer may take."""
 
@@ -30,13 +34,29 @@ CONNECT_SECONDS = 20.0
 class Fault(Exception):
     """A server's refusal of one request, before it is known whether the request can be put otherwise.
 
-    `message` is all that the server said, `param` the field it blames, `retry_after` a pause in seconds; the last
-    two may be None.
+    `message` is all that the server said, `retry_after` a pause in seconds, `param` the field it blames, `code` the
+    kind of error in its words, `inner_code` Azure's more precise one; all but the message may be None.
     """
 
-    def __init__(self, status: int, message: str, param: str | None, retry_after: float | None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        retry_after: float | None,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        inner_code: str | None = None,
+    ) -> None:
         super().__init__(status, message)
-        self.status, self.message, self.param, self.retry_after = status, message, param, retry_after
+        self.status, self.message, self.retry_after = status, message, retry_after
+        self.param, self.code, self.inner_code = param, code, inner_code
+
+    @property
+    def filtered(self) -> bool:
+        """Whether the provider's content filter stopped this one prompt or its answer: other prompts will do."""
+        coded = self.code in FILTER_CODES or self.inner_code in FILTER_CODES
+        return self.status == 400 and (coded or _FILTERED.search(self.message) is not None)
 
 
 @dataclass(frozen=True)
@@ -64,7 +84,7 @@ class Peer:
         """Return the error for a refusal: what happened, to what, what to do."""
         said = f"{self.place} answered {fault.status}: {self.quote(fault.message) or 'nothing more'}"
         if fault.status in PASSING or fault.status >= 500:
-            return TransportError(said, fault.retry_after)
+            return TransportError(said, fault.retry_after, crowded=fault.status in CROWDED)
         if fault.status in (401, 403):
             return ServingError(f"The key was refused. {said}. Check {self.variable} or api_key, and what it may use.")
         if fault.status == 404:
@@ -99,13 +119,13 @@ def checked_url(base_url: str | None) -> str | None:
     """Return a server's address as given; raise RecipeError for what is none."""
     if base_url is None:
         return None
-    if isinstance(base_url, str) and "@" in base_url:
-        raise RecipeError("base_url must not have a user name or password in it. Pass the key as api_key=.")
     try:
         parts = urlsplit(base_url)
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except (ValueError, TypeError, AttributeError):
         good = False
+    if isinstance(base_url, str) and "@" in (parts.netloc if good else base_url):  # it may stand in a path
+        raise RecipeError("base_url must not have a user name or password in it. Pass the key as api_key=.")
     if not good:
         raise RecipeError(f"base_url must be an address such as 'http://localhost:8000/v1', not {base_url!r}.")
     return base_url
@@ -162,13 +182,15 @@ def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        return Fault(status, _title(text), None, retry_after(headers))
+        return Fault(status, _title(text), retry_after(headers))
     error = value.get("error", value) if isinstance(value, dict) else value
     if not isinstance(error, dict):
-        return Fault(status, error if isinstance(error, str) else text, None, retry_after(headers))
-    message, param = error.get("message") or error.get("detail") or error, error.get("param")
+        return Fault(status, error if isinstance(error, str) else text, retry_after(headers))
+    message, inner = error.get("message") or error.get("detail") or error, error.get("innererror")
     said = message if isinstance(message, str) else json.dumps(message)
-    return Fault(status, said, param if isinstance(param, str) else None, retry_after(headers))
+    inner_code = _word(inner, "code") if isinstance(inner, dict) else None
+    fields = {"param": _word(error, "param"), "code": _word(error, "code"), "inner_code": inner_code}
+    return Fault(status, said, retry_after(headers), **fields)
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -224,6 +246,11 @@ def _number(value: str | None) -> float | None:
     return max(0.0, number) if math.isfinite(number) else None
 
 
+def _word(error: Mapping[str, Any], name: str) -> str | None:
+    value = error.get(name)
+    return value if isinstance(value, str) else None
+
+
 def _title(text: str) -> str:
     """Return an HTML page's title, which says more than its first lines, or the text itself."""
     found = re.search(r"<title>(.*?)</title>", text[:10_000], re.IGNORECASE | re.DOTALL)
@@ -251,3 +278,9 @@ def _aiohttp_errors() -> tuple[type[BaseException], ...]:
 
 # Keys as the providers write them ("sk-ant-...", "hf_..."), also half masked as in their own error messages.
 _KEY = re.compile(r"\bBearer\s+\S+|\b(?:sk|pk|hf|gsk|xai)[-_](?=[\w.-]*[\d*])[\w*.-]{6,}")
+# The filters' own words, for servers and gateways that pass on no code.
+_FILTERED = re.compile(
+    "blocked by content filtering policy|content management policy|ContentPolicyViolationError"
+    "|flagged as potentially violating",
+    re.IGNORECASE,
+)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from consistent_chat.errors import ServingError, TransportError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.adapt import Adapting, blamed, warn_no_temperature
+from consistent_chat.serving.cap import is_too_high, limit, lowered
 from consistent_chat.serving.http import Fault, Peer, checked_url, fault_of, find_key, late, unreachable
 from consistent_chat.serving.openai import json_schema, messages, read_completion
 
@@ -22,10 +22,11 @@ NAME = "Hugging Face Inference Providers"
 
 @dataclass(frozen=True)
 class Form:
-    """What a request has beside its prompt."""
+    """What a request has beside its prompt. `cap` is the highest limit of tokens, where it has been found out."""
 
     schema: bool = True
     temperature: bool = True
+    cap: int | None = None
 
 
 class HuggingFace:
@@ -47,20 +48,19 @@ class HuggingFace:
         key = _token(api_key) if checked_url(base_url) is None else _endpoint_key(api_key)
         self._peer = Peer(NAME, "HF_TOKEN", key, base_url)
         self._timeout = timeout
-        self._adapting = Adapting(Form(), one_first=True)
+        self._adapting = Adapting(self._peer, Form(), _plainer)
         self._client: Any = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
-        try:
-            return await self._adapting.ask(partial(self._send, request), partial(self._simpler, request))
-        except Fault as fault:
-            raise self._peer.error(fault, request.model) from None
+        return await self._adapting.answer(request, self._send, self._simpler)
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._client is not None:
-            await self._client.close()
+        """Close all connections. The next answer opens others, in whichever event loop it is."""
+        client, self._client = self._client, None
+        self._adapting.leave_loop()
+        if client is not None:
+            await client.close()
 
     async def _send(self, request: Request, form: Form) -> Response:
         """Send one request in one form. The client has no timeout of its own, and lets raw errors through."""
@@ -94,6 +94,9 @@ class HuggingFace:
     def _simpler(self, request: Request, form: Form, fault: Fault) -> Form | None:
         if fault.status not in (400, 422):
             return None
+        if is_too_high(fault):
+            cap = lowered(fault, limit(request, form.cap))
+            return None if cap is None else replace(form, cap=cap)
         for name in blamed(fault, {"temperature": "temperature", "schema": "response_format|schema|grammar|format"}):
             if name == "temperature" and form.temperature:
                 why = f"the server answered {self._peer.quote(fault.message)!r}"
@@ -102,6 +105,10 @@ class HuggingFace:
             if name == "schema" and form.schema:
                 return replace(form, schema=False)
         return None
+
+
+def _plainer(form: Form) -> Form | None:
+    return replace(form, schema=False) if form.schema else None
 
 
 def _token(api_key: str | None) -> str:
@@ -136,7 +143,7 @@ def _arguments(request: Request, form: Form) -> dict[str, Any]:
     return {
         "model": request.model,
         "messages": messages(request),
-        "max_tokens": request.max_tokens,
+        "max_tokens": limit(request, form.cap),
         "temperature": request.temperature if form.temperature else None,
         "response_format": json_schema(request) if form.schema else None,
     }

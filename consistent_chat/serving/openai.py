@@ -15,6 +15,7 @@ from typing import Any
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.adapt import Adapting, blamed, warn_no_temperature
+from consistent_chat.serving.cap import is_too_high, limit, lowered
 from consistent_chat.serving.http import (
     Fault,
     Peer,
@@ -37,12 +38,16 @@ LIMITS = ("max_completion_tokens", "max_tokens")
 
 @dataclass(frozen=True)
 class Form:
-    """What a request has beside its prompt: a rung of SCHEMAS, a name of LIMITS, a temperature or none."""
+    """What a request has beside its prompt: a rung of SCHEMAS, a name of LIMITS, a temperature or none.
+
+    `cap` is the most tokens that the model takes for a limit, where that has been found out.
+    """
 
     limit: str
     renamed: bool = False
     rung: int = 0
     temperature: bool = True
+    cap: int | None = None
 
 
 class OpenAI:
@@ -67,20 +72,19 @@ class OpenAI:
         self._peer = Peer("OpenAI", "OPENAI_API_KEY", _key(api_key, base_url), base_url)
         self._timeout = timeout
         self._max_concurrency = max_concurrency
-        self._adapting = Adapting(Form(LIMITS[0] if base_url is None else LIMITS[1]), one_first=True)
+        self._adapting = Adapting(self._peer, Form(LIMITS[0] if base_url is None else LIMITS[1]), plainer)
         self._client: Any = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
-        try:
-            return await self._adapting.ask(partial(self._send, request), partial(simpler, self._peer, request))
-        except Fault as fault:
-            raise self._peer.error(fault, request.model) from None
+        return await self._adapting.answer(request, self._send, partial(simpler, self._peer))
 
     async def close(self) -> None:
-        """Close all connections."""
-        if self._client is not None:
-            await self._client.close()
+        """Close all connections. The next answer opens others, in whichever event loop it is."""
+        client, self._client = self._client, None
+        self._adapting.leave_loop()
+        if client is not None:
+            await client.close()
 
     async def _send(self, request: Request, form: Form) -> Response:
         import openai
@@ -105,6 +109,9 @@ class OpenAI:
 
 def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | None:
     """Return the form to try after a refusal, or None if the refusal is not about the form."""
+    if is_too_high(fault):
+        cap = lowered(fault, limit(request, form.cap))
+        return None if cap is None else replace(form, cap=cap)
     for name in _blamed(form, fault):
         if name == "temperature" and form.temperature:
             why = f"the server answered {peer.quote(fault.message)!r}"
@@ -113,8 +120,13 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
         if name == "limit" and not form.renamed:
             return replace(form, limit=LIMITS[form.limit == LIMITS[0]], renamed=True)
         if name == "schema" and form.rung + 1 < len(SCHEMAS):
-            return replace(form, rung=form.rung + 1)
+            return plainer(form)
     return None
+
+
+def plainer(form: Form) -> Form | None:
+    """Return the form with the next way of asking for JSON, or None after the last."""
+    return replace(form, rung=form.rung + 1) if form.rung + 1 < len(SCHEMAS) else None
 
 
 def messages(request: Request) -> list[dict[str, str]]:
@@ -159,7 +171,7 @@ def _key(api_key: str | None, base_url: str | None) -> str:
 
 
 def _arguments(request: Request, form: Form) -> dict[str, Any]:
-    arguments = {"model": request.model, "messages": messages(request), form.limit: request.max_tokens}
+    arguments = {"model": request.model, "messages": messages(request), form.limit: limit(request, form.cap)}
     response_format = SCHEMAS[form.rung](request)
     if response_format is not None:
         arguments["response_format"] = response_format
@@ -170,7 +182,7 @@ def _arguments(request: Request, form: Form) -> dict[str, Any]:
 
 def _blamed(form: Form, fault: Fault) -> list[str]:
     """Return what of the form a refusal names, if it is a refusal of the request and not of something else."""
-    if fault.status == 500:  # llama.cpp's Python server: the text of a validation error
+    if fault.status in (500, 501):  # llama.cpp's Python server: the text of a validation error
         return blamed(fault, {"schema": _SCHEMA})
     if not 400 <= fault.status < 500 or fault.status in (401, 403, 408, 409, 429):
         return []
