@@ -17,8 +17,8 @@ from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.identity import fingerprint
 from consistent_chat.plan import Plan
 from consistent_chat.progress import CallsBar
-from consistent_chat.recipe import FIELDS, Recipe, suggestion
-from consistent_chat.registration import NAME, Seams
+from consistent_chat.recipe import FIELDS, Recipe, paths, suggestion
+from consistent_chat.registration import NAME, Seams, spelled
 from consistent_chat.row import LAYOUTS, row
 from consistent_chat.serving import registry
 from consistent_chat.store import Mode, ResponseStore, default_location
@@ -89,7 +89,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
             given["model"] = "rehearsal"
         if not files:
             return {"train": Recipe.from_mapping(given)}
-        urls = {str(split): _only(split, paths) for split, paths in files.items()}
+        urls = {str(split): _only(split, named) for split, named in files.items()}
         return {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}
 
     def limits(self) -> Limits:
@@ -106,10 +106,9 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return Mode(self.mode)
 
     def places(self) -> list[str]:
-        """Return the URLs of the response stores, the one that is written first."""
-        given = self.responses if self.responses is not None else default_location()
-        places = [given] if isinstance(given, str) or hasattr(given, "__fspath__") else list(given)
-        return [*map(str, places), *([str(DEMO / "responses")] if self.name == "demo" else [])]
+        """Return the URLs of the response stores, the one that is written first. Raises RecipeError."""
+        given = default_location() if self.responses is None else self.responses
+        return [*paths("responses", given), *([str(DEMO / "responses")] if self.name == "demo" else [])]
 
 
 class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
@@ -124,13 +123,14 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
     ]
 
     def __init__(self, cache_dir: str | None = None, dataset_name: str | None = None, **given: Any) -> None:
-        super().__init__(cache_dir, dataset_name or NAME, **given)
+        super().__init__(cache_dir, dataset_name or NAME, **{**given, "data_files": spelled(given.get("data_files"))})
 
     def accept(self, config: ConsistentChatConfig, custom_features: Any) -> str:
         """Check everything that can be checked before a call, and name the cache directory by what shapes the data."""
         self.recipes = config.recipes(self.reading)
         self._limits = config.limits()
         self._mode = config.checked_mode()
+        self._places = config.places()
         self._spent = Spent()
         registry.check(config.serving)
         identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes.items()]
@@ -139,6 +139,9 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Build the dataset. A refresh builds anew although the dataset is in the cache."""
+        processes = kwargs.get("num_proc")
+        if processes is not None and processes < 1:
+            raise RecipeError(f"num_proc must be a whole number of at least 1, not {processes}.")
         if self._mode is Mode.REFRESH:
             kwargs["download_mode"] = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
         super().download_and_prepare(*args, **kwargs)
@@ -167,9 +170,9 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         return generators
 
     def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
-        recipe, config = self.recipes[split], self.config
+        recipe = self.recipes[split]
         tally = self.tallies[split] = Tally()
-        store = ResponseStore(config.places(), self.storage_options, refresh=self._mode is Mode.REFRESH)
+        store = ResponseStore(self._places, self.storage_options, refresh=self._mode is Mode.REFRESH)
         indices = (index for part in parts for index in range(*part))
         limits = self._limits.divided(self.sharers())
         try:
@@ -177,8 +180,10 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
                 serving = self._serving(recipe, limits)
                 for dialogue in drive.run(recipe, indices, store, serving, limits, tally, self._spent):
                     yield dialogue.spec.index, row(dialogue, recipe)
-        except BudgetSpent:
+        except BudgetSpent as error:
             self._spent = Spent()  # who runs it again means to go on
+            if self._mode is Mode.REFRESH:
+                raise BudgetSpent(f"{error} A refresh begins anew each time: go on with mode='record'.") from None
             raise
         logger.info("%s: %s", split, tally)
 
@@ -228,7 +233,7 @@ def _parts(length: int) -> list[tuple[int, int]]:
 def _only(split: Any, paths: Mapping[int, str] | list[str]) -> str:
     if len(paths) != 1:
         raise RecipeError(
-            f"The split '{split}' names {len(paths)} files. It takes one recipe. Name the splits: "
-            "data_files={'train': ..., 'test': ...}."
+            f"The split '{split}' names {len(paths)} files ({', '.join(map(str, paths))}). It takes one recipe. Name "
+            "the splits: data_files={'train': ..., 'test': ...}."
         )
     return str(paths[0])

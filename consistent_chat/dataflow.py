@@ -6,6 +6,7 @@ It runs the same recipes, store and drivers as everything else, and needs no Dat
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from consistent_chat import drive
 from consistent_chat.drive import Limits, Tally
 from consistent_chat.errors import RecipeError, TransportError
 from consistent_chat.plan import Plan
-from consistent_chat.recipe import Recipe
+from consistent_chat.recipe import Recipe, paths
 from consistent_chat.request import Request, Response
 from consistent_chat.row import row
 from consistent_chat.serving import Serving, registry
@@ -36,7 +37,7 @@ class ConsistentChatGenerator:
             `generate_from_input(user_inputs, system_prompt)`, which answers None where a call failed.
         num_dialogs_per_intent, num_turns_per_dialog, temperature: as in `Recipe`.
         model: the model's name; else the serving's own `model_name`, where it has one.
-        responses: URL or path of the response store.
+        responses: URL or path of the response store, or several: the first is written, all are read.
         recipe: further fields of `Recipe`, such as seed, intents and language.
     """
 
@@ -48,13 +49,14 @@ class ConsistentChatGenerator:
         temperature: float = 0.9,
         *,
         model: str | None = None,
-        responses: str | Sequence[str] | None = None,
+        responses: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | None = None,
         **recipe: Any,
     ) -> None:
         name = "rehearsal" if llm_serving == "rehearsal" else model or getattr(llm_serving, "model_name", None)
         if name is None:
             raise RecipeError("No model is named. Pass model=, or a serving that has a model_name.")
-        self._serving, self._responses = llm_serving, responses or default_location()
+        self._serving = llm_serving
+        self._places = paths("responses", default_location() if responses is None else responses)
         self._recipe = Recipe.from_mapping(
             {
                 "model": name,
@@ -77,7 +79,7 @@ class ConsistentChatGenerator:
     def _rows(self) -> list[dict[str, Any]]:
         recipe, limits = self._recipe, Limits()
         opener = None if self._serving is None else lambda: self._open(limits)
-        store = ResponseStore(self._responses)
+        store = ResponseStore(self._places)
         dialogues = drive.run(recipe, range(len(Plan(recipe))), store, opener, limits, self.tally)
         return [row(dialogue, recipe) for dialogue in dialogues]
 

@@ -115,9 +115,7 @@ def _stage(
     raise AssertionError("unreachable: draws are counted without end")
 
 
-def _request(
-    recipe: Recipe, spec: Spec, role: str, prompt: tuple[str, str], draw: int, widened: int
-) -> Request:
+def _request(recipe: Recipe, spec: Spec, role: str, prompt: tuple[str, str], draw: int, widened: int) -> Request:
     system, user = prompt
     turns = recipe.num_turns_per_dialog
     tokens = FRAME_TOKENS + turns * (SKELETON_TOKENS if role == "user" else ANSWER_TOKENS)

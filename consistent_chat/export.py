@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import glob
 import os
+import tempfile
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
 
 from consistent_chat import llamafactory
-from consistent_chat.errors import RecipeError
+from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.registration import NAME
 
@@ -27,20 +32,29 @@ def build(recipe: str | None, output: str, num_proc: int | None = None, **option
     the build fails.
     """
     suffix = _suffix(output)
+    _try_cache()
     builder = datasets.load_dataset_builder(NAME, **_named(recipe), **_given(options))
     files = _files(output, suffix, list(builder.recipes))
     for_llamafactory = llamafactory.LAYOUT.column in builder.info.features
-    if for_llamafactory:
-        llamafactory.check(files)
-    builder.download_and_prepare(num_proc=num_proc)
-    splits = builder.as_dataset()
-    for split, dataset in splits.items():
-        _write(dataset, files[split])
-    if for_llamafactory:
-        llamafactory.add(files)
-    done = "; ".join(f"{split}: {tally}" for split, tally in getattr(builder, "tallies", {}).items())
+    with _tried(files.values()):
+        if for_llamafactory:
+            llamafactory.check(files)
+        builder.download_and_prepare(num_proc=num_proc)
+        splits = builder.as_dataset()
+        for split, dataset in splits.items():
+            _write(dataset, files[split])
+        if for_llamafactory:
+            llamafactory.add(files)
     rows = ", ".join(f"{len(dataset)} rows of {split}" for split, dataset in splits.items())
-    return f"{output}: {rows} ({done or 'built before'})"
+    return f"{output}: {rows} ({_done(builder, num_proc)})"
+
+
+def _done(builder: Any, num_proc: int | None) -> str:
+    """Return what is known of the build: a split that several processes have built was counted in them."""
+    if not hasattr(builder, "tallies"):
+        return "built before"
+    unknown = f"built by up to {num_proc} processes"
+    return "; ".join(f"{split}: {builder.tallies.get(split, unknown)}" for split in builder.recipes)
 
 
 def _suffix(output: str) -> str:
@@ -67,20 +81,70 @@ def _named(recipe: str | None) -> dict[str, Any]:
         raise RecipeError(
             f"{recipe!r} is neither a config (demo, default, an intent) nor a recipe file (*{EXTENSION})."
         )
-    if "://" not in recipe and not os.path.isfile(recipe):
+    if "://" in recipe:
+        return {"data_files": recipe}
+    if not os.path.isfile(os.path.expanduser(recipe)):
         raise RecipeError(f"There is no recipe file {recipe}. Check the path.")
-    return {"data_files": recipe}
+    return {"data_files": glob.escape(recipe)}
 
 
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _write(dataset: datasets.Dataset, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial{path.suffix}")
+def _try_cache() -> None:
+    """Make sure that `datasets` can write its cache, which it says of a path alone."""
+    folder = Path(datasets.config.HF_DATASETS_CACHE).expanduser()
     try:
-        WRITERS[path.suffix](dataset, str(partial))
-        os.replace(partial, path)
+        _make(folder)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ConsistentChatError(
+            f"The cache of datasets, {folder}, cannot be written: {error.strerror}. Give rights there, or set HF_HOME "
+            "or HF_DATASETS_CACHE to another folder."
+        ) from None
+
+
+@contextlib.contextmanager
+def _tried(paths: Collection[Path]) -> Iterator[None]:
+    """Make sure that these files of one folder can be written, before anything is paid; leave no empty trace."""
+    new = []
+    try:
+        for path in paths:
+            new += [folder for folder in path.parents if not os.path.exists(folder)]
+            _try(path)
+        yield
     finally:
-        partial.unlink(missing_ok=True)
+        for path in paths:
+            with contextlib.suppress(OSError):
+                _partial(path).unlink()
+        for folder in new:
+            with contextlib.suppress(OSError):  # it is not empty: the build was a success
+                folder.rmdir()
+
+
+def _try(path: Path) -> None:
+    try:
+        _make(path.parent)
+        _partial(path).touch()
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    except OSError as error:
+        raise RecipeError(
+            f"--output {path} cannot be written: {error.strerror}. Give rights there, or another path."
+        ) from None
+
+
+def _make(folder: Path) -> None:
+    with contextlib.suppress(FileExistsError):  # if it is a file, who writes there hears so in better words
+        folder.mkdir(parents=True)
+
+
+def _write(dataset: datasets.Dataset, path: Path) -> None:
+    WRITERS[path.suffix](dataset, str(_partial(path)))
+    os.replace(_partial(path), path)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.partial{path.suffix}")

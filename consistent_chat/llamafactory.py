@@ -42,6 +42,8 @@ def _entries(folder: Path) -> dict[str, Any]:
         entries = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise _unusable(path, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
         raise _unusable(path, f"is not valid JSON ({error})") from error
     if not isinstance(entries, dict):

@@ -60,7 +60,7 @@ class Recipe:
     seed: int = 0
     intents: tuple[str, ...] | None = None
     language: str = "English"
-    taxonomy: Taxonomy | Mapping[str, Any] | str | None = None
+    taxonomy: Taxonomy | Mapping[str, Any] | str | os.PathLike[str] | None = None
     layout: str = "conversation"
     provenance: bool = True
     origin: str = field(default="", compare=False, repr=False)
@@ -123,6 +123,14 @@ def suggestion(name: object, known: tuple[str, ...]) -> str:
     return f" Did you mean {near[0]!r}?" if near else f" Use: {', '.join(known)}."
 
 
+def paths(name: str, given: Any) -> list[str]:
+    """Return the path or URL, or the several, that a parameter was given; raises RecipeError where that is none."""
+    several = given if isinstance(given, (list, tuple)) else [given]
+    if not several or not all(isinstance(path, (str, os.PathLike)) and os.fspath(path) for path in several):
+        raise RecipeError(f"{name} must be a path or URL, or a list of some, not {excerpt(given)}.")
+    return [os.fspath(path) for path in several]
+
+
 def _at(origin: str) -> str:
     return f"{origin}: " if origin else ""
 
@@ -157,8 +165,8 @@ def _taxonomy(value: Any) -> Taxonomy | None:
         return value
     if isinstance(value, Mapping):
         return taxonomy.load(Document(dict(value), "taxonomy"))
-    if isinstance(value, str):
-        return taxonomy.load(_read(value, {}))
+    if isinstance(value, (str, os.PathLike)):
+        return taxonomy.load(_read(os.fspath(value), {}))
     raise RecipeError(f"taxonomy must be a path, a URL or a mapping, not {type(value).__name__}.")
 
 

@@ -6,15 +6,21 @@ did before it was adopted upstream. `Seams` is where the builder reaches into th
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import fnmatch
 import hashlib
+import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import datasets
+import multiprocess  # type: ignore[import-untyped]
 from datasets import data_files, load, packaged_modules
 from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.utils import file_utils
@@ -79,7 +85,7 @@ def _register_factory() -> None:
                 super().__init__(name, **given)
                 return
             # The original would count the load with a request to a server that knows nothing of this name.
-            self.name, self.data_dir, self.data_files = name, given.get("data_dir"), given.get("data_files")
+            self.name, self.data_dir, self.data_files = name, given.get("data_dir"), spelled(given.get("data_files"))
             self.download_config, self.download_mode = given.get("download_config"), given.get("download_mode")
 
         def get_module(self) -> Any:
@@ -93,9 +99,22 @@ def _register_factory() -> None:
     load.PackagedDatasetModuleFactory = Factory
 
 
+def spelled(files: Any) -> Any:
+    """Return `data_files` with its paths as text and the home folder in place of `~`, as `datasets` wants them."""
+    if isinstance(files, (DataFilesDict, DataFilesList)):  # found already
+        return files
+    if isinstance(files, dict):
+        return {name: spelled(part) for name, part in files.items()}
+    if isinstance(files, (list, tuple)):
+        return [spelled(part) for part in files]
+    return os.path.expanduser(files) if isinstance(files, (str, os.PathLike)) else files
+
+
 def _recipes(folder: str) -> DataFilesDict:
     """Return the recipes right in a local folder, in splits that `datasets` finds in their names."""
     base = Path(folder).expanduser().resolve()
+    if not base.is_dir():
+        raise RecipeError(f"data_dir is to be a folder, and there is none at {folder}. Check the path.")
     names = sorted(path.name for path in base.glob(f"*{EXTENSION}"))
     if not names:
         raise RecipeError(f"{folder} holds no recipe. Put a file there whose name ends in {EXTENSION}.")
@@ -148,16 +167,71 @@ class Seams:
             (len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)), default=1
         )
         self.processes = max(1, min(num_proc or 1, shards))
-        super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)  # type: ignore[misc]
+        with _waiting_for_workers() if self.processes > 1 else contextlib.nullcontext():
+            super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)  # type: ignore[misc]
 
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Any:
         """Let errors raised on purpose reach the user as they are, not wrapped."""
         try:
-            yield from super()._prepare_split_single(*args, **kwargs)  # type: ignore[misc]
+            steps = super()._prepare_split_single(*args, **kwargs)  # type: ignore[misc]
+            yield from _stoppable(steps) if self.processes > 1 else steps
         except datasets.exceptions.DatasetGenerationError as error:
             if isinstance(error.__cause__, ConsistentChatError):
                 raise error.__cause__ from None
             raise
+
+
+@contextlib.contextmanager
+def _waiting_for_workers() -> Iterator[None]:
+    """On Ctrl-C wait for the workers, which keep what is in flight; `datasets` would kill them. A second one kills."""
+    in_charge = threading.current_thread() is threading.main_thread()
+    if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    stopped = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopped
+        stopped = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for worker in multiprocess.active_children():  # where it was this process alone that was told
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGINT)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if stopped:
+            raise KeyboardInterrupt from None
+
+
+def _stoppable(steps: Generator[Any, None, Any]) -> Iterator[Any]:
+    """Pass on the steps of a worker; the first Ctrl-C is an error within them, so that they end in order.
+
+    A worker that dies of it takes the others with it, and `datasets` does not let its steps be left in between.
+    """
+    error = ConsistentChatError("Stopped. All answers are kept; run again to go on.")
+    inside = pending = False
+
+    def stop(*_: Any) -> None:
+        nonlocal pending
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if inside:
+            raise error
+        pending = True
+
+    signal.signal(signal.SIGINT, stop)
+    while True:
+        throw, pending, inside = pending, False, True
+        try:
+            step = steps.throw(error) if throw else next(steps)
+        except StopIteration:
+            return
+        finally:
+            inside = False
+        yield step
 
 
 def _refuse_operational(config: Any) -> None:

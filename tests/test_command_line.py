@@ -127,15 +127,19 @@ def test_a_budget_stops_with_code_3_and_the_next_run_goes_on(capsys: pytest.Capt
     assert "26 calls" in capsys.readouterr().err
 
 
-def run_and_signal(provider: Provider, number: signal.Signals) -> subprocess.CompletedProcess[str]:
-    """Start a build in another process and send it a signal when half of it is done."""
+def run_and_signal(
+    provider: Provider, number: signal.Signals, *options: str, to_all: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Start a build in another process and send it, or it and its workers, a signal when half of it is done."""
     command = [sys.executable, "-m", "consistent_chat", "build", *calling(provider), "--num-dialogs-per-intent", "6"]
-    command += ["--responses", "responses", "--output", "made.parquet", "--max-concurrency", "4"]
+    command += ["--responses", "responses", "--output", "made.parquet", "--max-concurrency", "4", *options]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+    with subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=to_all
+    ) as running:
         while len(provider.requests) < 40 and running.poll() is None:
             time.sleep(0.01)
-        running.send_signal(number)
+        os.killpg(running.pid, number) if to_all else running.send_signal(number)
         _, said = running.communicate(timeout=30)
     return subprocess.CompletedProcess(command, running.returncode, "", said)
 
@@ -148,6 +152,17 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(slow_provider: Provider) 
     assert len(list(ResponseStore("responses").records())) == len(slow_provider.requests)
     assert build(*calling(slow_provider), "--num-dialogs-per-intent", "6", "--output", "made.parquet") == 0
     assert len(slow_provider.requests) == 108
+
+
+@pytest.mark.parametrize("to_all", [True, False], ids=["to all", "to the first"])
+def test_ctrl_c_stops_several_processes_cleanly_too(slow_provider: Provider, to_all: bool) -> None:
+    """From the keyboard it reaches all of them, from `kill` the first: the workers keep what is in flight."""
+    done = run_and_signal(slow_provider, signal.SIGINT, "--num-proc", "3", to_all=to_all)
+    assert done.returncode == 130
+    assert done.stderr.strip().splitlines()[-1].endswith("Stopped. All answers are kept; run again to go on.")
+    assert "Traceback" not in done.stderr
+    assert len(list(ResponseStore("responses").records())) == len(slow_provider.requests) < 108
+    assert not Path("made.parquet").exists()
 
 
 def test_kill_9_loses_at_most_what_was_in_flight(slow_provider: Provider) -> None:

@@ -34,8 +34,7 @@ class TheirServing:
             return [None]
         stem, turns = re.search(r'"(user|assistant)_1" to "\w+_(\d+)"', system_prompt).groups()  # type: ignore[union-attr]
         return [
-            json.dumps({f"{stem}_{n}": f"{stem} {len(text)}" for n in range(1, int(turns) + 1)})
-            for text in user_inputs
+            json.dumps({f"{stem}_{n}": f"{stem} {len(text)}" for n in range(1, int(turns) + 1)}) for text in user_inputs
         ]
 
 

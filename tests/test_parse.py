@@ -50,7 +50,7 @@ REASONING = st.sampled_from(
         "",
         f"<think>Perhaps {DRAFT}? No.</think>",
         f"<thinking>\n```json\n{DRAFT}\n```\n</thinking>",
-        "<think>It begins with {\"assistant_1\": \"</think>",
+        '<think>It begins with {"assistant_1": "</think>',
         'Let me see: {"assistant_1": "only one", "assistant_1": "twice"}</think>',
         "<think>" + 'x[i] = {y["z"]: [' * 300 + "</think>",
         "<Thought>{[</Thought>",

@@ -58,11 +58,14 @@ def test_the_bytes_of_a_plain_request_are_pinned() -> None:
 
 def test_the_bytes_of_an_odd_request_are_pinned() -> None:
     """Accents, a snowman, quotes, a line break and half a surrogate pair have one spelling each."""
-    assert ODD.canonical == (
-        '{"draw":3,"format":1,"messages":[{"content":"line\\n\\ud800 \\"q\\"","role":"user"}],'
-        '"model":"claude-haiku-5-5","repeat":-1,"schema":{"a":[1],"required":["user_1"]},"seed":-5,'
-        '"system":"Sätze ☃","temperature":0.9}'
-    ).encode()
+    assert (
+        ODD.canonical
+        == (
+            '{"draw":3,"format":1,"messages":[{"content":"line\\n\\ud800 \\"q\\"","role":"user"}],'
+            '"model":"claude-haiku-5-5","repeat":-1,"schema":{"a":[1],"required":["user_1"]},"seed":-5,'
+            '"system":"Sätze ☃","temperature":0.9}'
+        ).encode()
+    )
     assert ODD.key == "sha256:1ecc964819cd3b17343bc2f8a1e9c8d65c172b1386e77c127bec1ad6db877b86"
 
 
