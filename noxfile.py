@@ -38,6 +38,13 @@ def ways(session: nox.Session, datasets: str) -> None:
 
 
 @nox.session(python="3.11")
+def s3(session: nox.Session) -> None:
+    """Keep responses in a bucket, against a local server."""
+    session.install("moto[server]", "-e", ".[test,s3]")
+    session.run("python", "-m", "pytest", "tests/test_s3.py", *session.posargs)
+
+
+@nox.session(python="3.11")
 def trainers(session: nox.Session) -> None:
     """Hand the rows to transformers, TRL and a torch DataLoader."""
     session.install("torch==2.13.0")  # first, and by itself: what follows would choose another build

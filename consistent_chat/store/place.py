@@ -22,6 +22,8 @@ from consistent_chat.store.pack import content_name
 
 STORE_FORMAT = 1
 MARKER = "store.json"
+WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"})
+"""Protocols of object stores: to make a folder there would be to make the bucket of a mistyped name."""
 
 
 def home() -> Path:
@@ -90,7 +92,8 @@ class Place:
         if self._attempt("reached at", lambda: self._fs.exists(marker)):
             return
         content = json.dumps({"consistent_chat_store": STORE_FORMAT}).encode("ascii") + b"\n"
-        self._attempt("written to", lambda: self._fs.makedirs(f"{self._root}/packs", exist_ok=True))
+        if get_protocol(self.url) not in WITHOUT_FOLDERS:
+            self._attempt("written to", lambda: self._fs.makedirs(f"{self._root}/packs", exist_ok=True))
         if self.is_local:  # completely or not at all: other writers start at the same time
             partial = Path(f"{marker}.{uuid.uuid4().hex}")
             self._attempt("written to", lambda: (partial.write_bytes(content), partial.replace(marker)))
