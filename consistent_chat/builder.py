@@ -166,7 +166,16 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
                     "No model is named. Pass model= (and serving= to call it), or try "
                     'load_dataset("consistent_chat", "demo"), or serving="rehearsal".'
                 )
-            generators.append(_split_generator(split, len(Plan(recipe))))
+            plan = Plan(recipe)
+            for intent, combinations in plan.exhausted.items():
+                logger.warning(
+                    "The intent %r has %d combinations of topic, flow, persona and manner for %d dialogues: they come "
+                    "back from there on. A larger taxonomy has more.",
+                    intent,
+                    combinations,
+                    recipe.num_dialogs_per_intent,
+                )
+            generators.append(_split_generator(split, len(plan)))
         return generators
 
     def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:

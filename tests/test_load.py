@@ -256,6 +256,16 @@ def test_refresh_supersedes_without_being_told_twice(provider: Provider) -> None
     assert len(provider.requests) == 2 * asked
 
 
+def test_a_taxonomy_that_is_too_small_is_said_up_front(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
+    """With the numbers; the dialogues are made all the same, each with requests of its own."""
+    category = {"Knots": ["a bowline that slips in new rope"]}
+    intent = {"title": "Craft", "purpose": "learning", "flows": ["time_sequence"], "categories": category}
+    taxonomy = {"intents": {"craft": intent}, "personas": ["a sailor"], "manners": {"terse": "short"}}
+    made = load(provider, taxonomy=taxonomy, num_dialogs_per_intent=3)
+    assert "'craft' has 1 combinations of topic, flow, persona and manner for 3 dialogues" in caplog.text
+    assert len({row["request_keys"][0] for row in made["provenance"]}) == 3
+
+
 BAD_INPUT = [
     ({"num_turns_per_dialog": 0}, "num_turns_per_dialog must be a whole number from 1 to 100, not 0"),
     ({"num_dialogs_per_intent": "many"}, "num_dialogs_per_intent must be a whole number"),
