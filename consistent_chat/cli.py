@@ -1,10 +1,10 @@
-"""The command line: `consistent-chat build`. It sees everything and holds no logic of its own."""
+"""The command line: `consistent-chat COMMAND`. It sees everything and holds no logic of its own."""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from consistent_chat.errors import BudgetSpent, ConsistentChatError, RecipeError
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = vars(_parser().parse_args(argv))
     command = arguments.pop("command")
     try:
-        command(**arguments)
+        return command(**arguments) or DONE
     except BudgetSpent as error:
         return _say(error, BUDGET)
     except RecipeError as error:
@@ -27,7 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(error, FAILED)
     except KeyboardInterrupt:
         return _say("Stopped. All answers are kept; run again to go on.", 130)
-    return DONE
 
 
 def build(recipe: str | None, output: str, **options: Any) -> None:
@@ -37,17 +36,51 @@ def build(recipe: str | None, output: str, **options: Any) -> None:
     print(export.build(recipe, output, **options), file=sys.stderr)
 
 
+def pack(store: str | None, storage_options: dict[str, Any] | None) -> None:
+    """Pack a store's journals, and put its small packs together."""
+    from consistent_chat.store import default_location, tidy
+
+    url = store or default_location()
+    print(f"{url}: {tidy(url, storage_options)}", file=sys.stderr)
+
+
+def verify(store: str | None, storage_options: dict[str, Any] | None) -> int:
+    """Check a whole store, and list what is wrong."""
+    from consistent_chat.store import default_location, verify
+
+    url = store or default_location()
+    checked = verify(url, storage_options)
+    print(*checked.faults, sep="\n", end="\n" if checked.faults else "")
+    return _say(f"{url}: {checked}", FAILED if checked.faults else DONE)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="consistent-chat", description="Many-turn dialogues that hold together.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    command = commands.add_parser("build", help="build a dataset and write it to a file or folder")
-    command.set_defaults(command=build)
+    _add_build(_command(commands, build, "build a dataset and write it to a file or folder"))
+    for act, about in ((pack, "tidy a response store: few large packs"), (verify, "check a whole response store")):
+        command = _command(commands, act, about)
+        command.add_argument("store", nargs="?", metavar="STORE", help="path or URL (the default store)")
+        _add_storage_options(command)
+    return parser
+
+
+def _command(commands: Any, act: Callable[..., int | None], about: str) -> Any:
+    command = commands.add_parser(act.__name__, help=about, description=f"{act.__doc__}")
+    command.set_defaults(command=act)
+    return command
+
+
+def _add_build(command: Any) -> None:
     command.add_argument("recipe", nargs="?", metavar="RECIPE", help='a recipe file, or "demo"; or give the fields')
     command.add_argument("--output", required=True, metavar="PATH", help="a .parquet or .jsonl file, or a folder")
     command.add_argument("--num-proc", type=int, help="processes that build side by side")
     _add_recipe_options(command.add_argument_group("what to make (each wins over the recipe file)"))
     _add_operational_options(command.add_argument_group("how to make it"))
-    return parser
+
+
+def _add_storage_options(group: Any) -> None:
+    group.add_argument("--storage-options", type=_json, metavar="JSON", help="options for the store's filesystem")
 
 
 def _add_recipe_options(group: Any) -> None:
@@ -72,7 +105,7 @@ def _add_operational_options(group: Any) -> None:
     group.add_argument(
         "--responses", action="append", metavar="URL", help="a response store; of several, the first is written"
     )
-    group.add_argument("--storage-options", type=_json, metavar="JSON", help="options for their filesystem")
+    _add_storage_options(group)
     group.add_argument("--mode", help="record, replay or refresh (record)")
     group.add_argument("--max-concurrency", type=int, metavar="N", help="calls in flight (30)")
     group.add_argument("--max-draws", type=int, metavar="N", help="how often a request is asked (4)")

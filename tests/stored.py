@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
+from consistent_chat.store.place import home
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.stored"])
@@ -47,6 +49,16 @@ def fill(place: str, *numbers: int, refresh: bool = False) -> None:
 def files(place: str, folder: str) -> list[Path]:
     """Return the files in a folder of a store."""
     return sorted((Path(place) / folder).glob("*"))
+
+
+def machine(folder: str = "") -> list[Path]:
+    """Return the files that this machine has of remote stores, in folders of that name or in all."""
+    return sorted(path for path in (home() / "remote").glob(f"*/{folder or '*'}/*") if path.is_file())
+
+
+def forget() -> None:
+    """Make this a machine that has nothing of remote stores."""
+    shutil.rmtree(home() / "remote", ignore_errors=True)
 
 
 def kill_a_writer(place: str, after: int) -> list[int]:

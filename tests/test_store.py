@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 import threading
 import uuid
@@ -18,9 +17,8 @@ from consistent_chat.errors import DamagedRecord
 from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore, default_location
 from consistent_chat.store.pack import write_pack
-from consistent_chat.store.place import home
 from consistent_chat.store.record import Record
-from tests.stored import asked, files, fill, kill_a_writer, said
+from tests.stored import asked, files, fill, forget, kill_a_writer, machine, said
 
 AWKWARD = ['"', "\\", "\n", "\r", "\0", "\ud800", "\udc00", "\\ud800", "\u2028", "😀"]
 AWKWARD += ['","response":', '"request":{}', "}}"]
@@ -36,7 +34,7 @@ def place(tmp_path: Path) -> str:
 @pytest.fixture
 def remote() -> str:
     """A store that is not on this machine's disk, and of which it has no copies."""
-    shutil.rmtree(home() / "packs", ignore_errors=True)
+    forget()
     return f"memory://{uuid.uuid4().hex}/responses"
 
 
@@ -193,20 +191,20 @@ def test_a_remote_store_gets_packs_alone(remote: str) -> None:
     assert len(names) == 2
     assert names[0].startswith("packs/")
     assert names[1] == "store.json"
-    assert [path for path in (home() / "spool").rglob("*") if path.is_file()] == []
+    assert machine() == machine("packs")
 
 
 def test_a_remote_store_is_read_elsewhere(remote: str) -> None:
     """Another machine, which has no copies, finds what was sent, and copies each pack once."""
     fill(remote, 1)
     fill(remote, 2)
-    shutil.rmtree(home() / "packs")
+    forget()
     store = ResponseStore(remote)
     assert [store.find(asked(number)) for number in (1, 2)] == [said(1), said(2)]
-    copies = {path: path.stat().st_mtime_ns for path in (home() / "packs").iterdir()}
+    copies = {path: path.stat().st_mtime_ns for path in machine()}
     assert len(copies) == 2
     assert ResponseStore(remote).find(asked(1)) == said(1)
-    assert {path: path.stat().st_mtime_ns for path in (home() / "packs").iterdir()} == copies
+    assert {path: path.stat().st_mtime_ns for path in machine()} == copies
 
 
 def test_what_a_killed_writer_spooled_is_found_and_sent_next_time(remote: str) -> None:
@@ -216,7 +214,7 @@ def test_what_a_killed_writer_spooled_is_found_and_sent_next_time(remote: str) -
     assert [store.find(asked(number)) for number in reported] == [said(number) for number in reported]
     store.prepare()
     store.close()
-    shutil.rmtree(home() / "packs", ignore_errors=True)
+    forget()
     found = {record.key for record in ResponseStore(remote).records()}
     assert {asked(number).key for number in reported} <= found
 
@@ -224,7 +222,7 @@ def test_what_a_killed_writer_spooled_is_found_and_sent_next_time(remote: str) -
 def test_a_damaged_pack_of_a_remote_store_is_named_by_its_address(remote: str) -> None:
     """It is noticed as it is copied, and no copy stays."""
     fill(remote, 1)
-    shutil.rmtree(home() / "packs")
+    forget()
     there = fsspec.filesystem("memory")
     (pack,) = there.glob(f"{remote}/packs/*.parquet")
     there.pipe_file(pack, b"x" + there.cat_file(pack)[1:])
@@ -235,7 +233,7 @@ def test_a_damaged_pack_of_a_remote_store_is_named_by_its_address(remote: str) -
         f"{remote}/packs/{name} is damaged: its bytes are not those it is named after. "
         "Restore it from a copy, or delete it."
     )
-    assert list((home() / "packs").iterdir()) == []
+    assert machine() == []
 
 
 def test_responses_are_kept_in_hf_home_unless_told_otherwise() -> None:

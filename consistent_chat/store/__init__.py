@@ -5,9 +5,21 @@
     STORE/journals/<writer>.jsonl  append-only, one writer each, packed when their writer is done
     STORE/torn/<writer>.jsonl      the last line of a writer that was killed while writing it
 
-A remote store has no journals: its writers keep them in a local spool and send packs.
+A remote store has packs alone: journals, until they are sent, and copies of its packs lie on the machine that uses it.
+
+    store.py      find and keep: what drivers use
+    record.py     one request and its response, and their digest
+    journal.py    what was kept a moment ago
+    pack.py       what was kept before; index.py finds it
+    packing.py    from journals to packs, and to larger packs; flusher.py says when
+    place.py      a folder, or a URL; copies.py has what was fetched from there
+    verify.py     is all of it whole?
+    nearest.py    what to say when nothing is found
 """
 
+from consistent_chat.store.packing import tidy
+from consistent_chat.store.place import Flush
 from consistent_chat.store.store import Mode, ResponseStore, default_location
+from consistent_chat.store.verify import verify
 
-__all__ = ["Mode", "ResponseStore", "default_location"]
+__all__ = ["Flush", "Mode", "ResponseStore", "default_location", "tidy", "verify"]

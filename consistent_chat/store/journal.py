@@ -66,16 +66,18 @@ class JournalWriter:
         return from_line(os.pread(self._file, length, offset), f"{self.path}, byte {offset}")
 
     def close(self) -> None:
-        """Bring everything to the disk and let the journal go; an empty one is removed."""
+        """Bring everything to the disk and let the journal go; whoever packs next takes it over."""
         try:
-            if not self._offsets:
-                self.path.unlink(missing_ok=True)
-            else:
-                os.fsync(self._file)
+            os.fsync(self._file)
         except OSError as error:
             raise StoreError(_unwritable(self.path.parent, error)) from None
         finally:
             os.close(self._file)
+
+    def discard(self) -> None:
+        """Remove the journal: nothing is in it, or all of it lies in a pack."""
+        self.path.unlink(missing_ok=True)
+        os.close(self._file)
 
     def _write(self, data: bytes, size: int) -> int:
         written = os.write(self._file, data)
@@ -91,9 +93,8 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._data = path.read_bytes()
-        body = self._data.rfind(b"\n") + 1
-        self.torn = self._data[body:]
-        self._spans = dict(self._scan(body))
+        self.torn = self._data[self._data.rfind(b"\n") + 1 :]
+        self._spans = {self._key(span): span for span in lines(path, self._data)}
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -109,18 +110,25 @@ class Journal:
     def _record(self, span: tuple[int, int]) -> Record:
         return from_line(self._data[slice(*span)], f"{self.path}, byte {span[0]}")
 
-    def _scan(self, end: int) -> Iterator[tuple[str, tuple[int, int]]]:
-        if end and not self._data.startswith(HEADER):
-            raise StoreError(
-                f"{self.path} is not a journal that this version reads. Update the package, or move the file away."
-            )
-        start = len(HEADER)
-        while start < end:
-            stop = self._data.index(b"\n", start)
-            yield key_of_line(self._data[start:stop], f"{self.path}, byte {start}"), (start, stop)
-            start = stop + 1
-        if self.torn and len(self.torn) > 1 and _is_whole(self.torn[:-1]):
-            key_of_line(self.torn, f"{self.path}, byte {end}")  # a whole line whose end was damaged: raises
+    def _key(self, span: tuple[int, int]) -> str:
+        return key_of_line(self._data[slice(*span)], f"{self.path}, byte {span[0]}")
+
+
+def lines(path: Path, data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield where the lines of a journal begin and end; what is torn off at its end is none.
+
+    A whole line whose end was damaged is one: it does not match its digest. Raises StoreError for another kind of file.
+    """
+    end = data.rfind(b"\n") + 1
+    if end and not data.startswith(HEADER):
+        raise StoreError(f"{path} is not a journal that this version reads. Update the package, or move the file away.")
+    start = len(HEADER)
+    while start < end:
+        stop = data.index(b"\n", start)
+        yield start, stop
+        start = stop + 1
+    if len(data) > end + 1 and _is_whole(data[end:-1]):
+        yield end, len(data)
 
 
 def read_journals(folder: Path) -> list[Journal]:

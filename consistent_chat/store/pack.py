@@ -1,18 +1,15 @@
 """Packs: immutable Parquet files of records, named by the SHA-256 of their bytes.
 
 Their columns (key, generation, request, response, sha256) are text and whole numbers, so that any Parquet reader
-shows them. A pack is read by row group; the last few are kept decoded, since a plan asks in about the order in
-which responses came.
+shows them. A pack is read by row group, and holds no open file in between.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import uuid
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +22,8 @@ from consistent_chat.errors import DamagedRecord, StoreError
 from consistent_chat.store.record import Record
 
 FORMAT = 1
-ROWS_PER_GROUP = 512
-GROUPS_KEPT = 8
+ROWS_PER_GROUP, BYTES_PER_GROUP = 512, 4 << 20
+"""A group is the least that is read: so many rows, or so many bytes of text where answers are long."""
 KEY_LENGTH = len("sha256:") + 64
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
@@ -44,20 +41,37 @@ _SCHEMA = pa.schema(
     ],
     metadata={"consistent_chat_pack": str(FORMAT)},
 )
+# No dictionaries: hardly a value comes twice. No statistics: they would repeat whole texts in the footer.
+# Page checksums: without them a flipped bit in a key is a record that cannot be found, and nobody knows.
+_WRITING = {
+    "compression": "zstd",
+    "use_dictionary": False,
+    "write_statistics": False,
+    "write_page_checksum": True,
+}
 
 
-def write_pack(records: Iterable[Record], folder: Path) -> Path:
-    """Write records as one pack into a folder, completely or not at all; return its path."""
+class PackGone(StoreError):
+    """A pack is no longer where it was: its records were packed anew."""
+
+
+def write_pack(records: Iterable[Record], folder: Path) -> Path | None:
+    """Write records as one pack into a folder, completely or not at all; return its path, None without records."""
+    groups = _groups(records)
+    first = next(groups, None)
+    if first is None:
+        return None
     temporary = folder / f".{uuid.uuid4().hex}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(temporary, _SCHEMA, compression="zstd", write_page_checksum=True) as writer:
-            for group in _groups(records):
-                writer.write_table(group, row_group_size=ROWS_PER_GROUP)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+        with pq.ParquetWriter(temporary, _SCHEMA, **_WRITING) as writer:
+            writer.write_table(first)
+            for group in groups:
+                writer.write_table(group)
         path = folder / f"{content_name(temporary)}.parquet"
+        _sync(temporary)
         os.replace(temporary, path)
+        _sync(folder)
     except OSError as error:
         raise StoreError(f"A pack cannot be written to {folder}: {error.strerror or error}. Make room there.") from None
     finally:
@@ -75,64 +89,75 @@ def content_name(path: Path) -> str:
     return digest.hexdigest()
 
 
+class Group:
+    """Some rows of a pack, in memory."""
+
+    def __init__(self, path: Path, start: int, table: pa.Table) -> None:
+        self._path, self._start = path, start
+        self._columns = [table.column(name).combine_chunks() for name in _SCHEMA.names]
+
+    def __len__(self) -> int:
+        return len(self._columns[0])
+
+    def record(self, at: int) -> Record:
+        """Return the record of a row; raise DamagedRecord when it is not what was written."""
+        where = f"{self._path}, row {self._start + at}"
+        try:
+            key, generation, request, response, digest = (column[at].as_py() for column in self._columns)
+            return Record(key, generation, request, response).check(digest, where)
+        except UNREADABLE as error:
+            raise DamagedRecord(f"{where} is damaged: {error}. Restore the file from a copy, or delete it.") from None
+
+
 class Pack:
-    """A pack that lies on this machine."""
+    """A pack that lies on this machine.
+
+    `ends` has the number of the row after each group's last.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        # Page checksums: without them a flipped bit in a key is a record that cannot be found, and nobody knows.
-        self._file = self._read(lambda: pq.ParquetFile(path, memory_map=True, page_checksum_verification=True))
-        self._read(self._check_format)
-        self._ends = self._read(lambda: np.cumsum(self._sizes(), dtype=int))
-        self._group = functools.lru_cache(maxsize=GROUPS_KEPT)(self._read_group)
+        self.ends, self.prefixes = self._read(self._look, str(path))
 
     def __len__(self) -> int:
-        return int(self._file.metadata.num_rows)
+        return len(self.prefixes)
 
     def __iter__(self) -> Iterator[Record]:
-        return (self.record(row) for row in range(len(self)))
+        for number in range(len(self.ends)):
+            group = self.group(number)
+            yield from (group.record(at) for at in range(len(group)))
 
-    def prefixes(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        """Return the first 64 bits of every key, by row."""
-        return self._read(self._read_prefixes)
+    def start(self, number: int) -> int:
+        """Return the first row of a group."""
+        return int(self.ends[number - 1]) if number else 0
 
-    def record(self, row: int) -> Record:
-        """Return the record of a row; raise DamagedRecord when it is not what was written."""
-        group = bisect_right(self._ends, row)
-        at = row - (int(self._ends[group - 1]) if group else 0)
-        values = self._read(lambda: [column[at].as_py() for column in self._group(group).columns])
-        key, generation, request, response, digest = values
-        return Record(key, generation, request, response).check(digest, f"{self.path}, row {row}")
+    def group(self, number: int) -> Group:
+        """Read a group of rows."""
+        where = f"{self.path}, rows {self.start(number)} to {self.ends[number] - 1}"
+        table = self._read(lambda file: file.read_row_group(number).select(_SCHEMA.names), where)
+        return Group(self.path, self.start(number), table)
 
-    def verify(self) -> None:
-        """Check the file's name against its bytes and every record; raise DamagedRecord."""
-        if content_name(self.path) != self.path.stem:
-            raise DamagedRecord(
-                f"{self.path} is damaged: its bytes are not those it is named after. Restore it from a copy."
-            )
-        for row, record in enumerate(self):
-            record.check_key(f"{self.path}, row {row}")
+    def _look(self, file: pq.ParquetFile) -> tuple[list[int], np.ndarray[Any, np.dtype[np.uint64]]]:
+        """Return where the groups end, and the first 64 bits of every key, by row."""
+        self._check_format(file)
+        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        prefixes = [_prefixes(batch.column(0)) for batch in file.iter_batches(1 << 16, columns=["key"])]
+        joined = np.concatenate([*prefixes, np.empty(0, np.uint64)])
+        if not len(joined) == sum(sizes) == file.metadata.num_rows or min(sizes, default=0) < 0:
+            raise ValueError(f"{sum(sizes)} rows should have keys, {len(joined)} have")
+        return np.cumsum(sizes, dtype=int).tolist(), joined
 
-    def _read_group(self, group: int) -> pa.Table:
-        return self._file.read_row_group(group).select(_SCHEMA.names)
-
-    def _read_prefixes(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
-        keys = self._file.read(columns=["key"]).column("key")
-        if not len(keys) == len(self) == sum(self._sizes()):
-            raise ValueError(f"{len(self)} rows should have keys, {len(keys)} have")
-        return np.concatenate([_prefixes(chunk) for chunk in keys.chunks] or [np.empty(0, np.uint64)])
-
-    def _sizes(self) -> list[int]:
-        return [self._file.metadata.row_group(i).num_rows for i in range(self._file.num_row_groups)]
-
-    def _read(self, read: Callable[[], _T]) -> _T:
+    def _read(self, read: Callable[[pq.ParquetFile], _T], where: str) -> _T:
         try:
-            return read()
+            with pq.ParquetFile(self.path, memory_map=True, page_checksum_verification=True) as file:
+                return read(file)
+        except FileNotFoundError:
+            raise PackGone(f"{self.path} is gone. Open the store again.") from None
         except UNREADABLE as error:
-            raise DamagedRecord(f"{self.path} is damaged: {error}. Restore it from a copy, or delete it.") from None
+            raise DamagedRecord(f"{where} is damaged: {error}. Restore the file from a copy, or delete it.") from None
 
-    def _check_format(self) -> None:
-        version = (self._file.schema_arrow.metadata or {}).get(b"consistent_chat_pack", b"0")
+    def _check_format(self, file: pq.ParquetFile) -> None:
+        version = (file.schema_arrow.metadata or {}).get(b"consistent_chat_pack", b"0")
         if version != str(FORMAT).encode():
             raise StoreError(
                 f"{self.path} has pack format {version.decode()}; this version reads {FORMAT}. Update consistent_chat."
@@ -148,14 +173,25 @@ def _prefixes(keys: pa.StringArray) -> np.ndarray[Any, np.dtype[np.uint64]]:
 
 def _groups(records: Iterable[Record]) -> Iterator[pa.Table]:
     rows: list[tuple[Any, ...]] = []
+    size = 0
     for record in records:
         rows.append((record.key, record.generation, record.request, record.response, record.digest))
-        if len(rows) == ROWS_PER_GROUP:
+        size += len(record.request) + len(record.response)
+        if len(rows) == ROWS_PER_GROUP or size >= BYTES_PER_GROUP:
             yield _table(rows)
-            rows = []
+            rows, size = [], 0
     if rows:
         yield _table(rows)
 
 
 def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
     return pa.table([pa.array(column, type) for column, type in zip(zip(*rows), _SCHEMA.types)], schema=_SCHEMA)
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder's list of names, to the disk."""
+    file = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(file)
+    finally:
+        os.close(file)

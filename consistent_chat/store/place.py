@@ -1,5 +1,6 @@
-"""Where a store lies: a folder on this machine, or a place that fsspec reaches, seen through local copies.
+"""Where a store lies: a folder on this machine, or a place that fsspec reaches.
 
+A remote place has a folder on this machine too: for journals that are not yet sent, and for copies of its packs.
 Nothing else in the package knows whether a store is local or remote.
 """
 
@@ -8,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,32 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 from huggingface_hub import constants
 
-from consistent_chat.errors import DamagedRecord, StoreError
-from consistent_chat.store.pack import content_name
+from consistent_chat.errors import StoreError
 
 STORE_FORMAT = 1
 MARKER = "store.json"
-WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"})
+WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "hf"})
 """Protocols of object stores: to make a folder there would be to make the bucket of a mistyped name."""
+ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
+"""Options that say which of several servers a URL means, as opposed to who asks."""
+
+
+@dataclass(frozen=True)
+class Flush:
+    """When responses leave their journal for a pack: at so many of them, and every so many seconds."""
+
+    records: int
+    seconds: float | None
+
+
+LOCAL = Flush(10_000, None)
+REMOTE = Flush(2_000, 60.0)
+REPO = Flush(10_000, 300.0)
+"""On a Hub repo each flush is a commit, and it takes so many of them an hour."""
+
+
+class Gone(Exception):
+    """A file is no longer at its place."""
 
 
 def home() -> Path:
@@ -31,60 +52,66 @@ def home() -> Path:
     return Path(constants.HF_HOME) / "consistent_chat"
 
 
-def _own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is for this URL: what stands under a protocol's name, as the Hub's token does, is for that alone."""
-    common = {name: value for name, value in options.items() if name not in fsspec.available_protocols()}
-    return {**common, **options.get(get_protocol(url), {})}
-
-
 class Place:
-    """One store's location.
-
-    `journals`, `torn` and `packs` are local folders: the store's own where it is local; for a remote one a spool
-    of what is not yet sent, and copies of its packs.
-    """
+    """One store's location. `journals`, `torn` and `packs` are folders on this machine."""
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self.url = url
+        options = _own_options(url, storage_options or {})
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(url, **_own_options(url, storage_options or {}))
+            self._fs, self._root = fsspec.core.url_to_fs(url, **options)
         except (ValueError, ImportError, OSError) as error:
             raise StoreError(f"The response store {url!r} cannot be opened: {error}") from None
         self.is_local = isinstance(self._fs, LocalFileSystem)
-        spool = home() / "spool" / hashlib.sha256(url.encode("utf-8")).hexdigest()[:16]
-        self._base = Path(self._root) if self.is_local else spool
-        self.journals = self._base / "journals"
-        self.torn = self._base / "torn"
-        self.packs = self._base / "packs" if self.is_local else home() / "packs"
+        base = Path(self._root) if self.is_local else home() / "remote" / self._identity(options)
+        self.journals, self.torn, self.packs = base / "journals", base / "torn", base / "packs"
 
-    def pack_names(self) -> list[str]:
-        """Return the names of the store's packs, in order, after a look at the place itself."""
+    @property
+    def flush(self) -> Flush:
+        """When what is written here leaves its journal."""
+        if self.is_local:
+            return LOCAL
+        is_repo = get_protocol(self.url) == "hf" and not self._root.startswith("buckets/")
+        return REPO if is_repo else REMOTE
+
+    def names(self) -> list[str]:
+        """Return the names of the packs that the place lists, in order."""
         self._check_format()
         self._fs.invalidate_cache()
         found = self._attempt("listed at", lambda: self._fs.ls(f"{self._root}/packs", detail=False), absent=[])
         names = (path.rstrip("/").rpartition("/")[2] for path in found)
         return sorted(name for name in names if name.endswith(".parquet") and not name.startswith("."))
 
-    def fetch(self, name: str) -> Path:
-        """Return a local path of a pack, copied here once if the store is remote."""
-        path = self.packs / name
-        if not self.is_local and not path.exists():
-            self.packs.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
-            self._attempt("read from", lambda: self._fs.get_file(f"{self._root}/packs/{name}", str(partial)))
-            if content_name(partial) != path.stem:
-                partial.unlink()
-                raise DamagedRecord(
-                    f"{self.url}/packs/{name} is damaged: its bytes are not those it is named after. "
-                    "Restore it from a copy, or delete it."
-                )
-            partial.replace(path)
-        return path
+    def check_exists(self) -> None:
+        """Raise StoreError when there is neither a marker nor a pack nor a journal: the name may be mistyped."""
+        marked = self._attempt("reached at", lambda: self._fs.exists(f"{self._root}/{MARKER}"))
+        if not marked and not self.names() and not any(self.journals.glob("*.jsonl")):
+            raise StoreError(f"There is no response store at {self.url!r}. Look for a mistake in the name.")
+
+    def holds(self, name: str) -> bool:
+        """Tell whether a pack is there, listed or not."""
+        return bool(self._attempt("reached at", lambda: self._fs.exists(self._path(name))))
+
+    def download(self, name: str, path: Path) -> None:
+        """Copy a pack to this machine; raises Gone."""
+        if self._attempt("read from", lambda: self._fs.get_file(self._path(name), str(path)), absent=Gone) is Gone:
+            raise Gone
 
     def send(self, pack: Path) -> None:
-        """Put a pack that lies in `packs` into the store."""
-        if not self.is_local:
-            self._attempt("written to", lambda: self._fs.put_file(str(pack), f"{self._root}/packs/{pack.name}"))
+        """Put a pack that lies in `packs` into the store; where that fails, it is in neither."""
+        if self.is_local:
+            return
+        try:
+            self._attempt("written to", lambda: self._fs.put_file(str(pack), self._path(pack.name)))
+        except BaseException:
+            pack.unlink(missing_ok=True)
+            raise
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove packs whose records lie in another one."""
+        paths = [self._path(name) for name in names if self.holds(name)]
+        if paths:
+            self._attempt("written to", lambda: self._fs.rm(paths), absent=[])
 
     def prepare(self) -> None:
         """Make sure that the place can be written, before anything is paid: leave the format's marker there."""
@@ -99,6 +126,16 @@ class Place:
             self._attempt("written to", lambda: (partial.write_bytes(content), partial.replace(marker)))
         else:
             self._attempt("written to", lambda: self._fs.pipe_file(marker, content))
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/packs/{name}"
+
+    def _identity(self, options: Mapping[str, Any]) -> str:
+        """Return the name of a remote place's folder on this machine; it does not depend on who asks."""
+        address = {name: options[name] for name in ADDRESSES if name in options}
+        endpoint = getattr(self._fs, "endpoint", "")  # the Hub's
+        identity = repr((self._fs.protocol, endpoint, sorted(address.items()), self._root))
+        return hashlib.sha256(identity.encode("utf-8")).hexdigest()[:16]
 
     def _check_format(self) -> None:
         marker = self._attempt("read from", lambda: self._fs.cat_file(f"{self._root}/{MARKER}"), absent=b"")
@@ -125,3 +162,9 @@ class Place:
                 f"The response store {self.url!r} cannot be {verb}: {reason}. Give rights there, or pass another "
                 "place as responses=."
             ) from None
+
+
+def _own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is for this URL: what stands under a protocol's name, as the Hub's token does, is for that alone."""
+    common = {name: value for name, value in options.items() if name not in fsspec.available_protocols()}
+    return {**common, **options.get(get_protocol(url), {})}

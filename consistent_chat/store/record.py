@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from consistent_chat.errors import DamagedRecord
@@ -37,7 +38,7 @@ class Record:
         head = f'{{"generation":{self.generation},"key":"{self.key}"'
         return f'{head},"request":{self.request},"response":{self.response}}}'.encode()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the payload, 64 hex digits."""
         return hashlib.sha256(self.payload).hexdigest()
@@ -78,29 +79,33 @@ def to_line(record: Record) -> bytes:
 
 def key_of_line(line: bytes, where: str) -> str:
     """Check a journal's line against its digest and return its record's key."""
+    return _checked(line, where)["key"].decode("ascii")
+
+
+def from_line(line: bytes, where: str) -> Record:
+    """Return the record of a journal's line; raise DamagedRecord when it is not what was written."""
+    match = _checked(line, where)
+    # Within the texts every quote is escaped, and a response has no such field: the last one is the record's own.
+    request, _, response = match["rest"].rpartition(b',"response":{')
+    record = Record(
+        match["key"].decode("ascii"), int(match["generation"]), request.decode("utf-8"), f"{{{response.decode('utf-8')}"
+    )
+    vars(record)["digest"] = match["digest"].decode("ascii")  # it has just been checked
+    return record
+
+
+def _checked(line: bytes, where: str) -> re.Match[bytes]:
     match = _LINE.fullmatch(line)
     if match is None or hashlib.sha256(match["payload"]).hexdigest().encode() != match["digest"]:
         raise DamagedRecord(
             f"{where} is damaged: it does not match its digest. Restore the file from a copy, or delete the line to "
             "ask for its response again."
         )
-    return match["key"].decode("ascii")
+    return match
 
 
-def from_line(line: bytes, where: str) -> Record:
-    """Return the record of a journal's line; raise DamagedRecord when it is not what was written."""
-    key = key_of_line(line, where)
-    text = line.decode("utf-8")
-    start = text.index('"request":') + len('"request":')
-    _, end = _DECODER.raw_decode(text, start)
-    generation = int(text[_GENERATION : text.index(",", _GENERATION)])
-    return Record(key, generation, text[start:end], text[end + len(',"response":') : -len("}}")])
-
-
-_DECODER = json.JSONDecoder()
-_GENERATION = len('{"sha256":"","record":{"generation":') + 64
 _LINE = re.compile(
     rb'\{"sha256":"(?P<digest>[0-9a-f]{64})","record":'
-    rb'(?P<payload>\{"generation":\d+,"key":"(?P<key>sha256:[0-9a-f]{64})",.*\})\}',
+    rb'(?P<payload>\{"generation":(?P<generation>\d+),"key":"(?P<key>sha256:[0-9a-f]{64})","request":(?P<rest>.*)\})\}',
     re.DOTALL,
 )

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import chain
+from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from consistent_chat.errors import StoreError
 from consistent_chat.request import Request, Response
-from consistent_chat.store.journal import Journal, JournalWriter, abandoned, is_abandoned, read_journals
-from consistent_chat.store.pack import Pack, write_pack
-from consistent_chat.store.place import Place, home
+from consistent_chat.store.copies import fetch
+from consistent_chat.store.flusher import Flusher
+from consistent_chat.store.index import Index
+from consistent_chat.store.journal import JournalWriter, abandoned, is_abandoned, read_journals
+from consistent_chat.store.pack import Pack, PackGone
+from consistent_chat.store.packing import pack_journals
+from consistent_chat.store.place import Flush, Place, home
 from consistent_chat.store.record import Record
 
 logger = logging.getLogger(__name__)
+
+READINGS = 5
+"""Times that a store is read, at the most, while others pack it anew."""
 
 
 class Mode(str, Enum):
@@ -40,24 +47,35 @@ def default_location() -> str:
 class ResponseStore:
     """Responses by request, over one or several places: all are read, the first is written.
 
-    Safe to use from several threads, and, each with a store of its own, from any number of processes.
-    Raises StoreError when a place cannot be read, and DamagedRecord when what it holds is not what was written.
+    What is kept goes to a journal on this machine at once, and from there to packs: when `flush` says so (None stands
+    for what suits the place), and when the store is closed. Safe to use from several threads, and, each with a store
+    of its own, from any number of processes. Raises StoreError when a place cannot be read or written, and
+    DamagedRecord when what it holds is not what was written.
     """
 
     def __init__(
-        self, places: str | Sequence[str], storage_options: Mapping[str, Any] | None = None, refresh: bool = False
+        self,
+        places: str | Sequence[str],
+        storage_options: Mapping[str, Any] | None = None,
+        refresh: bool = False,
+        flush: Flush | None = None,
     ) -> None:
         urls = [places] if isinstance(places, str) else list(places)
         self._places = [Place(url, storage_options) for url in urls]
         self._refresh = refresh
-        self._lock = threading.Lock()
+        self._flush_when = flush or self._places[0].flush
+        self._lock = threading.Lock()  # held by whoever looks or keeps, for microseconds
+        self._packing = threading.Lock()  # held by the one who packs, for seconds
+        self._flusher = Flusher(self._flush, self._flush_when.seconds)
         self._writer: JournalWriter | None = None
+        self._full: list[JournalWriter] = []
+        self._kept = Index()
         self._read_all()
 
     def find(self, request: Request) -> Response | None:
         """Return the response to a request, or None; in a refresh only what this store has itself kept counts."""
         with self._lock:
-            record = self._writer.find(request.key) if self._writer else None
+            record = self._own(request.key)
             if record is None and not self._refresh:
                 record = self._recorded(request.key)
         return None if record is None else record.answer()
@@ -71,39 +89,93 @@ class ResponseStore:
         """Keep a response; when this returns, it survives the end of the process."""
         with self._lock:
             before = self._recorded(request.key) if self._refresh else None
-            self._begun().append(Record.of(request, response, before.generation + 1 if before else 0))
+            writer = self._begun()
+            writer.append(Record.of(request, response, before.generation + 1 if before else 0))
+            if len(writer) >= self._flush_when.records:
+                self._turn_over(writer)
+                self._flusher.wake()
 
     def records(self) -> Iterator[Record]:
         """Yield all that was recorded when the store was opened, superseded records too."""
-        return chain(*self._packs, *self._journals)
+        return chain(*self._index.packs, *self._journals)
 
     def close(self) -> None:
         """Pack what this store has kept, and what writers that were killed have left behind."""
-        with self._lock:
-            writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
+        if self._flusher.is_running:
+            self._flusher.stop()
             self.pack()
 
     def pack(self) -> None:
-        """Turn the journals that nobody writes any more into one pack."""
-        place = self._places[0]
+        """Turn the journals of this store, and those that nobody writes any more, into one pack."""
+        with self._packing, abandoned(self._places[0].journals) as left:
+            own = self._taken()
+            try:
+                self._pack(own, left)
+            except BaseException:
+                self._full = []
+                for writer in own:
+                    writer.close()  # whoever packs next takes them over
+                raise
+
+    def _flush(self) -> None:
         try:
-            with abandoned(place.journals) as paths:
-                _pack([Journal(path) for path in paths], place)
-        except OSError as error:
-            raise StoreError(
-                f"The journals in {place.journals} cannot be packed: {error.strerror or error}. They are kept. "
-                "Make room or give rights there, and run again."
-            ) from None
+            with self._packing:
+                self._pack(self._taken(), [])
+        except StoreError as error:
+            logger.warning("%s Responses wait in %s; sending them is tried again.", error, self._places[0].journals)
+
+    def _pack(self, own: list[JournalWriter], left: list[Path]) -> None:
+        """Pack journals that are held locked; deleting them comes last, so that a stop loses nothing."""
+        packed = pack_journals([*left, *(writer.path for writer in own)], self._places[0])
+        with self._lock:
+            self._kept = self._kept if packed is None else self._kept.plus(Pack(packed))
+            self._full = [writer for writer in self._full if writer not in own]
+        for writer in own:
+            writer.discard()
+        for path in left:
+            path.unlink(missing_ok=True)
+
+    def _taken(self) -> list[JournalWriter]:
+        """Return this store's journals, which are then written no more."""
+        with self._lock:
+            if self._writer is not None:
+                self._turn_over(self._writer)
+            return list(self._full)
+
+    def _turn_over(self, writer: JournalWriter) -> None:
+        self._full.append(writer)
+        self._writer = None
 
     def _begun(self) -> JournalWriter:
+        place = self._places[0]
+        if not self._flusher.is_running:
+            place.prepare()
         if self._writer is None:
-            self._places[0].prepare()
-            self._writer = JournalWriter(self._places[0].journals)
+            self._writer = JournalWriter(place.journals)
+        self._flusher.start()
         return self._writer
 
+    def _own(self, key: str) -> Record | None:
+        for writer in (*([self._writer] if self._writer else []), *reversed(self._full)):
+            if (record := writer.find(key)) is not None:
+                return record
+        return _holding(self._kept.find(key))
+
+    def _recorded(self, key: str) -> Record | None:
+        try:
+            found = list(self._index.find(key))
+        except PackGone:
+            self._read_all()
+            found = list(self._index.find(key))
+        return _holding(chain(found, (record for journal in self._journals if (record := journal.find(key)))))
+
     def _read_all(self) -> None:
+        for _ in range(READINGS - 1):
+            with contextlib.suppress(PackGone):
+                return self._read()
+        return self._read()
+
+    def _read(self) -> None:
         # Journals first: a record leaves its journal only when it lies in a pack, so none is missed in between.
         self._journals = [journal for place in self._places for journal in read_journals(place.journals)]
         for journal in self._journals:
@@ -114,43 +186,13 @@ class ResponseStore:
                     journal.path,
                     len(journal.torn),
                 )
-        self._packs = [Pack(place.fetch(name)) for place in self._places for name in place.pack_names()]
-        prefixes = [pack.prefixes() for pack in self._packs]
-        starts = np.cumsum([0, *map(len, prefixes)])
-        self._starts = starts[:-1]
-        joined = np.concatenate(prefixes) if prefixes else np.empty(0, np.uint64)
-        self._order = np.argsort(joined, kind="stable")
-        self._sorted = joined[self._order]
-
-    def _recorded(self, key: str) -> Record | None:
-        best: Record | None = None
-        for record in chain(self._in_packs(key), self._in_journals(key)):
-            if best is None or record.precedes(best):
-                best = record
-        return best
-
-    def _in_packs(self, key: str) -> Iterator[Record]:
-        prefix = np.uint64(int(key[7:23], 16))
-        at = int(np.searchsorted(self._sorted, prefix))
-        while at < len(self._sorted) and self._sorted[at] == prefix:
-            row = int(self._order[at])
-            pack = int(np.searchsorted(self._starts, row, side="right")) - 1
-            record = self._packs[pack].record(row - int(self._starts[pack]))
-            if record.key == key:
-                yield record
-            at += 1
-
-    def _in_journals(self, key: str) -> Iterator[Record]:
-        return (record for journal in self._journals if (record := journal.find(key)) is not None)
+        self._index = Index([Pack(path) for place in self._places for path in fetch(place)])
 
 
-def _pack(journals: Sequence[Journal], place: Place) -> None:
-    """Pack journals that are held locked; deleting comes last, so that a stop loses nothing."""
-    for journal in journals:
-        if journal.torn:
-            place.torn.mkdir(parents=True, exist_ok=True)
-            (place.torn / journal.path.name).write_bytes(journal.torn)
-    if any(len(journal) for journal in journals):
-        place.send(write_pack(chain(*journals), place.packs))
-    for journal in journals:
-        journal.path.unlink(missing_ok=True)
+def _holding(records: Iterator[Record]) -> Record | None:
+    """Return the record that holds among those of one key, or None."""
+    best: Record | None = None
+    for record in records:
+        if best is None or record.precedes(best):
+            best = record
+    return best

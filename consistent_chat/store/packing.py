@@ -1,0 +1,119 @@
+"""Journals become packs, and small packs larger ones. What is replaced goes last, so that a stop loses nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from consistent_chat.errors import StoreError
+from consistent_chat.store.copies import fetch
+from consistent_chat.store.journal import Journal, abandoned
+from consistent_chat.store.pack import Pack, write_pack
+from consistent_chat.store.place import Place
+from consistent_chat.store.record import Record
+
+FULL = 100_000
+"""Records of a pack from which on it is left as it is."""
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """Counts of a store's packs and journals before and after."""
+
+    packs_before: int
+    journals_before: int
+    packs: int
+    journals: int
+
+    def __str__(self) -> str:
+        before = f"{self.packs_before:,} packs and {self.journals_before:,} journals"
+        return f"{before} are now {self.packs:,} packs and {self.journals:,} journals that are being written."
+
+
+def tidy(url: str, storage_options: Mapping[str, Any] | None = None) -> Tidied:
+    """Pack the journals that nobody writes any more, and put small packs together. It can be stopped at any time.
+
+    Raises StoreError when there is no store, or when it cannot be read or written.
+    """
+    place = Place(url, storage_options)
+    place.check_exists()
+    packs, journals = _counts(place)
+    while _pack_abandoned(place):
+        pass
+    merge_packs(place)
+    return Tidied(packs, journals, *_counts(place))
+
+
+def pack_journals(paths: Sequence[Path], place: Place) -> Path | None:
+    """Put the records of journals into the store as one pack; return its path on this machine, None without records.
+
+    What a writer that was killed left half written is set aside. The journals are left to the caller.
+    """
+    try:
+        packed = write_pack(_records(paths, place.torn), place.packs)
+    except OSError as error:
+        raise StoreError(
+            f"The journals in {place.journals} cannot be packed: {error.strerror or error}. They are kept. "
+            "Make room or give rights there, and run again."
+        ) from None
+    if packed is not None:
+        place.send(packed)
+    return packed
+
+
+def merge_packs(place: Place) -> None:
+    """Put packs that are not full together, a record that several of them have once. Raises PackGone, StoreError."""
+    small = [pack for pack in map(Pack, fetch(place)) if len(pack) < FULL]
+    for packs in _batches(small):
+        merged = write_pack(_distinct(chain(*packs)), place.packs)
+        if merged is not None:
+            place.send(merged)
+            replaced = [pack.path for pack in packs if pack.path != merged]
+            place.remove(path.name for path in replaced)
+            for path in replaced:
+                path.unlink(missing_ok=True)
+
+
+def _pack_abandoned(place: Place) -> bool:
+    with abandoned(place.journals) as paths:
+        pack_journals(paths, place)
+        for path in paths:
+            path.unlink(missing_ok=True)
+    return bool(paths)
+
+
+def _counts(place: Place) -> tuple[int, int]:
+    return len(place.names()), len(list(place.journals.glob("*.jsonl")))
+
+
+def _records(paths: Iterable[Path], torn: Path) -> Iterator[Record]:
+    for path in paths:
+        journal = Journal(path)
+        if journal.torn:
+            torn.mkdir(parents=True, exist_ok=True)
+            (torn / path.name).write_bytes(journal.torn)
+        yield from journal
+
+
+def _batches(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
+    """Yield packs, two at least, that make about a full one together."""
+    batch: list[Pack] = []
+    for pack in packs:
+        if batch and sum(map(len, batch)) + len(pack) > FULL:
+            if len(batch) > 1:
+                yield batch
+            batch = []
+        batch.append(pack)
+    if len(batch) > 1:
+        yield batch
+
+
+def _distinct(records: Iterable[Record]) -> Iterator[Record]:
+    seen: set[str] = set()
+    for record in records:
+        if record.digest not in seen:
+            seen.add(record.digest)
+            yield record

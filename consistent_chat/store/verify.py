@@ -1,0 +1,99 @@
+"""Checks a whole store: every file against its name, every record against its digest and its key."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consistent_chat.errors import DamagedRecord, StoreError
+from consistent_chat.store.journal import lines
+from consistent_chat.store.pack import Pack, content_name
+from consistent_chat.store.place import Place
+from consistent_chat.store.record import from_line
+
+
+@dataclass
+class Checked:
+    """What was looked at, and a line for each fault, which names file and record."""
+
+    responses: int = 0
+    packs: int = 0
+    journals: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note a fault, and go on."""
+        try:
+            yield
+        except StoreError as error:
+            self.faults.append(str(error))
+
+    def __str__(self) -> str:
+        found = f"{self.responses:,} responses in {self.packs:,} packs and {self.journals:,} journals"
+        return f"{found}: {f'{len(self.faults):,} faults' if self.faults else 'all whole'}."
+
+
+def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> Checked:
+    """Check the store at a path or URL, reading all of it; of a remote one, what lies there, not the copies here.
+
+    Raises StoreError when there is none, when it cannot be read, or is of a newer format.
+    """
+    place, checked = Place(url, storage_options), Checked()
+    place.check_exists()
+    for path in sorted(place.journals.glob("*.jsonl")):
+        _check_journal(path, checked)
+    for name in place.names():
+        if place.is_local:
+            _check_pack(place.packs / name, checked)
+        else:
+            _check_remote_pack(place, name, checked)
+    return checked
+
+
+def _check_journal(path: Path, checked: Checked) -> None:
+    data = path.read_bytes()
+    checked.journals += 1
+    with checked.noting():
+        for start, stop in lines(path, data):
+            where = f"{path}, byte {start}"
+            with checked.noting():
+                checked.responses += 1
+                from_line(data[start:stop], where).check_key(where)
+
+
+def _check_remote_pack(place: Place, name: str, checked: Checked) -> None:
+    found = Checked()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        place.download(name, path)
+        _check_pack(path, found)
+    checked.packs += found.packs
+    checked.responses += found.responses
+    checked.faults += [fault.replace(str(path), f"{place.url}/packs/{name}") for fault in found.faults]
+
+
+def _check_pack(path: Path, checked: Checked) -> None:
+    checked.packs += 1
+    with checked.noting():
+        if content_name(path) != path.stem:
+            raise DamagedRecord(
+                f"{path} is damaged: its bytes are not those it is named after. Restore it from a copy, or delete it."
+            )
+    with checked.noting():
+        pack = Pack(path)
+        checked.responses += len(pack)
+        for number in range(len(pack.ends)):
+            with checked.noting():
+                _check_group(pack, number, checked)
+
+
+def _check_group(pack: Pack, number: int, checked: Checked) -> None:
+    group = pack.group(number)
+    for at in range(len(group)):
+        with checked.noting():
+            group.record(at).check_key(f"{pack.path}, row {pack.start(number) + at}")
