@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import datasets
 
 from consistent_chat import drive, taxonomy
+from consistent_chat.dialogue import Dialogue
 from consistent_chat.drive import Limits, Spent, Tally
 from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.identity import fingerprint
@@ -144,7 +145,11 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
             raise RecipeError(f"num_proc must be a whole number of at least 1, not {processes}.")
         if self._mode is Mode.REFRESH:
             kwargs["download_mode"] = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
-        super().download_and_prepare(*args, **kwargs)
+        features, self.info.features = self.info.features, _Plain(self.info.features)
+        try:
+            super().download_and_prepare(*args, **kwargs)
+        finally:
+            self.info.features = features
 
     def _info(self) -> datasets.DatasetInfo:
         shapes = {(recipe.layout, recipe.provenance) for recipe in self.recipes.values()}
@@ -160,41 +165,52 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         self.tallies: dict[str, Tally] = {}
         generators = []
-        for split, recipe in self.recipes.items():
-            if recipe.model is None:
-                raise RecipeError(
-                    "No model is named. Pass model= (and serving= to call it), or try "
-                    'load_dataset("consistent_chat", "demo"), or serving="rehearsal".'
-                )
-            plan = Plan(recipe)
+        for split, plan in self.plans().items():
             for intent, combinations in plan.exhausted.items():
                 logger.warning(
                     "The intent %r has %d combinations of topic, flow, persona and manner for %d dialogues: they come "
                     "back from there on. A larger taxonomy has more.",
                     intent,
                     combinations,
-                    recipe.num_dialogs_per_intent,
+                    self.recipes[split].num_dialogs_per_intent,
                 )
             generators.append(_split_generator(split, len(plan)))
         return generators
 
+    def plans(self) -> dict[str, Plan]:
+        """Return the plan of each split; raises RecipeError where no model is named."""
+        if any(recipe.model is None for recipe in self.recipes.values()):
+            raise RecipeError(
+                "No model is named. Pass model= (and serving= to call it), or try "
+                'load_dataset("consistent_chat", "demo"), or serving="rehearsal".'
+            )
+        return {split: Plan(recipe) for split, recipe in self.recipes.items()}
+
     def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
         recipe = self.recipes[split]
         tally = self.tallies[split] = Tally()
-        store = ResponseStore(self._places, self.storage_options, refresh=self._mode is Mode.REFRESH)
         indices = (index for part in parts for index in range(*part))
+        for dialogue in self.dialogues(split, indices, tally):
+            yield dialogue.spec.index, row(dialogue, recipe)
+        logger.info("%s: %s", split, tally)
+
+    def dialogues(self, split: str, indices: Iterable[int], tally: Tally) -> Iterator[Dialogue]:
+        """Yield the dialogues at these places of a split's plan, in this order, and count them in `tally`."""
+        recipe = self.recipes[split]
         limits = self._limits.divided(self.sharers())
+        serving = self._serving(recipe, limits)
         try:
             with CallsBar(recipe, tally):
-                serving = self._serving(recipe, limits)
-                for dialogue in drive.run(recipe, indices, store, serving, limits, tally, self._spent):
-                    yield dialogue.spec.index, row(dialogue, recipe)
+                yield from drive.run(recipe, indices, self.store(), serving, limits, tally, self._spent)
         except BudgetSpent as error:
             self._spent = Spent()  # who runs it again means to go on
             if self._mode is Mode.REFRESH:
                 raise BudgetSpent(f"{error} A refresh begins anew each time: go on with mode='record'.") from None
             raise
-        logger.info("%s: %s", split, tally)
+
+    def store(self) -> ResponseStore:
+        """Open the response store."""
+        return ResponseStore(self._places, self.storage_options, refresh=self._mode is Mode.REFRESH)
 
     def _serving(self, recipe: Recipe, limits: Limits) -> Any:
         config = self.config
@@ -208,6 +224,16 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
             timeout=limits.timeout,
             max_concurrency=limits.max_concurrency,
         )
+
+
+class _Plain(datasets.Features):
+    """Features of rows that have plain values of the right types: to encode each again is most of what a row costs."""
+
+    def encode_example(self, example: dict[str, Any]) -> dict[str, Any]:
+        return example
+
+    def __reduce__(self) -> tuple[type[_Plain], tuple[dict[str, Any]]]:
+        return _Plain, (dict(self),)
 
 
 def _split_generator(split: str, length: int) -> datasets.SplitGenerator:

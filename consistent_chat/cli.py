@@ -36,6 +36,22 @@ def build(recipe: str | None, output: str, **options: Any) -> None:
     print(export.build(recipe, output, **options), file=sys.stderr)
 
 
+def estimate(recipe: str | None, pilot: int, **options: Any) -> None:
+    """Tell what a build would still take: calls, tokens, dollars. Nothing is called, but for a pilot."""
+    from consistent_chat.drive import Tally
+    from consistent_chat.estimate import estimate
+    from consistent_chat.opening import open_builder
+
+    builder = open_builder(recipe, **options)
+    for split, plan in builder.plans().items():
+        if pilot:
+            tally = Tally()
+            for _ in builder.dialogues(split, range(min(pilot, len(plan))), tally):
+                pass
+            print(f"{split}: pilot of {tally}", file=sys.stderr)
+        print(f"{split}: {estimate(builder.recipes[split], plan, builder.store())}")
+
+
 def pack(store: str | None, storage_options: dict[str, Any] | None) -> None:
     """Pack a store's journals, and put its small packs together."""
     from consistent_chat.store import default_location, tidy
@@ -58,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="consistent-chat", description="Many-turn dialogues that hold together.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_build(_command(commands, build, "build a dataset and write it to a file or folder"))
+    command = _command(commands, estimate, "tell calls, tokens and dollars before a build")
+    command.add_argument("--pilot", type=_count, default=0, metavar="N", help="make the first N dialogues, and measure")
+    _add_recipe(command)
     for act, about in ((pack, "tidy a response store: few large packs"), (verify, "check a whole response store")):
         command = _command(commands, act, about)
         command.add_argument("store", nargs="?", metavar="STORE", help="path or URL (the default store)")
@@ -72,9 +91,13 @@ def _command(commands: Any, act: Callable[..., int | None], about: str) -> Any:
 
 
 def _add_build(command: Any) -> None:
-    command.add_argument("recipe", nargs="?", metavar="RECIPE", help='a recipe file, or "demo"; or give the fields')
     command.add_argument("--output", required=True, metavar="PATH", help="a .parquet or .jsonl file, or a folder")
     command.add_argument("--num-proc", type=int, help="processes that build side by side")
+    _add_recipe(command)
+
+
+def _add_recipe(command: Any) -> None:
+    command.add_argument("recipe", nargs="?", metavar="RECIPE", help='a recipe file, or "demo"; or give the fields')
     _add_recipe_options(command.add_argument_group("what to make (each wins over the recipe file)"))
     _add_operational_options(command.add_argument_group("how to make it"))
 
@@ -112,6 +135,13 @@ def _add_operational_options(group: Any) -> None:
     group.add_argument("--timeout", type=float, metavar="SECONDS", help="for one call (600)")
     group.add_argument("--max-cost", type=float, metavar="DOLLARS", help="stop before this is passed")
     group.add_argument("--max-calls", type=int, metavar="N", help="stop after so many answered calls")
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("give a whole number of at least 1")
+    return value
 
 
 def _json(text: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import os
 import tempfile
 from collections.abc import Collection, Iterator
@@ -15,8 +14,7 @@ import datasets
 
 from consistent_chat import llamafactory
 from consistent_chat.errors import ConsistentChatError, RecipeError
-from consistent_chat.recipe import EXTENSION
-from consistent_chat.registration import NAME
+from consistent_chat.opening import open_builder
 
 WRITERS = {
     ".parquet": lambda dataset, path: dataset.to_parquet(path),
@@ -33,7 +31,7 @@ def build(recipe: str | None, output: str, num_proc: int | None = None, **option
     """
     suffix = _suffix(output)
     _try_cache()
-    builder = datasets.load_dataset_builder(NAME, **_named(recipe), **_given(options))
+    builder = open_builder(recipe, **options)
     files = _files(output, suffix, list(builder.recipes))
     for_llamafactory = llamafactory.LAYOUT.column in builder.info.features
     with _tried(files.values()):
@@ -69,27 +67,6 @@ def _files(output: str, suffix: str, splits: list[str]) -> dict[str, Path]:
     if suffix and len(splits) > 1:
         raise RecipeError(f"{output} is one file and the recipe has {len(splits)} splits. Give a folder as --output.")
     return {split: Path(output) if suffix else Path(output) / f"{split}.parquet" for split in splits}
-
-
-def _named(recipe: str | None) -> dict[str, Any]:
-    """Tell a config's name from a recipe file."""
-    if recipe is None:
-        return {}
-    if recipe in datasets.load_dataset_builder(NAME).builder_configs:
-        return {"name": recipe}
-    if not recipe.endswith((EXTENSION, ".yaml", ".yml")):
-        raise RecipeError(
-            f"{recipe!r} is neither a config (demo, default, an intent) nor a recipe file (*{EXTENSION})."
-        )
-    if "://" in recipe:
-        return {"data_files": recipe}
-    if not os.path.isfile(os.path.expanduser(recipe)):
-        raise RecipeError(f"There is no recipe file {recipe}. Check the path.")
-    return {"data_files": glob.escape(recipe)}
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _try_cache() -> None:

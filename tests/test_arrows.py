@@ -17,15 +17,16 @@ LAYERS = [
     {"prompts", "parse"},
     {"identity", "dialogue"},
     {"serving", "store"},
-    {"drive", "row"},
+    {"drive", "row", "estimate"},
     {"registration", "progress", "llamafactory"},
     {"builder", "dataflow"},
+    {"opening"},
     {"__init__", "export"},
     {"cli"},
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_IMPORT_DATASETS = {"builder", "registration", "progress", "export"}
+MAY_IMPORT_DATASETS = {"builder", "registration", "progress", "export", "opening"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

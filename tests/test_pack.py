@@ -175,14 +175,17 @@ def test_every_bit_is_noticed_or_changes_nothing(whole: bytes) -> None:
         check_a_flip(whole, bit)
 
 
-def test_reading_skips_the_first_magic_bytes_and_verify_does_not(whole: bytes, tmp_path: Path) -> None:
-    """Parquet's readers start from the end: such bytes as these only the file's name can vouch for."""
+def test_damage_that_is_in_no_record_is_noticed(whole: bytes, tmp_path: Path) -> None:
+    """Parquet's readers never look at the first bytes; the file's name vouches for them."""
     path = put(b"X" + whole[1:], str(tmp_path))
-    assert ResponseStore(str(tmp_path)).find(asked(1)) == Response("answer 1")
-    named = path.rename(path.with_stem(hashlib.sha256(whole).hexdigest()))
-    assert verify(str(tmp_path)).faults == [
-        f"{named} is damaged: its bytes are not those it is named after. Restore it from a copy, or delete it."
-    ]
+    with pytest.raises(DamagedRecord) as caught:
+        ResponseStore(str(tmp_path)).find(asked(1))
+    expected = (
+        f"{path} is damaged: its bytes are not those it is named after. "
+        "Restore the file from a copy, or delete the file to ask for its responses again."
+    )
+    assert str(caught.value) == expected
+    assert verify(str(tmp_path)).faults == [expected]
 
 
 @pytest.mark.parametrize("length", [0, 3, 100, -1])
@@ -192,7 +195,7 @@ def test_a_pack_that_was_cut_is_noticed(whole: bytes, tmp_path: Path, length: in
     with pytest.raises(DamagedRecord) as caught:
         ResponseStore(str(tmp_path))
     assert str(caught.value).startswith(f"{path} is damaged: ")
-    assert str(caught.value).endswith("Restore the file from a copy, or delete it.")
+    assert str(caught.value).endswith("delete the file to ask for its responses again.")
 
 
 def rewritten(pack: bytes, column: str, row: int, value: object) -> bytes:
@@ -206,18 +209,31 @@ def rewritten(pack: bytes, column: str, row: int, value: object) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [("generation", 1), ("request", "{}"), ("response", "{}"), ("sha256", "0" * 64)]
-)
-def test_a_record_that_was_changed_is_named(whole: bytes, tmp_path: Path, column: str, value: object) -> None:
-    """By file, row and key; the others are found."""
+CHANGES = [("generation", 1), ("response", "{}"), ("sha256", "0" * 64)]
+
+
+@pytest.mark.parametrize(("column", "value"), [*CHANGES, ("request", "{}")])
+def test_a_pack_in_which_a_record_was_changed_is_not_read(
+    whole: bytes, tmp_path: Path, column: str, value: object
+) -> None:
+    """It is not what it is named after; the message names the record, whichever was asked for."""
     path = put(rewritten(whole, column, 2, value), str(tmp_path))
+    with pytest.raises(DamagedRecord, match=asked(2).key) as caught:
+        ResponseStore(str(tmp_path)).find(asked(1))
+    assert str(caught.value).startswith(f"{path}, row 2 is damaged: ")
+
+
+@pytest.mark.parametrize(("column", "value"), CHANGES)
+def test_a_record_that_was_changed_is_named(whole: bytes, tmp_path: Path, column: str, value: object) -> None:
+    """By file, row and key, also where somebody has given the file a name of his own; the others are found."""
+    path = put(rewritten(whole, column, 2, value), str(tmp_path))
+    path = path.rename(path.with_stem("mine"))
     store = ResponseStore(str(tmp_path))
     with pytest.raises(DamagedRecord) as caught:
         store.find(asked(2))
     assert str(caught.value) == (
         f"{path}, row 2 is damaged: the digest of {asked(2).key} does not match its content. "
-        "Restore the file from a copy, or delete it to ask for its responses again."
+        "Restore the file from a copy, or delete the file to ask for its responses again."
     )
     assert store.find(asked(1)) == Response("answer 1")
 

@@ -170,7 +170,7 @@ def test_which_record_holds_depends_neither_on_names_nor_on_order(kept: list[tup
             layer = Path(folder, "one" if new_name < "y" else "two", "packs")
             write_pack(content, layer).rename(layer / f"{new_name}.parquet")
         one, two = str(Path(folder, "one")), str(Path(folder, "two"))
-        assert ResponseStore([one, two]).find(asked()) == ResponseStore([two, one]).find(asked()) == holds.answer()
+        assert ResponseStore([one, two]).find(asked()) == ResponseStore([two, one]).find(asked()) == holds.kept.answer()
 
 
 def test_of_two_responses_that_one_store_keeps_the_later_holds(place: str) -> None:
@@ -231,7 +231,7 @@ def test_a_damaged_pack_of_a_remote_store_is_named_by_its_address(remote: str) -
     name = pack.rpartition("/")[2]
     assert str(caught.value) == (
         f"{remote}/packs/{name} is damaged: its bytes are not those it is named after. "
-        "Restore it from a copy, or delete it."
+        "Restore the file from a copy, or delete the file to ask for its responses again."
     )
     assert machine() == []
 

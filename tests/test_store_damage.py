@@ -73,7 +73,7 @@ def test_a_new_store_in_an_unwritable_folder_stops_too(unwritable: str) -> None:
         ResponseStore(place).prepare()
     assert str(caught.value) == (
         f"The response store {place!r} cannot be written to: Permission denied. "
-        "Give rights there, or pass another place as responses=."
+        "Look whether it is there and what you may do there, or pass another place as responses=."
     )
 
 
@@ -84,7 +84,7 @@ def test_a_file_in_the_folders_place_is_named(place: str) -> None:
         ResponseStore(place)
     assert str(caught.value) == (
         f"The response store {place!r} cannot be read from: Not a directory. "
-        "Give rights there, or pass another place as responses=."
+        "Look whether it is there and what you may do there, or pass another place as responses=."
     )
     assert Path(place).read_text() == "mine"
 

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
-from consistent_chat.errors import DamagedRecord
 from consistent_chat.store.pack import PackGone, content_name
 from consistent_chat.store.place import Gone, Place
+from consistent_chat.store.record import damaged
 
+_T = TypeVar("_T")
+
+READINGS = 5
+"""Times that a store is read, at the most."""
 AT_ONCE = 8
 TRIES = 3
 """A copy whose bytes are not those it is named after may have been cut on the way: it is fetched again."""
+
+
+def settled(read: Callable[[], _T]) -> _T:
+    """Read a store, again if others pack it anew meanwhile."""
+    for _ in range(READINGS - 1):
+        with contextlib.suppress(PackGone):
+            return read()
+    return read()
 
 
 def fetch(place: Place) -> list[Path]:
@@ -45,10 +60,7 @@ def _copy(place: Place, name: str) -> Path:
     for _ in range(TRIES):
         if path.exists() or _download(place, name, path):
             return path
-    raise DamagedRecord(
-        f"{place.url}/packs/{name} is damaged: its bytes are not those it is named after. "
-        "Restore it from a copy, or delete it."
-    )
+    raise damaged(f"{place.url}/packs/{name}", "its bytes are not those it is named after")
 
 
 def _download(place: Place, name: str, path: Path) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from consistent_chat.errors import StoreError
-from consistent_chat.store.record import Record, from_line, key_of_line, to_line
+from consistent_chat.store.record import Kept, Record, from_line, to_line
 
 try:
     import fcntl
@@ -58,12 +58,12 @@ class JournalWriter:
         self._offsets[record.key] = (self._size, len(line) - 1)
         self._size = end
 
-    def find(self, key: str) -> Record | None:
-        """Return the record that this writer has appended last for a key."""
+    def find(self, key: str) -> Kept | None:
+        """Return what this writer has appended last for a key."""
         if key not in self._offsets:
             return None
         offset, length = self._offsets[key]
-        return from_line(os.pread(self._file, length, offset), f"{self.path}, byte {offset}")
+        return from_line(os.pread(self._file, length, offset), f"{self.path}, byte {offset}").kept
 
     def close(self) -> None:
         """Bring everything to the disk and let the journal go; whoever packs next takes it over."""
@@ -94,7 +94,7 @@ class Journal:
         self.path = path
         self._data = path.read_bytes()
         self.torn = self._data[self._data.rfind(b"\n") + 1 :]
-        self._spans = {self._key(span): span for span in lines(path, self._data)}
+        self._spans = {self._record(span).key: span for span in lines(path, self._data)}
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -102,16 +102,13 @@ class Journal:
     def __iter__(self) -> Iterator[Record]:
         return (self._record(span) for span in self._spans.values())
 
-    def find(self, key: str) -> Record | None:
-        """Return the last record of a key, or None."""
+    def find(self, key: str) -> Kept | None:
+        """Return the last that is kept for a key, or None."""
         span = self._spans.get(key)
-        return None if span is None else self._record(span)
+        return None if span is None else self._record(span).kept
 
     def _record(self, span: tuple[int, int]) -> Record:
         return from_line(self._data[slice(*span)], f"{self.path}, byte {span[0]}")
-
-    def _key(self, span: tuple[int, int]) -> str:
-        return key_of_line(self._data[slice(*span)], f"{self.path}, byte {span[0]}")
 
 
 def lines(path: Path, data: bytes) -> Iterator[tuple[int, int]]:
@@ -188,7 +185,7 @@ def _lock(file: int) -> bool:
 
 def _is_whole(line: bytes) -> bool:
     try:
-        key_of_line(line, "")
+        from_line(line, "")
     except StoreError:
         return False
     return True

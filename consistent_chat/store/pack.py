@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
+import re
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consistent_chat.errors import DamagedRecord, StoreError
-from consistent_chat.store.record import Record
+from consistent_chat.store.record import Record, damaged
 
 FORMAT = 1
 ROWS_PER_GROUP, BYTES_PER_GROUP = 512, 4 << 20
@@ -29,7 +32,9 @@ KEY_LENGTH = len("sha256:") + 64
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
 """What reading a damaged file raises."""
 
+Prefixes: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 _T = TypeVar("_T")
+_NAME = re.compile("[0-9a-f]{64}")
 
 _SCHEMA = pa.schema(
     [
@@ -69,9 +74,10 @@ def write_pack(records: Iterable[Record], folder: Path) -> Path | None:
             for group in groups:
                 writer.write_table(group)
         path = folder / f"{content_name(temporary)}.parquet"
-        _sync(temporary)
+        _sync(temporary, os.O_RDWR)
         os.replace(temporary, path)
-        _sync(folder)
+        if os.name == "posix":
+            _sync(folder, os.O_RDONLY)
     except OSError as error:
         raise StoreError(f"A pack cannot be written to {folder}: {error.strerror or error}. Make room there.") from None
     finally:
@@ -89,72 +95,109 @@ def content_name(path: Path) -> str:
     return digest.hexdigest()
 
 
-class Group:
-    """Some rows of a pack, in memory."""
+class Group(NamedTuple):
+    """What is looked for in some rows of a pack."""
 
-    def __init__(self, path: Path, start: int, table: pa.Table) -> None:
-        self._path, self._start = path, start
-        self._columns = [table.column(name).combine_chunks() for name in _SCHEMA.names]
-
-    def __len__(self) -> int:
-        return len(self._columns[0])
-
-    def record(self, at: int) -> Record:
-        """Return the record of a row; raise DamagedRecord when it is not what was written."""
-        where = f"{self._path}, row {self._start + at}"
-        try:
-            key, generation, request, response, digest = (column[at].as_py() for column in self._columns)
-            return Record(key, generation, request, response).check(digest, where)
-        except UNREADABLE as error:
-            raise DamagedRecord(f"{where} is damaged: {error}. Restore the file from a copy, or delete it.") from None
+    generation: list[int]
+    response: list[str]
+    sha256: list[str]
 
 
 class Pack:
-    """A pack that lies on this machine.
-
-    `ends` has the number of the row after each group's last.
-    """
+    """A pack that lies on this machine. `ends` has the number of the row after each group's last."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.ends, self.prefixes = self._read(self._look, str(path))
+        self._footer: Any = None
+        self._vouched = False
+        self._footer, self.ends, self.prefixes = self._read(self._look, str(path))
 
     def __len__(self) -> int:
         return len(self.prefixes)
 
     def __iter__(self) -> Iterator[Record]:
         for number in range(len(self.ends)):
-            group = self.group(number)
-            yield from (group.record(at) for at in range(len(group)))
+            yield from (self._record(*row) for row in self._rows(number))
 
     def start(self, number: int) -> int:
         """Return the first row of a group."""
-        return int(self.ends[number - 1]) if number else 0
+        return self.ends[number - 1] if number else 0
+
+    def where(self, row: int) -> str:
+        """Return how a row is called in messages."""
+        return f"{self.path}, row {row}"
 
     def group(self, number: int) -> Group:
-        """Read a group of rows."""
-        where = f"{self.path}, rows {self.start(number)} to {self.ends[number] - 1}"
-        table = self._read(lambda file: file.read_row_group(number).select(_SCHEMA.names), where)
-        return Group(self.path, self.start(number), table)
+        """Read what is looked for in a group of rows, once the whole file was held to its name."""
+        if not self._vouched:
+            self._vouch()
+        return Group(*self._columns(number, Group._fields))
 
-    def _look(self, file: pq.ParquetFile) -> tuple[list[int], np.ndarray[Any, np.dtype[np.uint64]]]:
-        """Return where the groups end, and the first 64 bits of every key, by row."""
+    def key(self, row: int) -> str:
+        """Read the key of a row."""
+        number = bisect_right(self.ends, row)
+        (keys,) = self._columns(number, ("key",))
+        return str(keys[row - self.start(number)])
+
+    def faults(self) -> Iterator[str]:
+        """Yield a line for each record that is damaged, and one for a file that is not what it is named after."""
+        for number in range(len(self.ends)):
+            try:
+                rows = list(self._rows(number))
+            except DamagedRecord as error:
+                yield str(error)
+                continue
+            yield from filter(None, (self._fault(*row) for row in rows))
+        if content_name(self.path) != self.path.stem:
+            yield str(damaged(str(self.path), "its bytes are not those it is named after"))
+
+    def _vouch(self) -> None:
+        """Hold the file to its name, if it has been given one by its content; say what is damaged."""
+        if _NAME.fullmatch(self.path.stem) and content_name(self.path) != self.path.stem:
+            raise DamagedRecord(next(self.faults()))
+        self._vouched = True
+
+    def _fault(self, row: int, values: Sequence[Any]) -> str | None:
+        try:
+            self._record(row, values)
+        except DamagedRecord as error:
+            return str(error)
+        return None
+
+    def _record(self, row: int, values: Sequence[Any]) -> Record:
+        key, generation, request, response, digest = values
+        try:
+            return Record(key, generation, request, response).check(digest, self.where(row))
+        except UNREADABLE as error:
+            raise damaged(self.where(row), str(error)) from None
+
+    def _rows(self, number: int) -> Iterator[tuple[int, tuple[Any, ...]]]:
+        return enumerate(zip(*self._columns(number, _SCHEMA.names)), self.start(number))
+
+    def _columns(self, number: int, names: Sequence[str]) -> list[list[Any]]:
+        """Read columns of a group of rows; names the rows where they cannot be read."""
+        where = f"{self.path}, rows {self.start(number)} to {self.ends[number] - 1},"
+        return self._read(lambda file: _lists(file.read_row_group(number, columns=names), names), where)
+
+    def _look(self, file: pq.ParquetFile) -> tuple[Any, list[int], Prefixes]:
+        """Return the footer, where the groups end, and the first 64 bits of every key, by row."""
         self._check_format(file)
         sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
         prefixes = [_prefixes(batch.column(0)) for batch in file.iter_batches(1 << 16, columns=["key"])]
         joined = np.concatenate([*prefixes, np.empty(0, np.uint64)])
         if not len(joined) == sum(sizes) == file.metadata.num_rows or min(sizes, default=0) < 0:
             raise ValueError(f"{sum(sizes)} rows should have keys, {len(joined)} have")
-        return np.cumsum(sizes, dtype=int).tolist(), joined
+        return file.metadata, list(itertools.accumulate(sizes)), joined
 
     def _read(self, read: Callable[[pq.ParquetFile], _T], where: str) -> _T:
+        options = {"metadata": self._footer, "memory_map": True, "page_checksum_verification": True}
         try:
-            with pq.ParquetFile(self.path, memory_map=True, page_checksum_verification=True) as file:
+            with pq.ParquetFile(self.path, **options) as file:
                 return read(file)
         except FileNotFoundError:
             raise PackGone(f"{self.path} is gone. Open the store again.") from None
         except UNREADABLE as error:
-            raise DamagedRecord(f"{where} is damaged: {error}. Restore the file from a copy, or delete it.") from None
+            raise damaged(where, str(error)) from None
 
     def _check_format(self, file: pq.ParquetFile) -> None:
         version = (file.schema_arrow.metadata or {}).get(b"consistent_chat_pack", b"0")
@@ -164,7 +207,11 @@ class Pack:
             )
 
 
-def _prefixes(keys: pa.StringArray) -> np.ndarray[Any, np.dtype[np.uint64]]:
+def _lists(table: pa.Table, names: Sequence[str]) -> list[list[Any]]:
+    return [table.column(name).to_pylist() for name in names]
+
+
+def _prefixes(keys: pa.StringArray) -> Prefixes:
     """Read the digits straight from Arrow's buffer: every key is `sha256:` and 64 hex digits."""
     offsets = np.frombuffer(keys.buffers()[1], np.int32)[keys.offset : keys.offset + len(keys) + 1]
     text = np.frombuffer(keys.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(len(keys), KEY_LENGTH)
@@ -188,9 +235,9 @@ def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
     return pa.table([pa.array(column, type) for column, type in zip(zip(*rows), _SCHEMA.types)], schema=_SCHEMA)
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path, access: int) -> None:
     """Bring a file, or a folder's list of names, to the disk."""
-    file = os.open(path, os.O_RDONLY)
+    file = os.open(path, access)
     try:
         os.fsync(file)
     finally:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from consistent_chat.errors import StoreError
-from consistent_chat.store.copies import fetch
+from consistent_chat.store.copies import fetch, settled
 from consistent_chat.store.journal import Journal, abandoned
 from consistent_chat.store.pack import Pack, write_pack
 from consistent_chat.store.place import Place
@@ -43,7 +43,7 @@ def tidy(url: str, storage_options: Mapping[str, Any] | None = None) -> Tidied:
     packs, journals = _counts(place)
     while _pack_abandoned(place):
         pass
-    merge_packs(place)
+    settled(lambda: merge_packs(place))
     return Tidied(packs, journals, *_counts(place))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +17,12 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
 
 from consistent_chat.errors import StoreError
+from consistent_chat.store.hub import open_way
+from consistent_chat.store.writing import MARKER, STORE_FORMAT, Folder, Remote, Way
 
-STORE_FORMAT = 1
-MARKER = "store.json"
-WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "hf"})
-"""Protocols of object stores: to make a folder there would be to make the bucket of a mistyped name."""
 ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
 """Options that say which of several servers a URL means, as opposed to who asks."""
 
@@ -76,56 +74,66 @@ class Place:
 
     def names(self) -> list[str]:
         """Return the names of the packs that the place lists, in order."""
-        self._check_format()
         self._fs.invalidate_cache()
-        found = self._attempt("listed at", lambda: self._fs.ls(f"{self._root}/packs", detail=False), absent=[])
+        self._check_format()
+        found = self._attempt("listed", lambda: self._fs.ls(f"{self._root}/packs", detail=False), absent=[])
+        self._fs.invalidate_cache()  # s3fs would answer `exists` from this listing, stale as it may be
         names = (path.rstrip("/").rpartition("/")[2] for path in found)
         return sorted(name for name in names if name.endswith(".parquet") and not name.startswith("."))
 
     def check_exists(self) -> None:
         """Raise StoreError when there is neither a marker nor a pack nor a journal: the name may be mistyped."""
-        marked = self._attempt("reached at", lambda: self._fs.exists(f"{self._root}/{MARKER}"))
+        marked = self._is_there(f"{self._root}/{MARKER}")
         if not marked and not self.names() and not any(self.journals.glob("*.jsonl")):
             raise StoreError(f"There is no response store at {self.url!r}. Look for a mistake in the name.")
 
     def holds(self, name: str) -> bool:
         """Tell whether a pack is there, listed or not."""
-        return bool(self._attempt("reached at", lambda: self._fs.exists(self._path(name))))
+        return self._is_there(self._path(name))
 
     def download(self, name: str, path: Path) -> None:
         """Copy a pack to this machine; raises Gone."""
-        if self._attempt("read from", lambda: self._fs.get_file(self._path(name), str(path)), absent=Gone) is Gone:
-            raise Gone
+        try:
+            self._fs.get_file(self._path(name), str(path))
+        except FileNotFoundError:
+            raise Gone from None
+        except Exception as error:
+            raise StoreError(
+                f"{self.url}/packs/{name} cannot be read: {_reason(error)}. Nothing is lost: run again when it can."
+            ) from None
 
     def send(self, pack: Path) -> None:
         """Put a pack that lies in `packs` into the store; where that fails, it is in neither."""
-        if self.is_local:
-            return
         try:
-            self._attempt("written to", lambda: self._fs.put_file(str(pack), self._path(pack.name)))
-        except BaseException:
+            self._way().send(pack)
+        except BaseException as error:
             pack.unlink(missing_ok=True)
-            raise
+            if not isinstance(error, Exception):
+                raise
+            raise StoreError(
+                f"Responses cannot be sent to {self.url!r}: {_reason(error)}. They are kept on this machine, in "
+                f"{self.journals}, and go out with the next run there."
+            ) from None
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove packs whose records lie in another one."""
-        paths = [self._path(name) for name in names if self.holds(name)]
-        if paths:
-            self._attempt("written to", lambda: self._fs.rm(paths), absent=[])
+        there = [name for name in names if self.holds(name)]
+        if there:
+            self._attempt("written to", lambda: self._way().remove(there), absent=[])
 
     def prepare(self) -> None:
-        """Make sure that the place can be written, before anything is paid: leave the format's marker there."""
-        marker = f"{self._root}/{MARKER}"
-        if self._attempt("reached at", lambda: self._fs.exists(marker)):
-            return
-        content = json.dumps({"consistent_chat_store": STORE_FORMAT}).encode("ascii") + b"\n"
-        if get_protocol(self.url) not in WITHOUT_FOLDERS:
-            self._attempt("written to", lambda: self._fs.makedirs(f"{self._root}/packs", exist_ok=True))
-        if self.is_local:  # completely or not at all: other writers start at the same time
-            partial = Path(f"{marker}.{uuid.uuid4().hex}")
-            self._attempt("written to", lambda: (partial.write_bytes(content), partial.replace(marker)))
-        else:
-            self._attempt("written to", lambda: self._fs.pipe_file(marker, content))
+        """Make sure that the place can be written, before anything is paid."""
+        self._attempt("written to", lambda: self._way().check())
+
+    def _is_there(self, path: str) -> bool:
+        """Ask by `info`: `exists` of the Hub's filesystem takes every fault for an absence."""
+        return bool(self._attempt("reached at", lambda: self._fs.info(path), absent={}))
+
+    def _way(self) -> Way:
+        if self.is_local:
+            return Folder(Path(self._root))
+        is_hub = get_protocol(self.url) == "hf"
+        return open_way(self._fs, self._root) if is_hub else Remote(self._fs, self._root, self.url)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/packs/{name}"
@@ -155,16 +163,25 @@ class Place:
         try:
             return act()
         except Exception as error:  # each filesystem has errors of its own: botocore's, the Hub's, ...
-            if absent is not None and isinstance(error, FileNotFoundError):
+            if absent is not None and _is_absent(error):
                 return absent
-            reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
             raise StoreError(
-                f"The response store {self.url!r} cannot be {verb}: {reason}. Give rights there, or pass another "
-                "place as responses=."
+                f"The response store {self.url!r} cannot be {verb}: {_reason(error)}. Look whether it is there and "
+                "what you may do there, or pass another place as responses=."
             ) from None
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or f"{type(error).__name__}: {error}").rstrip(".")
+
+
+def _is_absent(error: Exception) -> bool:
+    """Tell whether a file is not there. Of a repo or bucket the Hub's client says so too, and why by the cause."""
+    return isinstance(error, FileNotFoundError) and not isinstance(error.__cause__, HfHubHTTPError)
 
 
 def _own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is for this URL: what stands under a protocol's name, as the Hub's token does, is for that alone."""
     common = {name: value for name, value in options.items() if name not in fsspec.available_protocols()}
-    return {**common, **options.get(get_protocol(url), {})}
+    own = options.get(get_protocol(url), {})  # where `datasets` puts a token of None if it is given none
+    return {**common, **{name: value for name, value in own.items() if value is not None}}

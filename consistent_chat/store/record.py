@@ -1,4 +1,8 @@
-"""One stored record: a request, its response, and the digest that both are held to."""
+"""One stored record: a request, its response, and what both are held to.
+
+The key vouches for the request, being its digest; the record's own digest vouches for all the rest. So whoever knows
+the key that he asks for can check an answer without reading the request again.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +11,35 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 from consistent_chat.errors import DamagedRecord
 from consistent_chat.request import Request, Response, canonical_json, request_key
 
 
-@dataclass(frozen=True)
-class Record:
-    """A request and its response, as the JSON texts that were hashed.
+class Kept(NamedTuple):
+    """What is kept for a key: a response, as JSON text.
 
-    `generation` counts how often the request was refreshed. Of several records of one key the one with the
+    `generation` counts how often the request was refreshed. Of several responses to one key the one with the
     highest generation holds, and among those the one with the smallest digest, wherever they came from.
     """
+
+    generation: int
+    digest: str
+    response: str
+
+    def answer(self) -> Response:
+        """Return the response."""
+        return Response(**json.loads(self.response))
+
+    def precedes(self, other: Kept) -> bool:
+        """Tell whether this one holds rather than another of the same key."""
+        return (-self.generation, self.digest) < (-other.generation, other.digest)
+
+
+@dataclass(frozen=True)
+class Record:
+    """A request and its response, as the JSON texts that were hashed."""
 
     key: str
     generation: int
@@ -32,80 +52,66 @@ class Record:
         plain = canonical_json(response.plain()).decode("utf-8")
         return cls(request.key, generation, request.canonical.decode("utf-8"), plain)
 
-    @property
-    def payload(self) -> bytes:
-        """The bytes that the digest covers."""
-        head = f'{{"generation":{self.generation},"key":"{self.key}"'
-        return f'{head},"request":{self.request},"response":{self.response}}}'.encode()
-
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the payload, 64 hex digits."""
-        return hashlib.sha256(self.payload).hexdigest()
+        """SHA-256 of key, generation and response, 64 hex digits."""
+        return digest_of(self.key, self.generation, self.response)
 
-    def answer(self) -> Response:
-        """Return the response."""
-        return Response(**json.loads(self.response))
+    @property
+    def kept(self) -> Kept:
+        """What is kept for the key."""
+        return Kept(self.generation, self.digest, self.response)
 
     def asked(self) -> dict[str, Any]:
         """Return the request's identity as plain data."""
         fields: dict[str, Any] = json.loads(self.request)
         return fields
 
-    def precedes(self, other: Record) -> bool:
-        """Tell whether this record holds rather than another of the same key."""
-        return (-self.generation, self.digest) < (-other.generation, other.digest)
-
-    def check(self, digest: str, where: str) -> Record:
+    def check(self, digest: str, where: str, part: str = "the file") -> Record:
         """Return the record itself, or raise DamagedRecord when it is not what was written."""
         if self.digest != digest:
-            raise DamagedRecord(
-                f"{where} is damaged: the digest of {self.key} does not match its content. "
-                "Restore the file from a copy, or delete it to ask for its responses again."
-            )
+            raise damaged(where, f"the digest of {self.key} does not match its content", part)
+        if request_key(self.request.encode("utf-8")) != self.key:
+            raise damaged(where, f"{self.key} is not the key of its request", part)
         return self
 
-    def check_key(self, where: str) -> None:
-        """Raise DamagedRecord when the key is not that of the request."""
-        if request_key(self.request.encode("utf-8")) != self.key:
-            raise DamagedRecord(f"{where} is damaged: {self.key} is not the key of its request.")
+
+def digest_of(key: str, generation: int, response: str) -> str:
+    """Return the digest that a record is held to."""
+    return hashlib.sha256(f'{{"generation":{generation},"key":"{key}","response":{response}}}'.encode()).hexdigest()
+
+
+def damaged(where: str, why: str, part: str = "the file") -> DamagedRecord:
+    """Return the error for what is not as it was written; without that part the rest can be read."""
+    return DamagedRecord(
+        f"{where} is damaged: {why}. Restore the file from a copy, or delete {part} to ask for its responses again."
+    )
 
 
 def to_line(record: Record) -> bytes:
     """Return a record as one line of a journal."""
-    payload = record.payload
-    return b'{"sha256":"%s","record":%s}\n' % (hashlib.sha256(payload).hexdigest().encode(), payload)
-
-
-def key_of_line(line: bytes, where: str) -> str:
-    """Check a journal's line against its digest and return its record's key."""
-    return _checked(line, where)["key"].decode("ascii")
+    return (
+        f'{{"sha256":"{record.digest}","record":{{"generation":{record.generation},"key":"{record.key}",'
+        f'"request":{record.request},"response":{record.response}}}}}\n'
+    ).encode()
 
 
 def from_line(line: bytes, where: str) -> Record:
     """Return the record of a journal's line; raise DamagedRecord when it is not what was written."""
-    match = _checked(line, where)
-    # Within the texts every quote is escaped, and a response has no such field: the last one is the record's own.
-    request, _, response = match["rest"].rpartition(b',"response":{')
-    record = Record(
-        match["key"].decode("ascii"), int(match["generation"]), request.decode("utf-8"), f"{{{response.decode('utf-8')}"
-    )
-    vars(record)["digest"] = match["digest"].decode("ascii")  # it has just been checked
-    return record
-
-
-def _checked(line: bytes, where: str) -> re.Match[bytes]:
     match = _LINE.fullmatch(line)
-    if match is None or hashlib.sha256(match["payload"]).hexdigest().encode() != match["digest"]:
-        raise DamagedRecord(
-            f"{where} is damaged: it does not match its digest. Restore the file from a copy, or delete the line to "
-            "ask for its response again."
-        )
-    return match
+    if match is None:
+        raise damaged(where, "it is no record", "the line")
+    # Within the texts every quote is escaped, and a response has no such field: the last one is the record's own.
+    try:
+        request, _, response = match["rest"].decode("utf-8").rpartition(',"response":{')
+    except UnicodeDecodeError:
+        raise damaged(where, "it is not text", "the line") from None
+    record = Record(match["key"].decode("ascii"), int(match["generation"]), request, f"{{{response}")
+    return record.check(match["digest"].decode("ascii"), where, "the line")
 
 
 _LINE = re.compile(
-    rb'\{"sha256":"(?P<digest>[0-9a-f]{64})","record":'
-    rb'(?P<payload>\{"generation":(?P<generation>\d+),"key":"(?P<key>sha256:[0-9a-f]{64})","request":(?P<rest>.*)\})\}',
+    rb'\{"sha256":"(?P<digest>[0-9a-f]{64})","record":\{"generation":(?P<generation>0|[1-9]\d*),'
+    rb'"key":"(?P<key>sha256:[0-9a-f]{64})","request":(?P<rest>.*)\}\}',
     re.DOTALL,
 )

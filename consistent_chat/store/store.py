@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from itertools import chain
 from pathlib import Path
@@ -13,19 +12,16 @@ from typing import Any
 
 from consistent_chat.errors import StoreError
 from consistent_chat.request import Request, Response
-from consistent_chat.store.copies import fetch
+from consistent_chat.store.copies import fetch, settled
 from consistent_chat.store.flusher import Flusher
 from consistent_chat.store.index import Index
 from consistent_chat.store.journal import JournalWriter, abandoned, is_abandoned, read_journals
 from consistent_chat.store.pack import Pack, PackGone
 from consistent_chat.store.packing import pack_journals
 from consistent_chat.store.place import Flush, Place, home
-from consistent_chat.store.record import Record
+from consistent_chat.store.record import Kept, Record
 
 logger = logging.getLogger(__name__)
-
-READINGS = 5
-"""Times that a store is read, at the most, while others pack it anew."""
 
 
 class Mode(str, Enum):
@@ -70,15 +66,15 @@ class ResponseStore:
         self._writer: JournalWriter | None = None
         self._full: list[JournalWriter] = []
         self._kept = Index()
-        self._read_all()
+        settled(self._read)
 
     def find(self, request: Request) -> Response | None:
         """Return the response to a request, or None; in a refresh only what this store has itself kept counts."""
         with self._lock:
-            record = self._own(request.key)
-            if record is None and not self._refresh:
-                record = self._recorded(request.key)
-        return None if record is None else record.answer()
+            kept = self._own(request.key)
+            if kept is None and not self._refresh:
+                kept = self._recorded(request.key)
+        return None if kept is None else kept.answer()
 
     def prepare(self) -> None:
         """Make ready to keep responses, before any is paid; raises StoreError when that is not possible."""
@@ -122,7 +118,7 @@ class ResponseStore:
             with self._packing:
                 self._pack(self._taken(), [])
         except StoreError as error:
-            logger.warning("%s Responses wait in %s; sending them is tried again.", error, self._places[0].journals)
+            logger.warning("%s It is tried again.", error)
 
     def _pack(self, own: list[JournalWriter], left: list[Path]) -> None:
         """Pack journals that are held locked; deleting them comes last, so that a stop loses nothing."""
@@ -155,25 +151,19 @@ class ResponseStore:
         self._flusher.start()
         return self._writer
 
-    def _own(self, key: str) -> Record | None:
+    def _own(self, key: str) -> Kept | None:
         for writer in (*([self._writer] if self._writer else []), *reversed(self._full)):
-            if (record := writer.find(key)) is not None:
-                return record
+            if (kept := writer.find(key)) is not None:
+                return kept
         return _holding(self._kept.find(key))
 
-    def _recorded(self, key: str) -> Record | None:
+    def _recorded(self, key: str) -> Kept | None:
         try:
             found = list(self._index.find(key))
         except PackGone:
-            self._read_all()
+            settled(self._read)
             found = list(self._index.find(key))
-        return _holding(chain(found, (record for journal in self._journals if (record := journal.find(key)))))
-
-    def _read_all(self) -> None:
-        for _ in range(READINGS - 1):
-            with contextlib.suppress(PackGone):
-                return self._read()
-        return self._read()
+        return _holding(chain(found, (kept for journal in self._journals if (kept := journal.find(key)))))
 
     def _read(self) -> None:
         # Journals first: a record leaves its journal only when it lies in a pack, so none is missed in between.
@@ -189,10 +179,10 @@ class ResponseStore:
         self._index = Index([Pack(path) for place in self._places for path in fetch(place)])
 
 
-def _holding(records: Iterator[Record]) -> Record | None:
-    """Return the record that holds among those of one key, or None."""
-    best: Record | None = None
-    for record in records:
-        if best is None or record.precedes(best):
-            best = record
+def _holding(found: Iterable[Kept]) -> Kept | None:
+    """Return what holds among all that is kept for one key, or None."""
+    best: Kept | None = None
+    for kept in found:
+        if best is None or kept.precedes(best):
+            best = kept
     return best

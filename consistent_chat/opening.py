@@ -1,0 +1,41 @@
+"""From what stands on a command line to a builder: a recipe's path, URL or name, and fields that win over it."""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import Any
+
+import datasets
+
+from consistent_chat.builder import ConsistentChat
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe import EXTENSION
+from consistent_chat.registration import NAME
+
+
+def open_builder(recipe: str | None, **options: Any) -> ConsistentChat:
+    """Return the builder for a recipe file, for a config's name, or for the options alone; None is no option.
+
+    Raises RecipeError for what is neither, and for whatever is wrong in the recipe.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    builder: ConsistentChat = datasets.load_dataset_builder(NAME, **_named(recipe), **given)
+    return builder
+
+
+def _named(recipe: str | None) -> dict[str, Any]:
+    """Tell a config's name from a recipe file."""
+    if recipe is None:
+        return {}
+    if recipe in datasets.load_dataset_builder(NAME).builder_configs:
+        return {"name": recipe}
+    if not recipe.endswith((EXTENSION, ".yaml", ".yml")):
+        raise RecipeError(
+            f"{recipe!r} is neither a config (demo, default, an intent) nor a recipe file (*{EXTENSION})."
+        )
+    if "://" in recipe:
+        return {"data_files": recipe}
+    if not os.path.isfile(os.path.expanduser(recipe)):
+        raise RecipeError(f"There is no recipe file {recipe}. Check the path.")
+    return {"data_files": glob.escape(recipe)}

@@ -1,0 +1,159 @@
+"""Machines that use the Hub, each a process of its own, and what they are told to do with stores there."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import multiprocessing
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset
+
+import consistent_chat
+from consistent_chat.errors import StoreError
+from consistent_chat.request import Request, Response
+from consistent_chat.store import Flush, ResponseStore
+from tests.hub.content import Files
+from tests.hub.server import WRITER, Hub
+from tests.stored import asked, said
+
+COUNTER = itertools.count()
+BEGUN: dict[str, ResponseStore] = {}
+"""Of one machine, the stores that it has begun to write."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A process that uses the Hub. What it runs must be a function of this module."""
+
+    home: Path
+    pool: ProcessPoolExecutor
+
+    def run(self, function: Callable[..., Any], *args: Any, **given: Any) -> Any:
+        return self.pool.submit(function, *args, **given).result(timeout=60)
+
+
+@dataclass(frozen=True)
+class There:
+    """A repo or bucket with a store in it."""
+
+    hub: Hub
+    kind: str
+    name: str
+
+    @property
+    def url(self) -> str:
+        return f"hf://{self.kind}/{self.name}/responses"
+
+    @property
+    def files(self) -> Files:
+        return (self.hub.repos if self.kind == "datasets" else self.hub.buckets)[self.name]
+
+    @property
+    def private(self) -> str:
+        """What it is called among what is private."""
+        return self.name if self.kind == "datasets" else f"buckets/{self.name}"
+
+    @property
+    def sending(self) -> str:
+        """A part of the addresses to which files are sent at last."""
+        return "/commit/" if self.kind == "datasets" else f"{self.name}/batch"
+
+    def vanish(self) -> None:
+        (self.hub.repos if self.kind == "datasets" else self.hub.buckets).pop(self.name)
+
+    def packs(self) -> list[str]:
+        return sorted(path for path in self.files if path.startswith("responses/packs/"))
+
+
+def machine(hub: Hub, home: Path, **environment: str) -> Machine:
+    """Start a process whose user is logged in with a token that may write."""
+    settings = {
+        "HF_ENDPOINT": hub.url,
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "0",
+        "HF_TOKEN": WRITER,
+        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**settings, **environment}.items():
+            patch.setenv(name, value)
+        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), without_pauses)
+        pool.submit(int)  # the process starts here, with this environment
+    return Machine(home, pool)
+
+
+def repo(hub: Hub, kind: str) -> There:
+    """Make an empty repo or bucket that no other test knows."""
+    there = There(hub, kind, f"me/store-{next(COUNTER)}")
+    (hub.repos if kind == "datasets" else hub.buckets)[there.name] = {}
+    for seen in (hub.requests, hub.commits, hub.broken, hub.passing, hub.lost):
+        seen.clear()
+    return there
+
+
+class Paid:
+    """A serving that must not be called."""
+
+    async def answer(self, request: Request) -> Response:
+        raise AssertionError("a response was paid for")
+
+
+def without_pauses() -> None:
+    """Let the clients of this process try again as often as they do, but at once."""
+    time.sleep = lambda seconds: None
+
+
+def begin(url: str, every: int = 0, **options: Any) -> None:
+    """Open a store that is to be written, and see that it can be; `every` is how many responses make a pack."""
+    BEGUN[url] = ResponseStore(url, options, flush=Flush(every, None) if every else None)
+    BEGUN[url].prepare()
+
+
+def finish(url: str, numbers: Iterable[int]) -> None:
+    """Keep the responses of these numbers in a store that was begun, and close it."""
+    store = BEGUN.pop(url)
+    for number in numbers:
+        store.keep(asked(number), said(number))
+    store.close()
+
+
+def keep(url: str, numbers: Iterable[int], **given: Any) -> None:
+    """Keep the responses of these numbers, by a store that is closed after."""
+    begin(url, **given)
+    finish(url, numbers)
+
+
+def lacks(url: str | list[str], numbers: Iterable[int], **options: Any) -> list[int]:
+    """Return those of the numbers whose responses a newly opened store does not find."""
+    store = ResponseStore(url, options)
+    return [number for number in numbers if store.find(asked(number)) != said(number)]
+
+
+def load(url: str, **given: Any) -> list[dict[str, Any]]:
+    """Return the rows of a small dataset over a store, made anew."""
+    assert consistent_chat
+    small = {"model": "rehearsal", "num_dialogs_per_intent": 1, "split": "train", "download_mode": "force_redownload"}
+    return list(load_dataset("consistent_chat", responses=url, **{**small, **given}))
+
+
+def refused(function: Callable[..., Any], *args: Any, **given: Any) -> str:
+    """Return the message of the StoreError that a call ends with, and all that was logged until then."""
+    logged: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]
+    logging.getLogger().addHandler(handler)
+    try:
+        function(*args, **given)
+    except StoreError as error:
+        return "\n".join([*logged, str(error)])
+    finally:
+        logging.getLogger().removeHandler(handler)
+    return ""

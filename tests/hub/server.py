@@ -1,0 +1,142 @@
+"""The server itself: it runs in a thread, keeps every request, knows who may do what, and can be broken on purpose."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from aiohttp import web
+
+from tests.hub.buckets import Buckets
+from tests.hub.content import USER, Commit, Files, commit, refused
+from tests.hub.reading import Reading
+from tests.hub.storage import Storage
+from tests.hub.writing import Writing
+
+WRITER, READER = "hf_that_writes", "hf_that_reads"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it arrived."""
+
+    method: str
+    path: str
+    authorization: str | None
+
+    @property
+    def writes(self) -> bool:
+        """Tell whether it is there to change something."""
+        asks = self.method in ("GET", "HEAD") and "xet-write-token" not in self.path
+        return not asks and not self.path.endswith("/paths-info") and "/paths-info/" not in self.path
+
+
+@dataclass
+class Hub:
+    """The server, as a context manager.
+
+    `private` names the token that a repo asks for, and under "buckets/..." that of a bucket. `tokens` are those of the
+    user, by what they allow: "read" or "write". Files in `large`, as (repo, path), lie at another address, as
+    those in the Hub's large file storage do. `sent` counts the bytes of files that were sent. `broken` gives the status
+    that every request gets whose path contains the key; `passing` does so once; `lost` does so after what was asked for
+    is done.
+    """
+
+    repos: dict[str, Files] = field(default_factory=dict)
+    buckets: dict[str, Files] = field(default_factory=dict)
+    private: dict[str, str] = field(default_factory=dict)
+    tokens: dict[str, str] = field(default_factory=lambda: {WRITER: "write", READER: "read"})
+    large: set[tuple[str, str]] = field(default_factory=set)
+    branches: dict[str, dict[str, Files]] = field(default_factory=dict)
+    commits: list[Commit] = field(default_factory=list)
+    requests: list[Seen] = field(default_factory=list)
+    broken: dict[str, int] = field(default_factory=dict)
+    passing: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    sent: int = 0
+    url: str = ""
+
+    def __enter__(self) -> Hub:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._start(), self._loop).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self.storage.close()
+
+    def writes(self) -> list[Seen]:
+        """Return the requests that are there to change something."""
+        return [seen for seen in self.requests if seen.writes]
+
+    def files(self, repo: str, revision: str = "main") -> Files:
+        """Return a repo's files at a branch, a pull request, a tag or a commit."""
+        branches = {**self.branches.get(repo, {}), "main": self.repos[repo]}
+        if revision in branches:
+            return branches[revision]
+        for files in (*branches.values(), *self.storage.history):
+            if commit(files) == revision:
+                return files
+        raise refused(web.HTTPNotFound, "Invalid rev id", "RevisionNotFound")
+
+    def reader(self, request: web.Request, name: str, known: bool) -> None:
+        """Let a request pass that may read a repo or bucket; to others it is not there."""
+        if not known or self.private.get(name, _token(request)) != _token(request):
+            raise refused(web.HTTPNotFound, "Repository not found", "RepoNotFound")
+
+    def writer(self, request: web.Request, namespace: str) -> None:
+        """Let a request pass that may write in a namespace."""
+        token = _token(request)
+        if token is None:  # the client takes this for RepoNotFound by itself, but only where the address is https
+            raise refused(web.HTTPUnauthorized, "Invalid username or password.", "RepoNotFound")
+        if token not in self.tokens:
+            raise refused(web.HTTPUnauthorized, "Invalid credentials in Authorization header")
+        if self.tokens[token] != "write" or namespace != USER:
+            raise refused(web.HTTPForbidden, "You must use a write token to upload to a repository.")
+
+    async def _start(self) -> None:
+        self.storage = Storage(self)
+        parts = (self.storage, Reading(self), Writing(self), Buckets(self))
+        app = web.Application(middlewares=[self._record], client_max_size=2**30)
+        app.add_routes([route for part in parts for route in part.routes()])
+        app.router.add_get("/api/whoami-v2", self._whoami)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        port = self._runner.addresses[0][1]
+        self.url, self.elsewhere = f"http://127.0.0.1:{port}", f"http://localhost:{port}"  # for a client, two servers
+
+    @web.middleware
+    async def _record(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        self.requests.append(Seen(request.method, request.path, request.headers.get("Authorization")))
+        if key := _key(self.passing, request.path):
+            return web.Response(status=self.passing.pop(key))
+        if key := _key(self.broken, request.path):
+            return web.Response(status=self.broken[key])
+        response: web.StreamResponse = await handler(request)
+        if key := _key(self.lost, request.path):
+            return web.Response(status=self.lost[key])
+        return response
+
+    async def _whoami(self, request: web.Request) -> web.Response:
+        token = _token(request)
+        if token not in self.tokens:
+            raise refused(web.HTTPUnauthorized, "Invalid credentials in Authorization header")
+        access = {"type": "access_token", "accessToken": {"displayName": "a token", "role": self.tokens[token]}}
+        return web.json_response({"type": "user", "id": "1", "name": USER, "orgs": [], "auth": access})
+
+
+def _key(faults: dict[str, int], path: str) -> str | None:
+    return next((fragment for fragment in faults if fragment in path), None)
+
+
+def _token(request: web.Request) -> str | None:
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token if kind == "Bearer" else None

@@ -1,0 +1,189 @@
+"""A response store in a bucket whose server has faults: nothing is lost, nothing is asked for twice."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from consistent_chat.errors import StoreError
+from consistent_chat.store import ResponseStore
+from consistent_chat.store.pack import Pack, write_pack
+from consistent_chat.store.place import Flush, home
+from tests.stored import asked, said
+
+pytest.importorskip("moto.server")
+pytest.importorskip("s3fs")
+
+from tests import buckets
+from tests.buckets import NUMBERS, Bucket, Machine
+from tests.s3 import ACCESS_DENIED, CUT, INTERNAL_ERROR, LOST, RESET, SHORT, SLOW, SLOW_DOWN, STALE, Fault, always, once
+
+server, bucket, machine, without_pauses = buckets.server, buckets.bucket, buckets.machine, buckets.without_pauses
+
+
+def copies() -> list[str]:
+    """Return the names of all files that this machine keeps for packs and of what it fetches."""
+    return sorted(path.name for path in home().rglob("*") if path.is_file() and path.parent.name == "packs")
+
+
+@pytest.mark.parametrize("fault", [INTERNAL_ERROR, SLOW_DOWN, RESET, LOST, SLOW], ids=lambda fault: fault.name)
+@pytest.mark.parametrize("kind", ["PUT", "LIST", "GET", "HEAD"])
+def test_a_fault_that_passes_is_not_seen(bucket: Bucket, machine: Machine, kind: str, fault: Fault) -> None:
+    """The first request of a kind for every path fails; the next succeeds, and all is there."""
+    bucket.s3.begin(once(kind, fault))
+    bucket.keep(NUMBERS)
+    machine("two")
+    assert bucket.lacks(NUMBERS) == []
+    bucket.keep([4])
+    machine("three")
+    assert bucket.lacks([*NUMBERS, 4]) == []
+    assert bucket.s3.faults
+
+
+@pytest.mark.parametrize("fault", [INTERNAL_ERROR, SLOW_DOWN, RESET, LOST, ACCESS_DENIED], ids=lambda fault: fault.name)
+def test_what_cannot_be_sent_is_kept_here_and_sent_next_time(bucket: Bucket, machine: Machine, fault: Fault) -> None:
+    """The error says so; the next run finds all, and sends it, and another machine finds it."""
+    store = bucket.store()
+    for number in NUMBERS:
+        store.keep(asked(number), said(number))
+    bucket.s3.begin(always("PUT", fault=fault))
+    with pytest.raises(StoreError, match=r"(?s)kept on this machine.*next run") as caught:
+        store.close()
+    assert bucket.url in str(caught.value)
+    assert fault.code in str(caught.value)
+    assert (bucket.packs() == []) is (fault is not LOST)
+    assert bucket.lacks(NUMBERS) == []
+    bucket.s3.begin()
+    bucket.keep([4])
+    machine("two")
+    assert bucket.lacks([*NUMBERS, 4]) == []
+
+
+def test_what_could_not_be_sent_goes_out_though_nothing_new_is_kept(bucket: Bucket, machine: Machine) -> None:
+    """A run that finds all its responses recorded sends what an earlier one could not."""
+    store = bucket.store()
+    store.keep(asked(1), said(1))
+    bucket.s3.begin(always("PUT", fault=INTERNAL_ERROR))
+    with pytest.raises(StoreError):
+        store.close()
+    bucket.s3.begin()
+    again = bucket.store()
+    again.prepare()
+    again.close()
+    machine("two")
+    assert bucket.lacks([1]) == []
+
+
+def test_a_server_that_is_down_for_a_part_of_a_run_costs_nothing(
+    bucket: Bucket, machine: Machine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What could not be sent meanwhile is a warning, and goes out at the end."""
+    store = ResponseStore(bucket.url, bucket.options, flush=Flush(records=2, seconds=None))
+    store.prepare()
+    bucket.s3.begin(always("PUT", fault=INTERNAL_ERROR))
+    for number in NUMBERS:
+        store.keep(asked(number), said(number))
+    wait_until(lambda: "InternalError" in caplog.text)
+    assert [number for number in NUMBERS if store.find(asked(number)) != said(number)] == []
+    bucket.s3.begin()
+    store.keep(asked(4), said(4))
+    store.close()
+    machine("two")
+    assert bucket.lacks([*NUMBERS, 4]) == []
+
+
+def wait_until(holds: Callable[[], object], seconds: float = 30) -> None:
+    """Wait for what another thread does."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_machine_finds_what_it_has_sent_though_a_listing_is_old(bucket: Bucket, machine: Machine) -> None:
+    """What is not listed yet is there; nothing is asked for, nor sent, a second time."""
+    machine("two")
+    bucket.keep([0])
+    machine("one")
+    store = bucket.store()
+    bucket.s3.begin(always("LIST", fault=STALE))
+    for number in NUMBERS:
+        store.keep(asked(number), said(number))
+    store.close()
+    assert len(bucket.packs()) == 2
+    for _ in range(2):
+        assert bucket.lacks([0, *NUMBERS]) == []
+    again = bucket.store()
+    again.prepare()
+    again.close()
+    assert "LIST" in {met.kind for met in bucket.s3.faults}
+    assert bucket.s3.count("PUT", under="/packs/") == 1
+
+
+@pytest.mark.parametrize("fault", [CUT, SHORT], ids=lambda fault: fault.name)
+def test_half_a_pack_is_fetched_again(bucket: Bucket, machine: Machine, fault: Fault) -> None:
+    """A fetch that ends early is noticed, and made again: to call the pack damaged would be to have it deleted."""
+    bucket.keep(NUMBERS)
+    (pack,) = bucket.packs()
+    machine("two")
+    bucket.s3.begin(once("GET", fault, under="/packs/"))
+    assert bucket.lacks(NUMBERS) == []
+    assert bucket.s3.faults
+    assert copies() == [pack.rpartition("/")[2]]
+
+
+@pytest.mark.parametrize("fault", [CUT, SHORT, INTERNAL_ERROR, RESET], ids=lambda fault: fault.name)
+def test_a_pack_that_cannot_be_fetched_is_named(bucket: Bucket, machine: Machine, fault: Fault) -> None:
+    """One error, and nothing of it stays here."""
+    bucket.keep(NUMBERS)
+    (pack,) = bucket.packs()
+    machine("two")
+    bucket.s3.begin(always("GET", fault=fault, under="/packs/"))
+    with pytest.raises(StoreError) as caught:
+        bucket.store()
+    assert f"s3://{pack}" in str(caught.value)
+    assert copies() == []
+
+
+def merge(bucket: Bucket, folder: Path) -> None:
+    """Put all packs of a store together into one, as another machine may do, and delete them."""
+    old, files = bucket.packs(), bucket.files
+    for path in old:
+        files.get_file(path, str(folder / path.rpartition("/")[2]))
+    content = itertools.chain(*[Pack(path) for path in sorted(folder.glob("*.parquet"))])
+    new = write_pack(content, folder / "merged")
+    files.put_file(str(new), f"{bucket.name}/responses/packs/{new.name}")
+    files.rm(old)
+
+
+def test_packs_that_are_merged_while_a_store_is_opened_are_no_failure(
+    bucket: Bucket, machine: Machine, tmp_path: Path
+) -> None:
+    """They were listed and are gone; what was in them is in a new one."""
+    for number in NUMBERS:
+        bucket.keep([number])
+    assert bucket.lacks(NUMBERS) == []
+    merge(bucket, tmp_path)
+    machine("two")
+    bucket.s3.begin(once("LIST", STALE))
+    assert bucket.lacks(NUMBERS) == []
+    assert bucket.s3.faults
+    machine("one")
+    assert bucket.lacks(NUMBERS) == []
+
+
+def test_a_pack_that_stays_listed_but_is_gone_is_named(bucket: Bucket, machine: Machine) -> None:
+    """It is not passed over: its responses would be paid for again."""
+    bucket.keep([1])
+    assert bucket.lacks([1]) == []
+    (pack,) = bucket.packs()
+    bucket.files.rm(pack)
+    machine("two")
+    bucket.s3.begin(always("LIST", fault=STALE))
+    with pytest.raises(StoreError) as caught:
+        bucket.store()
+    assert pack.rpartition("/")[2] in str(caught.value)
