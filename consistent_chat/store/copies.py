@@ -72,7 +72,7 @@ def _download(place: Place, name: str, path: Path) -> bool:
         if whole:
             partial.replace(path)
     except Gone:
-        raise PackGone(f"{place.url}/packs/{name} is gone. Open the store again.") from None
+        raise PackGone(f"{place.url}/packs/{name}") from None
     finally:
         partial.unlink(missing_ok=True)
     return whole

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from consistent_chat.errors import StoreError
@@ -76,8 +76,10 @@ class JournalWriter:
 
     def discard(self) -> None:
         """Remove the journal: nothing is in it, or all of it lies in a pack."""
-        self.path.unlink(missing_ok=True)
-        os.close(self._file)
+        try:
+            remove([self.path])
+        finally:
+            os.close(self._file)
 
     def _write(self, data: bytes, size: int) -> int:
         written = os.write(self._file, data)
@@ -151,6 +153,18 @@ def abandoned(folder: Path) -> Iterator[list[Path]]:
                 locks.callback(os.close, file)
                 held.append(path)
         yield held
+
+
+def remove(paths: Iterable[Path]) -> None:
+    """Remove journals whose records lie in a pack."""
+    for path in paths:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"{path} cannot be removed: {error.strerror}. All that is in it is packed. Give rights there, and run "
+                "again."
+            ) from None
 
 
 def is_abandoned(path: Path) -> bool:

@@ -59,6 +59,9 @@ _WRITING = {
 class PackGone(StoreError):
     """A pack is no longer where it was: its records were packed anew."""
 
+    def __init__(self, path: str) -> None:
+        super().__init__(f"The pack {path} is gone. Run again: its responses lie in another one.")
+
 
 def write_pack(records: Iterable[Record], folder: Path) -> Path | None:
     """Write records as one pack into a folder, completely or not at all; return its path, None without records."""
@@ -153,7 +156,11 @@ class Pack:
 
     def _vouch(self) -> None:
         """Hold the file to its name, if it has been given one by its content; say what is damaged."""
-        if _NAME.fullmatch(self.path.stem) and content_name(self.path) != self.path.stem:
+        try:
+            whole = not _NAME.fullmatch(self.path.stem) or content_name(self.path) == self.path.stem
+        except FileNotFoundError:
+            raise PackGone(str(self.path)) from None
+        if not whole:
             raise DamagedRecord(next(self.faults()))
         self._vouched = True
 
@@ -195,7 +202,7 @@ class Pack:
             with pq.ParquetFile(self.path, **options) as file:
                 return read(file)
         except FileNotFoundError:
-            raise PackGone(f"{self.path} is gone. Open the store again.") from None
+            raise PackGone(str(self.path)) from None
         except UNREADABLE as error:
             raise damaged(where, str(error)) from None
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from consistent_chat.errors import StoreError
 from consistent_chat.store.copies import fetch, settled
-from consistent_chat.store.journal import Journal, abandoned
+from consistent_chat.store.journal import Journal, abandoned, remove
 from consistent_chat.store.pack import Pack, write_pack
 from consistent_chat.store.place import Place
 from consistent_chat.store.record import Record
@@ -53,24 +53,22 @@ def pack_journals(paths: Sequence[Path], place: Place) -> Path | None:
     What a writer that was killed left half written is set aside. The journals are left to the caller.
     """
     try:
-        packed = write_pack(_records(paths, place.torn), place.packs)
+        packed = write_pack(_records(paths, place.torn), place.outbox)
     except OSError as error:
         raise StoreError(
             f"The journals in {place.journals} cannot be packed: {error.strerror or error}. They are kept. "
             "Make room or give rights there, and run again."
         ) from None
-    if packed is not None:
-        place.send(packed)
-    return packed
+    return None if packed is None else place.send(packed)
 
 
 def merge_packs(place: Place) -> None:
     """Put packs that are not full together, a record that several of them have once. Raises PackGone, StoreError."""
     small = [pack for pack in map(Pack, fetch(place)) if len(pack) < FULL]
     for packs in _batches(small):
-        merged = write_pack(_distinct(chain(*packs)), place.packs)
+        merged = write_pack(_distinct(chain(*packs)), place.outbox)
         if merged is not None:
-            place.send(merged)
+            merged = place.send(merged)
             replaced = [pack.path for pack in packs if pack.path != merged]
             place.remove(path.name for path in replaced)
             for path in replaced:
@@ -80,8 +78,7 @@ def merge_packs(place: Place) -> None:
 def _pack_abandoned(place: Place) -> bool:
     with abandoned(place.journals) as paths:
         pack_journals(paths, place)
-        for path in paths:
-            path.unlink(missing_ok=True)
+        remove(paths)
     return bool(paths)
 
 
@@ -99,9 +96,9 @@ def _records(paths: Iterable[Path], torn: Path) -> Iterator[Record]:
 
 
 def _batches(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
-    """Yield packs, two at least, that make about a full one together."""
+    """Yield packs, two at least, that make about a full one together: smallest first, so that no two are left."""
     batch: list[Pack] = []
-    for pack in packs:
+    for pack in sorted(packs, key=lambda pack: (len(pack), pack.path)):
         if batch and sum(map(len, batch)) + len(pack) > FULL:
             if len(batch) > 1:
                 yield batch

@@ -51,7 +51,7 @@ def home() -> Path:
 
 
 class Place:
-    """One store's location. `journals`, `torn` and `packs` are folders on this machine."""
+    """One store's location. `journals`, `torn`, `packs` and `outbox`, where packs are made, are on this machine."""
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self.url = url
@@ -63,6 +63,7 @@ class Place:
         self.is_local = isinstance(self._fs, LocalFileSystem)
         base = Path(self._root) if self.is_local else home() / "remote" / self._identity(options)
         self.journals, self.torn, self.packs = base / "journals", base / "torn", base / "packs"
+        self.outbox = self.packs if self.is_local else base / "outbox"
 
     @property
     def flush(self) -> Flush:
@@ -102,18 +103,18 @@ class Place:
                 f"{self.url}/packs/{name} cannot be read: {_reason(error)}. Nothing is lost: run again when it can."
             ) from None
 
-    def send(self, pack: Path) -> None:
-        """Put a pack that lies in `packs` into the store; where that fails, it is in neither."""
+    def send(self, pack: Path) -> Path:
+        """Put a pack that lies in `outbox` into the store; return where it then lies on this machine."""
         try:
             self._way().send(pack)
-        except BaseException as error:
-            pack.unlink(missing_ok=True)
-            if not isinstance(error, Exception):
-                raise
+        except Exception as error:
+            pack.unlink(missing_ok=True)  # it is made anew: more may go with it
             raise StoreError(
                 f"Responses cannot be sent to {self.url!r}: {_reason(error)}. They are kept on this machine, in "
                 f"{self.journals}, and go out with the next run there."
             ) from None
+        self.packs.mkdir(parents=True, exist_ok=True)
+        return pack.replace(self.packs / pack.name)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove packs whose records lie in another one."""

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from consistent_chat.errors import StoreError
 from consistent_chat.request import Request, Response
-from consistent_chat.store.copies import fetch, settled
 from consistent_chat.store.flusher import Flusher
-from consistent_chat.store.index import Index
-from consistent_chat.store.journal import JournalWriter, abandoned, is_abandoned, read_journals
-from consistent_chat.store.pack import Pack, PackGone
+from consistent_chat.store.journal import JournalWriter, abandoned, remove
 from consistent_chat.store.packing import pack_journals
 from consistent_chat.store.place import Flush, Place, home
 from consistent_chat.store.record import Kept, Record
+from consistent_chat.store.recorded import Recorded
 
 logger = logging.getLogger(__name__)
 
@@ -65,15 +62,15 @@ class ResponseStore:
         self._flusher = Flusher(self._flush, self._flush_when.seconds)
         self._writer: JournalWriter | None = None
         self._full: list[JournalWriter] = []
-        self._kept = Index()
-        settled(self._read)
+        self._own: set[str] = set()  # the keys that this store has kept, where they count apart
+        self._recorded = Recorded(self._places)
 
     def find(self, request: Request) -> Response | None:
         """Return the response to a request, or None; in a refresh only what this store has itself kept counts."""
+        if self._refresh and request.key not in self._own:
+            return None
         with self._lock:
-            kept = self._own(request.key)
-            if kept is None and not self._refresh:
-                kept = self._recorded(request.key)
+            kept = self._journaled(request.key) or self._recorded.find(request.key)
         return None if kept is None else kept.answer()
 
     def prepare(self) -> None:
@@ -84,16 +81,18 @@ class ResponseStore:
     def keep(self, request: Request, response: Response) -> None:
         """Keep a response; when this returns, it survives the end of the process."""
         with self._lock:
-            before = self._recorded(request.key) if self._refresh else None
+            before = self._recorded.find(request.key) if self._refresh else None
             writer = self._begun()
             writer.append(Record.of(request, response, before.generation + 1 if before else 0))
+            if self._refresh:
+                self._own.add(request.key)
             if len(writer) >= self._flush_when.records:
                 self._turn_over(writer)
                 self._flusher.wake()
 
     def records(self) -> Iterator[Record]:
-        """Yield all that was recorded when the store was opened, superseded records too."""
-        return chain(*self._index.packs, *self._journals)
+        """Yield all that was recorded when the store was opened or packed since, superseded records too."""
+        return self._recorded.records()
 
     def close(self) -> None:
         """Pack what this store has kept, and what writers that were killed have left behind."""
@@ -124,12 +123,12 @@ class ResponseStore:
         """Pack journals that are held locked; deleting them comes last, so that a stop loses nothing."""
         packed = pack_journals([*left, *(writer.path for writer in own)], self._places[0])
         with self._lock:
-            self._kept = self._kept if packed is None else self._kept.plus(Pack(packed))
+            if packed is not None:
+                self._recorded.add(packed)
             self._full = [writer for writer in self._full if writer not in own]
         for writer in own:
             writer.discard()
-        for path in left:
-            path.unlink(missing_ok=True)
+        remove(left)
 
     def _taken(self) -> list[JournalWriter]:
         """Return this store's journals, which are then written no more."""
@@ -151,38 +150,8 @@ class ResponseStore:
         self._flusher.start()
         return self._writer
 
-    def _own(self, key: str) -> Kept | None:
+    def _journaled(self, key: str) -> Kept | None:
         for writer in (*([self._writer] if self._writer else []), *reversed(self._full)):
             if (kept := writer.find(key)) is not None:
                 return kept
-        return _holding(self._kept.find(key))
-
-    def _recorded(self, key: str) -> Kept | None:
-        try:
-            found = list(self._index.find(key))
-        except PackGone:
-            settled(self._read)
-            found = list(self._index.find(key))
-        return _holding(chain(found, (kept for journal in self._journals if (kept := journal.find(key)))))
-
-    def _read(self) -> None:
-        # Journals first: a record leaves its journal only when it lies in a pack, so none is missed in between.
-        self._journals = [journal for place in self._places for journal in read_journals(place.journals)]
-        for journal in self._journals:
-            if journal.torn and is_abandoned(journal.path):
-                logger.warning(
-                    "The last line of %s is torn: its writer was stopped while writing. %d bytes of an answer that "
-                    "never counted as arrived are set aside.",
-                    journal.path,
-                    len(journal.torn),
-                )
-        self._index = Index([Pack(path) for place in self._places for path in fetch(place)])
-
-
-def _holding(found: Iterable[Kept]) -> Kept | None:
-    """Return what holds among all that is kept for one key, or None."""
-    best: Kept | None = None
-    for kept in found:
-        if best is None or kept.precedes(best):
-            best = kept
-    return best
+        return None

@@ -11,8 +11,8 @@ from typing import Any
 
 from consistent_chat.errors import StoreError
 from consistent_chat.store.journal import lines
-from consistent_chat.store.pack import Pack
-from consistent_chat.store.place import Place
+from consistent_chat.store.pack import Pack, PackGone
+from consistent_chat.store.place import Gone, Place
 from consistent_chat.store.record import from_line
 
 
@@ -30,6 +30,8 @@ class Checked:
         """Note a fault, and go on."""
         try:
             yield
+        except PackGone:
+            raise
         except StoreError as error:
             self.faults.append(str(error))
 
@@ -47,16 +49,23 @@ def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> Checke
     place.check_exists()
     for path in sorted(place.journals.glob("*.jsonl")):
         _check_journal(path, checked)
-    for name in place.names():
-        if place.is_local:
-            _check_pack(place.packs / name, checked)
-        else:
-            _check_remote_pack(place, name, checked)
+    done: set[str] = set()
+    while names := set(place.names()) - done:  # others may pack anew meanwhile
+        for name in sorted(names):
+            with contextlib.suppress(PackGone, Gone):
+                _check_pack_of(place, name, checked)
+        done |= names
     return checked
 
 
 def _check_journal(path: Path, checked: Checked) -> None:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return  # it has just been packed
+    except OSError as error:
+        checked.faults.append(f"{path} cannot be read: {error.strerror}. Give rights there, or move it away.")
+        return
     checked.journals += 1
     with checked.noting():
         for start, stop in lines(path, data):
@@ -65,7 +74,10 @@ def _check_journal(path: Path, checked: Checked) -> None:
                 from_line(data[start:stop], f"{path}, byte {start}")
 
 
-def _check_remote_pack(place: Place, name: str, checked: Checked) -> None:
+def _check_pack_of(place: Place, name: str, checked: Checked) -> None:
+    if place.is_local:
+        _check_pack(place.packs / name, checked)
+        return
     found = Checked()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, name)
@@ -77,8 +89,8 @@ def _check_remote_pack(place: Place, name: str, checked: Checked) -> None:
 
 
 def _check_pack(path: Path, checked: Checked) -> None:
-    checked.packs += 1
     with checked.noting():
         pack = Pack(path)
         checked.responses += len(pack)
         checked.faults += pack.faults()
+    checked.packs += 1

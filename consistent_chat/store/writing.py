@@ -74,8 +74,12 @@ class Remote:
         self._fs.pipe_file(f"{self._root}/{MARKER}", MARKED, **self._patience)
 
     def send(self, pack: Path) -> None:
-        """Put a pack into the store."""
-        self._fs.put_file(str(pack), f"{self._root}/packs/{pack.name}", **self._patience)
+        """Put a pack into the store; where files can be seen half written, under another name first."""
+        path = f"{self._root}/packs/{pack.name}"
+        first = f"{self._root}/packs/.{pack.name}" if self._has_folders else path
+        self._fs.put_file(str(pack), first, **self._patience)
+        if first != path:
+            self._fs.mv(first, path)
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove packs."""
