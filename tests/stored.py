@@ -1,17 +1,24 @@
-"""Requests, responses and stores for the tests of the response store, and writers that get killed."""
+"""Requests, responses and stores for the tests of the response store, and processes that get killed."""
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import os
 import shutil
 import signal
+import sys
+import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import fsspec
+from fsspec.implementations.memory import MemoryFileSystem
+
 from consistent_chat.request import Request, Response
-from consistent_chat.store import ResponseStore
+from consistent_chat.store import Flush, ResponseStore
 from consistent_chat.store.place import home
 
 processes = multiprocessing.get_context("forkserver")
@@ -46,6 +53,17 @@ def fill(place: str, *numbers: int, refresh: bool = False) -> None:
     store.close()
 
 
+def keep(store: ResponseStore, *numbers: int) -> None:
+    """Keep the responses of these numbers."""
+    for number in numbers:
+        store.keep(asked(number), said(number))
+
+
+def lacks(store: ResponseStore, *numbers: int) -> list[int]:
+    """Return the numbers whose responses a store does not find."""
+    return [number for number in numbers if store.find(asked(number)) != said(number)]
+
+
 def files(place: str, folder: str) -> list[Path]:
     """Return the files in a folder of a store."""
     return sorted((Path(place) / folder).glob("*"))
@@ -61,10 +79,72 @@ def forget() -> None:
     shutil.rmtree(home() / "remote", ignore_errors=True)
 
 
-def kill_a_writer(place: str, after: int) -> list[int]:
+class Moody(MemoryFileSystem):
+    """Files in memory, at `moody://`; before it takes, gives or removes one it does what a test has put there."""
+
+    protocol = "moody"
+    store: dict[str, Any] = {}
+    pseudo_dirs = [""]
+
+    put = get = removal = staticmethod(lambda path: None)
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(MemoryFileSystem._strip_protocol(path.replace("moody://", "memory://")))
+
+    def put_file(self, lpath: str, rpath: str, **options: Any) -> None:
+        type(self).put(rpath)
+        super().put_file(lpath, rpath, **options)
+
+    def get_file(self, rpath: str, lpath: str, **options: Any) -> None:
+        type(self).get(rpath)
+        super().get_file(rpath, lpath, **options)
+
+    def rm(self, path: Any, **options: Any) -> None:
+        type(self).removal(path)
+        super().rm(path, **options)
+
+
+fsspec.register_implementation("moody", Moody, clobber=True)
+
+
+def calm() -> None:
+    """Let the moody filesystem just do what it is told."""
+    Moody.put = Moody.get = Moody.removal = staticmethod(lambda path: None)
+
+
+def until(done: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait for something that is to happen in another thread or process."""
+    deadline = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.005)
+
+
+def is_killed(step: int, place: str, act: Callable[..., object], *given: Any) -> bool:
+    """Let another process act, and kill it as it begins so-manieth to touch a file of a store; tell whether it came."""
+    actor = processes.Process(target=_act_and_die, args=(step, place, act, *given))
+    actor.start()
+    actor.join()
+    assert actor.exitcode in (0, -signal.SIGKILL)
+    return actor.exitcode != 0
+
+
+def _act_and_die(step: int, place: str, act: Callable[..., object], *given: Any) -> None:
+    steps = itertools.count()
+
+    def die(event: str, arguments: tuple[Any, ...]) -> None:
+        if arguments and str(arguments[0]).startswith(place) and next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(die)
+    act(*given)
+
+
+def kill_a_writer(place: str, after: int, flush: Flush | None = None) -> list[int]:
     """Let another process keep responses, kill it when it has reported so many, and return all that it reported."""
     reports, sender = processes.Pipe(duplex=False)
-    writer = processes.Process(target=_write_for_ever, args=(place, sender), daemon=True)
+    writer = processes.Process(target=_write_for_ever, args=(place, sender, flush), daemon=True)
     writer.start()
     sender.close()
     kept = [reports.recv() for _ in range(after)]
@@ -76,8 +156,8 @@ def kill_a_writer(place: str, after: int) -> list[int]:
     return kept
 
 
-def _write_for_ever(place: str, reports: Connection) -> None:
-    store = ResponseStore(place)
+def _write_for_ever(place: str, reports: Connection, flush: Flush | None) -> None:
+    store = ResponseStore(place, flush=flush)
     store.prepare()
     number = 0
     while True:

@@ -76,7 +76,7 @@ class Remote:
     def send(self, pack: Path) -> None:
         """Put a pack into the store; where files can be seen half written, under another name first."""
         path = f"{self._root}/packs/{pack.name}"
-        first = f"{self._root}/packs/.{pack.name}" if self._has_folders else path
+        first = f"{self._root}/packs/.{pack.name}.{uuid.uuid4().hex}" if self._has_folders else path
         self._fs.put_file(str(pack), first, **self._patience)
         if first != path:
             self._fs.mv(first, path)

@@ -1,0 +1,336 @@
+"""Packing while a run goes on: what was kept is found at every instant, whatever a flush meets."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import fsspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.errors import StoreError
+from consistent_chat.store import Flush, ResponseStore, verify
+from consistent_chat.store.pack import Pack
+from consistent_chat.store.place import Place
+from tests.stored import Moody, asked, calm, files, fill, forget, is_killed, keep, kill_a_writer, lacks, until
+
+EVERY_FIVE = Flush(records=5, seconds=None)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A folder for a response store."""
+    return str(tmp_path / "responses")
+
+
+@pytest.fixture
+def remote() -> Iterator[str]:
+    """A store elsewhere, of which this machine has no copies; what a test tells its filesystem is forgotten."""
+    forget()
+    yield f"moody://{uuid.uuid4().hex}/responses"
+    calm()
+
+
+def packed(place: str) -> list[int]:
+    """Return how many responses the packs of a store on this machine have."""
+    return sorted(len(Pack(path)) for path in files(place, "packs") if path.suffix == ".parquet")
+
+
+def test_a_store_packs_every_so_many_responses_while_it_is_open(place: str) -> None:
+    """What others see is packs, and a journal never grows beyond that."""
+    store = ResponseStore(place, flush=EVERY_FIVE)
+    for round_ in range(4):
+        keep(store, *range(5 * round_, 5 * round_ + 5))
+        until(lambda: files(place, "journals") == [])
+        assert packed(place) == [5] * (round_ + 1)
+    keep(store, 20, 21)
+    assert len(files(place, "journals")) == 1
+    assert lacks(store, *range(22)) == lacks(ResponseStore(place), *range(22)) == []
+    store.close()
+    assert packed(place) == [2, 5, 5, 5, 5]
+
+
+def test_a_remote_store_is_sent_to_while_the_run_goes_on(remote: str) -> None:
+    """When the machine vanishes then, what was packed is there, and each response once."""
+    store = ResponseStore(remote, flush=EVERY_FIVE)
+    keep(store, *range(5))
+    until(lambda: Place(remote).names() != [])
+    keep(store, *range(5, 10))
+    until(lambda: len(Place(remote).names()) == 2)
+    store.close()
+    forget()
+    elsewhere = ResponseStore(remote)
+    assert lacks(elsewhere, *range(10)) == []
+    assert len(list(elsewhere.records())) == 10
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    numbers=st.lists(st.integers(0, 40).filter(lambda number: number % 7 != 3), unique=True, max_size=15),
+    records=st.integers(1, 4),
+    refresh=st.booleans(),
+)
+def test_what_a_store_has_kept_it_finds_at_every_instant(numbers: list[int], records: int, refresh: bool) -> None:
+    """Before it is packed, meanwhile and after, and in a refresh that alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        fill(folder, *range(0, 42, 7))
+        there = [] if refresh else list(range(0, 42, 7))
+        store = ResponseStore(folder, refresh=refresh, flush=Flush(records, None))
+        for at, number in enumerate(numbers):
+            keep(store, number)
+            assert lacks(store, *range(42)) == sorted({*range(42)} - {*there, *numbers[: at + 1]})
+        store.close()
+        assert lacks(store, *numbers) == lacks(ResponseStore(folder), *numbers) == []
+        assert files(folder, "journals") == []
+        assert {record.generation for record in ResponseStore(folder).records()} <= {0, int(refresh)}
+
+
+def test_what_was_kept_is_packed_when_its_time_has_come(place: str) -> None:
+    """Without any further response."""
+    store = ResponseStore(place, flush=Flush(records=1000, seconds=0.02))
+    keep(store, 1)
+    until(lambda: packed(place) == [1] and files(place, "journals") == [])
+    assert lacks(store, 1) == []
+    keep(store, 2)
+    until(lambda: packed(place) == [1, 1] and files(place, "journals") == [])
+    store.close()
+    assert lacks(ResponseStore(place), 1, 2) == []
+
+
+def test_nothing_new_makes_no_pack(place: str) -> None:
+    """However often its time comes."""
+    store = ResponseStore(place, flush=Flush(records=1000, seconds=0.001))
+    store.prepare()
+    until(lambda: files(place, "journals") == [])
+    store.prepare()
+    until(lambda: files(place, "journals") == [])
+    store.close()
+    assert files(place, "packs") == []
+
+
+def test_a_store_that_is_closed_keeps_again_and_flushes_again(place: str) -> None:
+    """Closing ends a round of work, and another may follow."""
+    store = ResponseStore(place, flush=EVERY_FIVE)
+    for first in (0, 6):
+        keep(store, *range(first, first + 5))
+        until(lambda: files(place, "journals") == [])
+        keep(store, first + 5)
+        store.close()
+    assert packed(place) == [1, 1, 5, 5]
+    assert lacks(store, *range(12)) == []
+
+
+@pytest.mark.parametrize("again", ["the next flush", "closing"])
+def test_a_flush_that_fails_is_said_and_tried_again(place: str, caplog: pytest.LogCaptureFixture, again: str) -> None:
+    """Here a file is in the folder's way: the responses stay in their journal, and are found."""
+    store = ResponseStore(place, flush=EVERY_FIVE)
+    store.prepare()
+    in_the_way = Path(place, "packs")
+    in_the_way.rmdir()
+    in_the_way.write_text("mine")
+    with caplog.at_level(logging.WARNING, "consistent_chat"):
+        keep(store, *range(5))
+        until(lambda: caplog.messages != [])
+        assert caplog.messages[0].startswith(f"A pack cannot be written to {in_the_way}: File exists. ")
+        assert caplog.messages[0].endswith("tried again.")
+        assert lacks(store, *range(5)) == []
+        in_the_way.unlink()
+        keep(store, *range(5, 10 if again == "the next flush" else 6))
+        if again == "the next flush":
+            until(lambda: sum(packed(place)) == 10)
+        store.close()
+    assert len(caplog.messages) == 1
+    assert sum(packed(place)) == (10 if again == "the next flush" else 6)
+    assert files(place, "journals") == []
+
+
+def test_journals_that_cannot_be_removed_are_said_too(caplog: pytest.LogCaptureFixture) -> None:
+    """They are packed all the same, and the flushes go on."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = ResponseStore(folder, flush=EVERY_FIVE)
+        keep(store, *range(4))
+        with unremovable(Path(folder), "journals"), caplog.at_level(logging.WARNING, "consistent_chat"):
+            keep(store, 4)
+            until(lambda: caplog.messages != [])
+            assert "Permission denied" in caplog.messages[0]
+            assert packed(folder) == [5]
+            assert lacks(store, *range(5)) == []
+        keep(store, *range(5, 10))
+        until(lambda: sum(packed(folder)) >= 10)
+        store.close()
+        assert lacks(ResponseStore(folder), *range(10)) == []
+        assert verify(folder).faults == []
+
+
+@contextlib.contextmanager
+def unremovable(folder: Path, name: str) -> Iterator[None]:
+    """Let nobody, root included, remove what is in one of the folders; the others can be written."""
+    user = os.geteuid()
+    for path in (folder, *folder.iterdir()):
+        os.chmod(path, 0o555 if path.name == name else 0o777)
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+        os.chmod(folder / name, 0o755)
+
+
+def refuse(times: int) -> Callable[[str], None]:
+    """Return what makes a filesystem refuse to take so many files."""
+    left = iter(range(times))
+
+    def put(path: str) -> None:
+        if next(left, None) is not None:
+            raise PermissionError(13, "Slow down")
+
+    return staticmethod(put)
+
+
+def test_a_store_that_cannot_be_reached_for_a_while_gets_all_later(
+    remote: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each failure is one warning; the responses are found meanwhile, and are there in the end, each once."""
+    Moody.put = refuse(3)
+    store = ResponseStore(remote, flush=EVERY_FIVE)
+    with caplog.at_level(logging.WARNING, "consistent_chat"):
+        for failures in (1, 2, 3):
+            keep(store, *range(5 * failures - 5, 5 * failures))
+            until(lambda: len(caplog.messages) == failures)  # noqa: B023
+            assert lacks(store, *range(5 * failures)) == []
+        assert all(repr(remote) in message and "Slow down. " in message for message in caplog.messages)
+        assert Place(remote).names() == []
+        keep(store, *range(15, 20))
+        until(lambda: len(Place(remote).names()) == 1)
+        store.close()
+    assert len(caplog.messages) == 3
+    forget()
+    assert sorted(record.key for record in ResponseStore(remote).records()) == sorted(asked(n).key for n in range(20))
+
+
+def test_closing_that_fails_is_one_clear_error_and_the_next_run_sends(remote: str) -> None:
+    """The responses wait on this machine, where the next run finds them before it sends them."""
+    store = ResponseStore(remote)
+    keep(store, 1, 2)
+    Moody.put = refuse(1)
+    with pytest.raises(StoreError) as caught:
+        store.close()
+    assert str(caught.value).startswith(f"Responses cannot be sent to {remote!r}: Slow down. They are kept ")
+    assert caught.value.__cause__ is None
+    assert Place(remote).names() == []
+    following = ResponseStore(remote)
+    assert lacks(following, 1, 2) == []
+    keep(following, 4)
+    following.close()
+    assert len(Place(remote).names()) == 1
+    forget()
+    assert lacks(ResponseStore(remote), 1, 2, 4) == []
+
+
+def test_a_pack_that_is_sent_by_halves_is_none(remote: str) -> None:
+    """Not every filesystem takes a file whole or not at all: what it has of it is in nobody's way."""
+
+    def put(path: str) -> None:
+        fsspec.filesystem("moody").pipe_file(path, b"PAR1 and no more")
+        raise ConnectionResetError(104, "Connection reset by peer")
+
+    store = ResponseStore(remote)
+    keep(store, 1)
+    Moody.put = staticmethod(put)
+    with pytest.raises(StoreError, match="Connection reset by peer"):
+        store.close()
+    Moody.put = refuse(0)
+    following = ResponseStore(remote)
+    assert lacks(following, 1) == []
+    keep(following, 2)
+    following.close()
+    assert verify(remote).faults == []
+
+
+def test_a_store_that_is_opened_while_another_sends_leaves_it_alone(remote: str) -> None:
+    """A pack that is not there yet is no copy of one that is gone."""
+
+    def put(path: str) -> None:
+        Moody.put = refuse(0)
+        assert lacks(ResponseStore(remote), 1) == []
+
+    store = ResponseStore(remote)
+    keep(store, 1)
+    Moody.put = staticmethod(put)
+    store.close()
+    assert lacks(store, 1) == []
+    assert len(Place(remote).names()) == 1
+
+
+def test_a_refresh_that_packs_what_others_left_asks_for_it_all_the_same(place: str) -> None:
+    """It finds only what it has kept itself, also when both came into one pack."""
+    left = kill_a_writer(place, after=3)
+    store = ResponseStore(place, refresh=True)
+    keep(store, 500)
+    store.close()
+    assert lacks(store, 500) == []
+    assert [store.find(asked(number)) for number in left] == [None] * len(left)
+    assert lacks(ResponseStore(place), 500, *left) == []
+
+
+def check_a_kill(place: str, after: int) -> None:
+    """Kill a writer that flushes: all that it reported is found, before and after packing, and the same each time."""
+    reported = kill_a_writer(place, after, EVERY_FIVE)
+    assert lacks(ResponseStore(place), *reported) == []
+    fill(place, -1)
+    assert list(Path(place).glob("journals/*.jsonl")) == []
+    store = ResponseStore(place)
+    assert lacks(store, *reported) == []
+    records = {(record.key, record.digest) for record in store.records()}
+    assert len(records) == len({key for key, _ in records}) <= len(reported) + 2
+    assert verify(place).faults == []
+
+
+@pytest.mark.parametrize("after", range(4, 64, 3))
+def test_a_writer_that_is_killed_while_it_flushes_loses_nothing(place: str, after: int) -> None:
+    """`kill -9` at a point that nobody chose."""
+    check_a_kill(place, after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", range(200))
+def test_two_hundred_writers_that_are_killed_while_they_flush_lose_nothing(place: str, after: int) -> None:
+    """The same more often, for the rare instants."""
+    check_a_kill(place, 4 + after % 50)
+
+
+@pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_writer_that_is_killed_at_any_step_of_a_flush_loses_nothing(place: str, stride: int) -> None:
+    """Before each file that it opens, makes, renames or removes."""
+    step = 0
+    while is_killed(step, f"{place} {step}", keep_and_pack, f"{place} {step}"):
+        check_that_all_reported_is_there(f"{place} {step}")
+        step += stride
+    assert step > 10
+
+
+def check_that_all_reported_is_there(place: str) -> None:
+    """Find it before the next run has packed it, and after, each response once."""
+    reported = [number for number in range(5) if Path(place, f"reported {number}").exists()]
+    assert lacks(ResponseStore(place), *reported) == []
+    fill(place, -1)
+    assert list(Path(place).glob("journals/*.jsonl")) == []
+    assert lacks(ResponseStore(place), -1, *reported) == []
+    assert verify(place).faults == []
+
+
+def keep_and_pack(place: str) -> None:
+    """Keep five responses, report each by a file, and pack them."""
+    store = ResponseStore(place)
+    for number in range(5):
+        keep(store, number)
+        Path(place, f"reported {number}").touch()
+    store.pack()

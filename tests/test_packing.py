@@ -1,0 +1,328 @@
+"""Tidying: few large packs of what was in many small ones and in journals, and nothing lost at any instant."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.errors import DamagedRecord, StoreError
+from consistent_chat.request import Response
+from consistent_chat.store import ResponseStore, packing, tidy, verify
+from consistent_chat.store.nearest import describe_miss
+from consistent_chat.store.pack import Pack, write_pack
+from consistent_chat.store.place import Place
+from consistent_chat.store.record import Record
+from tests.stored import Moody, asked, calm, files, fill, forget, is_killed, kill_a_writer, lacks, processes, said
+
+RECORDS = st.builds(
+    lambda number, text, generation: Record.of(asked(number), Response(text), generation),
+    st.integers(0, 5),
+    st.sampled_from(["one", "two", "three"]),
+    st.integers(0, 2),
+)
+PACKS = st.lists(st.lists(RECORDS, min_size=1, max_size=4), max_size=6)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A folder for a response store."""
+    return str(tmp_path / "responses")
+
+
+@pytest.fixture
+def remote() -> Iterator[str]:
+    """A store elsewhere, of which this machine has no copies; what a test tells its filesystem is forgotten."""
+    forget()
+    yield f"moody://{uuid.uuid4().hex}/responses"
+    calm()
+
+
+def pack(place: str, *contents: Sequence[Record]) -> None:
+    """Put packs of these records into a store."""
+    for content in contents:
+        write_pack(content, Path(place, "packs"))
+
+
+def sizes(place: str) -> list[int]:
+    """Return how many records the packs of a store have."""
+    return sorted(len(Pack(path)) for path in Path(place).glob("packs/[!.]*"))
+
+
+def digests(place: str) -> list[str]:
+    """Return the digests of all records, in order."""
+    return sorted(record.digest for record in ResponseStore(place).records())
+
+
+def holding(place: str) -> list[Response | None]:
+    """Return what a reader finds."""
+    store = ResponseStore(place)
+    return [store.find(asked(number)) for number in range(6)]
+
+
+@settings(max_examples=12, deadline=None)
+@given(contents=PACKS, journal=st.lists(RECORDS, max_size=3))
+def test_tidying_makes_one_pack_of_many_and_changes_no_answer(
+    contents: list[list[Record]], journal: list[Record]
+) -> None:
+    """Every record is there once, superseded ones too, and the same one holds for each key."""
+    with tempfile.TemporaryDirectory() as folder:
+        fill(folder, 9)
+        pack(folder, *contents)
+        store = ResponseStore(folder)
+        for record in journal:
+            store.keep(asked(int(record.asked()["messages"][0]["content"].split()[1][:-1])), record.kept.answer())
+        store._writer and store._writer.close()  # as a writer that is gone leaves it
+        before, answers = set(digests(folder)), holding(folder)
+        tidy(folder)
+        assert digests(folder) == sorted(before)
+        assert len(files(folder, "packs")) == 1
+        assert files(folder, "journals") == []
+        assert holding(folder) == answers
+        after = files(folder, "packs")
+        tidy(folder)
+        assert files(folder, "packs") == after
+
+
+@settings(max_examples=12, deadline=None)
+@given(lengths=st.lists(st.integers(1, 12), max_size=8))
+@example(lengths=[2, 9, 2, 5, 12])
+@example(lengths=[1, 1, 1, 1, 9])
+def test_full_packs_are_left_and_others_come_together_once_and_for_all(lengths: list[int]) -> None:
+    """No pack grows beyond what is full, no two that are left fit together, and a second time changes nothing."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "FULL", 10)
+        Path(folder, "packs").mkdir()
+        for number, length in enumerate(lengths):
+            pack(folder, [Record.of(asked(100 * number + row), Response("")) for row in range(length)])
+        full = [path for path in files(folder, "packs") if len(Pack(path)) >= 10]
+        if lengths:
+            tidy(folder)
+        assert set(full) <= set(files(folder, "packs"))
+        assert sum(sizes(folder)) == sum(lengths)
+        assert max(sizes(folder), default=0) <= max(10, *lengths, 0)
+        assert all(one + other > 10 for one, other in zip(sizes(folder), sizes(folder)[1:]))
+
+
+def test_what_was_done_is_told(place: str) -> None:
+    """Counts before and after; a journal that is being written is left to its writer."""
+    for number in range(3):
+        fill(place, number)
+    kill_a_writer(place, after=2)
+    writer = ResponseStore(place)
+    writer.keep(asked(50), said(50))
+    assert str(tidy(place)) == "3 packs and 2 journals are now 1 packs and 1 journals that are being written."
+    assert lacks(ResponseStore(place), 0, 1, 2, 50) == []
+    writer.close()
+    assert lacks(ResponseStore(place), 0, 1, 2, 50) == []
+
+
+def test_no_store_is_none_to_tidy(tmp_path: Path) -> None:
+    """The name may be mistyped; nothing is made there."""
+    with pytest.raises(StoreError) as caught:
+        tidy(str(tmp_path / "respones"))
+    assert str(caught.value) == (
+        f"There is no response store at '{tmp_path}/respones'. Look for a mistake in the name."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_newer_store_is_left_as_it_is(place: str) -> None:
+    """An old version must not pack what it does not understand."""
+    fill(place, 1)
+    fill(place, 2)
+    Path(place, "store.json").write_text('{"consistent_chat_store":2}\n')
+    before = files(place, "packs")
+    with pytest.raises(StoreError, match="Update consistent_chat"):
+        tidy(place)
+    assert files(place, "packs") == before
+
+
+def test_a_damaged_pack_is_named_and_nothing_is_replaced(place: str) -> None:
+    """Neither it nor what would have come together with it."""
+    for number in range(3):
+        fill(place, number)
+    before = files(place, "packs")
+    data = bytearray(before[1].read_bytes())
+    data[len(data) // 3] ^= 1
+    before[1].write_bytes(data)
+    with pytest.raises(DamagedRecord, match=str(before[1])):
+        tidy(place)
+    assert files(place, "packs") == before
+
+
+def test_a_remote_store_is_tidied_where_it_lies(remote: str) -> None:
+    """Another machine finds one pack; this one keeps copies of nothing that is gone."""
+    for number in range(4):
+        fill(remote, number)
+    forget()
+    tidy(remote)
+    (name,) = Place(remote).names()
+    assert [path.name for path in Place(remote).packs.iterdir()] == [name]
+    forget()
+    assert lacks(ResponseStore(remote), 0, 1, 2, 3) == []
+    assert verify(remote).responses == 4
+
+
+@pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
+def test_tidying_that_is_killed_at_any_step_loses_nothing(place: str, stride: int) -> None:
+    """Before each file that it opens, makes, renames or removes; the next one completes."""
+    step = 0
+    while is_killed(step, prepared(f"{place} {step}"), tidy, f"{place} {step}"):
+        assert lacks(ResponseStore(f"{place} {step}"), 0, 1, 2, 4) == []
+        tidy(f"{place} {step}")
+        assert sizes(f"{place} {step}") == [4]
+        assert lacks(ResponseStore(f"{place} {step}"), 0, 1, 2, 4) == []
+        step += stride
+    assert step > 8
+
+
+def prepared(place: str) -> str:
+    """Return a store with three packs and a journal that was left."""
+    for number in range(3):
+        fill(place, number)
+    store = ResponseStore(place)
+    store.keep(asked(4), said(4))
+    assert store._writer is not None
+    store._writer.close()
+    return place
+
+
+@pytest.mark.parametrize("act", ["put", "get", "removal"])
+@pytest.mark.parametrize("number", range(3))
+def test_a_remote_store_that_fails_at_any_step_loses_nothing(remote: str, act: str, number: int) -> None:
+    """The error is one of the store's own, and the next tidying completes."""
+    prepared(remote)
+    forget_copies(remote)
+    seen: list[object] = []
+
+    def fail(path: object) -> None:
+        seen.append(path)
+        if len(seen) > number:
+            raise ConnectionResetError(104, "Connection reset by peer")
+
+    setattr(Moody, act, staticmethod(fail))
+    try:
+        tidy(remote)
+    except StoreError as error:
+        assert "Connection reset by peer" in str(error)  # noqa: PT017
+    else:
+        assert len(seen) <= number
+    calm()
+    assert lacks(ResponseStore(remote), 0, 1, 2, 4) == []
+    tidy(remote)
+    assert len(Place(remote).names()) == 1
+    forget()
+    assert lacks(ResponseStore(remote), 0, 1, 2, 4) == []
+
+
+def forget_copies(remote: str) -> None:
+    """Remove this machine's copies of packs, and leave the journals that are not yet sent."""
+    for path in Place(remote).packs.glob("*"):
+        path.unlink()
+
+
+def test_another_tidying_in_the_midst_of_one_is_no_harm(remote: str) -> None:
+    """As the first reads, the second takes all away: the first looks again."""
+    for number in range(4):
+        fill(remote, number)
+    forget()
+
+    def meanwhile(path: str) -> None:
+        calm()
+        tidy(remote)
+        forget()
+
+    Moody.get = staticmethod(meanwhile)
+    tidy(remote)
+    assert len(Place(remote).names()) == 1
+    assert lacks(ResponseStore(remote), 0, 1, 2, 3) == []
+
+
+def test_two_tidyings_at_once_are_no_harm(place: str) -> None:
+    """Whoever comes second finds less to do."""
+    numbers = [number for number in range(16) if number % 7 != 3]
+    for number in numbers:
+        pack(place, [Record.of(asked(number), said(number))])
+    barrier = processes.Barrier(3)
+    both = [processes.Process(target=tidy_at, args=(barrier, place), daemon=True) for _ in range(3)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert [one.exitcode for one in both] == [0, 0, 0]
+    assert lacks(ResponseStore(place), *numbers) == []
+    tidy(place)
+    assert sizes(place) == [len(numbers)]
+
+
+def tidy_at(barrier: threading.Barrier, place: str) -> None:
+    """Tidy when the others do."""
+    barrier.wait()
+    tidy(place)
+
+
+WAYS_TO_READ: dict[str, Callable[[ResponseStore], object]] = {
+    "finding": lambda store: lacks(store, 0, 1, 2) or None,
+    "listing": lambda store: len(list(store.records())) == 3 or "records are missing",
+    "saying what is nearest": lambda store: "Topic 9" not in describe_miss(asked(8), 0, store) or None,
+}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_READ)
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["local", "remote"])
+def test_a_store_that_is_open_while_packs_vanish_goes_on(place: str, remote: str, way: str, elsewhere: bool) -> None:
+    """It looks for where their records are now."""
+    url = remote if elsewhere else place
+    for number in range(3):
+        fill(url, number)
+    store = ResponseStore(url)
+    tidy(url)
+    assert WAYS_TO_READ[way](store) in (None, True)
+
+
+@pytest.mark.parametrize("refresh", [False, True], ids=["record", "refresh"])
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["local", "remote"])
+def test_a_run_goes_on_while_its_store_is_tidied(place: str, remote: str, refresh: bool, elsewhere: bool) -> None:
+    """What it has kept and packed itself it finds too, and a refresh still finds nothing else."""
+    url = remote if elsewhere else place
+    fill(url, 0, 1)
+    store = ResponseStore(url, refresh=refresh)
+    for number in range(2, 8):
+        store.keep(asked(number), said(number))
+        store.pack()
+        tidy(url)
+        assert lacks(store, *range(2, number + 1)) == []
+        assert lacks(store, 0, 1) == ([0, 1] if refresh else [])
+    new = asked(0 if refresh else 8)
+    store.keep(new, Response("new"))
+    tidy(url)
+    store.close()
+    tidy(url)
+    assert store.find(new) == ResponseStore(url).find(new) == Response("new")
+    assert lacks(ResponseStore(url), *range(1, 8)) == []
+    assert verify(url).faults == []
+
+
+def test_a_run_that_ends_as_its_store_is_tidied_ends_well(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its last pack may be replaced before it has looked at it."""
+    fill(place, 1)
+    store = ResponseStore(place)
+    store.keep(asked(2), said(2))
+    send = Place.send
+
+    def and_tidy(self: Place, path: Path) -> None:
+        send(self, path)
+        monkeypatch.setattr(Place, "send", send)
+        tidy(place)
+
+    monkeypatch.setattr(Place, "send", and_tidy)
+    store.close()
+    assert lacks(store, 1, 2) == lacks(ResponseStore(place), 1, 2) == []
+    assert list(Path(place).glob("journals/*.jsonl")) == []

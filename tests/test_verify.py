@@ -1,0 +1,336 @@
+"""Checking a whole store: it says how much is there, and names every fault, the first and all that follow."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.cli import main
+from consistent_chat.errors import StoreError
+from consistent_chat.request import Response
+from consistent_chat.store import ResponseStore, pack, tidy, verify
+from consistent_chat.store.journal import JournalWriter
+from consistent_chat.store.pack import content_name, write_pack
+from consistent_chat.store.place import Place
+from consistent_chat.store.record import Record, to_line
+from tests.stored import Moody, asked, files, fill, forget, kill_a_writer, said
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A folder for a response store."""
+    return str(tmp_path / "responses")
+
+
+def record(number: int) -> Record:
+    """Return the record of the response of that number, kept short."""
+    return Record.of(asked(number), Response(f"answer {number}"))
+
+
+def packed(place: str, *numbers: int) -> Path:
+    """Write a pack of these records."""
+    path = write_pack(map(record, numbers), Path(place, "packs"))
+    assert path is not None
+    return path
+
+
+def journal(place: str, *numbers: int) -> Path:
+    """Write a journal whose writer is gone."""
+    writer = JournalWriter(Path(place, "journals"))
+    for number in numbers:
+        writer.append(record(number))
+    writer.close()
+    return writer.path
+
+
+def flip(path: Path, byte: int, bit: int = 0) -> None:
+    """Flip one bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[byte] ^= 1 << bit
+    path.write_bytes(data)
+
+
+def named_anew(path: Path) -> Path:
+    """Give a pack that was written by other means the name of its content."""
+    return path.rename(path.with_name(f"{content_name(path)}.parquet"))
+
+
+def test_a_whole_store_is_counted(place: str) -> None:
+    """Packs, journals and responses, superseded ones too, and not a fault."""
+    packed(place, 1, 2, 3)
+    packed(place, 3, 4)
+    journal(place, 5)
+    checked = verify(place)
+    assert (checked.responses, checked.packs, checked.journals, checked.faults) == (6, 2, 1, [])
+    assert str(checked) == "6 responses in 2 packs and 1 journals: all whole."
+
+
+def test_a_store_in_use_is_whole(place: str) -> None:
+    """A journal that is being written, and the last line of a writer that was killed, are no faults."""
+    reported = kill_a_writer(place, after=5)
+    left = journal(place, 90, 91)
+    left.write_bytes(left.read_bytes()[:-20])
+    writer = ResponseStore(place)
+    writer.keep(asked(50), said(50))
+    checked = verify(place)
+    assert checked.faults == []
+    assert checked.responses - len(reported) in (2, 3)
+    assert checked.journals == 3
+
+
+@settings(max_examples=40, deadline=None)
+@given(data=st.data())
+def test_a_flipped_bit_of_a_pack_is_a_fault(data: st.DataObject) -> None:
+    """Whichever it is: the file is named, and the faults of others as well."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, other = packed(folder, 1, 2), packed(folder, 3)
+        flip(path, data.draw(st.integers(0, path.stat().st_size - 1)), data.draw(st.integers(0, 7)))
+        flip(other, 0)
+        faults = verify(folder).faults
+        assert any(str(path) in fault for fault in faults)
+        assert any(str(other) in fault for fault in faults)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_flipped_bit_of_a_journal_is_a_fault(data: st.DataObject) -> None:
+    """In any byte, the last one's end included."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = journal(folder, 1, 2)
+        flip(path, data.draw(st.integers(0, path.stat().st_size - 1)), data.draw(st.integers(0, 7)))
+        faults = verify(folder).faults
+        assert faults
+        assert all(str(path) in fault for fault in faults)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_pack_that_is_cut_is_a_fault(data: st.DataObject) -> None:
+    """Anywhere, also down to nothing."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = packed(folder, 1, 2)
+        path.write_bytes(path.read_bytes()[: data.draw(st.integers(0, path.stat().st_size - 1))])
+        assert str(path) in verify(folder).faults[0]
+
+
+def test_every_changed_line_is_named_by_its_byte(place: str) -> None:
+    """The lines between and after are read all the same."""
+    path = journal(place, 1, 2, 3, 4)
+    lines = path.read_bytes().splitlines(keepends=True)
+    for number in (1, 3):
+        lines[number] = lines[number].replace(b"answer", b"Answer")
+    path.write_bytes(b"".join(lines))
+    checked = verify(place)
+    starts = [len(b"".join(lines[:number])) for number in (1, 3)]
+    assert [fault.partition(" is damaged: ")[0] for fault in checked.faults] == [
+        f"{path}, byte {start}" for start in starts
+    ]
+    assert checked.responses == 4
+
+
+def test_every_changed_row_is_named(place: str) -> None:
+    """In a pack that someone has written anew, and named by its new content."""
+    path = packed(place, 1, 2, 3, 4)
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    for number in (0, 2):
+        rows[number]["response"] = rows[number]["response"].replace("answer", "Answer")
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    path = named_anew(path)
+    assert [fault.partition(" is damaged: ")[0] for fault in verify(place).faults] == [
+        f"{path}, row 0",
+        f"{path}, row 2",
+    ]
+
+
+def test_a_record_under_another_key_is_a_fault(place: str) -> None:
+    """Although its digest is right: an answer must not be found for what was not asked."""
+    false = Record(record(2).key, 0, record(1).request, record(1).response)
+    path = write_pack([record(5), false], Path(place, "packs"))
+    with open(journal(place, 6), "ab") as file:
+        file.write(to_line(false))
+    checked = verify(place)
+    assert len(checked.faults) == 2
+    assert all(f"{record(2).key} is not the key of its request" in fault for fault in checked.faults)
+    assert any(f"{path}, row 1" in fault for fault in checked.faults)
+
+
+def test_swapped_names_are_two_faults(place: str) -> None:
+    """Their records are whole, and the files are not what they are named."""
+    one, other = packed(place, 1), packed(place, 2)
+    one.rename(one.with_suffix(".tmp"))
+    other.rename(one)
+    one.with_suffix(".tmp").rename(other)
+    faults = verify(place).faults
+    assert sorted(fault.partition(" is damaged: ")[0] for fault in faults) == sorted(map(str, (one, other)))
+
+
+def test_foreign_files_are_faults_and_the_rest_is_checked(place: str) -> None:
+    """A file that is no pack, one of another program, one that is no journal; other names are nobody's business."""
+    packed(place, 1)
+    foreign = Path(place, "packs", "foreign.parquet")
+    pq.write_table(pa.table({"text": ["hello"]}), foreign)
+    Path(place, "packs", "text.parquet").write_text("hello")
+    Path(place, "packs", "README.md").write_text("hello")
+    Path(place, "packs", ".half.tmp").write_text("hello")
+    journal(place, 2)
+    Path(place, "journals", "notes.jsonl").write_text('{"text": "hello"}\n')
+    checked = verify(place)
+    assert checked.responses == 2
+    for name in ("foreign.parquet", "text.parquet", "notes.jsonl"):
+        assert any(name in fault for fault in checked.faults)
+    assert not any("README" in fault or ".half" in fault for fault in checked.faults)
+
+
+def test_a_folder_where_a_file_should_be_is_a_fault_and_the_rest_is_checked(place: str) -> None:
+    """What cannot be opened hides nothing else."""
+    Path(place, "packs", "folder.parquet").mkdir(parents=True)
+    Path(place, "journals", "folder.jsonl").mkdir(parents=True)
+    path = packed(place, 1)
+    flip(path, 0)
+    faults = verify(place).faults
+    for name in (path.name, "folder.parquet", "folder.jsonl"):
+        assert any(name in fault for fault in faults)
+
+
+@pytest.mark.parametrize("method", [(Place, "names"), (Path, "read_bytes")], ids=["packs", "journals"])
+def test_what_is_packed_anew_meanwhile_is_no_fault(
+    place: str, monkeypatch: pytest.MonkeyPatch, method: tuple[Any, str]
+) -> None:
+    """Others may tidy while it is checked: a file that is gone has its records elsewhere."""
+    fill(place, 1)
+    fill(place, 2)
+    journal(place, 4)
+    journal(place, 5)
+    owner, name = method
+    original = getattr(owner, name)
+
+    def and_tidy(self: Any) -> Any:
+        found = original(self)
+        monkeypatch.setattr(owner, name, original)
+        tidy(place)
+        return found
+
+    monkeypatch.setattr(owner, name, and_tidy)
+    assert verify(place).faults == []
+    assert len(files(place, "packs")) == 1
+    assert verify(place).responses == 4
+
+
+def test_a_remote_store_is_checked_where_it_lies() -> None:
+    """Copies here may be whole where the original is not, and the other way round."""
+    forget()
+    remote = f"moody://{uuid.uuid4().hex}/responses"
+    fill(remote, 1)
+    fill(remote, 2)
+    one, other = Place(remote).names()
+    copy = Place(remote).packs / one
+    flip(copy, 0)
+    assert verify(remote).faults == []
+    there = fsspec.filesystem("moody")
+    content = there.cat_file(f"{remote}/packs/{other}")
+    there.pipe_file(f"{remote}/packs/{other}", content[:-1])
+    checked = verify(remote)
+    assert checked.packs == 2
+    assert checked.faults
+    assert all(f"{remote}/packs/{other}" in fault for fault in checked.faults)
+
+
+def test_a_remote_pack_that_vanishes_meanwhile_is_no_fault() -> None:
+    """Another machine has packed it anew."""
+    forget()
+    remote = f"moody://{uuid.uuid4().hex}/responses"
+    fill(remote, 1)
+    fill(remote, 2)
+
+    def meanwhile(path: str) -> None:
+        Moody.get = staticmethod(lambda path: None)
+        tidy(remote)
+
+    Moody.get = staticmethod(meanwhile)
+    checked = verify(remote)
+    assert checked.faults == []
+    assert verify(remote).responses == 2
+
+
+def test_no_store_is_no_whole_store(tmp_path: Path) -> None:
+    """The name may be mistyped."""
+    with pytest.raises(StoreError, match=f"There is no response store at '{tmp_path}/respones'"):
+        verify(str(tmp_path / "respones"))
+
+
+def test_the_command_says_that_all_is_whole(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In a line, with the code 0, and nothing on the standard output."""
+    fill(place, 1, 2)
+    assert main(["verify", place]) == 0
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (
+        "",
+        f"consistent-chat: {place}: 2 responses in 1 packs and 0 journals: all whole.\n",
+    )
+
+
+def test_the_command_lists_each_fault(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A line each on the standard output, with the code 1."""
+    paths = [packed(place, 1), packed(place, 2)]
+    for path in paths:
+        path.write_bytes(b"")
+    assert main(["verify", place]) == 1
+    said = capsys.readouterr()
+    assert len(said.out.splitlines()) == len(verify(place).faults) >= 2
+    assert all(any(str(path) in line for line in said.out.splitlines()) for path in paths)
+    assert said.err.endswith("faults.\n")
+
+
+def test_the_command_packs(place: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Journals and small packs, and tells how many there were."""
+    fill(place, 1)
+    fill(place, 2)
+    journal(place, 4)
+    assert main(["pack", place]) == 0
+    assert capsys.readouterr().err == (
+        f"{place}: 2 packs and 1 journals are now 1 packs and 0 journals that are being written.\n"
+    )
+    assert len(files(place, "packs")) == 1
+    assert main(["verify", place]) == 0
+
+
+@pytest.mark.parametrize("command", ["pack", "verify"])
+def test_the_commands_refuse_what_they_do_not_know(
+    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """A newer store, and a place without any; nothing is changed or made."""
+    fill(place, 1)
+    Path(place, "store.json").write_text('{"consistent_chat_store":2}\n')
+    before = files(place, "packs")
+    assert main([command, place]) == 1
+    assert "Update consistent_chat." in capsys.readouterr().err
+    assert files(place, "packs") == before
+    assert main([command, str(tmp_path / "nowhere")]) == 1
+    assert f"There is no response store at '{tmp_path}/nowhere'" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("kind", ["pack", "journal"])
+def test_a_newer_file_in_a_store_asks_for_an_update(place: str, kind: str) -> None:
+    """It is not called damaged."""
+    if kind == "pack":
+        path = packed(place, 1)
+        table = pq.read_table(path).replace_schema_metadata({"consistent_chat_pack": str(pack.FORMAT + 1)})
+        pq.write_table(table, path)
+        named_anew(path)
+    else:
+        path = journal(place, 1)
+        path.write_bytes(path.read_bytes().replace(b'journal":1', b'journal":2', 1))
+    (fault,) = verify(place).faults
+    assert "Update" in fault
+    assert "damaged" not in fault
