@@ -9,14 +9,14 @@ import functools
 import itertools
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from consistent_chat import parse, prompts
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.parse import Reason, Unusable
 from consistent_chat.plan import MAX_SUBSTITUTES, Plan, Spec
 from consistent_chat.recipe import Recipe
-from consistent_chat.request import Request, Response
+from consistent_chat.request import Request, Response, Schema
 
 SKELETON_TOKENS = 256
 ANSWER_TOKENS = 1024
@@ -37,8 +37,7 @@ class FailedDraw:
     detail: str
 
 
-@dataclass(frozen=True)
-class Dialogue:
+class Dialogue(NamedTuple):
     """A finished dialogue: as many answers as user messages, in order.
 
     `keys` are the request keys of the two responses it is made of; `draws` counts all responses that its spec
@@ -59,12 +58,12 @@ class Dialogue:
 Steps = Generator[Request, Response, Dialogue]
 
 
-def fill(recipe: Recipe, plan: Plan, index: int) -> Steps:
+def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None = None) -> Steps:
     """Make the dialogue for one place in the plan, passing to its substitutes where a spec fails for good.
 
-    Raises UnfilledSlot when the substitutes are used up too.
+    Unusable answers are appended to `failed` as they come. Raises UnfilledSlot when the substitutes are used up too.
     """
-    failed: list[FailedDraw] = []
+    failed = [] if failed is None else failed
     for substitute in range(MAX_SUBSTITUTES + 1):
         try:
             return (yield from converse(recipe, plan.spec(index, substitute), failed))
@@ -138,15 +137,17 @@ def _names(role: str, turns: int) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def _schema(role: str, turns: int) -> dict[str, Any]:
+def _schema(role: str, turns: int) -> Schema:
     """Return the JSON schema of an answer: one required text a turn, so that the schema fixes their number."""
     names = _names(role, turns)
-    return {
-        "type": "object",
-        "properties": {name: {"type": "string"} for name in names},
-        "required": list(names),
-        "additionalProperties": False,
-    }
+    return Schema(
+        {
+            "type": "object",
+            "properties": {name: {"type": "string"} for name in names},
+            "required": list(names),
+            "additionalProperties": False,
+        }
+    )
 
 
 class _SpecFailed(Exception):

@@ -6,6 +6,7 @@
         DamagedRecord          a stored record does not match its digest
         MissingResponse        replay: the store lacks a response
       ServingError             the model's side will not answer, and trying again cannot help
+        RefusedRequest         one request is refused as it is: tried again by the driver while others are answered
         TransportError         a passing fault of the connection or server: tried again by the driver
       UnfilledSlot             every spec tried for one place in the plan failed for good
       BudgetSpent              `max_calls` or `max_cost` is reached; run again to go on
@@ -38,6 +39,13 @@ class MissingResponse(StoreError):
 
 class ServingError(ConsistentChatError):
     """The provider will not answer, and trying again cannot help."""
+
+
+class RefusedRequest(ServingError):
+    """One request is refused as it is (400, 413). While others are answered it may be a stumble of the server."""
+
+    retry_after = None
+    crowded = False
 
 
 class TransportError(ServingError):

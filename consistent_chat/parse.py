@@ -58,8 +58,7 @@ def messages(response: Response, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _read(value: Any, names: Sequence[str]) -> tuple[str, ...]:
-    values = _values(value, names)
-    return tuple(_message(text, name) for text, name in zip(values, names))
+    return tuple(map(_message, _values(value, names), names))
 
 
 def _values(value: Any, names: Sequence[str]) -> list[Any]:
@@ -69,10 +68,7 @@ def _values(value: Any, names: Sequence[str]) -> list[Any]:
         ((key, only),) = value.items()
         value = only if isinstance(only, list) and key not in names else value
     if isinstance(value, dict):
-        stem = names[0].rpartition("_")[0]
-        if not any(re.fullmatch(rf"{stem}_\d+", key) for key in value):
-            raise Unusable(Reason.WRONG_SHAPE, f"an object without {names[0]!r}")
-        if set(value) != set(names):
+        if value.keys() != set(names):
             raise Unusable(*_difference(value, names))
         return [value[name] for name in names]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
@@ -83,8 +79,11 @@ def _values(value: Any, names: Sequence[str]) -> list[Any]:
 
 
 def _difference(value: dict[str, Any], names: Sequence[str]) -> tuple[Reason, str]:
+    stem = names[0].rpartition("_")[0]
+    if not any(re.fullmatch(rf"{stem}_\d+", key) for key in value):
+        return Reason.WRONG_SHAPE, f"an object without {names[0]!r}"
     missing = [name for name in names if name not in value]
-    if missing and names[0].startswith("assistant") and len(value) < len(names):
+    if missing and _is_answer(names[0]) and len(value) < len(names):
         return Reason.UNANSWERED, f"no {missing[0]!r}"
     if len(value) == len(names):
         return Reason.WRONG_TURN_COUNT, f"no {missing[0]!r}, but another key in its place"
@@ -92,17 +91,33 @@ def _difference(value: dict[str, Any], names: Sequence[str]) -> tuple[Reason, st
 
 
 def _message(value: Any, name: str) -> str:
-    answer = name.startswith("assistant")
-    if value is None and answer:
-        raise Unusable(Reason.UNANSWERED, f"{name!r} is null")
     if not isinstance(value, str):
-        raise Unusable(Reason.NOT_TEXT, f"{name!r} is of type {type(value).__name__}")
+        raise Unusable(*_no_text(value, name))
     text = value.strip()
     if not text:
-        raise Unusable(Reason.UNANSWERED if answer else Reason.EMPTY_MESSAGE, f"{name!r} is empty")
-    if _BAD.search(text):
+        raise Unusable(Reason.UNANSWERED if _is_answer(name) else Reason.EMPTY_MESSAGE, f"{name!r} is empty")
+    if "\0" in text or not (text.isascii() or _is_whole(text)):
         raise Unusable(Reason.BAD_CHARACTER, f"{name!r} has NUL or half a surrogate pair")
     return text
+
+
+def _no_text(value: Any, name: str) -> tuple[Reason, str]:
+    if value is None and _is_answer(name):
+        return Reason.UNANSWERED, f"{name!r} is null"
+    return Reason.NOT_TEXT, f"{name!r} is of type {type(value).__name__}"
+
+
+def _is_answer(name: str) -> bool:
+    return name.startswith("assistant")
+
+
+def _is_whole(text: str) -> bool:
+    """Tell whether a text is without half a surrogate pair: encoding it is twice as fast as a regex over it."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _last_json(text: str, names: Sequence[str]) -> Any:
@@ -111,7 +126,7 @@ def _last_json(text: str, names: Sequence[str]) -> Any:
     Objects go before lists: the object is what was asked for, and prose may quote a list of as many texts.
     """
     try:
-        return _DECODER.decode(text.strip())
+        return _whole(text.strip())
     except (ValueError, RecursionError):
         pass
     found = _after_reasoning(text, _candidates(text))
@@ -126,6 +141,14 @@ def _last_json(text: str, names: Sequence[str]) -> Any:
     if not meant:
         raise Unusable(Reason.NO_JSON, f"no JSON object in {len(text)} characters")
     return meant[-1]
+
+
+def _whole(text: str) -> Any:
+    """Return the value of a text that is JSON and nothing else; `decode` would look for white space by two regexes."""
+    value, end = _DECODER.raw_decode(text)
+    if end < len(text):
+        raise ValueError(f"JSON ends at {end} of {len(text)} characters")
+    return value
 
 
 def _candidates(text: str) -> list[tuple[int, int, Any]]:
@@ -175,4 +198,3 @@ _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_noting_repeats)
 # An object may stand anywhere; a list stands at the beginning of a line, or it is somebody's values["key"].
 _OPENING = re.compile(r"(?:\{|^[ \t]*\[)(?=\s*[\"{\[])", re.MULTILINE)
 _REASONING_END = re.compile(r"</(?:think|thinking|thought|reasoning|analysis)>", re.IGNORECASE)
-_BAD = re.compile("[\0\ud800-\udfff]")

@@ -30,11 +30,10 @@ LAYOUTS = {
 def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
     """Return a dialogue as a row of plain values."""
     layout = LAYOUTS[recipe.layout]
-    messages = [
-        {layout.role: role, layout.text: text}
-        for pair in zip(dialogue.user_messages, dialogue.answers)
-        for role, text in zip((layout.user, layout.assistant), pair)
-    ]
+    role, text, user, assistant = layout.role, layout.text, layout.user, layout.assistant
+    messages: list[dict[str, str]] = []
+    for asked, answered in zip(dialogue.user_messages, dialogue.answers):
+        messages += ({role: user, text: asked}, {role: assistant, text: answered})
     values = {"category": dialogue.spec.category, layout.column: messages}
     return {**values, "provenance": provenance(dialogue, recipe)} if recipe.provenance else values
 

@@ -17,13 +17,17 @@ import asyncio
 import hashlib
 import json
 import re
+import socket
+import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import web
+
+from tests.faults import GOOD, Reply
 
 OLD_VERSION = "2023-06-01"
 """The last `anthropic-version` that knows the field `temperature`."""
@@ -55,82 +59,7 @@ class Call:
         return {name: f"This is {name.replace('_', ' message ')} of conversation {mark}." for name in self.names}
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What the server sends: by default a good answer. The class methods make all the others."""
-
-    edit: Callable[[str], str] = str
-    finish: str = "stop"
-    usage: bool = True
-    empty: bool = False
-    status: int = 200
-    raw: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
-    ending: str = "whole"
-
-    @classmethod
-    def text(cls, text: str, finish: str = "stop") -> Reply:
-        """Give this text as the model's whole answer."""
-        return cls(edit=lambda _: text, finish=finish)
-
-    @classmethod
-    def error(cls, status: int, message: str, headers: Mapping[str, str] | None = None, **fields: str) -> Reply:
-        """Give an error in the protocols' common form; `fields` go beside its message."""
-        error = {"type": "some_error", "message": message, **fields}
-        return cls.body(status, json.dumps({"type": "error", "error": error}), headers)
-
-    @classmethod
-    def body(cls, status: int, body: str | bytes, headers: Mapping[str, str] | None = None) -> Reply:
-        """Send a status with a body as it is."""
-        raw = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else body
-        return cls(status=status, raw=raw, headers={"content-type": "application/json", **(headers or {})})
-
-    @classmethod
-    def refusal(cls) -> Reply:
-        """Let the model decline, without a word."""
-        return cls(finish="refusal", empty=True)
-
-    @classmethod
-    def truncation(cls) -> Reply:
-        """Cut a good answer in the middle, as the limit of tokens does."""
-        return cls(edit=lambda good: good[: len(good) // 2], finish="length")
-
-    @classmethod
-    def html_page(cls, status: int = 200) -> Reply:
-        """Send the page of some proxy in between."""
-        page = "<html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
-        return cls.body(status, page, {"content-type": "text/html"})
-
-    @classmethod
-    def cut_body(cls) -> Reply:
-        """Break the connection in the middle of the body."""
-        return cls(ending="cut")
-
-    @classmethod
-    def hang(cls) -> Reply:
-        """Send nothing, and keep the connection open."""
-        return cls(ending="hang")
-
-    @classmethod
-    def fenced(cls) -> Reply:
-        """Put a good answer into a Markdown fence."""
-        return cls(edit=lambda good: f"```json\n{good}\n```")
-
-    @classmethod
-    def in_prose(cls) -> Reply:
-        """Put talk around a good answer."""
-        return cls(edit=lambda good: f"Certainly! Here it is:\n\n{good}\n\nI hope that this helps.")
-
-    @classmethod
-    def wrong_count(cls, by: int = -1) -> Reply:
-        """Give one message too few, or with `by=1` one too many."""
-        return cls(edit=lambda good: _recounted(json.loads(good), by))
-
-    @classmethod
-    def no_usage(cls) -> Reply:
-        """Leave out the count of tokens."""
-        return cls(usage=False)
-
+CROWDED = Reply.error(429, "Too many requests at once")
 
 Script = Callable[[Call], "Reply | None"]
 
@@ -138,15 +67,19 @@ Script = Callable[[Call], "Reply | None"]
 class Provider:
     """The server, as a context manager. `delay` is how long each answer takes, in seconds.
 
-    `requests` holds every call in the order of arrival; `in_flight_peak` is the most that were open at once.
+    `requests` holds every call in the order of arrival, `replies` what each was sent, as (call, reply);
+    `in_flight_peak` is the most that were open at once. More than `capacity` at once are answered with 429.
     """
 
-    def __init__(self, script: Script | None = None, delay: float = 0.0) -> None:
+    def __init__(
+        self, script: Script | None = None, delay: float = 0.0, capacity: float = float("inf"), port: int = 0
+    ) -> None:
         self._script = script or (lambda call: None)
-        self._delay = delay
+        self._delay, self._capacity, self.port = delay, capacity, port
         self._seen: Counter[str] = Counter()
         self._in_flight = 0
         self.requests: list[Call] = []
+        self.replies: list[tuple[Call, Reply]] = []
         self.in_flight_peak = 0
         self.url = ""
 
@@ -174,7 +107,7 @@ class Provider:
         self._closing = asyncio.Event()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"
@@ -189,7 +122,9 @@ class Provider:
         self.in_flight_peak = max(self.in_flight_peak, self._in_flight)
         try:
             call = self._record(protocol, request.headers, await request.read())
-            reply = _objection(call) or self._script(call) or Reply()
+            if self._in_flight > self._capacity:
+                return await self._send(request, call, CROWDED)
+            reply = _objection(call) or self._script(call) or GOOD
             await asyncio.sleep(self._delay)
             return await self._send(request, call, reply)
         finally:
@@ -204,8 +139,11 @@ class Provider:
         return call
 
     async def _send(self, request: web.Request, call: Call, reply: Reply) -> web.StreamResponse:
+        self.replies.append((call, reply))
         if reply.ending == "hang":
             await self._closing.wait()
+        if reply.ending == "reset":
+            _reset(request)
         body = _answer(call, reply) if reply.raw is None else reply.raw
         headers = {"content-type": "application/json", **reply.headers}
         if reply.ending == "cut":
@@ -216,6 +154,14 @@ class Provider:
             request.transport.close()
             return response
         return web.Response(status=reply.status, body=body, headers=headers)
+
+
+def _reset(request: web.Request) -> None:
+    """Close the connection so that the client's system is told of a reset, not of an end."""
+    assert request.transport is not None
+    linger = struct.pack("ii", 1, 0)
+    request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    request.transport.abort()
 
 
 def _objection(call: Call) -> Reply | None:
@@ -260,7 +206,7 @@ def _answer(call: Call, reply: Reply) -> bytes:
     answer = _message(call, reply, text) if call.protocol == "anthropic" else _completion(call, reply, text)
     kinds = ("input", "output") if call.protocol == "anthropic" else ("prompt", "completion")
     usage = {"usage": {f"{kinds[0]}_tokens": asked, f"{kinds[1]}_tokens": said}} if reply.usage else {}
-    return json.dumps({**answer, **usage}).encode()
+    return reply.garble(json.dumps({**answer, **usage}).encode())
 
 
 def _message(call: Call, reply: Reply, text: str) -> dict[str, Any]:
@@ -288,9 +234,3 @@ def _completion(call: Call, reply: Reply, text: str) -> dict[str, Any]:
         "model": call.body["model"],
         "choices": [{"index": 0, "message": message, "finish_reason": "stop" if declined else reply.finish}],
     }
-
-
-def _recounted(texts: dict[str, str], by: int) -> str:
-    stem = next(iter(texts)).rpartition("_")[0]
-    values = [*texts.values(), *["One more."] * max(by, 0)][: len(texts) + by]
-    return json.dumps({f"{stem}_{number}": text for number, text in enumerate(values, 1)})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from string import Template
 
 import pytest
 
@@ -226,6 +227,38 @@ def test_the_second_prompt_does_not_show_how_messages_were_made() -> None:
     assert 'the keys "assistant_1" to "assistant_2"' in system
     assert not any(text in system + user for text in (drawn.topic, drawn.persona, drawn.manner[1], drawn.flow.title))
     assert "$" not in system + user
+
+
+def test_percent_signs_in_texts_are_percent_signs() -> None:
+    """They mean something where the blanks are filled in, and nothing to those who write."""
+    drawn = replace(spec(), topic="5% of %(topic)s, %s %%", persona="100%")
+    assert "Topic: 5% of %(topic)s, %s %%\n" in prompts.skeleton(drawn, 2, "Dutch")[1]
+    assert '"user_1": "5%, %(turns)s"' in prompts.answers(drawn, ("5%, %(turns)s", "?"), "Dutch")[1]
+
+
+def test_prompts_are_filled_in_as_templates() -> None:
+    """Their files have the blanks of `string.Template`."""
+    drawn, turns = spec(), {"turns": 2, "language": "Dutch"}
+    texts = {name: Template(text) for name, text in prompts.contents().items()}
+    about = {"intent": drawn.intent.title, "purpose": drawn.intent.purpose, "category": drawn.category, **turns}
+    messages = '{\n"user_1": "\\"Hello\\"?",\n"user_2": "é\\n"\n}'
+    assert prompts.answers(drawn, ('"Hello"?', "é\n"), "Dutch") == (
+        texts["answers.system"].substitute(turns),
+        texts["answers.user"].substitute(about, messages=messages),
+    )
+    steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(drawn.flow.steps, 1))
+    facets = dict(zip(("manner", "manner_description"), drawn.manner), topic=drawn.topic, persona=drawn.persona)
+    assert prompts.skeleton(drawn, 2, "Dutch") == (
+        texts["skeleton.system"].substitute(turns),
+        texts["skeleton.user"].substitute(about, flow=drawn.flow.title, steps=steps, **facets),
+    )
+
+
+def test_a_percent_sign_in_a_prompt_is_a_percent_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever edits a prompt writes a Template, and need not know how it is filled in."""
+    monkeypatch.setattr(prompts, "_text", lambda name: "100% of $turns, $$5 and %(turns)s in ${language}!")
+    form = prompts._form.__wrapped__("any")
+    assert form % {"turns": 2, "language": "Dutch"} == "100% of 2, $5 and %(turns)s in Dutch!"
 
 
 def test_dollars_in_texts_are_dollars() -> None:

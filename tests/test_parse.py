@@ -151,6 +151,7 @@ REFUSED: list[tuple[str, tuple[str, ...], Reason, str]] = [
     ('{"assistant_1": "a"}', ANSWERED, A.UNANSWERED, "no 'assistant_2'"),
     ('{"user_1": "a\\u0000", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has NUL or half a surrogate pair"),
     ('{"user_1": "a\\ud83d", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has NUL or half a surrogate pair"),
+    ('{"user_1": "é\\u0000", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has NUL or half a surrogate pair"),
 ]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
+import pickle
 from dataclasses import fields, replace
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consistent_chat.request import Request, Response, canonical_json, request_key
+from consistent_chat.request import Request, Response, Schema, canonical_json, quoted, request_key
 
 LAW = settings(deadline=None, max_examples=100, derandomize=True)
 
@@ -104,12 +106,68 @@ def test_a_key_is_the_hash_of_the_stored_bytes() -> None:
     assert PLAIN.key == request_key(PLAIN.canonical) == "sha256:" + hashlib.sha256(PLAIN.canonical).hexdigest()
 
 
-ANY_TEXT = st.text(st.characters(), max_size=20)
+ANY_TEXT = st.text(st.characters() | st.sampled_from('"\\\n\t\0\x1f\x7f\ud800\udfff'), max_size=20)
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | ANY_TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(ANY_TEXT, inner, max_size=3),
     max_leaves=10,
 )
+
+
+NUMBERS = st.integers(-(2**63), 2**63 - 1)
+SCHEMAS = st.dictionaries(ANY_TEXT, ANY_JSON, max_size=3)
+MESSAGE = st.fixed_dictionaries({"role": ANY_TEXT, "content": ANY_TEXT})
+REQUESTS = st.builds(
+    Request,
+    model=ANY_TEXT,
+    system=ANY_TEXT,
+    messages=st.lists(MESSAGE | st.dictionaries(ANY_TEXT, ANY_TEXT, max_size=3), max_size=3).map(tuple),
+    temperature=st.floats(allow_nan=False, allow_infinity=False) | st.integers(0, 2),
+    schema=SCHEMAS | SCHEMAS.map(Schema),
+    seed=NUMBERS,
+    repeat=NUMBERS,
+    draw=NUMBERS,
+)
+
+
+def plainly(value: Any) -> bytes:
+    """Return canonical JSON as the standard library alone makes it."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace")
+
+
+@LAW
+@given(REQUESTS)
+def test_a_request_in_bytes_is_its_identity_as_json(request: Request) -> None:
+    """The parts that it is put together from are those that an encoder makes of the whole, whatever they hold."""
+    assert request.canonical == plainly(request.identity())
+
+
+@LAW
+@given(ANY_TEXT)
+def test_a_text_is_quoted_as_an_encoder_does(text: str) -> None:
+    """Quotes, backslashes, control characters and halves of pairs alone are what it is careful about."""
+    assert quoted(text) == json.dumps(text, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("code", [*range(0x80), 0x85, 0xD800, 0xDFFF, 0x2028, 0xFFFF, 0x10FFFF])
+def test_every_character_that_might_be_special_is_quoted_as_an_encoder_does(code: int) -> None:
+    """Alone, and among others."""
+    for text in (chr(code), f'a {chr(code)}"\n{chr(code)}\\ é'):
+        assert quoted(text) == json.dumps(text, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda schema: pickle.loads(pickle.dumps(schema))])
+def test_a_copy_of_a_schema_may_be_changed(copied: Any) -> None:
+    """It is a plain mapping, so its request has a key of its own."""
+    schema = Schema({"type": "object", "required": []})
+    request = replace(PLAIN, schema=schema)
+    other = copied(schema)
+    assert other == schema
+    assert replace(PLAIN, schema=other).key == request.key
+    other["type"] = "array"
+    assert replace(PLAIN, schema=other).canonical == plainly(replace(PLAIN, schema=other).identity())
+    assert replace(PLAIN, schema=other).key != request.key == replace(PLAIN, schema=schema).key
 
 
 @LAW

@@ -148,8 +148,9 @@ def test_max_draws_bounds_what_is_asked_and_not_what_is_recorded(place: str) -> 
 def test_a_model_that_never_answers_usably_ends_the_run(place: str) -> None:
     """Bounded spending: nine specs of one place are enough to say that it is hopeless."""
     serving = Answers(lambda request, attempt: Response("no"))
+    recipe = Recipe(model="m", num_dialogs_per_intent=1, num_turns_per_dialog=1, intents=("educational",))
     with pytest.raises(UnfilledSlot, match=r"9 specs failed.*no_json"):
-        list(dialogues(place, serving, max_draws=2, max_concurrency=1))
+        list(dialogues(place, serving, recipe=recipe, max_draws=2))
 
 
 def test_transport_errors_are_tried_again_and_never_stored(place: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from consistent_chat import parse
-from consistent_chat.errors import ServingError, TransportError
+from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.request import canonical_json
 from tests.provider import Call, Provider, Reply
 from tests.servings import KEY, KINDS, NAMES, OLD, asked, opened, request, said
@@ -181,7 +181,7 @@ def test_an_objection_that_stays_is_an_error_and_no_loop(kind: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         error = said(kind, Reply.error(400, "temperature, max_tokens, response_format, output_config: never"))
-    assert type(error) is ServingError
+    assert type(error) is RefusedRequest
     assert "max_tokens, response_format, output_config: never" in str(error)
 
 

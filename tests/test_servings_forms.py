@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consistent_chat import parse
-from consistent_chat.errors import ServingError, TransportError
+from consistent_chat.errors import RefusedRequest, TransportError
 from consistent_chat.serving.cap import is_too_high, lowered
 from consistent_chat.serving.http import Fault
 from tests.provider import Call, Provider, Reply
@@ -136,7 +136,7 @@ class TestCaps:
         with Provider(capped(0, "max_tokens is too large: {}")) as provider:
             (error,) = asked(opened("anthropic", provider), request(max_tokens=1000))
         assert limits(provider) == [1000, 500, 256]
-        assert type(error) is ServingError
+        assert type(error) is RefusedRequest
         assert "max_tokens is too large: 256" in str(error)
 
     def test_the_name_and_the_cap_of_a_limit_are_two_things(self) -> None:
@@ -276,5 +276,5 @@ class TestRefusalsWithoutTellingWords:
             serving = opened("openai", provider)
             asked(serving, request())
             (error,) = asked(serving, request())
-        assert type(error) is ServingError
+        assert type(error) is RefusedRequest
         assert len(provider.requests) == 2

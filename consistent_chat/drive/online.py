@@ -14,13 +14,14 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.dialogue import Dialogue, Steps
+from consistent_chat.dialogue import Dialogue, FailedDraw, Steps
+from consistent_chat.drive.breaker import Breaker
 from consistent_chat.drive.limits import Budget
 from consistent_chat.drive.replay import MayAsk, advance
 from consistent_chat.drive.retry import Patience, pause
 from consistent_chat.drive.slots import Slots
 from consistent_chat.drive.tally import Tally
-from consistent_chat.errors import ConsistentChatError, ServingError, TransportError
+from consistent_chat.errors import ConsistentChatError, RefusedRequest, ServingError, TransportError
 from consistent_chat.prices import Price
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving
@@ -51,13 +52,17 @@ class Online:
         self._loop = asyncio.new_event_loop()
         self._slots = Slots(max_concurrency)
         self._patience = Patience(self._loop.time)
+        self._breaker = Breaker()
         self._tasks: set[Any] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="consistent_chat", daemon=True)
         self._thread.start()
 
-    def submit(self, order: int, steps: Steps, request: Request) -> Future[Dialogue]:
-        """Go on with a dialogue that needs this request answered; lower orders go first."""
-        return self._run(self._finish(order, steps, request))
+    def submit(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
+        """Go on with a dialogue that needs this request answered; lower orders go first.
+
+        `failed` is where the dialogue notes its unusable answers.
+        """
+        return self._run(self._finish(order, steps, request, failed))
 
     def stop(self) -> None:
         """Start no more calls, wait for those in flight so that their answers are kept, and let go of everything.
@@ -75,13 +80,14 @@ class Online:
     def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _finish(self, order: int, steps: Steps, request: Request) -> Dialogue:
+    async def _finish(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Dialogue:
         caller, task = self._caller, asyncio.current_task()
         self._tasks.add(task)
         try:
             while True:
                 response = await self._ask(order, request)
                 step = advance(steps, response, caller.store.find, caller.may_ask)
+                self._breaker.test(request, response, failed, step)
                 if isinstance(step, Dialogue):
                     return step
                 request = step
@@ -97,10 +103,11 @@ class Online:
             async with self._slots.one(order) as epoch:
                 try:
                     response = await self._call(request)
-                except TransportError as error:
+                except (TransportError, RefusedRequest) as error:
                     self._patience.test(tries, error)
                     fault = error
-                    if error.crowded and (times := self._slots.shrink(epoch)):
+                    times = self._slots.shrink(epoch) if error.crowded else 0
+                    if times and (error.retry_after or self._slots.alone):  # else calls in flight are waited for
                         self._slots.shut(pause(times, error))
                 else:
                     self._patience.answered()

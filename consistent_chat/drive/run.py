@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 
-from consistent_chat.dialogue import Dialogue, fill
+from consistent_chat.dialogue import Dialogue, FailedDraw, fill
 from consistent_chat.drive.limits import Budget, Limits, Spent
 from consistent_chat.drive.online import Caller, Online
 from consistent_chat.drive.replay import advance
@@ -90,13 +90,14 @@ class _Driver:
             self._store.close()
 
     def _begin(self, index: int) -> Dialogue | Future[Dialogue]:
-        steps = fill(self._recipe, self._plan, index)
+        failed: list[FailedDraw] = []
+        steps = fill(self._recipe, self._plan, index, failed)
         step = advance(steps, None, self._store.find, self._may_ask)
         if isinstance(step, Dialogue):
             return step
         if self._open_serving is None:
             raise MissingResponse(describe_miss(step, index, self._store))
-        return self._started(self._open_serving).submit(index, steps, step)
+        return self._started(self._open_serving).submit(index, steps, step, failed)
 
     def _may_ask(self, request: Request) -> bool:
         """Draws that are recorded are always used; this bounds those that are not.

@@ -8,16 +8,12 @@ import heapq
 import itertools
 from collections.abc import AsyncIterator
 
-SHRINK = 0.75
-"""What is left of the places when the server says that it is crowded."""
-
 
 class Slots:
     """A semaphore with an order: earlier dialogues go first, so that rows come out early and the window moves on.
 
-    Its size follows what the server takes: it shrinks by a factor when the server is crowded, once for all calls that
-    were begun before that was known, and grows by one place for as many answers as there are places (AIMD, as in
-    TCP's congestion control).
+    Its size follows what the server takes: each call that it finds too many gives its place up, and one place comes
+    back for as many answers as there are places.
     """
 
     def __init__(self, size: int) -> None:
@@ -47,21 +43,26 @@ class Slots:
             self._used -= 1
             self._hand_out()
 
+    @property
+    def alone(self) -> bool:
+        """Whether one place is used at most: then there is no other call whose end could be waited for."""
+        return self._used <= 1
+
     def grow(self) -> None:
         """Take note of an answer."""
         self._crowded = 0
         self._size = min(self._most, self._size + 1 / self._size)
 
     def shrink(self, epoch: int) -> int:
-        """Have fewer places, as the server is crowded; return how often it was since the last answer.
+        """Have one place fewer, as the server is crowded; return how often it was since the last answer.
 
-        Returns 0 for a call that was begun before the places last became fewer: it tells nothing new.
+        Calls that were in flight together count once: the others return 0.
         """
+        self._size = max(1.0, self._size - 1)
         if epoch != self._epoch:
             return 0
         self._epoch += 1
         self._crowded += 1
-        self._size = max(1.0, self._size * SHRINK)
         return self._crowded
 
     def shut(self, seconds: float) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consistent_chat.dialogue import Dialogue
-from consistent_chat.errors import TransportError
+from consistent_chat.errors import RefusedRequest, TransportError
 from consistent_chat.prices import Price
 from consistent_chat.request import Response
 
@@ -37,7 +37,7 @@ class Tally:
             self.cost = (self.cost or 0.0) + cost
         self.on_call(self)
 
-    def retried(self, error: TransportError) -> None:
+    def retried(self, error: TransportError | RefusedRequest) -> None:
         """Count a call that is tried again."""
         self.retries += 1
         self.last_fault = str(error)
@@ -47,7 +47,8 @@ class Tally:
         """Count a finished dialogue."""
         self.dialogues += 1
         self.substitutes += dialogue.spec.substitute
-        self.failed.update(draw.reason.value for draw in dialogue.failed)
+        if dialogue.failed:  # which is rare: a replay has no time for a Counter's update
+            self.failed.update(draw.reason.value for draw in dialogue.failed)
 
     def __str__(self) -> str:
         parts = [f"{self.dialogues} dialogues", f"{self.calls} calls"]

@@ -154,4 +154,4 @@ def warn_no_temperature(model: str, temperature: float, why: str) -> None:
 
 def _is_unexplained(fault: Fault) -> bool:
     """Tell a refusal that may be about the form, although it does not say so, from all others."""
-    return fault.status in GUESSED and not fault.filtered
+    return fault.status in GUESSED and not fault.filtered and not fault.unpaid

@@ -17,7 +17,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
-from consistent_chat.errors import RecipeError, ServingError, TransportError
+from consistent_chat.errors import RecipeError, RefusedRequest, ServingError, TransportError
 
 PASSING = frozenset({408, 409, 429})
 """Statuses below 500 that are worth another try."""
@@ -27,6 +27,8 @@ SHOWN = 300
 """Characters of a server's own words that an error shows."""
 FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 """Codes of errors by which OpenAI and Azure report that their filter stopped a prompt or its answer."""
+UNPAID_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
+"""Codes of errors by which OpenAI (with 429) and Anthropic report an account without money."""
 CONNECT_SECONDS = 20.0
 """A server that is away is noticed after this, however long an answer may take."""
 
@@ -51,6 +53,11 @@ class Fault(Exception):
         super().__init__(status, message)
         self.status, self.message, self.retry_after = status, message, retry_after
         self.param, self.code, self.inner_code = param, code, inner_code
+
+    @property
+    def unpaid(self) -> bool:
+        """Whether the account has no money left, which no other request and no pause will change."""
+        return self.status == 402 or self.code in UNPAID_CODES or _UNPAID.search(self.message) is not None
 
     @property
     def filtered(self) -> bool:
@@ -82,14 +89,17 @@ class Peer:
 
     def error(self, fault: Fault, model: str) -> ServingError:
         """Return the error for a refusal: what happened, to what, what to do."""
-        said = f"{self.place} answered {fault.status}: {self.quote(fault.message) or 'nothing more'}"
+        words = self.quote(fault.message).rstrip(".") or "nothing more"
+        said = f"{self.place} answered {fault.status}: {words}"
+        if fault.unpaid:
+            return ServingError(f"The account has no credit left. {said}. See to its billing, then run again to go on.")
         if fault.status in PASSING or fault.status >= 500:
             return TransportError(said, fault.retry_after, crowded=fault.status in CROWDED)
         if fault.status in (401, 403):
             return ServingError(f"The key was refused. {said}. Check {self.variable} or api_key, and what it may use.")
         if fault.status == 404:
             return ServingError(f"{said}. Check the name of the model, {model!r}, and base_url.")
-        return ServingError(f"{said}. The request for the model {model!r} cannot be answered as it is.")
+        return RefusedRequest(f"{said}. The request for the model {model!r} cannot be answered as it is.")
 
 
 def find_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str] | None:
@@ -189,7 +199,8 @@ def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
     message, inner = error.get("message") or error.get("detail") or error, error.get("innererror")
     said = message if isinstance(message, str) else json.dumps(message)
     inner_code = _word(inner, "code") if isinstance(inner, dict) else None
-    fields = {"param": _word(error, "param"), "code": _word(error, "code"), "inner_code": inner_code}
+    code = _word(error, "code") or _word(error, "type")
+    fields = {"param": _word(error, "param"), "code": code, "inner_code": inner_code}
     return Fault(status, said, retry_after(headers), **fields)
 
 
@@ -278,6 +289,7 @@ def _aiohttp_errors() -> tuple[type[BaseException], ...]:
 
 # Keys as the providers write them ("sk-ant-...", "hf_..."), also half masked as in their own error messages.
 _KEY = re.compile(r"\bBearer\s+\S+|\b(?:sk|pk|hf|gsk|xai)[-_](?=[\w.-]*[\d*])[\w*.-]{6,}")
+_UNPAID = re.compile("credit balance is too low|insufficient balance", re.IGNORECASE)
 # The filters' own words, for servers and gateways that pass on no code.
 _FILTERED = re.compile(
     "blocked by content filtering policy|content management policy|ContentPolicyViolationError"

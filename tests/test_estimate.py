@@ -1,0 +1,131 @@
+"""The estimate: what a build will still take, before it is paid for, and from what that is known."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import datasets
+import pytest
+
+from consistent_chat import drive
+from consistent_chat.cli import main
+from consistent_chat.dialogue import fill
+from consistent_chat.drive import Limits, Tally
+from consistent_chat.estimate import BATCH_DISCOUNT, LOOKED_AT, TOKENS_PER_CHARACTER, estimate
+from consistent_chat.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response
+from consistent_chat.store import ResponseStore
+from tests.answers import Answers
+from tests.provider import Provider
+
+RECIPE = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A folder for a response store."""
+    return str(tmp_path / "responses")
+
+
+def varied(request: Request, attempt: int) -> Response:
+    """Answer at a length that depends on the request, one time in ten unusably, and count tokens as models do."""
+    dice = random.Random(request.key)
+    long = 150 if "user_1" in request.schema["required"] else 600
+    texts = {name: "x" * dice.randint(long // 2, long * 3 // 2) for name in request.schema["required"]}
+    text = json.dumps(texts) if dice.random() > 0.1 else "no"
+    asked = len(request.system) + sum(len(message["content"]) for message in request.messages)
+    return Response(text, input_tokens=asked // 3, output_tokens=len(text) // 5)
+
+
+def build(place: str, recipe: Recipe, indices: range) -> Tally:
+    """Make the dialogues at these places, and return what that took."""
+    tally = Tally()
+    store = ResponseStore(place)
+    list(drive.run(recipe, indices, store, lambda: Answers(varied), Limits(), tally))
+    return tally
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_after_a_pilot_it_is_within_a_fifth_of_what_the_build_reports(place: str, seed: int) -> None:
+    """Calls, tokens in, tokens out and dollars, although answers vary in length and some are asked again."""
+    recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20, seed=seed)
+    plan = Plan(recipe)
+    build(place, recipe, range(18))
+    told = estimate(recipe, plan, ResponseStore(place))
+    took = build(place, recipe, range(len(plan)))
+    assert told.missing == 162
+    assert told.measured >= 36
+    assert told.calls == pytest.approx(took.calls, rel=0.2)
+    assert told.input_tokens == pytest.approx(took.input_tokens, rel=0.2)
+    assert told.output_tokens == pytest.approx(took.output_tokens, rel=0.2)
+    assert told.cost == pytest.approx(took.cost, rel=0.2)
+
+
+def test_before_anything_is_recorded_the_prompts_are_rendered(place: str) -> None:
+    """The first stage's are known to the letter."""
+    plan = Plan(RECIPE)
+    first = [next(fill(RECIPE, plan, index)) for index in range(len(plan))]
+    characters = sum(len(request.system) + len(request.messages[0]["content"]) for request in first)
+    told = estimate(RECIPE, plan, ResponseStore(place))
+    assert (told.missing, told.calls, told.measured) == (180, 360, 0)
+    assert TOKENS_PER_CHARACTER * characters < told.input_tokens < 3 * TOKENS_PER_CHARACTER * characters
+    assert "the paper's messages" in str(told)
+
+
+def test_more_turns_take_more(place: str) -> None:
+    """Of both kinds of tokens, in proportion where they are the answers'."""
+    few, many = (Recipe(model="m", num_turns_per_dialog=turns) for turns in (2, 8))
+    short, long = (estimate(recipe, Plan(recipe), ResponseStore(place)) for recipe in (few, many))
+    assert long.output_tokens == pytest.approx(4 * short.output_tokens, rel=0.01)
+    assert short.input_tokens < long.input_tokens
+
+
+def test_what_is_recorded_costs_nothing_more(place: str) -> None:
+    """Then nothing is left to do."""
+    plan = Plan(RECIPE)
+    build(place, RECIPE, range(len(plan)))
+    told = estimate(RECIPE, plan, ResponseStore(place))
+    assert (told.missing, told.calls, told.input_tokens, told.output_tokens) == (0, 0, 0, 0)
+    assert str(told) == "180 dialogues, 180 of them recorded: nothing is left to do"
+
+
+def test_a_price_that_nobody_knows_is_said(place: str) -> None:
+    """Tokens are told all the same; a known price is halved by a batch."""
+    unknown = Recipe(model="my-own-model")
+    assert "cost: no price is known for 'my-own-model'" in str(estimate(unknown, Plan(unknown), ResponseStore(place)))
+    told = estimate(RECIPE, Plan(RECIPE), ResponseStore(place))
+    assert told.cost is not None
+    assert f"as a batch ${told.cost * BATCH_DISCOUNT:,.4f}" in str(told)
+
+
+def test_of_a_large_plan_a_part_is_looked_at(place: str) -> None:
+    """All intents alike, so that the whole is told within a hundredth."""
+    few, many = (Recipe(model="m", num_dialogs_per_intent=count) for count in (100, 10_000))
+    assert len(Plan(many)) > 10 * LOOKED_AT
+    small, large = (estimate(recipe, Plan(recipe), ResponseStore(place)) for recipe in (few, many))
+    assert (large.missing, large.calls) == (90_000, 180_000)
+    assert large.input_tokens == pytest.approx(100 * small.input_tokens, rel=0.01)
+
+
+def test_the_command_calls_nobody_and_a_pilot_is_part_of_the_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the pilot has asked, the build finds."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    options = ("--responses", "responses", "--model", "claude-sonnet-4-6", "--num-dialogs-per-intent", "2")
+    with Provider() as provider:
+        calling = ("--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key")
+        assert main(["estimate", *options, *calling]) == 0
+        assert provider.requests == []
+        assert main(["estimate", *options, *calling, "--pilot", "4"]) == 0
+        assert len(provider.requests) == 8
+        assert main(["build", *options, *calling, "--output", "made.jsonl"]) == 0
+        assert len(provider.requests) == 36
+    told = capsys.readouterr().out
+    assert "train: 18 dialogues, 0 of them recorded\nto do: 36 calls, " in told
+    assert "train: 18 dialogues, 4 of them recorded\nto do: 28 calls, " in told
+    assert "basis: measured on 8 recorded answers" in told
