@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
@@ -32,15 +32,15 @@ class Index:
         """Return the index of these packs and one more."""
         return Index([*self.packs, pack])
 
-    def find(self, key: str) -> Iterator[Kept]:
-        """Yield what is kept for a key. Raises DamagedRecord, and PackGone for a pack that was packed anew."""
-        prefix = int(key[7:23], 16)
+    def find(self, key: str) -> list[Kept]:
+        """Return all that is kept for a key. Raises DamagedRecord, and PackGone for a pack that was packed anew."""
+        prefix, found = int(key[7:23], 16), []
         at = bisect_left(self._sorted, prefix)
         while at < len(self._sorted) and self._sorted[at] == prefix:
-            kept = self._kept(key, self._rows[at])
-            if kept is not None:
-                yield kept
+            if (kept := self._kept(key, self._rows[at])) is not None:
+                found.append(kept)
             at += 1
+        return found
 
     def _kept(self, key: str, row: int) -> Kept | None:
         """Return what a row holds, or None if it is of another key. The digest tells the two from damage."""

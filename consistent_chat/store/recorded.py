@@ -32,11 +32,12 @@ class Recorded:
     def find(self, key: str) -> Kept | None:
         """Return what holds for a key, or None."""
         try:
-            found = list(self._index.find(key))
+            found = self._index.find(key)
         except PackGone:
             settled(self._read)
-            found = list(self._index.find(key))
-        return _holding(chain(found, (kept for journal in self._journals if (kept := journal.find(key)))))
+            found = self._index.find(key)
+        found += [kept for journal in self._journals if (kept := journal.find(key)) is not None]
+        return found[0] if len(found) == 1 else _holding(found)
 
     def records(self) -> Iterator[Record]:
         """Yield all records, superseded ones too, each once."""

@@ -70,7 +70,8 @@ class ResponseStore:
         if self._refresh and request.key not in self._own:
             return None
         with self._lock:
-            kept = self._journaled(request.key) or self._recorded.find(request.key)
+            kept = self._journaled(request.key) if self._flusher.is_running else None
+            kept = kept or self._recorded.find(request.key)
         return None if kept is None else kept.answer()
 
     def prepare(self) -> None:
@@ -151,7 +152,5 @@ class ResponseStore:
         return self._writer
 
     def _journaled(self, key: str) -> Kept | None:
-        for writer in (*([self._writer] if self._writer else []), *reversed(self._full)):
-            if (kept := writer.find(key)) is not None:
-                return kept
-        return None
+        writers = reversed(self._full if self._writer is None else [*self._full, self._writer])
+        return next((kept for writer in writers if (kept := writer.find(key)) is not None), None)
