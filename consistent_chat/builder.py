@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import resources
@@ -115,6 +116,9 @@ class ConsistentChatConfig(datasets.BuilderConfig):
 class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
     """Builds consistent many-turn dialogues from a recipe and the raw responses of a model."""
 
+    tallies: dict[str, Tally]
+    """What a build has taken, by split; not there where the dataset was built before."""
+
     BUILDER_CONFIG_CLASS = ConsistentChatConfig
     DEFAULT_CONFIG_NAME = "default"
     BUILDER_CONFIGS = [
@@ -133,6 +137,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         self._mode = config.checked_mode()
         self._places = config.places()
         self._spent = Spent()
+        self._counted = ""  # the folder in which the processes of a build count
         registry.check(config.serving)
         identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes.items()]
         digest = hashlib.sha256(repr((identity, custom_features)).encode("utf-8")).hexdigest()
@@ -147,8 +152,12 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
             kwargs["download_mode"] = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
         features, self.info.features = self.info.features, _Plain(self.info.features)
         try:
-            super().download_and_prepare(*args, **kwargs)
+            with tempfile.TemporaryDirectory() as self._counted:
+                super().download_and_prepare(*args, **kwargs)
+                if hasattr(self, "tallies"):
+                    self.tallies = {split: Tally.gathered(self._counted, split) for split in self.recipes}
         finally:
+            self._counted = ""
             self.info.features = features
 
     def _info(self) -> datasets.DatasetInfo:
@@ -163,7 +172,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
-        self.tallies: dict[str, Tally] = {}
+        self.tallies = {}
         generators = []
         for split, plan in self.plans().items():
             for intent, combinations in plan.exhausted.items():
@@ -188,11 +197,19 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
         recipe = self.recipes[split]
-        tally = self.tallies[split] = Tally()
+        tally = Tally()
         indices = (index for part in parts for index in range(*part))
         for dialogue in self.dialogues(split, indices, tally):
             yield dialogue.spec.index, row(dialogue, recipe)
         logger.info("%s: %s", split, tally)
+        if self._counted:
+            tally.save(self._counted, split)
+
+    def replay(self, split: str) -> Iterator[Dialogue]:
+        """Yield all dialogues of a split's plan from what is recorded, in order; raises MissingResponse."""
+        recipe, plan = self.recipes[split], self.plans()[split]
+        store = ResponseStore(self._places, self.storage_options)
+        return drive.run(recipe, range(len(plan)), store, None, self._limits, Tally())
 
     def dialogues(self, split: str, indices: Iterable[int], tally: Tally) -> Iterator[Dialogue]:
         """Yield the dialogues at these places of a split's plan, in this order, and count them in `tally`."""

@@ -29,10 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say("Stopped. All answers are kept; run again to go on.", 130)
 
 
-def build(recipe: str | None, output: str, **options: Any) -> None:
+def build(recipe: str | None, output: str, verbose: bool, **options: Any) -> None:
     """Build a dataset and write it to a file or folder."""
     from consistent_chat import export
 
+    if verbose:
+        _say_all()
     print(export.build(recipe, output, **options), file=sys.stderr)
 
 
@@ -93,6 +95,8 @@ def _command(commands: Any, act: Callable[..., int | None], about: str) -> Any:
 def _add_build(command: Any) -> None:
     command.add_argument("--output", required=True, metavar="PATH", help="a .parquet or .jsonl file, or a folder")
     command.add_argument("--num-proc", type=int, help="processes that build side by side")
+    command.add_argument("--failures", metavar="FILE", help="a .parquet or .jsonl file for answers that were of no use")
+    command.add_argument("-v", "--verbose", action="store_true", help="say of each of them why, as it comes")
     _add_recipe(command)
 
 
@@ -154,6 +158,17 @@ def _json(text: str) -> Any:
     if not isinstance(value, dict):
         raise argparse.ArgumentTypeError('give a JSON object, such as {"anon": true}')
     return value
+
+
+def _say_all() -> None:
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("consistent_chat")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def _say(message: object, code: int) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -24,17 +24,29 @@ FRAME_TOKENS = 1024
 """Limits of tokens for a user message, an answer, and around them: several times what models usually write."""
 
 
+STAGES = {"user": "skeleton", "assistant": "answers"}
+"""What a stage is called, by whose messages it writes."""
+
+
 class OutOfDraws(Exception):
     """Thrown into a dialogue by its driver instead of a response: this request will not be asked again."""
 
 
-@dataclass(frozen=True)
-class FailedDraw:
-    """A response that was of no use: the request's key, why, and what was found."""
+class FailedDraw(NamedTuple):
+    """A response that was of no use: to which spec, at which stage ("skeleton" or "answers") and draw, and why."""
 
+    spec: Spec
+    stage: str
+    draw: int
     key: str
     reason: Reason
     detail: str
+    response: Response
+
+    def __str__(self) -> str:
+        where = f"dialogue {self.spec.index}, {self.stage}, draw {self.draw}"
+        substitute = f", substitute {self.spec.substitute}" if self.spec.substitute else ""
+        return f"{where}{substitute}: {self.reason.value} ({self.detail})"
 
 
 class Dialogue(NamedTuple):
@@ -78,57 +90,71 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
 
 def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw]) -> Steps:
     """Make one spec's dialogue in two stages; append unusable draws to `failed`."""
-    tally = _Tally()
-    turns = recipe.num_turns_per_dialog
-
-    skeleton = functools.partial(_request, recipe, spec, "user", prompts.skeleton(spec, turns, recipe.language))
-    users, first = yield from _stage(skeleton, _names("user", turns), failed, tally)
-
-    answering = functools.partial(_request, recipe, spec, "assistant", prompts.answers(spec, users, recipe.language))
-    answers, second = yield from _stage(answering, _names("assistant", turns), failed, tally)
-
+    turns, language = recipe.num_turns_per_dialog, recipe.language
+    work = _Work(recipe, spec, failed)
+    users, first = yield from work.ask("user", prompts.skeleton(spec, turns, language))
+    answers, second = yield from work.ask("assistant", prompts.answers(spec, users, language))
     return Dialogue(
-        spec, users, answers, (first, second), tally.draws, tally.input_tokens, tally.output_tokens, tuple(failed)
+        spec, users, answers, (first, second), work.draws, work.input_tokens, work.output_tokens, tuple(failed)
     )
 
 
-def _stage(
-    request_of: Callable[[int, int], Request], names: Sequence[str], failed: list[FailedDraw], tally: _Tally
-) -> Generator[Request, Response, tuple[tuple[str, ...], str]]:
-    """Ask until an answer is usable; return its messages and the key of its request."""
-    widened = 0
-    for draw in itertools.count():
-        request = request_of(draw, widened)
-        try:
-            response = yield request
-        except OutOfDraws:
-            raise _SpecFailed from None
-        tally.add(response)
-        try:
-            return parse.messages(response, names), request.key
-        except Unusable as error:
-            failed.append(FailedDraw(request.key, error.reason, error.detail))
-            if error.reason is Reason.REFUSED:
+class _SpecFailed(Exception):
+    """The spec will not become a dialogue."""
+
+
+@dataclass
+class _Work:
+    """One spec on its way to a dialogue, and what its responses have taken so far."""
+
+    recipe: Recipe
+    spec: Spec
+    failed: list[FailedDraw]
+    draws: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def ask(self, role: str, prompt: tuple[str, str]) -> Generator[Request, Response, tuple[tuple[str, ...], str]]:
+        """Ask for the messages of a role until an answer is usable; return them and the key of its request."""
+        names, widened = _names(role, self.recipe.num_turns_per_dialog), 0
+        for draw in itertools.count():
+            request = self._request(role, prompt, draw, widened)
+            try:
+                response = yield request
+            except OutOfDraws:
                 raise _SpecFailed from None
-            widened += error.reason is Reason.TRUNCATED
-    raise AssertionError("unreachable: draws are counted without end")
+            self._count(response)
+            try:
+                return parse.messages(response, names), request.key
+            except Unusable as error:
+                self.failed.append(
+                    FailedDraw(self.spec, STAGES[role], draw, request.key, error.reason, error.detail, response)
+                )
+                if error.reason is Reason.REFUSED:
+                    raise _SpecFailed from None
+                widened += error.reason is Reason.TRUNCATED
+        raise AssertionError("unreachable: draws are counted without end")
 
+    def _count(self, response: Response) -> None:
+        self.draws += 1
+        self.input_tokens += response.input_tokens or 0
+        self.output_tokens += response.output_tokens or 0
 
-def _request(recipe: Recipe, spec: Spec, role: str, prompt: tuple[str, str], draw: int, widened: int) -> Request:
-    system, user = prompt
-    turns = recipe.num_turns_per_dialog
-    tokens = FRAME_TOKENS + turns * (SKELETON_TOKENS if role == "user" else ANSWER_TOKENS)
-    return Request(
-        model=recipe.model or "",
-        system=system,
-        messages=({"role": "user", "content": user},),
-        temperature=recipe.temperature,
-        schema=_schema(role, turns),
-        seed=recipe.seed,
-        repeat=spec.repeat,
-        draw=draw,
-        max_tokens=tokens << min(widened, 3),
-    )
+    def _request(self, role: str, prompt: tuple[str, str], draw: int, widened: int) -> Request:
+        system, user = prompt
+        turns = self.recipe.num_turns_per_dialog
+        tokens = FRAME_TOKENS + turns * (SKELETON_TOKENS if role == "user" else ANSWER_TOKENS)
+        return Request(
+            model=self.recipe.model or "",
+            system=system,
+            messages=({"role": "user", "content": user},),
+            temperature=self.recipe.temperature,
+            schema=_schema(role, turns),
+            seed=self.recipe.seed,
+            repeat=self.spec.repeat,
+            draw=draw,
+            max_tokens=tokens << min(widened, 3),
+        )
 
 
 @functools.lru_cache(maxsize=64)
@@ -148,21 +174,3 @@ def _schema(role: str, turns: int) -> Schema:
             "additionalProperties": False,
         }
     )
-
-
-class _SpecFailed(Exception):
-    """The spec will not become a dialogue."""
-
-
-@dataclass
-class _Tally:
-    """What one spec's responses have taken so far."""
-
-    draws: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-
-    def add(self, response: Response) -> None:
-        self.draws += 1
-        self.input_tokens += response.input_tokens or 0
-        self.output_tokens += response.output_tokens or 0

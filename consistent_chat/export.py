@@ -12,7 +12,8 @@ from typing import Any
 
 import datasets
 
-from consistent_chat import llamafactory
+from consistent_chat import llamafactory, row
+from consistent_chat.builder import ConsistentChat
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.opening import open_builder
 
@@ -20,39 +21,72 @@ WRITERS = {
     ".parquet": lambda dataset, path: dataset.to_parquet(path),
     ".jsonl": lambda dataset, path: dataset.to_json(path, force_ascii=False),
 }
+TEXT, NUMBER = datasets.Value("string"), datasets.Value("int64")
+FAILURES = datasets.Features(
+    {
+        "split": TEXT,
+        "index": NUMBER,
+        **dict.fromkeys(("intent", "category", "topic"), TEXT),
+        "substitute": NUMBER,
+        "stage": TEXT,
+        "draw": NUMBER,
+        **dict.fromkeys(("reason", "detail", "response", "finish", "request_key"), TEXT),
+    }
+)
+"""The columns of `row.failures`."""
 
 
-def build(recipe: str | None, output: str, num_proc: int | None = None, **options: Any) -> str:
+def build(
+    recipe: str | None, output: str, num_proc: int | None = None, failures: str | None = None, **options: Any
+) -> str:
     """Build and write; return a line that says what was made.
 
     `output` is a .parquet or .jsonl file for one split, or a folder, which gets `<split>.parquet` for each. With the
-    layout "sharegpt", LLaMA-Factory's list of datasets beside them names the files. Nothing is left at `output` when
-    the build fails.
+    layout "sharegpt", LLaMA-Factory's list of datasets beside them names the files. `failures` is a file for the
+    answers that were of no use. Nothing is left at `output` when the build fails.
     """
+    ledger = [] if failures is None else [_ledger(failures)]
     suffix = _suffix(output)
     _try_cache()
     builder = open_builder(recipe, **options)
     files = _files(output, suffix, list(builder.recipes))
     for_llamafactory = llamafactory.LAYOUT.column in builder.info.features
-    with _tried(files.values()):
+    with _tried([*files.values(), *ledger]):
         if for_llamafactory:
             llamafactory.check(files)
         builder.download_and_prepare(num_proc=num_proc)
         splits = builder.as_dataset()
         for split, dataset in splits.items():
             _write(dataset, files[split])
+        for path in ledger:
+            _write(_failures(builder), path)
         if for_llamafactory:
             llamafactory.add(files)
     rows = ", ".join(f"{len(dataset)} rows of {split}" for split, dataset in splits.items())
-    return f"{output}: {rows} ({_done(builder, num_proc)})"
+    return f"{output}: {rows} ({_done(builder)})"
 
 
-def _done(builder: Any, num_proc: int | None) -> str:
-    """Return what is known of the build: a split that several processes have built was counted in them."""
+def _done(builder: Any) -> str:
     if not hasattr(builder, "tallies"):
         return "built before"
-    unknown = f"built by up to {num_proc} processes"
-    return "; ".join(f"{split}: {builder.tallies.get(split, unknown)}" for split in builder.recipes)
+    return "; ".join(f"{split}: {tally}" for split, tally in builder.tallies.items())
+
+
+def _ledger(path: str) -> Path:
+    if Path(path).suffix not in WRITERS:
+        raise RecipeError(f"--failures {path} must end in {' or '.join(WRITERS)}.")
+    return Path(path)
+
+
+def _failures(builder: ConsistentChat) -> datasets.Dataset:
+    """Return the answers that were of no use, in the order of the plan."""
+    rows = [
+        {"split": split, **failure}
+        for split in builder.recipes
+        for dialogue in builder.replay(split)
+        for failure in row.failures(dialogue)
+    ]
+    return datasets.Dataset.from_dict({name: [values[name] for values in rows] for name in FAILURES}, FAILURES)
 
 
 def _suffix(output: str) -> str:

@@ -54,3 +54,24 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
         "input_tokens": dialogue.input_tokens,
         "output_tokens": dialogue.output_tokens,
     }
+
+
+def failures(dialogue: Dialogue) -> list[dict[str, Any]]:
+    """Return the unusable responses on the way to a dialogue as rows, with what was said, word for word."""
+    return [
+        {
+            "index": draw.spec.index,
+            "intent": draw.spec.intent.key,
+            "category": draw.spec.category,
+            "topic": draw.spec.topic,
+            "substitute": draw.spec.substitute,
+            "stage": draw.stage,
+            "draw": draw.draw,
+            "reason": draw.reason.value,
+            "detail": draw.detail,
+            "response": draw.response.text.encode("utf-8", "backslashreplace").decode("utf-8"),
+            "finish": draw.response.finish,
+            "request_key": draw.key,
+        }
+        for draw in dialogue.failed
+    ]

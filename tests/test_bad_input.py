@@ -195,6 +195,6 @@ def test_what_several_processes_made_is_no_guess(capsys: pytest.CaptureFixture[s
     """They count for themselves; only what was in the cache was built before."""
     common = ("--output", "made.parquet", "--num-dialogs-per-intent", "4", "--num-proc", "2")
     assert build(*common) == 0
-    assert "36 rows of train (train: built by up to 2 processes)" in capsys.readouterr().err
+    assert "36 rows of train (train: 36 dialogues, 72 calls" in capsys.readouterr().err
     assert build(*common) == 0
     assert "36 rows of train (built before)" in capsys.readouterr().err

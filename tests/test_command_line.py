@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,9 +17,12 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
+from consistent_chat.builder import DEMO as DEMO_FOLDER
 from consistent_chat.cli import main
 from consistent_chat.store import ResponseStore
 from tests.provider import Provider
+
+DEMO = str(DEMO_FOLDER / "responses")
 
 
 @pytest.fixture(autouse=True)
@@ -170,3 +175,47 @@ def test_kill_9_loses_at_most_what_was_in_flight(slow_provider: Provider) -> Non
     run_and_signal(slow_provider, signal.SIGKILL)
     assert build(*calling(slow_provider), "--num-dialogs-per-intent", "6", "--output", "made.parquet") == 0
     assert len(slow_provider.requests) <= 108 + 4
+
+
+REASONS = ["no_json", "truncated", "wrong_turn_count"]
+
+
+def test_failures_are_a_file_of_their_own() -> None:
+    """Each with its reason and what was said, word for word, in the order of the plan."""
+    assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "failures.jsonl"]) == 0
+    rows = [json.loads(line) for line in Path("failures.jsonl").read_text("utf-8").splitlines()]
+    assert sorted(row["reason"] for row in rows) == REASONS
+    assert [row["index"] for row in rows] == sorted(row["index"] for row in rows)
+    said = {record.key: record.kept.answer().text for record in ResponseStore(DEMO).records()}
+    assert [row["response"] for row in rows] == [said[row["request_key"]] for row in rows]
+
+
+def test_a_build_without_failures_has_an_empty_file_of_them() -> None:
+    """With all columns, whatever the format; also where several processes have built it."""
+    options = ("--serving", "rehearsal", "--num-dialogs-per-intent", "4", "--num-proc", "2")
+    assert build(*options, "--output", "made.parquet", "--failures", "failures.parquet") == 0
+    assert pq.read_table("failures.parquet").num_rows == 0
+    assert "response" in pq.read_table("failures.parquet").column_names
+
+
+def test_a_file_for_failures_needs_a_known_ending(capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before anything is built."""
+    assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "failures.csv"]) == 2
+    assert "--failures failures.csv must end in .parquet or .jsonl." in capsys.readouterr().err
+    assert not Path("demo.jsonl").exists()
+
+
+def test_verbose_says_why_answers_were_of_no_use(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line each, with the dialogue, the stage and the draw; the last line counts them."""
+    logger = logging.getLogger("consistent_chat")
+    handlers = list(logger.handlers)
+    try:
+        assert main(["build", "demo", "--output", "demo.jsonl", "-v"]) == 0
+    finally:
+        logger.handlers, logger.propagate = handlers, True
+        logger.setLevel(logging.NOTSET)
+    said = capsys.readouterr().err
+    assert (
+        len(re.findall(r"^dialogue \d+, (?:skeleton|answers), draw 0: (?:no_json|truncated|wrong_t)", said, re.M)) == 3
+    )
+    assert "3 unusable answers (1 no_json, 1 truncated, 1 wrong_turn_count)" in said

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from consistent_chat.dialogue import Dialogue
 from consistent_chat.errors import RefusedRequest, TransportError
 from consistent_chat.prices import Price
 from consistent_chat.request import Response
+
+COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed")
 
 
 @dataclass
@@ -49,6 +54,22 @@ class Tally:
         self.substitutes += dialogue.spec.substitute
         if dialogue.failed:  # which is rare: a replay has no time for a Counter's update
             self.failed.update(draw.reason.value for draw in dialogue.failed)
+
+    def save(self, folder: str, name: str) -> None:
+        """Write the counts into a folder, where `gathered` finds them: each process of a build has a tally."""
+        Path(folder, f"{name}.{uuid.uuid4().hex}").write_text(json.dumps([getattr(self, name) for name in COUNTS]))
+
+    @classmethod
+    def gathered(cls, folder: str, name: str) -> Tally:
+        """Return the sum of the tallies that were saved under a name."""
+        total = cls()
+        for path in Path(folder).glob(f"{name}.*"):
+            for name, value in zip(COUNTS, json.loads(path.read_text())):
+                if name == "failed":
+                    total.failed.update(value)
+                elif value is not None:
+                    setattr(total, name, (getattr(total, name) or 0) + value)
+        return total
 
     def __str__(self) -> str:
         parts = [f"{self.dialogues} dialogues", f"{self.calls} calls"]
