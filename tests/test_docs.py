@@ -14,7 +14,8 @@ import pytest
 from tests.provider import Provider
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README, DOCS = ROOT / "README.md", sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, *DOCS]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE_NAME = re.compile(r"# (\S+\.(?:py|yaml))\n")
 SETS_UP = "python3 -m venv"
@@ -64,7 +65,9 @@ class Shell:
         assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [README, *(pytest.param(page, marks=pytest.mark.slow) for page in DOCS)], ids=lambda page: page.name
+)
 def test_every_example_runs(page: Path, shell: Shell) -> None:
     """What a page shows can be typed in, in its order."""
     for language, text in BLOCK.findall(page.read_text("utf-8")):

@@ -231,6 +231,7 @@ def test_what_the_current_folder_holds_does_not_matter(work: Path, folder: Path,
     assert len(load(data_dir="../folder", split="train")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["data_dir", "path"])
 def test_a_folder_with_a_recipe_among_5000_files(folder: Path, way: str) -> None:
     """Where the other files are no data that `datasets` knows."""
