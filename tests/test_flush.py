@@ -108,11 +108,12 @@ def test_nothing_new_makes_no_pack(place: str) -> None:
     """However often its time comes."""
     store = ResponseStore(place, flush=Flush(records=1000, seconds=0.001))
     store.prepare()
-    until(lambda: files(place, "journals") == [])
+    keep(store, 1)
+    until(lambda: packed(place) == [1])
     store.prepare()
-    until(lambda: files(place, "journals") == [])
     store.close()
-    assert files(place, "packs") == []
+    assert packed(place) == [1]
+    assert files(place, "journals") == []
 
 
 def test_a_store_that_is_closed_keeps_again_and_flushes_again(place: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -326,3 +329,28 @@ def test_a_run_that_ends_as_its_store_is_tidied_ends_well(place: str, monkeypatc
     store.close()
     assert lacks(store, 1, 2) == lacks(ResponseStore(place), 1, 2) == []
     assert list(Path(place).glob("journals/*.jsonl")) == []
+
+
+def test_a_torn_line_is_reported_as_it_is_set_aside(place: str, caplog: pytest.LogCaptureFixture) -> None:
+    """By the command too, not by the next run alone; `verify` counts it before."""
+    kill_a_writer(place, 3)
+    (left,) = files(place, "journals")
+    with open(left, "ab") as file:
+        file.write(b'{"sha256":"')
+    assert verify(place).torn == 1
+    assert "1 lines that killed writers left half written" in str(verify(place))
+    with caplog.at_level(logging.WARNING, "consistent_chat"):
+        tidy(place)
+    assert [entry.getMessage() for entry in caplog.records if "is torn" in entry.getMessage()]
+    assert len(files(place, "torn")) == 1
+
+
+def test_what_a_killed_packer_has_left_goes_after_a_day(place: str) -> None:
+    """Not before: it may be what somebody is writing."""
+    fill(place, 1)
+    for name, age in (("old", 2 * 86_400), ("new", 60)):
+        half = Path(place, "packs", f".{name}.tmp")
+        half.write_bytes(b"half")
+        os.utime(half, (time.time() - age, time.time() - age))
+    tidy(place)
+    assert [path.name for path in files(place, "packs") if path.suffix == ".tmp"] == [".new.tmp"]

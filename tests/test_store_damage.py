@@ -7,6 +7,7 @@ import hashlib
 import os
 import pickle
 import resource
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -20,6 +21,7 @@ import consistent_chat.store
 from consistent_chat.errors import StoreError
 from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore
+from consistent_chat.store.journal import RESERVE
 from consistent_chat.store.pack import write_pack
 from consistent_chat.store.record import Record
 from tests.stored import asked, files, fill, processes, said
@@ -75,6 +77,51 @@ def test_a_new_store_in_an_unwritable_folder_stops_too(unwritable: str) -> None:
         f"The response store {place!r} cannot be written to: Permission denied. "
         "Look whether it is there and what you may do there, or pass another place as responses=."
     )
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """A user who is not the one that owns the files."""
+    user = os.geteuid()
+    yield
+    os.seteuid(user)
+
+
+@pytest.mark.parametrize("part", ["journals", "packs"])
+def test_what_may_not_be_read_is_no_empty_store(nobody: None, part: str) -> None:
+    """It would all be asked for, and paid for, again; and nobody is told to delete what he may not read."""
+    if os.geteuid():
+        pytest.skip("only root becomes another user")
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        fill(folder, 1)
+        hidden = Path(folder, "journals") if part == "journals" else files(folder, "packs")[0]
+        hidden.chmod(0)
+        os.seteuid(NOBODY)
+        with pytest.raises(StoreError, match=f"{hidden} cannot be read: Permission denied") as caught:
+            ResponseStore(folder)
+        assert "delete" not in str(caught.value)
+        os.seteuid(0)
+
+
+def test_a_layer_that_is_not_there_is_named(place: str, tmp_path: Path) -> None:
+    """A mistyped name would have all that it holds asked for again; only what is written may be new."""
+    with pytest.raises(StoreError) as caught:
+        ResponseStore([place, f"{tmp_path}/mistyped"])
+    assert str(caught.value) == (
+        f"There is no response store at '{tmp_path}/mistyped'. Look for a mistake in the name."
+    )
+
+
+def test_a_pack_with_another_ones_bytes_stops_before_anything_is_paid(place: str) -> None:
+    """What it once held would be asked for again."""
+    fill(place, 1)
+    fill(place, 2)
+    one, two = files(place, "packs")
+    one.write_bytes(two.read_bytes())
+    store = ResponseStore(place)
+    with pytest.raises(StoreError, match=f"{one} is damaged: its bytes are not those it is named after"):
+        store.prepare()
 
 
 def test_a_file_in_the_folders_place_is_named(place: str) -> None:
@@ -181,9 +228,44 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_store_stays_readable(place
     assert files(place, "journals") == []
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[str]:
+    """A place on a disk of its own with room for few responses beside what is held back."""
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={RESERVE + 200_000}", "tmpfs", tmp_path], check=False)
+    if made.returncode:
+        pytest.skip("only root mounts disks")
+    yield str(tmp_path / "responses")
+    subprocess.run(["umount", tmp_path], check=True)
+
+
+def test_answers_in_flight_are_kept_when_the_disk_is_full(small_disk: str) -> None:
+    """Room was held back for them: they are paid for. Each says that the disk is full, and with room all are found."""
+    store, errors = ResponseStore(small_disk), []
+    for number in range(100):
+        try:
+            store.keep(asked(number), _incompressible(number))
+        except StoreError as error:
+            errors.append(str(error))
+    assert 0 < len(errors) < 100
+    assert set(errors) == {
+        f"Responses cannot be written to {small_disk}/journals: No space left on device. "
+        "Make room or give rights there, or pass responses=."
+    }
+    reader = ResponseStore(small_disk)
+    assert [reader.find(asked(number)) for number in range(100)] == [_incompressible(number) for number in range(100)]
+    store.close()
+
+
+def test_a_disk_without_room_stops_before_anything_is_paid(small_disk: str) -> None:
+    """What could not be held back could not be kept either."""
+    Path(small_disk).parent.joinpath("other").write_bytes(bytes(300_000))
+    with pytest.raises(StoreError, match="No space left on device"):
+        ResponseStore(small_disk).prepare()
+
+
 def _fill_the_disk(place: str, reports: Connection) -> None:
     """Keep responses till the system writes no more; Python itself ignores the signal that comes with it."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (RESERVE + 100_000, resource.RLIM_INFINITY))
     store, kept, errors = ResponseStore(place), 0, []
     try:
         while True:

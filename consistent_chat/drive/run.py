@@ -12,6 +12,7 @@ from consistent_chat.drive.limits import Budget, Limits, Spent
 from consistent_chat.drive.online import Caller, Online
 from consistent_chat.drive.replay import advance
 from consistent_chat.drive.tally import Tally
+from consistent_chat.drive.ways import any_way
 from consistent_chat.errors import MissingResponse
 from consistent_chat.plan import Plan
 from consistent_chat.prices import price_of
@@ -97,6 +98,9 @@ class _Driver:
         step = advance(steps, None, self._store.find, self._may_ask)
         if isinstance(step, Dialogue):
             return step
+        other = any_way(lambda: fill(self._recipe, self._plan, index), self._store.find_all, self._may_ask)
+        if other is not None:
+            return other
         if self._open_serving is None:
             raise MissingResponse(describe_miss(step, index, self._store))
         return self._started(self._open_serving).submit(index, steps, step, failed)

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from consistent_chat.store.pack import PackGone, content_name
-from consistent_chat.store.place import Gone, Place
+from consistent_chat.store.place import Gone, Place, make_folder
 from consistent_chat.store.record import damaged
 
 _T = TypeVar("_T")
 
-READINGS = 5
+READINGS = 20
 """Times that a store is read, at the most."""
 AT_ONCE = 8
 TRIES = 3
@@ -38,7 +38,7 @@ def fetch(place: Place) -> list[Path]:
     names = place.names()
     if place.is_local:
         return [place.packs / name for name in names]
-    place.packs.mkdir(parents=True, exist_ok=True)
+    make_folder(place.packs)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         return list(pool.map(lambda name: _copy(place, name), sorted({*names, *_unlisted(place, names)})))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import uuid
 from collections.abc import Iterable, Iterator
@@ -21,10 +22,16 @@ try:
 except ImportError:  # Windows: journals of other writers are read, and never taken over
     fcntl = None  # type: ignore[assignment]
 
+logger = logging.getLogger(__name__)
+
 HEADER = b'{"consistent_chat_journal":1}\n'
 
-HELD = 256
+HELD = 64
 """Journals that are packed at once at the most: each is an open file. The rest is packed next time."""
+
+
+RESERVE = 4 << 20
+"""Bytes of the disk that a writer holds back, so that answers in flight can be kept when the disk is full."""
 
 
 class JournalWriter:
@@ -37,23 +44,34 @@ class JournalWriter:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        except OSError as error:
+            raise StoreError(_unwritable(folder, error)) from None
+        try:
             _lock(self._file)
             self._size = self._write(HEADER, 0)
+            self._reserve = _reserve(self.path.with_suffix(".reserve"))
             fresh.rename(self.path)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                fresh.unlink()
+            os.close(self._file)
+            fresh.unlink()
             raise StoreError(_unwritable(folder, error)) from None
 
     def __len__(self) -> int:
         return len(self._offsets)
 
     def append(self, record: Record) -> None:
-        """Append a record; when this returns, the record survives the end of the process."""
+        """Append a record; when this returns, the record survives the end of the process.
+
+        Raises StoreError when it cannot be written, and when it could be only in the room that was held back.
+        """
         line = to_line(record)
         try:
             end = self._write(line, self._size)
         except OSError as error:
+            if error.errno not in FULL or self._reserve is None:
+                raise StoreError(_unwritable(self.path.parent, error)) from None
+            self._release()
+            self.append(record)
             raise StoreError(_unwritable(self.path.parent, error)) from None
         self._offsets[record.key] = (self._size, len(line) - 1)
         self._size = end
@@ -72,6 +90,7 @@ class JournalWriter:
         except OSError as error:
             raise StoreError(_unwritable(self.path.parent, error)) from None
         finally:
+            self._release()
             os.close(self._file)
 
     def discard(self) -> None:
@@ -79,7 +98,13 @@ class JournalWriter:
         try:
             remove([self.path])
         finally:
+            self._release()
             os.close(self._file)
+
+    def _release(self) -> None:
+        reserve, self._reserve = self._reserve, None
+        if reserve is not None:
+            os.close(reserve)
 
     def _write(self, data: bytes, size: int) -> int:
         written = os.write(self._file, data)
@@ -87,6 +112,25 @@ class JournalWriter:
             os.ftruncate(self._file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return size + written
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def _reserve(path: Path) -> int | None:
+    """Hold room on the disk by a file without a name, which goes when it is closed or the process ends."""
+    if fcntl is None:
+        return None
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    path.unlink()
+    try:
+        for _ in range(RESERVE >> 20):
+            if os.write(file, bytes(1 << 20)) < 1 << 20:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        os.close(file)
+        raise
+    return file
 
 
 class Journal:
@@ -133,7 +177,7 @@ def lines(path: Path, data: bytes) -> Iterator[tuple[int, int]]:
 def read_journals(folder: Path) -> list[Journal]:
     """Return the journals of a folder, in order of their names; one that has just been packed is passed over."""
     found = []
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in journal_paths(folder):
         try:
             found.append(Journal(path))
         except FileNotFoundError:
@@ -143,12 +187,34 @@ def read_journals(folder: Path) -> list[Journal]:
     return found
 
 
+def journal_paths(folder: Path) -> list[Path]:
+    """Return the journals' files, in order; raises StoreError for a folder that may not be looked into."""
+    try:
+        return sorted(folder / name for name in os.listdir(folder) if name.endswith(".jsonl"))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be read: {error.strerror}. Give rights there.") from None
+
+
+def report_torn(journals: Iterable[Journal]) -> None:
+    """Say of journals whose writer was killed what is torn off at their end."""
+    for journal in journals:
+        if journal.torn and is_abandoned(journal.path):
+            logger.warning(
+                "The last line of %s is torn: its writer was stopped while writing. %d bytes of an answer that never "
+                "counted as arrived are set aside.",
+                journal.path,
+                len(journal.torn),
+            )
+
+
 @contextlib.contextmanager
 def abandoned(folder: Path) -> Iterator[list[Path]]:
     """Give the journals whose writer is gone, at most HELD of them, held locked: no other packer takes them too."""
     with contextlib.ExitStack() as locks:
         held: list[Path] = []
-        for path in sorted(folder.glob("*.jsonl")):
+        for path in journal_paths(folder):
             if len(held) < HELD and (file := _take(path)) is not None:
                 locks.callback(os.close, file)
                 held.append(path)

@@ -29,7 +29,7 @@ ROWS_PER_GROUP, BYTES_PER_GROUP = 512, 4 << 20
 """A group is the least that is read: so many rows, or so many bytes of text where answers are long."""
 KEY_LENGTH = len("sha256:") + 64
 
-UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError)
+UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError, AttributeError)
 """What reading a damaged file raises."""
 
 Prefixes: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
@@ -132,8 +132,7 @@ class Pack:
 
     def group(self, number: int) -> Group:
         """Read what is looked for in a group of rows, once the whole file was held to its name."""
-        if not self._vouched:
-            self._vouch()
+        self.vouch()
         return Group(*self._columns(number, Group._fields))
 
     def key(self, row: int) -> str:
@@ -154,12 +153,14 @@ class Pack:
         if content_name(self.path) != self.path.stem:
             yield str(damaged(str(self.path), "its bytes are not those it is named after"))
 
-    def _vouch(self) -> None:
-        """Hold the file to its name, if it has been given one by its content; say what is damaged."""
+    def vouch(self) -> None:
+        """Hold the file to its name, once, if it has one by its content; raises DamagedRecord that names a record."""
+        if self._vouched:
+            return
         try:
             whole = not _NAME.fullmatch(self.path.stem) or content_name(self.path) == self.path.stem
-        except FileNotFoundError:
-            raise PackGone(str(self.path)) from None
+        except OSError as error:
+            raise _unread(self.path, error) from None
         if not whole:
             raise DamagedRecord(next(self.faults()))
         self._vouched = True
@@ -201,9 +202,9 @@ class Pack:
         try:
             with pq.ParquetFile(self.path, **options) as file:
                 return read(file)
-        except FileNotFoundError:
-            raise PackGone(str(self.path)) from None
         except UNREADABLE as error:
+            if isinstance(error, OSError) and error.errno:  # the system's; of a file's content Arrow tells without one
+                raise _unread(self.path, error) from None
             raise damaged(where, str(error)) from None
 
     def _check_format(self, file: pq.ParquetFile) -> None:
@@ -212,6 +213,15 @@ class Pack:
             raise StoreError(
                 f"{self.path} has pack format {version.decode()}; this version reads {FORMAT}. Update consistent_chat."
             )
+        if not file.schema_arrow.equals(_SCHEMA):
+            raise ValueError("its columns are not those of a pack")
+
+
+def _unread(path: Path, error: OSError) -> StoreError:
+    if isinstance(error, FileNotFoundError):
+        return PackGone(str(path))
+    reason = os.strerror(error.errno or 0)  # Arrow tells the number, in words of its own
+    return StoreError(f"{path} cannot be read: {reason}. Give rights there, or see to the disk.")
 
 
 def _lists(table: pa.Table, names: Sequence[str]) -> list[list[Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,11 +12,12 @@ from typing import Any
 
 from consistent_chat.errors import StoreError
 from consistent_chat.store.copies import fetch, settled
-from consistent_chat.store.journal import Journal, abandoned, remove
+from consistent_chat.store.journal import Journal, abandoned, journal_paths, read_journals, remove, report_torn
 from consistent_chat.store.pack import Pack, write_pack
 from consistent_chat.store.place import Place
 from consistent_chat.store.record import Record
 
+DAY = 86_400.0
 FULL = 100_000
 """Records of a pack from which on it is left as it is."""
 
@@ -41,9 +44,11 @@ def tidy(url: str, storage_options: Mapping[str, Any] | None = None) -> Tidied:
     place = Place(url, storage_options)
     place.check_exists()
     packs, journals = _counts(place)
+    report_torn(read_journals(place.journals))
     while _pack_abandoned(place):
         pass
     settled(lambda: merge_packs(place))
+    _sweep(place)
     return Tidied(packs, journals, *_counts(place))
 
 
@@ -75,6 +80,14 @@ def merge_packs(place: Place) -> None:
                 path.unlink(missing_ok=True)
 
 
+def _sweep(place: Place) -> None:
+    """Remove what was half made when its maker was killed, a day ago or longer: nobody works at it any more."""
+    for path in (*place.packs.glob(".*.tmp"), *(() if place.is_local else place.outbox.glob("*"))):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > DAY:
+                path.unlink()
+
+
 def _pack_abandoned(place: Place) -> bool:
     with abandoned(place.journals) as paths:
         pack_journals(paths, place)
@@ -83,7 +96,7 @@ def _pack_abandoned(place: Place) -> bool:
 
 
 def _counts(place: Place) -> tuple[int, int]:
-    return len(place.names()), len(list(place.journals.glob("*.jsonl")))
+    return len(place.names()), len(journal_paths(place.journals))
 
 
 def _records(paths: Iterable[Path], torn: Path) -> Iterator[Record]:

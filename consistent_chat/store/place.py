@@ -21,6 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from consistent_chat.errors import StoreError
 from consistent_chat.store.hub import open_way
+from consistent_chat.store.journal import journal_paths
 from consistent_chat.store.writing import MARKER, STORE_FORMAT, Folder, Remote, Way
 
 ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
@@ -48,6 +49,14 @@ class Gone(Exception):
 def home() -> Path:
     """Return the folder for what this package keeps on this machine; it follows HF_HOME."""
     return Path(constants.HF_HOME) / "consistent_chat"
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder on this machine; raises StoreError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be made: {error.strerror}. Give rights there, or set HF_HOME.") from None
 
 
 class Place:
@@ -85,7 +94,7 @@ class Place:
     def check_exists(self) -> None:
         """Raise StoreError when there is neither a marker nor a pack nor a journal: the name may be mistyped."""
         marked = self._is_there(f"{self._root}/{MARKER}")
-        if not marked and not self.names() and not any(self.journals.glob("*.jsonl")):
+        if not marked and not self.names() and not journal_paths(self.journals):
             raise StoreError(f"There is no response store at {self.url!r}. Look for a mistake in the name.")
 
     def holds(self, name: str) -> bool:
@@ -113,7 +122,7 @@ class Place:
                 f"Responses cannot be sent to {self.url!r}: {_reason(error)}. They are kept on this machine, in "
                 f"{self.journals}, and go out with the next run there."
             ) from None
-        self.packs.mkdir(parents=True, exist_ok=True)
+        make_folder(self.packs)
         return pack.replace(self.packs / pack.name)
 
     def remove(self, names: Iterable[str]) -> None:
@@ -147,8 +156,8 @@ class Place:
         return hashlib.sha256(identity.encode("utf-8")).hexdigest()[:16]
 
     def _check_format(self) -> None:
-        marker = self._attempt("read from", lambda: self._fs.cat_file(f"{self._root}/{MARKER}"), absent=b"")
-        if not marker:
+        marker = self._attempt("read from", lambda: self._fs.cat_file(f"{self._root}/{MARKER}"), absent=Gone)
+        if marker is Gone:
             return
         try:
             version = json.loads(marker)["consistent_chat_store"]

@@ -32,10 +32,6 @@ class Kept(NamedTuple):
         """Return the response."""
         return Response(**json.loads(self.response))
 
-    def precedes(self, other: Kept) -> bool:
-        """Tell whether this one holds rather than another of the same key."""
-        return (-self.generation, self.digest) < (-other.generation, other.digest)
-
 
 @dataclass(frozen=True)
 class Record:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
 from consistent_chat.store.copies import fetch, settled
 from consistent_chat.store.index import Index
-from consistent_chat.store.journal import Journal, is_abandoned, read_journals
+from consistent_chat.store.journal import Journal, read_journals, report_torn
 from consistent_chat.store.pack import Pack, PackGone
 from consistent_chat.store.place import Place
 from consistent_chat.store.record import Kept, Record
-
-logger = logging.getLogger(__name__)
 
 
 class Recorded:
@@ -26,18 +23,30 @@ class Recorded:
     def __init__(self, places: Sequence[Place]) -> None:
         self._places = places
         settled(self._read)
-        for journal in self._journals:
-            _report_torn(journal)
+        report_torn(self._journals)
 
     def find(self, key: str) -> Kept | None:
         """Return what holds for a key, or None."""
+        found = self._all(key)
+        return found[0] if len(found) == 1 else min(found, key=_order, default=None)
+
+    def find_all(self, key: str) -> list[Kept]:
+        """Return what holds for a key, and then all that other writers have kept for it as often refreshed."""
+        found = sorted(set(self._all(key)), key=_order)
+        return [kept for kept in found if kept.generation == found[0].generation]
+
+    def vouch(self) -> None:
+        """Hold all packs to their names: what one of them lacks would be asked for, and paid for, again."""
+        for pack in self._index.packs:
+            pack.vouch()
+
+    def _all(self, key: str) -> list[Kept]:
         try:
             found = self._index.find(key)
         except PackGone:
             settled(self._read)
             found = self._index.find(key)
-        found += [kept for journal in self._journals if (kept := journal.find(key)) is not None]
-        return found[0] if len(found) == 1 else _holding(found)
+        return found + [kept for journal in self._journals if (kept := journal.find(key)) is not None]
 
     def records(self) -> Iterator[Record]:
         """Yield all records, superseded ones too, each once."""
@@ -65,20 +74,6 @@ class Recorded:
         self._index = Index([Pack(path) for place in self._places for path in fetch(place)])
 
 
-def _holding(found: Iterable[Kept]) -> Kept | None:
-    """Return what holds among all that is kept for one key, or None."""
-    best: Kept | None = None
-    for kept in found:
-        if best is None or kept.precedes(best):
-            best = kept
-    return best
-
-
-def _report_torn(journal: Journal) -> None:
-    if journal.torn and is_abandoned(journal.path):
-        logger.warning(
-            "The last line of %s is torn: its writer was stopped while writing. %d bytes of an answer that never "
-            "counted as arrived are set aside.",
-            journal.path,
-            len(journal.torn),
-        )
+def _order(kept: Kept) -> tuple[int, str]:
+    """Order what is kept for one key: the highest generation holds, then the smallest digest, wherever it came from."""
+    return -kept.generation, kept.digest

@@ -55,6 +55,8 @@ class ResponseStore:
     ) -> None:
         urls = [places] if isinstance(places, str) else list(places)
         self._places = [Place(url, storage_options) for url in urls]
+        for place in self._places[1:]:
+            place.check_exists()
         self._refresh = refresh
         self._flush_when = flush or self._places[0].flush
         self._lock = threading.Lock()  # held by whoever looks or keeps, for microseconds
@@ -74,9 +76,21 @@ class ResponseStore:
             kept = kept or self._recorded.find(request.key)
         return None if kept is None else kept.answer()
 
-    def prepare(self) -> None:
-        """Make ready to keep responses, before any is paid; raises StoreError when that is not possible."""
+    def find_all(self, request: Request) -> list[Response]:
+        """Return the response to a request, and then the others that writers at the same time have kept for it."""
+        if self._refresh:
+            return [kept for kept in [self.find(request)] if kept is not None]
         with self._lock:
+            own = self._journaled(request.key)
+            return [kept.answer() for kept in ([own] if own else self._recorded.find_all(request.key))]
+
+    def prepare(self) -> None:
+        """Make ready to keep responses, before any is paid; raises StoreError when that is not possible.
+
+        What is recorded is held to its names: damage must not look like something that was never asked.
+        """
+        with self._lock:
+            self._recorded.vouch()
             self._begun()
 
     def keep(self, request: Request, response: Response) -> None:
@@ -116,7 +130,7 @@ class ResponseStore:
     def _flush(self) -> None:
         try:
             with self._packing:
-                self._pack(self._taken(), [])
+                self._pack(self._waiting(), [])
         except StoreError as error:
             logger.warning("%s It is tried again.", error)
 
@@ -135,6 +149,13 @@ class ResponseStore:
         """Return this store's journals, which are then written no more."""
         with self._lock:
             if self._writer is not None:
+                self._turn_over(self._writer)
+            return list(self._full)
+
+    def _waiting(self) -> list[JournalWriter]:
+        """Return what a flush packs. As long as something is left of the one before, the current journal goes on."""
+        with self._lock:
+            if self._writer is not None and len(self._writer) and not self._full:
                 self._turn_over(self._writer)
             return list(self._full)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from consistent_chat.errors import StoreError
-from consistent_chat.store.journal import lines
+from consistent_chat.store.journal import journal_paths, lines
 from consistent_chat.store.pack import Pack, PackGone
 from consistent_chat.store.place import Gone, Place
 from consistent_chat.store.record import from_line
@@ -23,6 +23,7 @@ class Checked:
     responses: int = 0
     packs: int = 0
     journals: int = 0
+    torn: int = 0
     faults: list[str] = field(default_factory=list)
 
     @contextlib.contextmanager
@@ -37,7 +38,8 @@ class Checked:
 
     def __str__(self) -> str:
         found = f"{self.responses:,} responses in {self.packs:,} packs and {self.journals:,} journals"
-        return f"{found}: {f'{len(self.faults):,} faults' if self.faults else 'all whole'}."
+        torn = f", {self.torn:,} lines that killed writers left half written" if self.torn else ""
+        return f"{found}: {f'{len(self.faults):,} faults' if self.faults else 'all whole'}{torn}."
 
 
 def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> Checked:
@@ -47,7 +49,7 @@ def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> Checke
     """
     place, checked = Place(url, storage_options), Checked()
     place.check_exists()
-    for path in sorted(place.journals.glob("*.jsonl")):
+    for path in journal_paths(place.journals):
         _check_journal(path, checked)
     done: set[str] = set()
     while names := set(place.names()) - done:  # others may pack anew meanwhile
@@ -67,6 +69,7 @@ def _check_journal(path: Path, checked: Checked) -> None:
         checked.faults.append(f"{path} cannot be read: {error.strerror}. Give rights there, or move it away.")
         return
     checked.journals += 1
+    checked.torn += not data.endswith(b"\n")
     with checked.noting():
         for start, stop in lines(path, data):
             with checked.noting():

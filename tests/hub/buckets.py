@@ -76,9 +76,10 @@ class Buckets:
     async def _batch(self, request: web.Request) -> web.Response:
         bucket, files = self._asked(request)
         self._hub.writer(request, bucket.partition("/")[0])
+        lines = (await request.read()).splitlines()
         contents = self._hub.storage.xet.taken_over()
         failed = []
-        for line in (await request.read()).splitlines():
+        for line in lines:
             change = json.loads(line)
             if change["type"] == "deleteFile":
                 files.pop(change["path"], None)

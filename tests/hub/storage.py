@@ -132,8 +132,9 @@ class Xet:
         for folder in self._lent:
             found = [key for shard in folder.glob("xet/xorbs/shards/*.mdb") for key in _files_of(shard.read_bytes())]
             new = [key for key in found if key not in self._known]
-            if new:
-                self._known.update(self._read(folder, new))
+            for key, content in self._read(folder, new).items() if new else ():
+                if self.hash(content) == key:  # else its client is still writing
+                    self._known[key] = content
         return self._known
 
     @property

@@ -94,8 +94,8 @@ class Writing:
         return {"path": path, "uploadMode": "lfs" if large else "regular", "shouldIgnore": False, **known}
 
     async def _commit(self, request: web.Request) -> web.Response:
-        repo, files = self._asked(request)
         header, *changes = [json.loads(line) for line in (await request.read()).splitlines()]
+        repo, files = self._asked(request)  # not before the body is here: others commit meanwhile
         expected = header["value"].get("parentCommit")
         if expected and not commit(files).startswith(expected):
             raise refused(web.HTTPPreconditionFailed, "A commit has happened since. Please refresh and try again.")

@@ -1,0 +1,125 @@
+"""Stores of several writers put together: whoever was the first to the end of a dialogue, it replays."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat import drive
+from consistent_chat.dialogue import Dialogue, fill
+from consistent_chat.drive import Limits, Tally
+from consistent_chat.drive.ways import any_way
+from consistent_chat.errors import BudgetSpent, MissingResponse
+from consistent_chat.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response
+from consistent_chat.store import ResponseStore, tidy
+from tests.answers import Answers
+
+RECIPE = Recipe(model="m", num_dialogs_per_intent=2, num_turns_per_dialog=2)
+PLAN = Plan(RECIPE)
+
+
+def by(writer: str) -> Answers:
+    """Return a serving whose answers are its writer's own, and sometimes of no use."""
+
+    def script(request: Request, attempt: int) -> Response:
+        dice = random.Random(writer + request.key)
+        if dice.random() < 0.2:
+            return Response("no")
+        return Response(json.dumps({name: f"{name}, {writer}" for name in request.schema["required"]}))
+
+    return Answers(script)
+
+
+def build(place: str, writer: str = "", refresh: bool = False, **limits: int) -> list[Dialogue]:
+    """Make all dialogues, by a writer or from what is recorded."""
+    serving = by(writer)
+    store = ResponseStore(place, refresh=refresh)
+    opener = (lambda: serving) if writer else None
+    return list(drive.run(RECIPE, range(len(PLAN)), store, opener, Limits(**limits), Tally()))
+
+
+def put_together(folder: Path, *places: str) -> str:
+    """Copy the packs of stores into one."""
+    packs = folder / "together" / "packs"
+    packs.mkdir(parents=True)
+    for place in places:
+        for pack in Path(place, "packs").iterdir():
+            shutil.copy(pack, packs)
+    return str(folder / "together")
+
+
+@pytest.mark.parametrize("calls", [1, 7, 20, 33])
+def test_a_store_that_was_half_filled_harms_no_complete_one(tmp_path: Path, calls: int) -> None:
+    """One machine has made all dialogues, another has begun the same: together they replay, and nobody is asked."""
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    build(one, "one")
+    with pytest.raises(BudgetSpent):
+        build(two, "two", max_calls=calls)
+    together = put_together(tmp_path, one, two)
+    made = build(together)
+    assert len(made) == len(PLAN)
+    assert build(put_together(tmp_path / "again", two, one)) == made
+    tidy(together)
+    assert build(together) == made
+    recorded = list(ResponseStore(together).records())
+    assert build(together, "three") == made
+    assert list(ResponseStore(together).records()) == recorded
+
+
+def test_what_neither_has_to_its_end_is_still_missing(tmp_path: Path) -> None:
+    """A way that mixes the two is none: answers belong to the skeleton that they were asked for."""
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    for place, writer in ((one, "one"), (two, "two")):
+        with pytest.raises(BudgetSpent):
+            build(place, writer, max_calls=9)
+    with pytest.raises(MissingResponse, match="No response is recorded"):
+        build(put_together(tmp_path, one, two))
+
+
+def test_a_refresh_that_was_stopped_is_gone_on_with(tmp_path: Path) -> None:
+    """What was refreshed supersedes what was before, although that was complete: it was asked for on purpose."""
+    place = str(tmp_path / "place")
+    build(place, "old")
+    with pytest.raises(BudgetSpent):
+        build(place, "new", refresh=True, max_calls=5)
+    with pytest.raises(MissingResponse):
+        build(place)
+    build(place, "new")
+    assert len(build(place)) == len(PLAN)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_the_first_way_to_the_end_is_found_if_there_is_one(data: st.DataObject) -> None:
+    """Of all combinations of recorded answers, in order: the one that following every one of them would find."""
+    known: dict[str, list[Response]] = {}
+
+    def find_all(request: Request) -> list[Response]:
+        if request.key not in known:
+            texts = data.draw(st.lists(st.sampled_from("abc"), max_size=3, unique=True))
+            names = request.schema["required"]
+            known[request.key] = [Response(json.dumps(dict.fromkeys(names, text))) for text in texts]
+        return known[request.key]
+
+    def ends(*said: Response) -> Iterator[Dialogue]:
+        steps = fill(RECIPE, PLAN, 0)
+        request = next(steps)
+        try:
+            for answer in said:
+                request = steps.send(answer)
+        except StopIteration as finished:
+            yield finished.value
+        else:
+            yield from (end for answer in find_all(request) for end in ends(*said, answer))
+
+    expected = next(ends(), None)
+    assert any_way(lambda: fill(RECIPE, PLAN, 0), find_all, lambda request: True) == expected
