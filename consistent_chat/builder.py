@@ -53,6 +53,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         max_draws: how often a request is asked before its spec is given up.
         timeout: seconds a call.
         max_cost: US dollars, max_calls: answered calls; reaching one stops the build, running again goes on.
+        max_requests_per_minute, max_tokens_per_minute: the account's limits, tokens of prompts and answers together.
     """
 
     model: str | None = None
@@ -76,6 +77,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     timeout: float = Limits.timeout
     max_cost: float | None = None
     max_calls: int | None = None
+    max_requests_per_minute: int | None = None
+    max_tokens_per_minute: int | None = None
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         """Leave the name of the cache directory to the builder, which can read the recipe files."""

@@ -58,7 +58,7 @@ def pack(store: str | None, storage_options: dict[str, Any] | None) -> None:
     """Pack a store's journals, and put its small packs together."""
     from consistent_chat.store import default_location, tidy
 
-    url = store or default_location()
+    url = default_location() if store is None else store
     print(f"{url}: {tidy(url, storage_options)}", file=sys.stderr)
 
 
@@ -66,7 +66,7 @@ def verify(store: str | None, storage_options: dict[str, Any] | None) -> int:
     """Check a whole store, and list what is wrong."""
     from consistent_chat.store import default_location, verify
 
-    url = store or default_location()
+    url = default_location() if store is None else store
     checked = verify(url, storage_options)
     print(*checked.faults, sep="\n", end="\n" if checked.faults else "")
     return _say(f"{url}: {checked}", FAILED if checked.faults else DONE)
@@ -139,6 +139,10 @@ def _add_operational_options(group: Any) -> None:
     group.add_argument("--timeout", type=float, metavar="SECONDS", help="for one call (600)")
     group.add_argument("--max-cost", type=float, metavar="DOLLARS", help="stop before this is passed")
     group.add_argument("--max-calls", type=int, metavar="N", help="stop after so many answered calls")
+    group.add_argument("--max-requests-per-minute", type=int, metavar="N", help="the account's limit")
+    group.add_argument(
+        "--max-tokens-per-minute", type=int, metavar="N", help="the same of prompts and answers together"
+    )
 
 
 def _count(text: str) -> int:

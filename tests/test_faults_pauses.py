@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import itertools
 import time
+from collections.abc import AsyncIterator
 from email.utils import formatdate, parsedate_to_datetime
 from pathlib import Path
 
 import pytest
 
+from consistent_chat.drive import Limits
+from consistent_chat.drive.rate import Pace
+from consistent_chat.drive.slots import Slots
 from consistent_chat.recipe import Recipe
 from tests.faults import Reply, every, run
 from tests.provider import Call, Provider
@@ -39,6 +46,42 @@ def test_a_server_that_takes_fewer_calls_than_are_set_is_used_to_its_limit(place
             seconds.append(time.monotonic() - began)
         assert len(made) == 180
     assert seconds[1] <= 1.2 * seconds[0]
+
+
+def test_a_dialogue_goes_on_before_another_begins(place: str) -> None:
+    """Or all would be half done at the end, with too few left to keep every place busy."""
+    with Provider() as provider:
+        run(place, SMALL, opened("anthropic", provider), max_concurrency=1)
+        assert [call.stage for call in provider.requests] == ["skeleton", "answers"] * 9
+
+
+class TestPlaces:
+    """How many calls are in flight after the server has refused some."""
+
+    def test_each_that_is_refused_beside_others_gives_up_its_own(self) -> None:
+        """Twenty are taken of thirty, and twenty it is then; the next comes back after as many answers."""
+
+        async def crowd() -> list[int]:
+            slots = Slots(30, Pace(Limits(), time.monotonic))
+            async with held(slots, 20), held(slots, 10) as epochs:
+                for epoch in epochs:
+                    slots.shrink(epoch)
+            return [await places(slots, answers) for answers in (0, 19, 2)]
+
+        assert asyncio.run(asyncio.wait_for(crowd(), 10.0)) == [20, 20, 21]
+
+    def test_all_come_back_soon_after_a_time_in_which_none_was_taken(self) -> None:
+        """Nothing is known of how many are taken: one more for each answer, until one is refused again."""
+
+        async def outage() -> list[int]:
+            slots = Slots(30, Pace(Limits(), time.monotonic))
+            await refused(slots, 30)
+            counts = [await places(slots, answers) for answers in (0, 1, 2, 4)]
+            async with held(slots, 5), held(slots, 1) as epochs:
+                slots.shrink(epochs[0])
+            return [*counts, await places(slots, 0), await places(slots, 4), await places(slots, 4)]
+
+        assert asyncio.run(asyncio.wait_for(outage(), 10.0)) == [1, 2, 4, 8, 7, 7, 8]
 
 
 class TestRetryAfter:
@@ -75,6 +118,43 @@ class TestRetryAfter:
         monkeypatch.setattr("consistent_chat.drive.retry.LONGEST_PAUSE", 0.05)
         with Provider(every(10, Reply.error(429, "Tomorrow", header))) as provider:
             assert len(run(place, SMALL, opened("anthropic", provider))) == 9
+
+
+@contextlib.asynccontextmanager
+async def held(slots: Slots, count: int) -> AsyncIterator[list[int]]:
+    """Hold so many places; give their epochs."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(slots.one(0, 0.0)) for _ in range(count)]
+
+
+async def refused(slots: Slots, count: int) -> None:
+    """Have so many calls refused, one after the other, until none is left in flight."""
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(count - 1):
+            await stack.enter_async_context(refusal(slots))
+        async with refusal(slots):
+            pass
+
+
+@contextlib.asynccontextmanager
+async def refusal(slots: Slots) -> AsyncIterator[None]:
+    """Hold a place, and give it up as refused."""
+    async with slots.one(0, 0.0) as epoch:
+        yield
+        slots.shrink(epoch)
+
+
+async def places(slots: Slots, answers: int) -> int:
+    """Return how many calls are let through at once after so many answers."""
+    for _ in range(answers):
+        slots.grow()
+    async with contextlib.AsyncExitStack() as stack:
+        for count in itertools.count():
+            try:
+                await asyncio.wait_for(stack.enter_async_context(slots.one(0, 0.0)), 0.02)
+            except asyncio.TimeoutError:
+                return count
+    raise AssertionError("unreachable")
 
 
 def pause(form: str) -> tuple[dict[str, str], float]:

@@ -76,3 +76,12 @@ def test_too_few_calls_for_so_many_processes_is_said() -> None:
     with pytest.raises(RecipeError, match="max_calls=3 cannot be divided between 4 processes"):
         Limits(max_calls=3).divided(4)
     assert Limits(max_calls=0).divided(4).max_calls == 0
+
+
+@pytest.mark.parametrize("name", ["max_requests_per_minute", "max_tokens_per_minute"])
+def test_processes_share_what_may_be_asked_in_a_minute(name: str) -> None:
+    """All shares together are no more than the limit; a share of nothing is said, and no limit stays none."""
+    assert getattr(Limits(**{name: 100}).divided(3), name) == 33
+    with pytest.raises(RecipeError, match=f"{name}=3 cannot be divided between 4 processes"):
+        Limits(**{name: 3}).divided(4)
+    assert getattr(Limits().divided(3), name) is None

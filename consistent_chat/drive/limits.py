@@ -18,7 +18,8 @@ class Limits:
     """Bounds of a run, checked on creation.
 
     `max_concurrency` calls are in flight at most; a request is drawn `max_draws` times at most before its spec is
-    given up; `timeout` is in seconds a call; `max_calls` counts answered calls; `max_cost` is in US dollars.
+    given up; `timeout` is in seconds a call; `max_calls` counts answered calls; `max_cost` is in US dollars. Requests a
+    minute include those that are tried again; tokens a minute are those of prompts and answers together.
     """
 
     max_concurrency: int = 30
@@ -26,6 +27,8 @@ class Limits:
     timeout: float = 600.0
     max_calls: int | None = None
     max_cost: float | None = None
+    max_requests_per_minute: int | None = None
+    max_tokens_per_minute: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_concurrency", "max_draws"):
@@ -35,18 +38,27 @@ class Limits:
             self._check("max_calls", 0, whole=True)
         if self.max_cost is not None:
             self._check("max_cost", 0)
+        for name in ("max_requests_per_minute", "max_tokens_per_minute"):
+            if getattr(self, name) is not None:
+                self._check(name, 1, whole=True)
 
     def divided(self, parts: int) -> Limits:
         """Return one of `parts` processes' share, so that all together keep to the limits."""
-        if self.max_calls and self.max_calls < parts:  # a share of no calls would never go on, however often run again
-            raise RecipeError(f"max_calls={self.max_calls} cannot be divided between {parts} processes. Use fewer.")
         return Limits(
             max_concurrency=max(1, self.max_concurrency // parts),
             max_draws=self.max_draws,
             timeout=self.timeout,
-            max_calls=None if self.max_calls is None else self.max_calls // parts,
+            max_calls=self._share("max_calls", parts),
             max_cost=None if self.max_cost is None else self.max_cost / parts,
+            max_requests_per_minute=self._share("max_requests_per_minute", parts),
+            max_tokens_per_minute=self._share("max_tokens_per_minute", parts),
         )
+
+    def _share(self, name: str, parts: int) -> int | None:
+        whole: int | None = getattr(self, name)
+        if whole and whole < parts:  # a share of nothing would never go on, however often run again
+            raise RecipeError(f"{name}={whole} cannot be divided between {parts} processes. Use fewer.")
+        return None if whole is None else whole // parts
 
     def _check(self, name: str, low: float, whole: bool = False) -> None:
         value = getattr(self, name)
@@ -73,13 +85,13 @@ class Budget:
     def __init__(self, limits: Limits, price: Price | None, model: str, spent: Spent) -> None:
         if limits.max_cost is not None and price is None:
             raise RecipeError(f"max_cost cannot be held: no price is known for the model {model!r}. Use max_calls.")
-        self._limits = limits
+        self.limits = limits
         self._price = price
         self._spent = spent
 
     def reserve(self, request: Request) -> float:
         """Take a call's worst cost out of the budget; raise BudgetSpent if it could pass a limit."""
-        limits, spent, cost = self._limits, self._spent, self._worst_cost(request)
+        limits, spent, cost = self.limits, self._spent, self._worst_cost(request)
         if limits.max_calls is not None and spent.calls + 1 > limits.max_calls:
             raise BudgetSpent(f"max_calls={limits.max_calls} is reached. All answers are kept; run again to go on.")
         if limits.max_cost is not None and spent.cost + cost > limits.max_cost:

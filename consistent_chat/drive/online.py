@@ -17,6 +17,7 @@ from typing import Any
 from consistent_chat.dialogue import Dialogue, FailedDraw, Steps
 from consistent_chat.drive.breaker import Breaker
 from consistent_chat.drive.limits import Budget
+from consistent_chat.drive.rate import Pace
 from consistent_chat.drive.replay import MayAsk, advance
 from consistent_chat.drive.retry import Patience, pause
 from consistent_chat.drive.slots import Slots
@@ -50,7 +51,8 @@ class Online:
     def __init__(self, caller: Caller, max_concurrency: int) -> None:
         self._caller = caller
         self._loop = asyncio.new_event_loop()
-        self._slots = Slots(max_concurrency)
+        self._pace = Pace(caller.budget.limits, self._loop.time)
+        self._slots = Slots(max_concurrency, self._pace)
         self._patience = Patience(self._loop.time)
         self._breaker = Breaker()
         self._tasks: set[Any] = set()
@@ -100,15 +102,17 @@ class Online:
     async def _ask(self, order: int, request: Request) -> Response:
         """Call until answered, and keep the answer. A pause between tries holds no slot."""
         for tries in itertools.count(1):
-            async with self._slots.one(order) as epoch:
+            tokens = self._pace.estimate(request)
+            async with self._slots.one(order, tokens) as epoch:
                 try:
-                    response = await self._call(request)
+                    response = await self._call(request, tokens)
                 except (TransportError, RefusedRequest) as error:
                     self._patience.test(tries, error)
                     fault = error
                     times = self._slots.shrink(epoch) if error.crowded else 0
                     if times and (error.retry_after or self._slots.alone):  # else calls in flight are waited for
-                        self._slots.shut(pause(times, error))
+                        # one call alone finds out whether it is over: it may do so more often than each of many
+                        self._slots.shut(pause((times + 1) / 2, error))
                 else:
                     self._patience.answered()
                     self._slots.grow()
@@ -118,7 +122,7 @@ class Online:
                 await self._slots.pause(pause(tries, fault))
         raise AssertionError("unreachable: tries are counted without end")
 
-    async def _call(self, request: Request) -> Response:
+    async def _call(self, request: Request, tokens: float) -> Response:
         caller = self._caller
         reserved, response = caller.budget.reserve(request), None
         try:
@@ -131,6 +135,7 @@ class Online:
             raise ServingError(f"The serving {name} failed with {type(error).__name__}: {error}") from error
         finally:
             caller.budget.settle(reserved, response)
+            self._pace.settle(tokens, response)
         caller.tally.called(response, caller.price)
         return response
 

@@ -48,11 +48,11 @@ class Patience:
             ) from error
 
 
-def pause(tries: int, error: Passing) -> float:
+def pause(tries: float, error: Passing) -> float:
     """Return the seconds to wait after the given number of tries.
 
     Exponential, or what the server asks for if that is longer, with jitter on top, so that calls that failed together
     do not come back together.
     """
-    backoff = FIRST_PAUSE * 2.0 ** min(tries - 1, 10)
+    backoff: float = FIRST_PAUSE * 2 ** min(tries - 1, 10)
     return min(LONGEST_PAUSE, max(backoff, error.retry_after or 0.0)) * random.uniform(1.0, 1.25)

@@ -8,50 +8,57 @@ import heapq
 import itertools
 from collections.abc import AsyncIterator
 
+from consistent_chat.drive.rate import Pace
+
 
 class Slots:
     """A semaphore with an order: earlier dialogues go first, so that rows come out early and the window moves on.
 
     Its size follows what the server takes: each call that it finds too many gives its place up, and one place comes
-    back for as many answers as there are places.
+    back for as many answers as there are places. After a time in which it took none at all one comes back for each
+    answer, until it finds a call too many: nothing is known then of how many it takes. `pace` says when a call may go.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, pace: Pace) -> None:
+        self._pace = pace
+        self._timer: asyncio.TimerHandle | None = None
+        self._recovering = False
         self._most = self._size = float(size)
-        self._used = 0
+        self.used = 0
         self._shut = 0
         self._epoch = 0
         self._crowded = 0
-        self._waiting: list[tuple[int, int, asyncio.Future[int]]] = []
+        self._waiting: list[tuple[int, int, float, asyncio.Future[int]]] = []
         self._arrival = itertools.count()
         self._closed: BaseException | None = None
         self._closing = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def one(self, order: int) -> AsyncIterator[int]:
+    async def one(self, order: int, tokens: float) -> AsyncIterator[int]:
         """Hold a place while a call is in flight, and give the number that `shrink` wants.
 
-        Raises what `close` was given. An error in it closes the slots.
+        `tokens` are what the call may be worth. Raises what `close` was given. An error in it closes the slots.
         """
-        epoch = await self._acquire(order)
+        epoch = await self._acquire(order, tokens)
         try:
             yield epoch
         except Exception as error:
             self.close(error)  # before the place is handed on
             raise
         finally:
-            self._used -= 1
-            self._hand_out()
+            self.used -= 1
+            # Not at once: a dialogue that goes on right away goes first, so that it is finished before another begins.
+            asyncio.get_running_loop().call_soon(self._hand_out)
 
     @property
     def alone(self) -> bool:
         """Whether one place is used at most: then there is no other call whose end could be waited for."""
-        return self._used <= 1
+        return self.used <= 1
 
     def grow(self) -> None:
         """Take note of an answer."""
         self._crowded = 0
-        self._size = min(self._most, self._size + 1 / self._size)
+        self._size = min(self._most, self._size + (1 if self._recovering else 1 / self._size))
 
     def shrink(self, epoch: int) -> int:
         """Have one place fewer, as the server is crowded; return how often it was since the last answer.
@@ -59,6 +66,7 @@ class Slots:
         Calls that were in flight together count once: the others return 0.
         """
         self._size = max(1.0, self._size - 1)
+        self._recovering = self.alone
         if epoch != self._epoch:
             return 0
         self._epoch += 1
@@ -83,15 +91,15 @@ class Slots:
         if self._closed:
             raise self._closed
 
-    async def _acquire(self, order: int) -> int:
+    async def _acquire(self, order: int, tokens: float) -> int:
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (order, next(self._arrival), waiter))
+        heapq.heappush(self._waiting, (order, next(self._arrival), tokens, waiter))
         self._hand_out()
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._used -= 1  # handed out at the same instant
+                self.used -= 1  # handed out at the same instant
                 self._hand_out()
             raise
 
@@ -100,12 +108,23 @@ class Slots:
         self._hand_out()
 
     def _hand_out(self) -> None:
-        while self._waiting and (self._closed or (not self._shut and self._used < int(self._size))):
-            *_, waiter = heapq.heappop(self._waiting)
+        while self._waiting and (self._closed or self._has_room()):
+            *_, tokens, waiter = heapq.heappop(self._waiting)
             if waiter.done():
                 continue
             if self._closed:
                 waiter.set_exception(self._closed)
             else:
-                self._used += 1
+                self.used += 1
+                self._pace.take(tokens)
                 waiter.set_result(self._epoch)
+
+    def _has_room(self) -> bool:
+        """Tell whether a call may go now; if it is only too early for it, come back in time."""
+        if self._shut or self.used >= int(self._size):
+            return False
+        wait = self._pace.wait()
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(wait, self._hand_out) if wait > 0 else None
+        return wait <= 0

@@ -20,6 +20,7 @@ from consistent_chat.serving.http import (
     client_timeout,
     count,
     exchange,
+    http_library,
     need_key,
     open_client,
 )
@@ -98,9 +99,15 @@ class Anthropic:
     async def _send(self, request: Request, form: Form) -> Response:
         import anthropic
 
-        create = self._opened().messages.with_raw_response.create
-        body = await exchange(anthropic, self._peer, create(**_arguments(request, form)), self._timeout)
-        return _response(self._peer, body)
+        headers = {"anthropic-version": VERSION_WITH_TEMPERATURE} if form.temperature else {}
+        # Not `messages.create`, which takes a tenth more CPU time, for typed fields and traces of its own.
+        calling = self._opened().post(
+            "/v1/messages",
+            cast_to=http_library(anthropic).Response,
+            body=_body(request, form),
+            options={"headers": headers},
+        )
+        return _response(self._peer, await exchange(anthropic, self._peer, calling, self._timeout))
 
     def _opened(self) -> Any:
         if self._client is None:
@@ -152,22 +159,21 @@ def _without_temperature(request: Request, form: Form, why: str) -> Form:
     return replace(form, temperature=False)
 
 
-def _arguments(request: Request, form: Form) -> dict[str, Any]:
-    """Return the arguments of `messages.create`. The system text is marked for caching: a stage's calls share it."""
-    arguments: dict[str, Any] = {
+def _body(request: Request, form: Form) -> dict[str, Any]:
+    """Return the body of a request. The system text is marked for caching: a stage's calls share it."""
+    body: dict[str, Any] = {
         "model": request.model,
         "max_tokens": limit(request, form.cap),
         "messages": [dict(message) for message in request.messages],
     }
     if request.system:
         text = {"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}
-        arguments["system"] = [text]
+        body["system"] = [text]
     if form.schema:
-        arguments["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
+        body["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
     if form.temperature:
-        arguments["extra_body"] = {"temperature": request.temperature}
-        arguments["extra_headers"] = {"anthropic-version": VERSION_WITH_TEMPERATURE}
-    return arguments
+        body["temperature"] = request.temperature
+    return body
 
 
 def _response(peer: Peer, body: Mapping[str, Any]) -> Response:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import sys
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -155,23 +156,29 @@ def open_client(sdk: Any, max_concurrency: int) -> Any:
         return sdk.DefaultAsyncHttpxClient(limits=limits)
 
 
+def http_library(sdk: Any) -> Any:
+    """Return the library through which an SDK speaks HTTP: httpx, or what has taken its place."""
+    return sys.modules[type(sdk.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0]]
+
+
 def client_timeout(sdk: Any, timeout: float) -> Any:
     """Return an SDK's timeout for calls of `timeout` seconds."""
     return sdk.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
 
 
 async def exchange(sdk: Any, peer: Peer, calling: Awaitable[Any], timeout: float) -> Mapping[str, Any]:
-    """Await an SDK's raw response and return its JSON body.
+    """Await an SDK's raw response, or its HTTP library's, and return its JSON body.
 
     Raises Fault for a status of 400 or more, TransportError where there is no answer in `timeout` seconds, or no
     JSON in it. Causes are left out: their text may hold a key.
     """
     try:
-        response = (await asyncio.wait_for(calling, timeout)).http_response
+        answered = await asyncio.wait_for(calling, timeout)
     except sdk.APIStatusError as error:
         raise fault_of(error.response.status_code, error.response.headers, error.response.content) from None
     except (asyncio.TimeoutError, sdk.APIConnectionError, OSError, *_aiohttp_errors()) as error:
         raise (late(peer, timeout) if _is_late(sdk, error) else unreachable(peer, error)) from None
+    response = getattr(answered, "http_response", answered)
     return read_object(peer, response.content, response.headers.get("content-type", ""))
 
 

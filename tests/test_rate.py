@@ -1,0 +1,176 @@
+"""The limits of requests and tokens a minute are kept to, and used up."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consistent_chat.drive import Limits
+from consistent_chat.drive.rate import GRACE, Pace
+from consistent_chat.drive.slots import Slots
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Response
+from tests.faults import Reply, run
+from tests.provider import Call, Provider
+from tests.servings import OLD, opened, request
+
+
+class Clock:
+    """A clock that is set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A clock that stands still until it is set."""
+    return Clock()
+
+
+def taken(pace: Pace, clock: Clock, seconds: float, tokens: float = 0.0, late: float = 0.0) -> list[float]:
+    """Return when requests go that are waiting all the time, with timers that go off late."""
+    end, times = clock.now + seconds, []
+    while clock.now <= end:
+        if (wait := pace.wait()) > 0:
+            clock.now += wait + late
+        else:
+            times.append(clock.now)
+            pace.take(tokens)
+    return times
+
+
+def most_in(times: list[float], seconds: float) -> int:
+    """Return the most of these in any time that long, its end left out."""
+    return max(sum(begin <= time < begin + seconds for time in times) for begin in times)
+
+
+@pytest.mark.parametrize("per_minute", [1, 7, 60, 600, 50_000])
+def test_requests_go_evenly_from_the_first_on(clock: Clock, per_minute: int) -> None:
+    """No time from a second to a minute sees more than its share and one; and all of that is used."""
+    times = taken(Pace(Limits(max_requests_per_minute=per_minute), clock), clock, min(150, 60_000 / per_minute))
+    for seconds in (1.0, 10.0, 60.0):
+        assert most_in(times, seconds) <= per_minute * seconds / 60 + 1
+    assert len(times) >= (times[-1] - times[0]) * per_minute / 60
+
+
+def test_an_idle_time_gives_no_burst(clock: Clock) -> None:
+    """What was not asked for in an hour is not asked for at once."""
+    pace = Pace(Limits(max_requests_per_minute=600), clock)
+    taken(pace, clock, 1.0)
+    clock.now += 3600
+    assert most_in(taken(pace, clock, 3.0), 1.0) <= 10 + 1 + GRACE * 10
+
+
+def test_late_timers_do_not_make_the_pace_slower(clock: Clock) -> None:
+    """Each goes off two milliseconds late, at a hundred requests a second."""
+    times = taken(Pace(Limits(max_requests_per_minute=6000), clock), clock, 10.0, late=0.002)
+    assert 995 <= len(times) <= 1002
+
+
+def test_a_request_waits_for_the_tokens_before_it(clock: Clock) -> None:
+    """Six thousand tokens a minute are a hundred a second."""
+    pace = Pace(Limits(max_tokens_per_minute=6000), clock)
+    times = taken(pace, clock, 60.0, tokens=250)
+    assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx([2.5] * 24)
+
+
+def test_the_tighter_limit_counts(clock: Clock) -> None:
+    """Whichever of requests and tokens takes longer."""
+    limits = Limits(max_tokens_per_minute=6000, max_requests_per_minute=60)
+    assert len(taken(Pace(limits, clock), clock, 10.0, tokens=10)) == 11
+    assert len(taken(Pace(limits, clock), clock, 10.0, tokens=200)) == 6
+
+
+@pytest.mark.parametrize(
+    ("response", "seconds"),
+    [(Response("", "stop", 50, 150), 2.0), (Response("", "stop", None, None), 4.0), (None, 0.0)],
+)
+def test_what_a_request_has_taken_replaces_the_estimate(clock: Clock, response: Any, seconds: float) -> None:
+    """What was measured counts; without a count the estimate; and no answer takes no tokens."""
+    pace = Pace(Limits(max_tokens_per_minute=6000), clock)
+    pace.take(400)
+    pace.settle(400, response)
+    assert pace.wait() == pytest.approx(seconds)
+
+
+def test_the_estimate_is_the_prompt_and_what_answers_took(clock: Clock) -> None:
+    """A quarter of `max_tokens` at first, then the mean of the answers; four characters are a token."""
+    pace, asking = Pace(Limits(), clock), request(max_tokens=4000)
+    prompt = (len(asking.system) + len(asking.messages[0]["content"])) / 4
+    assert pace.estimate(asking) == prompt + 1000
+    for output in (100, 300):
+        pace.settle(0, Response("", "stop", 10, output))
+    assert pace.estimate(asking) == prompt + 200
+
+
+def test_without_limits_nothing_waits(clock: Clock) -> None:
+    """However much is taken."""
+    pace = Pace(Limits(), clock)
+    pace.take(1e9)
+    assert pace.wait() <= 0
+
+
+def test_whoever_waits_for_the_pace_holds_no_place(clock: Clock) -> None:
+    """The lowest number goes next although it came last; nothing is in use while it is too early."""
+
+    async def ask() -> list[int]:
+        asyncio.get_running_loop().time = clock  # type: ignore[method-assign]
+        slots, gone = Slots(5, Pace(Limits(max_requests_per_minute=1), clock)), []
+
+        async def call(order: int) -> None:
+            async with slots.one(order, 0.0):
+                gone.append(order)
+
+        calls = [asyncio.ensure_future(call(order)) for order in (9, 5, 7, 3)]
+        await steps()
+        assert (gone, slots.used) == ([9], 0)
+        for count in range(2, 5):
+            clock.now += 59
+            await steps()
+            assert (len(gone), slots.used) == (count - 1, 0)
+            clock.now += 1
+            await steps()
+            assert (len(gone), slots.used) == (count, 0)
+        await asyncio.gather(*calls)
+        return gone
+
+    async def steps() -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    assert asyncio.run(asyncio.wait_for(ask(), 1e9)) == [9, 3, 5, 7]
+
+
+@pytest.mark.parametrize("name", ["max_requests_per_minute", "max_tokens_per_minute"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "60", float("inf")])
+def test_limits_that_are_none_are_refused(name: str, value: Any) -> None:
+    """A whole number of at least one, or nothing."""
+    with pytest.raises(RecipeError, match=f"{name} must be a whole number of at least 1"):
+        Limits(**{name: value})
+
+
+@pytest.mark.slow
+def test_a_server_never_sees_more_than_the_limit(tmp_path: Path) -> None:
+    """Six hundred a minute are ten a second, those that are tried again included."""
+    came: list[float] = []
+
+    def script(call: Call) -> Reply | None:
+        came.append(time.monotonic())
+        return Reply.error(529, "Overloaded") if call.number == 5 else None
+
+    with Provider(script) as provider:
+        serving = opened("anthropic", provider)
+        made = run(str(tmp_path), Recipe(model=OLD, num_dialogs_per_intent=2), serving, max_requests_per_minute=600)
+    assert (len(made), len(came)) == (18, 37)
+    assert most_in(came, 1.0) <= 10 + 1 + 1  # a request may be on its way for longer than the next
+    assert came[-1] - came[0] >= 36 / 10 - GRACE - 0.1
