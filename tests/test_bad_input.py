@@ -100,6 +100,7 @@ def test_responses_that_name_no_place(name: str, responses: Any) -> None:
 @pytest.mark.parametrize("responses", ["~/kept", Path("kept"), ["kept"], (Path("kept"), "../responses")], ids=repr)
 def test_responses_in_every_spelling(responses: Any) -> None:
     """Text or Path, one or several, below home: the first is written."""
+    ResponseStore("../responses").prepare()
     assert len(load(responses=responses)) == 1
     assert len(list(ResponseStore("kept").records())) == 2
 
