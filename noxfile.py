@@ -8,7 +8,7 @@ import nox
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["ways", "s3", "trainers"]
+nox.options.sessions = ["ways", "s3", "trainers", "dataflow"]
 
 PYTHONS = ["3.10", "3.11", "3.13"]
 DATASETS = {"newest 5": "datasets>=5,<6", "last 4": "datasets>=4,<5", "3.6": "datasets==3.6.*"}
@@ -59,3 +59,19 @@ def trainers(session: nox.Session) -> None:
     session.install("torch==2.13.0")  # first, and by itself: what follows would choose another build
     session.install("transformers", "trl", "-e", ".[test]")
     session.run("python", "-m", "pytest", "tests/test_trainers.py", "tests/test_streaming.py", *session.posargs)
+
+
+@nox.session(python="3.11")
+def dataflow(session: nox.Session) -> None:
+    """Put the operator into the real DataFlow.
+
+    All that DataFlow names as its dependencies are gigabytes, with a GPU's libraries among them. These are the ones
+    that importing its operators' base, pipelines, storages, servings and prompts takes.
+    """
+    session.install("torch==2.13.0")  # first, and by itself: what follows would choose another build
+    session.install("open-dataflow==1.0.13", "--no-deps")
+    versions = ("datasets==4.0.0", "numpy==1.26.*", "pandas==2.3.*", "pyarrow==20.*")
+    imported = ("colorlog", "google-api-python-client", "google-cloud-aiplatform>=1.55", "librosa", "pillow", "rich")
+    session.install("-e", ".[test]", *versions, *imported, "transformers")
+    session.run("python", "-c", "import dataflow.serving")  # so that what is missing is an error, not a skipped test
+    session.run("python", "-m", "pytest", "tests/test_dataflow.py", "tests/test_dataflow_real.py", *session.posargs)

@@ -46,6 +46,7 @@ class Shell:
             "HF_HOME": str(folder / "home"),
             "ANTHROPIC_API_KEY": "a-key",
             "ANTHROPIC_BASE_URL": provider.url,
+            "DF_API_KEY": "a-key",
         }
 
     def run(self, language: str, text: str) -> None:

@@ -1,0 +1,31 @@
+"""DataFlow's own interface, for its users: the operator, its storage and its serving. No DataFlow need be installed.
+
+    interfaces.py  what DataFlow expects of servings and storages
+    operator.py    ConsistentChatGenerator
+    storage.py     FileStorage: the same files as DataFlow's
+    serving.py     APILLMServing_request: the same parameters as DataFlow's, over our own serving
+    asking.py      any of DataFlow's servings, asked for many answers in one call
+    waves.py       the driver for such servings
+    templates.py   DataFlow's prompt objects and the shapes of their answers
+    joining.py     where DataFlow is installed, all of this counts as its own
+
+Importing this package never imports DataFlow.
+"""
+
+from consistent_chat.dataflow.interfaces import DataFlowStorage, LLMServingABC
+from consistent_chat.dataflow.joining import join, register
+from consistent_chat.dataflow.operator import ConsistentChatGenerator
+from consistent_chat.dataflow.serving import APILLMServing_request
+from consistent_chat.dataflow.storage import FileStorage
+
+__all__ = [
+    "APILLMServing_request",
+    "ConsistentChatGenerator",
+    "DataFlowStorage",
+    "FileStorage",
+    "LLMServingABC",
+    "register",
+]
+
+
+join(ConsistentChatGenerator)

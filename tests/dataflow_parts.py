@@ -1,0 +1,86 @@
+"""DataFlow's parts as its users bring them: servings with one method, prompt objects, and no DataFlow."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+Script = Callable[[str, int], Any]
+"""(prompt, how often it was asked before) -> what to give in the place of a good answer, or ... for a good one."""
+
+
+class TheirServing:
+    """Has DataFlow's one method and its ways; a script may put something else in the place of any answer."""
+
+    def __init__(self, script: Script | None = None, model_name: str | None = "their-model") -> None:
+        self.script = script or (lambda prompt, tries: ...)
+        self.temperature = 0.0
+        self.calls: list[list[str]] = []
+        self.systems: list[str] = []
+        self.temperatures: list[float] = []
+        self.asked: Counter[str] = Counter()
+        if model_name is not None:
+            self.model_name = model_name
+
+    def generate_from_input(self, user_inputs: list[str], system_prompt: str) -> Any:
+        """Answer all of them."""
+        self.calls.append(list(user_inputs))
+        self.systems.append(system_prompt)
+        self.temperatures.append(self.temperature)
+        return [self._answer(prompt, system_prompt) for prompt in user_inputs]
+
+    def _answer(self, prompt: str, system: str) -> Any:
+        tries = self.asked[prompt]
+        self.asked[prompt] += 1
+        scripted = self.script(prompt, tries)
+        return good(prompt, system) if scripted is ... else scripted
+
+
+def good(prompt: str, system: str) -> str:
+    """Return what a model answers: to our own prompts, or in DataFlow's shapes to those of a prompt object."""
+    ours = re.search(r'"(user|assistant)_1" to "\w+_(\d+)"', system)
+    if ours:
+        stem, turns = ours[1], int(ours[2])
+        return json.dumps({f"{stem}_{number}": f"{stem} {number} of {len(prompt)}" for number in range(1, turns + 1)})
+    turns = int(re.search(r"exactly (\d+)", system)[1])  # type: ignore[index]
+    if '"turns"' in system:
+        text = json.dumps({"category": "Bread", "turns": [f"question {n} on {prompt}" for n in range(turns)]})
+        return f"```json\n{text}\n```"
+    return json.dumps([{"response": f"answer {number}"} for number in range(turns)])
+
+
+class TheirPrompt:
+    """Builds prompts as DataFlow's ConsistentChatPrompt does: two intents, topics drawn by `random`."""
+
+    TOPICS = ("rye", "wheat", "spelt", "oats", "barley", "maize", "millet", "rice")
+
+    def build_prompt(
+        self,
+        mode: str,
+        num_dialogs_per_intent: int | None = None,
+        topic: str | None = None,
+        queries: list[str] | None = None,
+    ) -> Any:
+        """Return all prompts of the first stage, or the one of a dialogue's second."""
+        if mode == "query":
+            assert topic is None
+            assert queries is None
+            return [
+                f"{intent}: {random.choice(self.TOPICS)}"
+                for intent in ("learn", "buy")
+                for _ in range(num_dialogs_per_intent or 0)
+            ]
+        assert num_dialogs_per_intent is None
+        return f"On {topic}: {queries}"
+
+
+class Storage:
+    """Keeps the DataFrame that it is given."""
+
+    def write(self, data: Any) -> None:
+        """Keep it."""
+        self.data = data
