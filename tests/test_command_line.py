@@ -132,6 +132,11 @@ def test_a_budget_stops_with_code_3_and_the_next_run_goes_on(capsys: pytest.Capt
     assert "26 calls" in capsys.readouterr().err
 
 
+def heed_signals() -> None:
+    """Let a process be interrupted, though these tests may have been started in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run_and_signal(
     provider: Provider, number: signal.Signals, *options: str, to_all: bool = False
 ) -> subprocess.CompletedProcess[str]:
@@ -140,7 +145,12 @@ def run_and_signal(
     command += ["--responses", "responses", "--output", "made.parquet", "--max-concurrency", "4", *options]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, start_new_session=to_all
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=to_all,
+        preexec_fn=heed_signals,
     ) as running:
         while len(provider.requests) < 40 and running.poll() is None:
             time.sleep(0.01)
