@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from huggingface_hub import HfApi
 
@@ -124,6 +125,8 @@ def test_a_store_that_is_opened_again_sees_what_came_since(there: There, one: Ma
 
 def test_a_repo_that_was_made_after_the_first_look_is_seen(there: There, two: Machine) -> None:
     """The clients remember what was not there, too."""
+    if there.kind == "buckets" and huggingface_hub.__version__ < "2":
+        pytest.skip("this client forgets a missing bucket only with its process")
     files = there.files
     there.vanish()
     assert there.url in two.run(refused, keep, there.url, NUMBERS)
