@@ -221,7 +221,10 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         serving = self._serving(recipe, limits)
         try:
             with CallsBar(recipe, tally):
-                yield from drive.run(recipe, indices, self.store(), serving, limits, tally, self._spent)
+                for dialogue in drive.run(recipe, indices, self.store(), serving, limits, tally, self._spent):
+                    for draw in dialogue.failed:
+                        logger.info("%s", draw)
+                    yield dialogue
         except BudgetSpent as error:
             self._spent = Spent()  # who runs it again means to go on
             if self._mode is Mode.REFRESH:

@@ -50,6 +50,8 @@ def build(
     _try_cache()
     builder = open_builder(recipe, **options)
     files = _files(output, suffix, list(builder.recipes))
+    if {path.resolve() for path in ledger} & {path.resolve() for path in files.values()}:
+        raise RecipeError(f"--failures {failures} is where --output writes. Give two names.")
     for_llamafactory = llamafactory.LAYOUT.column in builder.info.features
     with _tried([*files.values(), *ledger]):
         if for_llamafactory:

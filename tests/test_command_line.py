@@ -215,12 +215,19 @@ def test_a_file_for_failures_needs_a_known_ending(capsys: pytest.CaptureFixture[
     assert not Path("demo.jsonl").exists()
 
 
+def test_failures_never_take_the_place_of_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor with another spelling of the same path."""
+    assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "./demo.jsonl"]) == 2
+    assert "--failures ./demo.jsonl is where --output writes. Give two names." in capsys.readouterr().err
+    assert not Path("demo.jsonl").exists()
+
+
 def test_verbose_says_why_answers_were_of_no_use(capsys: pytest.CaptureFixture[str]) -> None:
     """A line each, with the dialogue, the stage and the draw; the last line counts them."""
     logger = logging.getLogger("consistent_chat")
     handlers = list(logger.handlers)
     try:
-        assert main(["build", "demo", "--output", "demo.jsonl", "-v"]) == 0
+        assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "failures.jsonl", "-v"]) == 0
     finally:
         logger.handlers, logger.propagate = handlers, True
         logger.setLevel(logging.NOTSET)

@@ -84,6 +84,9 @@ class Waves:
 
     def _wave(self, indices: range) -> Iterator[Dialogue]:
         seats = [self._begun(index) for index in indices]
+        # What an earlier run has brought to its end shows that the serving answers: a prompt without an answer may then
+        # be declined. If it is the serving that is away, its substitute gets none either, and nothing is kept of it.
+        self._answered = self._answered or any(seat.dialogue is not None for seat in seats)
         while stages := dict.fromkeys(_stage(request) for _, request in _waiting(seats)):
             for stage in stages:
                 self._ask([asked for asked in _waiting(seats) if _stage(asked[1]) == stage])

@@ -48,8 +48,6 @@ def run(
     try:
         for dialogue in driver.dialogues(indices):
             tally.finished(dialogue)
-            for draw in dialogue.failed:
-                logger.info("%s", draw)
             yield dialogue
     except KeyboardInterrupt:
         logger.warning(
