@@ -21,6 +21,7 @@ from consistent_chat.builder import DEMO as DEMO_FOLDER
 from consistent_chat.cli import main
 from consistent_chat.store import ResponseStore
 from tests.provider import Provider
+from tests.stored import until
 
 DEMO = str(DEMO_FOLDER / "responses")
 
@@ -176,7 +177,8 @@ def test_ctrl_c_stops_several_processes_cleanly_too(slow_provider: Provider, to_
     assert done.returncode == 130
     assert done.stderr.strip().splitlines()[-1].endswith("Stopped. All answers are kept; run again to go on.")
     assert "Traceback" not in done.stderr
-    assert len(list(ResponseStore("responses").records())) == len(slow_provider.requests) < 108
+    until(lambda: len(list(ResponseStore("responses").records())) == len(slow_provider.requests))
+    assert len(slow_provider.requests) < 108
     assert not Path("made.parquet").exists()
 
 
