@@ -146,10 +146,9 @@ def _add_operational_options(group: Any) -> None:
 
 
 def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError("give a whole number of at least 1")
-    return value
+    return int(text)
 
 
 def _json(text: str) -> Any:

@@ -236,6 +236,29 @@ def test_closing_that_fails_is_one_clear_error_and_the_next_run_sends(remote: st
     assert lacks(ResponseStore(remote), 1, 2, 4) == []
 
 
+def test_what_others_left_and_cannot_be_removed_closes_nothing_twice(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's own journals are packed and closed by then; their file numbers may be somebody else's."""
+    fill_left = ResponseStore(place)
+    keep(fill_left, 1)
+    fill_left._writer.close()  # type: ignore[union-attr]  # as if its process had ended
+    (left,) = files(place, "journals")
+    store = ResponseStore(place)
+    keep(store, 2)
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path == left:
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(StoreError, match=f"{left} cannot be removed: Operation not permitted"):
+        store.close()
+    assert lacks(ResponseStore(place), 1, 2) == []
+
+
 def test_a_pack_that_is_sent_by_halves_is_none(remote: str) -> None:
     """Not every filesystem takes a file whole or not at all: what it has of it is in nobody's way."""
 

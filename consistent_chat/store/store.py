@@ -122,8 +122,8 @@ class ResponseStore:
             try:
                 self._pack(own, left)
             except BaseException:
-                self._full = []
-                for writer in own:
+                unpacked, self._full = self._full, []  # not all of `own`: those that were packed are closed
+                for writer in unpacked:
                     writer.close()  # whoever packs next takes them over
                 raise
 
