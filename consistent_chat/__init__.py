@@ -3,7 +3,8 @@
 Importing this package teaches `datasets` the builder name "consistent_chat" and the extension of recipe files.
 """
 
-from consistent_chat.builder import ConsistentChat, ConsistentChatConfig
+from consistent_chat.builder import ConsistentChat
+from consistent_chat.config import ConsistentChatConfig
 from consistent_chat.dataflow import ConsistentChatGenerator
 from consistent_chat.recipe import Recipe
 from consistent_chat.registration import register

@@ -5,115 +5,30 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from importlib import resources
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import datasets
 
 from consistent_chat import drive, taxonomy
+from consistent_chat.config import ConsistentChatConfig
 from consistent_chat.dialogue import Dialogue
 from consistent_chat.drive import Limits, Spent, Tally
 from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.identity import fingerprint
 from consistent_chat.plan import Plan
 from consistent_chat.progress import CallsBar
-from consistent_chat.recipe import FIELDS, Recipe, paths, suggestion
+from consistent_chat.recipe import Recipe
 from consistent_chat.registration import NAME, Seams, spelled
 from consistent_chat.row import LAYOUTS, row
 from consistent_chat.serving import registry
-from consistent_chat.store import Mode, ResponseStore, default_location
+from consistent_chat.store import Mode, ResponseStore
 
 logger = logging.getLogger(__name__)
 
 MOST_PARTS, LEAST_IN_A_PART = 64, 16
 """A split has parts, for `num_proc` and for the workers of a stream. A stream that calls has one part in flight, so
 parts are not too small; their number is a power of two, as that of nodes mostly is."""
-
-DEMO = resources.files("consistent_chat") / "demo"
-
-
-@dataclass
-class ConsistentChatConfig(datasets.BuilderConfig):
-    """What `load_dataset("consistent_chat", ...)` takes.
-
-    What shapes the data (None stands for the recipe file's value, or else the default of `Recipe`): `model`,
-    `num_dialogs_per_intent` (20), `num_turns_per_dialog` (6), `temperature` (0.9), `seed` (0), `intents` (all nine),
-    `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True).
-
-    Operational, outside the dataset's identity:
-        serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
-            method `answer`. None calls nobody.
-        base_url: the server's address, if not the provider's own.
-        api_key: else the provider's own environment variable.
-        responses: URL or path of the response store, or several: the first is written, all are read.
-        mode: "record" (look up, else call and store), "replay" (look up only) or "refresh" (call and supersede).
-        max_concurrency: calls in flight.
-        max_draws: how often a request is asked before its spec is given up.
-        timeout: seconds a call.
-        max_cost: US dollars, max_calls: answered calls; reaching one stops the build, running again goes on.
-        max_requests_per_minute, max_tokens_per_minute: the account's limits, tokens of prompts and answers together.
-    """
-
-    model: str | None = None
-    num_dialogs_per_intent: int | None = None
-    num_turns_per_dialog: int | None = None
-    temperature: float | None = None
-    seed: int | None = None
-    intents: Any = None
-    language: str | None = None
-    taxonomy: Any = None
-    layout: str | None = None
-    provenance: bool | None = None
-
-    serving: Any = None
-    base_url: str | None = None
-    api_key: str | None = field(default=None, repr=False)
-    responses: Any = None
-    mode: str = Mode.RECORD.value
-    max_concurrency: int = Limits.max_concurrency
-    max_draws: int = Limits.max_draws
-    timeout: float = Limits.timeout
-    max_cost: float | None = None
-    max_calls: int | None = None
-    max_requests_per_minute: int | None = None
-    max_tokens_per_minute: int | None = None
-
-    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
-        """Leave the name of the cache directory to the builder, which can read the recipe files."""
-        return f"{self.name}-unidentified"
-
-    def recipes(self, reading: Callable[[str], Mapping[str, Any]]) -> dict[str, Recipe]:
-        """Return the recipe of each split; `reading` gives the options to open a file with. Raises RecipeError."""
-        given = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
-        files = {split: list(paths) for split, paths in (self.data_files or {}).items()}
-        if self.name == "demo" and not files:
-            files = {"train": [str(DEMO / "demo.consistent_chat.yaml")]}
-        if self.serving == "rehearsal":  # so that a rehearsal is never taken for the words of a model
-            given["model"] = "rehearsal"
-        if not files:
-            return {"train": Recipe.from_mapping(given)}
-        urls = {str(split): _only(split, named) for split, named in files.items()}
-        return {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}
-
-    def limits(self) -> Limits:
-        """Return the run's limits; raises RecipeError for values out of range."""
-        return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
-
-    def checked_mode(self) -> Mode:
-        """Return the mode; raises RecipeError for a name that is none."""
-        modes = tuple(mode.value for mode in Mode)
-        if self.mode not in modes:
-            raise RecipeError(f"there is no mode {self.mode!r}.{suggestion(self.mode, modes)}")
-        if self.mode == Mode.REFRESH and self.serving is None:
-            raise RecipeError("mode='refresh' calls a model anew: pass serving= as well.")
-        return Mode(self.mode)
-
-    def places(self) -> list[str]:
-        """Return the URLs of the response stores, the one that is written first. Raises RecipeError."""
-        given = default_location() if self.responses is None else self.responses
-        return [*paths("responses", given), *([str(DEMO / "responses")] if self.name == "demo" else [])]
 
 
 class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
@@ -286,12 +201,3 @@ def _parts(length: int) -> list[tuple[int, int]]:
     count = 1 << (max(1, min(MOST_PARTS, length // LEAST_IN_A_PART)).bit_length() - 1)
     bounds = [length * part // count for part in range(count + 1)]
     return list(zip(bounds, bounds[1:]))
-
-
-def _only(split: Any, paths: Mapping[int, str] | list[str]) -> str:
-    if len(paths) != 1:
-        raise RecipeError(
-            f"The split '{split}' names {len(paths)} files ({', '.join(map(str, paths))}). It takes one recipe. Name "
-            "the splits: data_files={'train': ..., 'test': ...}."
-        )
-    return str(paths[0])

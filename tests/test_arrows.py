@@ -18,7 +18,7 @@ LAYERS = [
     {"identity", "dialogue"},
     {"serving", "store"},
     {"drive", "row", "estimate"},
-    {"registration", "progress", "llamafactory"},
+    {"registration", "progress", "llamafactory", "config"},
     {"builder", "dataflow"},
     {"opening"},
     {"__init__", "export"},
@@ -26,7 +26,7 @@ LAYERS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_IMPORT_DATASETS = {"builder", "registration", "progress", "export", "opening"}
+MAY_IMPORT_DATASETS = {"builder", "config", "registration", "progress", "export", "opening"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -14,7 +14,7 @@ import pytest
 from datasets import Dataset, load_dataset
 
 from consistent_chat import drive
-from consistent_chat.builder import DEMO
+from consistent_chat.config import DEMO
 from consistent_chat.drive import Limits, Tally
 from consistent_chat.recipe import Recipe
 from consistent_chat.store import ResponseStore

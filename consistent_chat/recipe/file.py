@@ -1,0 +1,101 @@
+"""Recipe files: plain data, perhaps from a stranger, that names nothing outside its own folder."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import get_protocol
+
+from consistent_chat import plain_yaml, taxonomy
+from consistent_chat.errors import RecipeError
+from consistent_chat.plain_yaml import Document
+from consistent_chat.recipe.values import suggestion
+
+
+def at(origin: str) -> str:
+    """Return what comes before a message about a file."""
+    return f"{origin}: " if origin else ""
+
+
+def read(url: str, storage_options: Mapping[str, Any]) -> Document:
+    """Read a YAML file from a path or any fsspec URL."""
+    try:
+        with fsspec.open(url, "rb", **storage_options) as file:
+            text = _at_most(plain_yaml.MAX_BYTES + 1, file).decode("utf-8")
+    except UnicodeDecodeError:
+        raise RecipeError(f"{url} is not UTF-8 text. Save it as UTF-8.") from None
+    except Exception as error:  # each filesystem has errors of its own
+        raise RecipeError(f"{url} cannot be read: {error}. Check the path or URL.") from None
+    return plain_yaml.parse(text, posixpath.basename(url) or url)
+
+
+def _at_most(size: int, file: Any) -> bytes:
+    """Read so many bytes, or all there are: a stream may give fewer than it is asked for, and none only at its end."""
+    parts = []
+    while size > 0 and (part := file.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def contents(
+    document: Document, known: tuple[str, ...], url: str, storage_options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Check a recipe file's names and resolve its taxonomy, which must lie beside or below it."""
+    values = document.data
+    if not isinstance(values, dict):
+        raise RecipeError(f"{document.where()} must be a mapping of recipe fields.{suggestion('', known)}")
+    for name in values:
+        if name not in known:
+            hint = suggestion(name, known)
+            raise RecipeError(f"{document.where(name)}: a recipe file has no field {name!r}.{hint}")
+    given = values.get("taxonomy")
+    if isinstance(given, str):
+        beside = read(_beside(url, given, document), storage_options)
+        values = {**values, "taxonomy": taxonomy.load(beside)}
+    elif isinstance(given, dict):
+        lines = {path[1:]: line for path, line in document.lines.items() if path[:1] == ("taxonomy",)}
+        values = {**values, "taxonomy": taxonomy.load(Document(given, document.origin, lines))}
+    elif given is not None:
+        raise RecipeError(f"{document.where('taxonomy')} must be a mapping or a file beside the recipe.")
+    return values
+
+
+def _beside(url: str, name: str, document: Document) -> str:
+    parts, place = name.split("/"), posixpath.join(posixpath.dirname(url), name)
+    strange = set(name) & set("\\:%")  # the path of a URL may be climbed with %2e%2e
+    if strange or name.startswith("~") or ".." in parts or "" in parts or _links_out(url, place):
+        raise RecipeError(
+            f"{document.where('taxonomy')}: {name!r} must be a relative path within the recipe's own folder."
+        )
+    return place
+
+
+def _links_out(url: str, place: str) -> bool:
+    """Say whether a link leads to a file that is neither within the recipe's folder nor where the recipe really is.
+
+    In the cache of the Hub's client, all files of a repo are links into one other folder.
+    """
+    if get_protocol(url) not in LocalFileSystem.protocol:
+        return False
+    recipe, other = (LocalFileSystem._strip_protocol(path) for path in (url, place))
+    folders = (os.path.realpath(os.path.dirname(recipe)), os.path.dirname(os.path.realpath(recipe)))
+    return not any(Path(os.path.realpath(other)).is_relative_to(folder) for folder in folders)
+
+
+def with_line(
+    error: RecipeError, document: Document, values: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> RecipeError:
+    """Name the line where it is the file's own value that is wrong, and not the file where it is an override."""
+    message = str(error).removeprefix(at(document.origin))
+    own = [name for name in values if name not in overrides]
+    name = next((name for name in own if message.startswith(f"{name} must")), None)
+    if name is None and "intents" in own and message.startswith("there is no intent"):
+        name = "intents"
+    return RecipeError(message if name is None else f"{document.where(name)}: {message}")

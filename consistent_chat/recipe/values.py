@@ -1,0 +1,93 @@
+"""What values fields take. A check is given a field's name and value, and returns the value in its one form.
+
+It raises RecipeError for any other: "<name> must be <what it takes>, not <value>."
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Callable
+from typing import Any
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.plain_yaml import excerpt
+
+Check = Callable[[str, Any], Any]
+
+
+def suggestion(name: object, known: tuple[str, ...]) -> str:
+    """Return what to say after "there is no X": the nearest known name, or all of them."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else f" Use: {', '.join(known)}."
+
+
+def wrong(name: str, value: Any, expected: str) -> RecipeError:
+    """Return the error that a field must be something else."""
+    return RecipeError(f"{name} must be {expected}, not {excerpt(value)}.")
+
+
+def paths(name: str, given: Any) -> list[str]:
+    """Return the path or URL, or the several, that a parameter was given; raises RecipeError where that is none."""
+    several = given if isinstance(given, (list, tuple)) else [given]
+    if not several or not all(isinstance(path, (str, os.PathLike)) and os.fspath(path) for path in several):
+        raise wrong(name, given, "a path or URL, or a list of some")
+    return [os.fspath(path) for path in several]
+
+
+def whole(low: int, high: int) -> Check:
+    """Return the check for whole numbers in a range."""
+
+    def check(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise wrong(name, value, f"a whole number from {low} to {high}")
+        return value
+
+    return check
+
+
+def number(low: float, high: float) -> Check:
+    """Return the check for numbers in a range, as floats."""
+
+    def check(name: str, value: Any) -> float:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value) or not low <= value <= high:
+            raise wrong(name, value, f"a number from {low:g} to {high:g}")
+        return float(value) + 0.0  # -0.0 is 0.0
+
+    return check
+
+
+def line(longest: int) -> Check:
+    """Return the check for a line of text, without the space around it."""
+
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip() or len(value) > longest or not value.isprintable():
+            raise wrong(name, value, f"one line of text, 1 to {longest} characters")
+        return value.strip()
+
+    return check
+
+
+def one_of(*known: str) -> Check:
+    """Return the check for some names."""
+
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise wrong(name, value, f"one of {', '.join(known)}")
+        return value
+
+    return check
+
+
+def truth(name: str, value: Any) -> bool:
+    """Check for true or false."""
+    if not isinstance(value, bool):
+        raise wrong(name, value, "true or false")
+    return value
+
+
+def optional(check: Check) -> Check:
+    """Return the check that lets None pass."""
+    return lambda name, value: None if value is None else check(name, value)
