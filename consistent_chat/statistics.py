@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,7 @@ _SPACELESS = (
 )
 _WORD = re.compile(rf"(?=[{_SPACELESS}])\w|[^\W{_SPACELESS}][^\s{_SPACELESS}]*")
 _ASCII_WORD = re.compile(r"[A-Za-z0-9_]\S*")
+_PUNCTUATION = "".join(chr(code) for code in range(0x2100) if unicodedata.category(chr(code)).startswith("P"))
 
 
 class Published(NamedTuple):
@@ -313,7 +315,7 @@ def _diversity(dialogues: Sequence[Sequence[str]]) -> Diversity:
     pairs: Counter[tuple[str, str]] = Counter()
     sets = []
     for messages in dialogues:
-        texts = [[word.strip(_PUNCTUATION).lower() for word in words(message)] for message in messages]
+        texts = [[word.rstrip(_PUNCTUATION).lower() for word in words(message)] for message in messages]
         own = [pair for text in texts for pair in zip(text, text[1:])]
         singles.update(word for text in texts for word in text)
         pairs.update(own)
@@ -334,6 +336,3 @@ def _similarity(sets: Sequence[frozenset[Any]]) -> float:
 def _jaccard(one: frozenset[Any], other: frozenset[Any]) -> float:
     shared = len(one & other)
     return shared / ((len(one) + len(other) - shared) or 1)
-
-
-_PUNCTUATION = ".,;:!?\"'()[]{}<>*_`~…—–-“”‘’«»。，、？！：；（）「」"

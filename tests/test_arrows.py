@@ -9,8 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "consistent_chat"
 LAYERS = [
-    {"errors", "version"},
-    {"plain_yaml", "request", "prices"},
+    {"errors", "version", "visible"},
+    {"plain_yaml", "svg", "request", "prices"},
     {"taxonomy"},
     {"recipe"},
     {"plan"},
@@ -18,7 +18,8 @@ LAYERS = [
     {"identity", "dialogue"},
     {"serving", "store"},
     {"drive", "row", "estimate"},
-    {"registration", "progress", "llamafactory", "config"},
+    {"registration", "progress", "llamafactory", "statistics"},
+    {"plots"},
     {"builder", "dataflow"},
     {"opening"},
     {"__init__", "export"},
@@ -26,7 +27,7 @@ LAYERS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_IMPORT_DATASETS = {"builder", "config", "registration", "progress", "export", "opening"}
+MAY_IMPORT_DATASETS = {"builder", "registration", "progress", "export", "opening"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

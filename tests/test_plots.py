@@ -1,0 +1,109 @@
+"""Plots: well-formed, self-contained SVG of any statistics, the same bytes each time."""
+
+from __future__ import annotations
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consistent_chat.plots import plots
+from consistent_chat.statistics import Statistics, Talk
+from consistent_chat.svg import fitted, text_width, ticks
+
+SVG = "{http://www.w3.org/2000/svg}"
+HOSTILE = '</text><script>alert(1)</script>&x;"\x00\x1b\ud800\ufffe\u202e'
+
+
+def talk(number: int = 0, turns: int = 3, intent: str = "i", category: str = "c") -> Talk:
+    """Return a dialogue whose n-th messages have n and ten times n words, and whose number is in its tokens."""
+    questions, answers = (["w " * turn * times for turn in range(1, turns + 1)] for times in (1, 10))
+    return Talk(intent, category, "t", questions, answers, 1000 + number, 500 + number, 2)
+
+
+def texts(svg: str) -> list[str]:
+    """Return what a plot says."""
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def kinds(svg: str) -> list[str]:
+    """Return the names of a plot's elements, in order."""
+    return [element.tag for element in ElementTree.fromstring(svg).iter()]
+
+
+def test_the_plot_of_turns_has_both_roles_by_turn() -> None:
+    """Means are drawn as lines and told in words to who cannot see them."""
+    svg = plots(Statistics([talk()]))["turns"]
+    assert {"Words by turn", "user messages", "answers", "1", "2", "3"} <= set(texts(svg))
+    assert "turn 2: 20.0 words on average, at most 20" in svg
+    assert ElementTree.fromstring(svg).find(f"{SVG}desc") is not None
+
+
+def test_the_plot_of_categories_has_a_bar_for_each_intent() -> None:
+    """Divided by category, the most frequent first; intents have their titles."""
+    made = [talk(intent=intent, category=category) for intent in "ab" for category in ("few", "many", "many")]
+    svg = plots(Statistics(made), {"a": "First intent"})["categories"]
+    assert {"First intent", "b", "many (2), few (1)", "3"} <= set(texts(svg))
+
+
+def test_the_plot_of_tokens_says_so_where_none_were_counted() -> None:
+    """It does not draw a mountain at nothing."""
+    assert "on average 1,004 in and 504 out" in plots(Statistics(map(talk, range(10))))["tokens"]
+    unknown = Talk("i", "c", "t", ["a"], ["b"])
+    assert texts(plots(Statistics([unknown]))["tokens"])[1] == "The provider gave no counts of tokens"
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+@pytest.mark.parametrize("turns", [1, 2, 100])
+def test_any_size_is_plotted(count: int, turns: int) -> None:
+    """Nothing is drawn beside the sheet."""
+    statistics = Statistics([talk(number, turns, f"i{number % 12}", f"c{number % 7}") for number in range(count)])
+    for svg in plots(statistics).values():
+        sheet = ElementTree.fromstring(svg)
+        for element in sheet.iter():
+            x, width = float(element.get("x", 0)), float(element.get("width", 0))
+            assert 0 <= x <= x + width <= float(sheet.get("width", 0))
+
+
+@given(st.text() | st.just(HOSTILE), st.text() | st.just(HOSTILE))
+def test_no_name_changes_the_plot(intent: str, category: str) -> None:
+    """Markup, control characters and halves of characters are text, or a sign for what has no look."""
+    plain = plots(Statistics([talk(intent="intent", category="category")]))
+    named = plots(Statistics([talk(intent=intent, category=category)]))
+    assert {name: kinds(svg) for name, svg in named.items()} == {name: kinds(svg) for name, svg in plain.items()}
+    assert all(svg.encode("utf-8") for svg in named.values())
+
+
+def test_nothing_is_loaded_or_run() -> None:
+    """No script, font, image or link; every rule of style holds within a plot alone, also inline in a page."""
+    for svg in plots(Statistics([talk(intent=HOSTILE, category=HOSTILE)])).values():
+        assert not re.search(r"<script|<image|<use|href|url\(|@import|@font-face|\son\w+=", svg)
+        style = ElementTree.fromstring(svg).findtext(f"{SVG}style") or ""
+        assert all(rule.strip().startswith((".cc-plot", "@media")) for rule in re.findall(r"([^{}]+)\{", style))
+        assert "prefers-color-scheme: dark" in style
+
+
+def test_ids_are_their_own_in_a_page_with_all_plots() -> None:
+    """So that each is labelled by its own title."""
+    ids = [found for svg in plots(Statistics([talk()])).values() for found in re.findall(r'\bid="([^"]+)"', svg)]
+    assert len(ids) == len(set(ids)) == 6
+
+
+@given(st.floats(0, 1e12))
+def test_ticks_are_few_and_reach_the_top(largest: float) -> None:
+    """They begin at nothing and have even steps."""
+    values = ticks(largest)
+    assert values[0] == 0
+    assert values[-1] >= largest
+    assert 2 <= len(values) <= 6
+    assert len({after - before for before, after in zip(values, values[1:])}) == 1
+
+
+@given(st.text(), st.floats(20, 500))
+def test_what_is_too_long_is_cut(line: str, width: float) -> None:
+    """It ends in an ellipsis, and is never wider."""
+    short = fitted(line, width)
+    assert text_width(short) <= width
+    assert short == line or short == "" or short.endswith("…")
