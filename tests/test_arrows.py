@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "consistent_chat"
 LAYERS = [
-    {"errors", "version", "visible"},
+    {"errors", "version", "visible", "language"},
     {"plain_yaml", "svg", "request", "prices"},
     {"taxonomy"},
     {"recipe"},
@@ -18,8 +18,8 @@ LAYERS = [
     {"identity", "dialogue"},
     {"serving", "store"},
     {"drive", "row", "estimate"},
-    {"registration", "progress", "llamafactory", "statistics"},
-    {"plots"},
+    {"registration", "progress", "llamafactory", "config", "statistics"},
+    {"plots", "card"},
     {"builder", "dataflow"},
     {"opening"},
     {"__init__", "export"},
@@ -27,7 +27,7 @@ LAYERS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_IMPORT_DATASETS = {"builder", "registration", "progress", "export", "opening"}
+MAY_IMPORT_DATASETS = {"builder", "config", "registration", "progress", "export", "opening"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

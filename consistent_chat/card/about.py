@@ -1,0 +1,77 @@
+"""What a card is made of."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from consistent_chat.dialogue import Dialogue
+from consistent_chat.prices import price_of
+from consistent_chat.recipe import Recipe
+from consistent_chat.statistics import Statistics, Talk
+
+SAMPLES = 3
+"""Dialogues that a card shows: the first ones of as many intents."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What is published and where.
+
+    Args:
+        name: what `load_dataset` and `consistent-chat verify` take: "user/repo", "buckets/user/name/path".
+        url: the same as an address for fsspec: "hf://datasets/user/repo".
+        title: what the dataset is called until somebody gives it another name.
+        recipes: the recipe of each split.
+        files: the recipe file of each split, as a path from `url`.
+        configs: what the header says under `configs`: {"config_name", "data_files", ...}, the default one first.
+        licence: its identifier on the Hub, where one is given.
+    """
+
+    name: str
+    url: str
+    title: str
+    recipes: Mapping[str, Recipe]
+    files: Mapping[str, str]
+    configs: Sequence[Mapping[str, Any]] = ()
+    licence: str | None = None
+
+
+class Seen:
+    """The dialogues of a dataset, as a card tells of them; `see` is to be called with each, in order.
+
+    `rows` and `tokens` (in, out) are by split. Tokens are those of all recorded responses but usable ones of specs that
+    were given up later.
+    """
+
+    def __init__(self) -> None:
+        self.statistics = Statistics()
+        self.samples: list[Talk] = []
+        self.rows: dict[str, int] = defaultdict(int)
+        self.tokens: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+
+    def see(self, split: str, dialogue: Dialogue) -> None:
+        """Take a dialogue of a split."""
+        talk = Talk.of(dialogue)
+        if len(self.samples) < SAMPLES and talk.intent not in self.statistics.intents:
+            self.samples.append(talk)
+        self.statistics.add(talk)
+        self.rows[split] += 1
+        given_up = [draw.response for draw in dialogue.failed if draw.spec.substitute < dialogue.spec.substitute]
+        tokens_in, tokens_out = self.tokens[split]
+        self.tokens[split] = (
+            tokens_in + dialogue.input_tokens + sum(response.input_tokens or 0 for response in given_up),
+            tokens_out + dialogue.output_tokens + sum(response.output_tokens or 0 for response in given_up),
+        )
+
+    def cost(self, recipes: Mapping[str, Recipe]) -> float | None:
+        """Return what the tokens cost in US dollars, or None where a model's price is not known."""
+        total = 0.0
+        for split, (tokens_in, tokens_out) in self.tokens.items():
+            price = price_of(recipes[split].model or "")
+            if price is None:
+                return None
+            total += price.of(tokens_in, tokens_out)
+        return total

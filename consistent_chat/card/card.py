@@ -1,0 +1,45 @@
+"""The card as a whole. What is made here stands between two marker lines; all around it is its owner's."""
+
+from __future__ import annotations
+
+import re
+
+from consistent_chat.card import header, sections
+from consistent_chat.card.about import About, Seen
+from consistent_chat.card.html import plain
+
+BEGIN = "<!-- consistent_chat:begin. What follows is made anew each time. Write above or below: that stays. -->"
+END = "<!-- consistent_chat:end -->"
+_MARKER = re.compile(r"^<!-- consistent_chat:(begin|end)\b[^\n]*-->[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
+
+
+def card(about: About, seen: Seen, previous: str = "") -> str:
+    """Return the text of README.md. The same build and previous card give the same text; it holds no date.
+
+    Of the previous card, everything outside of the marker lines is kept to the letter. Where no begin has an end as
+    the next marker, all of it is somebody's own text: it stays first, and what is made here follows. In its header,
+    the keys of `header.OWNED` are set anew, all others stay as they are, and what is not there is added.
+
+    Raises ConsistentChatError where that header is not valid YAML.
+    """
+    head, body = header.split(previous.removeprefix("\ufeff"))
+    return f"---\n{header.merged(head, header.metadata(about, seen))}\n---\n{_placed(body, about, seen)}"
+
+
+def _placed(body: str, about: About, seen: Seen) -> str:
+    """Put what is made into a body: in place of what was made before, or else at its end."""
+    made = "\n\n".join([BEGIN, *sections.sections(about, seen), END]) + "\n"
+    place = _place(body)
+    if place is not None:
+        return f"{body[: place.start]}{made}{body[place.stop :]}"
+    if not body.strip():
+        body = f"\n# {plain(about.title)}\n"
+    gap = "\n" if body.endswith("\n") else "\n\n"
+    return f"{body}{gap}{made}"
+
+
+def _place(body: str) -> slice | None:
+    markers = list(_MARKER.finditer(body))
+    pairs = ((first, then) for first, then in zip(markers, markers[1:]) if (first[1], then[1]) == ("begin", "end"))
+    pair = next(pairs, None)
+    return None if pair is None else slice(pair[0].start(), pair[1].end())

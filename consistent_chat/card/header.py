@@ -1,0 +1,124 @@
+"""The metadata at the top of a card, as YAML: what the Hub filters by, and which files make up which config."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+from huggingface_hub import DatasetCardData
+from huggingface_hub.repocard import REGEX_YAML_BLOCK
+
+from consistent_chat import language
+from consistent_chat.card.about import About, Seen
+from consistent_chat.errors import ConsistentChatError
+from consistent_chat.visible import visible
+
+OWNED = ("configs", "size_categories", "language", "license")
+"""Keys that follow from the build, where it says something of them; the first value of any other key stays."""
+
+Values = Mapping[str, Any]
+
+
+def split(card: str) -> tuple[str, str]:
+    """Return a card's header without its marks, and its body."""
+    block = REGEX_YAML_BLOCK.search(card)
+    return ("", card) if block is None else (block[2], card[block.end() :])
+
+
+def metadata(about: About, seen: Seen) -> Values:
+    """Return the values that a build gives."""
+    names = sorted({recipe.language for recipe in about.recipes.values()})
+    codes = sorted(filter(None, map(language.code, names)))
+    data = DatasetCardData(
+        pretty_name=" ".join(visible(about.title).split()),
+        license=about.licence,
+        language=codes or None,
+        multilinguality="monolingual" if len(names) == 1 else "multilingual",
+        task_categories=["text-generation"],
+        size_categories=[size(sum(seen.rows.values()))],
+        language_creators=["machine-generated"],
+        annotations_creators=["machine-generated"],
+        source_datasets=["original"],
+        tags=["synthetic", "datasets", "multi-turn", "consistent_chat"],
+        configs=[dict(config) for config in about.configs] or None,
+    )
+    values: Values = data.to_dict()  # type: ignore[no-untyped-call]
+    return values
+
+
+def size(count: int) -> str:
+    """Return the Hub's category for a number of rows."""
+    if count < 1_000:
+        return "n<1K"
+    bounds = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]
+    power = len(str(count)) - 4
+    return f"{bounds[power]}<n<{bounds[power + 1]}" if power + 1 < len(bounds) else "n>1T"
+
+
+def merged(previous: str, values: Values) -> str:
+    """Return the header: the previous one's lines, with the values that are new or owned set.
+
+    Configs are set by their names; others of the previous header stay. Raises ConsistentChatError.
+    """
+    before = _parse(previous)
+    values = {**values, **_configs(before, values)}
+    after = {**before, **{key: value for key, value in values.items() if key not in before or key in OWNED}}
+    if after == before:
+        return previous
+    lines = _lines(previous, before)
+    text = "\n".join(lines[key] if _same(key, lines, before, after) else _dump({key: after[key]}) for key in after)
+    return text if _is(text, after) else _dump(after)
+
+
+def _same(key: str, lines: Mapping[str, str], before: Values, after: Values) -> bool:
+    return key in lines and before[key] == after[key]
+
+
+def _configs(before: Values, values: Values) -> dict[str, Any]:
+    own, others = values.get("configs"), before.get("configs")
+    if not own or not isinstance(others, list):
+        return {}
+    names = {config["config_name"] for config in own}
+    kept = [config for config in others if isinstance(config, dict) and config.get("config_name") not in names]
+    return {"configs": [*own, *kept]}
+
+
+def _parse(text: str) -> Values:
+    try:
+        values = yaml.safe_load(text) or {}
+        if not isinstance(values, dict):
+            raise ValueError("it is no mapping of keys to values")
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConsistentChatError(
+            f"The metadata at the top of README.md cannot be read: {reason}. Correct it."
+        ) from None
+    return values
+
+
+def _lines(text: str, values: Values) -> dict[str, str]:
+    """Return the lines of each key, with the comments above it; nothing where keys share lines."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    pairs = node.value if isinstance(node, yaml.MappingNode) and not node.flow_style else []
+    lines = text.replace("\r\n", "\n").split("\n")
+    starts = [_with_comments(lines, key.start_mark.line) for key, _ in pairs]
+    parts = ["\n".join(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)])]
+    return dict(zip(values, parts)) if len(pairs) == len(values) else {}
+
+
+def _with_comments(lines: Sequence[str], start: int) -> int:
+    while start and lines[start - 1].startswith("#"):
+        start -= 1
+    return start
+
+
+def _dump(values: Values) -> str:
+    return str(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)).rstrip()
+
+
+def _is(text: str, values: Values) -> bool:
+    try:
+        return bool(yaml.safe_load(text) == values)
+    except yaml.YAMLError:
+        return False

@@ -1,0 +1,62 @@
+"""The tables of a card: the recipe's fields, and the paper's table on this data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from consistent_chat.card.html import code, line, table
+from consistent_chat.recipe import FIELDS, Recipe
+from consistent_chat.statistics import PAPER, Distribution, Group, Statistics
+from consistent_chat.taxonomy import Taxonomy
+
+LONGEST = 120
+"""Characters of a field's value that are shown; the recipe has them all."""
+
+
+def fields(recipes: Mapping[str, Recipe]) -> str:
+    """Return what shapes the data: a row for each field, a column for each split."""
+    values = {name: [_value(name, recipe) for recipe in recipes.values()] for name in FIELDS}
+    rows = [[code(name), *map(code, cells)] for name, cells in values.items() if any(cells)]
+    return table(["Field", *map(code, recipes)], rows, align="left")
+
+
+def _value(name: str, recipe: Recipe) -> str:
+    value: Any = recipe.chosen_taxonomy if name == "taxonomy" else getattr(recipe, name)
+    if isinstance(value, Taxonomy):
+        topics = [topics for intent in value.intents.values() for _, topics in intent.categories]
+        return f"{len(value.intents)} intents, {len(topics):,} categories, {sum(map(len, topics)):,} topics"
+    if name == "intents":
+        return "all" if value is None else ", ".join(value)
+    text = "" if value is None else str(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def numbers(statistics: Statistics, titles: Mapping[str, str]) -> str:
+    """Return the paper's table on this data, and the paper's own numbers."""
+    rows = [_numbers(line(titles.get(key) or key or "unknown"), group) for key, group in statistics.intents.items()]
+    head = ["Intent", "Dialogues", "Utterances per dialogue", "Words per query", "Words per response"]
+    return table(head, [*rows, _numbers("<b>All</b>", statistics.total), _published()])
+
+
+def _numbers(name: str, group: Group) -> list[str]:
+    measured = (group.utterances, group.query_words, group.response_words)
+    return [name, f"{group.dialogues:,}", *map(_spread, measured)]
+
+
+def _spread(values: Distribution) -> str:
+    return f"{values.mean:.1f} / {values.largest:,}"
+
+
+def _published() -> list[str]:
+    return [
+        "<i>The paper, by intent</i>",
+        _range(PAPER.dialogues_per_intent),
+        _range(PAPER.utterances),
+        f"{_range(PAPER.query_words)} / {_range(PAPER.most_query_words)}",
+        f"{_range(PAPER.response_words)} / {_range(PAPER.most_response_words)}",
+    ]
+
+
+def _range(ends: tuple[float, float]) -> str:
+    return f"{ends[0]:,}-{ends[1]:,}"
