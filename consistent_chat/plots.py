@@ -14,6 +14,8 @@ BINS = 36
 BOTTOM = 306
 BAR, ROW = 17, 52
 """Heights of an intent's bar and of its row."""
+MOST, PARTS = 30, 60
+"""Intents that have a bar, and parts of a bar; what is more is said, not drawn."""
 
 
 def plots(statistics: Statistics, titles: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -49,14 +51,16 @@ def turns(group: Group) -> str:
 
 def categories(intents: Mapping[str, Group], titles: Mapping[str, str]) -> str:
     """Plot the dialogues of each intent, divided by category, the most frequent first and named as far as they fit."""
-    names = [titles.get(key) or key or "unknown" for key in intents]
-    most = max((group.dialogues for group in intents.values()), default=0)
+    groups = dict(list(intents.items())[:MOST])
+    names = [titles.get(key) or key or "unknown" for key in groups]
+    most = max((group.dialogues for group in groups.values()), default=0)
     many = sum(len(group.categories) for group in intents.values())
-    note = f"Dialogues of each intent; the parts of a bar are its categories, {many:,} in all"
-    sheet = Sheet("categories", TOP + ROW * len(intents) + 8, "Intents by category", note)
+    of = "each intent" if groups == intents else f"the first {MOST} of {len(intents):,} intents"
+    note = f"Dialogues of {of}; the parts of a bar are its categories, {many:,} in all"
+    sheet = Sheet("categories", TOP + ROW * len(groups) + 8, "Intents by category", note)
     left = 34 + min(190, max((text_width(name) for name in names), default=0))
     right = WIDTH - 24 - text_width(f"{most:,}")
-    for row, (name, group) in enumerate(zip(names, intents.values())):
+    for row, (name, group) in enumerate(zip(names, groups.values())):
         y = TOP + ROW * row
         counts = sorted(group.categories.items(), key=lambda item: (-item[1], item[0]))
         sheet.text(left - 12, y + 13, name, "", "end", width=200)
@@ -97,7 +101,8 @@ def _line(sheet: Sheet, kind: str, xs: Sequence[float], each: Sequence[Distribut
 def _bar(sheet: Sheet, counts: Sequence[tuple[str, int]], left: float, y: float, scale: float) -> float:
     """Draw a bar of parts from `left`; return where it ends."""
     x = left
-    for number, (name, count) in enumerate(counts):
+    rest = [(f"{len(counts) - PARTS:,} more", sum(count for _, count in counts[PARTS:]))] if counts[PARTS:] else []
+    for number, (name, count) in enumerate([*counts[:PARTS], *rest]):
         kind = "user alternate" if number % 2 else "user"
         width = max(count * scale - 1, count * scale / 2)
         sheet.shape("rect", kind, f"{name}: {count:,}", x=x, y=y, width=width, height=BAR)

@@ -127,7 +127,7 @@ class Talk(NamedTuple):
             origin.get("input_tokens") or 0,
             origin.get("output_tokens") or 0,
             draws,
-            _substitutes(draws, failures),
+            _substitutes(draws > len(origin.get("request_keys") or ()), failures),
             tuple(Failure(failure["stage"], failure["reason"]) for failure in failures),
         )
 
@@ -304,10 +304,10 @@ def _together(distributions: Iterable[Distribution]) -> Distribution:
     return whole
 
 
-def _substitutes(draws: int, failures: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many specs were given up; the last failures are the finished spec's own if it took over two draws."""
+def _substitutes(redrawn: bool, failures: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many specs were given up: the last failures are the finished spec's own if that was redrawn."""
     last = max((failure["substitute"] for failure in failures), default=-1)
-    return last if draws > 2 else last + 1
+    return int(last if redrawn else last + 1)
 
 
 def _diversity(dialogues: Sequence[Sequence[str]]) -> Diversity:

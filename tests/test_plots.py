@@ -48,6 +48,15 @@ def test_the_plot_of_categories_has_a_bar_for_each_intent() -> None:
     assert {"First intent", "b", "many (2), few (1)", "3"} <= set(texts(svg))
 
 
+def test_a_huge_taxonomy_has_a_plot_of_a_bounded_size() -> None:
+    """The first intents and the most frequent categories are drawn, the others told."""
+    made = [talk(intent=f"i{number % 40}", category=f"c{number}") for number in range(4000)]
+    svg = plots(Statistics(made))["categories"]
+    assert "Dialogues of the first 30 of 40 intents; the parts of a bar are its categories, 4,000 in all" in texts(svg)
+    assert "40 more: 40" in svg
+    assert kinds(svg).count(f"{SVG}rect") == 1 + 30 * 61
+
+
 def test_the_plot_of_tokens_says_so_where_none_were_counted() -> None:
     """It does not draw a mountain at nothing."""
     assert "on average 1,004 in and 504 out" in plots(Statistics(map(talk, range(10))))["tokens"]

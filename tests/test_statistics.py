@@ -53,6 +53,14 @@ def test_a_row_counts_like_the_dialogue_it_was_made_of(layout: str) -> None:
         assert Statistics([of_row]).total == Statistics([of_dialogue]).total
 
 
+def test_a_third_stage_is_no_redraw() -> None:
+    """A dialogue of three responses was not asked again."""
+    made = row(DIALOGUES[0], RECIPE)
+    made["provenance"].update(draws=3, request_keys=["x", "y", "z"])
+    failed = failures(DIALOGUES[2])
+    assert Talk.of_row(made, failed).substitutes == 1
+
+
 def test_without_provenance_what_is_said_is_counted_all_the_same() -> None:
     """Where it comes from is not known; a system prompt is no utterance."""
     made = row(DIALOGUES[0], replace(RECIPE, provenance=False))

@@ -1,4 +1,4 @@
-"""The card of a published dataset: README.md, as a pure function of the build and of the card that was there before.
+"""The card of a published dataset, README.md and its images: a pure function of the build and of the card before it.
 
 about.py     what a card is made of: `About` what is published, `Seen` its dialogues
 card.py      the card, whole; what somebody has written into it stays
@@ -8,6 +8,6 @@ html.py      how text of models and strangers is put into it: as text, whatever 
 """
 
 from consistent_chat.card.about import About, Seen
-from consistent_chat.card.card import card
+from consistent_chat.card.card import card, files
 
-__all__ = ["About", "Seen", "card"]
+__all__ = ["About", "Seen", "card", "files"]

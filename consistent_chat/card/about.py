@@ -38,6 +38,12 @@ class About:
     configs: Sequence[Mapping[str, Any]] = ()
     licence: str | None = None
 
+    @property
+    def titles(self) -> dict[str, str]:
+        """The titles of intents, by their keys."""
+        taxonomies = [recipe.full_taxonomy for recipe in self.recipes.values()]
+        return {key: intent.title for taxonomy in taxonomies for key, intent in taxonomy.intents.items()}
+
 
 class Seen:
     """The dialogues of a dataset, as a card tells of them; `see` is to be called with each, in order.

@@ -7,10 +7,17 @@ import re
 from consistent_chat.card import header, sections
 from consistent_chat.card.about import About, Seen
 from consistent_chat.card.html import plain
+from consistent_chat.plots import plots
 
 BEGIN = "<!-- consistent_chat:begin. What follows is made anew each time. Write above or below: that stays. -->"
 END = "<!-- consistent_chat:end -->"
 _MARKER = re.compile(r"^<!-- consistent_chat:(begin|end)\b[^\n]*-->[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
+
+
+def files(about: About, seen: Seen, previous: str = "") -> dict[str, str]:
+    """Return the text of README.md, as `card` does, and of the images in it, by their paths."""
+    images = plots(seen.statistics, about.titles)
+    return {"README.md": card(about, seen, previous), **{f"plots/{name}.svg": svg for name, svg in images.items()}}
 
 
 def card(about: About, seen: Seen, previous: str = "") -> str:

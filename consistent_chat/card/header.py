@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -59,11 +59,17 @@ def size(count: int) -> str:
 def merged(previous: str, values: Values) -> str:
     """Return the header: the previous one's lines, with the values that are new or owned set.
 
-    Configs are set by their names; others of the previous header stay. Raises ConsistentChatError.
+    Configs are set by their names; others of the previous header stay, and what it says of ours under `dataset_info`
+    goes: it is of files that are no more. Raises ConsistentChatError.
     """
     before = _parse(previous)
-    values = {**values, **_configs(before, values)}
-    after = {**before, **{key: value for key, value in values.items() if key not in before or key in OWNED}}
+    names = {config["config_name"] for config in values.get("configs", ())}
+    kept = {key: value for key, value in before.items() if key != "dataset_info" or not names}
+    if others := _others(before.get("dataset_info"), names):
+        kept["dataset_info"] = others
+    after = {**kept, **{key: value for key, value in values.items() if key not in before or key in OWNED}}
+    if names:
+        after["configs"] = [*values["configs"], *_others(before.get("configs"), names)]
     if after == before:
         return previous
     lines = _lines(previous, before)
@@ -75,13 +81,10 @@ def _same(key: str, lines: Mapping[str, str], before: Values, after: Values) -> 
     return key in lines and before[key] == after[key]
 
 
-def _configs(before: Values, values: Values) -> dict[str, Any]:
-    own, others = values.get("configs"), before.get("configs")
-    if not own or not isinstance(others, list):
-        return {}
-    names = {config["config_name"] for config in own}
-    kept = [config for config in others if isinstance(config, dict) and config.get("config_name") not in names]
-    return {"configs": [*own, *kept]}
+def _others(entries: Any, names: Collection[str]) -> list[Any]:
+    """Return what is said of other configs than these; what names none is of the default one."""
+    entries = entries if isinstance(entries, list) else [entries]
+    return [each for each in entries if isinstance(each, dict) and each.get("config_name", "default") not in names]
 
 
 def _parse(text: str) -> Values:

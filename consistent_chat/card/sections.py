@@ -11,9 +11,14 @@ from consistent_chat.card import tables
 from consistent_chat.card.about import About, Seen
 from consistent_chat.card.html import code, fence, line, message, plain
 from consistent_chat.statistics import PAPER, SAMPLE, Diversity
+from consistent_chat.visible import visible
 
-PLOTS = {"turns": "Words by turn", "categories": "Intents by category", "tokens": "Tokens of a dialogue"}
-"""The files in plots/, without their ending, and what they show."""
+IMAGES = """\
+![Words by turn](plots/turns.svg)
+
+![Intents by category](plots/categories.svg)
+
+![Tokens of a dialogue](plots/tokens.svg)"""
 
 STAND_INS = {
     "rehearsal": "No model was asked: the messages are made up for a rehearsal, of no use for training.",
@@ -45,8 +50,8 @@ def sections(about: About, seen: Seen) -> Iterator[str]:
     yield _introduction(about, seen)
     yield f"## Use it\n\n{_use(about)}"
     yield f"## How it was made\n\n{_making(about)}\n\n{tables.fields(about.recipes)}"
-    yield f"## In numbers\n\n{COUNTING}\n\n{tables.numbers(seen.statistics, _titles(about))}"
-    yield "\n\n".join(f"![{title}](plots/{name}.svg)" for name, title in PLOTS.items())
+    yield f"## In numbers\n\n{COUNTING}\n\n{tables.numbers(seen.statistics, about.titles)}"
+    yield IMAGES
     yield f"## Redraws, substitutes, duplicates\n\n{_redraws(seen)}"
     yield f"## Cost\n\n{_cost(about, seen)}"
     yield "\n\n".join(["## Samples", *_samples(about, seen)])
@@ -60,10 +65,11 @@ def _introduction(about: About, seen: Seen) -> str:
     said = [STAND_INS[model] for model in sorted(models & STAND_INS.keys())]
     if real := sorted(models - STAND_INS.keys()):
         said.append(f"Every message was written by a machine ({', '.join(map(code, real))}), none by a person.")
-    turns = " or ".join(str(turns) for turns in sorted({recipe.num_turns_per_dialog for recipe in recipes}))
+    most = [recipe.num_turns_per_dialog for recipe in recipes]
+    turns = f"{' or '.join(map(str, sorted(set(most))))} turn{'s' if max(most) > 1 else ''}"
     languages = " and ".join(sorted({line(recipe.language) for recipe in recipes}))
     count = f"{seen.statistics.total.dialogues:,} dialogues"
-    return f"<p>{count} between a user and an assistant in {languages}, of {turns} turns each. {' '.join(said)}</p>"
+    return f"<p>{count} between a user and an assistant in {languages}, of {turns} each. {' '.join(said)}</p>"
 
 
 def _use(about: About) -> str:
@@ -79,7 +85,7 @@ def _variable(name: str) -> str:
 
 def _making(about: About) -> str:
     files = dict.fromkeys(about.files.values())
-    links = ", ".join(f'<a href="{urllib.parse.quote(file)}">{code(file)}</a>' for file in files)
+    links = ", ".join(f'<a href="{urllib.parse.quote(visible(file), safe="")}">{code(file)}</a>' for file in files)
     return f"{MAKING}\n\n<p>The recipe: {links}</p>"
 
 
@@ -119,9 +125,8 @@ def _cost(about: About, seen: Seen) -> str:
 
 def _samples(about: About, seen: Seen) -> Iterator[str]:
     """Yield dialogues that open at a click; the first one is open."""
-    titles = _titles(about)
     for number, talk in enumerate(seen.samples):
-        what = [f"<b>{line(titles.get(talk.intent, talk.intent))}</b>", line(talk.category), line(talk.topic)]
+        what = [f"<b>{line(about.titles.get(talk.intent, talk.intent))}</b>", line(talk.category), line(talk.topic)]
         begin = f"<details{'' if number else ' open'}><summary>{' · '.join(what)}</summary>"
         yield "\n".join([begin, *map(_turn, talk.user_messages, talk.answers), "</details>"])
 
@@ -161,11 +166,6 @@ def _terms(about: About) -> str:
             "- No licence was given: ask the owner before you use it. The terms of the model's provider apply as well."
         )
     return "- Besides the licence, the terms of the model's provider apply to what the model wrote."
-
-
-def _titles(about: About) -> dict[str, str]:
-    taxonomies = [recipe.full_taxonomy for recipe in about.recipes.values()]
-    return {key: intent.title for taxonomy in taxonomies for key, intent in taxonomy.intents.items()}
 
 
 def _quoted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,7 +29,7 @@ def _value(name: str, recipe: Recipe) -> str:
         return f"{len(value.intents)} intents, {len(topics):,} categories, {sum(map(len, topics)):,} topics"
     if name == "intents":
         return "all" if value is None else ", ".join(value)
-    text = "" if value is None else str(value)
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
