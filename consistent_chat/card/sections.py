@@ -32,8 +32,8 @@ model first wrote all user messages of a dialogue, then all answers. Which dialo
 alone; every response is kept as it came."""
 
 COUNTING = f"""\
-Mean / maximum, beside what the paper ({PAPER.source}) reports as the lowest and highest of its intents. Utterances are
-messages of either side. Words are what white space sets apart; in scripts without spaces, letters."""
+Mean / maximum, and for comparison what the paper ({PAPER.source}) reports of its {PAPER.dialogues:,} dialogues.
+Utterances are messages of either side. Words are what white space sets apart; in scripts without spaces, letters."""
 
 REBUILDING = """\
 The rows come out again, byte for byte, from the recipe and the recorded responses beside it. It takes the package

@@ -13,6 +13,7 @@ from consistent_chat.taxonomy import Taxonomy
 
 LONGEST = 120
 """Characters of a field's value that are shown; the recipe has them all."""
+HEAD = ("Intent", "Dialogues", "Utterances per dialogue", "Words per query", "Words per response")
 
 
 def fields(recipes: Mapping[str, Recipe]) -> str:
@@ -36,8 +37,8 @@ def _value(name: str, recipe: Recipe) -> str:
 def numbers(statistics: Statistics, titles: Mapping[str, str]) -> str:
     """Return the paper's table on this data, and the paper's own numbers."""
     rows = [_numbers(line(titles.get(key) or key or "unknown"), group) for key, group in statistics.intents.items()]
-    head = ["Intent", "Dialogues", "Utterances per dialogue", "Words per query", "Words per response"]
-    return table(head, [*rows, _numbers("<b>All</b>", statistics.total), _published()])
+    paper = [_published(name, end) for end, name in enumerate(("lowest", "highest"))]
+    return table(HEAD, [*rows, _numbers("<b>All</b>", statistics.total), *paper])
 
 
 def _numbers(name: str, group: Group) -> list[str]:
@@ -49,15 +50,11 @@ def _spread(values: Distribution) -> str:
     return f"{values.mean:.1f} / {values.largest:,}"
 
 
-def _published() -> list[str]:
+def _published(name: str, end: int) -> list[str]:
     return [
-        "<i>The paper, by intent</i>",
-        _range(PAPER.dialogues_per_intent),
-        _range(PAPER.utterances),
-        f"{_range(PAPER.query_words)} / {_range(PAPER.most_query_words)}",
-        f"{_range(PAPER.response_words)} / {_range(PAPER.most_response_words)}",
+        f"<i>The paper, {name} of its intents</i>",
+        f"{PAPER.dialogues_per_intent[end]:,}",
+        f"{PAPER.utterances[end]}",
+        f"{PAPER.query_words[end]} / {PAPER.most_query_words[end]}",
+        f"{PAPER.response_words[end]} / {PAPER.most_response_words[end]}",
     ]
-
-
-def _range(ends: tuple[float, float]) -> str:
-    return f"{ends[0]:,}-{ends[1]:,}"
