@@ -298,7 +298,14 @@ def test_before_the_first_dialogue_there_is_a_card_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "head", ["{license: mit, tags: [a]}", "license: mit\nlicense: mit", "a: &x [1]\nlicense: mit\nb: *x"]
+    "head",
+    [
+        "{license: mit, tags: [a]}",
+        "license: mit\nlicense: mit",
+        "a: &x [1]\nlicense: mit\nb: *x",
+        "a: '\u2028\u2028\u2028\x85'\nlicense: mit",
+        "a: |\n  # none\n  b: 1\nlicense: mit",
+    ],
 )
 def test_a_header_in_another_form_keeps_its_values(head: str) -> None:
     """Also where its lines cannot be kept."""
@@ -353,6 +360,14 @@ def test_an_answer_of_a_megabyte_is_cut() -> None:
     """A card stays readable."""
     long = dialogue(0)._replace(user_messages=("x y " * 250_000,), answers=("& " * 500_000,))
     assert len(card(about(), seen(long))) < 40_000
+
+
+def test_of_a_long_dialogue_the_first_turns_are_shown() -> None:
+    """And it says how many there are."""
+    long = dialogue(0)._replace(user_messages=("more?",) * 100, answers=("yes",) * 100)
+    text = card(about(), seen(long))
+    assert text.count("more?") == 8
+    assert "and 92 more turns" in text
 
 
 @pytest.fixture(scope="module")

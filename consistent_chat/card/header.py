@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,14 @@ OWNED = ("configs", "size_categories", "language", "license")
 """Keys that follow from the build, where it says something of them; the first value of any other key stays."""
 
 Values = Mapping[str, Any]
+_LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # as YAML counts lines
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes everything out: the Hub's header has no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
 
 
 def split(card: str) -> tuple[str, str]:
@@ -104,7 +113,7 @@ def _lines(text: str, values: Values) -> dict[str, str]:
     """Return the lines of each key, with the comments above it; nothing where keys share lines."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     pairs = node.value if isinstance(node, yaml.MappingNode) and not node.flow_style else []
-    lines = text.replace("\r\n", "\n").split("\n")
+    lines = _LINE_BREAK.split(text)
     starts = [_with_comments(lines, key.start_mark.line) for key, _ in pairs]
     parts = ["\n".join(lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)])]
     return dict(zip(values, parts)) if len(pairs) == len(values) else {}
@@ -117,7 +126,7 @@ def _with_comments(lines: Sequence[str], start: int) -> int:
 
 
 def _dump(values: Values) -> str:
-    return str(yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)).rstrip()
+    return str(yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True)).rstrip()
 
 
 def _is(text: str, values: Values) -> bool:

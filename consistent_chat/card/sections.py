@@ -13,6 +13,9 @@ from consistent_chat.card.html import code, fence, line, message, plain
 from consistent_chat.statistics import PAPER, SAMPLE, Diversity
 from consistent_chat.visible import visible
 
+TURNS = 8
+"""Turns of a sample that are shown."""
+
 IMAGES = """\
 ![Words by turn](plots/turns.svg)
 
@@ -96,7 +99,7 @@ def _redraws(seen: Seen) -> str:
     facts = [
         f"- Responses that were of no use and asked again: {failed:,}{', by reason:' if failed else '.'}",
         *(f"  - {count:,} {plain(reason)}" for reason, count in total.reasons.items()),
-        f"- Dialogues that could not be made as planned, so that a substitute took their place: {total.substitutes:,}.",
+        f"- Plans of dialogues that failed for good, so that a substitute took their place: {total.substitutes:,}.",
         f"- Dialogues that are the same as an earlier one: {total.duplicates:,}. Near duplicates: {near}.",
         f"- {_diversity(total.diversity)}",
     ]
@@ -128,7 +131,9 @@ def _samples(about: About, seen: Seen) -> Iterator[str]:
     for number, talk in enumerate(seen.samples):
         what = [f"<b>{line(about.titles.get(talk.intent, talk.intent))}</b>", line(talk.category), line(talk.topic)]
         begin = f"<details{'' if number else ' open'}><summary>{' · '.join(what)}</summary>"
-        yield "\n".join([begin, *map(_turn, talk.user_messages, talk.answers), "</details>"])
+        turns = list(map(_turn, talk.user_messages, talk.answers))
+        more = [f"<p>and {len(turns) - TURNS} more turns</p>"] if len(turns) > TURNS else []
+        yield "\n".join([begin, *turns[:TURNS], *more, "</details>"])
 
 
 def _turn(asked: str, answered: str) -> str:
