@@ -10,7 +10,7 @@ from typing import Any
 
 import datasets
 
-from consistent_chat import drive, taxonomy
+from consistent_chat import drive, duplicates, taxonomy
 from consistent_chat.config import ConsistentChatConfig
 from consistent_chat.dialogue import Dialogue
 from consistent_chat.drive import Limits, Spent, Tally
@@ -57,6 +57,8 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         self._spent = Spent()
         self._counted = ""  # the folder in which the processes of a build count
         registry.check(config.serving)
+        if any(recipe.drop_near_duplicates for recipe in self.recipes.values()):
+            duplicates.check()
         identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes.items()]
         digest = hashlib.sha256(repr((identity, custom_features)).encode("utf-8")).hexdigest()
         return f"{config.name}-{digest[:16]}"
@@ -101,7 +103,8 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
                     combinations,
                     self.recipes[split].num_dialogs_per_intent,
                 )
-            generators.append(_split_generator(split, len(plan)))
+            parts = [(0, len(plan))] if self.recipes[split].drop_near_duplicates else _parts(len(plan))
+            generators.append(_split_generator(split, parts))
         return generators
 
     def plans(self) -> dict[str, Plan]:
@@ -174,9 +177,9 @@ class _Plain(datasets.Features):
         return _Plain, (dict(self),)
 
 
-def _split_generator(split: str, length: int) -> datasets.SplitGenerator:
-    generator = datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "parts": _parts(length)})
-    generator.split_info.num_examples = length  # the total of the progress bar
+def _split_generator(split: str, parts: list[tuple[int, int]]) -> datasets.SplitGenerator:
+    generator = datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "parts": parts})
+    generator.split_info.num_examples = parts[-1][1]  # the total of the progress bar
     return generator
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import datasets
 
+from consistent_chat import splits
 from consistent_chat.drive import Limits
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import FIELDS, Recipe, paths, suggestion
@@ -23,7 +24,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
 
     What shapes the data (None stands for the recipe file's value, or else the default of `Recipe`): `model`,
     `num_dialogs_per_intent` (20), `num_turns_per_dialog` (6), `temperature` (0.9), `seed` (0), `intents` (all nine),
-    `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True).
+    `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
+    `system_prompt`, `splits`, `drop_near_duplicates` (False).
 
     Operational, outside the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
@@ -49,6 +51,11 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     taxonomy: Any = None
     layout: str | None = None
     provenance: bool | None = None
+    personas: Any = None
+    manners: Any = None
+    system_prompt: str | None = None
+    splits: Any = None
+    drop_near_duplicates: Any = None
 
     serving: Any = None
     base_url: str | None = None
@@ -76,9 +83,10 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         if self.serving == "rehearsal":  # so that a rehearsal is never taken for the words of a model
             given["model"] = "rehearsal"
         if not files:
-            return {"train": Recipe.from_mapping(given)}
+            return splits.recipes(Recipe.from_mapping(given))
         urls = {str(split): _only(split, named) for split, named in files.items()}
-        return {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}
+        recipes = {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}
+        return _divided(recipes)
 
     def limits(self) -> Limits:
         """Return the run's limits; raises RecipeError for values out of range."""
@@ -97,6 +105,19 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         """Return the URLs of the response stores, the one that is written first. Raises RecipeError."""
         given = default_location() if self.responses is None else self.responses
         return [*paths("responses", given), *([str(DEMO / "responses")] if self.name == "demo" else [])]
+
+
+def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:
+    """Return the recipe of each split, where one recipe alone may name splits of its own."""
+    named = [recipe for recipe in recipes.values() if recipe.splits is not None]
+    if not named:
+        return recipes
+    if len(recipes) > 1:
+        raise RecipeError(
+            f"There are {len(recipes)} recipe files, one for each of the splits {', '.join(recipes)}, and splits are "
+            "named besides. Use one file whose recipe has splits, or files without."
+        )
+    return splits.recipes(named[0])
 
 
 def _only(split: Any, paths: Mapping[int, str] | list[str]) -> str:

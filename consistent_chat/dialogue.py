@@ -70,13 +70,14 @@ class Dialogue(NamedTuple):
 Steps = Generator[Request, Response, Dialogue]
 
 
-def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None = None) -> Steps:
+def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None = None, first: int = 0) -> Steps:
     """Make the dialogue for one place in the plan, passing to its substitutes where a spec fails for good.
 
-    Unusable answers are appended to `failed` as they come. Raises UnfilledSlot when the substitutes are used up too.
+    `first` is the substitute to begin with, where those before it were given up already. Unusable answers are appended
+    to `failed` as they come. Raises UnfilledSlot when the substitutes are used up too.
     """
     failed = [] if failed is None else failed
-    for substitute in range(MAX_SUBSTITUTES + 1):
+    for substitute in range(first, MAX_SUBSTITUTES + 1):
         try:
             return (yield from converse(recipe, plan.spec(index, substitute), failed))
         except _SpecFailed:
@@ -84,8 +85,14 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])
     raise UnfilledSlot(
         f"Dialogue {index} could not be made: {MAX_SUBSTITUTES + 1} specs failed, {len(failed)} unusable answers, "
-        f"the last: {reasons}. Look at what {recipe.model!r} answers; try another model or a higher max_draws."
+        f"the last: {reasons}. Look at what {recipe.model!r} answers; {_advice(failed)}"
     )
+
+
+def _advice(failed: list[FailedDraw]) -> str:
+    if failed and failed[-1].reason is Reason.NEAR_DUPLICATE:
+        return "it repeats itself: try a higher temperature, a larger taxonomy or a higher drop_near_duplicates."
+    return "try another model or a higher max_draws."
 
 
 def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw]) -> Steps:
@@ -93,7 +100,7 @@ def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw]) -> Steps:
     turns, language = recipe.num_turns_per_dialog, recipe.language
     work = _Work(recipe, spec, failed)
     users, first = yield from work.ask("user", prompts.skeleton(spec, turns, language))
-    answers, second = yield from work.ask("assistant", prompts.answers(spec, users, language))
+    answers, second = yield from work.ask("assistant", prompts.answers(spec, users, language, recipe.system_prompt))
     return Dialogue(
         spec, users, answers, (first, second), work.draws, work.input_tokens, work.output_tokens, tuple(failed)
     )

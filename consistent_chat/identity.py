@@ -15,12 +15,15 @@ from consistent_chat.request import canonical_json
 DATA_FORMAT = 1
 """Raised when the same recipe and responses would give other rows than before."""
 
+WITHIN = ("taxonomy", "intents", "personas", "manners")
+"""Fields that count by what they make of the taxonomy."""
+
 
 def fingerprint(recipe: Recipe) -> str:
     """Return 64 hex digits that change with anything that shapes the data."""
     content = {
         "data_format": DATA_FORMAT,
-        "fields": {name: getattr(recipe, name) for name in FIELDS if name not in ("taxonomy", "intents")},
+        "fields": {name: getattr(recipe, name) for name in FIELDS if name not in WITHIN},
         "taxonomy": recipe.chosen_taxonomy.plain(),
         "prompts": prompts.contents(),
     }

@@ -67,5 +67,6 @@ def _entry(file_name: str) -> dict[str, Any]:
             "content_tag": LAYOUT.text,
             "user_tag": LAYOUT.user,
             "assistant_tag": LAYOUT.assistant,
+            "system_tag": LAYOUT.system,
         },
     }

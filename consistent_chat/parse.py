@@ -33,6 +33,7 @@ class Reason(str, Enum):
     NOT_TEXT = "not_text"
     UNANSWERED = "unanswered_question"
     BAD_CHARACTER = "bad_character"
+    NEAR_DUPLICATE = "near_duplicate"
 
 
 class Unusable(Exception):

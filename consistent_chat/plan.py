@@ -87,7 +87,7 @@ class _Deck:
             return sorted(items, key=lambda item: _hash(seed, intent.key, kind, item))
 
         self.intent = intent
-        self._topics = _spread(seed, intent)
+        self._topics = spread(seed, intent)
         self._personas = shuffled("persona", taxonomy.personas)
         self._manners = shuffled("manner", taxonomy.manners)
         self._flows = sorted(intent.flows, key=lambda flow: _hash(seed, intent.key, "flow", flow.key))
@@ -116,8 +116,8 @@ class _Deck:
         return self._personas[p], self._manners[manner], self._flows[flow]
 
 
-def _spread(seed: int, intent: Intent) -> Sequence[tuple[str, str]]:
-    """Return all (category, topic) pairs, shuffled so that the categories take turns."""
+def spread(seed: int, intent: Intent) -> Sequence[tuple[str, str]]:
+    """Return all (category, topic) pairs of an intent, shuffled so that the categories take turns."""
     ranked = []
     for category, topics in intent.categories:
         shuffled = sorted(topics, key=lambda topic: _hash(seed, intent.key, category, topic))

@@ -11,13 +11,14 @@ from consistent_chat.recipe import Recipe
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the messages' column, of the fields of a message, and of the two roles."""
+    """Names of the messages' column, of the fields of a message, and of the roles."""
 
     column: str
     role: str
     text: str
     user: str
     assistant: str
+    system: str = "system"
 
 
 LAYOUTS = {
@@ -31,7 +32,8 @@ def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
     """Return a dialogue as a row of plain values."""
     layout = LAYOUTS[recipe.layout]
     role, text, user, assistant = layout.role, layout.text, layout.user, layout.assistant
-    messages: list[dict[str, str]] = []
+    system = recipe.system_prompt
+    messages = [] if system is None else [{role: layout.system, text: system}]
     for asked, answered in zip(dialogue.user_messages, dialogue.answers):
         messages += ({role: user, text: asked}, {role: assistant, text: answered})
     values = {"category": dialogue.spec.category, layout.column: messages}

@@ -91,6 +91,18 @@ def load(document: Document) -> Taxonomy:
     return _build(Document(merged, document.origin, lines))
 
 
+def personas(value: Any, document: Document, *path: Any) -> tuple[str, ...]:
+    """Return a list of personas that stands at a place of a document. Raises RecipeError."""
+    _filled(value, list, document, *path)
+    return _texts(value, document, *path)
+
+
+def manners(value: Any, document: Document, *path: Any) -> dict[str, str]:
+    """Return a mapping of manners to their descriptions that stands at a place of a document. Raises RecipeError."""
+    _filled(value, dict, document, *path)
+    return {_name(name, document, *path, name): _text(manner, document, *path, name) for name, manner in value.items()}
+
+
 @functools.lru_cache(maxsize=1)
 def _builtin_document() -> Document:
     text = resources.files("consistent_chat").joinpath("taxonomy.yaml").read_text("utf-8")
@@ -113,18 +125,13 @@ def _added(base: Any, extra: Any, document: Document, *path: str) -> Any:
 
 def _build(document: Document) -> Taxonomy:
     data = document.data
-    for section, kind in (("flows", dict), ("intents", dict), ("personas", list), ("manners", dict)):
-        _expect(data[section], kind, document, section)
-        if not data[section]:
-            raise RecipeError(f"{document.where(section)} is empty. Give at least one entry, or leave it out.")
+    for section in ("flows", "intents"):
+        _filled(data[section], dict, document, section)
     flows = {key: _flow(key, value, document) for key, value in data["flows"].items()}
     return Taxonomy(
         intents={key: _intent(key, value, flows, document) for key, value in data["intents"].items()},
-        personas=_texts(data["personas"], document, "personas"),
-        manners=tuple(
-            (_name(name, document, "manners", name), _text(manner, document, "manners", name))
-            for name, manner in data["manners"].items()
-        ),
+        personas=personas(data["personas"], document, "personas"),
+        manners=tuple(manners(data["manners"], document, "manners").items()),
     )
 
 
@@ -206,6 +213,12 @@ def _text(value: Any, document: Document, *path: Any) -> str:
     if any("\ud800" <= character <= "\udfff" or character == "\0" for character in value):
         raise RecipeError(f"{document.where(*path)} has a character that is not valid text. Remove it.")
     return " ".join(value.split())
+
+
+def _filled(value: Any, kind: type, document: Document, *path: Any) -> None:
+    _expect(value, kind, document, *path)
+    if not value:
+        raise RecipeError(f"{document.where(*path)} is empty. Give at least one entry, or leave it out.")
 
 
 def _expect(value: Any, kind: type, document: Document, *path: Any) -> None:

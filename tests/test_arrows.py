@@ -10,11 +10,11 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "consistent_chat"
 LAYERS = [
     {"errors", "version", "visible", "language"},
-    {"plain_yaml", "svg", "request", "prices"},
+    {"plain_yaml", "svg", "request", "prices", "duplicates"},
     {"taxonomy"},
     {"recipe"},
     {"plan"},
-    {"prompts", "parse"},
+    {"prompts", "parse", "splits"},
     {"identity", "dialogue"},
     {"serving", "store"},
     {"drive", "row", "estimate"},

@@ -23,6 +23,11 @@ OTHER: dict[str, Any] = {
     "taxonomy": {"personas": ["a lighthouse keeper"]},
     "layout": "messages",
     "provenance": False,
+    "personas": ["a lighthouse keeper"],
+    "manners": {"terse": "says little"},
+    "system_prompt": "Be brief.",
+    "splits": {"train": 19, "test": 1},
+    "drop_near_duplicates": True,
 }
 RECIPE = Recipe(model="m")
 

@@ -50,9 +50,11 @@ def skipped(row: dict[str, Any], entry: dict[str, Any]) -> str | None:
     """Say why LLaMA-Factory would skip a row, or None if it learns from it.
 
     The rules of SharegptDatasetConverter in its src/llamafactory/data/converter.py, for a supervised dataset. Tags
-    that an entry with tags does not name are none (src/llamafactory/data/parser.py), so that only two are left.
+    that an entry with tags does not name are none (src/llamafactory/data/parser.py), so that only three are left.
     """
     tags, messages = entry["tags"], row[entry["columns"]["messages"]]
+    if messages and messages[0][tags["role_tag"]] == tags.get("system_tag"):
+        messages = messages[1:]
     if len(messages) % 2 or not messages:
         return "an odd count of messages, or none"
     for place, message in enumerate(messages):
@@ -72,7 +74,13 @@ def test_llamafactory_finds_the_file_and_learns_from_every_row(file: str) -> Non
         "file_name": file,
         "formatting": "sharegpt",
         "columns": {"messages": "conversations"},
-        "tags": {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt"},
+        "tags": {
+            "role_tag": "from",
+            "content_tag": "value",
+            "user_tag": "human",
+            "assistant_tag": "gpt",
+            "system_tag": "system",
+        },
     }
     rows = as_llamafactory("data", "demo")
     assert len(rows) == 18

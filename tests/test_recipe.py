@@ -59,6 +59,11 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "taxonomy": None,
         "layout": "conversation",
         "provenance": True,
+        "personas": None,
+        "manners": None,
+        "system_prompt": None,
+        "splits": None,
+        "drop_near_duplicates": False,
     }
 
 
@@ -73,6 +78,11 @@ WRONG: dict[str, tuple[Any, str]] = {
     "taxonomy": (3, "taxonomy must be a path, a URL or a mapping, not int."),
     "layout": ("alpaca", "layout must be one of conversation, messages, sharegpt, not 'alpaca'."),
     "provenance": (1, "provenance must be true or false, not 1."),
+    "personas": ("a nurse", "personas must be a list, not str."),
+    "manners": ({"terse": 5}, "manners (terse) must be text, not 5. Put it in quotes."),
+    "system_prompt": (" ", "system_prompt must be valid text of 1 to 20,000 characters, not ' '."),
+    "splits": ({"my-test": 1}, "splits must have names of up to 60 letters, digits and _, and not 'my-test'."),
+    "drop_near_duplicates": (0, "drop_near_duplicates must be true, false or a number from 0.1 to 1, not 0."),
 }
 
 

@@ -50,6 +50,20 @@ def _add_recipe_options(group: Any) -> None:
     group.add_argument("--intents", nargs="+", action="extend", metavar="INTENT", help="the intents to use (all)")
     group.add_argument("--language", help="language of the dialogues (English)")
     group.add_argument("--taxonomy", metavar="FILE", help="path or URL of a taxonomy of your own")
+    group.add_argument("--personas", nargs="+", action="extend", metavar="TEXT", help="who the users are")
+    group.add_argument("--manners", nargs="+", action=_Pairs, metavar="NAME=TEXT", help="how the users write")
+    group.add_argument("--system-prompt", metavar="TEXT", help="what the assistant is told before the conversation")
+    group.add_argument(
+        "--splits", nargs="+", action=_Pairs, metavar="NAME=N", help="dialogues for each intent by split"
+    )
+    group.add_argument(
+        "--drop-near-duplicates",
+        nargs="?",
+        const=True,
+        type=_share,
+        metavar="SIMILARITY",
+        help="replace dialogues that are so much like an earlier one (0.7)",
+    )
     group.add_argument("--layout", choices=LAYOUTS, help="names in a row (conversation)")
     group.add_argument(
         "--provenance", action=argparse.BooleanOptionalAction, help="whether rows say where they come from"
@@ -74,6 +88,28 @@ def _add_operational_options(group: Any) -> None:
     group.add_argument(
         "--max-tokens-per-minute", type=int, metavar="N", help="the same of prompts and answers together"
     )
+
+
+class _Pairs(argparse.Action):
+    """Puts `NAME=VALUE` into a dict, whole numbers as such."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        pairs = dict(getattr(namespace, self.dest) or {})
+        for given in values:
+            name, equals, value = given.partition("=")
+            if not equals:
+                raise argparse.ArgumentError(self, f"give {self.metavar}, not {given!r}")
+            if name in pairs:
+                raise argparse.ArgumentError(self, f"{name!r} is given twice")
+            pairs[name] = int(value) if value.isdecimal() else value
+        setattr(namespace, self.dest, pairs)
+
+
+def _share(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"give a number from 0.1 to 1, or none, and not {text!r}") from None
 
 
 def _json(text: str) -> Any:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from consistent_chat.dialogue import Dialogue, FailedDraw, fill
+from consistent_chat.drive.begun import Begun, finished, is_done
+from consistent_chat.drive.distinct import Distinct
 from consistent_chat.drive.limits import Budget, Limits, Spent
 from consistent_chat.drive.online import Caller, Online
 from consistent_chat.drive.replay import advance
@@ -72,16 +73,18 @@ class _Driver:
         self._store, self._tally, self._limits, self._spent = store, tally, limits, spent
         self._open_serving = open_serving
         self._online: Online | None = None
+        threshold = recipe.drop_near_duplicates
+        self._distinct = Distinct(threshold, self._begin) if threshold else None
 
     def dialogues(self, indices: Iterable[int]) -> Iterator[Dialogue]:
         window = max(256, WINDOW * self._limits.max_concurrency)
-        begun: deque[Dialogue | Future[Dialogue]] = deque()
+        begun: deque[Begun] = deque()
         for index in indices:
             begun.append(self._begin(index))
-            while begun and (len(begun) > window or _is_done(begun[0])):
-                yield _finished(begun.popleft())
+            while begun and (len(begun) > window or is_done(begun[0])):
+                yield self._next(begun)
         while begun:
-            yield _finished(begun.popleft())
+            yield self._next(begun)
 
     def stop(self) -> None:
         try:
@@ -90,13 +93,19 @@ class _Driver:
         finally:
             self._store.close()
 
-    def _begin(self, index: int) -> Dialogue | Future[Dialogue]:
-        failed: list[FailedDraw] = []
-        steps = fill(self._recipe, self._plan, index, failed)
+    def _next(self, begun: deque[Begun]) -> Dialogue:
+        return finished(begun.popleft()) if self._distinct is None else self._distinct.next(begun)
+
+    def _begin(self, index: int, substitute: int = 0, given_up: Sequence[FailedDraw] = ()) -> Begun:
+        """Begin a dialogue, with a substitute where the specs before it were given up, and go on while replaying."""
+        failed = [*given_up]
+        steps = fill(self._recipe, self._plan, index, failed, substitute)
         step = advance(steps, None, self._store.find, self._may_ask)
         if isinstance(step, Dialogue):
             return step
-        other = any_way(lambda: fill(self._recipe, self._plan, index), self._store.find_all, self._may_ask)
+        other = any_way(
+            lambda: fill(self._recipe, self._plan, index, [*given_up], substitute), self._store.find_all, self._may_ask
+        )
         if other is not None:
             return other
         if self._open_serving is None:
@@ -119,11 +128,3 @@ class _Driver:
             caller = Caller(serving, self._store, budget, price, self._tally, self._may_ask)
             self._online = Online(caller, self._limits.max_concurrency)
         return self._online
-
-
-def _is_done(begun: Dialogue | Future[Dialogue]) -> bool:
-    return isinstance(begun, Dialogue) or begun.done()
-
-
-def _finished(begun: Dialogue | Future[Dialogue]) -> Dialogue:
-    return begun if isinstance(begun, Dialogue) else begun.result()

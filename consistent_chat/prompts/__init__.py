@@ -13,7 +13,7 @@ from string import Template
 from consistent_chat.plan import Spec
 from consistent_chat.request import quoted
 
-NAMES = ("skeleton.system", "skeleton.user", "answers.system", "answers.user")
+NAMES = ("skeleton.system", "skeleton.user", "answers.system", "answers.system_prompt", "answers.user")
 
 
 def contents() -> dict[str, str]:
@@ -35,13 +35,17 @@ def skeleton(spec: Spec, turns: int, language: str) -> tuple[str, str]:
     return _system("skeleton.system", turns, language), user
 
 
-def answers(spec: Spec, messages: Sequence[str], language: str) -> tuple[str, str]:
-    """Return system and user text that ask for the answers to all of a dialogue's user messages."""
+def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: str | None = None) -> tuple[str, str]:
+    """Return system and user text that ask for the answers to all of a dialogue's user messages.
+
+    The answers are to keep to `system_prompt`, which the user does not see.
+    """
     turns = len(messages)
     lines = [f'"user_{number}": {quoted(text)}' for number, text in enumerate(messages, 1)]
     numbered = "{\n" + ",\n".join(lines) + "\n}"
     user = _form("answers.user") % {**_about(spec, turns, language), "messages": numbered}
-    return _system("answers.system", turns, language), user
+    system = _system("answers.system", turns, language)
+    return system if system_prompt is None else f"{system}\n\n{_under(system_prompt, turns)}", user
 
 
 def _about(spec: Spec, turns: int, language: str) -> Mapping[str, object]:
@@ -62,6 +66,11 @@ def _numbered(steps: tuple[str, ...]) -> str:
 @functools.lru_cache(maxsize=64)
 def _system(name: str, turns: int, language: str) -> str:
     return _form(name) % {"turns": turns, "language": language}
+
+
+@functools.lru_cache(maxsize=64)
+def _under(system_prompt: str, turns: int) -> str:
+    return _form("answers.system_prompt") % {"turns": turns, "system_prompt": quoted(system_prompt)}
 
 
 @functools.lru_cache(maxsize=len(NAMES))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from consistent_chat import plain_yaml, taxonomy
 from consistent_chat.errors import RecipeError
 from consistent_chat.plain_yaml import Document
 from consistent_chat.recipe.values import suggestion
+
+SECTIONS: dict[str, Callable[..., Any]] = {"personas": taxonomy.personas, "manners": taxonomy.manners}
+"""The sections of a taxonomy that are fields of a recipe, too."""
 
 
 def at(origin: str) -> str:
@@ -47,7 +50,7 @@ def _at_most(size: int, file: Any) -> bytes:
 def contents(
     document: Document, known: tuple[str, ...], url: str, storage_options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Check a recipe file's names and resolve its taxonomy, which must lie beside or below it."""
+    """Check a recipe file's names, and what in it is a taxonomy's; a file of one must lie beside or below it."""
     values = document.data
     if not isinstance(values, dict):
         raise RecipeError(f"{document.where()} must be a mapping of recipe fields.{suggestion('', known)}")
@@ -64,6 +67,9 @@ def contents(
         values = {**values, "taxonomy": taxonomy.load(Document(given, document.origin, lines))}
     elif given is not None:
         raise RecipeError(f"{document.where('taxonomy')} must be a mapping or a file beside the recipe.")
+    for name, check in SECTIONS.items():
+        if values.get(name) is not None:
+            values = {**values, name: check(values[name], document, name)}
     return values
 
 

@@ -12,18 +12,34 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
-from consistent_chat import taxonomy
+from consistent_chat import duplicates, taxonomy
 from consistent_chat.errors import RecipeError
 from consistent_chat.plain_yaml import Document
 from consistent_chat.recipe import file
-from consistent_chat.recipe.values import line, number, one_of, optional, suggestion, truth, whole, wrong
+from consistent_chat.recipe.values import (
+    counts,
+    line,
+    number,
+    one_of,
+    optional,
+    share,
+    suggestion,
+    text,
+    truth,
+    whole,
+    wrong,
+)
 from consistent_chat.taxonomy import Taxonomy
 
 EXTENSION = ".consistent_chat.yaml"
 LAYOUTS = ("conversation", "messages", "sharegpt")
 
+MAX_DIALOGS = 10**9
+MAX_SYSTEM_PROMPT = 20_000
+"""Characters. It goes into the second request of every dialogue, and into every row."""
+
 CHECKS = {
-    "num_dialogs_per_intent": whole(1, 10**9),
+    "num_dialogs_per_intent": whole(1, MAX_DIALOGS),
     "num_turns_per_dialog": whole(1, 100),
     "seed": whole(-(2**63), 2**63 - 1),
     "temperature": number(0, 2),
@@ -31,6 +47,9 @@ CHECKS = {
     "language": line(60),
     "layout": one_of(*LAYOUTS),
     "provenance": truth,
+    "system_prompt": optional(text(MAX_SYSTEM_PROMPT)),
+    "splits": optional(counts(MAX_DIALOGS)),
+    "drop_near_duplicates": share(duplicates.LEAST, duplicates.THRESHOLD),
 }
 """What the fields take, but for the taxonomy and what is looked up in it."""
 
@@ -52,6 +71,13 @@ class Recipe:
         layout: the names in a row. "conversation": conversation of {role, value}; "messages": messages of
             {role, content}; "sharegpt": conversations of {from, value}.
         provenance: whether each row says where it comes from.
+        personas: who the users are, in place of the taxonomy's personas.
+        manners: how they write, as names and descriptions, in place of the taxonomy's manners.
+        system_prompt: what the assistant is told first; the answers keep to it, and each row begins with it.
+        splits: dialogues for each intent by split, instead of `num_dialogs_per_intent`, which is then their sum. No
+            topic is in two splits.
+        drop_near_duplicates: whether a dialogue gives way to another where its user messages are nearly those of an
+            earlier one: True, or the similarity from which on they are, 0.1 to 1.
 
     Raises:
         RecipeError: a value is wrong; the message names the field and what it takes.
@@ -67,6 +93,11 @@ class Recipe:
     taxonomy: Taxonomy | Mapping[str, Any] | str | os.PathLike[str] | None = None
     layout: str = "conversation"
     provenance: bool = True
+    personas: tuple[str, ...] | None = None
+    manners: Mapping[str, str] | None = None
+    system_prompt: str | None = None
+    splits: Mapping[str, int] | None = None
+    drop_near_duplicates: bool | float = False
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -75,6 +106,9 @@ class Recipe:
         try:
             for name, check in CHECKS.items():
                 set_field(self, name, check(name, getattr(self, name)))
+            set_field(self, "personas", _personas(self.personas))
+            set_field(self, "manners", _manners(self.manners))
+            set_field(self, "num_dialogs_per_intent", _sum_of_splits(self))
             set_field(self, "intents", _intents(self.intents, self.full_taxonomy))
         except RecipeError as error:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None
@@ -85,6 +119,8 @@ class Recipe:
         for name in values:
             if name not in FIELDS:
                 raise RecipeError(f"{file.at(origin)}there is no field {name!r}.{suggestion(name, FIELDS)}")
+        if all(values.get(name) is not None for name in SIZES):
+            raise RecipeError(f"{file.at(origin)}{_TWO_SIZES}")
         return cls(**values, origin=origin)
 
     @classmethod
@@ -92,15 +128,21 @@ class Recipe:
         """Read a recipe file from a path or any fsspec URL; `overrides` win over what it says."""
         document = file.read(url, storage_options or {})
         values = file.contents(document, FIELDS, url, storage_options or {})
+        resized = any(overrides.get(name) is not None for name in SIZES)
+        kept = {name: value for name, value in values.items() if not (resized and name in SIZES)}
         try:
-            return cls.from_mapping({**values, **overrides}, origin=document.origin)
+            return cls.from_mapping({**kept, **overrides}, origin=document.origin)
         except RecipeError as error:
             raise file.with_line(error, document, values, overrides) from None
 
-    @property
+    @cached_property
     def full_taxonomy(self) -> Taxonomy:
-        """The taxonomy with all of its intents."""
-        return self.taxonomy if isinstance(self.taxonomy, Taxonomy) else taxonomy.builtin()
+        """The taxonomy with all of its intents, and with the recipe's own personas and manners."""
+        base = self.taxonomy if isinstance(self.taxonomy, Taxonomy) else taxonomy.builtin()
+        if self.personas is None and self.manners is None:
+            return base
+        manners = base.manners if self.manners is None else tuple(self.manners.items())
+        return replace(base, personas=self.personas or base.personas, manners=manners)
 
     @cached_property
     def chosen_taxonomy(self) -> Taxonomy:
@@ -114,6 +156,11 @@ class Recipe:
 
 FIELDS = tuple(f.name for f in fields(Recipe) if f.name != "origin")
 """The names of what shapes the data, in the order of the documentation."""
+SIZES = ("num_dialogs_per_intent", "splits")
+"""The fields that say how many dialogues there are: the one or the other."""
+_TWO_SIZES = (
+    "splits must not stand beside num_dialogs_per_intent: they say how many for each split. Give one of the two."
+)
 
 
 def _taxonomy(value: Any) -> Taxonomy | None:
@@ -124,6 +171,25 @@ def _taxonomy(value: Any) -> Taxonomy | None:
     if isinstance(value, (str, os.PathLike)):
         return taxonomy.load(file.read(os.fspath(value), {}))
     raise RecipeError(f"taxonomy must be a path, a URL or a mapping, not {type(value).__name__}.")
+
+
+def _personas(value: Any) -> tuple[str, ...] | None:
+    given = list(value) if isinstance(value, tuple) else value
+    return None if value is None else taxonomy.personas(given, Document(given, "personas"))
+
+
+def _manners(value: Any) -> dict[str, str] | None:
+    given = dict(value) if isinstance(value, Mapping) else value
+    return None if value is None else taxonomy.manners(given, Document(given, "manners"))
+
+
+def _sum_of_splits(recipe: Recipe) -> int:
+    if recipe.splits is None:
+        return recipe.num_dialogs_per_intent
+    together = sum(recipe.splits.values())
+    if recipe.num_dialogs_per_intent not in (Recipe.num_dialogs_per_intent, together):
+        raise RecipeError(_TWO_SIZES)
+    return together
 
 
 def _intents(given: Any, whole: Taxonomy) -> tuple[str, ...] | None:

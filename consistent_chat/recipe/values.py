@@ -8,13 +8,17 @@ from __future__ import annotations
 import difflib
 import math
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.plain_yaml import excerpt
 
 Check = Callable[[str, Any], Any]
+
+_UNTEXT = re.compile("[\0\ud800-\udfff]")
+_SPLIT = re.compile("[A-Za-z0-9_]{1,60}")
 
 
 def suggestion(name: object, known: tuple[str, ...]) -> str:
@@ -70,6 +74,17 @@ def line(longest: int) -> Check:
     return check
 
 
+def text(longest: int) -> Check:
+    """Return the check for a text of any number of lines, without the space around it."""
+
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip() or len(value) > longest or _UNTEXT.search(value):
+            raise wrong(name, value, f"valid text of 1 to {longest:,} characters")
+        return value.strip()
+
+    return check
+
+
 def one_of(*known: str) -> Check:
     """Return the check for some names."""
 
@@ -86,6 +101,37 @@ def truth(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise wrong(name, value, "true or false")
     return value
+
+
+def share(low: float, default: float) -> Check:
+    """Return the check for a share of the whole, as a float; true stands for the default, false for none."""
+
+    def check(name: str, value: Any) -> float | bool:
+        if value is False:
+            return False
+        if value is not True and (not isinstance(value, (int, float)) or not low <= value <= 1):
+            raise wrong(name, value, f"true, false or a number from {low:g} to 1")
+        return default if value is True else float(value)
+
+    return check
+
+
+def counts(most: int) -> Check:
+    """Return the check for names of splits and a number for each, `most` together."""
+
+    def check(name: str, value: Any) -> dict[str, int]:
+        if not isinstance(value, Mapping) or not value:
+            raise wrong(name, value, "a mapping of names to dialogues per intent, such as {'train': 18, 'test': 1}")
+        for split, count in value.items():
+            if not isinstance(split, str) or not _SPLIT.fullmatch(split) or split == "all":
+                raise RecipeError(f"{name} must have names of up to 60 letters, digits and _, and not {split!r}.")
+            whole(1, most)(f"{name} must give dialogues per intent: {split}", count)
+        if len({split.lower() for split in value}) < len(value):
+            raise RecipeError(f"{name} must have names that differ in more than capitals: they become names of files.")
+        whole(1, most)(f"{name} must give dialogues per intent: their sum", sum(value.values()))
+        return dict(value)
+
+    return check
 
 
 def optional(check: Check) -> Check:

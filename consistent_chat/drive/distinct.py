@@ -1,0 +1,81 @@
+"""Gives up dialogues that nearly duplicate an earlier one, and passes to the substitutes of their places in the plan.
+
+The first in plan order is kept. As dialogues are looked at in that order alone, which of them are kept follows from the
+recipe and the responses, and not from when these arrived.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from typing import Protocol
+
+from consistent_chat.dialogue import STAGES, Dialogue, FailedDraw
+from consistent_chat.drive.begun import Begun, finished, is_done
+from consistent_chat.duplicates import Kept, Match, Sketch, dialogue_text, sketched
+from consistent_chat.parse import Reason
+from consistent_chat.request import Response
+
+
+class Begin(Protocol):
+    """Begins the dialogue at a place of the plan with one of its substitutes; `given_up` says why not with others."""
+
+    def __call__(self, index: int, substitute: int, given_up: tuple[FailedDraw, ...]) -> Begun:
+        """Begin it. Raises UnfilledSlot where there is no such substitute."""
+
+
+class Distinct:
+    """Knows the dialogues that were kept. `threshold` is the similarity from which on another one is a duplicate."""
+
+    def __init__(self, threshold: float, begin: Begin) -> None:
+        self._kept, self._begin = Kept(threshold), begin
+        self._sketches: dict[tuple[int, int], Sketch] = {}
+
+    def next(self, begun: deque[Begun]) -> Dialogue:
+        """Take the first of the begun dialogues, in plan order, and return it or what stands in for it."""
+        while (match := self._match(dialogue := finished(begun.popleft()))) is not None:
+            begun.appendleft(self._stand_in(dialogue, match))
+            if not is_done(begun[0]):
+                self._look_ahead(begun)
+        self._kept.add(dialogue.spec.index, self._sketches.pop(_place(dialogue)))
+        return dialogue
+
+    def _look_ahead(self, begun: deque[Begun]) -> None:
+        """Begin what will have to stand in for later dialogues too, as the first one takes its time.
+
+        What duplicates one that is kept already will do so when it is its turn.
+        """
+        for number, later in enumerate(begun):
+            if is_done(later) and not _has_failed(later):
+                dialogue = finished(later)
+                if (match := self._match(dialogue)) is not None:
+                    begun[number] = self._stand_in(dialogue, match)
+
+    def _match(self, dialogue: Dialogue) -> Match | None:
+        place = _place(dialogue)
+        if place not in self._sketches:
+            self._sketches[place] = sketched(dialogue_text(dialogue.user_messages))
+        return self._kept.like(dialogue.spec.index, self._sketches[place])
+
+    def _stand_in(self, dialogue: Dialogue, match: Match) -> Begun:
+        del self._sketches[_place(dialogue)]
+        spec = dialogue.spec
+        return self._begin(spec.index, spec.substitute + 1, (*dialogue.failed, _given_up(dialogue, match)))
+
+
+def _place(dialogue: Dialogue) -> tuple[int, int]:
+    return dialogue.spec.index, dialogue.spec.substitute
+
+
+def _has_failed(begun: Begun) -> bool:
+    return not isinstance(begun, Dialogue) and (begun.cancelled() or begun.exception() is not None)
+
+
+def _given_up(dialogue: Dialogue, match: Match) -> FailedDraw:
+    """Return the skeleton as a draw that was of no use, with its messages."""
+    spec, stage = dialogue.spec, STAGES["user"]
+    draw = sum(failed.spec == spec and failed.stage == stage for failed in dialogue.failed)
+    said = {f"user_{turn}": text for turn, text in enumerate(dialogue.user_messages, 1)}
+    detail = f"{match.similarity:.2f} like dialogue {match.earlier}"
+    response = Response(json.dumps(said, ensure_ascii=False))
+    return FailedDraw(spec, stage, draw, dialogue.keys[0], Reason.NEAR_DUPLICATE, detail, response)

@@ -1,0 +1,186 @@
+"""Near-duplicates: texts that are almost the same, found by MinHash and confirmed by the exact similarity.
+
+The similarity of two texts is the Jaccard similarity of their shingles: how many of the runs of three words that are in
+either are in both. In scripts without spaces between words each character counts as a word. Capitals, punctuation and
+white space make no difference.
+
+Runs of three words and not of five, which are usual for pages of the web (FineWeb, RefinedWeb), because a dialogue's
+user messages are a hundred words or two: one word that differs takes away three runs in a hundred. 0.7 is the threshold
+of The Stack (arXiv 2211.15533) and within the range of 0.7 to 0.8 that is customary.
+
+Nothing here is random: the hash functions come from one seed, candidates are confirmed, and all of it is the same on
+every machine. It needs `datasketch`, of the extra `quality`, which is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from consistent_chat.errors import ConsistentChatError
+
+THRESHOLD = 0.7
+"""The similarity from which on two texts are near-duplicates, if no other is given."""
+LEAST = 0.1
+"""The lowest threshold for which the index finds what it is to find."""
+WORDS = 3
+"""Words in a shingle."""
+FUNCTIONS = 128
+"""Hash functions of a MinHash."""
+OVERLOOKED = 0.001
+"""The most likely a pair right at the threshold may be overlooked; one that is more alike is so less often."""
+
+# Thai, Lao, Tibetan, Myanmar, Khmer, kana, bopomofo, Chinese characters.
+_SPACELESS = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+_SPACELESS += "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+# Written down and not left to the version of Unicode that a Python has: ASCII, Latin-1, Greek, Hebrew, Arabic, Indic,
+# general punctuation with its symbols, and that of East Asia.
+_PUNCTUATION = (
+    "\\s\0-/:-@\\[-`{-\xa9\xab-\xb1\xb4\xb6-\xb9\xbb\xbf\u037e\u0387\u05be\u05c0\u05c3\u060c\u061b\u061f\u066a-\u066d"
+)
+_PUNCTUATION += "\u06d4\u0964\u0965\u2000-\u206f\u2190-\u2bff\u2e00-\u2e7f\u3000-\u3004\u3008-\u3030\u303d\u30fb"
+_PUNCTUATION += "\ufe00-\ufe6f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
+_WORD = re.compile(f"[{_SPACELESS}]|[^{_SPACELESS}{_PUNCTUATION}]+")
+
+
+class Match(NamedTuple):
+    """A text that nearly duplicates one before it: the numbers of both, and their similarity from 0 to 1."""
+
+    number: int
+    earlier: int
+    similarity: float
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Of `texts` texts, those that nearly duplicate an earlier one that does not itself, in their order."""
+
+    texts: int
+    matches: tuple[Match, ...]
+
+    @property
+    def rate(self) -> float:
+        """The share of texts that would have to go, from 0 to 1."""
+        return len(self.matches) / self.texts if self.texts else 0.0
+
+    @property
+    def clusters(self) -> dict[int, list[int]]:
+        """The numbers of the near-duplicates of each text that has some."""
+        found = defaultdict(list)
+        for match in self.matches:
+            found[match.earlier].append(match.number)
+        return dict(sorted(found.items()))
+
+
+def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> NearDuplicates:
+    """Compare texts with those before them. Each is compared with those that are no near-duplicates themselves.
+
+    So the matches are just what `drop_near_duplicates` would drop, and never more than there are texts. Of a text of
+    some hundred words about ten kilobytes are held. Raises ConsistentChatError where `datasketch` is not installed.
+    """
+    kept, matches, number = Kept(threshold), [], -1
+    for number, text in enumerate(texts):
+        sketch = sketched(text)
+        found = kept.like(number, sketch)
+        if found is None:
+            kept.add(number, sketch)
+        else:
+            matches.append(found)
+    return NearDuplicates(number + 1, tuple(matches))
+
+
+def dialogue_text(user_messages: Sequence[str]) -> str:
+    """Return what of a dialogue is compared: its user messages.
+
+    Two dialogues whose users say the same are one example twice, however their answers are worded; and answers share
+    openings, warnings and headings that say nothing.
+    """
+    return "\n".join(user_messages)
+
+
+def check() -> None:
+    """Raise ConsistentChatError where `datasketch` is not installed."""
+    if importlib.util.find_spec("datasketch") is None:
+        raise ConsistentChatError(
+            "Near-duplicates are found with the package datasketch, which is not installed: "
+            'pip install "consistent_chat[quality]".'
+        )
+
+
+class Sketch(NamedTuple):
+    """A text for comparison: the sorted 64-bit hashes of its shingles, exact, and their MinHash."""
+
+    shingles: Any
+    minhash: Any
+
+
+def sketched(text: str) -> Sketch:
+    """Return a text's sketch."""
+    import numpy
+
+    words = _WORD.findall(text.casefold())
+    runs = {" ".join(words[start : start + WORDS]) for start in range(max(1, len(words) - WORDS + 1))}
+    digests = b"".join(hashlib.blake2b(run.encode("utf-8", "backslashreplace"), digest_size=8).digest() for run in runs)
+    shingles = numpy.sort(numpy.frombuffer(digests, "<u8"))
+    minhash = _blank().copy()
+    minhash.update_batch((shingles & 0xFFFFFFFF).tolist())
+    return Sketch(shingles, minhash)
+
+
+class Kept:
+    """An index of texts, each with a number, that finds the first one that another is like."""
+
+    def __init__(self, threshold: float) -> None:
+        check()
+        from datasketch import MinHashLSH
+
+        self._threshold = threshold
+        self._index = MinHashLSH(num_perm=FUNCTIONS, params=_bands(threshold))
+        self._shingles: dict[int, Any] = {}
+
+    def add(self, number: int, sketch: Sketch) -> None:
+        """Take a text in."""
+        self._index.insert(number, sketch.minhash, check_duplication=False)
+        self._shingles[number] = sketch.shingles
+
+    def like(self, number: int, sketch: Sketch) -> Match | None:
+        """Return the first text that one, which has this number, nearly duplicates."""
+        for earlier in sorted(self._index.query(sketch.minhash)):
+            similarity = _jaccard(self._shingles[earlier], sketch.shingles)
+            if similarity >= self._threshold:
+                return Match(number, earlier, similarity)
+        return None
+
+
+def _jaccard(one: Any, other: Any) -> float:
+    import numpy
+
+    both = len(numpy.intersect1d(one, other, assume_unique=True))
+    return both / (len(one) + len(other) - both)
+
+
+def _bands(threshold: float) -> tuple[int, int]:
+    """Return the number of bands and their rows: the most rows, so the fewest candidates, then the fewest bands.
+
+    A pair of similarity s is overlooked with probability (1 - s^rows)^bands (Leskovec, Rajaraman, Ullman, Mining of
+    Massive Datasets, 3.4.2).
+    """
+
+    def overlooked(bands: int, rows: int) -> float:
+        return (1 - threshold**rows) ** bands
+
+    rows = max(r for r in range(1, FUNCTIONS // 2 + 1) if overlooked(FUNCTIONS // r, r) <= OVERLOOKED)
+    return next(bands for bands in range(2, FUNCTIONS + 1) if overlooked(bands, rows) <= OVERLOOKED), rows
+
+
+@functools.lru_cache(maxsize=1)
+def _blank() -> Any:
+    from datasketch import MinHash
+
+    return MinHash(num_perm=FUNCTIONS, seed=1, scheme="affine32", hashfunc=int)

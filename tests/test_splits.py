@@ -1,0 +1,315 @@
+"""Splits: no topic is in two of them, and one that grows changes neither itself nor another."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from datasets import load_dataset
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from consistent_chat import splits
+from consistent_chat.cli import main
+from consistent_chat.errors import RecipeError
+from consistent_chat.plan import Plan, Spec
+from consistent_chat.recipe import Recipe
+from consistent_chat.taxonomy import Flow, Intent, Taxonomy
+from tests.provider import Provider
+
+LAW = settings(deadline=None, max_examples=80, derandomize=True)
+MODEL = "claude-sonnet-4-6"
+THREE = {"train": 18, "validation": 1, "test": 1}
+SEEDS = st.integers(-(2**63), 2**63 - 1)
+NUMBERS = st.dictionaries(st.sampled_from(["train", "validation", "test", "dev"]), st.integers(1, 40), min_size=1)
+FLOW = Flow("flow", "Flow", ("begin", "end"))
+
+
+@st.composite
+def taxonomies(draw: st.DrawFn) -> Taxonomy:
+    """Make up a taxonomy of up to three intents, some of whose topics may stand in several places."""
+    topics = st.lists(st.integers(0, 60).map(lambda n: f"Topic {n}"), min_size=4, max_size=30, unique=True)
+    intents = {}
+    for key in ("first", "second", "third")[: draw(st.integers(1, 3))]:
+        half = draw(topics)
+        categories = (("C1", tuple(half)), ("C2", tuple(f"{key} {n}".upper() for n in range(draw(st.integers(1, 20))))))
+        intents[key] = Intent(key, key.title(), "a purpose", (FLOW,), categories)
+    return Taxonomy(intents, ("a baker", "a pilot"), (("terse", "short"),))
+
+
+def divided(whole: Taxonomy, seed: int, numbers: dict[str, int]) -> dict[str, Recipe]:
+    """Return the recipes of splits; taxonomies whose topics do not suffice are no examples."""
+    try:
+        return splits.recipes(Recipe(taxonomy=whole, seed=seed, splits=numbers))
+    except RecipeError:
+        assume(False)
+        raise
+
+
+def topics(recipe: Recipe) -> set[str]:
+    """Return all topics that a recipe can draw."""
+    intents = recipe.full_taxonomy.intents.values()
+    return {topic.casefold() for intent in intents for _, texts in intent.categories for topic in texts}
+
+
+def drawn(spec: Spec) -> tuple[Any, ...]:
+    """Return what makes a spec's requests."""
+    return (spec.intent.key, spec.category, spec.topic, spec.flow, spec.persona, spec.manner, spec.repeat)
+
+
+@LAW
+@given(taxonomies(), SEEDS, NUMBERS)
+def test_no_topic_is_in_two_splits_and_none_is_lost(whole: Taxonomy, seed: int, numbers: dict[str, int]) -> None:
+    """Also where a topic stands in several intents, or twice in one; substitutes are drawn from the split, too."""
+    parts = divided(whole, seed, numbers)
+    assert Counter(topic for part in parts.values() for topic in topics(part)) == Counter(
+        topics(Recipe(taxonomy=whole))
+    )
+    for part in parts.values():
+        plan = Plan(part)
+        assert {plan.spec(i, n).topic.casefold() for i in range(len(plan)) for n in (0, 1, 8)} <= topics(part)
+        assert list(part.full_taxonomy.intents) == list(whole.intents)
+
+
+@LAW
+@given(taxonomies(), SEEDS, NUMBERS, st.data())
+def test_a_split_that_grows_changes_no_spec(
+    whole: Taxonomy, seed: int, numbers: dict[str, int], data: st.DataObject
+) -> None:
+    """Neither of another split nor of its own, however far beyond its topics it grows."""
+    grown = data.draw(st.sampled_from(sorted(numbers)))
+    before = divided(whole, seed, numbers)
+    after = divided(whole, seed, {**numbers, grown: numbers[grown] + data.draw(st.integers(1, 200))})
+    for split in numbers:
+        short, long = Plan(before[split]), Plan(after[split])
+        assert list(short) == [long[i] for i in range(len(short))]
+        assert split == grown or before[split] == after[split]
+
+
+@LAW
+@given(taxonomies(), SEEDS, NUMBERS)
+def test_a_split_that_is_added_takes_topics_from_the_main_one_alone(
+    whole: Taxonomy, seed: int, numbers: dict[str, int]
+) -> None:
+    """The others stay as they are."""
+    named = {"train": 1, **numbers}
+    before, after = divided(whole, seed, named), divided(whole, seed, {**named, "added": 5})
+    assert topics(after["added"]) | topics(after["train"]) == topics(before["train"])
+    assert all(before[split] == after[split] for split in named if split != "train")
+
+
+@settings(LAW, max_examples=5)
+@given(SEEDS)
+def test_the_main_split_begins_as_a_plan_without_splits(seed: int) -> None:
+    """So that its responses are found again: 137 of 169 topics of each intent in their old order."""
+    part = splits.recipes(Recipe(seed=seed, splits={**THREE, "train": 137}))["train"]
+    whole = Plan(Recipe(seed=seed, num_dialogs_per_intent=137))
+    assert list(map(drawn, Plan(part))) == list(map(drawn, whole))
+
+
+@pytest.mark.parametrize("numbers", [{"validation": 1, "train": 18}, {"train": 18, "validation": 1}])
+def test_train_has_most_of_the_topics_wherever_it_is_named(numbers: dict[str, int]) -> None:
+    """A tenth of an intent's topics is the other's."""
+    parts = splits.recipes(Recipe(splits=numbers))
+    assert list(parts) == list(numbers)
+    assert len(topics(parts["validation"])) == 9 * 16
+    assert len(topics(parts["train"])) == 9 * (169 - 16)
+
+
+def test_without_the_name_train_the_first_has_most_of_them() -> None:
+    """As it is the first."""
+    parts = splits.recipes(Recipe(splits={"fit": 5, "probe": 5}))
+    assert len(topics(parts["fit"])) > 9 * len(topics(parts["probe"])) > 0
+
+
+def test_too_few_topics_for_so_many_splits_are_said_with_numbers() -> None:
+    """Before anything is called."""
+    one = {"intents": {"bees": {**_BEES, "categories": {"Swarms": ["a swarm in May", "a swarm in July"]}}}}
+    message = (
+        r"^The intent 'bees' has 2 topics for 3 splits, and none is left for 'train': no topic is in two splits. "
+        "Give it more topics in a taxonomy, or use fewer splits.$"
+    )
+    with pytest.raises(RecipeError, match=message):
+        load_dataset("consistent_chat", serving="rehearsal", taxonomy=one, splits=THREE)
+
+
+_BEES = {"title": "Bees", "purpose": "to keep bees", "flows": ["time_sequence"]}
+
+WRONG: dict[str, Any] = {
+    "splits must be a mapping of names to dialogues per intent, such as {'train': 18, 'test': 1}, not {}.": {},
+    "splits must have names of up to 60 letters, digits and _, and not 'all'.": {"all": 1},
+    "splits must have names of up to 60 letters, digits and _, and not 'a/b'.": {"a/b": 1},
+    "splits must have names of up to 60 letters, digits and _, and not 1.": {1: 1},
+    "splits must have names that differ in more than capitals: they become names of files.": {"test": 1, "Test": 1},
+    "splits must give dialogues per intent: test must be a whole number from 1 to 1000000000, not 0.": {"test": 0},
+    "splits must give dialogues per intent: test must be a whole number from 1 to 1000000000, not True.": {
+        "test": True
+    },
+    "splits must give dialogues per intent: their sum must be a whole number from 1 to 1000000000, not 1000000001.": {
+        "train": 10**9,
+        "test": 1,
+    },
+}
+
+
+@pytest.mark.parametrize("message", WRONG)
+def test_what_is_no_split_is_refused(message: str) -> None:
+    """By a message that says what is."""
+    with pytest.raises(RecipeError) as caught:
+        Recipe(splits=WRONG[message])
+    assert str(caught.value) == message
+
+
+def test_there_is_one_way_to_say_how_many() -> None:
+    """Giving both is an error, of the line where it is a file's; a keyword takes the place of what a file says."""
+    both = "splits must not stand beside num_dialogs_per_intent: they say how many for each split. Give one of the two."
+    for make in (Recipe, lambda **given: Recipe.from_mapping(given)):
+        with pytest.raises(RecipeError) as caught:
+            make(num_dialogs_per_intent=7, splits=THREE)
+        assert str(caught.value) == both
+    with pytest.raises(RecipeError):
+        Recipe.from_mapping({"num_dialogs_per_intent": 20, "splits": THREE})
+    assert Recipe(splits=THREE).num_dialogs_per_intent == 20
+    assert replace(Recipe(splits=THREE), seed=1).splits == THREE
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and caches of its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider of models that answers well."""
+    with Provider() as running:
+        yield running
+
+
+def load(provider: Provider | None = None, **given: Any) -> Any:
+    """Load a small dataset, calling the provider if there is one."""
+    called = {} if provider is None else {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
+    small = {"model": MODEL, "num_turns_per_dialog": 1, "responses": "responses"}
+    return load_dataset("consistent_chat", **{**small, **called, **given})
+
+
+def test_a_dataset_of_three_splits(provider: Provider, home: Path) -> None:
+    """As many dialogues of each intent as it says, with places of their own; replayed, in parts and streamed alike."""
+    chosen = {"splits": THREE, "intents": ["simulation", "educational", "transaction"]}
+    made = load(provider, **chosen)
+    assert {split: len(rows) for split, rows in made.items()} == {"train": 54, "validation": 3, "test": 3}
+    assert len(provider.requests) == 2 * 60
+    seen = {split: {p["topic"] for p in rows["provenance"]} for split, rows in made.items()}
+    assert not seen["train"] & seen["validation"]
+    assert not seen["train"] & seen["test"]
+    assert not seen["validation"] & seen["test"]
+    for split, rows in made.items():
+        assert [p["index"] for p in rows["provenance"]] == list(range(len(rows)))
+        assert set(Counter(p["intent"] for p in rows["provenance"]).values()) == {THREE[split]}
+        assert list(load(**chosen, split=split, streaming=True)) == list(rows)
+    again = load(**chosen, num_proc=2, cache_dir=str(home / "again"))
+    assert all(again[split][:] == rows[:] for split, rows in made.items())
+    assert len(provider.requests) == 2 * 60
+
+
+def test_growing_a_split_asks_for_the_new_dialogues_alone(provider: Provider) -> None:
+    """And so does dividing a dataset that was built without splits."""
+    load(provider, num_dialogs_per_intent=2, intents=["simulation", "exploratory"])
+    chosen = {"intents": ["simulation", "exploratory"]}
+    small = load(provider, splits={"train": 2, "test": 1}, **chosen)
+    assert len(provider.requests) == 2 * 2 * (2 + 1)
+    large = load(provider, splits={"train": 3, "test": 1}, **chosen)
+    assert len(provider.requests) == 2 * 2 * (3 + 1)
+    assert large["train"][:4] == small["train"][:]
+    assert large["test"][:] == small["test"][:]
+
+
+def test_more_dialogues_than_topics_use_them_again() -> None:
+    """Within the split, with other facets."""
+    rows = load(serving="rehearsal", splits={"train": 1, "test": 20}, intents=["simulation"], split="test")
+    places = rows["provenance"]
+    assert len({p["topic"] for p in places}) == 16
+    assert len({(p["topic"], p["persona"], p["manner"], p["information_flow"]) for p in places}) == 20
+
+
+FILE = "model: rehearsal\nnum_turns_per_dialog: 1\nintents: [simulation]\n"
+
+
+def test_a_recipe_file_may_name_splits() -> None:
+    """A keyword takes the place of what it says, the other way of saying it included."""
+    Path("own.consistent_chat.yaml").write_text(FILE + "splits:\n  train: 2\n  test: 1\n")
+    given = {"data_files": "own.consistent_chat.yaml", "serving": "rehearsal"}
+    assert load_dataset("consistent_chat", **given).num_rows == {"train": 2, "test": 1}
+    assert load_dataset("consistent_chat", **given, num_dialogs_per_intent=3).num_rows == {"train": 3}
+    assert load_dataset("consistent_chat", **given, splits={"held": 1, "out": 2}).num_rows == {"held": 1, "out": 2}
+    Path("folder").mkdir()
+    Path("own.consistent_chat.yaml").rename("folder/own.consistent_chat.yaml")
+    assert load_dataset("./folder", serving="rehearsal").num_rows == {"train": 2, "test": 1}
+
+
+def test_a_recipe_file_that_says_it_twice_is_named_with_the_line() -> None:
+    """As is one that says it wrongly."""
+    for text, line in (("splits: {test: 1}\nnum_dialogs_per_intent: 3\n", 4), ("seed: 1\nsplits: {test: 0}\n", 5)):
+        Path("own.consistent_chat.yaml").write_text(FILE + text)
+        with pytest.raises(RecipeError, match=rf"^own.consistent_chat.yaml, line {line} \(splits\): splits must"):
+            load_dataset("consistent_chat", data_files="own.consistent_chat.yaml")
+
+
+def test_several_recipe_files_have_no_splits_of_their_own() -> None:
+    """Each is a split already."""
+    for split in ("train", "test"):
+        Path(f"{split}.consistent_chat.yaml").write_text(FILE)
+    files = {split: f"{split}.consistent_chat.yaml" for split in ("train", "test")}
+    with pytest.raises(RecipeError, match=r"^There are 2 recipe files, one for each of the splits train, test, and"):
+        load_dataset("consistent_chat", data_files=files, splits=THREE)
+
+
+def test_the_command_line_divides_too(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file for each split in a folder; an estimate for each."""
+    options = ["--serving", "rehearsal", "--intents", "simulation", "--responses", "responses"]
+    numbers = ["--splits", "train=2", "validation=1", "test=1"]
+    assert main(["build", *options, *numbers, "--output", "made"]) == 0
+    assert sorted(path.name for path in Path("made").iterdir()) == [
+        "test.parquet",
+        "train.parquet",
+        "validation.parquet",
+    ]
+    assert load_dataset("./made").num_rows == {"train": 2, "validation": 1, "test": 1}
+    assert main(["estimate", *options, "--splits", "train=3", "test=1"]) == 0
+    said = capsys.readouterr().out
+    assert "train: 3 dialogues, 2 of them recorded" in said
+    assert "test: 1 dialogues" in said
+
+
+@pytest.mark.parametrize(
+    ("given", "message"), [("train", "give NAME=N, not 'train'"), ("train=1 train=2", "'train' is given twice")]
+)
+def test_the_command_line_says_what_it_takes(given: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Wrong usage is exit code 2."""
+    with pytest.raises(SystemExit) as stopped:
+        main(["build", "--output", "made", "--splits", *given.split()])
+    assert stopped.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_number_that_is_none_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    """Said as in a recipe."""
+    assert main(["build", "--serving", "rehearsal", "--output", "made", "--splits", "train=many"]) == 2
+    assert "train must be a whole number from 1 to 1000000000, not 'many'." in capsys.readouterr().err
+
+
+def test_a_readme_may_name_splits(home: Path) -> None:
+    """They are harmless: who loads a stranger's dataset still decides whether anybody is called."""
+    Path("theirs").mkdir()
+    configs = [{"config_name": "default", "data_files": "*.consistent_chat.yaml", "splits": {"train": 1, "test": 1}}]
+    Path("theirs/README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
+    Path("theirs/own.consistent_chat.yaml").write_text(FILE)
+    assert load_dataset("./theirs", serving="rehearsal").num_rows == {"train": 1, "test": 1}
