@@ -1,0 +1,347 @@
+"""Near-duplicates: which texts are, and how a dataset does without them."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from datasets import load_dataset
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.cli import main
+from consistent_chat.duplicates import LEAST, THRESHOLD, NearDuplicates, dialogue_text, near_duplicates, sketched
+from consistent_chat.errors import ConsistentChatError, UnfilledSlot
+from consistent_chat.request import Request, Response
+from tests.answers import Answers
+from tests.provider import Call, Provider, Reply
+
+WORDS = [f"word{number}" for number in range(40)]
+TEXTS = st.lists(st.lists(st.sampled_from(WORDS[:12]), min_size=1, max_size=12).map(" ".join), max_size=12)
+
+
+def shingles(text: str) -> set[tuple[str, ...]]:
+    """Return the runs of three words of a text of plain words."""
+    words = text.split()
+    return {tuple(words[start : start + 3]) for start in range(max(1, len(words) - 2))}
+
+
+def similarity(one: str, other: str) -> float:
+    """Return the Jaccard similarity of two texts of plain words, written down as it is defined."""
+    first, second = shingles(one), shingles(other)
+    return len(first & second) / len(first | second)
+
+
+def one_by_one(texts: list[str], threshold: float) -> list[tuple[int, int, float]]:
+    """Compare every text with every one that was kept, without an index."""
+    kept: list[int] = []
+    found = []
+    for number, text in enumerate(texts):
+        like = [(other, similarity(texts[other], text)) for other in kept]
+        near = [(number, other, value) for other, value in like if value >= threshold]
+        found += near[:1]
+        kept += [] if near else [number]
+    return found
+
+
+@settings(deadline=None, max_examples=150, derandomize=True)
+@given(TEXTS, st.sampled_from([LEAST, 0.35, 0.5, THRESHOLD, 0.8, 1.0]))
+def test_the_index_finds_what_comparing_all_would(texts: list[str], threshold: float) -> None:
+    """Each is compared with the first that is kept; similarities are exact."""
+    found = near_duplicates(texts, threshold)
+    assert list(found.matches) == one_by_one(texts, threshold)
+    assert found.texts == len(texts)
+
+
+def edited(text: str, words: int) -> str:
+    """Put other words in so many places of a text, evenly."""
+    parts = text.split()
+    for number in range(words):
+        parts[number * len(parts) // words] = f"other{number}"
+    return " ".join(parts)
+
+
+@pytest.fixture(scope="module")
+def written() -> list[str]:
+    """The user messages of the demo's dialogues."""
+    rows = load_dataset("consistent_chat", "demo", split="train")
+    return [dialogue_text([message["value"] for message in row["conversation"][::2]]) for row in rows]
+
+
+def test_written_dialogues_are_no_duplicates(written: list[str]) -> None:
+    """Nor are halves of them, which are about the same matter."""
+    assert near_duplicates(written, 0.2).matches == ()
+    halves = [part for text in written for part in (text[: len(text) // 2], text[len(text) // 2 :])]
+    assert near_duplicates(halves, 0.2).matches == ()
+
+
+def test_a_dialogue_that_was_edited_a_little_is_one(written: list[str]) -> None:
+    """One word in twenty replaced, or everything said in capitals and without punctuation; not one in five."""
+    shouted = "".join(character for character in written[0].upper() if character.isalnum() or character.isspace())
+    few, many = (edited(written[0], len(written[0].split()) // every) for every in (20, 5))
+    found = near_duplicates([*written, few, many, shouted])
+    assert [(match.number, match.earlier) for match in found.matches] == [(18, 0), (20, 0)]
+    assert 0.7 < found.matches[0].similarity < 0.8
+    assert found.clusters == {0: [18, 20]}
+    assert found.rate == 2 / 21
+
+
+@pytest.mark.parametrize(
+    ("one", "like", "other"),
+    [
+        (
+            "昨日焼いたパンが膨らみませんでした。酵母が古いのでしょうか、それとも部屋が寒すぎたのでしょうか。",
+            "昨日焼いたパンが膨らみませんでした。酵母が古いのでしょうか、それとも台所が寒すぎたのでしょうか?",
+            "来週から夜勤が始まります。昼間によく眠るには、どのように部屋を暗くすればいいのでしょうか。",
+        ),
+        (
+            "ขนมปังที่อบเมื่อวานไม่ขึ้นฟูเลย ยีสต์เก่าเกินไปหรือเปล่า",
+            "ขนมปังที่อบเมื่อวานไม่ขึ้นฟูเลย ยีสต์เก่าไปหรือเปล่า",
+            "สัปดาห์หน้าฉันต้องทำงานกะกลางคืน จะนอนตอนกลางวันอย่างไรดี",
+        ),
+        (
+            "خبزي الذي خبزته أمس لم ينتفخ أبدا، هل الخميرة قديمة أم أن المطبخ بارد جدا في هذا الشتاء؟",
+            "خبزي الذي خبزته أمس لم ينتفخ أبدا! هل الخميرة قديمة أم أن المطبخ بارد جدا في هذا الخريف؟",
+            "سأعمل ليلا من الأسبوع القادم، كيف أنام في النهار وغرفتي مضيئة والجيران يعملون في الحديقة؟",
+        ),
+    ],
+)
+def test_scripts_with_and_without_spaces(one: str, like: str, other: str) -> None:
+    """A word is a character where words are not set apart."""
+    assert [(match.number, match.earlier) for match in near_duplicates([one, other, like]).matches] == [(2, 0)]
+
+
+def test_sketches_are_the_same_everywhere() -> None:
+    """Numbers that are written down here hold on every machine."""
+    assert sketched("a b c").shingles.tolist() == [8388279268673178672]
+    values = sketched("Is it far to the station?").minhash.hashvalues[:4].tolist()
+    assert values == [531203927, 603585952, 2850949586, 573103139]
+
+
+def test_texts_of_no_words() -> None:
+    """They are all the same; and nothing has no rate."""
+    assert [match.number for match in near_duplicates(["", "?!", "words", "\n"]).matches] == [1, 3]
+    assert near_duplicates([]) == NearDuplicates(0, ())
+    assert near_duplicates([]).rate == 0.0
+
+
+def test_any_text_can_be_compared() -> None:
+    """Half a surrogate pair, a very long word, very many words."""
+    odd = ["\ud800 half", "x" * 1_000_000, " ".join(map(str, range(50_000)))]
+    assert [match.earlier for match in near_duplicates([*odd, *odd]).matches] == [0, 1, 2]
+
+
+SUBJECTS = [
+    " ".join(
+        random.Random(number).choices(
+            ["bread", "bees", "trains", "taxes", "moss", "glass", "rivers", "kites", "soup", "chalk"], k=30
+        )
+    )
+    for number in range(60)
+]
+SMALL: dict[str, Any] = {
+    "model": "claude-sonnet-4-6",
+    "num_dialogs_per_intent": 8,
+    "num_turns_per_dialog": 2,
+    "intents": ["simulation", "educational", "transaction"],
+}
+DROP: dict[str, Any] = {**SMALL, "drop_near_duplicates": True}
+
+
+def repeated(prompt: str, names: Any, subjects: int) -> str:
+    """Say one of so few things to a prompt that it has often been said before, but never quite so."""
+    digest = hashlib.sha256(prompt.encode()).digest()
+    return json.dumps({name: f"{name}: {SUBJECTS[digest[0] % subjects]} {digest.hex()}" for name in names})
+
+
+def repeating(subjects: int) -> Callable[[Call], Reply | None]:
+    """Return the script of a model whose users speak of so many things alone."""
+
+    def script(call: Call) -> Reply | None:
+        prompt = json.dumps(call.body["messages"])
+        return Reply.text(repeated(prompt, call.names, subjects)) if call.stage == "skeleton" else None
+
+    return script
+
+
+class Repeating(Answers):
+    """A serving that repeats itself and answers in an order that depends on a seed. Some answers are of no use."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(self._say)
+        self.seed = seed
+
+    def _say(self, request: Request, attempt: int) -> Response | None:
+        if int(request.key[-2:], 16) < 30:
+            return Response("Let me think about it.")
+        if "user_1" not in request.schema["properties"]:
+            return None
+        return Response(repeated(request.messages[0]["content"], request.schema["properties"], 40))
+
+    async def answer(self, request: Request) -> Response:
+        self.delay = random.Random(f"{self.seed} {request.key}").random() / 100
+        return await super().answer(request)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and caches of its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider of a model that repeats itself."""
+    with Provider(repeating(40)) as running:
+        yield running
+
+
+def load(provider: Provider | None = None, cache: str = "cache", **given: Any) -> Any:
+    """Load the dataset, calling the provider if there is one."""
+    called = {} if provider is None else {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
+    return load_dataset(
+        "consistent_chat", split="train", cache_dir=cache, **{"responses": "responses", **called, **given}
+    )
+
+
+def compared(rows: Any) -> list[str]:
+    """Return what of each row is compared."""
+    return [dialogue_text([message["value"] for message in row["conversation"][::2]]) for row in rows]
+
+
+def test_what_is_dropped_is_filled_up(provider: Provider) -> None:
+    """As many rows of each intent, at the same places, none like another; the first of those that were alike stay."""
+    with_duplicates, without = load(provider, **SMALL), load(provider, **DROP)
+    found = near_duplicates(compared(with_duplicates))
+    assert 0.1 < found.rate < 0.6
+    assert near_duplicates(compared(without)).matches == ()
+    assert [p["index"] for p in without["provenance"]] == list(range(24))
+    assert [p["intent"] for p in without["provenance"]] == [p["intent"] for p in with_duplicates["provenance"]]
+    kept: list[str] = []
+    for before, after in zip(with_duplicates, without):
+        stays = not near_duplicates([*kept, *compared([before])]).matches
+        assert (before == after) is stays
+        kept += compared([after])
+
+
+def test_only_stand_ins_are_asked_for(provider: Provider) -> None:
+    """What was built without it is found again, and so is all of it when it is built again."""
+    load(provider, **SMALL)
+    before = len(provider.requests)
+    load(provider, **DROP)
+    asked = len(provider.requests)
+    load(provider, cache="again", **DROP)
+    assert before == 48
+    assert before < asked == len(provider.requests)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A place for the responses of one build that has dropped some."""
+    return str(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture(scope="module")
+def first(store: str) -> Any:
+    """That build, of a model that also gives answers that are of no use."""
+    return load(serving=Repeating(0), responses=store, cache=f"{store}-cache", **DROP)
+
+
+@pytest.mark.parametrize("way", [{}, {"num_proc": 2}, {"mode": "replay"}, {"max_draws": 1}, {"streaming": True}])
+def test_a_warm_store_gives_the_same_rows(way: dict[str, Any], first: Any, store: str) -> None:
+    """However it is read. A split that drops has one part, so that `datasets` gives it one process."""
+    assert list(load(responses=store, **DROP, **way)) == list(first)
+
+
+@pytest.mark.parametrize("max_concurrency", [1, 3, 100])
+def test_a_cold_store_gives_the_same_rows(max_concurrency: int, first: Any) -> None:
+    """Whatever is in flight, and in whatever order answers arrive."""
+    made = load(serving=Repeating(max_concurrency), max_concurrency=max_concurrency, **DROP)
+    assert list(made) == list(first)
+
+
+def test_a_larger_dataset_begins_with_the_smaller(first: Any, store: str) -> None:
+    """As without."""
+    smaller = load(responses=store, **{**DROP, "num_dialogs_per_intent": 5})
+    assert list(smaller) == list(first)[:15]
+
+
+def test_a_threshold_of_ones_own(provider: Provider) -> None:
+    """At 1 only what is the same goes; that is another dataset."""
+    assert load(provider, **SMALL, drop_near_duplicates=1)[:] == load(provider, **SMALL)[:]
+    assert near_duplicates(compared(load(provider, **SMALL, drop_near_duplicates=0.3)), 0.3).matches == ()
+
+
+def test_what_was_given_up_is_listed(provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    """With the reason, what it is like, and what its users said; and it is counted."""
+    options = ["--model", "claude-sonnet-4-6", "--num-dialogs-per-intent", "8", "--num-turns-per-dialog", "2"]
+    options += ["--intents", "simulation", "--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key"]
+    options += ["--responses", "responses", "--drop-near-duplicates", "0.5"]
+    assert main(["build", *options, "--output", "made.jsonl", "--failures", "failures.jsonl"]) == 0
+    failures = [json.loads(line) for line in Path("failures.jsonl").read_text().splitlines()]
+    assert failures
+    assert {failure["reason"] for failure in failures} == {"near_duplicate"}
+    assert f"({len(failures)} near_duplicate)" in capsys.readouterr().err
+    rows = [json.loads(line) for line in Path("made.jsonl").read_text().splitlines()]
+    for failure in failures:
+        like, earlier = failure["detail"].split(" like dialogue ")
+        said = dialogue_text([*json.loads(failure["response"]).values()])
+        found = near_duplicates([*compared([rows[int(earlier)]]), said], 0.5)
+        assert f"{found.matches[0].similarity:.2f}" == like
+        assert (failure["stage"], failure["draw"]) == ("skeleton", 0)
+
+
+def test_a_model_that_says_one_thing_alone_costs_little() -> None:
+    """The error says so, long before all is paid for; what was answered is kept."""
+    with Provider(repeating(1)) as provider, pytest.raises(UnfilledSlot) as caught:
+        load(provider, **{**DROP, "num_dialogs_per_intent": 1000, "max_concurrency": 4})
+    assert str(caught.value).startswith(
+        "Dialogue 1 could not be made: 9 specs failed, 9 unusable answers, the last: near"
+    )
+    assert str(caught.value).endswith(
+        "it repeats itself: try a higher temperature, a larger taxonomy or a higher drop_near_duplicates."
+    )
+    assert len(provider.requests) < 300
+
+
+def test_without_datasketch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, provider: Provider) -> None:
+    """Before anything is called. Who does not drop needs nothing."""
+    monkeypatch.setitem(sys.modules, "datasketch", None)
+    with pytest.raises(ConsistentChatError, match=r'not installed: pip install "consistent_chat\[quality\]"'):
+        load(provider, **DROP)
+    assert not provider.requests
+    assert len(load(provider, **SMALL)) == 24
+
+
+def test_it_is_imported_only_when_it_is_needed() -> None:
+    """It takes a second."""
+    script = "import sys, consistent_chat.cli, consistent_chat.duplicates; sys.exit('datasketch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_splits_drop_each_for_itself(provider: Provider) -> None:
+    """They share no topic as it is."""
+    parts = {"num_dialogs_per_intent": None, "splits": {"train": 5, "test": 3}}
+    made = {split: load_dataset(
+        "consistent_chat", serving="anthropic", base_url=provider.url, api_key="a-key", responses="responses",
+        split=split, **{**DROP, **parts},
+    ) for split in ("train", "test")}  # fmt: skip
+    assert {split: len(rows) for split, rows in made.items()} == {"train": 15, "test": 9}
+    assert all(near_duplicates(compared(rows)).matches == () for rows in made.values())
+
+
+def test_the_subjects_of_these_tests_are_not_alike() -> None:
+    """Or they would prove little."""
+    pairs = itertools.combinations(SUBJECTS, 2)
+    assert max(similarity(one, other) for one, other in pairs) < 0.2
