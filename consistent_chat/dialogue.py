@@ -14,7 +14,7 @@ from typing import NamedTuple
 from consistent_chat import parse, prompts
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.parse import Reason, Unusable
-from consistent_chat.plan import MAX_SUBSTITUTES, Plan, Spec
+from consistent_chat.plan import MAX_STAND_INS, MAX_SUBSTITUTES, Plan, Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response, Schema
 
@@ -73,18 +73,21 @@ Steps = Generator[Request, Response, Dialogue]
 def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None = None, first: int = 0) -> Steps:
     """Make the dialogue for one place in the plan, passing to its substitutes where a spec fails for good.
 
-    `first` is the substitute to begin with, where those before it were given up already. Unusable answers are appended
-    to `failed` as they come. Raises UnfilledSlot when the substitutes are used up too.
+    `first` is the substitute to begin with, where those before it were given up already; near-duplicates among them, of
+    which `failed` tells, do not count as failures of a spec. Unusable answers are appended to `failed` as they come.
+    Raises UnfilledSlot when the substitutes are used up too.
     """
     failed = [] if failed is None else failed
-    for substitute in range(first, MAX_SUBSTITUTES + 1):
+    dropped = sum(draw.reason is Reason.NEAR_DUPLICATE for draw in failed)
+    beyond = MAX_SUBSTITUTES + dropped + 1 if dropped <= MAX_STAND_INS else first
+    for substitute in range(first, beyond):
         try:
             return (yield from converse(recipe, plan.spec(index, substitute), failed))
         except _SpecFailed:
             continue
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])
     raise UnfilledSlot(
-        f"Dialogue {index} could not be made: {MAX_SUBSTITUTES + 1} specs failed, {len(failed)} unusable answers, "
+        f"Dialogue {index} could not be made: {beyond} specs failed, {len(failed)} unusable answers, "
         f"the last: {reasons}. Look at what {recipe.model!r} answers; {_advice(failed)}"
     )
 

@@ -24,6 +24,11 @@ from consistent_chat.taxonomy import Flow, Intent, Taxonomy
 
 MAX_SUBSTITUTES = 8
 """How many further specs one place in the plan may try after its first has failed for good."""
+MAX_STAND_INS = 24
+"""How many more it may try for dialogues that are dropped as near-duplicates. Were every second one, so many would be
+dropped in a row once in 30 million places."""
+FURTHER = 2**40
+"""Below this, `repeat` counts the stand-ins beyond `MAX_SUBSTITUTES`; substitutes do not reach it."""
 
 T = TypeVar("T")
 
@@ -99,13 +104,20 @@ class _Deck:
     def deal(self, index: int, ordinal: int, substitute: int) -> Spec:
         cycle, position = divmod(ordinal, self.combinations)
         if substitute:
-            # Substitutes are dealt from the far end, where regular specs come last if ever.
-            cycle, position = divmod(ordinal * MAX_SUBSTITUTES + substitute - 1, self.combinations)
-            cycle, position = -1 - cycle, self.combinations - 1 - position
+            cycle, position = self._far(ordinal, substitute)
         round_, topic = divmod(position, len(self._topics))
         persona, manner, flow = self._facet((topic + round_ * self._step) % self._facets)
         category, text = self._topics[topic]
         return Spec(index, substitute, cycle, self.intent, category, text, flow, persona, manner)
+
+    def _far(self, ordinal: int, substitute: int) -> tuple[int, int]:
+        """Deal substitutes from the far end, where regular specs come last if ever, and stand-ins from the middle."""
+        further = substitute - MAX_SUBSTITUTES - 1
+        if further < 0:
+            cycle, position = divmod(ordinal * MAX_SUBSTITUTES + substitute - 1, self.combinations)
+            return -1 - cycle, self.combinations - 1 - position
+        cycle, position = divmod(ordinal * MAX_STAND_INS + further, self.combinations)
+        return -FURTHER - cycle, (self.combinations // 2 - position) % self.combinations
 
     def _facet(self, number: int) -> tuple[str, tuple[str, str], Flow]:
         """Return the number-th combination of facets: a walk along diagonals, so that each facet keeps changing."""

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consistent_chat.plan import MAX_SUBSTITUTES, Plan, Spec
+from consistent_chat.plan import MAX_STAND_INS, MAX_SUBSTITUTES, Plan, Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.taxonomy import Flow, Intent, Taxonomy
 
@@ -175,7 +175,8 @@ def test_an_intent_that_is_added_leaves_the_others_alone(whole: Taxonomy, seed: 
 def test_no_substitute_shares_a_request_with_another_spec(whole: Taxonomy, seed: int) -> None:
     """Neither with a regular spec nor with another substitute, even where combinations run out."""
     made = plan(whole, seed, 25)
-    every = [made.spec(i, substitute) for i in range(len(made)) for substitute in range(MAX_SUBSTITUTES + 1)]
+    most = MAX_SUBSTITUTES + MAX_STAND_INS
+    every = [made.spec(i, substitute) for i in range(len(made)) for substitute in range(most + 1)]
     assert len({(combination(spec), spec.repeat) for spec in every}) == len(every)
     assert all((spec.repeat < 0) == (spec.substitute > 0) for spec in every)
 
@@ -185,7 +186,8 @@ def test_no_substitute_shares_a_request_with_another_spec(whole: Taxonomy, seed:
 def test_substitutes_are_stable_too(whole: Taxonomy, seed: int) -> None:
     """A longer plan passes to the same substitutes."""
     short, long = plan(whole, seed, 5), plan(whole, seed, 50)
-    assert all(short.spec(i, n) == long.spec(i, n) for i in range(len(short)) for n in range(MAX_SUBSTITUTES + 1))
+    most = MAX_SUBSTITUTES + MAX_STAND_INS
+    assert all(short.spec(i, n) == long.spec(i, n) for i in range(len(short)) for n in range(most + 1))
 
 
 def test_another_seed_is_another_plan() -> None:

@@ -43,12 +43,13 @@ class Distinct:
     def _look_ahead(self, begun: deque[Begun]) -> None:
         """Begin what will have to stand in for later dialogues too, as the first one takes its time.
 
-        What duplicates one that is kept already will do so when it is its turn.
+        What duplicates one that is kept already will do so when it is its turn. Once for each place: if everything is
+        a duplicate, the run will end, and is to cost little.
         """
         for number, later in enumerate(begun):
             if is_done(later) and not _has_failed(later):
                 dialogue = finished(later)
-                if (match := self._match(dialogue)) is not None:
+                if not dialogue.spec.substitute and (match := self._match(dialogue)) is not None:
                     begun[number] = self._stand_in(dialogue, match)
 
     def _match(self, dialogue: Dialogue) -> Match | None:

@@ -1,0 +1,129 @@
+"""Languages: the prompts ask for one, and what is answered in it is in the rows to the letter."""
+# ruff: noqa: RUF001
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from datasets import load_dataset
+
+from consistent_chat import prompts, taxonomy
+from consistent_chat.cli import main
+from consistent_chat.plan import Plan
+from consistent_chat.recipe import Recipe
+from tests.provider import Call, Provider, Reply
+
+SPOKEN = {
+    "German": {
+        "user": "Mein Brot ist gestern nicht aufgegangen – lag’s an der Hefe oder an der kühlen Küche?",
+        "assistant": "Vermutlich an der Kälte: Bei 17\u202f°C braucht der Teig „über Nacht“, größer wird er trotzdem.",
+    },
+    "Japanese": {
+        "user": "昨日焼いたパンが膨らみませんでした。酵母が古いのでしょうか、それとも部屋が寒すぎた？",
+        "assistant": "　おそらく温度です。１７℃では一晩かかります。𠮷野さんの「ぬるま湯法」も試してください。が゙",
+    },
+    "Arabic": {
+        "user": "خبزي لم ينتفخ أمس، هل الخميرة قديمة أم أن المطبخ بارد؟",
+        "assistant": "غالبًا البرودة: عند ١٧°م يحتاج العجين إلى ليلة كاملة. جرّب ماءً فاترًا \u200f(٣٠°م)\u200f وانتظر.",
+    },
+}
+SMALL: dict[str, Any] = {"model": "claude-sonnet-4-6", "num_dialogs_per_intent": 1, "num_turns_per_dialog": 2}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and caches of its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def prompt(call: Call) -> str:
+    """Return all that a model is told."""
+    return json.dumps([call.body.get("system"), call.body["messages"]], ensure_ascii=False)
+
+
+def text(language: str, name: str) -> str:
+    """Return a message in a language."""
+    role, _, number = name.partition("_")
+    return f"{SPOKEN[language][role]} ({number})"
+
+
+def polyglot(call: Call) -> Reply:
+    """Speak the language that the prompt asks for; half of the time in JSON of ASCII alone, as some servers do."""
+    asked = re.search(r"Write in (\w+)", prompt(call))
+    assert asked is not None
+    said = {name: text(asked[1], name) for name in call.names}
+    return Reply.text(json.dumps(said, ensure_ascii=bool(call.number % 2)))
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider of a model that speaks many languages."""
+    with Provider(polyglot) as running:
+        yield running
+
+
+@pytest.mark.parametrize("serving", ["anthropic", "openai"])
+@pytest.mark.parametrize("language", SPOKEN)
+def test_a_dataset_in_a_language(language: str, serving: str, provider: Provider, home: Path) -> None:
+    """Both stages ask for it; the category, by which rows are sorted, stays the taxonomy's."""
+    url = provider.url if serving == "anthropic" else provider.openai_url
+    called = {"serving": serving, "base_url": url, "api_key": "a-key"}
+    given = {**SMALL, "language": language, "responses": "responses", "split": "train"}
+    made = load_dataset("consistent_chat", **given, **called)
+    assert all(f"Write in {language}" in prompt(call) for call in provider.requests)
+    expected = [text(language, name) for name in ("user_1", "assistant_1", "user_2", "assistant_2")]
+    categories = {name for intent in taxonomy.builtin().intents.values() for name, _ in intent.categories}
+    for row in made:
+        assert [message["value"] for message in row["conversation"]] == [part.strip() for part in expected]
+        assert row["category"] in categories
+    assert list(load_dataset("consistent_chat", **given, streaming=True)) == list(made)
+
+
+@pytest.mark.parametrize("ending", ["parquet", "jsonl"])
+def test_files_hold_every_letter(ending: str, provider: Provider) -> None:
+    """Written by the command line, read by `datasets`; JSON Lines is readable to people."""
+    options = ["--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key", "--language", "Arabic"]
+    options += ["--model", "claude-sonnet-4-6", "--num-dialogs-per-intent", "1", "--num-turns-per-dialog", "1"]
+    assert main(["build", *options, "--responses", "responses", "--output", f"made.{ending}"]) == 0
+    kind = "json" if ending == "jsonl" else ending
+    rows = load_dataset(kind, data_files=f"made.{ending}", split="train")
+    assert rows[0]["conversation"][1]["value"] == text("Arabic", "assistant_1")
+    if ending == "jsonl":
+        assert text("Arabic", "user_1") in Path(f"made.{ending}").read_text("utf-8")
+
+
+def test_a_taxonomy_of_the_language_is_asked_for_in_it(provider: Provider) -> None:
+    """Topics, personas and manners may be written in any script; the category of a row is as it was written."""
+    own = {
+        "intents": {
+            "パン": {
+                "title": "パン作り",
+                "purpose": "家でパンを焼く",
+                "flows": ["time_sequence"],
+                "categories": {"失敗したパン": ["膨らまない食パン", "焦げた底"]},
+            }
+        }
+    }
+    called = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key", "responses": "responses"}
+    extra = {"taxonomy": own, "personas": ["夜勤明けの看護師"], "manners": {"手短": "一言で済ませる"}}
+    made = load_dataset("consistent_chat", split="train", **SMALL, **called, **extra, language="Japanese")
+    assert made["category"][:] == ["失敗したパン"]
+    assert (made[0]["provenance"]["persona"], made[0]["provenance"]["manner"]) == ("夜勤明けの看護師", "手短")
+    assert "夜勤明けの看護師" in prompt(provider.requests[0])
+
+
+def test_the_language_is_the_one_thing_that_differs() -> None:
+    """The same topics are spoken of in each language, so that datasets in several can be laid side by side."""
+    english, german = (Recipe("m", language=language) for language in ("English", "German"))
+    assert list(Plan(english)) == list(Plan(german))
+    spec = Plan(german)[0]
+    for one, other in zip(prompts.skeleton(spec, 6, "English"), prompts.skeleton(spec, 6, "German")):
+        assert other == one.replace("English", "German")

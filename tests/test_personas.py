@@ -1,0 +1,96 @@
+"""Personas and manners of a recipe's own, without a taxonomy of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset
+
+from consistent_chat import taxonomy
+from consistent_chat.cli import main
+from consistent_chat.errors import RecipeError
+from consistent_chat.identity import fingerprint
+from consistent_chat.plan import Plan
+from consistent_chat.recipe import Recipe
+
+WHO = ["a lighthouse keeper", "a student of law"]
+HOW = {"terse": "says little", "florid": "says much, with flourishes"}
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to work in."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_they_take_the_place_of_the_taxonomys() -> None:
+    """All others do not come up; topics, flows and their order stay."""
+    own, plain = Plan(Recipe(personas=WHO, manners=HOW)), Plan(Recipe())
+    assert {spec.persona for spec in own} == set(WHO)
+    assert {spec.manner for spec in own} == set(HOW.items())
+    assert [spec.topic for spec in own] == [spec.topic for spec in plain]
+    assert {spec.manner for spec in Plan(Recipe(personas=WHO))} == set(taxonomy.builtin().manners)
+
+
+def test_they_win_over_a_taxonomys_own() -> None:
+    """As what is said of this dataset alone."""
+    whole = Recipe(taxonomy={"personas": ["a pilot"], "manners": {"gruff": "is gruff"}}, personas=WHO).full_taxonomy
+    assert whole.personas == tuple(WHO)
+    assert whole.manners == (("gruff", "is gruff"),)
+
+
+def test_where_they_are_said_is_of_no_meaning() -> None:
+    """The same personas by keyword and in a taxonomy are the same dataset."""
+    by_keyword = Recipe("m", personas=tuple(WHO), manners=HOW)
+    assert fingerprint(by_keyword) == fingerprint(Recipe("m", taxonomy={"personas": WHO, "manners": HOW}))
+    assert fingerprint(by_keyword) != fingerprint(Recipe("m"))
+
+
+WRONG: dict[str, tuple[Any, str, str]] = {
+    "personas: a nurse": ("a nurse", "2 (personas)", " must be a list, not str."),
+    "personas: []": ([], "2 (personas)", " is empty. Give at least one entry, or leave it out."),
+    "personas: [a, a]": (["a", "a"], "2 (personas.1)", ": 'a' stands twice. Keep one."),
+    "personas:\n  - a nurse\n  - 5": (["a nurse", 5], "4 (personas.1)", " must be text, not 5. Put it in quotes."),
+    "manners: [terse]": (["terse"], "2 (manners)", " must be a mapping, not list."),
+    "manners:\n  a: b\n  c:": ({"a": "b", "c": None}, "4 (manners.c)", " must be text, not None. Put it in quotes."),
+}
+"""In a file -> (by keyword, line and place in the file, what is wrong)."""
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_mistakes_are_named_as_in_a_taxonomy(text: str) -> None:
+    """By keyword with the place, in a file with the line."""
+    value, place, message = WRONG[text]
+    name, _, part = place.split("(")[1].rstrip(")").partition(".")
+    with pytest.raises(RecipeError) as caught:
+        Recipe(**{name: value})
+    assert str(caught.value) == (f"{name} ({part}){message}" if part else f"{name}{message}")
+    Path("own.consistent_chat.yaml").write_text(f"seed: 1\n{text}\n")
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_file("own.consistent_chat.yaml")
+    assert str(caught.value) == f"own.consistent_chat.yaml, line {place}{message}"
+
+
+def test_a_file_may_leave_them_empty() -> None:
+    """As with any other field, that says nothing."""
+    Path("own.consistent_chat.yaml").write_text("personas:\nmanners:\nsystem_prompt:\nsplits:\n")
+    assert Recipe.from_file("own.consistent_chat.yaml") == Recipe()
+
+
+def test_the_command_line_takes_them_too(tmp_path: Path) -> None:
+    """A manner with its description; and a file takes them as it takes all else."""
+    options = ["--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--num-turns-per-dialog", "1"]
+    own = ["--personas", *WHO, "--manners", *(f"{name}={text}" for name, text in HOW.items())]
+    assert main(["build", *options, *own, "--responses", "responses", "--output", "made.jsonl"]) == 0
+    rows = [json.loads(line) for line in Path("made.jsonl").read_text().splitlines()]
+    assert {row["provenance"]["persona"] for row in rows} == set(WHO)
+    assert {row["provenance"]["manner"] for row in rows} == set(HOW)
+    Path("own.consistent_chat.yaml").write_text(
+        "model: rehearsal\nnum_dialogs_per_intent: 2\nnum_turns_per_dialog: 1\n"
+        f"personas: {json.dumps(WHO)}\nmanners: {json.dumps(HOW)}\n"
+    )
+    given = {"data_files": "own.consistent_chat.yaml", "responses": "responses", "cache_dir": str(tmp_path / "cache")}
+    assert list(load_dataset("consistent_chat", split="train", **given)) == rows
