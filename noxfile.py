@@ -27,6 +27,8 @@ WAYS = [
         "llamafactory",
         "script",
         "run",
+        "splits",
+        "duplicates",
     )
 ]
 

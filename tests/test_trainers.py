@@ -37,6 +37,9 @@ STRICT = (
 ).replace("end }}", f"'{END}' }}}}")
 """A chat template as strict as any: roles take turns, the user begins. It marks what a model is to learn."""
 
+OPEN = "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] + '<|end|>' }}{% endfor %}"
+"""A chat template that takes any role, as most do."""
+
 Rows = Any
 Tokens = Any
 
@@ -101,6 +104,20 @@ def test_trl_recognises_the_rows_as_conversations(rows: Rows, tokenizer: Tokens)
         assert written_out(data_utils.maybe_convert_to_chatml(copy.deepcopy(row))) == written_out(row)
     mapped = rows.map(data_utils.maybe_apply_chat_template, fn_kwargs={"processing_class": tokenizer})
     assert mapped["text"][:] == [written_out(row) for row in rows]
+
+
+def test_a_system_prompt_is_the_first_message_of_a_conversation(tokenizer: Tokens) -> None:
+    """Templates that know the role write it out before the user's first message."""
+    tokenizer.chat_template = OPEN
+    made = load_dataset(
+        "consistent_chat", "simulation", serving="rehearsal", num_dialogs_per_intent=2, layout="messages",
+        system_prompt="You are the ship's cook.\nBe brief.", split="train",
+    )  # fmt: skip
+    for row in made:
+        assert written_out(row).startswith(f"<|system|>You are the ship's cook.\nBe brief.{END}<|user|>")
+        assert tokenizer.apply_chat_template(row["messages"], tokenize=False) == written_out(row)
+        assert data_utils.is_conversational(row)
+        assert data_utils.apply_chat_template(row, tokenizer) == {"text": written_out(row)}
 
 
 @pytest.mark.parametrize("layout", ["conversation", "sharegpt"])
