@@ -252,3 +252,21 @@ def test_any_text_is_a_recipe_or_a_recipe_error(text: str) -> None:
     fsspec.filesystem("memory").pipe("/any/r.yaml", text.encode("utf-8", "surrogatepass"))
     with contextlib.suppress(RecipeError):
         assert isinstance(Recipe.from_file("memory://any/r.yaml"), Recipe)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=3)
+KEYS = st.text(max_size=5) | st.integers()
+VALUES = st.recursive(
+    LEAVES, lambda some: st.lists(some, max_size=3) | st.dictionaries(KEYS, some, max_size=3) | st.tuples(some)
+)
+
+
+@LAW
+@given(st.sampled_from(FIELDS), VALUES)
+def test_any_value_is_a_recipe_or_a_recipe_error(name: str, value: Any) -> None:
+    """Of every field; what is taken has one form."""
+    try:
+        made = Recipe(**{name: value})
+    except RecipeError:
+        return
+    assert Recipe(**{name: getattr(made, name)}) == made

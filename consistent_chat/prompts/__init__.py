@@ -44,8 +44,7 @@ def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: s
     lines = [f'"user_{number}": {quoted(text)}' for number, text in enumerate(messages, 1)]
     numbered = "{\n" + ",\n".join(lines) + "\n}"
     user = _form("answers.user") % {**_about(spec, turns, language), "messages": numbered}
-    system = _system("answers.system", turns, language)
-    return system if system_prompt is None else f"{system}\n\n{_under(system_prompt, turns)}", user
+    return _system("answers.system", turns, language, system_prompt), user
 
 
 def _about(spec: Spec, turns: int, language: str) -> Mapping[str, object]:
@@ -64,13 +63,12 @@ def _numbered(steps: tuple[str, ...]) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _system(name: str, turns: int, language: str) -> str:
-    return _form(name) % {"turns": turns, "language": language}
-
-
-@functools.lru_cache(maxsize=64)
-def _under(system_prompt: str, turns: int) -> str:
-    return _form("answers.system_prompt") % {"turns": turns, "system_prompt": quoted(system_prompt)}
+def _system(name: str, turns: int, language: str, system_prompt: str | None = None) -> str:
+    system = _form(name) % {"turns": turns, "language": language}
+    if system_prompt is None:
+        return system
+    rest = _form(f"{name}_prompt") % {"turns": turns, "system_prompt": quoted(system_prompt)}
+    return f"{system}\n\n{rest}"
 
 
 @functools.lru_cache(maxsize=len(NAMES))
