@@ -109,7 +109,9 @@ def _share(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"give a number from 0.1 to 1, or none, and not {text!r}") from None
+        raise argparse.ArgumentTypeError(
+            f"give a number from 0.1 to 1, or none and the recipe before it, not {text!r}"
+        ) from None
 
 
 def _json(text: str) -> Any:
