@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from consistent_chat.cli import main
 from consistent_chat.duplicates import LEAST, THRESHOLD, NearDuplicates, dialogue_text, near_duplicates, sketched
-from consistent_chat.errors import ConsistentChatError, UnfilledSlot
+from consistent_chat.errors import ConsistentChatError, MissingResponse, UnfilledSlot
 from consistent_chat.request import Request, Response
 from tests.answers import Answers
 from tests.provider import Call, Provider, Reply
@@ -238,6 +238,13 @@ def test_only_stand_ins_are_asked_for(provider: Provider) -> None:
     load(provider, cache="again", **DROP)
     assert before == 48
     assert before < asked == len(provider.requests)
+
+
+def test_without_a_serving_a_stand_in_that_is_missing_is_named(provider: Provider) -> None:
+    """A replay never drops less than it should."""
+    load(provider, **SMALL)
+    with pytest.raises(MissingResponse, match=r"Pass serving="):
+        load(**DROP)
 
 
 @pytest.fixture(scope="module")
