@@ -38,7 +38,9 @@ def taxonomies(draw: st.DrawFn) -> Taxonomy:
     intents = {}
     for key in ("first", "second", "third")[: draw(st.integers(1, 3))]:
         half = draw(topics)
-        categories = (("C1", tuple(half)), ("C2", tuple(f"{key} {n}".upper() for n in range(draw(st.integers(1, 20))))))
+        shouted = [f"TOPIC {n}" for n in range(draw(st.integers(0, 5)))]
+        own = [f"{key} {n}" for n in range(draw(st.integers(1, 20)))]
+        categories = (("C1", tuple(half)), ("C2", (*shouted, *own)))
         intents[key] = Intent(key, key.title(), "a purpose", (FLOW,), categories)
     return Taxonomy(intents, ("a baker", "a pilot"), (("terse", "short"),))
 
