@@ -129,8 +129,11 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
     def replay(self, split: str) -> Iterator[Dialogue]:
         """Yield all dialogues of a split's plan from what is recorded, in order; raises MissingResponse."""
         recipe, plan = self.recipes[split], self.plans()[split]
-        store = ResponseStore(self._places, self.storage_options)
-        return drive.run(recipe, range(len(plan)), store, None, self._limits, Tally())
+        return drive.run(recipe, range(len(plan)), self.recorded(), None, self._limits, Tally())
+
+    def recorded(self) -> ResponseStore:
+        """Open the response store to look at what is recorded, also after a refresh."""
+        return ResponseStore(self._places, self.storage_options)
 
     def dialogues(self, split: str, indices: Iterable[int], tally: Tally) -> Iterator[Dialogue]:
         """Yield the dialogues at these places of a split's plan, in this order, and count them in `tally`."""

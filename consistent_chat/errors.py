@@ -8,6 +8,7 @@
       ServingError             the model's side will not answer, and trying again cannot help
         RefusedRequest         one request is refused as it is: tried again by the driver while others are answered
         TransportError         a passing fault of the connection or server: tried again by the driver
+      PublishError             a dataset cannot be published or read where it is published
       UnfilledSlot             every spec tried for one place in the plan failed for good
       BudgetSpent              `max_calls` or `max_cost` is reached; run again to go on
 
@@ -63,6 +64,10 @@ class TransportError(ServingError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class PublishError(ConsistentChatError):
+    """A dataset cannot be published, or is not there to be verified. Nothing half-published is left."""
 
 
 class UnfilledSlot(ConsistentChatError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import datasets
@@ -14,8 +15,10 @@ from consistent_chat.recipe import EXTENSION
 from consistent_chat.registration import NAME
 
 
-def open_builder(recipe: str | None, **options: Any) -> ConsistentChat:
-    """Return the builder for a recipe file, for a config's name, or for the options alone; None is no option.
+def open_builder(recipe: str | Mapping[str, str] | None, **options: Any) -> ConsistentChat:
+    """Return the builder for a recipe file, or one for each split, a config's name, or the options alone.
+
+    An option that is None is not given.
 
     Raises RecipeError for what is neither, and for whatever is wrong in the recipe.
     """
@@ -24,10 +27,12 @@ def open_builder(recipe: str | None, **options: Any) -> ConsistentChat:
     return builder
 
 
-def _named(recipe: str | None) -> dict[str, Any]:
+def _named(recipe: str | Mapping[str, str] | None) -> dict[str, Any]:
     """Tell a config's name from a recipe file."""
     if recipe is None:
         return {}
+    if isinstance(recipe, Mapping):
+        return {"data_files": {split: _named(path)["data_files"] for split, path in recipe.items()}}
     if recipe in datasets.load_dataset_builder(NAME).builder_configs:
         return {"name": recipe}
     if not recipe.endswith((EXTENSION, ".yaml", ".yml")):
