@@ -27,7 +27,7 @@ def add_recipe(command: Any) -> None:
 def add_store(command: Any) -> None:
     """Add a response store."""
     command.add_argument("store", nargs="?", metavar="STORE", help="path or URL (the default store)")
-    _add_storage_options(command)
+    add_storage_options(command)
 
 
 def count(text: str) -> int:
@@ -37,7 +37,8 @@ def count(text: str) -> int:
     return int(text)
 
 
-def _add_storage_options(group: Any) -> None:
+def add_storage_options(group: Any) -> None:
+    """Add the options of a filesystem."""
     group.add_argument("--storage-options", type=_json, metavar="JSON", help="options for the store's filesystem")
 
 
@@ -77,7 +78,7 @@ def _add_operational_options(group: Any) -> None:
     group.add_argument(
         "--responses", action="append", metavar="URL", help="a response store; of several, the first is written"
     )
-    _add_storage_options(group)
+    add_storage_options(group)
     group.add_argument("--mode", help="record, replay or refresh (record)")
     group.add_argument("--max-concurrency", type=int, metavar="N", help="calls in flight (30)")
     group.add_argument("--max-draws", type=int, metavar="N", help="how often a request is asked (4)")

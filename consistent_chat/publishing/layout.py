@@ -44,7 +44,7 @@ class Manifest:
     @classmethod
     def of(cls, folder: Path, recipes: Mapping[str, str]) -> Manifest:
         """Return the manifest of what lies in a folder now."""
-        files = {path: sha256(folder / path) for path in paths(folder) if path != MANIFEST}
+        files = {path: sha256(folder / path) for path in paths(folder) if path not in (README, MANIFEST)}
         return cls(files, dict(recipes), {"consistent_chat": __version__, "pyarrow": pa.__version__})
 
     def text(self) -> bytes:
@@ -86,7 +86,7 @@ def blob(path: Path) -> str:
     return _digest(hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False), path)
 
 
-def is_foreign(listed: Iterable[str]) -> list[str]:
+def foreign(listed: Iterable[str]) -> list[str]:
     """Return the files of a repo without a manifest that are no beginning of a published dataset.
 
     A card, a recipe and a response store are: a repo can be all three before anything is published to it.

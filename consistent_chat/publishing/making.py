@@ -1,4 +1,4 @@
-"""A folder with all that a published dataset has, but its card."""
+"""A folder with all that a published dataset has, but its card and manifest."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 
 from consistent_chat.builder import ConsistentChat
 from consistent_chat.publishing import layout, recipe_file
-from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.rebuilding import See, rebuild
 from consistent_chat.publishing.selecting import select
 from consistent_chat.recipe import EXTENSION, Recipe
@@ -45,7 +44,6 @@ def make(builder: ConsistentChat, name: str, folder: Path, see: See) -> Made:
     for split, file in files.items():
         recipe_file.write(builder.recipes[split], folder / file)
     rebuild(folder, files, folder, see)
-    (folder / layout.MANIFEST).write_bytes(Manifest.of(folder, files).text())
     return Made(folder, builder.recipes, files)
 
 

@@ -41,18 +41,46 @@ def rebuild(folder: Path, recipes: Mapping[str, str], output: Path, see: See = l
     for name in layout.ROWS:
         (output / name).mkdir(parents=True, exist_ok=True)
     for split, plan in builder.plans().items():
-        with pq.ParquetWriter(output / layout.failures(split), _FAILURES, **_WRITING) as unusable:
-            dialogues = _seen(builder.replay(split), split, see, unusable)
-            for path, count in _shards(split, len(plan), builder.recipes[split]):
-                _write(itertools.islice(dialogues, count), builder.recipes[split], schema, output / path)
+        recipe = builder.recipes[split]
+        with _Table(output / layout.failures(split), _FAILURES) as failures:
+            dialogues = _seen(builder.replay(split), split, see, failures)
+            for path, count in _shards(split, len(plan), recipe):
+                with _Table(output / path, schema) as rows:
+                    for dialogue in itertools.islice(dialogues, count):
+                        rows.add(row.row(dialogue, recipe))
 
 
-def _seen(dialogues: Iterable[Dialogue], split: str, see: See, unusable: pq.ParquetWriter) -> Iterator[Dialogue]:
+class _Table:
+    """A Parquet file that is written by groups of rows."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._writer = pq.ParquetWriter(path, schema, **_WRITING)
+        self._rows: list[dict[str, Any]] = []
+
+    def __enter__(self) -> _Table:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._flush()
+        self._writer.close()
+
+    def add(self, values: dict[str, Any]) -> None:
+        """Append a row."""
+        self._rows.append(values)
+        if len(self._rows) == ROWS_PER_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, self._writer.schema))
+            self._rows = []
+
+
+def _seen(dialogues: Iterable[Dialogue], split: str, see: See, failures: _Table) -> Iterator[Dialogue]:
     for dialogue in dialogues:
         see(split, dialogue)
-        if dialogue.failed:
-            failures = [{"split": split, **failure} for failure in row.failures(dialogue)]
-            unusable.write_table(pa.Table.from_pylist(failures, _FAILURES))
+        for failure in row.failures(dialogue):
+            failures.add({"split": split, **failure})
         yield dialogue
 
 
@@ -63,9 +91,3 @@ def _shards(split: str, length: int, recipe: Recipe) -> list[tuple[str, int]]:
     return [
         (layout.shard(split, number, len(starts)), min(most, length - start)) for number, start in enumerate(starts)
     ]
-
-
-def _write(dialogues: Iterator[Dialogue], recipe: Recipe, schema: pa.Schema, path: Path) -> None:
-    with pq.ParquetWriter(path, schema, **_WRITING) as writer:
-        while group := [row.row(dialogue, recipe) for dialogue in itertools.islice(dialogues, ROWS_PER_GROUP)]:
-            writer.write_table(pa.Table.from_pylist(group, schema))

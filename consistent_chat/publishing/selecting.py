@@ -39,7 +39,8 @@ def select(recipes: Mapping[str, Recipe], store: ResponseStore) -> Iterator[Reco
                 first = first or describe_miss(step, index, store)
                 missing.append((split, index))
             elif not missing:
-                yield from (record for record in used.records if not (record.digest in seen or seen.add(record.digest)))
+                yield from (record for record in used.records if record.digest not in seen)
+                seen.update(record.digest for record in used.records)
     if missing:
         raise MissingResponse(_message(first, missing, total))
 

@@ -1,0 +1,97 @@
+"""A folder in a storage bucket, which has no commits: card and manifest arrive last, when all else is there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+
+from consistent_chat.errors import PublishError
+from consistent_chat.publishing import layout
+from consistent_chat.publishing.hub import State, check_namespace, explained
+from consistent_chat.publishing.layout import Manifest
+from consistent_chat.publishing.target import Target
+
+LAST = (layout.README, layout.MANIFEST)
+
+
+class Bucket:
+    """A folder of a bucket that may not exist yet."""
+
+    def __init__(self, api: HfApi, target: Target, private: bool) -> None:
+        self.target = target
+        self._api, self._private = api, private
+        if not hasattr(api, "batch_bucket_files"):
+            raise PublishError('This huggingface_hub knows no buckets. Run `pip install "huggingface_hub>=1.5"`.')
+
+    def look(self) -> State:
+        """Find out what is there. Where there is no manifest, nothing was published to its end."""
+        with explained(self.target):
+            from huggingface_hub.errors import BucketNotFoundError
+
+            try:
+                info = self._api.bucket_info(self.target.name)
+            except BucketNotFoundError as error:
+                if getattr(error.response, "status_code", 404) == 401:
+                    raise
+                return State()
+            prefix = self._path("")
+            tree = self._api.list_bucket_tree(self.target.name, prefix.rstrip("/") or None, recursive=True)
+            paths = [entry.path for entry in tree if entry.type == "file" and entry.path.startswith(prefix)]
+            files = {path[len(prefix) :]: path for path in paths}
+            readme, manifest = (self._read(path) if path in files else None for path in LAST)
+        return State(
+            exists=True,
+            files=files,
+            readme=(readme or b"").decode("utf-8", "replace"),
+            manifest=None if manifest is None else Manifest.read(manifest, f"{self.target}/{layout.MANIFEST}"),
+            private=info.private,
+        )
+
+    def check(self, state: State) -> None:
+        """Make sure whose bucket it is, and that the token is not for reading alone."""
+        check_namespace(self._api, self.target)
+        if self._private and state.exists and state.private is False:
+            raise PublishError(f"The bucket {self.target.name} is public already. Make it private in its settings.")
+
+    def has(self, state: State, path: str, file: Path) -> bool:
+        """Compare with the manifest, and the card with the card."""
+        if path not in state.files or state.manifest is None:
+            return False
+        if path == layout.README:
+            return state.readme.encode("utf-8") == file.read_bytes()
+        if path == layout.MANIFEST:
+            return state.manifest.text() == file.read_bytes()
+        return state.manifest.files.get(path) == layout.sha256(file)
+
+    def put(self, state: State, folder: Path, add: list[str], gone: list[str], message: str) -> str:
+        """Send what others point to first; what was sent before a stop is known to the Hub and not sent again."""
+        first = [path for path in add if path not in LAST]
+        with explained(self.target, moving=True):
+            if not state.exists:
+                self._api.create_bucket(self.target.name, private=self._private, exist_ok=True)
+            if first:
+                self._batch(add=[(folder / path, self._path(path)) for path in first])
+            last = [(folder / path, self._path(path)) for path in add if path in LAST]
+            self._batch(add=last, delete=[self._path(path) for path in gone])
+        return self.target.url
+
+    def say(self, readme: str) -> None:
+        """Send a card alone."""
+        with explained(self.target):
+            self._api.create_bucket(self.target.name, private=self._private, exist_ok=True)
+            self._batch(add=[(readme.encode("utf-8"), self._path(layout.README))])
+
+    def _batch(self, **changes: Any) -> None:
+        self._api.batch_bucket_files(self.target.name, **changes)
+
+    def _path(self, path: str) -> str:
+        return f"{self.target.path}/{path}" if self.target.path else path
+
+    def _read(self, path: str) -> bytes:
+        from huggingface_hub import HfFileSystem
+
+        files = HfFileSystem(endpoint=self._api.endpoint, token=self._api.token, skip_instance_cache=True)
+        content: bytes = files.cat_file(f"buckets/{self.target.name}/{self._path(path)}")
+        return content

@@ -1,0 +1,104 @@
+"""What repos and buckets have in common: what is there, who may write, and how a refusal is said."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from huggingface_hub import HfApi, get_token
+
+from consistent_chat.errors import ConsistentChatError, PublishError
+from consistent_chat.publishing.layout import Manifest
+from consistent_chat.publishing.target import Target
+from consistent_chat.store.hub import PASSING
+
+
+class Moved(Exception):
+    """What is there has changed meanwhile, or the Hub had no time: look again, and send what is then missing."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What is there: files by path with something that changes with their content, the card, the manifest.
+
+    `head` is the commit, None where there is no repo yet. `private` is None where nobody knows.
+    """
+
+    exists: bool = False
+    files: Mapping[str, Any] = field(default_factory=dict)
+    readme: str = ""
+    manifest: Manifest | None = None
+    private: bool | None = None
+    head: str | None = None
+
+
+class Destination(Protocol):
+    """A repo, or a folder in a bucket."""
+
+    target: Target
+
+    def look(self) -> State:
+        """Find out what is there; raises PublishError."""
+
+    def check(self, state: State) -> None:
+        """Raise PublishError unless one may write; it leaves no trace."""
+
+    def has(self, state: State, path: str, file: Path) -> bool:
+        """Tell whether a file is there already, byte for byte."""
+
+    def put(self, state: State, folder: Path, add: list[str], gone: list[str], message: str) -> str:
+        """Send files of a folder and remove others, all at once; return the address. Raises Moved, PublishError."""
+
+    def say(self, readme: str) -> None:
+        """Put a card there, and nothing else."""
+
+
+def open_api(target: Target, token: str | None) -> HfApi:
+    """Return the Hub's client with the user's token; raises PublishError where there is none."""
+    token = token or get_token()
+    if not token:
+        raise PublishError(
+            f"There is no token for the Hub, so nothing can be published to {target}. Run `hf auth login`, or set "
+            "HF_TOKEN to a token that may write."
+        )
+    return HfApi(token=token)
+
+
+def check_namespace(api: HfApi, target: Target) -> None:
+    """Ask who it is; raises PublishError for a namespace that is neither the user's nor one of their organisations'."""
+    with explained(target):
+        who = api.whoami()
+    own = [who["name"], *(org["name"] for org in who.get("orgs", []))]
+    role = (who.get("auth", {}).get("accessToken") or {}).get("role")
+    if target.namespace.lower() not in [name.lower() for name in own]:
+        raise PublishError(f"{target} belongs to {target.namespace!r}. You are logged in as {', '.join(own)}.")
+    if role == "read":
+        raise PublishError(
+            f"The token may only read, so nothing can be published to {target}. Take one that may write."
+        )
+
+
+@contextlib.contextmanager
+def explained(target: Target, moving: bool = False) -> Iterator[None]:
+    """Say in plain words what the Hub refuses; with `moving`, raise Moved for what may pass when it is tried again."""
+    try:
+        yield
+    except ConsistentChatError:
+        raise
+    except Exception as error:  # the client's, of httpx or requests, or of the disk
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if moving and status in PASSING:
+            raise Moved(str(error)) from None
+        raise PublishError(f"{target} cannot be reached or written: {_reason(error, status)}") from None
+
+
+def _reason(error: Exception, status: int | None) -> str:
+    if status == 401:
+        return "the token is not valid. Run `hf auth login`, or set HF_TOKEN to one that may write."
+    if status == 403:
+        return "the token has no right to write there. Take one that may, or another name."
+    text = " ".join(str(error).split()).rstrip(".")
+    return f"{type(error).__name__}: {text[:300]}. Nothing is half-published: run it again."

@@ -1,0 +1,136 @@
+"""Publishes a dataset: everything is checked and made before the first byte is sent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from consistent_chat.builder import ConsistentChat
+from consistent_chat.drive import Tally
+from consistent_chat.errors import RecipeError
+from consistent_chat.opening import open_builder
+from consistent_chat.publishing import layout, live
+from consistent_chat.publishing.bucket import Bucket
+from consistent_chat.publishing.card import Card
+from consistent_chat.publishing.hub import Destination, State, open_api
+from consistent_chat.publishing.layout import Manifest
+from consistent_chat.publishing.making import Made, make
+from consistent_chat.publishing.repo import Repo
+from consistent_chat.publishing.sending import Sent, check, send
+from consistent_chat.publishing.target import Target
+from consistent_chat.recipe import EXTENSION
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is published now: the name that `load_dataset` takes, rows by split, and what was sent."""
+
+    name: str
+    rows: Mapping[str, int]
+    sent: Sent
+
+    def __str__(self) -> str:
+        rows = ", ".join(f"{count:,} rows of {split}" for split, count in self.rows.items())
+        return f"{self.name}: {rows}; {self.sent}"
+
+
+def publish(
+    recipe: str | Mapping[str, str] | None,
+    repo: str,
+    *,
+    private: bool = False,
+    revision: str | None = None,
+    create_pr: bool = False,
+    overwrite: bool = False,
+    licence: str | None = None,
+    live: bool = False,
+    token: str | None = None,
+    **options: Any,
+) -> Published:
+    """Publish a dataset with all that it is made of; return what was sent.
+
+    Without `serving=` nobody is called: it is made from what is recorded. With it, what is missing is asked for first.
+
+    Args:
+        recipe: a recipe file, one for each split, a config ("demo"), or None for the options alone.
+        repo: "user/repo", or "buckets/user/name/path" for a folder in a bucket.
+        private: a repo or bucket that is made new is private.
+        revision: the branch; it is made if there is none.
+        create_pr: propose the changes as a pull request.
+        overwrite: also where something else is.
+        licence: the licence in the card, as the Hub names it ("cc-by-4.0").
+        live: while answers are asked for, show progress in the card every few minutes.
+        token: of the Hub; else the one of HF_TOKEN or `hf auth login`.
+        options: all else that `load_dataset("consistent_chat", ...)` takes.
+
+    Raises:
+        RecipeError: the recipe, a field or the name is wrong.
+        MissingResponse: responses are not recorded; the message lists the first dialogues and their number.
+        PublishError: no token, no right to write, or something else is there. Nothing is sent before all is checked.
+    """
+    destination = open_destination(Target.parse(repo, revision), private, create_pr, token)
+    builder = open_to_publish(recipe, live=live, create_pr=create_pr, **options)
+    state = check(destination, overwrite)
+    if builder.config.serving is not None:
+        _record(builder, destination, state, live)
+        state = destination.look() if live else state
+    with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
+        card = Card(str(destination.target), licence, builder.recipes)
+        made = make(builder, name_of(recipe, destination.target), Path(folder), card.see)
+        sent = send(destination, made.folder, state, lambda previous: _finish(made, card, previous))
+    return Published(str(destination.target), {split: len(plan) for split, plan in builder.plans().items()}, sent)
+
+
+def open_destination(target: Target, private: bool, create_pr: bool, token: str | None) -> Destination:
+    """Return the repo or bucket; raises PublishError without a token, RecipeError for what no bucket has."""
+    if target.is_bucket and create_pr:
+        raise RecipeError("A bucket has no pull requests. Leave --create-pr out, or publish to a repo.")
+    api = open_api(target, token)
+    return Bucket(api, target, private) if target.is_bucket else Repo(api, target, private, create_pr)
+
+
+def open_to_publish(
+    recipe: str | Mapping[str, str] | None, live: bool, create_pr: bool, **options: Any
+) -> ConsistentChat:
+    """Return the builder; raises RecipeError for what does not go together."""
+    serving = options.get("serving")
+    if live and (serving is None or create_pr):
+        raise RecipeError(
+            "--live shows the progress of a build: pass --serving, and no --create-pr. Without a serving publishing "
+            "takes moments."
+        )
+    builder = open_builder(recipe, **(options if serving is not None else {**options, "mode": "replay"}))
+    builder.plans()  # which need a model
+    return builder
+
+
+def name_of(recipe: str | Mapping[str, str] | None, target: Target) -> str:
+    """Return what the recipe file is called: as it was, or as the config, or else as the repo."""
+    name = os.path.basename(recipe) if isinstance(recipe, str) else target.title
+    for ending in (EXTENSION, ".yaml", ".yml"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def _record(builder: ConsistentChat, destination: Destination, state: State, is_live: bool) -> None:
+    """Ask for what is not recorded."""
+    plans = builder.plans()
+    tallies = {split: Tally() for split in plans}
+    totals = {split: len(plan) for split, plan in plans.items()}
+    with live.shown(destination, state.readme, tallies, totals) if is_live else contextlib.nullcontext():
+        for split, tally in tallies.items():
+            for _ in builder.dialogues(split, range(totals[split]), tally):
+                pass
+
+
+def _finish(made: Made, card: Card, previous: str) -> None:
+    """Complete the folder with the card, its images, and the manifest."""
+    for path, content in card.files(made, live.without(previous)).items():
+        (made.folder / path).parent.mkdir(exist_ok=True)
+        (made.folder / path).write_bytes(content)
+    (made.folder / layout.MANIFEST).write_bytes(Manifest.of(made.folder, made.files).text())

@@ -1,0 +1,113 @@
+"""A dataset repo of the Hub, or a branch of one: what changes arrives as one commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.hf_api import RepoFile
+
+from consistent_chat.errors import PublishError
+from consistent_chat.publishing import layout
+from consistent_chat.publishing.hub import State, check_namespace, explained
+from consistent_chat.publishing.layout import Manifest
+from consistent_chat.publishing.target import Target
+
+MAIN = "main"
+
+
+class Repo:
+    """A repo that may not exist yet, as may the branch."""
+
+    def __init__(self, api: HfApi, target: Target, private: bool, create_pr: bool) -> None:
+        self.target = target
+        self._api, self._private, self._create_pr = api, private, create_pr
+        self._revision = target.revision or MAIN
+        self._branched = True
+        self._of: dict[str, Any] = {"repo_id": target.name, "repo_type": "dataset"}
+
+    def look(self) -> State:
+        """Find out what is there. A branch that is missing will be made from the main one."""
+        with explained(self.target):
+            try:
+                info = self._info()
+            except RevisionNotFoundError:
+                raise
+            except RepositoryNotFoundError as error:
+                if getattr(error.response, "status_code", 404) == 401:
+                    raise
+                return State()
+            tree = self._api.list_repo_tree(recursive=True, revision=info.sha, **self._of)
+            files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+            readme = self._read(layout.README, info.sha) if layout.README in files else b""
+            manifest = self._read(layout.MANIFEST, info.sha) if layout.MANIFEST in files else None
+        return State(
+            exists=True,
+            files={path: entry.lfs.sha256 if entry.lfs else entry.blob_id for path, entry in files.items()},
+            readme=readme.decode("utf-8", "replace"),
+            manifest=None if manifest is None else Manifest.read(manifest, f"{self.target}/{layout.MANIFEST}"),
+            private=info.private,
+            head=info.sha,
+        )
+
+    def check(self, state: State) -> None:
+        """Make sure of the right to write, as far as that can be asked, and of what was wished for."""
+        if not state.exists:
+            if self._create_pr:
+                raise PublishError(
+                    f"There is no repo {self.target} to propose changes to. Publish without --create-pr."
+                )
+            check_namespace(self._api, self.target)
+            return
+        if self._private and state.private is False:
+            raise PublishError(
+                f"{self.target} is public already. Make it private in its settings, or give another name."
+            )
+        if not self._create_pr:  # which everybody may who can read
+            with explained(self.target):
+                self._api.auth_check(self.target.name, repo_type="dataset", write=True)
+
+    def has(self, state: State, path: str, file: Path) -> bool:
+        """Compare with the ids that the Hub lists: the SHA-256 of large files, git's of the others."""
+        there = state.files.get(path)
+        return there is not None and there == (layout.sha256(file) if len(there) == 64 else layout.blob(file))
+
+    def put(self, state: State, folder: Path, add: list[str], gone: list[str], message: str) -> str:
+        """Make one commit; what was uploaded before a stop is not uploaded again."""
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            *(CommitOperationAdd(path, folder / path) for path in add),
+            *(CommitOperationDelete(path) for path in gone),
+        ]
+        return self._commit(operations, message, state)
+
+    def say(self, readme: str) -> None:
+        """Commit a card alone."""
+        self._commit([CommitOperationAdd(layout.README, readme.encode("utf-8"))], "Show progress", self.look())
+
+    def _commit(self, operations: list[CommitOperationAdd | CommitOperationDelete], message: str, state: State) -> str:
+        with explained(self.target, moving=True):
+            if not state.exists:
+                self._api.create_repo(private=self._private, exist_ok=True, **self._of)
+            if not self._branched or (not state.exists and self._revision != MAIN):
+                self._api.create_branch(branch=self._revision, exist_ok=True, **self._of)
+            made = self._api.create_commit(
+                operations=operations,
+                commit_message=message,
+                revision=self._revision,
+                parent_commit=state.head,
+                create_pr=self._create_pr,
+                **self._of,
+            )
+        return str(made.pr_url or made.commit_url)
+
+    def _info(self) -> Any:
+        try:
+            return self._api.repo_info(revision=self._revision, **self._of)
+        except RevisionNotFoundError:
+            self._branched = False
+            return self._api.repo_info(revision=MAIN, **self._of)
+
+    def _read(self, path: str, revision: str) -> bytes:
+        return Path(self._api.hf_hub_download(filename=path, revision=revision, **self._of)).read_bytes()

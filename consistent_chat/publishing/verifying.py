@@ -1,0 +1,145 @@
+"""Proves a published dataset: its files against its manifest, and its rows against those that its responses make."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from huggingface_hub import HfApi
+
+from consistent_chat import store
+from consistent_chat.errors import ConsistentChatError, MissingResponse, PublishError
+from consistent_chat.publishing import comparing, layout
+from consistent_chat.publishing.layout import Manifest
+from consistent_chat.publishing.rebuilding import rebuild
+from consistent_chat.publishing.target import Target
+from consistent_chat.publishing.verdict import Verdict
+from consistent_chat.version import __version__
+
+AT_ONCE = 8
+WANTED = (f"{layout.DATA}/", f"{layout.FAILURES}/", f"{layout.RESPONSES}/", f"{layout.PLOTS}/")
+
+
+def is_dataset(where: str, storage_options: Mapping[str, Any] | None = None) -> bool:
+    """Tell whether it is a published dataset that is meant, and not a response store.
+
+    It is where a manifest lies; and a name with a slash, such as user/repo, that is no path on this machine.
+    """
+    if "://" not in where and not Path(where).expanduser().exists():
+        with contextlib.suppress(ConsistentChatError):
+            Target.parse(where)
+            return True
+        return False
+    try:
+        fs, root = fsspec.core.url_to_fs(where, **(storage_options or {}))
+        return bool(fs.exists(f"{root}/{layout.MANIFEST}"))
+    except Exception:  # each filesystem has errors of its own, which the store will say
+        return False
+
+
+def verify(where: str, token: str | None = None, storage_options: Mapping[str, Any] | None = None) -> Verdict:
+    """Rebuild a published dataset from its own recipe and responses, and compare. It needs no key and calls nobody.
+
+    `where` is "user/repo" (or "user/repo@revision"), "buckets/user/name/path", a URL, or a folder with these files.
+    Raises PublishError where there is no published dataset, or it cannot be read.
+    """
+    verdict = Verdict()
+    with _fetched(where, token, storage_options or {}) as folder, tempfile.TemporaryDirectory() as made:
+        file = folder / layout.MANIFEST
+        if not file.is_file():
+            raise PublishError(f"{where} is no published dataset: it has no {layout.MANIFEST}.")
+        manifest = Manifest.read(file.read_bytes(), f"{where}/{layout.MANIFEST}")
+        _check_files(folder, manifest, verdict)
+        if _rebuilt(folder, manifest, Path(made), verdict):
+            comparing.compare(folder, Path(made), manifest, verdict)
+    return verdict
+
+
+def _check_files(folder: Path, manifest: Manifest, verdict: Verdict) -> None:
+    """Hold every file to the manifest, and every response to its digest."""
+    there = layout.paths(folder)
+    for path, digest in manifest.files.items():
+        if path not in there:
+            verdict.faults.append(f"{path} is missing.")
+        elif layout.sha256(folder / path) != digest:
+            verdict.faults.append(f"{path} is not the file that was published: its SHA-256 is another one.")
+    rows = (path for path in there if path.startswith(layout.ROWS) and path not in manifest.files)
+    verdict.faults += [f"{path} was not published, and would be taken for rows." for path in rows]
+    with _noting(verdict):
+        found = store.verify(str(folder / layout.RESPONSES))
+        verdict.faults += [fault.replace(f"{folder}/", "") for fault in found.faults]
+
+
+def _rebuilt(folder: Path, manifest: Manifest, made: Path, verdict: Verdict) -> bool:
+    with _noting(verdict):
+        try:
+            rebuild(folder, manifest.recipes, made)
+            return True
+        except MissingResponse as error:
+            verdict.faults.append(f"The rows cannot be made: {error}{_other_version(manifest)}")
+    return False
+
+
+@contextlib.contextmanager
+def _noting(verdict: Verdict) -> Iterator[None]:
+    try:
+        yield
+    except ConsistentChatError as error:
+        if str(error) not in verdict.faults:
+            verdict.faults.append(str(error))
+
+
+def _other_version(manifest: Manifest) -> str:
+    version = manifest.versions.get("consistent_chat")
+    if version == __version__:
+        return ""
+    return (
+        f" It was published with consistent_chat {version}, and this is {__version__}: install that one, and try again."
+    )
+
+
+@contextlib.contextmanager
+def _fetched(where: str, token: str | None, options: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a folder with what is published; of a remote one what lies there now, not what a cache has."""
+    url = where if "://" in where or Path(where).expanduser().exists() else Target.parse(where).url
+    try:
+        if url.startswith("hf://"):
+            url, options = _pinned(url, token), {**options, "token": token}
+        fs, root = fsspec.core.url_to_fs(str(Path(url).expanduser()) if "://" not in url else url, **options)
+        if isinstance(fs, LocalFileSystem):
+            yield Path(root)
+            return
+        with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
+            _download(fs, root, Path(folder))
+            yield Path(folder)
+    except ConsistentChatError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        raise PublishError(f"{where} cannot be read: {type(error).__name__}: {text[:300]}") from None
+
+
+def _pinned(url: str, token: str | None) -> str:
+    """Return the address of the commit that a repo is at: all files are to be of one."""
+    target = Target.parse(url)
+    if target.is_bucket:
+        return target.url
+    info = HfApi(token=token).repo_info(target.name, repo_type="dataset", revision=target.revision)
+    return Target(target.kind, target.name, revision=info.sha).url
+
+
+def _download(fs: Any, root: str, folder: Path) -> None:
+    fs.invalidate_cache()
+    root = root.rstrip("/")
+    names = [path[len(root) + 1 :] for path in fs.find(root)]
+    wanted = [name for name in names if name.startswith(WANTED) or ("/" not in name and name != layout.README)]
+    for name in wanted:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda name: fs.get_file(f"{root}/{name}", str(folder / name)), wanted))
