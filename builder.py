@@ -2,10 +2,11 @@
 # requires-python = ">=3.10"
 # dependencies = ["consistent_chat"]
 # ///
-"""The builder as one file: the loading script of `datasets` 3, and a script to run.
+"""The builder as one file: the loading script of `datasets` 3, and a script to run on any machine.
 
 With datasets 3, `load_dataset("builder.py", trust_remote_code=True, ...)` is `load_dataset("consistent_chat", ...)`.
-Everywhere, `uv run builder.py demo --output demo.parquet` is `consistent-chat build demo --output demo.parquet`.
+Everywhere, `uv run builder.py --recipe my.consistent_chat.yaml --publish user/repo` is `consistent-chat publish`, and
+`uv run builder.py demo --output demo.parquet` is `consistent-chat build`, with all of their options.
 """
 
 import sys
@@ -18,6 +19,6 @@ class ConsistentChat(consistent_chat.ConsistentChat):
 
 
 if __name__ == "__main__":
-    from consistent_chat.cli import main
+    from consistent_chat.cli import script
 
-    raise SystemExit(main(["build", *sys.argv[1:]]))
+    raise SystemExit(script(sys.argv[1:]))

@@ -53,7 +53,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         self.recipes = config.recipes(self.reading)
         self._limits = config.limits()
         self._mode = config.checked_mode()
-        self._places = config.places()
+        self._places = config.places(self._store_options)
         self._spent = Spent()
         self._counted = ""  # the folder in which the processes of a build count
         registry.check(config.serving)
@@ -133,7 +133,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
 
     def recorded(self) -> ResponseStore:
         """Open the response store to look at what is recorded, also after a refresh."""
-        return ResponseStore(self._places, self.storage_options)
+        return ResponseStore(self._places, self._store_options)
 
     def dialogues(self, split: str, indices: Iterable[int], tally: Tally) -> Iterator[Dialogue]:
         """Yield the dialogues at these places of a split's plan, in this order, and count them in `tally`."""
@@ -152,9 +152,15 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
                 raise BudgetSpent(f"{error} A refresh begins anew each time: go on with mode='record'.") from None
             raise
 
+    @property
+    def _store_options(self) -> dict[str, Any]:
+        """The options for all stores: a token that was given for the Hub is for those on it too."""
+        hub = {"token": self.token, **{k: v for k, v in self.storage_options.get("hf", {}).items() if v is not None}}
+        return {**self.storage_options, "hf": hub} if self.token else self.storage_options
+
     def store(self) -> ResponseStore:
         """Open the response store."""
-        return ResponseStore(self._places, self.storage_options, refresh=self._mode is Mode.REFRESH)
+        return ResponseStore(self._places, self._store_options, refresh=self._mode is Mode.REFRESH)
 
     def _serving(self, recipe: Recipe, limits: Limits) -> Any:
         config = self.config

@@ -13,7 +13,7 @@ from consistent_chat import splits
 from consistent_chat.drive import Limits
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import FIELDS, Recipe, paths, suggestion
-from consistent_chat.store import Mode, default_location
+from consistent_chat.store import Mode, beside, default_location
 
 DEMO = resources.files("consistent_chat") / "demo"
 
@@ -77,16 +77,18 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     def recipes(self, reading: Callable[[str], Mapping[str, Any]]) -> dict[str, Recipe]:
         """Return the recipe of each split; `reading` gives the options to open a file with. Raises RecipeError."""
         given = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
-        files = {split: list(paths) for split, paths in (self.data_files or {}).items()}
-        if self.name == "demo" and not files:
-            files = {"train": [str(DEMO / "demo.consistent_chat.yaml")]}
+        urls = self.recipe_files()
         if self.serving == "rehearsal":  # so that a rehearsal is never taken for the words of a model
             given["model"] = "rehearsal"
-        if not files:
+        if not urls:
             return splits.recipes(Recipe.from_mapping(given))
-        urls = {str(split): _only(split, named) for split, named in files.items()}
-        recipes = {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}
-        return _divided(recipes)
+        return _divided({split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()})
+
+    def recipe_files(self) -> dict[str, str]:
+        """Return the path or URL of each split's recipe file, none where keywords say it all. Raises RecipeError."""
+        if self.name == "demo" and not self.data_files:
+            return {"train": str(DEMO / "demo.consistent_chat.yaml")}
+        return {str(split): _only(split, list(named)) for split, named in (self.data_files or {}).items()}
 
     def limits(self) -> Limits:
         """Return the run's limits; raises RecipeError for values out of range."""
@@ -101,10 +103,14 @@ class ConsistentChatConfig(datasets.BuilderConfig):
             raise RecipeError("mode='refresh' calls a model anew: pass serving= as well.")
         return Mode(self.mode)
 
-    def places(self) -> list[str]:
-        """Return the URLs of the response stores, the one that is written first. Raises RecipeError."""
-        given = default_location() if self.responses is None else self.responses
-        return [*paths("responses", given), *([str(DEMO / "responses")] if self.name == "demo" else [])]
+    def places(self, storage_options: Mapping[str, Any]) -> list[str]:
+        """Return the URLs of the response stores, the one that is written first.
+
+        Those that lie beside a recipe file are read after the others. Raises RecipeError, StoreError.
+        """
+        given = paths("responses", default_location() if self.responses is None else self.responses)
+        found = (beside(url, storage_options) for url in self.recipe_files().values())
+        return list(dict.fromkeys([*given, *(url for url in found if url is not None)]))
 
 
 def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:

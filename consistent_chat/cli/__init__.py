@@ -32,6 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say("Stopped. All answers are kept; run again to go on.", STOPPED)
 
 
+def script(argv: Sequence[str]) -> int:
+    """Run `publish` where `--publish` names a repo, else `build`, as main does; `--recipe` names a recipe file."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--recipe", nargs=1, default=[])
+    parser.add_argument("--publish", nargs=1, default=[])
+    names, rest = parser.parse_known_args(argv)
+    return main(["publish" if names.publish else "build", *names.recipe, *names.publish, *rest])
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="consistent-chat", description="Many-turn dialogues that hold together.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

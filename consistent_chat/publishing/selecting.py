@@ -22,8 +22,8 @@ NAMED = 8
 def select(recipes: Mapping[str, Recipe], store: ResponseStore) -> Iterator[Record]:
     """Yield the records that a replay of these recipes uses, each once, in the order of splits, plans and draws.
 
-    All are of generation 0: what was superseded stays behind. Raises MissingResponse that names the first dialogues
-    without a response and says how many there are, and UnfilledSlot.
+    All are of generation 0: what was superseded stays behind. Raises UnfilledSlot, and, after all that there is,
+    MissingResponse that names the first dialogues without a response and says how many there are.
     """
     seen: set[str] = set()
     missing: list[tuple[str, int]] = []
@@ -38,9 +38,8 @@ def select(recipes: Mapping[str, Recipe], store: ResponseStore) -> Iterator[Reco
             if isinstance(step, Request):
                 first = first or describe_miss(step, index, store)
                 missing.append((split, index))
-            elif not missing:
-                yield from (record for record in used.records if record.digest not in seen)
-                seen.update(record.digest for record in used.records)
+            yield from (record for record in used.records if record.digest not in seen)
+            seen.update(record.digest for record in used.records)
     if missing:
         raise MissingResponse(_message(first, missing, total))
 

@@ -18,23 +18,28 @@ from consistent_chat.serving import Serving
 GROUP = "consistent_chat.servings"
 """The group of entry points in which packages offer servings: `name = module:Class`."""
 
-# In alphabetical order; "hint" says what to do when the class's libraries are missing.
-BUILT_IN = {
+# In alphabetical order; "hint" says what to do when the class's libraries are missing, "variables" names what it reads
+# from the environment, its key first.
+BUILT_IN: dict[str, dict[str, Any]] = {
     "anthropic": {
         "class": "consistent_chat.serving.anthropic:Anthropic",
         "hint": 'pip install "anthropic[aiohttp]"',
+        "variables": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"),
     },
     "huggingface": {
         "class": "consistent_chat.serving.huggingface:HuggingFace",
         "hint": 'pip install "huggingface_hub>=1.0"',
+        "variables": ("HF_TOKEN",),
     },
     "openai": {
         "class": "consistent_chat.serving.openai:OpenAI",
         "hint": 'pip install "consistent_chat[openai]"',
+        "variables": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
     },
     "rehearsal": {
         "class": "consistent_chat.serving.rehearsal:Rehearsal",
         "hint": "pip install --force-reinstall consistent_chat",
+        "variables": (),
     },
 }
 
@@ -83,6 +88,11 @@ def check(serving: Any) -> None:
 def names() -> tuple[str, ...]:
     """Return the names of all servings, in alphabetical order."""
     return tuple(sorted({*BUILT_IN, *(point.name for point in entry_points(group=GROUP))}))
+
+
+def variables(name: str) -> tuple[str, ...]:
+    """Return the environment variables that a built-in serving reads, its key first; of a plugin nobody knows."""
+    return tuple(BUILT_IN.get(name, {}).get("variables", ()))
 
 
 def _near(name: str, known: tuple[str, ...]) -> str:

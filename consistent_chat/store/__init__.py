@@ -13,13 +13,15 @@ A remote store has packs alone: journals, until they are sent, and copies of its
     pack.py       what was kept before; index.py finds it
     packing.py    from journals to packs, and to larger packs; flusher.py says when
     place.py      a folder, or a URL; copies.py has what was fetched from there
+    beside.py     the store beside a recipe file
     verify.py     is all of it whole?
     nearest.py    what to say when nothing is found
 """
 
+from consistent_chat.store.beside import beside
 from consistent_chat.store.packing import tidy
 from consistent_chat.store.place import Flush
 from consistent_chat.store.store import Mode, ResponseStore, default_location
 from consistent_chat.store.verify import verify
 
-__all__ = ["Flush", "Mode", "ResponseStore", "default_location", "tidy", "verify"]
+__all__ = ["Flush", "Mode", "ResponseStore", "beside", "default_location", "tidy", "verify"]

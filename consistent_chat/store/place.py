@@ -93,9 +93,12 @@ class Place:
 
     def check_exists(self) -> None:
         """Raise StoreError when there is neither a marker nor a pack nor a journal: the name may be mistyped."""
-        marked = self._is_there(f"{self._root}/{MARKER}")
-        if not marked and not self.names() and not journal_paths(self.journals):
+        if not self.is_marked() and not self.names() and not journal_paths(self.journals):
             raise StoreError(f"There is no response store at {self.url!r}. Look for a mistake in the name.")
+
+    def is_marked(self) -> bool:
+        """Tell whether the marker is there, which makes a place a store."""
+        return self._is_there(f"{self._root}/{MARKER}")
 
     def holds(self, name: str) -> bool:
         """Tell whether a pack is there, listed or not."""

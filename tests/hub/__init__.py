@@ -7,7 +7,8 @@ Repos and buckets are plain mappings of paths to bytes, and every request and co
         assert hub.requests
 
 It knows dataset repos (files, revisions, branches, pull requests, large files by LFS or Xet) and storage buckets,
-but no models, spaces, talk or settings. A commit's id is made of the files that it leads to, of nothing else.
+but no models, spaces, talk or settings. Jobs
+are asked for, and not run. A commit's id is made of the files that it leads to, of nothing else.
 """
 
 from tests.hub.content import USER, Commit, Files, blob, commit, folders

@@ -39,7 +39,7 @@ class Hub:
 
     `private` names the token that a repo asks for, and under "buckets/..." that of a bucket. `tokens` are those of the
     user, by what they allow: "read" or "write". Files in `large`, as (repo, path), lie at another address, as
-    those in the Hub's large file storage do. `sent` counts the bytes of files that were sent. `broken` gives the status
+    those in the Hub's large file storage do. `jobs` is what jobs were asked for; none is run. `sent` counts the bytes of files that were sent. `broken` gives the status
     that every request gets whose path contains the key; `passing` does so once; `lost` does so after what was asked for
     is done.
     """
@@ -55,6 +55,7 @@ class Hub:
     broken: dict[str, int] = field(default_factory=dict)
     passing: dict[str, int] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
+    jobs: list[dict[str, Any]] = field(default_factory=list)
     sent: int = 0
     url: str = ""
 
@@ -107,6 +108,7 @@ class Hub:
         app = web.Application(middlewares=[self._record], client_max_size=2**30)
         app.add_routes([route for part in parts for route in part.routes()])
         app.router.add_get("/api/whoami-v2", self._whoami)
+        app.router.add_post("/api/jobs/{owner}", self._job)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
@@ -131,6 +133,13 @@ class Hub:
             raise refused(web.HTTPUnauthorized, "Invalid credentials in Authorization header")
         access = {"type": "access_token", "accessToken": {"displayName": "a token", "role": self.tokens[token]}}
         return web.json_response({"type": "user", "id": "1", "name": USER, "orgs": [], "auth": access})
+
+    async def _job(self, request: web.Request) -> web.Response:
+        owner = request.match_info["owner"]
+        self.writer(request, owner)
+        self.jobs.append(await request.json())
+        about = {"id": str(len(self.jobs)), "owner": {"id": "1", "name": owner, "type": "user"}}
+        return web.json_response({**about, "status": {"stage": "SCHEDULING", "message": None}})
 
 
 def _key(faults: dict[str, int], path: str) -> str | None:

@@ -1,0 +1,163 @@
+"""Publishes from the Hub's own machines: a job there does what `builder.py` does, with the recipe and its secrets.
+
+What it is answered goes into a bucket, so that a job that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+
+from consistent_chat.builder import ConsistentChat
+from consistent_chat.errors import MissingResponse, PublishError, RecipeError
+from consistent_chat.publishing import recipe_file
+from consistent_chat.publishing.hub import explained, open_api
+from consistent_chat.publishing.making import recipe_names
+from consistent_chat.publishing.publish import name_of, open_destination, open_to_publish
+from consistent_chat.publishing.selecting import select
+from consistent_chat.publishing.sending import check
+from consistent_chat.publishing.target import Target
+from consistent_chat.recipe import FIELDS
+from consistent_chat.serving import registry
+from consistent_chat.store.pack import write_pack
+from consistent_chat.store.place import Place
+from consistent_chat.store.record import Record
+from consistent_chat.version import __version__
+
+SCRIPT = """# /// script
+# requires-python = ">=3.10"
+# dependencies = ["{package}"]
+# ///
+import sys
+
+from consistent_chat.cli import script
+
+raise SystemExit(script(sys.argv[1:]))
+"""
+"""What `builder.py` does, by the version of this package that has checked the recipe."""
+
+IN_THE_RECIPE = frozenset(FIELDS)
+ELSEWHERE = frozenset({"api_key", "responses"})
+"""Options that reach the job as a secret, or in a form of their own."""
+
+
+def start(
+    recipe: str | None,
+    repo: str,
+    *,
+    flavor: str | None = None,
+    job_timeout: str | None = None,
+    package: str | None = None,
+    secret: Sequence[str] = (),
+    token: str | None = None,
+    revision: str | None = None,
+    private: bool = False,
+    create_pr: bool = False,
+    overwrite: bool = False,
+    live: bool = False,
+    licence: str | None = None,
+    **options: Any,
+) -> str:
+    """Start a job that publishes a dataset, and return its address. First all is checked here, as `publish` does.
+
+    `flavor` is the Hub's name of a machine (None: its smallest, "cpu-basic"), `job_timeout` how long the job may take, such
+    as "2h" (None: the Hub's own limit), `package` what is to be installed there (None: this version of this package), and
+    `secret` names environment variables that the job gets as secrets, beside those of the serving.
+    All else is as in `publish`. Raises RecipeError and PublishError.
+    """
+    target = Target.parse(repo, revision)
+    destination = open_destination(target, private, create_pr, token)
+    builder = open_to_publish(recipe, live=live, create_pr=create_pr, **options)
+    responses = _responses(target, options)
+    check(destination, overwrite)
+    api = open_api(target, token)
+    secrets = {**_secrets(options, secret), "HF_TOKEN": str(api.token)}
+    with tempfile.TemporaryDirectory() as folder, explained(target):
+        script, (name,) = Path(folder, "builder.py"), recipe_names(builder.recipes, name_of(recipe, target)).values()
+        script.write_text(SCRIPT.format(package=package or _package(options)), encoding="utf-8")
+        (only,) = builder.recipes.values()
+        recipe_file.write(only, Path(folder, name))
+        _hand_over(api, builder, responses[0])
+        where = {"revision": target.revision, "private": private, "create_pr": create_pr, "overwrite": overwrite}
+        how = {name: value for name, value in options.items() if name not in IN_THE_RECIPE | ELSEWHERE}
+        arguments = _arguments({**where, "live": live, "licence": licence, **how, "responses": responses})
+        arguments = ["--recipe", str(Path(folder, name)), "--publish", str(target), *arguments]
+        given = {"script_args": arguments, "secrets": secrets, "flavor": flavor, "timeout": job_timeout}
+        return str(api.run_uv_job(str(script), **given).url)
+
+
+def _package(options: Mapping[str, Any]) -> str:
+    extras = "[openai]" if options.get("serving") == "openai" else ""
+    return f"consistent_chat{extras}=={__version__}"
+
+
+def _responses(target: Target, options: Mapping[str, Any]) -> list[str]:
+    """Return where the job keeps what it is answered: a bucket beside the repo, unless other places are named."""
+    given = options.get("responses") or f"hf://buckets/{target.name}-responses"
+    places = [given] if isinstance(given, str) else [str(place) for place in given]
+    for place in places:
+        if "://" not in place or place.startswith(("file://", "local://", "memory://")):
+            raise RecipeError(f"--responses {place} is on this machine, where a job cannot read. Give a bucket's URL.")
+    if options.get("storage_options"):
+        raise RecipeError("--storage-options are not passed on to a job. Pass what they hold with --secret NAME.")
+    return places
+
+
+def _hand_over(api: HfApi, builder: ConsistentChat, responses: str) -> None:
+    """Put what is recorded here into the job's store: it is not paid for again."""
+    if not hasattr(api, "create_bucket"):
+        raise PublishError('This huggingface_hub can give a job no files. Run `pip install -U "huggingface_hub>=2"`.')
+    if responses.startswith("hf://buckets/"):
+        api.create_bucket(Target.parse(responses).name, private=True, exist_ok=True)
+    place = Place(responses, {"hf": {"token": api.token}})
+    place.prepare()
+    pack = write_pack(_recorded(builder), place.outbox)
+    if pack is not None:
+        place.send(pack)
+
+
+def _recorded(builder: ConsistentChat) -> Iterator[Record]:
+    with contextlib.suppress(MissingResponse):
+        yield from select(builder.recipes, builder.recorded())
+
+
+def _secrets(options: Mapping[str, Any], more: Sequence[str]) -> dict[str, str]:
+    """Return what the serving reads from the environment; raises PublishError where its key is not there."""
+    serving = options.get("serving")
+    if not isinstance(serving, (str, type(None))):
+        raise RecipeError("A job cannot be given an object as its serving. Pass the name of one.")
+    names = registry.variables(serving or "")
+    found = {name: os.environ[name] for name in (*names, *more) if os.environ.get(name)}
+    if options.get("api_key"):
+        if not names:
+            raise RecipeError(
+                f"--api-key cannot be passed on for {serving!r}. Set its variable, and pass --secret NAME."
+            )
+        found[names[0]] = options["api_key"]
+    missing = [name for name in more if name not in found]
+    keys = [name for name in names if name != "HF_TOKEN" and not name.endswith("_BASE_URL")]
+    if keys and not found.keys() & set(names) and not options.get("base_url"):
+        missing.append(keys[0])
+    if missing:
+        raise PublishError(f"The job needs {', '.join(missing)}, which is not set here. It is passed on as a secret.")
+    return found
+
+
+def _arguments(options: Mapping[str, Any]) -> list[str]:
+    """Return options as they stand on a command line."""
+    arguments: list[str] = []
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if value is True:
+            arguments.append(option)
+        elif value is not None and value is not False:
+            arguments += [
+                part for each in (value if isinstance(value, list) else [value]) for part in (option, str(each))
+            ]
+    return arguments
