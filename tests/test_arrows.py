@@ -24,6 +24,7 @@ LAYERS = [
     {"builder", "dataflow"},
     {"opening"},
     {"__init__", "export"},
+    {"publishing"},
     {"cli"},
     {"__main__"},
 ]

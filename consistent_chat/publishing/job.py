@@ -66,9 +66,9 @@ def start(
 ) -> str:
     """Start a job that publishes a dataset, and return its address. First all is checked here, as `publish` does.
 
-    `flavor` is the Hub's name of a machine (None: its smallest, "cpu-basic"), `job_timeout` how long the job may take, such
-    as "2h" (None: the Hub's own limit), `package` what is to be installed there (None: this version of this package), and
-    `secret` names environment variables that the job gets as secrets, beside those of the serving.
+    `flavor` is the Hub's name of a machine (None: its smallest, "cpu-basic"), `job_timeout` how long the job may take,
+    such as "2h" (None: the Hub's own limit), `package` what is to be installed there (None: this version of this
+    package), and `secret` names environment variables that the job gets as secrets, beside those of the serving.
     All else is as in `publish`. Raises RecipeError and PublishError.
     """
     target = Target.parse(repo, revision)

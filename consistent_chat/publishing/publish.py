@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from consistent_chat.builder import ConsistentChat
+from consistent_chat.card import Seen
 from consistent_chat.drive import Tally
 from consistent_chat.errors import RecipeError
 from consistent_chat.opening import open_builder
-from consistent_chat.publishing import layout, live
+from consistent_chat.publishing import describing, layout
 from consistent_chat.publishing.bucket import Bucket
-from consistent_chat.publishing.card import Card
 from consistent_chat.publishing.hub import Destination, State, open_api
 from consistent_chat.publishing.layout import Manifest
+from consistent_chat.publishing.live import shown, without
 from consistent_chat.publishing.making import Made, make
 from consistent_chat.publishing.repo import Repo
 from consistent_chat.publishing.sending import Sent, check, send
@@ -80,9 +81,14 @@ def publish(
         _record(builder, destination, state, live)
         state = destination.look() if live else state
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
-        card = Card(str(destination.target), licence, builder.recipes)
-        made = make(builder, name_of(recipe, destination.target), Path(folder), card.see)
-        sent = send(destination, made.folder, state, lambda previous: _finish(made, card, previous))
+        seen, target = Seen(), destination.target
+        made = make(builder, name_of(recipe, target), Path(folder), seen.see)
+        sent = send(
+            destination,
+            made.folder,
+            state,
+            lambda previous: _finish(made, describing.describe(made, target, licence, seen, without(previous))),
+        )
     return Published(str(destination.target), {split: len(plan) for split, plan in builder.plans().items()}, sent)
 
 
@@ -122,15 +128,15 @@ def _record(builder: ConsistentChat, destination: Destination, state: State, is_
     plans = builder.plans()
     tallies = {split: Tally() for split in plans}
     totals = {split: len(plan) for split, plan in plans.items()}
-    with live.shown(destination, state.readme, tallies, totals) if is_live else contextlib.nullcontext():
+    with shown(destination, state.readme, tallies, totals) if is_live else contextlib.nullcontext():
         for split, tally in tallies.items():
             for _ in builder.dialogues(split, range(totals[split]), tally):
                 pass
 
 
-def _finish(made: Made, card: Card, previous: str) -> None:
+def _finish(made: Made, files: Mapping[str, bytes]) -> None:
     """Complete the folder with the card, its images, and the manifest."""
-    for path, content in card.files(made, live.without(previous)).items():
+    for path, content in files.items():
         (made.folder / path).parent.mkdir(exist_ok=True)
         (made.folder / path).write_bytes(content)
     (made.folder / layout.MANIFEST).write_bytes(Manifest.of(made.folder, made.files).text())

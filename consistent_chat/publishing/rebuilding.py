@@ -38,8 +38,6 @@ def rebuild(folder: Path, recipes: Mapping[str, str], output: Path, see: See = l
     files = {split: str(folder / path) for split, path in recipes.items()}
     builder = open_builder(files, responses=str(folder / layout.RESPONSES), mode="replay")
     schema = builder.info.features.arrow_schema.remove_metadata()
-    for name in layout.ROWS:
-        (output / name).mkdir(parents=True, exist_ok=True)
     for split, plan in builder.plans().items():
         recipe = builder.recipes[split]
         with _Table(output / layout.failures(split), _FAILURES) as failures:
@@ -51,10 +49,11 @@ def rebuild(folder: Path, recipes: Mapping[str, str], output: Path, see: See = l
 
 
 class _Table:
-    """A Parquet file that is written by groups of rows."""
+    """A Parquet file that is written by groups of rows; without any row there is no file."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(path, schema, **_WRITING)
+        self._path, self._schema = path, schema
+        self._writer: Any = None
         self._rows: list[dict[str, Any]] = []
 
     def __enter__(self) -> _Table:
@@ -62,7 +61,8 @@ class _Table:
 
     def __exit__(self, *_: object) -> None:
         self._flush()
-        self._writer.close()
+        if self._writer is not None:
+            self._writer.close()
 
     def add(self, values: dict[str, Any]) -> None:
         """Append a row."""
@@ -71,9 +71,13 @@ class _Table:
             self._flush()
 
     def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, self._writer.schema))
-            self._rows = []
+        if not self._rows:
+            return
+        if self._writer is None:
+            self._path.parent.mkdir(exist_ok=True)
+            self._writer = pq.ParquetWriter(self._path, self._schema, **_WRITING)
+        self._writer.write_table(pa.Table.from_pylist(self._rows, self._schema))
+        self._rows = []
 
 
 def _seen(dialogues: Iterable[Dialogue], split: str, see: See, failures: _Table) -> Iterator[Dialogue]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consistent_chat.errors import PublishError
-from consistent_chat.publishing import layout
+from consistent_chat.publishing import describing, layout
 from consistent_chat.publishing.hub import Destination, Moved, State
 from consistent_chat.store.hub import PAUSES
 
@@ -32,6 +32,7 @@ def check(destination: Destination, overwrite: bool) -> State:
     """Return what is there, if one may put a dataset there; raises PublishError. It leaves no trace."""
     state = destination.look()
     destination.check(state)
+    describing.check(state.readme)
     foreign = [] if state.manifest or overwrite else layout.foreign(state.files)
     if foreign:
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")

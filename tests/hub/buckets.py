@@ -38,7 +38,8 @@ class Buckets:
         bucket = _name(request)
         self._hub.writer(request, bucket.partition("/")[0])
         if bucket in self._hub.buckets:
-            raise refused(web.HTTPConflict, "You already created this bucket")
+            about = {"error": "You already created this bucket", "url": f"{self._hub.url}/buckets/{bucket}"}
+            return web.json_response(about, status=409)
         self._hub.buckets[bucket] = {}
         asked = await request.json() if request.can_read_body else {}
         if asked.get("visibility") == "private" or asked.get("private"):

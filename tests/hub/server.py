@@ -39,9 +39,9 @@ class Hub:
 
     `private` names the token that a repo asks for, and under "buckets/..." that of a bucket. `tokens` are those of the
     user, by what they allow: "read" or "write". Files in `large`, as (repo, path), lie at another address, as
-    those in the Hub's large file storage do. `jobs` is what jobs were asked for; none is run. `sent` counts the bytes of files that were sent. `broken` gives the status
-    that every request gets whose path contains the key; `passing` does so once; `lost` does so after what was asked for
-    is done.
+    those in the Hub's large file storage do. `jobs` is what jobs were asked for; none is run. `sent` counts the bytes
+    of files that were sent. `broken` gives the status that every request gets whose path contains the key; `passing`
+    does so once; `lost` does so after what was asked for is done.
     """
 
     repos: dict[str, Files] = field(default_factory=dict)

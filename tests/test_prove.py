@@ -1,0 +1,261 @@
+"""What is published proves itself: verified as it is, and not with one byte changed; rebuilt by anybody, anywhere."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consistent_chat.publishing import layout
+from tests import published
+from tests.hub import Files, Hub
+from tests.hub.machines import Machine, machine
+from tests.provider import Provider
+
+COUNTER = itertools.count()
+RECIPE = "demo.consistent_chat.yaml"
+Edit = Callable[[bytes], bytes]
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """A Hub for all tests."""
+    with Hub() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    """A provider for all tests."""
+    with Provider() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def user(hub: Hub, provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine that has made nothing itself, and has a key."""
+    home = tmp_path_factory.mktemp("user")
+    made = machine(hub, home, ANTHROPIC_API_KEY="a-key", ANTHROPIC_BASE_URL=provider.url)
+    yield made
+    made.pool.shutdown()
+
+
+@pytest.fixture(scope="module")
+def demo(hub: Hub, user: Machine) -> Files:
+    """What is published of the demo."""
+    done = user.run(published.command, "publish", "demo", "me/demo")
+    assert done.code == 0, done.said
+    return hub.repos["me/demo"]
+
+
+@pytest.fixture
+def name(hub: Hub, demo: Files) -> str:
+    """A repo with the demo that a test may damage."""
+    made = f"me/proof-{next(COUNTER)}"
+    hub.repos[made] = dict(demo)
+    hub.requests.clear()
+    return made
+
+
+def flipped(at: float) -> Edit:
+    """Return what changes one byte, at this part of a file."""
+
+    def edit(content: bytes) -> bytes:
+        place = int(at * len(content))
+        return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+    return edit
+
+
+def verified(user: Machine, where: str) -> Any:
+    """Return the exit code of `verify`, and what it said."""
+    return user.run(published.command, "verify", where)
+
+
+@pytest.mark.parametrize("form", ["{}", "hf://datasets/{}", "{}@main", "hf://datasets/{}@main"])
+def test_what_is_published_is_proven(hub: Hub, user: Machine, name: str, form: str) -> None:
+    """By a rebuild that writes nothing there."""
+    done = verified(user, form.format(name))
+    assert done == (
+        0,
+        f"consistent-chat: {form.format(name)}: 18 rows of train: all as the recipe and the responses make them.\n",
+    )
+    assert not hub.writes()
+
+
+def test_a_folder_of_that_layout_is_proven_too(user: Machine, demo: Files, tmp_path: Path) -> None:
+    """As `git clone` or a download gives it."""
+    for path, content in demo.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_bytes(content)
+    assert verified(user, str(tmp_path)).code == 0
+    (tmp_path / "data" / "train-00000-of-00001.parquet").unlink()
+    done = verified(user, str(tmp_path))
+    assert done.code == 1
+    assert "train, row 0 is not published" in done.said
+
+
+@pytest.mark.parametrize("at", [0.0, 0.1, 0.5, 0.9, 0.99999])
+@pytest.mark.parametrize("file", ["data/train-00000-of-00001.parquet", "failures/train.parquet", ".parquet", RECIPE])
+def test_one_byte_is_seen(hub: Hub, user: Machine, name: str, file: str, at: float) -> None:
+    """Wherever it is: the file is named."""
+    paths = [path for path in hub.repos[name] if path.endswith(file)]
+    path = next((path for path in paths if "packs" in path), paths[0])
+    hub.repos[name][path] = flipped(at)(hub.repos[name][path])
+    done = verified(user, name)
+    assert done.code == 1
+    assert path in done.said
+
+
+def test_the_first_row_that_differs_is_named(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
+    """Its split, index and column, and both texts; also where somebody has changed the manifest with it."""
+    file = "data/train-00000-of-00001.parquet"
+
+    def edit(row: dict[str, Any]) -> None:
+        row["conversation"][1]["value"] += " And buy gold."
+
+    changed = published.edited(hub.repos[name][file], tmp_path, edit, 7)
+    hub.repos[name][file] = changed
+    manifest = json.loads(hub.repos[name]["consistent_chat.json"])
+    manifest["files"][file] = layout.sha256(tmp_path / "edited.parquet")
+    hub.repos[name]["consistent_chat.json"] = json.dumps(manifest).encode()
+    done = verified(user, name)
+    assert done.code == 1
+    (fault, _) = done.said.splitlines()
+    assert fault.startswith("train, row 7, column 'conversation' differs: ")
+    assert "And buy gold." in fault
+
+
+def test_other_bytes_of_the_same_rows_are_no_fault(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
+    """Another pyarrow writes other bytes: the rows are compared, and it is said."""
+    file = "data/train-00000-of-00001.parquet"
+    hub.repos[name][file] = published.edited(hub.repos[name][file], tmp_path, lambda row: None, 0)
+    manifest = json.loads(hub.repos[name]["consistent_chat.json"])
+    manifest["files"][file] = layout.sha256(tmp_path / "edited.parquet")
+    manifest["versions"]["pyarrow"] = "1.0"
+    hub.repos[name]["consistent_chat.json"] = json.dumps(manifest).encode()
+    done = verified(user, name)
+    assert done.code == 0
+    assert "other bytes, but the same rows. They were written with pyarrow 1.0" in done.said
+
+
+def test_another_recipe_makes_other_rows(hub: Hub, user: Machine, name: str) -> None:
+    """The responses are not there, and that is said."""
+    hub.repos[name][RECIPE] = hub.repos[name][RECIPE].replace(b"temperature: 0.9", b"temperature: 0.8")
+    done = verified(user, name)
+    assert done.code == 1
+    assert "temperature: 0.9 is recorded, 0.8 is asked" in done.said
+
+
+def test_a_file_that_was_slipped_in_is_seen(hub: Hub, user: Machine, name: str) -> None:
+    """`load_dataset` would take it for rows."""
+    hub.repos[name]["data/train-00001-of-00001.parquet"] = hub.repos[name]["data/train-00000-of-00001.parquet"]
+    done = verified(user, name)
+    assert done.code == 1
+    assert "data/train-00001-of-00001.parquet was not published" in done.said
+
+
+def test_the_card_may_be_changed(hub: Hub, user: Machine, name: str) -> None:
+    """It is a person's."""
+    hub.repos[name]["README.md"] += b"\nMore words.\n"
+    assert verified(user, name).code == 0
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [b"", b"{", b"[]", b"{}", b'{"consistent_chat_dataset": 1, "files": [], "recipes": {}, "versions": {}}',
+     b'{"consistent_chat_dataset": 1, "files": {}, "recipes": {"train": "../x.consistent_chat.yaml"}, "versions": {}}',
+     b'{"consistent_chat_dataset": 9, "files": {}, "recipes": {}, "versions": {}}', b"[" * 100_000],
+)  # fmt: skip
+def test_a_manifest_that_is_none_is_said(hub: Hub, user: Machine, name: str, manifest: bytes) -> None:
+    """A stranger has written it."""
+    hub.repos[name]["consistent_chat.json"] = manifest
+    done = verified(user, name)
+    assert done.code == 1
+    assert "consistent_chat.json" in done.said
+
+
+@pytest.mark.parametrize(
+    ("where", "says"), [("me/not-there", "cannot be read"), ("me/bare", "is no published dataset")]
+)
+def test_what_is_no_published_dataset_is_said(hub: Hub, user: Machine, where: str, says: str) -> None:
+    """A repo that is not there, and one without a manifest."""
+    hub.repos["me/bare"] = {"README.md": b""}
+    done = verified(user, where)
+    assert done.code == 1
+    assert says in done.said
+
+
+def test_the_store_of_a_published_dataset_can_be_checked_by_itself(user: Machine, name: str) -> None:
+    """It is a store as any other."""
+    done = verified(user, f"hf://datasets/{name}/responses")
+    assert done.code == 0
+    assert "39 responses in 1 packs" in done.said
+
+
+def test_anybody_rebuilds_it_without_a_key(hub: Hub, user: Machine, provider: Provider, name: str) -> None:
+    """The responses are found beside the recipe, of the same commit; also with a serving nobody is called."""
+    url = f"hf://datasets/{name}/{RECIPE}"
+    made = user.run(published.rows, "consistent_chat", data_files=url, mode="replay")
+    assert made == user.run(published.rows, name)
+    provider.requests.clear()
+    assert made == user.run(published.rows, "consistent_chat", data_files=url, serving="anthropic")
+    assert provider.requests == []
+    revision = url.replace(name, f"{name}@main")
+    assert made == user.run(published.rows, "consistent_chat", data_files=revision, mode="replay")
+    assert not hub.writes()
+
+
+def test_a_changed_field_asks_for_what_it_needs(user: Machine, provider: Provider, name: str, tmp_path: Path) -> None:
+    """Three dialogues for each intent: two are there."""
+    made = user.run(
+        published.rows, "consistent_chat", data_files=f"hf://datasets/{name}/{RECIPE}", num_dialogs_per_intent=3,
+        intents=["simulation"], serving="anthropic", responses=str(tmp_path),
+    )  # fmt: skip
+    assert len(made) == 3
+    assert len(provider.requests) == 2
+    provider.requests.clear()
+
+
+def test_a_private_dataset_takes_its_token(hub: Hub, user: Machine, name: str) -> None:
+    """For the responses too."""
+    hub.private[name] = "hf_given"
+    url = f"hf://datasets/{name}/{RECIPE}"
+    made = user.run(published.rows, "consistent_chat", data_files=url, mode="replay", token="hf_given")
+    assert len(made) == 18
+
+
+def test_a_recipe_on_this_machine_finds_its_responses_too(user: Machine, demo: Files, tmp_path: Path) -> None:
+    """A folder with a recipe and responses is a dataset of its own."""
+    for path, content in demo.items():
+        if path.startswith("responses/") or path == RECIPE:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_bytes(content)
+    assert len(user.run(published.rows, "consistent_chat", data_files=str(tmp_path / RECIPE), mode="replay")) == 18
+    assert len(user.run(published.rows, str(tmp_path), data_files="*.consistent_chat.yaml", mode="replay")) == 18
+
+
+def test_a_rebuilt_dataset_can_be_published_elsewhere(hub: Hub, user: Machine, name: str) -> None:
+    """From the address of its recipe: the same files."""
+    done = user.run(published.command, "publish", f"hf://datasets/{name}/{RECIPE}", f"{name}-again")
+    assert done.code == 0, done.said
+    for path, content in hub.repos[name].items():
+        assert path == "README.md" or hub.repos[f"{name}-again"][path] == content
+
+
+@pytest.mark.parametrize("columns", ["messages", "sharegpt"])
+def test_layouts_and_failures_of_none(hub: Hub, user: Machine, columns: str) -> None:
+    """Other columns, no provenance, and no config of failures where nothing failed: it could not be loaded."""
+    name = f"me/{columns}"
+    options = ["--layout", columns, "--no-provenance", "--intents", "simulation"]
+    done = user.run(published.command, "publish", "demo", name, *options)
+    assert done.code == 0, done.said
+    assert verified(user, name).code == 0
+    assert len(user.run(published.rows, name)[0]) == 2
+    header = hub.repos[name]["README.md"].decode().split("---\n")[1]
+    assert "failures" not in header
+    assert not any(path.startswith("failures/") for path in hub.repos[name])
