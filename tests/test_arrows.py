@@ -23,8 +23,9 @@ LAYERS = [
     {"card"},
     {"builder", "dataflow"},
     {"opening"},
-    {"__init__", "export"},
+    {"export"},
     {"publishing"},
+    {"__init__"},
     {"cli"},
     {"__main__"},
 ]

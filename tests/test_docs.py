@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.hub import WRITER, Hub
 from tests.provider import Provider
 
 ROOT = Path(__file__).parent.parent
@@ -24,21 +25,22 @@ LOCAL_SERVER = "http://127.0.0.1:8000/v1"
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
-    """A folder of its own, where the providers' addresses are those of a local server."""
-    with Provider() as provider:
-        yield Shell(tmp_path, provider)
+    """A folder of its own, where the addresses of the providers and of the Hub are those of local servers."""
+    with Provider() as provider, Hub() as hub:
+        yield Shell(tmp_path, provider, hub)
 
 
 class Shell:
     """Runs blocks of a page in one folder."""
 
-    def __init__(self, folder: Path, provider: Provider) -> None:
+    def __init__(self, folder: Path, provider: Provider, hub: Hub) -> None:
         self.folder, self.provider = folder, provider
         scripts = folder / "bin"
         scripts.mkdir()
-        command = scripts / "consistent-chat"
-        command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m consistent_chat "$@"\n')
-        command.chmod(0o755)
+        for name, act in (("consistent-chat", '-m consistent_chat "$@"'), ("uv", f'{ROOT / "builder.py"} "${{@:3}}"')):
+            command = scripts / name
+            command.write_text(f'#!/bin/bash\nexec "{sys.executable}" {act}\n')
+            command.chmod(0o755)
         self.environment = {
             **os.environ,
             "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
@@ -47,6 +49,9 @@ class Shell:
             "ANTHROPIC_API_KEY": "a-key",
             "ANTHROPIC_BASE_URL": provider.url,
             "DF_API_KEY": "a-key",
+            "HF_ENDPOINT": hub.url,
+            "HF_HUB_OFFLINE": "0",
+            "HF_TOKEN": WRITER,
         }
 
     def run(self, language: str, text: str) -> None:

@@ -23,7 +23,7 @@ class Bucket:
         self.target = target
         self._api, self._private = api, private
         if not hasattr(api, "batch_bucket_files"):
-            raise PublishError('This huggingface_hub knows no buckets. Run `pip install "huggingface_hub>=1.5"`.')
+            raise PublishError('This huggingface_hub knows no buckets. Run `pip install "huggingface_hub>=2"`.')
 
     def look(self) -> State:
         """Find out what is there. Where there is no manifest, nothing was published to its end."""

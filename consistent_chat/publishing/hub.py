@@ -71,8 +71,8 @@ def check_namespace(api: HfApi, target: Target) -> None:
     """Ask who it is; raises PublishError for a namespace that is neither the user's nor one of their organisations'."""
     with explained(target):
         who = api.whoami()
-    own = [who["name"], *(org["name"] for org in who.get("orgs", []))]
-    role = (who.get("auth", {}).get("accessToken") or {}).get("role")
+    own = [who["name"], *(org["name"] for org in who.get("orgs") or [])]
+    role = ((who.get("auth") or {}).get("accessToken") or {}).get("role")
     if target.namespace.lower() not in [name.lower() for name in own]:
         raise PublishError(f"{target} belongs to {target.namespace!r}. You are logged in as {', '.join(own)}.")
     if role == "read":

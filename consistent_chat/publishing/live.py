@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 
+from consistent_chat.card import header
 from consistent_chat.drive import Tally
 from consistent_chat.errors import PublishError
 from consistent_chat.publishing.hub import Destination, Moved
@@ -18,7 +19,6 @@ SECONDS = 300.0
 """Between two updates: each is a commit."""
 BEGIN, END = "<!-- consistent_chat: progress -->", "<!-- consistent_chat: end of progress -->"
 _SHOWN = re.compile(rf"{BEGIN}.*?{END}\n*", re.DOTALL)
-_HEADER = re.compile(r"---\n.*?^---\n*", re.DOTALL | re.MULTILINE)
 
 
 @contextlib.contextmanager
@@ -48,10 +48,9 @@ def with_progress(readme: str, tallies: Mapping[str, Tally], totals: Mapping[str
         f"- {split}: {tally.dialogues:,} of {totals[split]:,} dialogues ({tally})" for split, tally in tallies.items()
     ]
     text = "\n".join(["**This dataset is being made.**", "", *lines])
-    plain = without(readme)
-    header = _HEADER.match(plain)
-    start = header.end() if header else 0
-    return f"{plain[:start]}{BEGIN}\n{text}\n{END}\n\n{plain[start:]}"
+    head, body = header.split(without(readme))
+    top = f"---\n{head}\n---\n\n" if head else ""
+    return f"{top}{BEGIN}\n{text}\n{END}\n\n{body.lstrip()}"
 
 
 def without(readme: str) -> str:

@@ -79,7 +79,7 @@ def publish(
     state = check(destination, overwrite)
     if builder.config.serving is not None:
         _record(builder, destination, state, live)
-        state = destination.look() if live else state
+        state = destination.look()  # which may be hours later
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
         seen, target = Seen(), destination.target
         made = make(builder, name_of(recipe, target), Path(folder), seen.see)

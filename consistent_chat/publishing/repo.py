@@ -66,8 +66,14 @@ class Repo:
                 f"{self.target} is public already. Make it private in its settings, or give another name."
             )
         if not self._create_pr:  # which everybody may who can read
-            with explained(self.target):
-                self._api.auth_check(self.target.name, repo_type="dataset", write=True)
+            self._check_right()
+
+    def _check_right(self) -> None:
+        with explained(self.target):
+            try:
+                self._api.auth_check(write=True, **self._of)
+            except TypeError:  # clients before 1.0 do not ask that
+                check_namespace(self._api, self.target)
 
     def has(self, state: State, path: str, file: Path) -> bool:
         """Compare with the ids that the Hub lists: the SHA-256 of large files, git's of the others."""

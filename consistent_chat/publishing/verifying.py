@@ -20,10 +20,11 @@ from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.rebuilding import rebuild
 from consistent_chat.publishing.target import Target
 from consistent_chat.publishing.verdict import Verdict
+from consistent_chat.recipe import EXTENSION
 from consistent_chat.version import __version__
 
 AT_ONCE = 8
-WANTED = (f"{layout.DATA}/", f"{layout.FAILURES}/", f"{layout.RESPONSES}/", f"{layout.PLOTS}/")
+FOLDERS = tuple(f"{name}/" for name in (layout.DATA, layout.FAILURES, layout.RESPONSES, layout.PLOTS))
 
 
 def is_dataset(where: str, storage_options: Mapping[str, Any] | None = None) -> bool:
@@ -138,8 +139,14 @@ def _download(fs: Any, root: str, folder: Path) -> None:
     fs.invalidate_cache()
     root = root.rstrip("/")
     names = [path[len(root) + 1 :] for path in fs.find(root)]
-    wanted = [name for name in names if name.startswith(WANTED) or ("/" not in name and name != layout.README)]
+    wanted = [name for name in names if _is_wanted(name)]
     for name in wanted:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         list(pool.map(lambda name: fs.get_file(f"{root}/{name}", str(folder / name)), wanted))
+
+
+def _is_wanted(name: str) -> bool:
+    if "/" in name:
+        return name.startswith(FOLDERS) and ".." not in name.split("/")
+    return name == layout.MANIFEST or name.endswith(EXTENSION)
