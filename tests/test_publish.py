@@ -131,6 +131,14 @@ def test_a_grown_dataset_sends_what_is_new(hub: Hub, user: Machine, name: str, t
     assert len(user.run(published.rows, name)) == 2
 
 
+def test_failures_that_are_no_more_leave_no_trace(hub: Hub, user: Machine, name: str) -> None:
+    """A config whose files are gone would keep all others from being loaded."""
+    publish(user, name)
+    publish(user, name, "--intents", "simulation")
+    assert "config_name: failures" not in hub.repos[name]["README.md"].decode()
+    assert len(user.run(published.rows, name)) == 2
+
+
 def test_no_more_is_published_than_the_rows_are_made_of(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
     """What else lies in the store stays there."""
     user.run(published.rehearse, str(tmp_path))

@@ -27,6 +27,7 @@ class About:
         recipes: the recipe of each split.
         files: the recipe file of each split, as a path from `url`.
         configs: what the header says under `configs`: {"config_name", "data_files", ...}, the default one first.
+            One whose files are an empty list is none any more.
         licence: its identifier on the Hub, where one is given.
     """
 

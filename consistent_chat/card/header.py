@@ -78,7 +78,8 @@ def merged(previous: str, values: Values) -> str:
         kept["dataset_info"] = others
     after = {**kept, **{key: value for key, value in values.items() if key not in before or key in OWNED}}
     if names:
-        after["configs"] = [*values["configs"], *_others(before.get("configs"), names)]
+        own = [config for config in values["configs"] if config.get("data_files") != []]
+        after["configs"] = [*own, *_others(before.get("configs"), names)]
     if after == before:
         return previous
     lines = _lines(previous, before)

@@ -76,7 +76,7 @@ def _introduction(about: About, seen: Seen) -> str:
 
 
 def _use(about: About) -> str:
-    names = [config["config_name"] for config in about.configs[1:]]
+    names = [config["config_name"] for config in about.configs[1:] if config.get("data_files") != []]
     loads = [f"{_variable(name)} = load_dataset({_quoted(about.name)}, {_quoted(name)})" for name in names]
     first = f"dialogues = load_dataset({_quoted(about.name)})"
     return fence("python", ["from datasets import load_dataset", "", first, *loads])

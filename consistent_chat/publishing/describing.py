@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from consistent_chat.card import About, Seen, card, header
-from consistent_chat.plots import plots
+from consistent_chat import card
+from consistent_chat.card import About, Seen, header
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.making import Made
 from consistent_chat.publishing.target import Target
@@ -26,11 +26,7 @@ def describe(made: Made, target: Target, licence: str | None, seen: Seen, previo
         configs=list(_configs(made)),
         licence=licence,
     )
-    titles = {key: intent.title for r in made.recipes.values() for key, intent in r.full_taxonomy.intents.items()}
-    images = plots(seen.statistics, titles)
-    files = {layout.README: card(about, seen, previous)}
-    files.update({f"{layout.PLOTS}/{name}.svg": text for name, text in images.items()})
-    return {path: text.encode("utf-8") for path, text in files.items()}
+    return {path: text.encode("utf-8") for path, text in card.files(about, seen, previous).items()}
 
 
 def check(previous: str) -> None:
@@ -42,9 +38,8 @@ def _configs(made: Made) -> Iterator[dict[str, Any]]:
     """Yield the configs. One without any row could not be loaded, so where nothing failed there is none of failures."""
     rows = [{"split": split, "path": f"{layout.DATA}/{split}-*"} for split in made.recipes]
     failures = [{"split": split, "path": layout.failures(split)} for split in made.recipes]
-    failures = [each for each in failures if (made.folder / each["path"]).is_file()]
-    yield {"config_name": "default", "data_files": rows, "default": True}
-    if failures:
-        yield {"config_name": layout.FAILURES, "data_files": failures}
     packs = [{"split": "train", "path": f"{layout.RESPONSES}/packs/*.parquet"}]
+    yield {"config_name": "default", "data_files": rows, "default": True}
+    there = [each for each in failures if (made.folder / each["path"]).is_file()]
+    yield {"config_name": layout.FAILURES, "data_files": there}
     yield {"config_name": layout.RESPONSES, "data_files": packs}
