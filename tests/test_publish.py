@@ -248,6 +248,18 @@ def test_a_bucket_shows_nothing_half_published(hub: Hub, user: Machine, name: st
     assert hub.buckets[name] == {}
 
 
+@needs_buckets
+def test_a_bucket_goes_on_where_it_was_stopped(hub: Hub, user: Machine, name: str) -> None:
+    """What has arrived is taken for what it is, though there is no manifest yet."""
+    hub.lost[f"{name}/batch"] = 503
+    refused(user, 1, "demo", f"buckets/{name}/data")
+    assert "data/data/train-00000-of-00001.parquet" in hub.buckets[name]
+    assert "data/consistent_chat.json" not in hub.buckets[name]
+    hub.lost.clear()
+    publish(user, f"buckets/{name}/data")
+    assert user.run(published.command, "verify", f"buckets/{name}/data").code == 0
+
+
 @pytest.mark.parametrize("told", ["", "hf_of_nobody", READER])
 def test_who_may_not_write_hears_so_before_anything_is_sent(hub: Hub, name: str, tmp_path: Path, told: str) -> None:
     """No token, a wrong one, one that may only read."""

@@ -66,8 +66,11 @@ class Bucket:
         return state.manifest.files.get(path) == layout.sha256(file)
 
     def put(self, state: State, folder: Path, add: list[str], gone: list[str], message: str) -> str:
-        """Send what others point to first; what was sent before a stop is known to the Hub and not sent again."""
-        first = [path for path in add if path not in LAST]
+        """Send recipe and responses first, then rows, then card and manifest; raises Moved, PublishError.
+
+        What was sent before a stop is known to the Hub and not sent again.
+        """
+        first = sorted((path for path in add if path not in LAST), key=lambda path: path.startswith(layout.ROWS))
         with explained(self.target, moving=True):
             if not state.exists:
                 self._api.create_bucket(self.target.name, private=self._private, exist_ok=True)

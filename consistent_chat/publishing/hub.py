@@ -100,5 +100,9 @@ def _reason(error: Exception, status: int | None) -> str:
         return "the token is not valid. Run `hf auth login`, or set HF_TOKEN to one that may write."
     if status == 403:
         return "the token has no right to write there. Take one that may, or another name."
-    text = " ".join(str(error).split()).rstrip(".")
-    return f"{type(error).__name__}: {text[:300]}. Nothing is half-published: run it again."
+    return f"{said(error)}. Run it again: what has arrived is not sent twice."
+
+
+def said(error: Exception) -> str:
+    """Return an error of a client in one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from consistent_chat.errors import PublishError
 from consistent_chat.recipe import EXTENSION
+from consistent_chat.store.writing import MARKER
 from consistent_chat.version import __version__
 
 FORMAT = 1
@@ -86,16 +87,17 @@ def blob(path: Path) -> str:
     return _digest(hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False), path)
 
 
-def foreign(listed: Iterable[str]) -> list[str]:
-    """Return the files of a repo without a manifest that are no beginning of a published dataset.
+def foreign(listed: Collection[str], begun: bool) -> list[str]:
+    """Return the files of a place without a manifest that are no beginning of a published dataset.
 
-    A card, a recipe and a response store are: a repo can be all three before anything is published to it.
+    A card, a recipe and a response store are: a repo can be all three before anything is published to it. `begun` says
+    that publishing may have been stopped in between: what it had sent lies in its folders, beside recipe and responses.
     """
-    return [
-        path
-        for path in listed
-        if path not in (README, GITATTRIBUTES) and not path.startswith(f"{RESPONSES}/") and not path.endswith(EXTENSION)
-    ]
+    recipes = [path for path in listed if path.endswith(EXTENSION)]
+    begun = begun and bool(recipes) and f"{RESPONSES}/{MARKER}" in listed
+    folders = (f"{RESPONSES}/", *((*ROWS, f"{PLOTS}/") if begun else ()))
+    known = {README, GITATTRIBUTES, *recipes}
+    return [path for path in listed if path not in known and not path.startswith(folders)]
 
 
 def _check_recipe(path: str) -> None:

@@ -77,9 +77,8 @@ def publish(
     destination = open_destination(Target.parse(repo, revision), private, create_pr, token)
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, **options)
     state = check(destination, overwrite)
-    if builder.config.serving is not None:
-        _record(builder, destination, state, live)
-        state = destination.look()  # which may be hours later
+    if builder.config.serving is not None and _record(builder, destination, state, live):
+        state = destination.look()  # it is later by then
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
         seen, target = Seen(), destination.target
         made = make(builder, name_of(recipe, target), Path(folder), seen.see)
@@ -123,8 +122,8 @@ def name_of(recipe: str | Mapping[str, str] | None, target: Target) -> str:
     return name
 
 
-def _record(builder: ConsistentChat, destination: Destination, state: State, is_live: bool) -> None:
-    """Ask for what is not recorded."""
+def _record(builder: ConsistentChat, destination: Destination, state: State, is_live: bool) -> bool:
+    """Ask for what is not recorded; tell whether anything was called, or shown."""
     plans = builder.plans()
     tallies = {split: Tally() for split in plans}
     totals = {split: len(plan) for split, plan in plans.items()}
@@ -132,6 +131,7 @@ def _record(builder: ConsistentChat, destination: Destination, state: State, is_
         for split, tally in tallies.items():
             for _ in builder.dialogues(split, range(totals[split]), tally):
                 pass
+    return is_live or any(tally.calls for tally in tallies.values())
 
 
 def _finish(made: Made, files: Mapping[str, bytes]) -> None:

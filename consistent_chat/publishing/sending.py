@@ -33,7 +33,7 @@ def check(destination: Destination, overwrite: bool) -> State:
     state = destination.look()
     destination.check(state)
     describing.check(state.readme)
-    foreign = [] if state.manifest or overwrite else layout.foreign(state.files)
+    foreign = [] if state.manifest or overwrite else layout.foreign(state.files, begun=destination.target.is_bucket)
     if foreign:
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise PublishError(

@@ -16,6 +16,7 @@ from huggingface_hub import HfApi
 from consistent_chat import store
 from consistent_chat.errors import ConsistentChatError, MissingResponse, PublishError
 from consistent_chat.publishing import comparing, layout
+from consistent_chat.publishing.hub import said
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.rebuilding import rebuild
 from consistent_chat.publishing.target import Target
@@ -121,9 +122,12 @@ def _fetched(where: str, token: str | None, options: Mapping[str, Any]) -> Itera
             yield Path(folder)
     except ConsistentChatError:
         raise
-    except Exception as error:
-        text = " ".join(str(error).split())
-        raise PublishError(f"{where} cannot be read: {type(error).__name__}: {text[:300]}") from None
+    except Exception as error:  # each filesystem has errors of its own
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):
+            reason = "it is not there, or may not be read. Check the name, and the token (`hf auth login`)"
+        else:
+            reason = said(error)
+        raise PublishError(f"{where} cannot be read: {reason}.") from None
 
 
 def _pinned(url: str, token: str | None) -> str:
