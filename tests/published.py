@@ -1,21 +1,31 @@
-"""What the processes of the tests of publishing do: publish, verify, load. See tests/hub/machines.py."""
+"""What the tests of publishing share: a Hub, a user, and what processes of users do. See tests/hub/machines.py.
+
+A test module takes the fixtures over by `hub, user, name = published.hub, published.user, published.name`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
+import pytest
 from datasets import config, load_dataset
+from huggingface_hub import HfApi
 
 import consistent_chat
 from consistent_chat.cli import main
-from consistent_chat.publishing import live, sending
+from tests.hub import Hub
+from tests.hub.machines import Machine, machine
 
+COUNTER = itertools.count()
+KNOWS_BUCKETS = hasattr(HfApi, "batch_bucket_files")
+needs_buckets = pytest.mark.skipif(not KNOWS_BUCKETS, reason="this huggingface_hub knows no buckets")
 SMALL = {"num_dialogs_per_intent": 1, "num_turns_per_dialog": 2, "intents": ["simulation", "educational"]}
 """Two dialogues."""
 
@@ -56,16 +66,6 @@ def forget() -> None:
     shutil.rmtree(config.HF_DATASETS_CACHE, ignore_errors=True)
 
 
-def settle(seconds: float) -> None:
-    """Let progress be shown every so many seconds."""
-    live.SECONDS = seconds
-
-
-def impatient() -> None:
-    """Try nothing twice."""
-    sending.PAUSES = ()
-
-
 def edited(content: bytes, folder: Path, edit: Callable[[dict[str, Any]], None], row: int) -> bytes:
     """Return a Parquet file with one row changed."""
     path = folder / "edited.parquet"
@@ -77,12 +77,43 @@ def edited(content: bytes, folder: Path, edit: Callable[[dict[str, Any]], None],
     return path.read_bytes()
 
 
-def only(files: Mapping[str, bytes], ending: str) -> str:
-    """Return the one path that ends so."""
-    (path,) = (path for path in files if path.endswith(ending))
-    return path
-
-
 def call(*args: Any, **given: Any) -> Any:
     """Publish by the function."""
     return consistent_chat.publish(*args, **given)
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """A Hub for all tests."""
+    with Hub() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def user(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine whose user may write."""
+    made = machine(hub, tmp_path_factory.mktemp("user"))
+    yield made
+    made.pool.shutdown()
+
+
+@pytest.fixture
+def name(hub: Hub) -> str:
+    """The name of a repo that is not there yet."""
+    for seen in (hub.requests, hub.commits, hub.broken, hub.passing, hub.lost):
+        seen.clear()
+    return f"me/published-{next(COUNTER)}"
+
+
+def publish(user: Machine, name: str, *options: str, recipe: str = "demo") -> str:
+    """Publish and return what was said."""
+    done = user.run(command, "publish", recipe, name, *options)
+    assert done.code == 0, done.said
+    return str(done.said)
+
+
+def refused(user: Machine, code: int, *arguments: str) -> str:
+    """Return what `publish` says when it ends with this code."""
+    done = user.run(command, "publish", *arguments)
+    assert done.code == code, done.said
+    return str(done.said)

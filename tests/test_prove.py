@@ -20,12 +20,7 @@ COUNTER = itertools.count()
 RECIPE = "demo.consistent_chat.yaml"
 Edit = Callable[[bytes], bytes]
 
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    """A Hub for all tests."""
-    with Hub() as running:
-        yield running
+hub = published.hub
 
 
 @pytest.fixture(scope="module")

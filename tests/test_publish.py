@@ -1,64 +1,22 @@
-"""Publishing to the Hub: what is there then, what a second time sends, and what is refused before anything is sent."""
+"""Publishing to the Hub: what is there then, and what a second time sends."""
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import datasets
-import pytest
-from huggingface_hub import HfApi
 
 from consistent_chat.publishing import live
 from tests import published
-from tests.hub import READER, WRITER, Hub
+from tests.hub import WRITER, Hub
 from tests.hub.machines import Machine, machine
 from tests.provider import Provider
+from tests.published import needs_buckets, publish, refused
 
-COUNTER = itertools.count()
-KNOWS_BUCKETS = hasattr(HfApi, "batch_bucket_files")
-needs_buckets = pytest.mark.skipif(not KNOWS_BUCKETS, reason="this huggingface_hub knows no buckets")
-
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    """A Hub for all tests."""
-    with Hub() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def user(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine whose user may write."""
-    made = machine(hub, tmp_path_factory.mktemp("user"))
-    yield made
-    made.pool.shutdown()
-
-
-@pytest.fixture
-def name(hub: Hub) -> str:
-    """The name of a repo that is not there yet."""
-    for seen in (hub.requests, hub.commits, hub.broken, hub.passing, hub.lost):
-        seen.clear()
-    return f"me/published-{next(COUNTER)}"
-
-
-def publish(user: Machine, name: str, *options: str, recipe: str = "demo") -> str:
-    """Publish and return what was said."""
-    done = user.run(published.command, "publish", recipe, name, *options)
-    assert done.code == 0, done.said
-    return str(done.said)
-
-
-def refused(user: Machine, code: int, *arguments: str) -> str:
-    """Return what `publish` says when it ends with this code."""
-    done = user.run(published.command, "publish", *arguments)
-    assert done.code == code, done.said
-    return str(done.said)
+hub, user, name = published.hub, published.user, published.name
 
 
 def test_everything_is_there_in_one_commit(hub: Hub, user: Machine, name: str) -> None:
@@ -155,45 +113,6 @@ def test_no_more_is_published_than_the_rows_are_made_of(hub: Hub, user: Machine,
     assert len(user.run(published.rows, name, "responses")) == 2
 
 
-def test_it_goes_on_where_it_was_stopped(hub: Hub, name: str, tmp_path: Path) -> None:
-    """The Hub fails when all files are sent, before the commit: nothing is half-published, and none is sent twice."""
-    made = machine(hub, tmp_path, HF_HUB_DISABLE_XET="1")
-    hub.broken["/commit/"] = 503
-    assert "Run it again" in refused(made, 1, "demo", name, "--layout", "sharegpt")
-    assert set(hub.repos[name]) == {".gitattributes"}
-    assert [seen for seen in hub.requests if seen.method == "PUT"]
-    hub.broken.clear()
-    hub.requests.clear()
-    publish(made, name, "--layout", "sharegpt")
-    assert not [seen for seen in hub.requests if seen.method == "PUT"]
-    assert len(hub.commits) == 1
-    made.pool.shutdown()
-
-
-@pytest.mark.parametrize("fault", ["passing", "lost"])
-def test_a_stumble_of_the_hub_does_no_harm(hub: Hub, user: Machine, name: str, fault: str) -> None:
-    """Be it before the commit or after: it is there once."""
-    getattr(hub, fault)["/commit/"] = 502
-    if fault == "passing":
-        publish(user, name)
-        assert len(hub.commits) == 1
-    else:
-        user.run(published.command, "publish", "demo", name)
-        hub.lost.clear()
-        assert "nothing has changed" in publish(user, name)
-        assert len(hub.commits) == 1
-
-
-def test_a_commit_of_somebody_else_in_between_is_kept(hub: Hub, user: Machine, name: str) -> None:
-    """The commit is refused, what is there is looked at again, and only then is it changed."""
-    publish(user, name)
-    before = hub.repos[name]
-    hub.repos[name] = {path: text for path, text in before.items() if not path.startswith("data/")}
-    hub.passing["/commit/"] = 412
-    publish(user, name)
-    assert hub.repos[name] == before
-
-
 def test_a_branch_is_made(hub: Hub, user: Machine, name: str) -> None:
     """And the main one is left alone."""
     publish(user, name)
@@ -238,118 +157,6 @@ def test_a_bucket_has_the_same(hub: Hub, user: Machine, name: str) -> None:
     assert not [seen for seen in hub.writes() if "batch" in seen.path]
     assert user.run(published.command, "verify", bucket).code == 0
     assert hub.buckets[name]["data-of-others/train.parquet"] == b"theirs"
-
-
-@needs_buckets
-def test_a_bucket_shows_nothing_half_published(hub: Hub, user: Machine, name: str) -> None:
-    """Where it stops in between, there is neither card nor manifest."""
-    hub.broken[f"{name}/batch"] = 503
-    refused(user, 1, "demo", f"buckets/{name}/data")
-    assert hub.buckets[name] == {}
-
-
-@needs_buckets
-def test_a_bucket_goes_on_where_it_was_stopped(hub: Hub, user: Machine, name: str) -> None:
-    """What has arrived is taken for what it is, though there is no manifest yet."""
-    hub.lost[f"{name}/batch"] = 503
-    refused(user, 1, "demo", f"buckets/{name}/data")
-    assert "data/data/train-00000-of-00001.parquet" in hub.buckets[name]
-    assert "data/consistent_chat.json" not in hub.buckets[name]
-    hub.lost.clear()
-    publish(user, f"buckets/{name}/data")
-    assert user.run(published.command, "verify", f"buckets/{name}/data").code == 0
-
-
-@pytest.mark.parametrize("told", ["", "hf_of_nobody", READER])
-def test_who_may_not_write_hears_so_before_anything_is_sent(hub: Hub, name: str, tmp_path: Path, told: str) -> None:
-    """No token, a wrong one, one that may only read."""
-    made = machine(hub, tmp_path, HF_TOKEN=told)
-    for there in (name, *([f"buckets/{name}/data"] if KNOWS_BUCKETS else [])):
-        said = refused(made, 1, "demo", there)
-        assert "token" in said
-        assert told not in said or not told
-    assert name not in hub.repos
-    assert not hub.writes()
-    made.pool.shutdown()
-
-
-def test_somebody_elses_namespace_is_refused(hub: Hub, user: Machine, name: str) -> None:
-    """For a repo that is there, and for one that is not."""
-    hub.repos["you/there"] = {}
-    for repo in ("you/there", "you/new", *(["buckets/you/new/data"] if KNOWS_BUCKETS else [])):
-        assert "you" in refused(user, 1, "demo", repo)
-    assert not hub.writes()
-
-
-def test_a_repo_that_holds_something_else_is_refused(hub: Hub, user: Machine, name: str) -> None:
-    """Unless one is told; then its other files stay."""
-    theirs = {"data/train-00000-of-00009.parquet": b"theirs", "notes.txt": b"theirs", "README.md": b"# Mine\n"}
-    hub.repos[name] = dict(theirs)
-    said = refused(user, 1, "demo", name)
-    assert "holds something else (data/train-00000-of-00009.parquet, notes.txt)" in said
-    assert hub.repos[name] == theirs
-    publish(user, name, "--overwrite")
-    assert hub.repos[name]["notes.txt"] == b"theirs"
-    assert len(user.run(published.rows, name)) == 18
-
-
-def test_the_response_store_of_a_repo_stays_whole(hub: Hub, user: Machine, name: str) -> None:
-    """A build had its store in the repo that its dataset goes to: what others have paid for is not removed."""
-    hub.repos[name] = {}
-    user.run(published.rehearse, f"hf://datasets/{name}/responses")
-    user.run(published.rehearse, f"hf://datasets/{name}/responses", seed=1)
-    before = dict(hub.repos[name])
-    rehearsal = ["--model", "rehearsal", "--num-dialogs-per-intent=1", "--num-turns-per-dialog=2"]
-    publish(
-        user, name, *rehearsal, "--responses", f"hf://datasets/{name}/responses", "--intents", "simulation",
-        recipe="default",
-    )  # fmt: skip
-    assert before.items() <= hub.repos[name].items()
-    assert user.run(published.command, "verify", name).code == 0
-
-
-@pytest.mark.parametrize(
-    "repo",
-    ["nothing", "a/b/c", "me/two words", "me/..", "me-/x", "me/x.git", "buckets/me", "buckets/me/b/../c", "me/x@"],
-)
-def test_what_is_no_name_of_a_repo_is_wrong_usage(hub: Hub, user: Machine, name: str, repo: str) -> None:
-    """Before anybody is asked."""
-    assert "Write " in refused(user, 2, "demo", repo)
-    assert not hub.requests
-
-
-def test_misses_are_listed(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """The first of them, their number, and what the nearest differs in; nothing was written."""
-    user.run(published.rehearse, str(tmp_path))
-    given = [
-        "--model",
-        "rehearsal",
-        "--num-turns-per-dialog=2",
-        "--responses",
-        str(tmp_path),
-        "--intents",
-        "simulation",
-    ]
-    said = refused(user, 1, name, *given, "--num-dialogs-per-intent", "20")
-    assert "19 of 20 dialogues lack a response (train 1, train 2, " in said
-    assert "train 8, ...)" in said
-    assert "The nearest recorded request differs in" in said
-    assert not hub.writes()
-
-
-@pytest.mark.parametrize(
-    ("options", "says"),
-    [
-        (["--live"], "pass --serving"),
-        (["--flavor", "cpu-basic"], "pass --on-hub"),
-        (["--create-pr"], "There is no repo"),
-        (["--num-dialogs-per-intent", "0"], "num_dialogs_per_intent must be"),
-    ],
-)
-def test_what_does_not_go_together_is_said(hub: Hub, user: Machine, name: str, options: list[str], says: str) -> None:
-    """Before anything is sent."""
-    assert says in user.run(published.command, "publish", "demo", name, *options).said
-    assert not hub.writes()
 
 
 def test_with_a_serving_what_is_missing_is_asked_for(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:

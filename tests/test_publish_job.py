@@ -135,6 +135,15 @@ def test_what_a_job_could_not_do_is_said_here(
     assert not hub.writes()
 
 
+@needs_jobs
+def test_a_job_without_a_serving_lacks_nothing(hub: Hub, user: Machine) -> None:
+    """It would find out hours later."""
+    done = user.run(published.command, "publish", "simulation", "me/made", "--model", "m", "--on-hub")
+    assert done.code == 1
+    assert "20 of 20 dialogues lack a response" in done.said
+    assert hub.jobs == []
+
+
 def test_the_script_publishes_and_builds(hub: Hub, tmp_path: Path) -> None:
     """`uv run builder.py --recipe demo --publish me/made`, on any machine."""
     environment = {

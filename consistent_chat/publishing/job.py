@@ -73,7 +73,7 @@ def start(
     """
     target = Target.parse(repo, revision)
     destination = open_destination(target, private, create_pr, token)
-    builder = open_to_publish(recipe, live=live, create_pr=create_pr, **options)
+    builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
     responses = _responses(target, options)
     check(destination, overwrite)
     api = open_api(target, token)
@@ -123,7 +123,8 @@ def _hand_over(api: HfApi, builder: ConsistentChat, responses: str) -> None:
 
 
 def _recorded(builder: ConsistentChat) -> Iterator[Record]:
-    with contextlib.suppress(MissingResponse):
+    """Yield what is recorded; raises MissingResponse where nobody will be asked for the rest."""
+    with contextlib.suppress(*([] if builder.config.serving is None else [MissingResponse])):
         yield from select(builder.recipes, builder.recorded())
 
 

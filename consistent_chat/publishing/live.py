@@ -33,9 +33,9 @@ def shown(
         except (PublishError, Moved) as error:
             logger.warning("The progress cannot be shown: %s The build goes on.", error)
 
+    update()
     flusher = Flusher(update, SECONDS)
     flusher.start()
-    flusher.wake()
     try:
         yield
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from consistent_chat.publishing.repo import Repo
 from consistent_chat.publishing.sending import Sent, check, send
 from consistent_chat.publishing.target import Target
 from consistent_chat.recipe import EXTENSION
+
+_STRANGE = re.compile(r"[^\w .()-]")
+"""What means something else in an address, and so is not to be in a file's name."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def publish(
         PublishError: no token, no right to write, or something else is there. Nothing is sent before all is checked.
     """
     destination = open_destination(Target.parse(repo, revision), private, create_pr, token)
-    builder = open_to_publish(recipe, live=live, create_pr=create_pr, **options)
+    builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
     state = check(destination, overwrite)
     if builder.config.serving is not None and _record(builder, destination, state, live):
         state = destination.look()  # it is later by then
@@ -119,7 +123,7 @@ def name_of(recipe: str | Mapping[str, str] | None, target: Target) -> str:
     name = os.path.basename(recipe) if isinstance(recipe, str) else target.title
     for ending in (EXTENSION, ".yaml", ".yml"):
         name = name.removesuffix(ending)
-    return name
+    return _STRANGE.sub("_", name).strip(". ") or target.title
 
 
 def _record(builder: ConsistentChat, destination: Destination, state: State, is_live: bool) -> bool:
