@@ -106,6 +106,15 @@ def test_a_repo_that_holds_something_else_is_refused(hub: Hub, user: Machine, na
     assert len(user.run(published.rows, name)) == 18
 
 
+def test_a_manifest_that_is_none_is_something_else(hub: Hub, user: Machine, name: str) -> None:
+    """One that cannot be read says nothing of whose files these are."""
+    publish(user, name)
+    hub.repos[name] = {**hub.repos[name], "consistent_chat.json": b"{}"}
+    assert "holds something else (consistent_chat.json, data/" in refused(user, 1, "demo", name)
+    publish(user, name, "--overwrite")
+    assert user.run(published.command, "verify", name).code == 0
+
+
 def test_the_response_store_of_a_repo_stays_whole(hub: Hub, user: Machine, name: str) -> None:
     """A build had its store in the repo that its dataset goes to: what others have paid for is not removed."""
     hub.repos[name] = {}

@@ -45,7 +45,7 @@ class Bucket:
             exists=True,
             files=files,
             readme=(readme or b"").decode("utf-8", "replace"),
-            manifest=None if manifest is None else Manifest.read(manifest, f"{self.target}/{layout.MANIFEST}"),
+            manifest=Manifest.found(manifest),
             private=info.private,
         )
 

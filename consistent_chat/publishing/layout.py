@@ -71,6 +71,14 @@ class Manifest:
             raise PublishError(f"{origin} has format {version}; this version reads {FORMAT}. Update consistent_chat.")
         return manifest
 
+    @classmethod
+    def found(cls, text: bytes | None) -> Manifest | None:
+        """Return the manifest of a dataset that can be published anew; what is none is as good as not there."""
+        try:
+            return None if text is None else cls.read(text, MANIFEST)
+        except PublishError:
+            return None
+
 
 def paths(folder: Path) -> list[str]:
     """Return the paths of all files in a folder, in order."""

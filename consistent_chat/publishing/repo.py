@@ -47,7 +47,7 @@ class Repo:
             exists=True,
             files={path: entry.lfs.sha256 if entry.lfs else entry.blob_id for path, entry in files.items()},
             readme=readme.decode("utf-8", "replace"),
-            manifest=None if manifest is None else Manifest.read(manifest, f"{self.target}/{layout.MANIFEST}"),
+            manifest=Manifest.found(manifest),
             private=info.private,
             head=info.sha,
         )

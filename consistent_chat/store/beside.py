@@ -23,7 +23,8 @@ def beside(url: str, storage_options: Mapping[str, Any] | None = None) -> str | 
     """
     if "::" in url or get_protocol(url) in UNLISTED:
         return None
-    if "://" not in url:
-        url = os.path.abspath(os.path.expanduser(url))
-    place = posixpath.join(posixpath.dirname(url), FOLDER)
+    if "://" in url:
+        place = posixpath.join(posixpath.dirname(url), FOLDER)
+    else:
+        place = os.path.join(os.path.dirname(os.path.abspath(os.path.expanduser(url))), FOLDER)
     return place if Place(place, storage_options).is_marked() else None
