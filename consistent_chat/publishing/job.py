@@ -78,18 +78,24 @@ def start(
     check(destination, overwrite)
     api = open_api(target, token)
     secrets = {**_secrets(options, secret), "HF_TOKEN": str(api.token)}
-    with tempfile.TemporaryDirectory() as folder, explained(target):
-        script, (name,) = Path(folder, "builder.py"), recipe_names(builder.recipes, name_of(recipe, target)).values()
-        script.write_text(SCRIPT.format(package=package or _package(options)), encoding="utf-8")
-        (only,) = builder.recipes.values()
-        recipe_file.write(only, Path(folder, name))
+    where = {"publish": str(target), "revision": target.revision, "private": private, "create_pr": create_pr}
+    how = {name: value for name, value in options.items() if name not in IN_THE_RECIPE | ELSEWHERE}
+    asked = {**where, "overwrite": overwrite, "live": live, "licence": licence, **how, "responses": responses}
+    with explained(target), _files(builder, name_of(recipe, target), package or _package(options)) as (script, file):
         _hand_over(api, builder, responses[0])
-        where = {"revision": target.revision, "private": private, "create_pr": create_pr, "overwrite": overwrite}
-        how = {name: value for name, value in options.items() if name not in IN_THE_RECIPE | ELSEWHERE}
-        arguments = _arguments({**where, "live": live, "licence": licence, **how, "responses": responses})
-        arguments = ["--recipe", str(Path(folder, name)), "--publish", str(target), *arguments]
-        given = {"script_args": arguments, "secrets": secrets, "flavor": flavor, "timeout": job_timeout}
-        return str(api.run_uv_job(str(script), **given).url)
+        given = {"script_args": ["--recipe", file, *_arguments(asked)], "flavor": flavor, "timeout": job_timeout}
+        return str(api.run_uv_job(script, secrets=secrets, **given).url)
+
+
+@contextlib.contextmanager
+def _files(builder: ConsistentChat, name: str, package: str) -> Iterator[tuple[str, str]]:
+    """Give the paths of the script and the recipe: the Hub's client sends files that stand among the arguments."""
+    ((split, file),) = recipe_names(builder.recipes, name).items()
+    with tempfile.TemporaryDirectory() as folder:
+        script, recipe = Path(folder, "builder.py"), Path(folder, file)
+        script.write_text(SCRIPT.format(package=package), encoding="utf-8")
+        recipe_file.write(builder.recipes[split], recipe)
+        yield str(script), str(recipe)
 
 
 def _package(options: Mapping[str, Any]) -> str:
@@ -151,14 +157,12 @@ def _secrets(options: Mapping[str, Any], more: Sequence[str]) -> dict[str, str]:
 
 
 def _arguments(options: Mapping[str, Any]) -> list[str]:
-    """Return options as they stand on a command line."""
+    """Return options as they stand on a command line, each with its value: alone it might be a file's name."""
     arguments: list[str] = []
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"
         if value is True:
             arguments.append(option)
         elif value is not None and value is not False:
-            arguments += [
-                part for each in (value if isinstance(value, list) else [value]) for part in (option, str(each))
-            ]
+            arguments += [f"{option}={each}" for each in (value if isinstance(value, list) else [value])]
     return arguments
