@@ -74,6 +74,8 @@ def start(
     target = Target.parse(repo, revision)
     destination = open_destination(target, private, create_pr, token)
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
+    if len(builder.recipes) > 1:
+        raise RecipeError("A job makes one split. Publish from here, or give a recipe without splits.")
     responses = _responses(target, options)
     check(destination, overwrite)
     api = open_api(target, token)

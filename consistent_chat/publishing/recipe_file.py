@@ -18,6 +18,7 @@ HEAD = "# Everything that shapes this dataset. The responses that it is made of 
 def write(recipe: Recipe, path: Path) -> None:
     """Write a recipe; raises PublishError where it would not be read as the same."""
     values = {name: getattr(recipe, name) for name in FIELDS}
+    values["personas"] = values["manners"] = None  # they are in the taxonomy
     values["intents"] = None if recipe.intents is None else list(recipe.intents)
     values["taxonomy"] = _plain(recipe.full_taxonomy)
     values = {name: value for name, value in values.items() if value is not None}

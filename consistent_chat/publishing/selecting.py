@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from consistent_chat import drive
 from consistent_chat.dialogue import Dialogue, fill
 from consistent_chat.drive.replay import advance
 from consistent_chat.drive.ways import any_way
@@ -12,7 +13,6 @@ from consistent_chat.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
-from consistent_chat.store.nearest import describe_miss
 from consistent_chat.store.record import Record
 
 NAMED = 8
@@ -25,21 +25,19 @@ def select(recipes: Mapping[str, Recipe], store: ResponseStore) -> Iterator[Reco
     All are of generation 0: what was superseded stays behind. Raises UnfilledSlot, and, after all that there is,
     MissingResponse that names the first dialogues without a response and says how many there are.
     """
-    seen: set[str] = set()
     missing: list[tuple[str, int]] = []
-    first = ""
-    total = 0
+    first, total, used = "", 0, _Noting(store)
     for split, recipe in recipes.items():
         plan = Plan(recipe)
         total += len(plan)
-        for index in range(len(plan)):
-            used = _Noting(store)
-            step = _walk(recipe, plan, index, used)
-            if isinstance(step, Request):
-                first = first or describe_miss(step, index, store)
-                missing.append((split, index))
-            yield from (record for record in used.records if record.digest not in seen)
-            seen.update(record.digest for record in used.records)
+        try:
+            for _ in drive.run(recipe, range(len(plan)), used, None, drive.Limits(), drive.Tally()):  # type: ignore[arg-type]
+                yield from used.taken()
+        except MissingResponse as error:
+            first = first or str(error)
+            lacking = [index for index in range(len(plan)) if isinstance(_walk(recipe, plan, index, used), Request)]
+            missing += [(split, index) for index in lacking] or [(split, -1)]
+        yield from used.taken()
     if missing:
         raise MissingResponse(_message(first, missing, total))
 
@@ -49,7 +47,6 @@ def _walk(recipe: Recipe, plan: Plan, index: int, used: _Noting) -> Dialogue | R
     step = advance(fill(recipe, plan, index), None, used.find, _may_ask)
     if isinstance(step, Dialogue):
         return step
-    used.records.clear()
     return any_way(lambda: fill(recipe, plan, index), used.find_all, _may_ask) or step
 
 
@@ -58,22 +55,38 @@ def _may_ask(request: Request) -> bool:
 
 
 class _Noting:
-    """Notes what it finds."""
+    """A store that notes what is found in it."""
 
     def __init__(self, store: ResponseStore) -> None:
         self._store = store
-        self.records: list[Record] = []
+        self._found: list[Record] = []
+        self._seen: set[str] = set()
+        self.records, self.close = store.records, store.close
 
     def find(self, request: Request) -> Response | None:
+        """Find a response."""
         response = self._store.find(request)
         if response is not None:
-            self.records.append(Record.of(request, response))
+            self._note(request, response)
         return response
 
     def find_all(self, request: Request) -> list[Response]:
+        """Find all responses."""
         responses = self._store.find_all(request)
-        self.records += [Record.of(request, response) for response in responses]
+        for response in responses:
+            self._note(request, response)
         return responses
+
+    def taken(self) -> list[Record]:
+        """Return what was found since, each record once."""
+        found, self._found = self._found, []
+        return found
+
+    def _note(self, request: Request, response: Response) -> None:
+        record = Record.of(request, response)
+        if record.digest not in self._seen:
+            self._seen.add(record.digest)
+            self._found.append(record)
 
 
 def _message(first: str, missing: list[tuple[str, int]], total: int) -> str:
