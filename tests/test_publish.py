@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import datasets
+import pytest
 
 from consistent_chat.publishing import live
 from tests import published
@@ -207,3 +208,13 @@ def test_no_key_gets_out(hub: Hub, name: str, tmp_path: Path) -> None:
     for content in hub.repos[name].values():
         assert key.encode() not in content
         assert WRITER.encode() not in content
+
+
+@pytest.mark.parametrize("options", [["--splits", "train=2", "test=1"], ["--drop-near-duplicates", "0.5"]])
+def test_splits_and_stand_ins_prove_themselves(user: Machine, name: str, tmp_path: Path, options: list[str]) -> None:
+    """Each split has a recipe of its own; what stands in for a near-duplicate is published with it."""
+    if "--drop-near-duplicates" in options:
+        pytest.importorskip("datasketch")
+        options = [*options, "--num-dialogs-per-intent", "2"]
+    publish(user, name, "--serving", "rehearsal", "--responses", str(tmp_path), *options, recipe="default")
+    assert user.run(published.command, "verify", name).code == 0
