@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.dialogue import Dialogue
+from consistent_chat.dialogue import Dialogue, FailedDraw
 from consistent_chat.recipe import Recipe
 
 
@@ -60,20 +60,22 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
 
 def failures(dialogue: Dialogue) -> list[dict[str, Any]]:
     """Return the unusable responses on the way to a dialogue as rows, with what was said, word for word."""
-    return [
-        {
-            "index": draw.spec.index,
-            "intent": draw.spec.intent.key,
-            "category": draw.spec.category,
-            "topic": draw.spec.topic,
-            "substitute": draw.spec.substitute,
-            "stage": draw.stage,
-            "draw": draw.draw,
-            "reason": draw.reason.value,
-            "detail": draw.detail,
-            "response": draw.response.text.encode("utf-8", "backslashreplace").decode("utf-8"),
-            "finish": draw.response.finish,
-            "request_key": draw.key,
-        }
-        for draw in dialogue.failed
-    ]
+    return [failure(draw) for draw in dialogue.failed]
+
+
+def failure(draw: FailedDraw) -> dict[str, Any]:
+    """Return an unusable response as a row."""
+    return {
+        "index": draw.spec.index,
+        "intent": draw.spec.intent.key,
+        "category": draw.spec.category,
+        "topic": draw.spec.topic,
+        "substitute": draw.spec.substitute,
+        "stage": draw.stage,
+        "draw": draw.draw,
+        "reason": draw.reason.value,
+        "detail": draw.detail,
+        "response": draw.response.text.encode("utf-8", "backslashreplace").decode("utf-8"),
+        "finish": draw.response.finish,
+        "request_key": draw.key,
+    }

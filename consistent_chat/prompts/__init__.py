@@ -6,6 +6,8 @@ The system text is the same for all dialogues of a recipe, so that providers can
 from __future__ import annotations
 
 import functools
+import itertools
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from string import Template
@@ -47,6 +49,12 @@ def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: s
     return _system("answers.system", turns, language, system_prompt), user
 
 
+def blanks(name: str, text: str) -> dict[str, str]:
+    """Return what a prompt of this name was filled in with, by the names of its blanks; empty where it is another."""
+    match = _pattern(name).fullmatch(text)
+    return match.groupdict() if match else {}
+
+
 def _about(spec: Spec, turns: int, language: str) -> Mapping[str, object]:
     return {
         "intent": spec.intent.title,
@@ -75,6 +83,15 @@ def _system(name: str, turns: int, language: str, system_prompt: str | None = No
 def _form(name: str) -> str:
     """Return a prompt as a format for `%`, which is filled in five times as fast as a Template."""
     return Template(_text(name).replace("%", "%%")).substitute(_Blanks())
+
+
+@functools.lru_cache(maxsize=len(NAMES))
+def _pattern(name: str) -> re.Pattern[str]:
+    """Return a regex with a group for each blank; what fills the same blank again is the same."""
+    parts = re.split(r"\$(\w+)", _text(name))
+    groups = [f"(?P={part})" if part in parts[:at] else f"(?P<{part}>.*?)" for at, part in enumerate(parts) if at % 2]
+    fixed = map(re.escape, parts[::2])
+    return re.compile("".join(itertools.chain(*itertools.zip_longest(fixed, groups, fillvalue=""))), re.DOTALL)
 
 
 class _Blanks(dict[str, str]):

@@ -105,6 +105,14 @@ class ResponseStore:
                 self._turn_over(writer)
                 self._flusher.wake()
 
+    def has(self, key: str) -> bool:
+        """Tell whether anything is recorded for a key."""
+        return self._recorded.find(key) is not None
+
+    def holds(self, record: Record) -> bool:
+        """Tell whether of all that is recorded for its key it is this record that holds."""
+        return self._recorded.find(record.key) == record.kept
+
     def records(self) -> Iterator[Record]:
         """Yield all that was recorded when the store was opened or packed since, superseded records too."""
         return self._recorded.records()
