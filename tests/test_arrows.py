@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "consistent_chat"
 LAYERS = [
     {"errors", "version", "visible", "language"},
-    {"plain_yaml", "svg", "request", "prices", "duplicates"},
+    {"plain_yaml", "svg", "screen", "request", "prices", "duplicates"},
     {"taxonomy"},
     {"recipe"},
     {"plan"},
@@ -19,11 +19,11 @@ LAYERS = [
     {"serving", "store"},
     {"drive", "row", "estimate"},
     {"registration", "progress", "llamafactory", "config", "statistics"},
-    {"plots"},
+    {"plots", "preview"},
     {"card"},
     {"builder", "dataflow"},
     {"opening"},
-    {"export"},
+    {"export", "report"},
     {"publishing"},
     {"__init__"},
     {"cli"},

@@ -17,9 +17,14 @@ def add_command(commands: Any, name: str, run: Callable[..., int | None], about:
     return command
 
 
-def add_recipe(command: Any) -> None:
+def add_recipe(
+    command: Any,
+    name: str = "recipe",
+    metavar: str = "RECIPE",
+    about: str = 'a recipe file, or "demo"; or give the fields',
+) -> None:
     """Add a recipe, all its fields, and all that is operational."""
-    command.add_argument("recipe", nargs="?", metavar="RECIPE", help='a recipe file, or "demo"; or give the fields')
+    command.add_argument(name, nargs="?", metavar=metavar, help=about)
     _add_recipe_options(command.add_argument_group("what to make (each wins over the recipe file)"))
     _add_operational_options(command.add_argument_group("how to make it"))
 

@@ -1,0 +1,153 @@
+"""What a report says in numbers: statistics by intent, failed draws, tokens and their cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from consistent_chat.prices import price_of
+from consistent_chat.report.entry import Entry
+from consistent_chat.statistics import PAPER, Distribution, Failure, Group, Statistics
+
+NOT_KNOWN = "not known"
+
+
+class Used(NamedTuple):
+    """Tokens of a model, 0 where its provider gave no counts, and their cost in US dollars, None without a price."""
+
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+
+    def cells(self) -> list[str]:
+        """Return tokens in, tokens out and cost."""
+        if not self.input_tokens + self.output_tokens:
+            return [NOT_KNOWN] * 3
+        cost = NOT_KNOWN if self.cost is None else f"${self.cost:,.4f}"
+        return [f"{self.input_tokens:,}", f"{self.output_tokens:,}", cost]
+
+
+@dataclass
+class Summary:
+    """The numbers of what was read.
+
+    `titles` are the intents' by their keys, in the order in which they are shown. `tokens` are in and out, by model.
+    `scores` are of further columns of whole numbers, such as a judge's.
+    """
+
+    title: str
+    titles: Mapping[str, str]
+    statistics: Statistics = field(default_factory=Statistics)
+    tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
+    scores: dict[str, Distribution] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, entry: Entry) -> None:
+        """Count an entry."""
+        if entry.row is not None:
+            talk = entry.talk()
+            self.statistics.add(talk)
+            self._use(entry.origin.get("model"), talk.input_tokens, talk.output_tokens)
+            for name, value in entry.extras.items():
+                if isinstance(value, int):
+                    self.scores.setdefault(name, Distribution())[value] += 1
+            return
+        for failure in entry.failures:
+            group = self.statistics.intents.setdefault(failure.get("intent") or "", Group())
+            group.failed[Failure(failure["stage"], failure["reason"])] += 1
+            self._use(failure.get("model"), failure.get("input_tokens") or 0, failure.get("output_tokens") or 0)
+
+    @property
+    def intents(self) -> list[tuple[str, Group]]:
+        """The intents that there is something of, as (title, numbers)."""
+        order = {key: place for place, key in enumerate(self.titles)}
+        keys = sorted(self.statistics.intents, key=lambda key: (order.get(key, len(order)), key))
+        return [(self.title_of(key), self.statistics.intents[key]) for key in keys]
+
+    @property
+    def used(self) -> list[Used]:
+        """Tokens and cost by model, as far as they are known."""
+        return [Used(model, *tokens, _cost(model, *tokens)) for model, tokens in sorted(self.tokens.items())]
+
+    @cached_property
+    def total(self) -> Group:
+        """The numbers of all intents together; asked for when all is read."""
+        return self.statistics.total
+
+    @property
+    def has_tokens(self) -> bool:
+        """Whether any tokens were counted."""
+        return any(each.input_tokens + each.output_tokens for each in self.used)
+
+    @property
+    def figures(self) -> list[tuple[str, str, str]]:
+        """The main numbers as (name, value, what belongs to it)."""
+        total = self.total
+        tokens = sum(each.input_tokens + each.output_tokens for each in self.used)
+        costs = [each.cost for each in self.used]
+        cost = f"${sum(filter(None, costs)):,.2f}" if tokens and None not in costs else NOT_KNOWN
+        intents = sum(group.dialogues > 0 for group in self.statistics.intents.values())
+        near = self.statistics.near_duplicates
+        return [
+            ("Dialogues", f"{total.dialogues:,}", f"of {intents} intents, {len(total.categories)} categories"),
+            ("Utterances each", f"{total.utterances.mean:.1f}", f"{total.utterances.sum:,} in all"),
+            ("Words of a query", f"{total.query_words.mean:.1f}", f"at most {total.query_words.largest:,}"),
+            ("Words of a response", f"{total.response_words.mean:.1f}", f"at most {total.response_words.largest:,}"),
+            ("Duplicates", f"{total.duplicates:,}", "word for word" if near is None else f"and {near:,} nearly"),
+            ("Failed draws", f"{total.failed.total():,}", f"on {total.draws:,} responses" if total.draws else ""),
+            ("Tokens", f"{tokens:,}" if tokens else NOT_KNOWN, ""),
+            ("Cost", cost, "by the list prices" if cost != NOT_KNOWN else ""),
+        ]
+
+    def title_of(self, intent: str) -> str:
+        """Return what an intent is called."""
+        return self.titles.get(intent) or intent or "not stated"
+
+    def _use(self, model: str | None, input_tokens: int, output_tokens: int) -> None:
+        if model:
+            before = self.tokens.get(model, (0, 0))
+            self.tokens[model] = (before[0] + input_tokens, before[1] + output_tokens)
+
+
+class Measure(NamedTuple):
+    """A column of the table of statistics: over what it stands, its value, and what the paper reports."""
+
+    over: str
+    name: str
+    value: Callable[[Group], float]
+    paper: tuple[float, float]
+    decimals: int
+
+
+MEASURES = (
+    Measure("", "dialogues", lambda group: group.dialogues, PAPER.dialogues_per_intent, 0),
+    Measure("utterances", "each", lambda group: group.utterances.mean, PAPER.utterances, 1),
+    Measure("query words", "mean", lambda group: group.query_words.mean, PAPER.query_words, 1),
+    Measure("query words", "max", lambda group: group.query_words.largest, PAPER.most_query_words, 0),
+    Measure("response words", "mean", lambda group: group.response_words.mean, PAPER.response_words, 1),
+    Measure("response words", "max", lambda group: group.response_words.largest, PAPER.most_response_words, 0),
+)
+"""The statistics of the ConsistentChat paper. A query is a user message, a response an answer."""
+
+
+def words(name: str) -> str:
+    """Return the name of a reason or column in words."""
+    return name.replace("_", " ")
+
+
+def cells(group: Group, measures: Sequence[Measure] = MEASURES) -> list[str]:
+    """Return a group's values of some measures."""
+    return [f"{measure.value(group):,.{measure.decimals}f}" for measure in measures]
+
+
+def paper_cells() -> list[str]:
+    """Return the paper's values, each from the lowest to the highest of its nine intents."""
+    return ["\N{EN DASH}".join(f"{value:,.{measure.decimals}f}" for value in measure.paper) for measure in MEASURES]
+
+
+def _cost(model: str, input_tokens: int, output_tokens: int) -> float | None:
+    price = price_of(model)
+    return None if price is None else price.of(input_tokens, output_tokens)

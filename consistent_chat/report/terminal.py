@@ -1,0 +1,74 @@
+"""The report on the terminal: tables as wide as it is, up to 100 columns; plain text where it is none."""
+
+from __future__ import annotations
+
+from rich.table import Table
+from rich.text import Text
+
+from consistent_chat.report.summary import MEASURES, Summary, cells, paper_cells, words
+from consistent_chat.screen import screen, shown
+from consistent_chat.statistics import PAPER
+
+NARROW = 88
+"""Columns below which the paper's ranges do not fit into the table and stand in a line of their own."""
+NARROWER = 64
+"""Columns below which there are means alone."""
+
+
+def show(summary: Summary) -> None:
+    """Print the report."""
+    console = screen()
+    console.print(shown(summary.title), style="bold")
+    console.print(_statistics(summary, console.width))
+    for line in _lines(summary, console.width < NARROW):
+        console.print(line)
+
+
+def _statistics(summary: Summary, width: int) -> Table:
+    measures = [measure for measure in MEASURES if width >= NARROWER or measure.name != "max"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if width >= NARROW else 1, 0, 0), header_style="dim")
+    table.add_column("\n\nintent", overflow="fold", min_width=12)
+    for measure in measures:
+        lines = [*measure.over.split(), measure.name]
+        table.add_column("\n".join([""] * (3 - len(lines)) + lines), justify="right", no_wrap=True)
+    for title, group in summary.intents:
+        if group.dialogues:
+            table.add_row(shown(title), *cells(group, measures))
+    table.add_row("all", *cells(summary.total, measures), style="bold")
+    if width >= NARROW:
+        table.add_row("the paper, by intent", *paper_cells(), style="dim")
+    return table
+
+
+def _lines(summary: Summary, narrow: bool) -> list[Text]:
+    total, varied = summary.total, summary.total.diversity
+    figures = {name: value for name, value, _ in summary.figures}
+    near = summary.statistics.near_duplicates
+    lines = [
+        ("variety", f"distinct-1 {varied.distinct_1:.3f}, distinct-2 {varied.distinct_2:.3f}, self-similarity "
+         f"{varied.self_similarity:.3f}, on {varied.dialogues} dialogues"),
+        ("duplicates", f"{total.duplicates:,} word for word" + ("" if near is None else f", {near:,} nearly")),
+        ("failed draws", _reasons(summary)),
+        ("tokens", ", ".join(f"{used.model}: {_tokens(used.cells())}" for used in summary.used) or figures["Tokens"]),
+        *((words(name), f"{seen.mean:.2f} on average, {min(seen)} at least") for name, seen in summary.scores.items()),
+        *(("note", note) for note in summary.notes),
+        ("the paper", _paper(narrow)),
+    ]  # fmt: skip
+    return [Text.assemble((f"{name}: ", "dim"), shown(said)) for name, said in lines]
+
+
+def _paper(narrow: bool) -> str:
+    said = f"{PAPER.source}, {PAPER.dialogues:,} dialogues"
+    names = (f"{measure.over} {measure.name}".strip() for measure in MEASURES)
+    ranges = ", ".join(f"{name} {value}" for name, value in zip(names, paper_cells()))
+    return f"{said}; by intent: {ranges}" if narrow else said
+
+
+def _reasons(summary: Summary) -> str:
+    reasons = [f"{count:,} {words(reason)}" for reason, count in summary.total.reasons.items()]
+    return f"{summary.total.failed.total():,} ({', '.join(reasons)})" if reasons else "none known of"
+
+
+def _tokens(cells: list[str]) -> str:
+    tokens_in, tokens_out, cost = cells
+    return tokens_in if len({*cells}) == 1 else f"{tokens_in} in, {tokens_out} out, cost {cost}"
