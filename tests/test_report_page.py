@@ -1,0 +1,325 @@
+"""The report's page in a real browser: it finds, shows, obeys the keyboard, fits a phone, fetches and runs nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consistent_chat.report import report
+from tests.browser import PHONE, Window, chromium
+
+pytestmark = pytest.mark.slow
+
+Open = Callable[..., Window]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One browser for all tests."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's page."""
+    path = tmp_path_factory.mktemp("pages") / "demo.html"
+    report("demo", html=str(path))
+    return path
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Open]:
+    """Opens pages, and closes them after the test."""
+    windows: list[Window] = []
+
+    def open_page(path: Path, address: str = "", **settings: Any) -> Window:
+        windows.append(Window(browser, path, address, **settings))
+        return windows[-1]
+
+    yield open_page
+    for window in windows:
+        window.close()
+
+
+def written(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
+    """Return the page of a dataset with these rows."""
+    data, page = tmp_path / "rows.jsonl", tmp_path / "page.html"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    report(str(data), html=str(page))
+    return page
+
+
+def talk(*texts: str, category: str = "Travel Facts", topic: str = "") -> dict[str, Any]:
+    """Return a row with these messages, users and assistants in turn."""
+    said = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
+    return {"category": category, "messages": said, **({"provenance": {"topic": topic}} if topic else {})}
+
+
+def test_it_opens_offline_and_fetches_nothing(demo: Path, opened: Open) -> None:
+    """One file is all; nothing is asked for, and nothing is complained of."""
+    window = opened(demo)
+    assert window.requests == [demo.as_uri()]
+    assert window.complaints == []
+    assert window.count == "18 of 18 dialogues"
+    assert len(window.bubbles()) == 12
+
+
+def test_the_policy_lets_nothing_in(demo: Path, opened: Open) -> None:
+    """A script or image that came into the page all the same would neither run nor be fetched."""
+    window = opened(demo)
+    window.page.evaluate("""() => {
+        const script = document.createElement("script");
+        try { script.textContent = "window.ran = true"; } catch {}
+        document.body.append(script, Object.assign(new Image(), {src: "https://example.org/beacon.png"}));
+        try { document.body.innerHTML = "gone"; } catch {}
+    }""")
+    window.page.wait_for_timeout(200)
+    assert window.page.evaluate("window.ran") is None
+    assert window.page.inner_text("h1") == "demo"
+    assert any("Content Security Policy" in complaint for complaint in window.complaints)
+
+
+def test_words_and_phrases_are_found(demo: Path, opened: Open) -> None:
+    """In any letter case, in any message; several words must all be there, a phrase as it stands."""
+    window = opened(demo)
+    window.page.fill("#words", "FIESTA")
+    window.says("1 of 18 dialogues")
+    assert window.listed() == ["a hatchback that will not start on damp mornings but is fine by noon"]
+    window.page.fill("#words", "noon fiesta")
+    window.says("1 of 18 dialogues")
+    window.page.fill("#words", '"noon fiesta"')
+    window.says("No dialogues")
+    assert "Nothing is found" in window.page.inner_text("#found")
+    window.page.press("#words", "Escape")
+    window.says("18 of 18 dialogues")
+
+
+def test_what_was_searched_is_marked(demo: Path, opened: Open) -> None:
+    """In the dialogue, without a change of its text."""
+    window = opened(demo)
+    window.page.fill("#words", "fiesta")
+    window.says("1 of 18 dialogues")
+    assert window.page.evaluate("[...CSS.highlights.get('found')].map(String)")[0] == "Fiesta"
+
+
+def test_intents_and_categories_narrow_the_list(demo: Path, opened: Open) -> None:
+    """The categories on offer are those of the intent."""
+    window = opened(demo)
+    window.page.select_option("#intent", "transaction")
+    window.says("2 of 18 dialogues")
+    offered = window.page.locator("#category option").all_text_contents()
+    assert offered == ["All", "Online Orders and Deliveries (1)", "Utilities and Subscriptions (1)"]
+    window.page.select_option("#category", "Utilities and Subscriptions")
+    window.says("1 of 18 dialogues")
+    window.page.select_option("#intent", "")
+    window.page.select_option("#category", "")
+    window.says("18 of 18 dialogues")
+
+
+def test_failed_draws_are_shown_with_their_reason(demo: Path, opened: Open) -> None:
+    """All of them, or those of one reason, with what the model said word for word; and the dialogues they led to."""
+    window = opened(demo)
+    window.page.select_option("#kind", "redrawn")
+    window.says("3 of 18 dialogues")
+    window.page.select_option("#kind", "failures")
+    window.says("3 of 3 failed draws")
+    window.page.select_option("#kind", "=no_json")
+    window.says("1 of 3 failed draws")
+    window.page.locator("#found a").click()
+    window.page.locator("#why", has_text="Of no use: no json").wait_for()
+    said = [json.loads(line) for line in failures(demo.parent).read_text("utf-8").splitlines()]
+    assert window.bubbles() == [row["response"] for row in said if row["reason"] == "no_json"]
+
+
+def failures(folder: Path) -> Path:
+    """Return the demo's failed draws, as a build writes them."""
+    from consistent_chat import export
+
+    export.build("demo", str(folder / "demo.jsonl"), failures=str(folder / "failures.jsonl"))
+    return folder / "failures.jsonl"
+
+
+def test_keys_go_from_dialogue_to_dialogue(demo: Path, opened: Open) -> None:
+    """By j and k, with the focus on what is shown; not while one types; / goes to the search."""
+    window = opened(demo)
+    titles = window.listed()
+    for key, title in (("j", titles[1]), ("j", titles[2]), ("k", titles[1])):
+        window.page.keyboard.press(key)
+        window.shows(title)
+        assert window.page.evaluate("document.activeElement.id") == "reader-title"
+        assert window.page.locator("#found [aria-current] .title").text_content() == title
+    window.page.keyboard.press("/")
+    window.page.keyboard.type("jk")
+    assert window.page.input_value("#words") == "jk"
+    assert window.page.inner_text("#reader-title") == titles[1]
+
+
+def test_keys_can_be_turned_off(demo: Path, opened: Open) -> None:
+    """For those who speak to their computer (WCAG 2.1.4)."""
+    window = opened(demo)
+    window.page.uncheck("#keys")
+    window.page.keyboard.press("j")
+    window.page.wait_for_timeout(100)
+    assert window.page.inner_text("#reader-title") == window.listed()[0]
+
+
+def test_it_can_be_walked_through_by_tab(demo: Path, opened: Open) -> None:
+    """A link to the dialogues comes first; what has the focus shows it; each control has a name."""
+    window = opened(demo)
+    window.page.keyboard.press("Tab")
+    assert window.page.evaluate("document.activeElement.textContent") == "Skip to the dialogues"
+    window.page.keyboard.press("Enter")
+    seen = []
+    for _ in range(6):
+        window.page.keyboard.press("Tab")
+        seen.append(window.page.evaluate("document.activeElement.id"))
+        assert window.page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    assert seen[:5] == ["words", "kind", "intent", "category", "keys"]
+    unnamed = "[...document.querySelectorAll('input, select')].filter((each) => !each.labels.length).length"
+    assert window.page.evaluate(unnamed) == 0
+    assert window.page.locator("main, header, footer, nav, [role=search]").count() >= 6
+    assert window.page.get_attribute("#count", "aria-live") == "polite"
+
+
+def test_on_a_phone_it_is_a_list_and_then_a_dialogue(demo: Path, opened: Open) -> None:
+    """Nothing is wider than the screen; a link opens the dialogue, going back leads to the list."""
+    window = opened(demo, viewport=PHONE, has_touch=True, is_mobile=True)
+    width = "document.documentElement.scrollWidth"
+    assert window.page.evaluate(width) == PHONE["width"]
+    assert window.page.is_hidden("#reader")
+    window.page.locator("#found a").nth(3).tap()
+    window.page.wait_for_selector("#reader", state="visible")
+    assert window.page.is_hidden("#found")
+    assert window.page.evaluate(width) == PHONE["width"]
+    window.page.go_back()
+    window.page.wait_for_selector("#found", state="visible")
+    window.page.locator("#found a").nth(3).tap()
+    window.page.locator("#back").tap()
+    window.page.wait_for_selector("#found", state="visible")
+
+
+def test_an_address_opens_its_dialogue(demo: Path, opened: Open) -> None:
+    """So that one can be pointed at."""
+    titles = opened(demo).listed()
+    opened(demo, "#d1").shows(titles[1])
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_light_and_dark_can_be_read(demo: Path, opened: Open, scheme: str) -> None:
+    """All texts have a contrast of 4.5 to 1 at the least (WCAG 1.4.3)."""
+    page = opened(demo, color_scheme=scheme).page
+    assert (luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) < 0.2) == (scheme == "dark")
+    for text, ground in page.evaluate(COLOURS):
+        one, other = sorted((luminance(text), luminance(ground)))
+        assert (other + 0.05) / (one + 0.05) >= 4.5, (text, ground)
+
+
+COLOURS = """() => {
+    const ground = (each) => {
+        const colour = getComputedStyle(each).backgroundColor;
+        return colour === "rgba(0, 0, 0, 0)" && each.parentElement ? ground(each.parentElement) : colour;
+    };
+    const holds = (each) => [...each.childNodes].some((node) => node.nodeType === 3 && node.data.trim());
+    const all = [...document.body.querySelectorAll("*")].filter((each) => each.checkVisibility() && holds(each));
+    const read = all.filter((each) => !each.closest("svg, script, style, :disabled"));
+    const pairs = new Set(read.map((each) => `${getComputedStyle(each).color}|${ground(each)}`));
+    return [...pairs].map((pair) => pair.split("|"));
+}"""
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of a colour such as rgb(1, 2, 3), by WCAG 2."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_nothing_moves_for_those_who_want_it_so(demo: Path, opened: Open) -> None:
+    """prefers-reduced-motion is heeded."""
+    page = opened(demo, reduced_motion="reduce").page
+    assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
+
+
+HOSTILE = [
+    "<script>window.ran = true</script>",
+    "<img src=x onerror='window.ran = true'><svg onload='window.ran = true'>",
+    "</script><script>window.ran = true</script>",
+    "</textarea></style></title><!-- <script> --> ]]> <!doctype",
+    "{{ 7 * 7 }} ${alert(1)} <%= 1 %> $data $script $$ %(x)s \\u003cscript\\u003e",
+    "javascript:alert(1) https://example.org/beacon &lt;b&gt; &#0;",
+    "left \u202eright\u202c \u2066isolate\u2069 \u2028 \u2029 \ufeff end",
+    "half \ud83d a pair \udc4d",
+    "a" * 5_000,
+    "مرحبا، كيف حالك؟ שלום",
+    "\u4f60\u597d\uff0c\u4e16\u754c\u3002" * 40,
+    "tab\tline\r\nbreak\n\n  indented\n",
+]
+
+
+def test_hostile_text_is_shown_and_runs_nothing(tmp_path: Path, opened: Open) -> None:
+    """In messages, topics, categories and failed draws: each is there as it is, and is text."""
+    rows = [talk(text, text, category=text[:80] or "x", topic=text) for text in HOSTILE]
+    draws = [
+        {"index": 1, "stage": "answers", "substitute": 0, "reason": text[:40], "response": text} for text in HOSTILE
+    ]
+    (tmp_path / "failures.jsonl").write_text("".join(json.dumps(draw) + "\n" for draw in draws), "utf-8")
+    data = tmp_path / "<img src=x onerror='window.ran = 1'> $data $title.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    page = tmp_path / "page.html"
+    report(str(data), html=str(page), failures=str(tmp_path / "failures.jsonl"))
+    window = opened(page, viewport=PHONE)
+    window.page.select_option("#kind", "all")
+    window.says("12 of 12 dialogues, 12 of 12 failed draws")
+    for place in range(2 * len(HOSTILE)):
+        window.page.evaluate(f"location.hash = 'd{place}'")
+        window.page.wait_for_selector(f'#found [aria-current][href="#d{place}"]', state="attached")
+        text = HOSTILE[place % len(HOSTILE)]
+        assert window.bubbles() == [text] * (2 if place < len(HOSTILE) else 1)
+        assert window.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    assert window.page.evaluate("window.ran") is None
+    assert window.requests == [page.as_uri()]
+    assert window.complaints == []
+
+
+def test_right_to_left_text_is_set_so(tmp_path: Path, opened: Open) -> None:
+    """Each message by itself."""
+    window = opened(written(tmp_path, [talk("مرحبا، كيف حالك؟", "Hello, thank you.")]))
+    ways = window.page.locator("#talk p").evaluate_all("all => all.map((each) => getComputedStyle(each).direction)")
+    assert ways == ["rtl", "ltr"]
+
+
+def test_many_dialogues_are_listed_page_by_page(tmp_path: Path, opened: Open) -> None:
+    """Search reaches all of them, in whatever part they are packed; stepping goes over the edges of pages."""
+    rows = [talk(f"question {number}", f"answer {number}") for number in range(1_000)]
+    window = opened(written(tmp_path, rows))
+    assert window.count == "1,000 of 1,000 dialogues"
+    assert len(window.listed()) == 50
+    window.page.fill("#words", "999")
+    window.says("1 of 1,000 dialogues")
+    window.page.locator("#found a").click()
+    window.shows("question 999")
+    window.page.fill("#words", "")
+    window.says("1,000 of 1,000 dialogues")
+    window.page.locator("#page", has_text="951 to 1,000").wait_for()
+    window.page.click("#earlier")
+    assert window.listed()[0] == "question 900"
+    window.page.locator("#found a").last.click()
+    window.shows("question 949")
+    window.page.keyboard.press("j")
+    window.shows("question 950")
+    window.page.locator("#page", has_text="951 to 1,000").wait_for()
+
+
+def test_without_script_the_numbers_are_there(demo: Path, browser: Any) -> None:
+    """And it says what is not."""
+    page = browser.new_context(java_script_enabled=False).new_page()
+    page.goto(demo.as_uri())
+    assert "Problem Solving" in page.inner_text("#statistics")
+    assert "takes JavaScript" in page.inner_text("noscript")
+    page.context.close()
