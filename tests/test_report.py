@@ -261,6 +261,16 @@ def test_a_judges_scores_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert cells in Path("judged.html").read_text("utf-8")
 
 
+def test_near_duplicates_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """By what users say; the very same dialogue is both."""
+    said = " ".join(f"word{number}" for number in range(60))
+    texts = (said, f"{said} more", "something quite else that nobody said", said)
+    rows = [{"messages": [{"role": "user", "content": text}]} for text in texts]
+    Path("alike.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["report", "alike.jsonl"]) == 0
+    assert "duplicates: 1 word for word; 2 near-duplicates" in capsys.readouterr().out
+
+
 def test_nothing_is_called_and_nothing_written(folder: Path) -> None:
     """Not even where a serving is named."""
     with Provider() as provider, pytest.raises(ConsistentChatError, match="not recorded"):

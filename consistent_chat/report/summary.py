@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 from consistent_chat.prices import price_of
+from consistent_chat.report.alike import Alike
 from consistent_chat.report.entry import Entry
 from consistent_chat.statistics import PAPER, Distribution, Failure, Group, Statistics
 
@@ -41,6 +42,7 @@ class Summary:
     title: str
     titles: Mapping[str, str]
     statistics: Statistics = field(default_factory=Statistics)
+    alike: Alike = field(default_factory=Alike)
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
     scores: dict[str, Distribution] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -50,6 +52,7 @@ class Summary:
         if entry.row is not None:
             talk = entry.talk()
             self.statistics.add(talk)
+            self.alike.add(talk)
             self._use(entry.origin.get("model"), talk.input_tokens, talk.output_tokens)
             for name, value in entry.extras.items():
                 if isinstance(value, int):
@@ -90,13 +93,12 @@ class Summary:
         costs = [each.cost for each in self.used]
         cost = f"${sum(filter(None, costs)):,.2f}" if tokens and None not in costs else NOT_KNOWN
         intents = sum(group.dialogues > 0 for group in self.statistics.intents.values())
-        near = self.statistics.near_duplicates
         return [
             ("Dialogues", f"{total.dialogues:,}", f"of {intents} intents, {len(total.categories)} categories"),
             ("Utterances each", f"{total.utterances.mean:.1f}", f"{total.utterances.sum:,} in all"),
             ("Words of a query", f"{total.query_words.mean:.1f}", f"at most {total.query_words.largest:,}"),
             ("Words of a response", f"{total.response_words.mean:.1f}", f"at most {total.response_words.largest:,}"),
-            ("Duplicates", f"{total.duplicates:,}", "word for word" if near is None else f"and {near:,} nearly"),
+            ("Duplicates", f"{total.duplicates:,}", str(self.alike)),
             ("Failed draws", f"{total.failed.total():,}", f"on {total.draws:,} responses" if total.draws else ""),
             ("Tokens", f"{tokens:,}" if tokens else NOT_KNOWN, ""),
             ("Cost", cost, "by the list prices" if cost != NOT_KNOWN else ""),

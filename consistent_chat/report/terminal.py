@@ -43,11 +43,10 @@ def _statistics(summary: Summary, width: int) -> Table:
 def _lines(summary: Summary, narrow: bool) -> list[Text]:
     total, varied = summary.total, summary.total.diversity
     figures = {name: value for name, value, _ in summary.figures}
-    near = summary.statistics.near_duplicates
     lines = [
         ("variety", f"distinct-1 {varied.distinct_1:.3f}, distinct-2 {varied.distinct_2:.3f}, self-similarity "
          f"{varied.self_similarity:.3f}, on {varied.dialogues} dialogues"),
-        ("duplicates", f"{total.duplicates:,} word for word" + ("" if near is None else f", {near:,} nearly")),
+        ("duplicates", f"{total.duplicates:,} {summary.alike}"),
         ("failed draws", _reasons(summary)),
         ("tokens", ", ".join(f"{used.model}: {_tokens(used.cells())}" for used in summary.used) or figures["Tokens"]),
         *((words(name), f"{seen.mean:.2f} on average, {min(seen)} at least") for name, seen in summary.scores.items()),
