@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -157,6 +158,10 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         """The options for all stores: a token that was given for the Hub is for those on it too."""
         hub = {"token": self.token, **{k: v for k, v in self.storage_options.get("hf", {}).items() if v is not None}}
         return {**self.storage_options, "hf": hub} if self.token else self.storage_options
+
+    def fill(self, split: str, indices: Iterable[int], tally: Tally) -> None:
+        """Fill the store with the responses of these places of a split's plan, and count them in `tally`."""
+        deque(self.dialogues(split, indices, tally), maxlen=0)
 
     def store(self) -> ResponseStore:
         """Open the response store."""

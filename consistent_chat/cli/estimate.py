@@ -25,7 +25,6 @@ def run(recipe: str | None, pilot: int, **options: Any) -> None:
     for split, plan in builder.plans().items():
         if pilot:
             tally = Tally()
-            for _ in builder.dialogues(split, range(min(pilot, len(plan))), tally):
-                pass
+            builder.fill(split, range(min(pilot, len(plan))), tally)
             print(f"{split}: pilot of {tally}", file=sys.stderr)
         print(f"{split}: {estimate(builder.recipes[split], plan, builder.store())}")
