@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from typing import Any
 
+from consistent_chat.drive.rate import Pace
 from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.prices import Price
 from consistent_chat.request import Request, Response
 
 CHARACTERS_PER_TOKEN = 3
 """A low estimate for most languages and tokenizers, so that the tokens of a prompt are not underestimated."""
+
+PER_MINUTE = ("max_requests_per_minute", "max_tokens_per_minute")
 
 
 @dataclass(frozen=True)
@@ -38,23 +43,22 @@ class Limits:
             self._check("max_calls", 0, whole=True)
         if self.max_cost is not None:
             self._check("max_cost", 0)
-        for name in ("max_requests_per_minute", "max_tokens_per_minute"):
+        for name in PER_MINUTE:
             if getattr(self, name) is not None:
                 self._check(name, 1, whole=True)
 
     def divided(self, parts: int) -> Limits:
         """Return one of `parts` processes' share, so that all together keep to the limits."""
-        return Limits(
-            max_concurrency=max(1, self.max_concurrency // parts),
-            max_draws=self.max_draws,
-            timeout=self.timeout,
-            max_calls=self._share("max_calls", parts),
-            max_cost=None if self.max_cost is None else self.max_cost / parts,
-            max_requests_per_minute=self._share("max_requests_per_minute", parts),
-            max_tokens_per_minute=self._share("max_tokens_per_minute", parts),
-        )
+        share = self.paced(parts)
+        cost = None if self.max_cost is None else self.max_cost / parts
+        return replace(share, max_calls=self._share("max_calls", parts), max_cost=cost)
 
-    def _share(self, name: str, parts: int) -> int | None:
+    def paced(self, parts: int) -> Limits:
+        """Return the share of what goes on at once and in a minute; what may be spent is left whole."""
+        shares = {name: self._share(name, parts) for name in ("max_concurrency", *PER_MINUTE)}
+        return replace(self, **shares)
+
+    def _share(self, name: str, parts: int) -> Any:
         whole: int | None = getattr(self, name)
         if whole and whole < parts:  # a share of nothing would never go on, however often run again
             raise RecipeError(f"{name}={whole} cannot be divided between {parts} processes. Use fewer.")
@@ -72,11 +76,30 @@ class Limits:
 class Spent:
     """Answered calls and US dollars, with what is in flight at the most it can cost.
 
-    Runs that share one keep to their limits together: the splits of a dataset, the parts of a stream.
+    Runs that share one keep to their limits together, the splits of a dataset or the parts of a stream: each goes on at
+    the `pace` of the one before.
     """
 
     calls: int = 0
     cost: float = 0.0
+    pace: Pace | None = None
+
+    def reserve(self, limits: Limits, cost: float) -> None:
+        """Take a call that may cost so much; raise BudgetSpent if it could pass a limit."""
+        if limits.max_calls is not None and self.calls + 1 > limits.max_calls:
+            raise BudgetSpent(f"max_calls={limits.max_calls} is reached. All answers are kept; run again to go on.")
+        if limits.max_cost is not None and self.cost + cost > limits.max_cost:
+            raise BudgetSpent(
+                f"max_cost={limits.max_cost:g} is reached: ${self.cost:.4f} is spent or in flight, and the next call "
+                f"could cost ${cost:.4f}. All answers are kept; run again to go on."
+            )
+        self.calls += 1
+        self.cost += cost
+
+    def correct(self, calls: int, cost: float) -> None:
+        """Take more, or with negative amounts give back, of what was reserved."""
+        self.calls += calls
+        self.cost += cost
 
 
 class Budget:
@@ -89,18 +112,17 @@ class Budget:
         self._price = price
         self._spent = spent
 
+    def pace(self) -> Pace:
+        """Return the pace of calls. Under the same limits, it is that of the run before."""
+        pace = self._spent.pace
+        if pace is None or pace.limits != self.limits:
+            pace = self._spent.pace = Pace(self.limits, time.monotonic)
+        return pace
+
     def reserve(self, request: Request) -> float:
         """Take a call's worst cost out of the budget; raise BudgetSpent if it could pass a limit."""
-        limits, spent, cost = self.limits, self._spent, self._worst_cost(request)
-        if limits.max_calls is not None and spent.calls + 1 > limits.max_calls:
-            raise BudgetSpent(f"max_calls={limits.max_calls} is reached. All answers are kept; run again to go on.")
-        if limits.max_cost is not None and spent.cost + cost > limits.max_cost:
-            raise BudgetSpent(
-                f"max_cost={limits.max_cost:g} is reached: ${spent.cost:.4f} is spent or in flight, and the next call "
-                f"could cost ${cost:.4f}. All answers are kept; run again to go on."
-            )
-        spent.calls += 1
-        spent.cost += cost
+        cost = self._worst_cost(request)
+        self._spent.reserve(self.limits, cost)
         return cost
 
     def settle(self, reserved: float, response: Response | None) -> None:
@@ -109,10 +131,9 @@ class Budget:
         An answer without a count of its tokens is taken to have cost the most that it could.
         """
         if response is None:
-            self._spent.calls -= 1
-            self._spent.cost -= reserved
+            self._spent.correct(-1, -reserved)
         elif self._price is not None and response.input_tokens is not None and response.output_tokens is not None:
-            self._spent.cost += self._price.of(response.input_tokens, response.output_tokens) - reserved
+            self._spent.correct(0, self._price.of(response.input_tokens, response.output_tokens) - reserved)
 
     def _worst_cost(self, request: Request) -> float:
         if self._price is None:

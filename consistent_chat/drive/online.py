@@ -17,7 +17,6 @@ from typing import Any
 from consistent_chat.dialogue import Dialogue, FailedDraw, Steps
 from consistent_chat.drive.breaker import Breaker
 from consistent_chat.drive.limits import Budget
-from consistent_chat.drive.rate import Pace
 from consistent_chat.drive.replay import MayAsk, advance
 from consistent_chat.drive.retry import Patience, pause
 from consistent_chat.drive.slots import Slots
@@ -51,7 +50,7 @@ class Online:
     def __init__(self, caller: Caller, max_concurrency: int) -> None:
         self._caller = caller
         self._loop = asyncio.new_event_loop()
-        self._pace = Pace(caller.budget.limits, self._loop.time)
+        self._pace = caller.budget.pace()
         self._slots = Slots(max_concurrency, self._pace)
         self._patience = Patience(self._loop.time)
         self._breaker = Breaker()

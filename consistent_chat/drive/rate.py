@@ -9,9 +9,12 @@ run begins.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from consistent_chat.drive.limits import Limits
 from consistent_chat.request import Request, Response
+
+if TYPE_CHECKING:  # limits.py holds the pace that runs go on at
+    from consistent_chat.drive.limits import Limits
 
 CHARACTERS_PER_TOKEN = 4
 """The usual estimate. What it is wrong by is put right when the answer tells its tokens."""
@@ -46,6 +49,7 @@ class Pace:
     """Keeps a run within `max_requests_per_minute` and `max_tokens_per_minute`. `clock` gives seconds."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
+        self.limits = limits
         requests, tokens = limits.max_requests_per_minute, limits.max_tokens_per_minute
         self._requests = None if requests is None else Rate(requests, clock)
         self._tokens = None if tokens is None else Rate(tokens, clock)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from consistent_chat.dialogue import Dialogue
 from consistent_chat.errors import RefusedRequest, TransportError
@@ -55,20 +56,28 @@ class Tally:
         if dialogue.failed:  # which is rare: a replay has no time for a Counter's update
             self.failed.update(draw.reason.value for draw in dialogue.failed)
 
+    def counts(self) -> dict[str, Any]:
+        """Return the counts as plain data."""
+        return {name: getattr(self, name) for name in COUNTS}
+
+    def add(self, counts: Mapping[str, Any]) -> None:
+        """Add counts, or some of them."""
+        for name, value in counts.items():
+            if name == "failed":
+                self.failed.update(value)
+            elif value is not None:
+                setattr(self, name, (getattr(self, name) or 0) + value)
+
     def save(self, folder: str, name: str) -> None:
         """Write the counts into a folder, where `gathered` finds them: each process of a build has a tally."""
-        Path(folder, f"{name}.{uuid.uuid4().hex}").write_text(json.dumps([getattr(self, name) for name in COUNTS]))
+        Path(folder, f"{name}.{uuid.uuid4().hex}").write_text(json.dumps(self.counts()))
 
     @classmethod
     def gathered(cls, folder: str, name: str) -> Tally:
         """Return the sum of the tallies that were saved under a name."""
         total = cls()
         for path in Path(folder).glob(f"{name}.*"):
-            for name, value in zip(COUNTS, json.loads(path.read_text())):
-                if name == "failed":
-                    total.failed.update(value)
-                elif value is not None:
-                    setattr(total, name, (getattr(total, name) or 0) + value)
+            total.add(json.loads(path.read_text()))
         return total
 
     def __str__(self) -> str:

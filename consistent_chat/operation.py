@@ -1,0 +1,52 @@
+"""How recipes are carried out: who answers, where answers are kept, within which limits. Nothing here shapes the data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from consistent_chat import drive
+from consistent_chat.dialogue import Dialogue
+from consistent_chat.drive import Limits, Spent, Tally
+from consistent_chat.recipe import Recipe
+from consistent_chat.serving import Serving, registry
+from consistent_chat.store import Mode, ResponseStore
+
+
+@dataclass(frozen=True)
+class Operation:
+    """The operational fields, checked. It can be pickled if the serving can, and tells no secret when it is shown."""
+
+    serving: Any
+    base_url: str | None
+    api_key: str | None = field(repr=False)
+    places: tuple[str, ...]
+    storage_options: Mapping[str, Any] = field(repr=False)
+    mode: Mode
+    limits: Limits
+
+    @property
+    def may_call(self) -> bool:
+        """Whether somebody may be called."""
+        return self.serving is not None and self.mode is not Mode.REPLAY
+
+    def store(self) -> ResponseStore:
+        """Open the response store."""
+        return ResponseStore(self.places, self.storage_options, refresh=self.mode is Mode.REFRESH)
+
+    def run(self, recipe: Recipe, indices: Iterable[int], tally: Tally, spent: Spent) -> Iterator[Dialogue]:
+        """Yield the dialogues at these places of a recipe's plan, in this order."""
+        return drive.run(recipe, indices, self.store(), self._opener(recipe), self.limits, tally, spent)
+
+    def _opener(self, recipe: Recipe) -> Callable[[], Serving] | None:
+        if not self.may_call:
+            return None
+        return lambda: registry.open_serving(
+            self.serving,
+            model=recipe.model or "",
+            base_url=self.base_url,
+            api_key=self.api_key,
+            timeout=self.limits.timeout,
+            max_concurrency=self.limits.max_concurrency,
+        )
