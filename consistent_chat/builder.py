@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import datasets
@@ -14,15 +13,17 @@ import datasets
 from consistent_chat import drive, duplicates, taxonomy
 from consistent_chat.config import ConsistentChatConfig
 from consistent_chat.dialogue import Dialogue
-from consistent_chat.drive import Limits, Spent, Tally
+from consistent_chat.drive import Spent, Tally
 from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.identity import fingerprint
+from consistent_chat.operation import Operation
 from consistent_chat.plan import Plan
-from consistent_chat.progress import CallsBar
+from consistent_chat.progress import CallsBar, dialogues_bar
 from consistent_chat.recipe import Recipe
 from consistent_chat.registration import NAME, Seams, spelled
 from consistent_chat.row import LAYOUTS, row
 from consistent_chat.serving import registry
+from consistent_chat.shards import Shard
 from consistent_chat.store import Mode, ResponseStore
 
 logger = logging.getLogger(__name__)
@@ -52,10 +53,17 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
     def accept(self, config: ConsistentChatConfig, custom_features: Any) -> str:
         """Check everything that can be checked before a call, and name the cache directory by what shapes the data."""
         self.recipes = config.recipes(self.reading)
-        self._limits = config.limits()
-        self._mode = config.checked_mode()
-        self._places = config.places(self._store_options)
+        self.operation = Operation(
+            serving=config.serving,
+            base_url=config.base_url,
+            api_key=config.api_key,
+            places=tuple(config.places(self._store_options)),
+            storage_options=self._store_options,
+            mode=config.checked_mode(),
+            limits=config.limits(),
+        )
         self._spent = Spent()
+        self._warned: set[str] = set()  # the splits of which it was said that their combinations run out
         self._counted = ""  # the folder in which the processes of a build count
         registry.check(config.serving)
         if any(recipe.drop_near_duplicates for recipe in self.recipes.values()):
@@ -69,7 +77,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         processes = kwargs.get("num_proc")
         if processes is not None and processes < 1:
             raise RecipeError(f"num_proc must be a whole number of at least 1, not {processes}.")
-        if self._mode is Mode.REFRESH:
+        if self.operation.mode is Mode.REFRESH:
             kwargs["download_mode"] = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
         features, self.info.features = self.info.features, _Plain(self.info.features)
         try:
@@ -96,7 +104,24 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         self.tallies = {}
         generators = []
         for split, plan in self.plans().items():
-            for intent, combinations in plan.exhausted.items():
+            parts = [(0, len(plan))] if self.recipes[split].drop_near_duplicates else _parts(len(plan))
+            generators.append(_split_generator(split, parts))
+        return generators
+
+    def plans(self) -> dict[str, Plan]:
+        """Return the plan of each split, and warn once of combinations that run out.
+
+        Raises RecipeError where no model is named.
+        """
+        if any(recipe.model is None for recipe in self.recipes.values()):
+            raise RecipeError(
+                "No model is named. Pass model= (and serving= to call it), or try "
+                'load_dataset("consistent_chat", "demo"), or serving="rehearsal".'
+            )
+        plans = {split: Plan(recipe) for split, recipe in self.recipes.items()}
+        for split in plans.keys() - self._warned:
+            self._warned.add(split)
+            for intent, combinations in plans[split].exhausted.items():
                 logger.warning(
                     "The intent %r has %d combinations of topic, flow, persona and manner for %d dialogues: they come "
                     "back from there on. A larger taxonomy has more.",
@@ -104,18 +129,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
                     combinations,
                     self.recipes[split].num_dialogs_per_intent,
                 )
-            parts = [(0, len(plan))] if self.recipes[split].drop_near_duplicates else _parts(len(plan))
-            generators.append(_split_generator(split, parts))
-        return generators
-
-    def plans(self) -> dict[str, Plan]:
-        """Return the plan of each split; raises RecipeError where no model is named."""
-        if any(recipe.model is None for recipe in self.recipes.values()):
-            raise RecipeError(
-                "No model is named. Pass model= (and serving= to call it), or try "
-                'load_dataset("consistent_chat", "demo"), or serving="rehearsal".'
-            )
-        return {split: Plan(recipe) for split, recipe in self.recipes.items()}
+        return plans
 
     def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
         recipe = self.recipes[split]
@@ -130,26 +144,24 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
     def replay(self, split: str) -> Iterator[Dialogue]:
         """Yield all dialogues of a split's plan from what is recorded, in order; raises MissingResponse."""
         recipe, plan = self.recipes[split], self.plans()[split]
-        return drive.run(recipe, range(len(plan)), self.recorded(), None, self._limits, Tally())
+        return drive.run(recipe, range(len(plan)), self.recorded(), None, self.operation.limits, Tally())
 
     def recorded(self) -> ResponseStore:
         """Open the response store to look at what is recorded, also after a refresh."""
-        return ResponseStore(self._places, self._store_options)
+        return ResponseStore(self.operation.places, self.operation.storage_options)
 
     def dialogues(self, split: str, indices: Iterable[int], tally: Tally) -> Iterator[Dialogue]:
         """Yield the dialogues at these places of a split's plan, in this order, and count them in `tally`."""
         recipe = self.recipes[split]
-        limits = self._limits.divided(self.sharers())
-        serving = self._serving(recipe, limits)
         try:
             with CallsBar(recipe, tally):
-                for dialogue in drive.run(recipe, indices, self.store(), serving, limits, tally, self._spent):
+                for dialogue in self.operation.divided(self.sharers()).run(recipe, indices, tally, self._spent):
                     for draw in dialogue.failed:
                         logger.info("%s", draw)
                     yield dialogue
         except BudgetSpent as error:
             self._spent = Spent()  # who runs it again means to go on
-            if self._mode is Mode.REFRESH:
+            if self.operation.mode is Mode.REFRESH:
                 raise BudgetSpent(f"{error} A refresh begins anew each time: go on with mode='record'.") from None
             raise
 
@@ -159,26 +171,15 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         hub = {"token": self.token, **{k: v for k, v in self.storage_options.get("hf", {}).items() if v is not None}}
         return {**self.storage_options, "hf": hub} if self.token else self.storage_options
 
-    def fill(self, split: str, indices: Iterable[int], tally: Tally) -> None:
+    def fill(self, split: str, indices: Sequence[int], tally: Tally) -> None:
         """Fill the store with the responses of these places of a split's plan, and count them in `tally`."""
-        deque(self.dialogues(split, indices, tally), maxlen=0)
+        with dialogues_bar(f"Filling {split}", len(indices)) as bar:
+            for _ in self.dialogues(split, indices, tally):
+                bar.update()
 
     def store(self) -> ResponseStore:
         """Open the response store."""
-        return ResponseStore(self._places, self._store_options, refresh=self._mode is Mode.REFRESH)
-
-    def _serving(self, recipe: Recipe, limits: Limits) -> Any:
-        config = self.config
-        if config.serving is None or self._mode is Mode.REPLAY:
-            return None
-        return lambda: registry.open_serving(
-            config.serving,
-            model=recipe.model or "",
-            base_url=config.base_url,
-            api_key=config.api_key,
-            timeout=limits.timeout,
-            max_concurrency=limits.max_concurrency,
-        )
+        return self.operation.store()
 
 
 class _Plain(datasets.Features):
@@ -216,5 +217,5 @@ def _features(layout_name: str, provenance: bool) -> datasets.Features:
 def _parts(length: int) -> list[tuple[int, int]]:
     """Divide a plan into ranges of about the same length, in order; their number is a power of two."""
     count = 1 << (max(1, min(MOST_PARTS, length // LEAST_IN_A_PART)).bit_length() - 1)
-    bounds = [length * part // count for part in range(count + 1)]
-    return list(zip(bounds, bounds[1:]))
+    ranges = [Shard(part, count).range(length) for part in range(1, count + 1)]
+    return [(part.start, part.stop) for part in ranges]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consistent_chat import drive
@@ -30,6 +30,10 @@ class Operation:
     def may_call(self) -> bool:
         """Whether somebody may be called."""
         return self.serving is not None and self.mode is not Mode.REPLAY
+
+    def divided(self, parts: int) -> Operation:
+        """Return what one of so many processes does, so that all together keep to the limits. Those bound calls alone."""
+        return replace(self, limits=self.limits.divided(parts)) if self.may_call else self
 
     def store(self) -> ResponseStore:
         """Open the response store."""

@@ -1,4 +1,4 @@
-"""The second progress bar: calls, with tokens and cost so far. `datasets` shows the rows in the first."""
+"""Progress bars: of dialogues, as `datasets` shows one of rows, and of calls, with tokens and cost so far."""
 
 from __future__ import annotations
 
@@ -11,19 +11,25 @@ from consistent_chat.drive import Tally
 from consistent_chat.recipe import Recipe
 
 
+def dialogues_bar(about: str, total: int) -> Any:
+    """Return a bar of dialogues, for where no rows are written."""
+    return tqdm(desc=about, total=total, unit=" dialogues")
+
+
 class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
     """Appears with the first call, so that a replay shows none; obeys `datasets.disable_progress_bars()`."""
 
     def __init__(self, recipe: Recipe, tally: Tally) -> None:
         self._model = recipe.model
         self._bar: Any = None
-        tally.on_call = self._show
+        tally.on_call = self.show
 
     def __exit__(self, *exception: object) -> None:
         if self._bar is not None:
             self._bar.close()
 
-    def _show(self, tally: Tally) -> None:
+    def show(self, tally: Tally) -> None:
+        """Show the counts of a tally."""
         if self._bar is None:
             self._bar = tqdm(desc=f"Calling {self._model}", unit=" calls", position=1, leave=False)
         cost = "" if tally.cost is None else f", ${tally.cost:.4f}"
