@@ -8,7 +8,7 @@ import nox
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["ways", "s3", "trainers", "dataflow"]
+nox.options.sessions = ["ways", "s3", "trainers", "dataflow", "ray"]
 
 PYTHONS = ["3.10", "3.11", "3.13"]
 DATASETS = {"newest 5": "datasets>=5,<6", "last 4": "datasets>=4,<5", "3.6": "datasets==3.6.*"}
@@ -43,15 +43,8 @@ def ways(session: nox.Session, datasets: str) -> None:
 
 @nox.session(python="3.11")
 def s3(session: nox.Session) -> None:
-    """Keep responses in a bucket, against a local server.
-
-    In two steps: s3fs takes only the few versions of botocore that aiobotocore was made for, moto and boto3 take the
-    newest, and pip tries for many minutes what fits both. With botocore settled first, each step takes half a minute.
-    """
-    session.install("-e", ".[test,s3]")
-    show = "import botocore; print(botocore.__version__)"
-    botocore = str(session.run("python", "-c", show, silent=True)).strip()
-    session.install("moto[server]", f"botocore=={botocore}", f"boto3=={botocore}")
+    """Keep responses in a bucket, against a local server."""
+    _install_with_s3(session, "-e", ".[test,s3]")
     session.run("python", "-m", "pytest", "tests/test_s3.py", "tests/test_s3_faults.py", *session.posargs)
 
 
@@ -77,3 +70,23 @@ def dataflow(session: nox.Session) -> None:
     session.install("-e", ".[test]", *versions, *imported, "transformers")
     session.run("python", "-c", "import dataflow.serving")  # so that what is missing is an error, not a skipped test
     session.run("python", "-m", "pytest", "tests/test_dataflow.py", "tests/test_dataflow_real.py", *session.posargs)
+
+
+@nox.session(python="3.11")
+def ray(session: nox.Session) -> None:
+    """Fill a store with a cluster of two nodes on this machine, in a folder and in a bucket."""
+    _install_with_s3(session, "-e", ".[test,s3,ray]")
+    session.run("python", "-c", "import ray")  # so that what is missing is an error, not a skipped test
+    session.run("python", "-m", "pytest", "tests/test_ray.py", *session.posargs)
+
+
+def _install_with_s3(session: nox.Session, *packages: str) -> None:
+    """Install s3fs and a local server for it, in two steps.
+
+    s3fs takes only the few versions of botocore that aiobotocore was made for, moto and boto3 take the newest, and pip
+    tries for many minutes what fits both. With botocore settled first, each step takes half a minute.
+    """
+    session.install(*packages)
+    show = "import botocore; print(botocore.__version__)"
+    botocore = str(session.run("python", "-c", show, silent=True)).strip()
+    session.install("moto[server]", f"botocore=={botocore}", f"boto3=={botocore}")

@@ -11,8 +11,17 @@ from consistent_chat.dataflow import ConsistentChatGenerator
 from consistent_chat.recipe import Recipe
 from consistent_chat.registration import register
 from consistent_chat.version import __version__
+from consistent_chat.warming import warm
 
-__all__ = ["ConsistentChat", "ConsistentChatConfig", "ConsistentChatGenerator", "Recipe", "__version__", "publish"]
+__all__ = [
+    "ConsistentChat",
+    "ConsistentChatConfig",
+    "ConsistentChatGenerator",
+    "Recipe",
+    "__version__",
+    "publish",
+    "warm",
+]
 
 if TYPE_CHECKING:
     from consistent_chat.publishing import publish

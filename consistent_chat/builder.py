@@ -19,7 +19,6 @@ from consistent_chat.identity import fingerprint
 from consistent_chat.operation import Operation
 from consistent_chat.plan import Plan
 from consistent_chat.progress import CallsBar, dialogues_bar
-from consistent_chat.recipe import Recipe
 from consistent_chat.registration import NAME, Seams, spelled
 from consistent_chat.row import LAYOUTS, row
 from consistent_chat.serving import registry
@@ -217,5 +216,5 @@ def _features(layout_name: str, provenance: bool) -> datasets.Features:
 def _parts(length: int) -> list[tuple[int, int]]:
     """Divide a plan into ranges of about the same length, in order; their number is a power of two."""
     count = 1 << (max(1, min(MOST_PARTS, length // LEAST_IN_A_PART)).bit_length() - 1)
-    ranges = [Shard(part, count).range(length) for part in range(1, count + 1)]
+    ranges = [Shard(part, count).within(length) for part in range(1, count + 1)]
     return [(part.start, part.stop) for part in ranges]

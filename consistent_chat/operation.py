@@ -1,4 +1,4 @@
-"""How recipes are carried out: who answers, where answers are kept, within which limits. Nothing here shapes the data."""
+"""How recipes are carried out: who answers, where answers are kept, within which limits. It shapes no data."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Operation:
         return self.serving is not None and self.mode is not Mode.REPLAY
 
     def divided(self, parts: int) -> Operation:
-        """Return what one of so many processes does, so that all together keep to the limits. Those bound calls alone."""
+        """Return what one of so many processes does, so that all keep to the limits together. They bound calls alone."""
         return replace(self, limits=self.limits.divided(parts)) if self.may_call else self
 
     def store(self) -> ResponseStore:

@@ -32,13 +32,13 @@ class Shard:
             raise _wrong(text)
         return cls(int(found[1]), int(found[2]))
 
-    def range(self, length: int) -> range:
+    def within(self, length: int) -> range:
         """Return its places among so many."""
         return range(length * (self.number - 1) // self.count, length * self.number // self.count)
 
     def of(self, plans: Mapping[str, Sized]) -> dict[str, range]:
-        """Return its places in the plans of several splits, laid end to end. A split that it does not touch is left out."""
-        whole = self.range(sum(map(len, plans.values())))
+        """Return its places in the plans of several splits, laid end to end; those in which it has some."""
+        whole = self.within(sum(map(len, plans.values())))
         places, before = {}, 0
         for split, plan in plans.items():
             part = range(max(whole.start - before, 0), min(whole.stop - before, len(plan)))
@@ -52,6 +52,4 @@ class Shard:
 
 
 def _wrong(text: str) -> RecipeError:
-    count = text.rpartition("/")[2]
-    example = f"1/{count} to {count}/{count}" if count.isdecimal() and int(count) > 0 else "1/16 to 16/16"
-    return RecipeError(f"There is no shard {text}. Shards are counted from 1: use {example}.")
+    return RecipeError(f"There is no shard {text!r}. Shards are counted from 1: use 1/16 to 16/16 for sixteen.")

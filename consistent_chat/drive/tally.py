@@ -16,6 +16,8 @@ from consistent_chat.prices import Price
 from consistent_chat.request import Response
 
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed")
+PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost")
+"""What was paid or tried, whatever came of it: work that is done again by another process does not take it back."""
 
 
 @dataclass
@@ -58,7 +60,7 @@ class Tally:
 
     def counts(self) -> dict[str, Any]:
         """Return the counts as plain data."""
-        return {name: getattr(self, name) for name in COUNTS}
+        return {**{name: getattr(self, name) for name in COUNTS}, "failed": dict(self.failed)}
 
     def add(self, counts: Mapping[str, Any]) -> None:
         """Add counts, or some of them."""

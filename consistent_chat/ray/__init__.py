@@ -1,0 +1,70 @@
+"""Fills a response store with the processes of a Ray cluster: what `consistent-chat warm --ray` does.
+
+    __init__.py   `warm`
+    cluster.py    the caller's side: hands out shards, shows progress, stops
+    worker.py     the workers' side: one online driver for each shard
+    ledger.py     what all of them have done and may still do
+
+Ray itself is imported where it is used: the rest of the package never needs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+from fsspec.utils import get_protocol
+
+from consistent_chat.drive import Tally
+from consistent_chat.errors import ConsistentChatError, RecipeError
+from consistent_chat.opening import open_builder
+from consistent_chat.operation import Operation
+from consistent_chat.store import Mode
+
+__all__ = ["warm"]
+
+
+def warm(recipe: str | None = None, address: str | None = None, **options: Any) -> dict[str, Tally]:
+    """Fill the response store with the processes of a Ray cluster; return what that took, by split.
+
+    A limit holds for the whole cluster. A shard whose worker dies is begun anew by another, which finds what was
+    answered in the store.
+
+    Args:
+        recipe: path or URL of a recipe file, or the name of a config; None for the options alone.
+        address: of the cluster, as `ray.init` takes it. None is the cluster of this process if it has one, else the
+            one that `RAY_ADDRESS` names or this machine is part of, else processes of this machine alone.
+        options: all that `load_dataset("consistent_chat", ...)` takes. `responses` is a place that all machines of
+            the cluster reach; `api_key` travels to the workers within the task and is shown nowhere.
+
+    Raises:
+        RecipeError: something is wrong that can be seen before a call, or a limit is too low to be shared.
+        BudgetSpent: `max_calls` or `max_cost` is reached; all answers are kept.
+        ConsistentChatError: Ray is not installed or not reached; the store or the serving cannot be used.
+    """
+    builder = open_builder(recipe, **options)
+    plans, operation = builder.plans(), _for_all_machines(builder.operation)
+    try:
+        from consistent_chat.ray.cluster import connected, fill
+        from consistent_chat.ray.worker import Work
+    except ImportError as error:
+        raise ConsistentChatError(f'Ray cannot be imported: {error}. pip install "consistent_chat[ray]"') from None
+    with connected(address):
+        return fill(Work(operation, builder.recipes), plans)
+
+
+def _for_all_machines(operation: Operation) -> Operation:
+    """Return it with places that mean the same in any working directory; raises RecipeError if it cannot be shared."""
+    if operation.mode is Mode.REFRESH:
+        raise RecipeError(
+            "mode='refresh' cannot go with Ray: where a worker dies, its shard would be paid for again. Refresh in one "
+            "process, or record into another store."
+        )
+    if get_protocol(operation.places[0]) == "memory":
+        raise RecipeError(f"{operation.places[0]} is the memory of one process. Pass a folder or a URL as responses=.")
+    return dataclasses.replace(operation, places=tuple(map(_absolute, operation.places)))
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else os.path.abspath(os.path.expanduser(place))

@@ -1,0 +1,207 @@
+"""The caller's side: hands out shards, shows how far all workers are, and stops them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import heapq
+import logging
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from consistent_chat.drive import Limits, Tally
+from consistent_chat.drive.limits import PER_MINUTE
+from consistent_chat.drive.online import Stopped
+from consistent_chat.errors import ConsistentChatError, RecipeError
+from consistent_chat.operation import Operation
+from consistent_chat.plan import Plan
+from consistent_chat.progress import CallsBar, dialogues_bar
+from consistent_chat.ray.ledger import Ledger
+from consistent_chat.ray.worker import Outcome, Work, seconds_a_call, work_off
+from consistent_chat.shards import Shard
+from consistent_chat.store.place import Place
+
+logger = logging.getLogger(__name__)
+
+Totals = dict[str, Tally]
+
+LARGEST, SHARDS_A_SEAT = 1_000, 4
+"""Dialogues of a shard at the most, and shards that each seat gets at least: the last shard of a seat leaves its part
+of the limits unused, so it is to be short beside the whole."""
+RETRIES = 3
+"""How often a shard is begun anew because its worker died."""
+KNOCK = 10.0
+"""Seconds within which somebody is to answer at a cluster's address."""
+POLL = 0.5
+"""Seconds between two looks at the workers."""
+
+
+@contextlib.contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Be connected to a cluster, the one that this process is connected to already if there is one."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray itself would tell its makers of a cluster it starts
+    try:
+        _knock(address or os.environ.get("RAY_ADDRESS", ""))
+        ray.init(address=address, include_dashboard=False, logging_level=logging.WARNING)
+    except (OSError, RuntimeError, ValueError) as error:
+        where = "here" if address is None else f"at {address}"
+        raise ConsistentChatError(f"There is no Ray {where} to work with: {error}") from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody answers at HOST:PORT: Ray would wait for a long time, and say nothing."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), KNOCK).close()
+
+
+def fill(work: Work, plans: Mapping[str, Plan]) -> dict[str, Tally]:
+    """Fill the store with all responses of the plans, and return what that took, by split."""
+    length = sum(map(len, plans.values()))
+    seats = _seats(work.operation.limits, length)
+    _prepare(work.operation)
+    ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=_here()).remote(work.operation.limits)
+    paced = dataclasses.replace(work.operation, limits=work.operation.limits.paced(seats))
+    crew = _Crew(_sent(dataclasses.replace(work, operation=paced)), ledger, seats, paced.limits)
+    count = max(-(-length // LARGEST), min(length, SHARDS_A_SEAT * seats))
+    shards = [Shard(number, count).of(plans) for number in range(1, count + 1)]
+    with dialogues_bar("Filling", length) as bar, CallsBar(next(iter(work.recipes.values())), Tally()) as calls:
+        totals = crew.work_off(shards, functools.partial(_show, bar, calls))
+    return {split: totals.get(split, Tally()) for split in plans}
+
+
+class _Crew:
+    """So many seats, each with its part of the limits. Who sits on one works on a shard; then it is the next one's."""
+
+    def __init__(self, work: Any, ledger: Any, seats: int, limits: Limits) -> None:
+        self._work, self._ledger = work, ledger
+        self._free = [
+            time.monotonic() + seconds_a_call(limits) * seat / seats for seat in range(seats)
+        ]  # from when on each is
+        self._queue: deque[tuple[int, dict[str, range]]] = deque()
+        self._busy: list[Any] = []
+        self._error: ConsistentChatError | None = None
+
+    def work_off(self, shards: list[dict[str, range]], show: Callable[[Totals], None]) -> Totals:
+        """Have all shards worked on, and return what that took; raise the first error when all workers have ended."""
+        self._queue.extend(enumerate(shards))
+        try:
+            totals = self._finished(show)
+        except KeyboardInterrupt:
+            logger.warning(
+                "Stopping: calls in flight are waited for, so that their answers are kept. Ctrl-C abandons them."
+            )
+            self._stop()
+            self._finished(show)
+            raise
+        if self._error is not None:
+            raise self._error
+        return totals
+
+    def _finished(self, show: Callable[[Totals], None]) -> Totals:
+        totals: Totals = {}
+        while self._queue or self._busy:
+            self._hand_out()
+            for ended in self._ended():
+                self._take_back(ended)
+            totals = ray.get(self._ledger.totals.remote())
+            show(totals)
+        return totals
+
+    def _hand_out(self) -> None:
+        while self._queue and self._free and self._free[0] <= time.monotonic():
+            heapq.heappop(self._free)
+            self._busy.append(_task.remote(self._work, self._ledger, *self._queue.popleft()))
+
+    def _ended(self) -> list[Any]:
+        """Return the tasks that have ended, after a while."""
+        wait = min([POLL, *(free - time.monotonic() for free in self._free if self._queue)])
+        if not self._busy:
+            time.sleep(max(wait, 0.0))
+            return []
+        ended: list[Any]
+        ended, self._busy = ray.wait(self._busy, num_returns=1, timeout=max(wait, 0.0))
+        return ended
+
+    def _take_back(self, ended: Any) -> None:
+        try:
+            outcome: Outcome = ray.get(ended)
+        except ray.exceptions.RayError as error:
+            outcome = Outcome(_lost(error))
+        heapq.heappush(self._free, time.monotonic() + outcome.rest)
+        if outcome.error is not None and not isinstance(outcome.error, Stopped):
+            self._error = self._error or outcome.error
+            self._stop()
+
+    def _stop(self) -> None:
+        self._queue.clear()
+        self._ledger.stop.remote()
+
+
+# Deaths are Ray's to retry. What is raised on purpose comes back as an outcome, and is not tried again.
+_task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(work_off)
+
+
+def _seats(limits: Limits, length: int) -> int:
+    """Return how many shards are worked on at once: one for each CPU, as far as each then has a part in the limits."""
+    bounds: list[int] = [value for name in PER_MINUTE if (value := getattr(limits, name)) is not None]
+    cpus = int(ray.cluster_resources().get("CPU", 1))
+    return max(1, min(cpus, limits.max_concurrency, length, *bounds))
+
+
+def _here() -> NodeAffinitySchedulingStrategy:
+    """Keep the ledger on the caller's machine: if that dies, nobody is left to read it."""
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+
+
+def _prepare(operation: Operation) -> None:
+    """Make sure of a folder, which workers must find to be there; a remote place is made sure of by each worker."""
+    place = Place(operation.places[0], operation.storage_options)
+    if operation.may_call and place.is_local:
+        place.prepare()
+
+
+def _sent(work: Work) -> Any:
+    """Put the work where all workers get it from. Of arguments Ray shows nothing, in logs or in its dashboard."""
+    serving = work.operation.serving
+    try:
+        ray.cloudpickle.dumps(serving)
+    except Exception as error:  # whatever the user's object raises
+        raise RecipeError(
+            f"The serving {type(serving).__name__} cannot be sent to Ray's workers: {type(error).__name__}: {error}. "
+            "Open its client in `answer`, or pass a serving by its name."
+        ) from None
+    return ray.put(work)
+
+
+def _lost(error: Exception) -> ConsistentChatError:
+    if isinstance(error, ray.exceptions.RayTaskError):
+        cause = error.cause
+        said = f"A worker failed with {type(cause).__name__}: {cause}"
+    else:
+        said = f"A worker died, and {RETRIES} others after it: {error}"
+    return ConsistentChatError(f"{said.rstrip('.')}. All answers are kept; run again to go on.")
+
+
+def _show(bar: Any, calls: CallsBar, totals: Totals) -> None:
+    whole = Tally()
+    for tally in totals.values():
+        whole.add(tally.counts())
+    bar.update(whole.dialogues - bar.n)
+    if whole.calls or whole.retries:
+        calls.show(whole)

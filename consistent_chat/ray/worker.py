@@ -1,0 +1,132 @@
+"""The workers' side: one online driver for a shard, within its share of the limits."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from consistent_chat.drive import Limits, Spent, Tally
+from consistent_chat.drive.online import Stopped
+from consistent_chat.errors import ConsistentChatError, StoreError
+from consistent_chat.operation import Operation
+from consistent_chat.recipe import Recipe
+from consistent_chat.store.place import Place
+
+REPORT = 0.5
+"""Seconds between two reports."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a worker needs to make any dialogue: recipes by split, and how to carry them out."""
+
+    operation: Operation
+    recipes: Mapping[str, Recipe]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a shard ended: with which error, if any, and for how many seconds its share of the pace is used up."""
+
+    error: ConsistentChatError | None
+    rest: float = 0.0
+
+
+class SharedSpent(Spent):
+    """What this worker may spend: the ledger knows. Its pace is its own."""
+
+    def __init__(self, ledger: Any, limits: Limits) -> None:
+        super().__init__()
+        self._ledger = ledger
+        self._is_bounded = limits.max_calls is not None or limits.max_cost is not None
+        self.stopped = False
+
+    def reserve(self, limits: Limits, cost: float) -> None:
+        """Ask the ledger for a call that may cost so much; raise BudgetSpent, or Stopped."""
+        self.go_on()
+        error = ray.get(self._ledger.reserve.remote(cost)) if self._is_bounded else None
+        if error is not None:
+            raise error
+
+    def correct(self, calls: int, cost: float) -> None:
+        """Tell the ledger what a call has cost."""
+        if self._is_bounded:
+            self._ledger.correct.remote(calls, cost)
+
+    def go_on(self) -> None:
+        """Raise Stopped if nothing more is to be done."""
+        if self.stopped:
+            raise Stopped("The run was stopped. All answers are kept; run again to go on.")
+
+    def rest(self) -> float:
+        """Return the seconds until the next call would be in time."""
+        return 0.0 if self.pace is None else max(0.0, self.pace.wait())
+
+
+def work_off(work: Work, ledger: Any, shard: int, places: Mapping[str, range]) -> Outcome:
+    """Fill the store with a shard's responses. An error that was raised on purpose is returned."""
+    operation, spent = work.operation, SharedSpent(ledger, work.operation.limits)
+    tallies = {split: Tally() for split in places}
+    attempt = ray.get(ledger.begin.remote(shard))
+    if attempt:  # the worker that died may have called just now
+        time.sleep(seconds_a_call(operation.limits))
+    try:
+        _check_shared(operation)
+        with _reporting(functools.partial(ledger.report.remote, shard, attempt), tallies, spent):
+            for split, indices in places.items():
+                for _ in operation.run(work.recipes[split], indices, tallies[split], spent):
+                    spent.go_on()
+    except ConsistentChatError as error:
+        return Outcome(error, spent.rest())
+    return Outcome(None, spent.rest())
+
+
+def seconds_a_call(limits: Limits) -> float:
+    """Return the seconds between two calls at the pace of these limits."""
+    return 60.0 / limits.max_requests_per_minute if limits.max_requests_per_minute else 0.0
+
+
+def _check_shared(operation: Operation) -> None:
+    """Raise StoreError where a folder that the caller has prepared is another one on this machine."""
+    place = Place(operation.places[0], operation.storage_options)
+    if operation.may_call and place.is_local:
+        try:
+            place.check_exists()
+        except StoreError:
+            raise StoreError(
+                f"The response store {place.url} is not there on {ray.util.get_node_ip_address()}. All machines of a "
+                "cluster must reach it: pass a folder that they share, or a bucket, as responses=."
+            ) from None
+
+
+@contextlib.contextmanager
+def _reporting(report: Callable[..., Any], tallies: Mapping[str, Tally], spent: SharedSpent) -> Iterator[None]:
+    """Tell the ledger the counts while something is done, and at its end; hear from it when to stop."""
+    done = threading.Event()
+
+    def tell() -> None:
+        try:
+            if not ray.get(report({split: tally.counts() for split, tally in tallies.items()})):
+                spent.stopped = True
+        except ray.exceptions.RayError:  # nobody is left who would want more
+            spent.stopped = True
+
+    def go_on_telling() -> None:
+        while not done.wait(REPORT):
+            tell()
+
+    thread = threading.Thread(target=go_on_telling, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        tell()

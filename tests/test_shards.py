@@ -1,0 +1,75 @@
+"""Shards: the laws that hold of any plan and any number of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.shards import Shard
+
+LAW = settings(deadline=None, max_examples=60, derandomize=True)
+INTENTS = ("problem_solving", "educational", "simulation", "transaction")
+RECIPES = st.builds(
+    lambda dialogs, intents: Recipe(num_dialogs_per_intent=dialogs, intents=INTENTS[:intents]),
+    st.integers(1, 20),
+    st.integers(1, len(INTENTS)),
+)
+COUNTS = st.integers(1, 100)
+
+
+def shards(count: int) -> list[Shard]:
+    """Return all shards of so many."""
+    return [Shard(number, count) for number in range(1, count + 1)]
+
+
+@LAW
+@given(st.integers(0, 10**12), COUNTS)
+def test_the_union_of_all_shards_is_the_whole(length: int, count: int) -> None:
+    """One begins where the one before ends; they are of one size, to within one."""
+    ranges = [shard.within(length) for shard in shards(count)]
+    assert (ranges[0].start, ranges[-1].stop) == (0, length)
+    assert all(one.stop == other.start for one, other in zip(ranges, ranges[1:]))
+    assert max(map(len, ranges)) - min(map(len, ranges)) <= 1
+
+
+@LAW
+@given(RECIPES, COUNTS)
+def test_each_shard_has_as_many_dialogues_of_one_intent_as_of_another(recipe: Recipe, count: int) -> None:
+    """To within one, whatever their number has in common with that of the intents."""
+    plan = Plan(recipe)
+    for shard in shards(count):
+        drawn = Counter(plan[index].intent.key for index in shard.within(len(plan)))
+        assert max(drawn.values(), default=0) - min((drawn[key] for key in recipe.intents or ()), default=0) <= 1
+
+
+@LAW
+@given(st.lists(st.integers(0, 50), min_size=1, max_size=4), COUNTS)
+def test_splits_are_laid_end_to_end(lengths: list[int], count: int) -> None:
+    """Each place of each split is in one shard, and small splits do not all fall to the same one."""
+    plans = {f"split{number}": range(length) for number, length in enumerate(lengths)}
+    parts = [shard.of(plans) for shard in shards(count)]
+    for split, places in plans.items():
+        assert [index for part in parts for index in part.get(split, ())] == list(places)
+    sizes = [sum(map(len, part.values())) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_a_shard_is_written_as_a_fraction() -> None:
+    """And read as one."""
+    assert Shard.parse("3/16") == Shard(3, 16)
+    assert str(Shard(3, 16)) == "3/16"
+
+
+@pytest.mark.parametrize(
+    "text", ["0/16", "17/16", "-1/16", "3", "3/", "a/b", "1/0", "1/2/3", " 1/2", "1/2\n", "٣/16", ""]
+)
+def test_what_is_no_shard_is_said(text: str) -> None:
+    """With how they are counted."""
+    with pytest.raises(RecipeError, match="Shards are counted from 1: use 1/16 to 16/16"):
+        Shard.parse(text)
