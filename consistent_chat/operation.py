@@ -32,7 +32,7 @@ class Operation:
         return self.serving is not None and self.mode is not Mode.REPLAY
 
     def divided(self, parts: int) -> Operation:
-        """Return what one of so many processes does, so that all keep to the limits together. They bound calls alone."""
+        """Return what one of so many processes does, so that all together keep to limits. Those bound calls alone."""
         return replace(self, limits=self.limits.divided(parts)) if self.may_call else self
 
     def store(self) -> ResponseStore:

@@ -51,7 +51,7 @@ def test_all_shards_together_are_the_build(provider: Provider, capsys: pytest.Ca
         assert main(["warm", *calling(provider), "--shard", f"{number}/4"]) == 0
         assert f"warmed shard {number}/4, train: " in capsys.readouterr().err
     assert len(provider.requests) == 36
-    assert not Path("cache").exists()
+    assert not list(Path("cache").rglob("*.arrow"))
     assert main(["build", *calling(provider), "--output", "made.parquet"]) == 0
     assert "18 dialogues, 0 calls" in capsys.readouterr().err
     assert len(provider.requests) == 36
@@ -91,7 +91,7 @@ def test_more_shards_than_dialogues_leave_some_with_nothing_to_do(capsys: pytest
         (["--shard", "0/16"], 2, "There is no shard '0/16'. Shards are counted from 1: use 1/16 to 16/16"),
         (["--shard", "17/16"], 2, "There is no shard '17/16'"),
         (["--max-calls", "3"], 3, "max_calls=3 is reached. All answers are kept; run again to go on."),
-        (["--mode", "replay"], 1, "lacks a response"),
+        (["--mode", "replay"], 1, "No response is recorded for dialogue 0"),
         (["--ray", "care.consistent_chat.yaml"], 2, "put the recipe before it"),
     ],
 )
@@ -171,3 +171,12 @@ def test_a_shard_that_is_none_is_an_error_in_python_too() -> None:
     """Before anything else."""
     with pytest.raises(RecipeError, match="no shard '5/4'"):
         consistent_chat.warm(serving="rehearsal", shard="5/4")
+
+
+@pytest.mark.slow
+def test_the_table_of_a_million_dialogues_is_computed() -> None:
+    """From the figures that its script holds: the page shows what the script prints."""
+    done = subprocess.run(
+        [sys.executable, "benchmarks/million.py"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() in SCALE
