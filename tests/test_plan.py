@@ -183,6 +183,18 @@ def test_no_substitute_shares_a_request_with_another_spec(whole: Taxonomy, seed:
 
 @LAW
 @given(taxonomies(), SEEDS)
+def test_substitutes_draw_what_nobody_has_drawn_as_long_as_there_is_something(whole: Taxonomy, seed: int) -> None:
+    """Regular specs and all of their substitutes together, up to the number of combinations."""
+    for number, key in enumerate(whole.intents):
+        dialogs = combinations(whole, key) // (1 + MAX_SUBSTITUTES)
+        made = plan(whole, seed)
+        places = [number + len(whole.intents) * ordinal for ordinal in range(dialogs)]
+        drawn = [combination(made.spec(i, n)) for i in places for n in range(MAX_SUBSTITUTES + 1)]
+        assert len(set(drawn)) == len(drawn) == dialogs * (1 + MAX_SUBSTITUTES)
+
+
+@LAW
+@given(taxonomies(), SEEDS)
 def test_substitutes_are_stable_too(whole: Taxonomy, seed: int) -> None:
     """A longer plan passes to the same substitutes."""
     short, long = plan(whole, seed, 5), plan(whole, seed, 50)

@@ -204,13 +204,13 @@ def test_a_budget_of_dollars_is_the_clusters(cluster: Cluster, folder: Store, pr
 
 
 def test_the_pace_is_the_clusters(cluster: Cluster, folder: Store) -> None:
-    """Six calls at three a second take the time of five intervals, over all shards and nodes."""
+    """Six calls at one a second take the time of five intervals, over all shards and nodes."""
     times: list[float] = []
     with Provider(lambda call: times.append(time.monotonic())) as provider:
         few = {**RECIPE, "num_dialogs_per_intent": 1, "intents": ["simulation", "educational", "transaction"]}
-        warm(**few, **folder, **calling(provider), max_requests_per_minute=180)
+        warm(**few, **folder, **calling(provider), max_requests_per_minute=60)
     assert len(times) == 6
-    assert times[-1] - times[0] > 5 / 3 - 0.4
+    assert times[-1] - times[0] > 5 - 1
 
 
 def test_a_refused_key_is_one_clear_error(cluster: Cluster, folder: Store, provider: Provider) -> None:

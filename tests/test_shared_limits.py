@@ -10,8 +10,10 @@ import datasets
 import pytest
 from datasets import load_dataset
 
-from consistent_chat.drive import Limits
+from consistent_chat.drive import Limits, Spent, Tally
+from consistent_chat.drive.limits import Budget
 from consistent_chat.errors import BudgetSpent, RecipeError
+from consistent_chat.ray.ledger import Ledger
 from tests.provider import Provider
 
 MODEL = "claude-sonnet-4-6"
@@ -69,6 +71,44 @@ def test_splits_share_what_may_be_called(provider: Provider) -> None:
     assert len(provider.requests) == 2
     assert load(provider, data_files=files, max_calls=2).num_rows == {"train": 1, "test": 1}
     assert len(provider.requests) == 4
+
+
+def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
+    """The next part of a stream does not begin as if nobody had called just now; other limits are another pace."""
+    spent, limits = Spent(), Limits(max_requests_per_minute=1)
+    first, second = (Budget(limits, None, MODEL, spent).pace() for _ in range(2))
+    assert first.wait() <= 0
+    first.take(0)
+    assert second.wait() > 50
+    assert Budget(Limits(max_requests_per_minute=2), None, MODEL, spent).pace().wait() <= 0
+
+
+def test_fewer_places_than_processes_are_said(provider: Provider) -> None:
+    """Each would take one, and all together more than the limit; who calls nobody needs none."""
+    given = {"model": MODEL, "num_dialogs_per_intent": 8, "num_proc": 4, "max_concurrency": 3, "split": "train"}
+    with pytest.raises(RecipeError, match="max_concurrency=3 cannot be divided between 4 processes"):
+        load(provider, **given)
+    assert provider.requests == []
+    load(provider, **{**given, "max_concurrency": 4})
+    assert provider.in_flight_peak <= 4
+    assert load(provider, **given, mode="replay", download_mode="force_redownload").num_rows == 72
+
+
+def test_a_ledger_keeps_one_budget_and_counts_what_was_paid_twice_but_not_what_was_done_twice() -> None:
+    """A worker that dies leaves its calls, and what it had in flight; its dialogues are the next one's."""
+    ledger = Ledger(Limits(max_calls=4))
+    for attempt, dialogues, calls in ((0, 1, 2), (1, 2, 1)):
+        assert ledger.begin(7) == attempt
+        tally = Tally(dialogues=dialogues, calls=calls, cost=0.5)
+        assert ledger.report(7, attempt, {"train": tally.counts()})
+    total = ledger.totals()["train"]
+    assert (total.dialogues, total.calls, total.cost) == (2, 3, 1.0)
+    assert [ledger.reserve(0.0) for _ in range(4)] == [None] * 4
+    assert isinstance(ledger.reserve(0.0), BudgetSpent)
+    ledger.correct(-1, 0.0)
+    assert ledger.reserve(0.0) is None
+    ledger.stop()
+    assert not ledger.report(7, 1, {"train": tally.counts()})
 
 
 def test_too_few_calls_for_so_many_processes_is_said() -> None:
