@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,6 +125,24 @@ def test_combinations_that_run_out_are_said_up_front(
     assert len(said) == 1
     assert "'problem_solving' has 169 combinations of topic, flow, persona and manner for 170 dialogues" in said[0]
     assert provider.requests == []
+
+
+def test_a_scheduler_that_ends_the_process_loses_nothing() -> None:
+    """SIGTERM is a Ctrl-C: what is in flight is kept and packed, and the next process goes on."""
+    half = threading.Event()
+    with Provider(lambda call: half.set() if call.number == 12 else None, delay=0.2) as provider:
+        options = [*calling(provider), "--max-concurrency", "4"]
+        command = [sys.executable, "-m", "consistent_chat", "warm", *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+            assert half.wait(60)
+            running.terminate()
+            said = running.communicate(timeout=60)[1]
+        assert running.returncode == 130, said
+        assert "Stopped. All answers are kept; run again to go on." in said
+        assert not list(Path("responses", "journals").glob("*"))
+        assert main(["warm", *options]) == 0
+        assert len(provider.requests) == 36
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from typing import Any
 
@@ -28,6 +29,7 @@ def run(recipe: str | None, shard: str, ray: str | None, **options: Any) -> None
     """Fill the response store and write no dataset: all of it, one shard of it, or all of it with a Ray cluster."""
     if recipe is None and ray and ray.endswith((".yaml", ".yml")):
         raise RecipeError(f"--ray takes {ray} for the address of a cluster: put the recipe before it.")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what schedulers send before they kill
     if ray is None:
         from consistent_chat.warming import warm
 

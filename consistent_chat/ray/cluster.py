@@ -48,6 +48,8 @@ POLL = 0.5
 def connected(address: str | None) -> Iterator[None]:
     """Be connected to a cluster, the one that this process is connected to already if there is one."""
     if ray.is_initialized():
+        if address is not None:
+            raise RecipeError(f"This process is connected to a Ray cluster already. Leave out the address {address}.")
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray itself would tell its makers of a cluster it starts
@@ -90,9 +92,8 @@ class _Crew:
 
     def __init__(self, work: Any, ledger: Any, seats: int, limits: Limits) -> None:
         self._work, self._ledger = work, ledger
-        self._free = [
-            time.monotonic() + seconds_a_call(limits) * seat / seats for seat in range(seats)
-        ]  # from when on each is
+        apart = seconds_a_call(limits) / seats
+        self._free = [time.monotonic() + apart * seat for seat in range(seats)]  # a heap: from when on each seat is
         self._queue: deque[tuple[int, dict[str, range]]] = deque()
         self._busy: list[Any] = []
         self._error: ConsistentChatError | None = None
@@ -194,7 +195,7 @@ def _lost(error: Exception) -> ConsistentChatError:
         cause = error.cause
         said = f"A worker failed with {type(cause).__name__}: {cause}"
     else:
-        said = f"A worker died, and {RETRIES} others after it: {error}"
+        said = f"A worker died, and {RETRIES} others after it: {str(error).partition(chr(10))[0]}"
     return ConsistentChatError(f"{said.rstrip('.')}. All answers are kept; run again to go on.")
 
 
