@@ -145,18 +145,21 @@ def test_a_scheduler_that_ends_the_process_loses_nothing() -> None:
         assert len(provider.requests) == 36
 
 
+def line_with(variable: str) -> str:
+    """Return the command of the docs that reads a scheduler's variable, over a store in a folder."""
+    line = next(line for line in SCALE.splitlines() if variable in line and "consistent-chat warm" in line)
+    command = "consistent-chat" + line.partition("consistent-chat")[2].rstrip('"')
+    return command.replace("s3://bucket/responses", "shared/responses")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("variable", ["SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX"])
-def test_the_lines_of_the_docs_fill_one_store_side_by_side(variable: str, provider: Provider, folder: Path) -> None:
-    """All sixteen processes at once, each started as the scheduler starts it; the build then calls nobody."""
+def test_the_lines_of_the_docs_fill_one_store_side_by_side(provider: Provider, folder: Path) -> None:
+    """Sixteen processes at once, eight as Slurm starts them and eight as Kubernetes; the build then calls nobody."""
     scripts = folder / "bin"
     scripts.mkdir()
     (scripts / "consistent-chat").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m consistent_chat "$@"\n')
     (scripts / "consistent-chat").chmod(0o755)
     (folder / "care.consistent_chat.yaml").write_text(f"model: {MODEL}\nnum_dialogs_per_intent: 2\n")
-    (folder / "shared").mkdir()
-    line = next(line for line in SCALE.splitlines() if variable in line and "consistent-chat warm" in line)
-    line = re.sub(r"s3://bucket/responses", "shared/responses", line.partition("consistent-chat")[2].rstrip(' "]'))
     environment = {
         **os.environ,
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
@@ -164,12 +167,13 @@ def test_the_lines_of_the_docs_fill_one_store_side_by_side(variable: str, provid
         "ANTHROPIC_API_KEY": "a-key",
         "ANTHROPIC_BASE_URL": provider.url,
     }
-    first = 1 if variable.startswith("SLURM") else 0
+    tasks = [("SLURM_ARRAY_TASK_ID", number) for number in range(1, 9)]
+    indices = [("JOB_COMPLETION_INDEX", number) for number in range(8, 16)]
     running = [
-        subprocess.Popen(["bash", "-euc", f"consistent-chat{line}"], env={**environment, variable: str(number)})
-        for number in range(first, first + 16)
+        subprocess.Popen(["bash", "-euc", line_with(variable)], env={**environment, variable: str(number)})
+        for variable, number in (*tasks, *indices)
     ]
-    assert [process.wait(120) for process in running] == [0] * 16
+    assert [process.wait(240) for process in running] == [0] * 16
     assert len(provider.requests) == 36
     where = {"data_files": "care.consistent_chat.yaml", "responses": "shared/responses", "mode": "replay"}
     assert load_dataset("consistent_chat", **where, split="train").num_rows == 18
