@@ -106,6 +106,12 @@ def test_what_cannot_be_is_one_message(
     assert "Traceback" not in said
 
 
+def test_ray_is_imported_by_who_uses_it() -> None:
+    """The package, its command line and the module that offers Ray do without."""
+    look = "import sys, consistent_chat.cli, consistent_chat.ray; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], cwd=ROOT, timeout=60).returncode == 0
+
+
 def test_a_shard_and_a_cluster_are_two_ways(capsys: pytest.CaptureFixture[str]) -> None:
     """Ray divides the work itself."""
     with pytest.raises(SystemExit, match="2"):
