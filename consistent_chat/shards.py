@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from consistent_chat.errors import RecipeError
+from consistent_chat.recipe import Recipe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,16 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
+
+
+def independent(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
+    """Return the recipes as shards can carry them out: what is a near-duplicate, only the whole tells."""
+    if any(recipe.drop_near_duplicates for recipe in recipes.values()):
+        logger.warning(
+            "Near-duplicates show only when all dialogues are there: give serving= to the build as well, which asks "
+            "for those that take their places."
+        )
+    return {split: replace(recipe, drop_near_duplicates=False) for split, recipe in recipes.items()}
 
 
 def _wrong(text: str) -> RecipeError:

@@ -6,7 +6,7 @@ from typing import Any
 
 from consistent_chat.drive import Tally
 from consistent_chat.opening import open_builder
-from consistent_chat.shards import Shard
+from consistent_chat.shards import Shard, independent
 
 
 def warm(recipe: str | None = None, shard: str = "1/1", **options: Any) -> dict[str, Tally]:
@@ -24,6 +24,8 @@ def warm(recipe: str | None = None, shard: str = "1/1", **options: Any) -> dict[
     """
     part = Shard.parse(shard)
     builder = open_builder(recipe, **options)
+    if part.count > 1:
+        builder.recipes = independent(builder.recipes)
     tallies = {}
     for split, places in part.of(builder.plans()).items():
         tallies[split] = Tally()

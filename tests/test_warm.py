@@ -106,6 +106,16 @@ def test_what_cannot_be_is_one_message(
     assert "Traceback" not in said
 
 
+def test_near_duplicates_are_left_to_the_build(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
+    """A shard knows only its own dialogues, so it drops none."""
+    given = {"model": MODEL, "num_dialogs_per_intent": 2, "drop_near_duplicates": 0.1, "responses": "responses"}
+    where = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
+    for number in (1, 2):
+        tally = consistent_chat.warm(shard=f"{number}/2", **given, **where)["train"]
+        assert (tally.dialogues, tally.substitutes) == (9, 0)
+    assert "give serving= to the build as well" in caplog.text
+
+
 def test_ray_is_imported_by_who_uses_it() -> None:
     """The package, its command line and the module that offers Ray do without."""
     look = "import sys, consistent_chat.cli, consistent_chat.ray; sys.exit('ray' in sys.modules)"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from consistent_chat.cli.options import add_command, add_recipe
@@ -29,15 +31,28 @@ def run(recipe: str | None, shard: str, ray: str | None, **options: Any) -> None
     """Fill the response store and write no dataset: all of it, one shard of it, or all of it with a Ray cluster."""
     if recipe is None and ray and ray.endswith((".yaml", ".yml")):
         raise RecipeError(f"--ray takes {ray} for the address of a cluster: put the recipe before it.")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what schedulers send before they kill
-    if ray is None:
-        from consistent_chat.warming import warm
-
-        tallies = warm(recipe, shard, **options)
-    else:
-        from consistent_chat.ray import warm as warm_with_ray
-
-        tallies = warm_with_ray(recipe, ray or None, **options)
+    with _heeding_schedulers():
+        tallies = _tallies(recipe, shard, ray, options)
     done = "; ".join(f"{split}: {tally}" for split, tally in tallies.items())
     whole = "" if shard == "1/1" else f"shard {shard}, "
     print(f"warmed {whole}{done or 'which has no dialogue'}", file=sys.stderr)
+
+
+def _tallies(recipe: str | None, shard: str, ray: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    if ray is None:
+        from consistent_chat.warming import warm
+
+        return warm(recipe, shard, **options)
+    from consistent_chat.ray import warm as warm_with_ray
+
+    return warm_with_ray(recipe, ray or None, **options)
+
+
+@contextlib.contextmanager
+def _heeding_schedulers() -> Iterator[None]:
+    """Take SIGTERM, which they send before they kill, like Ctrl-C."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -20,6 +20,7 @@ from consistent_chat.drive import Tally
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.opening import open_builder
 from consistent_chat.operation import Operation
+from consistent_chat.shards import independent
 from consistent_chat.store import Mode
 
 __all__ = ["warm"]
@@ -51,7 +52,7 @@ def warm(recipe: str | None = None, address: str | None = None, **options: Any) 
     except ImportError as error:
         raise ConsistentChatError(f'Ray cannot be imported: {error}. pip install "consistent_chat[ray]"') from None
     with connected(address):
-        return fill(Work(operation, builder.recipes), plans)
+        return fill(Work(operation, independent(builder.recipes)), plans)
 
 
 def _for_all_machines(operation: Operation) -> Operation:
