@@ -70,6 +70,11 @@ class Request:
         """The key of this request: `sha256:<64 hex digits>`."""
         return request_key(self.canonical)
 
+    @property
+    def digest(self) -> str:
+        """The 64 hex digits of the key: what a request is called where a name has no colon."""
+        return self.key.rpartition(":")[2]
+
 
 class Schema(dict[str, Any]):
     """A JSON schema that many requests share: it is spelt once for all of their keys, and not to be changed.

@@ -16,7 +16,7 @@ from huggingface_hub import HfApi
 from consistent_chat.errors import StoreError
 from consistent_chat.store import tidy
 from tests.hub import READER, WRITER, Hub
-from tests.hub.machines import Machine, Paid, There, begin, finish, keep, lacks, load, machine, refused, repo
+from tests.hub.machines import Machine, Paid, There, begin, finish, keep, lacks, load, logged, machine, refused, repo
 
 NUMBERS = (1, 2, 3)
 STRANGER, TEAM = "hf_of_a_stranger", "hf_of_the_team"
@@ -72,6 +72,13 @@ def test_what_one_machine_keeps_another_replays(there: There, one: Machine, two:
     assert one.run(lacks, there.url, [*NUMBERS, 4]) == []
     assert sorted(there.files) == [*there.packs(), "responses/store.json"]
     assert len(there.packs()) == 2
+
+
+def test_batches_are_written_down_in_few_commits(there: There, one: Machine, tmp_path: Path) -> None:
+    """Their requests go with the first, and are removed with the last."""
+    assert one.run(logged, there.url, str(tmp_path)) == [None, "msgbatch_1", "all answered"]
+    assert [path for path in there.files if "/batches/" in path] == ["responses/batches/00000001.json"]
+    assert len(there.hub.commits) <= 3
 
 
 def test_a_dataset_is_made_on_one_machine_and_replayed_on_another(there: There, one: Machine, two: Machine) -> None:

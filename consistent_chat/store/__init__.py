@@ -4,8 +4,10 @@
     STORE/packs/<sha256>.parquet   immutable, named by their content
     STORE/journals/<writer>.jsonl  append-only, one writer each, packed when their writer is done
     STORE/torn/<writer>.jsonl      the last line of a writer that was killed while writing it
+    STORE/batches/                 batches that were submitted to a provider: batch_log.py
 
-A remote store has packs alone: journals, until they are sent, and copies of its packs lie on the machine that uses it.
+A remote store has packs and batches alone: journals, until they are sent, and copies of its packs lie on the machine
+that uses it.
 
     store.py      find and keep: what drivers use
     record.py     one request and its response, and their digest
@@ -14,14 +16,16 @@ A remote store has packs alone: journals, until they are sent, and copies of its
     packing.py    from journals to packs, and to larger packs; flusher.py says when
     place.py      a folder, or a URL; copies.py has what was fetched from there
     beside.py     the store beside a recipe file
+    batch_log.py  what was asked and is not answered yet
     verify.py     is all of it whole?
     nearest.py    what to say when nothing is found
 """
 
+from consistent_chat.store.batch_log import Batch, BatchLog
 from consistent_chat.store.beside import beside
 from consistent_chat.store.packing import tidy
 from consistent_chat.store.place import Flush
 from consistent_chat.store.store import Mode, ResponseStore, default_location
 from consistent_chat.store.verify import verify
 
-__all__ = ["Flush", "Mode", "ResponseStore", "beside", "default_location", "tidy", "verify"]
+__all__ = ["Batch", "BatchLog", "Flush", "Mode", "ResponseStore", "beside", "default_location", "tidy", "verify"]

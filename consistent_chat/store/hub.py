@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
-from consistent_chat.store.writing import MARKED, MARKER
+from consistent_chat.store.writing import MARKED, MARKER, Files
 
 PASSING = frozenset({408, 409, 412, 429, 500, 502, 503, 504})
 """What a commit is answered that another one was in the way of, or that the Hub had no time for."""
@@ -45,6 +45,24 @@ class Repo:
         gone = [CommitOperationDelete(_join(self._root, f"packs/{name}")) for name in names]
         self._commit(gone, "Put packs together")
 
+    def put(self, files: Files) -> None:
+        """Put files into the repo, by one commit."""
+        paths = {_join(self._root, path): content for path, content in files.items()}
+        gone = [path for path, content in paths.items() if content is None]
+        given = {"revision": self._revision, **self._repo}
+        there = self._api.get_paths_info(paths=gone, **given) if gone else []
+        operations: list[Any] = [CommitOperationDelete(info.path) for info in there]
+        operations += [CommitOperationAdd(path, content) for path, content in paths.items() if content is not None]
+        if operations:
+            self._commit(operations, "Write down a batch")
+
+    def create(self, path: str, content: bytes, beside: Files) -> bool:
+        """Put files into the repo, by one commit, unless the first is there."""
+        if self._api.file_exists(filename=_join(self._root, path), revision=self._revision, **self._repo):
+            return False
+        self.put({**beside, path: content})
+        return True
+
     def _commit(self, operations: list[Any], message: str) -> None:
         given = {**self._repo, "revision": self._revision, "commit_message": message}
         _persist(lambda: self._api.create_commit(operations=operations, **given))
@@ -67,6 +85,20 @@ class Bucket:
     def remove(self, names: Iterable[str]) -> None:
         """Remove packs."""
         self._batch(delete=[_join(self._root, f"packs/{name}") for name in names])
+
+    def put(self, files: Files) -> None:
+        """Put files into the bucket."""
+        paths = {_join(self._root, path): content for path, content in files.items()}
+        add = [(content, path) for path, content in paths.items() if content is not None]
+        gone = [path for path, content in paths.items() if content is None]
+        self._batch(add=add, **({"delete": gone} if gone else {}))
+
+    def create(self, path: str, content: bytes, beside: Files) -> bool:
+        """Put files into the bucket, unless the first is there."""
+        if list(self._api.get_bucket_paths_info(self._bucket, [_join(self._root, path)])):
+            return False
+        self.put({**beside, path: content})
+        return True
 
     def _batch(self, **changes: Any) -> None:
         _persist(lambda: self._api.batch_bucket_files(self._bucket, **changes))

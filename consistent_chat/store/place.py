@@ -22,7 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from consistent_chat.errors import StoreError
 from consistent_chat.store.hub import open_way
 from consistent_chat.store.journal import journal_paths
-from consistent_chat.store.writing import MARKER, STORE_FORMAT, Folder, Remote, Way
+from consistent_chat.store.writing import MARKER, STORE_FORMAT, Files, Folder, Remote, Way
 
 ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
 """Options that say which of several servers a URL means, as opposed to who asks."""
@@ -86,10 +86,7 @@ class Place:
         """Return the names of the packs that the place lists, in order."""
         self._fs.invalidate_cache()
         self._check_format()
-        found = self._attempt("listed", lambda: self._fs.ls(f"{self._root}/packs", detail=False), absent=[])
-        self._fs.invalidate_cache()  # s3fs would answer `exists` from this listing, stale as it may be
-        names = (path.rstrip("/").rpartition("/")[2] for path in found)
-        return sorted(name for name in names if name.endswith(".parquet") and not name.startswith("."))
+        return [name for name in self.listed("packs") if name.endswith(".parquet") and not name.startswith(".")]
 
     def check_exists(self) -> None:
         """Raise StoreError when there is neither a marker nor a pack nor a journal: the name may be mistyped."""
@@ -133,6 +130,28 @@ class Place:
         there = [name for name in names if self.holds(name)]
         if there:
             self._attempt("written to", lambda: self._way().remove(there), absent=[])
+
+    def listed(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder, in order."""
+        self._fs.invalidate_cache()
+        found = self._attempt("listed", lambda: self._fs.ls(f"{self._root}/{folder}", detail=False), absent=[])
+        self._fs.invalidate_cache()  # s3fs would answer `exists` from this listing, stale as it may be
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+    def read(self, path: str) -> bytes:
+        """Return what is in a file; raises Gone."""
+        content = self._attempt("read from", lambda: self._fs.cat_file(f"{self._root}/{path}"), absent=Gone)
+        if content is Gone:
+            raise Gone
+        return bytes(content)
+
+    def put(self, files: Files) -> None:
+        """Put files into the store, in the place of those that are there; None removes what is there."""
+        self._attempt("written to", lambda: self._way().put(files))
+
+    def create(self, path: str, content: bytes, beside: Files) -> bool:
+        """Put a file where there is none, and others beside it; False where another writer was faster."""
+        return bool(self._attempt("written to", lambda: self._way().create(path, content, beside)))
 
     def prepare(self) -> None:
         """Make sure that the place can be written, before anything is paid."""

@@ -68,6 +68,10 @@ class Recorded:
         except PackGone:
             settled(self._read)
 
+    def reread(self) -> None:
+        """Read the places again."""
+        settled(self._read)
+
     def _read(self) -> None:
         # Journals first: a record leaves its journal only when it lies in a pack, so none is missed in between.
         self._journals = [journal for place in self._places for journal in read_journals(place.journals)]

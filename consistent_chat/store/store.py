@@ -113,6 +113,11 @@ class ResponseStore:
         """Tell whether of all that is recorded for its key it is this record that holds."""
         return self._recorded.find(record.key) == record.kept
 
+    def reread(self) -> None:
+        """Look at all places again, for what others have kept meanwhile."""
+        with self._lock:
+            self._recorded.reread()
+
     def records(self) -> Iterator[Record]:
         """Yield all that was recorded when the store was opened or packed since, superseded records too."""
         return self._recorded.records()

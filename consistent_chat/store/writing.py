@@ -1,13 +1,17 @@
 """How files get into a store: into a folder, or to whatever fsspec reaches. hub.py has the Hub's own ways.
 
-Each way can `check` that it is open, `send` a pack and `remove` packs; it leaves the marker that makes a place a store.
+Each way can `check` that it is open, `send` a pack and `remove` packs, and `put` and `create` other files; it leaves
+the marker that makes a place a store.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +26,10 @@ SECONDS = 600.0
 """How long sending a file may take where nothing else bounds it: botocore waits for ever for a leave to send."""
 
 
+Files = Mapping[str, "bytes | Path | None"]
+"""Files by their paths in a store: what is in them, or a file that has it."""
+
+
 class Way(Protocol):
     """How files get into one store. All that fails raises what the store's filesystem raises."""
 
@@ -33,6 +41,15 @@ class Way(Protocol):
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove packs."""
+
+    def put(self, files: Files) -> None:
+        """Put files into the store, in the place of those that are there; None removes what is there."""
+
+    def create(self, path: str, content: bytes, beside: Files) -> bool:
+        """Put a file where there is none, and then others beside it; False where another writer was faster.
+
+        Two writers at the same instant both succeed where neither the filesystem nor the server can tell.
+        """
 
 
 class Folder:
@@ -57,6 +74,38 @@ class Folder:
         """Remove packs."""
         for name in names:
             (self._root / "packs" / name).unlink(missing_ok=True)
+
+    def put(self, files: Files) -> None:
+        """Put files into the folder, each completely or not at all."""
+        for path, content in files.items():
+            target = self._root / path
+            if content is None:
+                target.unlink(missing_ok=True)
+            else:
+                self._written(target, content).replace(target)
+
+    def create(self, path: str, content: bytes, beside: Files) -> bool:
+        """Put a file where there is none: a link is made by one writer alone."""
+        self.put(beside)
+        partial = self._written(self._root / path, content)
+        try:
+            os.link(partial, self._root / path)
+        except FileExistsError:
+            return False
+        finally:
+            partial.unlink()
+        return True
+
+    def _written(self, target: Path, content: bytes | Path) -> Path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        if isinstance(content, Path):
+            shutil.copyfile(content, partial)
+        else:
+            partial.write_bytes(content)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        return partial
 
 
 class Remote:
@@ -84,3 +133,41 @@ class Remote:
     def remove(self, names: Iterable[str]) -> None:
         """Remove packs."""
         self._fs.rm([f"{self._root}/packs/{name}" for name in names])
+
+    def put(self, files: Files) -> None:
+        """Put files into the store; where files can be seen half written, under another name first."""
+        for path, content in files.items():
+            target = f"{self._root}/{path}"
+            if content is None:
+                with contextlib.suppress(FileNotFoundError):
+                    self._fs.rm_file(target)
+            else:
+                self._put(target, content)
+
+    def create(self, path: str, content: bytes, beside: Files) -> bool:
+        """Put a file where there is none, which object stores answer for."""
+        self.put(beside)
+        target = f"{self._root}/{path}"
+        if self._has_folders:
+            if self._fs.exists(target):
+                return False
+            self._put(target, content)
+            return True
+        try:
+            with self._fs.open(target, "xb") as file:
+                file.write(content)
+        except FileExistsError:
+            return False
+        return True
+
+    def _put(self, target: str, content: bytes | Path) -> None:
+        folder, _, name = target.rpartition("/")
+        first = f"{folder}/.{name}.{uuid.uuid4().hex}" if self._has_folders else target
+        if self._has_folders:
+            self._fs.makedirs(folder, exist_ok=True)
+        if isinstance(content, Path):
+            self._fs.put_file(str(content), first, **self._patience)
+        else:
+            self._fs.pipe_file(first, content, **self._patience)
+        if first != target:
+            self._fs.mv(first, target)

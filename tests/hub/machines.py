@@ -18,7 +18,8 @@ from datasets import load_dataset
 import consistent_chat
 from consistent_chat.errors import StoreError
 from consistent_chat.request import Request, Response
-from consistent_chat.store import Flush, ResponseStore
+from consistent_chat.store import Batch, BatchLog, Flush, ResponseStore
+from consistent_chat.store.batch_log import request_line
 from tests.hub.content import Files
 from tests.hub.server import WRITER, Hub
 from tests.stored import asked, said
@@ -135,6 +136,20 @@ def lacks(url: str | list[str], numbers: Iterable[int], **options: Any) -> list[
     """Return those of the numbers whose responses a newly opened store does not find."""
     store = ResponseStore(url, options)
     return [number for number in numbers if store.find(asked(number)) != said(number)]
+
+
+def logged(url: str, folder: str) -> list[str | None]:
+    """Write a batch into a store's log, twice, and return what the log then says at each step."""
+    log, path = BatchLog(url), Path(folder, "requests.jsonl")
+    path.write_bytes(request_line(asked()))
+    first, second = (Batch(1, "anthropic", "a-model", 1) for _ in range(2))
+    assert (log.begin(first, path), log.begin(second, path)) == (True, False)
+    said = [batch.id for batch in BatchLog(url).read()]
+    confirmed = log.confirm(first, "msgbatch_1")
+    said += [batch.id for batch in BatchLog(url).read()]
+    assert BatchLog(url).requests(confirmed, Path(folder)).find(asked().digest) == asked()
+    log.close(confirmed, "all answered")
+    return said + [batch.outcome for batch in BatchLog(url).read()]
 
 
 def load(url: str, **given: Any) -> list[dict[str, Any]]:
