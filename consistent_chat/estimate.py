@@ -16,6 +16,7 @@ from consistent_chat.plan import Plan
 from consistent_chat.prices import price_of
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
+from consistent_chat.serving.batches import DISCOUNT as BATCH_DISCOUNT
 from consistent_chat.store import ResponseStore
 
 WORDS = {"user": 19.8, "assistant": 59.3}
@@ -25,8 +26,6 @@ CHARACTERS_PER_WORD, TOKENS_PER_WORD, TOKENS_PER_CHARACTER = 5.7, 1.35, 0.24
 """English text, with its spaces, in the tokenizers of the day."""
 FRAME_TOKENS = 8
 """Tokens of JSON around each message."""
-BATCH_DISCOUNT = 0.5
-"""What batch APIs take off the price, by Anthropic's and OpenAI's price lists."""
 LOOKED_AT = 5_000
 """Places of a plan that are looked at, at the most; the others are taken to be like them."""
 

@@ -102,8 +102,7 @@ class Provider:
 
     async def _start(self) -> None:
         app = web.Application(client_max_size=2**28)
-        app.router.add_post("/v1/messages", self._serve)
-        app.router.add_post("/v1/chat/completions", self._serve)
+        self._route(app.router)
         self._closing = asyncio.Event()
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
@@ -111,6 +110,10 @@ class Provider:
         await site.start()
         host, port = self._runner.addresses[0][:2]
         self.url = f"http://{host}:{port}"
+
+    def _route(self, router: web.UrlDispatcher) -> None:
+        router.add_post("/v1/messages", self._serve)
+        router.add_post("/v1/chat/completions", self._serve)
 
     async def _stop(self) -> None:
         self._closing.set()
@@ -124,7 +127,7 @@ class Provider:
             call = self._record(protocol, request.headers, await request.read())
             if self._in_flight > self._capacity:
                 return await self._send(request, call, CROWDED)
-            reply = _objection(call) or self._script(call) or GOOD
+            reply = objection(call) or self._script(call) or GOOD
             await asyncio.sleep(self._delay)
             return await self._send(request, call, reply)
         finally:
@@ -144,7 +147,7 @@ class Provider:
             await self._closing.wait()
         if reply.ending == "reset":
             _reset(request)
-        body = _answer(call, reply) if reply.raw is None else reply.raw
+        body = answer(call, reply) if reply.raw is None else reply.raw
         headers = {"content-type": "application/json", **reply.headers}
         if reply.ending == "cut":
             response = web.StreamResponse(headers={**headers, "content-length": str(len(body))})
@@ -164,7 +167,7 @@ def _reset(request: web.Request) -> None:
     request.transport.abort()
 
 
-def _objection(call: Call) -> Reply | None:
+def objection(call: Call) -> Reply | None:
     """Return the refusal that the documented services would send, if any."""
     key = call.headers.get("authorization", "").removeprefix("Bearer ") or call.headers.get("x-api-key")
     if key in (None, "wrong-key"):
@@ -200,7 +203,8 @@ def _names(body: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(f"{found[1]}_{number}" for number in range(1, int(found[2]) + 1))
 
 
-def _answer(call: Call, reply: Reply) -> bytes:
+def answer(call: Call, reply: Reply) -> bytes:
+    """Return the body that a reply has."""
     text = "" if reply.empty else reply.edit(json.dumps(call.texts, ensure_ascii=False))
     asked, said = len(json.dumps(call.body).split()), len(text.split())
     answer = _message(call, reply, text) if call.protocol == "anthropic" else _completion(call, reply, text)

@@ -13,10 +13,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Generic, TypeVar
 
+from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.http import Fault, Peer
 
 Form = TypeVar("Form")
+Simpler = Callable[[Request, Form, "Fault"], "Form | None"]
+"""Gives the form to try after a refusal, or None."""
 
 GUESSED = frozenset({400, 422, 501})
 """Statuses that, without telling words, may be about the form."""
@@ -42,7 +45,7 @@ class Adapting(Generic[Form]):
         self,
         request: Request,
         send: Callable[[Request, Form], Awaitable[Response]],
-        simpler: Callable[[Request, Form, Fault], Form | None],
+        simpler: Simpler[Form],
     ) -> Response:
         """Return the answer; raise the error of a refusal for which `simpler` knows no other form.
 
@@ -54,6 +57,19 @@ class Adapting(Generic[Form]):
             if fault.filtered:
                 return Response(self._peer.quote(fault.message), "refusal")
             raise self._peer.error(fault, request.model) from None
+
+    def read(self, request: Request, sent: Form, fault: Fault, simpler: Simpler[Form]) -> Response | ServingError:
+        """Return what a refusal is that came later, for a request that was sent in this form.
+
+        TransportError if the request may be asked again in the form that is now known.
+        """
+        if fault.filtered:
+            return Response(self._peer.quote(fault.message), "refusal")
+        learnt = self.about(request.model)
+        error = self._peer.error(fault, request.model)
+        if learnt.form is sent and isinstance(error, RefusedRequest):
+            learnt.form = simpler(request, sent, fault) or sent
+        return error if learnt.form is sent else TransportError(str(error))
 
     def leave_loop(self) -> None:
         """Let go of the event loop: the next answer may be in another one."""

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
@@ -24,6 +24,10 @@ from consistent_chat.serving.http import (
     need_key,
     open_client,
 )
+from consistent_chat.serving.wire import Wire
+
+if TYPE_CHECKING:
+    from consistent_chat.serving.anthropic_batches import AnthropicBatches
 
 KEY, TOKEN = "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
 """The environment variables of the two kinds of key."""
@@ -81,13 +85,18 @@ class Anthropic:
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
-        learnt = self._adapting.about(request.model)
-        if learnt.form.temperature and not takes_temperature(request.model):
-            why = "Claude models from {}.{} on take none".format(*NO_TEMPERATURE_SINCE)
-            learnt.form = _without_temperature(request, learnt.form, why)
-        if learnt.form.temperature and request.temperature > HIGHEST_TEMPERATURE:
-            raise _too_hot(request)
+        self._form(request)
         return await self._adapting.answer(request, self._send, self._simpler)
+
+    @property
+    def batches(self) -> AnthropicBatches:
+        """Anthropic's Message Batches."""
+        import anthropic
+
+        from consistent_chat.serving.anthropic_batches import AnthropicBatches
+
+        wire = Wire(anthropic, self._peer, self._opened, self._timeout)
+        return AnthropicBatches(wire, self._adapting, lambda request: body(request, self._form(request)), self._simpler)
 
     async def close(self) -> None:
         """Close all connections. The next answer opens others, in whichever event loop it is."""
@@ -99,15 +108,24 @@ class Anthropic:
     async def _send(self, request: Request, form: Form) -> Response:
         import anthropic
 
-        headers = {"anthropic-version": VERSION_WITH_TEMPERATURE} if form.temperature else {}
         # Not `messages.create`, which takes a tenth more CPU time, for typed fields and traces of its own.
         calling = self._opened().post(
             "/v1/messages",
             cast_to=http_library(anthropic).Response,
-            body=_body(request, form),
-            options={"headers": headers},
+            body=body(request, form),
+            options={"headers": headers(form)},
         )
-        return _response(self._peer, await exchange(anthropic, self._peer, calling, self._timeout))
+        return read_message(self._peer, await exchange(anthropic, self._peer, calling, self._timeout))
+
+    def _form(self, request: Request) -> Form:
+        """Return the form for a request, as far as it is known before one is sent; raises ServingError."""
+        learnt = self._adapting.about(request.model)
+        if learnt.form.temperature and not takes_temperature(request.model):
+            why = "Claude models from {}.{} on take none".format(*NO_TEMPERATURE_SINCE)
+            learnt.form = _without_temperature(request, learnt.form, why)
+        if learnt.form.temperature and request.temperature > HIGHEST_TEMPERATURE:
+            raise _too_hot(request)
+        return learnt.form
 
     def _opened(self) -> Any:
         if self._client is None:
@@ -159,7 +177,12 @@ def _without_temperature(request: Request, form: Form, why: str) -> Form:
     return replace(form, temperature=False)
 
 
-def _body(request: Request, form: Form) -> dict[str, Any]:
+def headers(form: Form) -> dict[str, str]:
+    """Return the headers that a form needs beside the SDK's own."""
+    return {"anthropic-version": VERSION_WITH_TEMPERATURE} if form.temperature else {}
+
+
+def body(request: Request, form: Form) -> dict[str, Any]:
     """Return the body of a request. The system text is marked for caching: a stage's calls share it."""
     body: dict[str, Any] = {
         "model": request.model,
@@ -176,7 +199,8 @@ def _body(request: Request, form: Form) -> dict[str, Any]:
     return body
 
 
-def _response(peer: Peer, body: Mapping[str, Any]) -> Response:
+def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:
+    """Return what a message says; raise TransportError where it is none."""
     content, reason = body.get("content"), body.get("stop_reason")
     if not content and not reason:
         raise broken(peer, body, "content and stop_reason")

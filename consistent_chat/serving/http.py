@@ -6,13 +6,14 @@ It knows no provider's protocol and imports no provider's SDK.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import math
 import os
 import re
 import sys
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -172,14 +173,21 @@ async def exchange(sdk: Any, peer: Peer, calling: Awaitable[Any], timeout: float
     Raises Fault for a status of 400 or more, TransportError where there is no answer in `timeout` seconds, or no
     JSON in it. Causes are left out: their text may hold a key.
     """
-    try:
+    with raised(sdk, peer, timeout):
         answered = await asyncio.wait_for(calling, timeout)
-    except sdk.APIStatusError as error:
-        raise fault_of(error.response.status_code, error.response.headers, error.response.content) from None
-    except (asyncio.TimeoutError, sdk.APIConnectionError, OSError, *_aiohttp_errors()) as error:
-        raise (late(peer, timeout) if _is_late(sdk, error) else unreachable(peer, error)) from None
     response = getattr(answered, "http_response", answered)
     return read_object(peer, response.content, response.headers.get("content-type", ""))
+
+
+@contextlib.contextmanager
+def raised(sdk: Any, peer: Peer, timeout: float) -> Iterator[None]:
+    """Raise an SDK's errors, and its HTTP library's, as Fault or TransportError."""
+    try:
+        yield
+    except sdk.APIStatusError as error:
+        raise fault_of(error.response.status_code, error.response.headers, error.response.content) from None
+    except (asyncio.TimeoutError, sdk.APIConnectionError, OSError, *_broken_off(sdk)) as error:
+        raise (late(peer, timeout) if _is_late(sdk, error) else unreachable(peer, error)) from None
 
 
 def late(peer: Peer, timeout: float) -> TransportError:
@@ -285,13 +293,14 @@ def _is_late(sdk: Any, error: BaseException) -> bool:
     return timeout and type(error.__cause__).__name__ != "ConnectTimeout"
 
 
-def _aiohttp_errors() -> tuple[type[BaseException], ...]:
-    """Return the errors of aiohttp itself, of which the SDKs let some through."""
+def _broken_off(sdk: Any) -> tuple[type[BaseException], ...]:
+    """Return the errors of the HTTP libraries themselves, of which the SDKs let some through."""
+    library = (http_library(sdk).TransportError,)
     try:
         from aiohttp import ClientError
     except ImportError:
-        return ()
-    return (ClientError,)
+        return library
+    return (*library, ClientError)
 
 
 # Keys as the providers write them ("sk-ant-...", "hf_..."), also half masked as in their own error messages.

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
@@ -27,6 +27,10 @@ from consistent_chat.serving.http import (
     find_key,
     open_client,
 )
+from consistent_chat.serving.wire import Wire
+
+if TYPE_CHECKING:
+    from consistent_chat.serving.openai_batches import OpenAIBatches
 
 PLACEHOLDER = "none"
 """Sent to a server of one's own where no key is given: the client insists on one, such servers do not."""
@@ -79,6 +83,16 @@ class OpenAI:
         """Return what the model said; raise TransportError or ServingError."""
         return await self._adapting.answer(request, self._send, partial(simpler, self._peer))
 
+    @property
+    def batches(self) -> OpenAIBatches:
+        """The batch API of OpenAI, and of servers that offer its endpoints for files and batches."""
+        import openai
+
+        from consistent_chat.serving.openai_batches import OpenAIBatches
+
+        wire = Wire(openai, self._peer, self._opened, self._timeout)
+        return OpenAIBatches(wire, self._adapting)
+
     async def close(self) -> None:
         """Close all connections. The next answer opens others, in whichever event loop it is."""
         client, self._client = self._client, None
@@ -90,7 +104,7 @@ class OpenAI:
         import openai
 
         create = self._opened().chat.completions.with_raw_response.create
-        body = await exchange(openai, self._peer, create(**_arguments(request, form)), self._timeout)
+        body = await exchange(openai, self._peer, create(**arguments(request, form)), self._timeout)
         return read_completion(self._peer, body)
 
     def _opened(self) -> Any:
@@ -170,7 +184,8 @@ def _key(api_key: str | None, base_url: str | None) -> str:
     )
 
 
-def _arguments(request: Request, form: Form) -> dict[str, Any]:
+def arguments(request: Request, form: Form) -> dict[str, Any]:
+    """Return the body of a request."""
     arguments = {"model": request.model, "messages": messages(request), form.limit: limit(request, form.cap)}
     response_format = SCHEMAS[form.rung](request)
     if response_format is not None:

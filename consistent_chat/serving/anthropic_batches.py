@@ -1,0 +1,162 @@
+"""Anthropic's Message Batches. What is asked and how it is answered is as in anthropic.py."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from consistent_chat.errors import TransportError
+from consistent_chat.request import Request
+from consistent_chat.serving.adapt import Adapting, Simpler
+from consistent_chat.serving.anthropic import Form, headers, read_message
+from consistent_chat.serving.batches import (
+    MOST_LISTED,
+    SUBMIT_SECONDS,
+    Find,
+    Outcome,
+    Results,
+    State,
+    read_line,
+    refusal,
+)
+from consistent_chat.serving.http import Fault, broken, count
+from consistent_chat.serving.wire import Wire
+
+PATH = "/v1/messages/batches"
+STATUSES = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+"""The API's types of errors, by the status that the same error has outside of a batch."""
+PAGE = 100
+"""Batches that are listed at once."""
+
+
+class AnthropicBatches:
+    """A BatchServing. Limits, and what a result may be, by Anthropic's guide to batch processing."""
+
+    most_requests = 100_000
+    most_bytes = 256_000_000
+
+    def __init__(
+        self, wire: Wire, adapting: Adapting[Form], body: Callable[[Request], Any], simpler: Simpler[Form]
+    ) -> None:
+        self._wire, self._adapting, self._body, self._simpler = wire, adapting, body, simpler
+        self._forms: dict[str, Form] = {}  # in which each batch was submitted
+
+    def entry(self, request: Request) -> bytes:
+        """Return a request as one line of JSON."""
+        entry = {"custom_id": request.digest, "params": self._body(request)}
+        return json.dumps(entry, separators=(",", ":")).encode("ascii")
+
+    async def submit(self, name: str, model: str, entries: Path) -> State:
+        """Submit a batch. The API takes no name for it."""
+        form = self._adapting.about(model).form
+        with self._refusing(model):
+            told = await self._wire.post(
+                PATH,
+                SUBMIT_SECONDS,
+                headers(form),
+                content=b'{"requests":[' + b",".join(entries.read_bytes().splitlines()) + b"]}",
+            )
+        state = self._state(told)
+        self._forms[state.id] = form
+        return state
+
+    async def state(self, id: str) -> State:
+        """Return how a batch is getting on."""
+        with self._refusing():
+            return self._state(await self._wire.get(f"{PATH}/{id}"))
+
+    async def recent(self) -> AsyncGenerator[State, None]:
+        """Yield the workspace's batches, the newest first."""
+        after = None
+        for _ in range(MOST_LISTED // PAGE):
+            with self._refusing():
+                page = await self._wire.get(PATH, limit=PAGE, after_id=after)
+            told = [batch for batch in page.get("data") or () if isinstance(batch, dict)]
+            for batch in told:
+                yield self._state(batch)
+            after = page.get("last_id") or (told[-1].get("id") if told else None)
+            if not page.get("has_more") or after is None:
+                return
+
+    async def results(self, state: State, find: Find) -> Results:
+        """Yield what became of the requests. A batch whose results are archived or deleted has none."""
+        if state.told.get("archived_at"):
+            return
+        with self._refusing():
+            async with contextlib.aclosing(self._wire.lines(self._address(state))) as lines:
+                async for line in lines:
+                    if line.strip():
+                        told = read_line(self._wire.peer, line)
+                        id = str(told.get("custom_id"))
+                        request = find(id)
+                        yield id, None if request is None else self._outcome(state.id, request, told.get("result"))
+
+    def _outcome(self, batch: str, request: Request, result: Any) -> Outcome:
+        result = result if isinstance(result, dict) else {}
+        message, kind = result.get("message"), result.get("type")
+        try:
+            if kind == "succeeded" and isinstance(message, dict):
+                return read_message(self._wire.peer, message)
+            if kind == "errored":
+                form = self._adapting.about(request.model).form
+                fault = _fault(result.get("error"))
+                return self._adapting.read(request, self._forms.setdefault(batch, form), fault, self._simpler)
+        except TransportError as error:
+            return error
+        return TransportError(f"A request of batch {batch} was not answered: {kind or 'no result'}.")
+
+    def _state(self, told: Mapping[str, Any]) -> State:
+        id, status = told.get("id"), told.get("processing_status")
+        if not isinstance(id, str) or not isinstance(status, str):
+            raise broken(self._wire.peer, told, "id and processing_status")
+        given = told.get("request_counts")
+        counts = {name: count(value) or 0 for name, value in (given if isinstance(given, dict) else {}).items()}
+        total = sum(counts.values())
+        done = total - counts.get("processing", 0)
+        return State(id, status, status == "ended", total, done, expires=_seconds(told.get("expires_at")), told=told)
+
+    def _address(self, state: State) -> str:
+        """Return where the results are: where the API says, unless that is a host that our key is not for."""
+        url = state.told.get("results_url")
+        own = str(self._wire.opened().base_url)
+        is_own = isinstance(url, str) and urlsplit(url)[:2] in (urlsplit(own)[:2], ("", ""))
+        return str(url) if is_own else f"{PATH}/{state.id}/results"
+
+    @contextlib.contextmanager
+    def _refusing(self, model: str = "of the batch") -> Iterator[None]:
+        try:
+            yield
+        except Fault as fault:
+            raise refusal(self._wire.peer, fault, model) from None
+
+
+def _fault(told: Any) -> Fault:
+    """Return an error that stands in a result, in the envelope of the API's errors or without it."""
+    error = told.get("error", told) if isinstance(told, dict) else {}
+    error = error if isinstance(error, dict) else {}
+    kind, message = error.get("type"), error.get("message")
+    return Fault(STATUSES.get(str(kind), 500), str(message or kind or ""), None, code=kind)
+
+
+def _seconds(time: Any) -> float | None:
+    """Return a time of RFC 3339 in seconds since 1970."""
+    try:
+        return datetime.fromisoformat(str(time).replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        return None

@@ -1,0 +1,164 @@
+"""OpenAI's batch API, and that of servers which offer the same endpoints for files and batches.
+
+What is asked and how it is answered is as in openai.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from consistent_chat.errors import TransportError
+from consistent_chat.request import Request
+from consistent_chat.serving.adapt import Adapting
+from consistent_chat.serving.batches import (
+    MOST_LISTED,
+    SUBMIT_SECONDS,
+    Find,
+    Outcome,
+    Results,
+    State,
+    read_line,
+    refusal,
+)
+from consistent_chat.serving.http import Fault, broken, count, exchange, fault_of
+from consistent_chat.serving.openai import Form, arguments, read_completion, simpler
+from consistent_chat.serving.wire import Wire
+
+ENDPOINT = "/v1/chat/completions"
+NAME = "consistent_chat"
+"""The field of a batch's metadata that has the name it was submitted under."""
+ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
+UNANSWERED = frozenset({"batch_expired", "batch_cancelled"})
+"""Codes of errors of requests to which the batch did not come any more."""
+PAGE = 100
+"""Batches that are listed at once."""
+
+
+class OpenAIBatches:
+    """A BatchServing. Limits, states and results by OpenAI's reference of the batch API."""
+
+    most_requests = 50_000
+    most_bytes = 200_000_000
+
+    def __init__(self, wire: Wire, adapting: Adapting[Form]) -> None:
+        self._wire, self._adapting = wire, adapting
+        self._simpler = partial(simpler, wire.peer)
+        self._forms: dict[str, Form] = {}  # in which each batch was submitted
+
+    def entry(self, request: Request) -> bytes:
+        """Return a request as one line of JSON."""
+        body = arguments(request, self._adapting.about(request.model).form)
+        entry = {"custom_id": request.digest, "method": "POST", "url": ENDPOINT, "body": body}
+        return json.dumps(entry, separators=(",", ":")).encode("ascii")
+
+    async def submit(self, name: str, model: str, entries: Path) -> State:
+        """Send a file of entries and make a batch of it, which keeps the name in its metadata."""
+        form, wire = self._adapting.about(model).form, self._wire
+        with self._refusing(model):
+            create = wire.opened().files.with_raw_response.create
+            sending = create(
+                file=(f"{NAME}-{name}.jsonl", entries.read_bytes()), purpose="batch", timeout=SUBMIT_SECONDS
+            )
+            file = await exchange(wire.sdk, wire.peer, sending, SUBMIT_SECONDS)
+            if not isinstance(file.get("id"), str):
+                raise broken(wire.peer, file, "id")
+            told = await wire.post("/batches", body=_order(file["id"], name))
+        state = self._state(told)
+        self._forms[state.id] = form
+        return state
+
+    async def state(self, id: str) -> State:
+        """Return how a batch is getting on."""
+        with self._refusing():
+            return self._state(await self._wire.get(f"/batches/{id}"))
+
+    async def recent(self) -> AsyncGenerator[State, None]:
+        """Yield the project's batches, the newest first."""
+        after = None
+        for _ in range(MOST_LISTED // PAGE):
+            with self._refusing():
+                page = await self._wire.get("/batches", limit=PAGE, after=after)
+            told = [batch for batch in page.get("data") or () if isinstance(batch, dict)]
+            for batch in told:
+                yield self._state(batch)
+            after = page.get("last_id") or (told[-1].get("id") if told else None)
+            if not page.get("has_more") or after is None:
+                return
+
+    async def results(self, state: State, find: Find) -> Results:
+        """Yield what became of the requests: the answers stand in one file, the errors in another."""
+        for file in (state.told.get("output_file_id"), state.told.get("error_file_id")):
+            if not file:
+                continue
+            with self._refusing():
+                async with contextlib.aclosing(self._wire.lines(f"/files/{file}/content")) as lines:
+                    async for line in lines:
+                        if line.strip():
+                            told = read_line(self._wire.peer, line)
+                            id = str(told.get("custom_id"))
+                            request = find(id)
+                            yield id, None if request is None else self._outcome(state.id, request, told)
+
+    def _outcome(self, batch: str, request: Request, told: Mapping[str, Any]) -> Outcome:
+        given, error = told.get("response"), told.get("error")
+        response = given if isinstance(given, dict) else {}
+        body, status = response.get("body"), count(response.get("status_code")) or 200
+        try:
+            if isinstance(body, dict) and status < 400 and not error:
+                return read_completion(self._wire.peer, body)
+        except TransportError as broken_answer:
+            return broken_answer
+        code = error.get("code") if isinstance(error, dict) else None
+        if code in UNANSWERED or not (response or error):
+            return TransportError(f"A request of batch {batch} was not answered: {code or 'no response'}.")
+        fault = _fault(status, body, error)
+        form = self._forms.setdefault(batch, self._adapting.about(request.model).form)
+        return self._adapting.read(request, form, fault, self._simpler)
+
+    def _state(self, told: Mapping[str, Any]) -> State:
+        id, status = told.get("id"), told.get("status")
+        if not isinstance(id, str) or not isinstance(status, str):
+            raise broken(self._wire.peer, told, "id and status")
+        given, metadata = told.get("request_counts"), told.get("metadata")
+        counts = given if isinstance(given, dict) else {}
+        return State(
+            id,
+            status,
+            status in ENDED,
+            count(counts.get("total")) or 0,
+            (count(counts.get("completed")) or 0) + (count(counts.get("failed")) or 0),
+            name=metadata.get(NAME) if isinstance(metadata, dict) else None,
+            expires=count(told.get("expires_at")),
+            fault=self._wire.peer.quote(_words(told)) if status == "failed" else None,
+            told=told,
+        )
+
+    @contextlib.contextmanager
+    def _refusing(self, model: str = "of the batch") -> Iterator[None]:
+        try:
+            yield
+        except Fault as fault:
+            raise refusal(self._wire.peer, fault, model) from None
+
+
+def _order(file: str, name: str) -> dict[str, Any]:
+    return {"input_file_id": file, "endpoint": ENDPOINT, "completion_window": "24h", "metadata": {NAME: name}}
+
+
+def _fault(status: int, body: Any, error: Any) -> Fault:
+    """Return an error of one request: as the endpoint would have answered it, or as the batch reports it."""
+    said = body if isinstance(body, dict) and status >= 400 else {"error": error or {}}
+    return fault_of(status if status >= 400 else 500, {}, json.dumps(said).encode())
+
+
+def _words(told: Mapping[str, Any]) -> str:
+    """Return why a batch failed as a whole."""
+    errors = told.get("errors")
+    data = errors.get("data") if isinstance(errors, dict) else None
+    said = [str(error.get("message")) for error in data or () if isinstance(error, dict)]
+    return "; ".join(said[:3]) or "it gives no reason"
