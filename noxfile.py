@@ -45,7 +45,8 @@ def ways(session: nox.Session, datasets: str) -> None:
 def s3(session: nox.Session) -> None:
     """Keep responses in a bucket, against a local server."""
     _install_with_s3(session, "-e", ".[test,s3]")
-    session.run("python", "-m", "pytest", "tests/test_s3.py", "tests/test_s3_faults.py", *session.posargs)
+    tests = [f"tests/test_{part}.py" for part in ("s3", "s3_faults", "batches_s3")]
+    session.run("python", "-m", "pytest", *tests, *session.posargs)
 
 
 @nox.session(python="3.11")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -18,7 +19,7 @@ from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.identity import fingerprint
 from consistent_chat.operation import Operation
 from consistent_chat.plan import Plan
-from consistent_chat.progress import CallsBar, dialogues_bar
+from consistent_chat.progress import BatchBar, CallsBar, dialogues_bar
 from consistent_chat.registration import NAME, Seams, spelled
 from consistent_chat.row import LAYOUTS, row
 from consistent_chat.serving import registry
@@ -60,7 +61,10 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
             storage_options=self._store_options,
             mode=config.checked_mode(),
             limits=config.limits(),
+            driver=config.checked_driver(),
+            detach=config.detach,
         )
+        self._filled = False  # from batches
         self._spent = Spent()
         self._warned: set[str] = set()  # the splits of which it was said that their combinations run out
         self._counted = ""  # the folder in which the processes of a build count
@@ -101,6 +105,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         self.tallies = {}
+        self._fill_all(dl_manager.is_streaming)
         generators = []
         for split, plan in self.plans().items():
             parts = [(0, len(plan))] if self.recipes[split].drop_near_duplicates else _parts(len(plan))
@@ -147,19 +152,43 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
 
     def recorded(self) -> ResponseStore:
         """Open the response store to look at what is recorded, also after a refresh."""
-        return ResponseStore(self.operation.places, self.operation.storage_options)
+        return self.operation.recorded()
 
     def dialogues(self, split: str, indices: Iterable[int], tally: Tally) -> Iterator[Dialogue]:
         """Yield the dialogues at these places of a split's plan, in this order, and count them in `tally`."""
         recipe = self.recipes[split]
+        if not self._filled:
+            indices = indices if isinstance(indices, range) else list(indices)
+            self._fill_from_batches({split: indices}, tally)
+        with self._budgeted(), CallsBar(recipe, tally):
+            for dialogue in self.operation.divided(self.sharers()).run(recipe, indices, tally, self._spent):
+                for draw in dialogue.failed:
+                    logger.info("%s", draw)
+                yield dialogue
+
+    def _fill_all(self, is_streaming: bool) -> None:
+        """Fill the store from batches for all splits at once, before there are other processes."""
+        if is_streaming and self.operation.by_batch:
+            raise RecipeError("A stream cannot wait for batches. Build with driver='batch' first, or warm the store.")
+        tally = Tally()
+        self._fill_from_batches({split: range(len(plan)) for split, plan in self.plans().items()}, tally)
+        self._filled = True
+        if self._counted:
+            tally.save(self._counted, next(iter(self.recipes)))
+
+    def _fill_from_batches(self, places: Mapping[str, Iterable[int]], tally: Tally) -> None:
+        """Have batches answer what is missing there; the online driver only waits for those that are under way."""
+        parts = [drive.Part(self.recipes[split], indices) for split, indices in places.items()]
+        with self._budgeted(), BatchBar(parts[0].recipe.model) as bar:
+            self.operation.fill_from_batches(parts, tally, self._spent, bar.show)
+
+    @contextlib.contextmanager
+    def _budgeted(self) -> Iterator[None]:
+        """Begin a new budget when one is spent: who runs it again means to go on."""
         try:
-            with CallsBar(recipe, tally):
-                for dialogue in self.operation.divided(self.sharers()).run(recipe, indices, tally, self._spent):
-                    for draw in dialogue.failed:
-                        logger.info("%s", draw)
-                    yield dialogue
+            yield
         except BudgetSpent as error:
-            self._spent = Spent()  # who runs it again means to go on
+            self._spent = Spent()
             if self.operation.mode is Mode.REFRESH:
                 raise BudgetSpent(f"{error} A refresh begins anew each time: go on with mode='record'.") from None
             raise

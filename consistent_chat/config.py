@@ -15,6 +15,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import FIELDS, Recipe, paths, suggestion
 from consistent_chat.store import Mode, beside, default_location
 
+DRIVERS = ("online", "batch")
 DEMO = resources.files("consistent_chat") / "demo"
 
 
@@ -39,6 +40,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         timeout: seconds a call.
         max_cost: US dollars, max_calls: answered calls; reaching one stops the build, running again goes on.
         max_requests_per_minute, max_tokens_per_minute: the account's limits, tokens of prompts and answers together.
+        driver: "online" (calls one by one) or "batch" (the provider's batch API: half the price, within a day).
+        detach: with driver="batch", submit what is missing and raise BatchesPending instead of waiting.
     """
 
     model: str | None = None
@@ -69,6 +72,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     max_calls: int | None = None
     max_requests_per_minute: int | None = None
     max_tokens_per_minute: int | None = None
+    driver: str = DRIVERS[0]
+    detach: bool = False
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
         """Leave the name of the cache directory to the builder, which can read the recipe files."""
@@ -102,6 +107,14 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         if self.mode == Mode.REFRESH and self.serving is None:
             raise RecipeError("mode='refresh' calls a model anew: pass serving= as well.")
         return Mode(self.mode)
+
+    def checked_driver(self) -> str:
+        """Return the driver's name; raises RecipeError for one that is none."""
+        if self.driver not in DRIVERS:
+            raise RecipeError(f"there is no driver {self.driver!r}.{suggestion(self.driver, DRIVERS)}")
+        if self.detach and self.driver != "batch":
+            raise RecipeError("detach is for batches: pass driver='batch' as well.")
+        return self.driver
 
     def places(self, storage_options: Mapping[str, Any]) -> list[str]:
         """Return the URLs of the response stores, the one that is written first.

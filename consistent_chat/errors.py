@@ -10,6 +10,7 @@
         TransportError         a passing fault of the connection or server: tried again by the driver
       PublishError             a dataset cannot be published or read where it is published
       UnfilledSlot             every spec tried for one place in the plan failed for good
+      BatchesPending           batches are under way, and nobody waits for them; run again to collect them
       BudgetSpent              `max_calls` or `max_cost` is reached; run again to go on
 
 Messages say what happened, to what, and what to do. They never contain a key or a request header.
@@ -76,3 +77,7 @@ class UnfilledSlot(ConsistentChatError):
 
 class BudgetSpent(ConsistentChatError):
     """`max_calls` or `max_cost` is reached. All answers are kept; run again to go on."""
+
+
+class BatchesPending(ConsistentChatError):
+    """Batches are under way, and the run was told not to wait for them. A later run collects them."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consistent_chat import drive
 from consistent_chat.dialogue import Dialogue
-from consistent_chat.drive import Limits, Spent, Tally
+from consistent_chat.drive import Limits, Part, Progress, Spent, Tally
 from consistent_chat.recipe import Recipe
 from consistent_chat.serving import Serving, registry
-from consistent_chat.store import Mode, ResponseStore
+from consistent_chat.store import BatchLog, Mode, ResponseStore
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,13 @@ class Operation:
     storage_options: Mapping[str, Any] = field(repr=False)
     mode: Mode
     limits: Limits
+    driver: str = "online"
+    detach: bool = False
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether batches answer what is missing."""
+        return self.driver == "batch"
 
     @property
     def may_call(self) -> bool:
@@ -39,9 +46,39 @@ class Operation:
         """Open the response store."""
         return ResponseStore(self.places, self.storage_options, refresh=self.mode is Mode.REFRESH)
 
+    def recorded(self) -> ResponseStore:
+        """Open the response store to look at what is recorded, also after a refresh."""
+        return ResponseStore(self.places, self.storage_options)
+
     def run(self, recipe: Recipe, indices: Iterable[int], tally: Tally, spent: Spent) -> Iterator[Dialogue]:
-        """Yield the dialogues at these places of a recipe's plan, in this order."""
-        return drive.run(recipe, indices, self.store(), self._opener(recipe), self.limits, tally, spent)
+        """Yield the dialogues at these places of a recipe's plan, in this order; by batch, those that are filled."""
+        store = self.recorded() if self.by_batch else self.store()
+        opener = None if self.by_batch else self._opener(recipe)
+        return drive.run(recipe, indices, store, opener, self.limits, tally, spent)
+
+    def fill_from_batches(
+        self, parts: Sequence[Part], tally: Tally, spent: Spent, watch: Callable[[Progress], None]
+    ) -> None:
+        """Have batches answer what parts of plans lack; the online driver only waits for those that are under way."""
+        opener = self._opener(parts[0].recipe)
+        if opener is None or (self.mode is Mode.REFRESH and not self.by_batch):
+            return
+        log = BatchLog(self.places[0], self.storage_options)
+        if not self.by_batch and log.is_idle:
+            return
+        means = drive.Means(
+            store=self.store(),
+            log=log,
+            name=self.serving if isinstance(self.serving, str) else type(self.serving).__name__,
+            open_serving=opener,
+            limits=self.limits,
+            tally=tally,
+            spent=spent,
+            watch=watch,
+            submits=self.by_batch,
+            waits=not self.detach,
+        )
+        drive.fill(drive.Missing(parts, self.limits.max_draws), means)
 
     def _opener(self, recipe: Recipe) -> Callable[[], Serving] | None:
         if not self.may_call:

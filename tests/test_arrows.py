@@ -18,7 +18,7 @@ LAYERS = [
     {"identity", "dialogue"},
     {"serving", "store"},
     {"drive", "row", "estimate"},
-    {"registration", "progress", "llamafactory", "config", "operation", "statistics"},
+    {"registration", "progress", "llamafactory", "config", "operation", "statistics", "batches"},
     {"plots", "preview"},
     {"card"},
     {"builder", "dataflow"},

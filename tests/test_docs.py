@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.batches import BatchProvider
 from tests.hub import WRITER, Hub
 from tests.provider import Provider
 
@@ -26,7 +27,7 @@ LOCAL_SERVER = "http://127.0.0.1:8000/v1"
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     """A folder of its own, where the addresses of the providers and of the Hub are those of local servers."""
-    with Provider() as provider, Hub() as hub:
+    with BatchProvider() as provider, Hub() as hub:
         yield Shell(tmp_path, provider, hub)
 
 

@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from consistent_chat.cli import build, estimate, pack, preview, publish, report, verify, warm
-from consistent_chat.errors import BudgetSpent, ConsistentChatError, RecipeError
+from consistent_chat.cli import batches, build, estimate, pack, preview, publish, report, verify, warm
+from consistent_chat.errors import BatchesPending, BudgetSpent, ConsistentChatError, RecipeError
 
-COMMANDS = (build, preview, warm, estimate, report, publish, pack, verify)
+COMMANDS = (build, preview, warm, estimate, batches, report, publish, pack, verify)
 """Modules with a function `add`, which adds the command's parser. A parser's `run` gets the arguments by name, and
 returns an exit code, or None when all is well."""
 
@@ -22,6 +22,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = arguments.pop("run")
     try:
         return run(**arguments) or DONE
+    except BatchesPending as error:  # as asked for
+        return _say(error, DONE)
     except BudgetSpent as error:
         return _say(error, BUDGET)
     except RecipeError as error:

@@ -85,6 +85,7 @@ def _add_operational_options(group: Any) -> None:
     )
     add_storage_options(group)
     group.add_argument("--mode", help="record, replay or refresh (record)")
+    group.add_argument("--driver", help="online, or batch: the provider's batch API, at half the price (online)")
     group.add_argument("--max-concurrency", type=int, metavar="N", help="calls in flight (30)")
     group.add_argument("--max-draws", type=int, metavar="N", help="how often a request is asked (4)")
     group.add_argument("--timeout", type=float, metavar="SECONDS", help="for one call (600)")

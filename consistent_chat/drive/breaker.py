@@ -37,12 +37,14 @@ class Breaker:
         elif isinstance(step, Dialogue) or step.max_tokens <= request.max_tokens:
             self._in_vain[stage] += 1
             if self._in_vain[stage] >= HOPELESS:
-                raise UnfilledSlot(_despair(request, response, fault))
+                raise UnfilledSlot(despair(HOPELESS, request.model, fault))
 
 
-def _despair(request: Request, response: Response, fault: FailedDraw) -> str:
-    shown = repr(response.text[:SHOWN]) if response.text else "no text"
+def despair(answers: int, model: str, fault: FailedDraw) -> str:
+    """Return the words for so many answers of a model of which none was usable; `fault` is one."""
+    text = fault.response.text
+    shown = repr(text[:SHOWN]) if text else "no text"
     return (
-        f"{HOPELESS} answers in a row were of no use, and the run stops. The last: {fault.reason.value} "
-        f"({fault.detail}): {shown}. Look at what {request.model!r} answers; try another model. All answers are kept."
+        f"{answers} answers in a row were of no use, and the run stops. The last: {fault.reason.value} "
+        f"({fault.detail}): {shown}. Look at what {model!r} answers; try another model. All answers are kept."
     )

@@ -121,9 +121,19 @@ class Budget:
 
     def reserve(self, request: Request) -> float:
         """Take a call's worst cost out of the budget; raise BudgetSpent if it could pass a limit."""
-        cost = self._worst_cost(request)
+        cost = self.worst_cost(request)
         self._spent.reserve(self.limits, cost)
         return cost
+
+    def take(self, request: Request) -> float:
+        """Take a call's worst cost out of the budget, whatever its limits: it was made already."""
+        cost = self.worst_cost(request)
+        self._spent.correct(1, cost)
+        return cost
+
+    def release(self, calls: int, cost: float) -> None:
+        """Put reservations back."""
+        self._spent.correct(-calls, -cost)
 
     def settle(self, reserved: float, response: Response | None) -> None:
         """Replace a reservation by what the call has cost; None stands for a call that was not answered.
@@ -131,11 +141,12 @@ class Budget:
         An answer without a count of its tokens is taken to have cost the most that it could.
         """
         if response is None:
-            self._spent.correct(-1, -reserved)
+            self.release(1, reserved)
         elif self._price is not None and response.input_tokens is not None and response.output_tokens is not None:
             self._spent.correct(0, self._price.of(response.input_tokens, response.output_tokens) - reserved)
 
-    def _worst_cost(self, request: Request) -> float:
+    def worst_cost(self, request: Request) -> float:
+        """Return the most that a call can cost."""
         if self._price is None:
             return 0.0
         characters = len(request.system) + sum(len(message["content"]) for message in request.messages)

@@ -62,6 +62,8 @@ def _for_all_machines(operation: Operation) -> Operation:
             "mode='refresh' cannot go with Ray: where a worker dies, its shard would be paid for again. Refresh in one "
             "process, or record into another store."
         )
+    if operation.by_batch:
+        raise RecipeError("driver='batch' cannot go with Ray: a provider's batches need one process. Leave --ray out.")
     if get_protocol(operation.places[0]) == "memory":
         raise RecipeError(f"{operation.places[0]} is the memory of one process. Pass a folder or a URL as responses=.")
     return dataclasses.replace(operation, places=tuple(map(_absolute, operation.places)))

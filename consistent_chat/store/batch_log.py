@@ -91,6 +91,11 @@ class BatchLog:
         self._place = Place(url, storage_options)
         self._closed: dict[int, Batch] = {}
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no batch is under way."""
+        return not any(batch.is_open for batch in self.read())
+
     def prepare(self) -> None:
         """Make sure that batches can be written down where others see them; raises StoreError."""
         if get_protocol(self._place.url) == "memory":

@@ -92,8 +92,18 @@ class Folder:
             os.link(partial, self._root / path)
         except FileExistsError:
             return False
+        except OSError:  # there are no links on this filesystem
+            return self._opened(self._root / path, content)
         finally:
             partial.unlink()
+        return True
+
+    def _opened(self, target: Path, content: bytes) -> bool:
+        try:
+            with target.open("xb") as file:
+                file.write(content)
+        except FileExistsError:
+            return False
         return True
 
     def _written(self, target: Path, content: bytes | Path) -> Path:

@@ -1,0 +1,149 @@
+"""Waits for batches, looks politely how they are getting on, and collects what has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from consistent_chat.drive.collect import Collected, Collector
+from consistent_chat.drive.desk import Undecided
+from consistent_chat.drive.means import SUBMITTING, Library, Means, Progress
+from consistent_chat.errors import ServingError, TransportError
+from consistent_chat.serving.batches import SUBMIT_SECONDS, NotOffered, State
+from consistent_chat.store.batch_log import Batch
+
+FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 2.0, 1.5, 60.0
+"""Seconds between looks, which grow: small batches take minutes, large ones hours."""
+LONGEST_ASKED = 600.0
+"""Seconds of a pause that a server asks for, at the most."""
+SILENCE = 6 * 3600.0
+"""Seconds without any answer of the provider, after which a run stops."""
+SETTLE = 10.0
+"""Seconds for which a batch that may have been submitted a moment ago is looked for."""
+LIVES = 2 * SUBMIT_SECONDS + 60.0
+"""Seconds after which a writer on another machine has either submitted its batch or never will."""
+
+
+class Wait:
+    """Waits for some batches. `batches` are those that are not collected yet."""
+
+    def __init__(self, means: Means, library: Library, batches: Sequence[Batch]) -> None:
+        self._means, self._library = means, library
+        self._collector = Collector(means)
+        self._found = Collected()
+        self._total = sum(batch.requests for batch in batches)
+        self._states: dict[str, State] = {}
+        self._sought: dict[str, float] = {}
+        self._heard = time.monotonic()
+        self._fault: TransportError | None = None
+        self.batches = list(batches)
+
+    def go(self) -> Collected:
+        """Return what the batches have brought when all are collected; look only once where `means` does not wait."""
+        pause = FIRST_PAUSE
+        while True:
+            self._look_at_all()
+            if not self.batches or not self._means.waits:
+                return self._found
+            self._means.watch(self._progress())
+            asked = self._fault.retry_after or 0.0 if self._fault else 0.0
+            time.sleep(max(pause, min(asked, LONGEST_ASKED)))
+            pause = min(pause * GROWTH, LONGEST_PAUSE)
+
+    def _look_at_all(self) -> None:
+        self._fault = None
+        if any(batch.id is None for batch in self.batches):  # others may know more of them
+            entries = {batch.number: batch for batch in self._means.log.read()}
+            self.batches = [entries.get(batch.number, batch) for batch in self.batches]
+        for batch in list(self.batches):
+            try:
+                looked = self._look(batch)
+                self._heard = time.monotonic()
+            except TransportError as error:
+                self._test(batch, error)
+            else:
+                self.batches = [other for other in self.batches if other.number != batch.number]
+                self.batches += [looked] if looked.is_open else []
+        self.batches.sort(key=lambda batch: batch.number)
+
+    def _look(self, batch: Batch) -> Batch:
+        """Return what is now known of a batch."""
+        if batch.id is None and batch.is_open:
+            return self._sought_after(batch)
+        if batch.id is None or not batch.is_open:
+            return self._closed(batch, batch.outcome or "")
+        try:
+            state = self._states[batch.id] = self._means.desk.state(batch.id)
+            return self._collected(batch, state) if state.ended else batch
+        except NotOffered as error:
+            raise ServingError(
+                f"{error} If {batch} is lost: consistent-chat batches --forget {batch.number}."
+            ) from None
+
+    def _collected(self, batch: Batch, state: State) -> Batch:
+        requests = self._library.of(batch)
+        found = self._collector.collect(batch, state, requests)
+        self._means.store.pack()  # so that whoever finds the batch closed finds its answers too
+        closed = self._closed(batch, f"{state.status}: {found.answered:,} of {batch.requests:,} answered")
+        self._found.answered += found.answered
+        self._found.fault = found.fault or self._found.fault
+        if found.final is not None:
+            raise ServingError(f"{str(found.final).rstrip('.')}. The run stops; all answers are kept.") from found.final
+        return closed
+
+    def _sought_after(self, batch: Batch) -> Batch:
+        """Find out whether a batch has arrived whose submission nobody saw answered."""
+        if not (batch.is_own or batch.writer_is_gone or time.time() > batch.submitted + LIVES):
+            return batch  # it is being submitted
+        if batch.name in SUBMITTING:
+            return batch
+        known = {other.id for other in self._means.log.read() if other.id is not None}
+        try:
+            state = self._means.desk.find(batch, self._library.of(batch), known)
+        except Undecided:
+            return batch
+        except NotOffered as error:
+            raise ServingError(
+                f"Whether {batch} was submitted cannot be found out: {error} Look there. If it was not, run "
+                f"consistent-chat batches --forget {batch.number}."
+            ) from None
+        if state is not None:
+            return self._means.log.confirm(batch, state.id)
+        since = self._sought.setdefault(batch.name, time.monotonic())
+        if time.monotonic() - since < SETTLE and time.time() < batch.submitted + LIVES:
+            return batch
+        return self._closed(batch, "never submitted")
+
+    def _closed(self, batch: Batch, outcome: str) -> Batch:
+        if batch.is_open:
+            batch = self._means.log.close(batch, outcome)
+        self._means.release(batch)
+        self._library.drop(batch)
+        return batch
+
+    def _test(self, batch: Batch, error: TransportError) -> None:
+        self._fault = error
+        if time.monotonic() - self._heard > SILENCE:
+            said = str(error).rstrip(".")
+            raise ServingError(
+                f"{said}. So it was for hours, and the run stops. {whereabouts(self.batches)}"
+            ) from error
+
+    def _progress(self) -> Progress:
+        open_states = [self._states[batch.id] for batch in self.batches if batch.id in self._states]
+        left = sum(batch.requests for batch in self.batches)
+        return Progress(
+            batches=len(self.batches),
+            requests=self._total,
+            done=self._total - left + sum(min(state.done, state.requests) for state in open_states),
+            expires=min((state.expires for state in open_states if state.expires), default=None),
+            fault=str(self._fault or ""),
+        )
+
+
+def whereabouts(batches: Sequence[Batch]) -> str:
+    """Say where batches are that are not collected yet."""
+    return (
+        f"This goes on at the provider: {', '.join(map(str, batches))}. Run the same again to collect it: nothing is "
+        "submitted twice. `consistent-chat batches` tells how it is getting on."
+    )

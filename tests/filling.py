@@ -1,0 +1,124 @@
+"""Filling stores by batch, without `datasets` and without long pauses, in this process or in one that gets killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping
+from typing import Any
+
+from huggingface_hub import constants
+
+from consistent_chat import drive
+from consistent_chat.dialogue import Dialogue
+from consistent_chat.drive import Limits, Means, Missing, Part, Spent, Tally, waiting
+from consistent_chat.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.serving.anthropic import Anthropic
+from consistent_chat.serving.openai import OpenAI
+from consistent_chat.store import Batch, BatchLog, ResponseStore
+from tests.batches import BatchProvider
+from tests.stored import processes
+
+KEY = "sk-very-secret-1234567890"
+KINDS = {"anthropic": "claude-sonnet-4-6", "openai": "gpt-4o-mini"}
+STEPS = ("received", "created", "look", "results")
+"""Steps of a batch at which the provider can let a process hang."""
+
+
+def hurry() -> None:
+    """Look at batches at once, and soon believe that one did not arrive."""
+    waiting.FIRST_PAUSE = waiting.LONGEST_PAUSE = 0.01
+    waiting.SETTLE = 0.05
+
+
+def recipe(kind: str = "anthropic", count: int = 1) -> Recipe:
+    """Return a recipe of nine short dialogues, or as often as many."""
+    return Recipe(model=KINDS[kind], num_dialogs_per_intent=count, num_turns_per_dialog=2)
+
+
+def opened(kind: str, url: str) -> Any:
+    """Open a serving on a provider on this machine."""
+    if kind == "anthropic":
+        return Anthropic(base_url=url, api_key=KEY, timeout=5.0)
+    return OpenAI(base_url=f"{url}/v1", api_key=KEY, timeout=5.0)
+
+
+def filled(
+    place: str,
+    url: str,
+    kind: str = "anthropic",
+    made: Recipe | None = None,
+    options: Mapping[str, Any] | None = None,
+    tally: Tally | None = None,
+    limits: Mapping[str, Any] | None = None,
+    **means: Any,
+) -> None:
+    """Fill a store with the responses for a recipe, through the batch API of the provider at a URL."""
+    made = made or recipe(kind)
+    bounds = Limits(**(limits or {}))
+    given: dict[str, Any] = {
+        "store": ResponseStore(place, options),
+        "log": BatchLog(place, options),
+        "name": kind,
+        "open_serving": lambda: opened(kind, url),
+        "limits": bounds,
+        "tally": tally or Tally(),
+        "spent": Spent(),
+    }
+    missing = Missing([Part(made, range(len(Plan(made))))], bounds.max_draws)
+    drive.fill(missing, Means(**{**given, **means}))
+
+
+def replayed(place: str, made: Recipe, options: Mapping[str, Any] | None = None) -> list[Dialogue]:
+    """Return the dialogues that a store holds."""
+    store = ResponseStore(place, options)
+    return list(drive.run(made, range(len(Plan(made))), store, None, Limits(), Tally()))
+
+
+def online(place: str, provider: BatchProvider, kind: str, made: Recipe, count: int | None = None) -> list[Dialogue]:
+    """Return the dialogues, or the first of them, made one call at a time."""
+    indices = range(len(Plan(made)) if count is None else count)
+    opener = lambda: opened(kind, provider.url)  # noqa: E731
+    return list(drive.run(made, indices, ResponseStore(place), opener, Limits(), Tally()))
+
+
+def entries(place: str, options: Mapping[str, Any] | None = None) -> list[Batch]:
+    """Return what a store's log of batches says."""
+    return BatchLog(place, options).read()
+
+
+class Filler:
+    """Another process that fills a store, on a machine of its own if it has a home."""
+
+    def __init__(self, place: str, provider: BatchProvider, kind: str, home: str | None = None, **given: Any) -> None:
+        self._process = processes.Process(target=_fill, args=(home, place, provider.url, kind, given), daemon=True)
+        self._process.start()
+
+    def kill(self) -> None:
+        """End it on the spot."""
+        assert self._process.pid is not None
+        os.kill(self._process.pid, signal.SIGKILL)
+        self._process.join()
+        assert self._process.exitcode == -signal.SIGKILL
+
+    def finish(self) -> None:
+        """Wait until all is done."""
+        self._process.join(60)
+        assert self._process.exitcode == 0
+
+
+def killed_at(step: str, provider: BatchProvider, place: str, kind: str, **given: Any) -> None:
+    """Let another process fill a store, and kill it when the provider has come to a step."""
+    provider.stop_at(step)
+    filler = Filler(place, provider, kind, **given)
+    assert provider.stopped.wait(30)
+    filler.kill()
+    provider.go_on()
+
+
+def _fill(home: str | None, place: str, url: str, kind: str, given: Mapping[str, Any]) -> None:
+    hurry()
+    if home is not None:
+        constants.HF_HOME = home
+    filled(place, url, kind, **given)

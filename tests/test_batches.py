@@ -1,0 +1,513 @@
+"""Builds through batch APIs: the rows are those of an online build, and nothing is asked twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consistent_chat.drive import Progress, Tally, batch, waiting
+from consistent_chat.errors import (
+    BatchesPending,
+    BudgetSpent,
+    RecipeError,
+    ServingError,
+    StoreError,
+    UnfilledSlot,
+)
+from consistent_chat.serving.anthropic_batches import AnthropicBatches
+from consistent_chat.serving.openai_batches import OpenAIBatches
+from consistent_chat.store import Batch, BatchLog, ResponseStore, tidy, verify
+from tests.answers import Answers
+from tests.batches import BatchProvider, Fate
+from tests.faults import HARMLESS, UNUSABLE, Reply, run
+from tests.filling import KEY, KINDS, Filler, entries, filled, hurry, online, opened, recipe, replayed
+from tests.provider import Call
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do without long pauses."""
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
+        monkeypatch.setattr(waiting, name, getattr(waiting, name))
+    hurry()
+
+
+@pytest.fixture
+def provider() -> Iterator[BatchProvider]:
+    """A provider with batch APIs."""
+    with BatchProvider() as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A folder for a response store."""
+    return str(tmp_path / "responses")
+
+
+def fated(fate: Fate, place: str, kind: str = "anthropic", **given: Any) -> BatchProvider:
+    """Fill a store from a provider with a fate."""
+    with BatchProvider(fate) as provider:
+        filled(place, provider.url, kind, **given)
+    return provider
+
+
+def first_time(fate: str | Reply) -> Fate:
+    """Let this befall each request that comes for the first time."""
+    return lambda call: fate if call.attempt == 0 else None
+
+
+def some(fate: str | Reply, attempts: int = 1) -> Fate:
+    """Let this befall a third of the prompts, the first times that they come."""
+
+    def befall(call: Call) -> str | Reply | None:
+        chosen = call.texts[call.names[0]].rpartition(" ")[2][0] in "01234"
+        return fate if chosen and call.attempt < attempts else None
+
+    return befall
+
+
+@each_kind
+def test_a_batch_build_makes_the_dialogues_of_an_online_build(
+    provider: BatchProvider, tmp_path: Path, kind: str
+) -> None:
+    """With the same responses, key by key."""
+    made = recipe(kind)
+    filled(str(tmp_path / "batch"), provider.url, kind)
+    assert replayed(str(tmp_path / "batch"), made) == online(str(tmp_path / "online"), provider, kind, made)
+    kept = [
+        sorted((record.key, record.kept) for record in ResponseStore(str(tmp_path / name)).records())
+        for name in ("batch", "online")
+    ]
+    assert kept[0] == kept[1]
+
+
+@each_kind
+def test_a_stage_is_one_batch(provider: BatchProvider, place: str, kind: str) -> None:
+    """All skeletons, then all answers."""
+    filled(place, provider.url, kind)
+    stages = [{call.stage for call in batch.calls.values()} for batch in provider.submitted]
+    assert stages == [{"skeleton"}, {"answers"}]
+    assert [len(batch.calls) for batch in provider.submitted] == [9, 9]
+
+
+@each_kind
+def test_a_second_build_submits_nothing(provider: BatchProvider, place: str, kind: str) -> None:
+    """Nor does it need a key."""
+    filled(place, provider.url, kind)
+    filled(place, "http://127.0.0.1:9", kind, open_serving=lambda: pytest.fail("it is opened"))
+    assert len(provider.submitted) == 2
+
+
+@each_kind
+def test_more_than_a_batch_takes_goes_into_several(
+    provider: BatchProvider, place: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By number and by size, as full as they may be, in the order of the plan."""
+    for batches in (AnthropicBatches, OpenAIBatches):
+        monkeypatch.setattr(batches, "most_requests", 4)
+    filled(place, provider.url, kind)
+    assert [len(batch.calls) for batch in provider.submitted] == [4, 4, 1] * 2
+    assert len(set(provider.digests)) == 18
+
+
+def test_a_batch_is_no_larger_than_the_provider_takes(
+    provider: BatchProvider, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bytes, as they are sent."""
+    monkeypatch.setattr(AnthropicBatches, "most_bytes", 10_000)
+    filled(place, provider.url)
+    assert len(provider.submitted) > 4
+    assert max(provider.sizes) <= 10_000
+
+
+@each_kind
+def test_begun_online_finished_by_batch_and_the_other_way_round(
+    provider: BatchProvider, place: str, tmp_path: Path, kind: str
+) -> None:
+    """No request is asked twice, whichever way."""
+    made = recipe(kind)
+    online(place, provider, kind, made, count=4)
+    filled(place, provider.url, kind)
+    assert len(provider.online) == 8
+    assert len(provider.digests) == 10
+    grown = recipe(kind, 2)
+    assert len(online(place, provider, kind, grown)) == 18
+    assert len(provider.requests) == 36
+    assert {call.attempt for call in provider.requests} == {0}
+
+
+@each_kind
+@pytest.mark.parametrize(
+    "fate", ["expired", "canceled", "lost", Reply.error(529, "Overloaded"), Reply.error(500, "Oh")]
+)
+def test_what_was_not_answered_is_asked_again(place: str, tmp_path: Path, kind: str, fate: str | Reply) -> None:
+    """And only that; nothing of it is kept as an answer."""
+    provider = fated(some(fate), place, kind)
+    asked = [len(batch.calls) for batch in provider.submitted]
+    again = sum(call.attempt == 1 for call in provider.requests)
+    assert again > 0
+    assert sum(asked) == 18 + again
+    with BatchProvider() as other:
+        assert replayed(place, recipe(kind)) == online(str(tmp_path / "online"), other, kind, recipe(kind))
+
+
+@each_kind
+def test_a_whole_batch_may_expire(place: str, kind: str) -> None:
+    """It is submitted again."""
+    provider = fated(first_time("expired"), place, kind)
+    assert [len(batch.calls) for batch in provider.submitted] == [9] * 4
+    assert len(replayed(place, recipe(kind))) == 9
+
+
+@each_kind
+def test_a_provider_that_never_answers_is_given_up(place: str, kind: str) -> None:
+    """After a few batches, with its own words."""
+    with (
+        BatchProvider(lambda call: Reply.error(500, "Out of order")) as provider,
+        pytest.raises(ServingError, match=r"5 waves .* Out of order"),
+    ):
+        filled(place, provider.url, kind)
+    assert len(provider.submitted) == batch.FRUITLESS
+
+
+@each_kind
+@pytest.mark.parametrize("name", [name for name in UNUSABLE if "5 MB" not in name])
+def test_unusable_answers_are_drawn_again(place: str, tmp_path: Path, kind: str, name: str) -> None:
+    """As online: each is kept, and the dialogues are the same."""
+    provider = fated(some(UNUSABLE[name]), place, kind)
+    assert len(provider.submitted) > 2
+    with BatchProvider(some(UNUSABLE[name])) as other:
+        other.script_online()
+        assert replayed(place, recipe(kind)) == online(str(tmp_path / "online"), other, kind, recipe(kind))
+
+
+@each_kind
+@pytest.mark.parametrize("name", HARMLESS)
+def test_odd_forms_are_read(place: str, kind: str, name: str) -> None:
+    """As online."""
+    if name == "byte order mark":
+        pytest.skip("it would stand in the middle of a line")
+    provider = fated(lambda call: HARMLESS[name], place, kind)
+    assert len(provider.submitted) == 2
+
+
+@each_kind
+def test_a_model_that_writes_nothing_usable_ends_the_run(place: str, kind: str) -> None:
+    """After one wave, not after every draw of every substitute."""
+    with (
+        BatchProvider(lambda call: Reply.text("The weather is fine.")) as provider,
+        pytest.raises(UnfilledSlot, match="36 answers in a row were of no use"),
+    ):
+        filled(place, provider.url, kind, recipe(kind, 4))
+    assert len(provider.submitted) == 1
+
+
+def test_requests_that_are_refused_end_the_run(place: str) -> None:
+    """At once where none is answered; what the provider says is passed on."""
+    with (
+        BatchProvider(lambda call: Reply.error(400, "messages: too odd")) as provider,
+        pytest.raises(ServingError, match=r"messages: too odd.*The run stops"),
+    ):
+        filled(place, provider.url)
+    assert len(provider.submitted) == 1
+    assert not any(entry.is_open for entry in entries(place))
+
+
+@each_kind
+def test_one_request_that_is_refused_for_ever_ends_the_run(place: str, kind: str) -> None:
+    """After three times, when all others are answered and kept."""
+    with BatchProvider(lambda call: Reply.error(400, "too odd") if call.body == first[0].body else None) as provider:
+        first = provider.requests
+        with pytest.raises(ServingError, match="too odd"):
+            filled(place, provider.url, kind)
+    assert sum(call.body == first[0].body for call in provider.requests) == 3
+    assert len(list(ResponseStore(place).records())) == 16
+
+
+@each_kind
+def test_a_form_that_the_server_does_not_take_is_found_out(place: str, kind: str) -> None:
+    """The requests are asked again without the field that it names."""
+    field = {"anthropic": "output_config", "openai": "response_format"}[kind]
+    refusal = Reply.error(400, f"{field}: Extra inputs are not permitted")
+    provider = fated(lambda call: refusal if field in call.body else None, place, kind)
+    assert field in provider.requests[0].body
+    assert field not in provider.requests[-1].body
+    assert len(replayed(place, recipe(kind))) == 9
+
+
+def test_a_temperature_goes_with_the_version_that_knows_it(provider: BatchProvider, place: str) -> None:
+    """And only where the model takes one."""
+    filled(place, provider.url)
+    assert provider.requests[0].headers["anthropic-version"] == "2023-06-01"
+    assert provider.requests[0].body["temperature"] == 0.9
+
+
+@each_kind
+def test_the_cost_is_half(provider: BatchProvider, tmp_path: Path, kind: str) -> None:
+    """Of what the same tokens cost online."""
+    tallies = {way: Tally() for way in ("batch", "online")}
+    filled(str(tmp_path / "batch"), provider.url, kind, tally=tallies["batch"])
+    run(str(tmp_path / "online"), recipe(kind), opened(kind, provider.url), tallies["online"])
+    assert tallies["batch"].calls == tallies["online"].calls == 18
+    assert tallies["batch"].cost == pytest.approx((tallies["online"].cost or 0) / 2)
+
+
+@each_kind
+def test_max_calls_cuts_a_wave(provider: BatchProvider, place: str, kind: str) -> None:
+    """In the order of the plan; what was submitted is collected; the next run goes on."""
+    with pytest.raises(BudgetSpent, match="max_calls=5"):
+        filled(place, provider.url, kind, limits={"max_calls": 5})
+    assert [len(batch.calls) for batch in provider.submitted] == [5]
+    assert len(list(ResponseStore(place).records())) == 5
+    filled(place, provider.url, kind)
+    assert len(set(provider.digests)) == len(provider.digests) == 18
+
+
+def test_max_cost_is_judged_before_submission_at_the_price_of_batches(provider: BatchProvider, place: str) -> None:
+    """What a batch can cost at the most stays below it."""
+    tally = Tally()
+    with pytest.raises(BudgetSpent, match=r"max_cost=0\.05"):
+        filled(place, provider.url, limits={"max_cost": 0.05}, tally=tally)
+    calls = [call for batch in provider.submitted for call in batch.calls.values()]
+    worst = sum(call.body["max_tokens"] for call in calls) * 15e-6 / 2
+    assert len(provider.submitted) == 1
+    assert 0.02 < worst <= 0.05
+
+
+def test_max_cost_without_a_known_price_is_refused_before_submission(provider: BatchProvider, place: str) -> None:
+    """Nothing is written down either."""
+    made = recipe("openai").__class__(model="nobody-knows-it", num_dialogs_per_intent=1)
+    with pytest.raises(RecipeError, match="no price is known"):
+        filled(place, provider.url, "openai", made, limits={"max_cost": 1.0})
+    assert provider.submitted == entries(place) == []
+
+
+@each_kind
+def test_detached_a_run_submits_and_another_collects(provider: BatchProvider, place: str, kind: str) -> None:
+    """Wave by wave, as often as it is run."""
+    with pytest.raises(BatchesPending, match=r"9 requests are submitted.*batch_0000.*Run the same again"):
+        filled(place, provider.url, kind, waits=False)
+    assert provider.asked["look"] == 0
+    for requests in (9, 9):
+        provider.submitted[-1].looks = 1
+        if len(provider.submitted) == 1:
+            with pytest.raises(BatchesPending, match=f"{requests} requests are submitted"):
+                filled(place, provider.url, kind, waits=False)
+    filled(place, provider.url, kind, waits=False)
+    assert len(provider.submitted) == 2
+    assert len(replayed(place, recipe(kind))) == 9
+
+
+@each_kind
+def test_detached_a_batch_that_has_not_ended_is_left_alone(place: str, kind: str) -> None:
+    """Run again, it only says so."""
+    with BatchProvider(looks=3) as provider:
+        for _ in range(2):
+            with pytest.raises(BatchesPending, match="batch_0000"):
+                filled(place, provider.url, kind, waits=False)
+    assert len(provider.submitted) == 1
+
+
+@each_kind
+def test_who_only_collects_submits_nothing(provider: BatchProvider, place: str, kind: str) -> None:
+    """So an online build takes what batches have, and asks for the rest itself."""
+    filled(place, "http://127.0.0.1:9", kind, submits=False)
+    with pytest.raises(BatchesPending):
+        filled(place, provider.url, kind, waits=False, limits=None)
+    filled(place, provider.url, kind, submits=False)
+    assert len(list(ResponseStore(place).records())) == 9
+    assert len(provider.submitted) == 1
+
+
+@each_kind
+def test_another_recipe_leaves_a_batch_alone_that_it_does_not_need(
+    provider: BatchProvider, place: str, kind: str
+) -> None:
+    """And shares one that it needs in part."""
+    with pytest.raises(BatchesPending):
+        filled(place, provider.url, kind, waits=False)
+    other = recipe(kind).__class__(model=KINDS[kind], num_dialogs_per_intent=1, num_turns_per_dialog=2, seed=1)
+    filled(place, provider.url, kind, other)
+    assert [entry.is_open for entry in entries(place)] == [True, False, False]
+    filled(place, provider.url, kind, recipe(kind, 2))
+    assert len(set(provider.digests)) == len(provider.digests) == 18 + 36
+
+
+def test_near_duplicates_are_dropped_as_online(place: str, tmp_path: Path) -> None:
+    """What stands in for them is submitted too."""
+    made = recipe().__class__(
+        model=KINDS["anthropic"], num_dialogs_per_intent=1, num_turns_per_dialog=2, drop_near_duplicates=0.7
+    )
+    said = Reply(edit=lambda good: good.replace("This is", "The very same words are said in all of these dialogues"))
+    alike = some(said)
+    provider = fated(alike, place, made=made)
+    assert len(provider.submitted) > 2
+    with BatchProvider(alike) as other:
+        other.script_online()
+        assert replayed(place, made) == online(str(tmp_path / "online"), other, "anthropic", made)
+
+
+def test_a_wait_is_shown(place: str) -> None:
+    """How many requests are through, and when the batch expires."""
+    shown: list[Progress] = []
+    with BatchProvider(looks=3) as provider:
+        filled(place, provider.url, watch=shown.append)
+    assert [(progress.batches, progress.requests, progress.done) for progress in shown] == [(1, 9, 0)] * 4
+    assert all(progress.expires for progress in shown)
+
+
+@each_kind
+@pytest.mark.parametrize("step", ["received", "created", "look", "results"])
+def test_a_connection_that_breaks_does_not_lead_to_two_batches(
+    provider: BatchProvider, place: str, kind: str, step: str
+) -> None:
+    """Whether a batch is there is looked up."""
+    provider.script_for[step] = Reply.reset()
+    filled(place, provider.url, kind)
+    assert len(set(provider.digests)) == len(provider.digests) == 18
+    assert len(replayed(place, recipe(kind))) == 9
+
+
+@each_kind
+def test_a_crowded_server_is_waited_for(provider: BatchProvider, place: str, kind: str) -> None:
+    """With a submission and with a look."""
+    provider.script_for["received"] = Reply.error(429, "Too many", {"retry-after": "0"})
+    provider.script_for["look"] = Reply.error(529, "Overloaded")
+    filled(place, provider.url, kind)
+    assert len(provider.digests) == 18
+
+
+@each_kind
+def test_a_server_without_batches_says_so(place: str, kind: str) -> None:
+    """It is one message, and the next build can go another way."""
+    with BatchProvider(offers=()) as provider:
+        with pytest.raises(ServingError, match=r"has no batch API.*driver='online'"):
+            filled(place, provider.url, kind)
+        assert len(online(place, provider, kind, recipe(kind))) == 9
+
+
+@each_kind
+def test_a_server_that_does_not_list_batches_will_do(place: str, kind: str) -> None:
+    """As long as nothing breaks."""
+    with BatchProvider(offers=("batches",)) as provider:
+        filled(place, provider.url, kind)
+    assert len(provider.submitted) == 2
+
+
+def test_a_submission_in_doubt_that_cannot_be_looked_up_is_said(place: str) -> None:
+    """With what to do; nothing is submitted twice."""
+    with BatchProvider(offers=("batches",)) as provider:
+        provider.script_for["created"] = Reply.reset()
+        with pytest.raises(ServingError, match=r"cannot be found out.*--forget 1"):
+            filled(place, provider.url)
+        assert len(provider.submitted) == 1
+
+
+def test_a_wrong_key_is_said(provider: BatchProvider, place: str) -> None:
+    """Before anything is written down as submitted."""
+    provider.script_for["received"] = Reply.error(401, "invalid x-api-key")
+    with pytest.raises(ServingError, match="The key was refused"):
+        filled(place, provider.url)
+    assert [entry.outcome for entry in entries(place)] == ["refused"]
+    filled(place, provider.url)
+    assert len(provider.digests) == 18
+
+
+def test_a_batch_that_the_provider_gives_up_is_said(provider: BatchProvider, place: str) -> None:
+    """OpenAI reads the file after it has taken it."""
+    with pytest.raises(BatchesPending):
+        filled(place, provider.url, "openai", waits=False)
+    provider.submitted[0].status = "failed"
+    with pytest.raises(ServingError, match=r"given up batch 1.*token limit reached"):
+        filled(place, provider.url, "openai")
+    filled(place, provider.url, "openai")
+    assert len(replayed(place, recipe("openai"))) == 9
+
+
+def test_a_serving_without_batches_is_refused_before_anything(place: str) -> None:
+    """One clear message."""
+    with pytest.raises(RecipeError, match="Answers has no batch API"):
+        filled(place, "", open_serving=Answers)
+    assert not Path(place).exists()
+
+
+def test_a_batch_of_another_serving_is_not_asked_of_this_one(provider: BatchProvider, place: str) -> None:
+    """It says which serving collects it."""
+    made = recipe("openai")
+    with pytest.raises(BatchesPending):
+        filled(place, provider.url, "openai", made, waits=False)
+    with pytest.raises(ServingError, match=r"submitted to 'openai'.*--forget 1"):
+        filled(place, provider.url, "anthropic", made)
+
+
+def test_a_batch_that_the_provider_does_not_know_is_said(provider: BatchProvider, place: str) -> None:
+    """With what to do."""
+    with pytest.raises(BatchesPending):
+        filled(place, provider.url, waits=False)
+    provider.submitted.clear()
+    with pytest.raises(ServingError, match=r"batch 1 .* is lost: consistent-chat batches --forget 1"):
+        filled(place, provider.url)
+    BatchLog(place).close(entries(place)[0], "given up")
+    filled(place, provider.url)
+    assert len(replayed(place, recipe())) == 9
+
+
+def test_a_store_that_cannot_keep_the_record_is_refused_before_submission(
+    provider: BatchProvider, tmp_path: Path
+) -> None:
+    """In memory nobody would find it again; where nothing can be written, nothing is submitted."""
+    with pytest.raises(StoreError, match="ends with this process"):
+        filled("memory://responses", provider.url)
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StoreError, match="cannot be"):
+        filled(str(tmp_path / "file"), provider.url)
+    assert provider.submitted == []
+
+
+def test_the_log_holds_no_secret_and_no_address(provider: BatchProvider, place: str) -> None:
+    """Neither do the requests."""
+    with pytest.raises(BatchesPending):
+        filled(place, provider.url, waits=False)
+    for path in Path(place, "batches").iterdir():
+        content = path.read_bytes()
+        assert KEY.encode() not in content
+        assert b"127.0.0.1" not in content
+
+
+def test_verify_and_pack_leave_batches_alone(provider: BatchProvider, place: str) -> None:
+    """They are no responses."""
+    with pytest.raises(BatchesPending):
+        filled(place, provider.url, waits=False)
+    assert verify(place).faults == []
+    tidy(place)
+    filled(place, provider.url)
+    assert len(provider.submitted) == 2
+    assert verify(place).faults == []
+
+
+@each_kind
+def test_two_runs_at_the_same_time_submit_once(provider: BatchProvider, place: str, kind: str) -> None:
+    """The one that comes second waits for the batch of the first."""
+    fillers = [Filler(place, provider, kind) for _ in range(3)]
+    for filler in fillers:
+        filler.finish()
+    assert len(set(provider.digests)) == len(provider.digests) == 18
+    assert len(replayed(place, recipe(kind))) == 9
+
+
+def test_the_number_of_an_entry_is_taken_once(place: str, tmp_path: Path) -> None:
+    """Whoever comes second is told."""
+    (tmp_path / "requests.jsonl").write_text("")
+    log = BatchLog(place)
+    log.prepare()
+    first, second = (Batch(1, "anthropic", "a-model", 0) for _ in range(2))
+    assert log.begin(first, tmp_path / "requests.jsonl")
+    assert not log.begin(second, tmp_path / "requests.jsonl")
+    assert entries(place) == [first]
+    assert len(list(Path(place, "batches").iterdir())) == 2

@@ -1,0 +1,97 @@
+"""Batch builds that are killed: the next run, here or on another machine, takes over and asks nothing twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from consistent_chat.drive import waiting
+from consistent_chat.store import ResponseStore
+from tests.batches import BatchProvider
+from tests.filling import KINDS, STEPS, entries, filled, hurry, killed_at, recipe, replayed
+from tests.stored import is_killed
+
+each_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do without long pauses."""
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
+        monkeypatch.setattr(waiting, name, getattr(waiting, name))
+    hurry()
+
+
+@pytest.fixture
+def provider() -> Iterator[BatchProvider]:
+    """A provider with batch APIs."""
+    with BatchProvider() as running:
+        yield running
+
+
+def assert_asked_once(provider: BatchProvider, place: str, kind: str) -> None:
+    """Hold that each request was in one batch, and each answer is kept once."""
+    assert len(replayed(place, recipe(kind))) == 9
+    assert len(set(provider.digests)) == len(provider.digests) == 18
+    assert len(list(ResponseStore(place).records())) == 18
+    assert not any(entry.is_open for entry in entries(place))
+
+
+@pytest.mark.slow
+@each_kind
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("machine", ["same", "other"])
+def test_killed_at_a_step_of_the_provider(
+    provider: BatchProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, step: str, machine: str
+) -> None:
+    """As a submission arrives, before it is answered, while waiting, while fetching."""
+    place = str(tmp_path / "responses")
+    killed_at(step, provider, place, kind)
+    if machine == "other":
+        monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "other"))
+    filled(place, provider.url, kind)
+    assert_asked_once(provider, place, kind)
+
+
+@each_kind
+def test_killed_again_and_again(provider: BatchProvider, tmp_path: Path, kind: str) -> None:
+    """At every step in turn, of one build."""
+    place = str(tmp_path / "responses")
+    for step in STEPS:
+        killed_at(step, provider, place, kind)
+    filled(place, provider.url, kind)
+    assert_asked_once(provider, place, kind)
+
+
+def test_a_batch_of_somebody_else_is_not_taken_for_ours(provider: BatchProvider, tmp_path: Path) -> None:
+    """Of as many requests, submitted at the same time, with the same account."""
+    place = str(tmp_path / "responses")
+    killed_at("received", provider, place, "anthropic")
+    other = recipe().__class__(model=recipe().model, num_dialogs_per_intent=1, num_turns_per_dialog=2, seed=1)
+    filled(str(tmp_path / "theirs"), provider.url, made=other)
+    filled(place, provider.url)
+    assert len(set(provider.digests)) == len(provider.digests) == 36
+    assert len(replayed(place, recipe())) == 9
+
+
+@pytest.mark.slow
+@each_kind
+def test_killed_as_it_begins_to_touch_any_file_of_the_store(tmp_path: Path, kind: str) -> None:
+    """Each of them in turn, until a build is through."""
+    step, was_killed = 0, True
+    while was_killed:
+        place = str(tmp_path / str(step) / "responses")
+        with BatchProvider() as provider:
+            was_killed = is_killed(step, place, _filled, place, provider.url, kind)
+            filled(place, provider.url, kind)
+            assert_asked_once(provider, place, kind)
+        step += 3
+    assert step > 60
+
+
+def _filled(place: str, url: str, kind: str) -> None:
+    hurry()
+    filled(place, url, kind)
