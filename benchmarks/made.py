@@ -25,6 +25,9 @@ from consistent_chat.taxonomy import builtin
 WORDS, VOCABULARY = 42, 4_000
 """Words of a message, so that six messages are a response of about 2 KB, and words that there are."""
 
+FREQUENT = ("the", "of", "and", "to", "in", "is", "it", "you", "that", "for", "with", "this", "have", "from", "what")
+"""The first of them: by these a text passes for English."""
+
 Answer = Callable[[Request], "Response | None"]
 
 
@@ -78,7 +81,13 @@ class Author:
     def __init__(self, seed: int) -> None:
         self._random = rng = random.Random(seed)
         syllables = [a + b + c for a in "bdfgklmnprstvw" for b in "aeiou" for c in ("", "", "n", "r", "st")]
-        words = ["".join(rng.choices(syllables, k=rng.choice((1, 2, 2, 3, 4)))) for _ in range(VOCABULARY)]
+        words = [
+            *FREQUENT,
+            *(
+                "".join(rng.choices(syllables, k=rng.choice((1, 2, 2, 3, 4))))
+                for _ in range(VOCABULARY - len(FREQUENT))
+            ),
+        ]
         forms = [word + mark for mark in ("", ",", ".") for word in words]
         weights = [share / rank for share in (8, 1, 1) for rank in range(1, VOCABULARY + 1)]
         self._drawn = rng.choices(forms, weights, k=1 << 16)
@@ -89,7 +98,7 @@ class Author:
 
     def _text(self) -> str:
         drawn = memoryview(self._random.randbytes(2 * WORDS)).cast("H")
-        return " ".join(map(self._drawn.__getitem__, drawn))
+        return " ".join(map(self._drawn.__getitem__, drawn)).rstrip(",.") + "."
 
 
 def fill_store(place: Path, dialogs: int, runs: int) -> None:

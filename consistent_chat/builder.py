@@ -17,9 +17,11 @@ from consistent_chat.dialogue import Dialogue
 from consistent_chat.drive import Spent, Tally
 from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.identity import fingerprint
+from consistent_chat.judgement import CRITERIA
 from consistent_chat.operation import Operation
 from consistent_chat.plan import Plan
 from consistent_chat.progress import BatchBar, CallsBar, dialogues_bar
+from consistent_chat.recipe import Recipe
 from consistent_chat.registration import NAME, Seams, spelled
 from consistent_chat.row import LAYOUTS, row
 from consistent_chat.serving import registry
@@ -93,14 +95,16 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
             self.info.features = features
 
     def _info(self) -> datasets.DatasetInfo:
-        shapes = {(recipe.layout, recipe.provenance) for recipe in self.recipes.values()}
-        if len(shapes) > 1:
-            raise RecipeError("All splits need the same layout and provenance. Pass layout= and provenance=.")
-        layout, provenance = shapes.pop()
+        recipe, *others = self.recipes.values()
+        if any(_columns(other) != _columns(recipe) for other in others):
+            raise RecipeError(
+                "All splits need the same layout and provenance, and a judge or none. Pass layout=, provenance= and "
+                "judge_model=."
+            )
         return datasets.DatasetInfo(
             description="Many-turn dialogues that hold together, made by consistent_chat from a recipe.",
             homepage="https://arxiv.org/abs/2506.03558",
-            features=_features(layout, provenance),
+            features=_features(recipe),
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
@@ -226,10 +230,18 @@ def _split_generator(split: str, parts: list[tuple[int, int]]) -> datasets.Split
     return generator
 
 
-def _features(layout_name: str, provenance: bool) -> datasets.Features:
-    layout, text, number = LAYOUTS[layout_name], datasets.Value("string"), datasets.Value("int64")
+def _columns(recipe: Recipe) -> tuple[object, ...]:
+    return recipe.layout, recipe.provenance, recipe.judge_model is None
+
+
+def _features(recipe: Recipe) -> datasets.Features:
+    layout, text, number = LAYOUTS[recipe.layout], datasets.Value("string"), datasets.Value("int64")
     features: dict[str, Any] = {"category": text, layout.column: [{layout.role: text, layout.text: text}]}
-    if provenance:
+    if recipe.judge_model is not None:
+        reasons = (f"{name}_reason" for name in CRITERIA)
+        scores = dict.fromkeys(CRITERIA, number)
+        features["judgement"] = {**scores, **dict.fromkeys((*reasons, "model"), text)}
+    if recipe.provenance:
         names = ("intent", "topic", "information_flow", "persona", "manner", "model")
         features["provenance"] = {
             "index": number,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from typing import Any
 
@@ -26,7 +26,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     What shapes the data (None stands for the recipe file's value, or else the default of `Recipe`): `model`,
     `num_dialogs_per_intent` (20), `num_turns_per_dialog` (6), `temperature` (0.9), `seed` (0), `intents` (all nine),
     `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
-    `system_prompt`, `splits`, `drop_near_duplicates` (False).
+    `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
+    `judge_model` (nobody), `min_score` (None).
 
     Operational, outside the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
@@ -59,6 +60,9 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     system_prompt: str | None = None
     splits: Any = None
     drop_near_duplicates: Any = None
+    checks: Any = None
+    judge_model: str | None = None
+    min_score: float | None = None
 
     serving: Any = None
     base_url: str | None = None
@@ -86,8 +90,16 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         if self.serving == "rehearsal":  # so that a rehearsal is never taken for the words of a model
             given["model"] = "rehearsal"
         if not urls:
-            return splits.recipes(Recipe.from_mapping(given))
-        return _divided({split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()})
+            return self._rehearsed(splits.recipes(Recipe.from_mapping(given)))
+        recipes = {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}
+        return self._rehearsed(_divided(recipes))
+
+    def _rehearsed(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
+        """Name the judge of a rehearsal a rehearsal."""
+        if self.serving != "rehearsal":
+            return recipes
+        judged = {split: recipe for split, recipe in recipes.items() if recipe.judge_model is not None}
+        return {**recipes, **{split: replace(recipe, judge_model="rehearsal") for split, recipe in judged.items()}}
 
     def recipe_files(self) -> dict[str, str]:
         """Return the path or URL of each split's recipe file, none where keywords say it all. Raises RecipeError."""

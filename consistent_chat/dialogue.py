@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from consistent_chat import parse, prompts
+from consistent_chat import checks, parse, prompts
 from consistent_chat.errors import UnfilledSlot
+from consistent_chat.judgement import CRITERIA, Judgement
 from consistent_chat.parse import Reason, Unusable
 from consistent_chat.plan import MAX_STAND_INS, MAX_SUBSTITUTES, Plan, Spec
 from consistent_chat.recipe import Recipe
@@ -23,9 +24,7 @@ ANSWER_TOKENS = 1024
 FRAME_TOKENS = 1024
 """Limits of tokens for a user message, an answer, and around them: several times what models usually write."""
 
-
-STAGES = {"user": "skeleton", "assistant": "answers"}
-"""What a stage is called, by whose messages it writes."""
+T = TypeVar("T")
 
 
 class OutOfDraws(Exception):
@@ -33,7 +32,10 @@ class OutOfDraws(Exception):
 
 
 class FailedDraw(NamedTuple):
-    """A response that was of no use: to which spec, at which stage ("skeleton" or "answers") and draw, and why."""
+    """A response that was of no use: to which spec, at which stage ("skeleton", "answers", "judge"), draw, and why.
+
+    A score that is too low is kept as the judge's response, though it is the answers that are drawn again.
+    """
 
     spec: Spec
     stage: str
@@ -52,19 +54,20 @@ class FailedDraw(NamedTuple):
 class Dialogue(NamedTuple):
     """A finished dialogue: as many answers as user messages, in order.
 
-    `keys` are the request keys of the two responses it is made of; `draws` counts all responses that its spec
+    `keys` are the request keys of the responses it is made of, one a stage; `draws` counts all responses that its spec
     took, and the tokens are theirs (0 where the provider gave no count). `failed` lists the unusable responses
-    on the way here, of specs given up before this one too.
+    on the way here, of specs given up before this one too. `judgement` is what the judge says, if there is one.
     """
 
     spec: Spec
     user_messages: tuple[str, ...]
     answers: tuple[str, ...]
-    keys: tuple[str, str]
+    keys: tuple[str, ...]
     draws: int
     input_tokens: int
     output_tokens: int
     failed: tuple[FailedDraw, ...]
+    judgement: Judgement | None = None
 
 
 Steps = Generator[Request, Response, Dialogue]
@@ -99,14 +102,23 @@ def _advice(failed: list[FailedDraw]) -> str:
 
 
 def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw]) -> Steps:
-    """Make one spec's dialogue in two stages; append unusable draws to `failed`."""
+    """Make one spec's dialogue in two stages, and a third if it is judged; append unusable draws to `failed`.
+
+    Answers that the judge scores too low are drawn again, for the same user messages.
+    """
     turns, language = recipe.num_turns_per_dialog, recipe.language
     work = _Work(recipe, spec, failed)
-    users, first = yield from work.ask("user", prompts.skeleton(spec, turns, language))
-    answers, second = yield from work.ask("assistant", prompts.answers(spec, users, language, recipe.system_prompt))
-    return Dialogue(
-        spec, users, answers, (first, second), work.draws, work.input_tokens, work.output_tokens, tuple(failed)
-    )
+    skeleton, writing = _writing("skeleton", recipe), _writing("answers", recipe)
+    users, first, _ = yield from work.ask(skeleton, prompts.skeleton(spec, turns, language), _users(spec, recipe))
+    prompt, read = prompts.answers(spec, users, language, recipe.system_prompt), _answers(users, recipe)
+    judgement, third, draw = None, list[str](), -1
+    while draw < 0 or _is_low(judgement, recipe):
+        answers, second, draw = yield from work.ask(writing, prompt, read, draw + 1)
+        if recipe.judge_model is not None:
+            shown = prompts.judge(users, answers, language, recipe.system_prompt)
+            judgement, *third = yield from work.judge(shown, _judging(recipe.judge_model))
+    taken = (work.draws, work.input_tokens, work.output_tokens)
+    return Dialogue(spec, users, answers, (first, second, *third), *taken, tuple(failed), judgement)
 
 
 class _SpecFailed(Exception):
@@ -124,47 +136,109 @@ class _Work:
     input_tokens: int = 0
     output_tokens: int = 0
 
-    def ask(self, role: str, prompt: tuple[str, str]) -> Generator[Request, Response, tuple[tuple[str, ...], str]]:
-        """Ask for the messages of a role until an answer is usable; return them and the key of its request."""
-        names, widened = _names(role, self.recipe.num_turns_per_dialog), 0
-        for draw in itertools.count():
-            request = self._request(role, prompt, draw, widened)
+    def ask(
+        self, stage: _Stage, prompt: tuple[str, str], read: Callable[[Response], T], beginning: int = 0
+    ) -> Generator[Request, Response, tuple[T, str, int]]:
+        """Ask until an answer is usable; return what it says, the key of its request, and its draw."""
+        widened = 0
+        for draw in itertools.count(beginning):
+            request = self._request(stage, prompt, draw, widened)
             try:
                 response = yield request
             except OutOfDraws:
                 raise _SpecFailed from None
             self._count(response)
             try:
-                return parse.messages(response, names), request.key
+                return read(response), request.key, draw
             except Unusable as error:
-                self.failed.append(
-                    FailedDraw(self.spec, STAGES[role], draw, request.key, error.reason, error.detail, response)
-                )
+                self._fail(stage, request, error, response)
                 if error.reason is Reason.REFUSED:
                     raise _SpecFailed from None
                 widened += error.reason is Reason.TRUNCATED
         raise AssertionError("unreachable: draws are counted without end")
+
+    def judge(self, prompt: tuple[str, str], stage: _Stage) -> Generator[Request, Response, tuple[Judgement, str]]:
+        """Ask the judge, and note a score that is too low as a failure of the answers."""
+        said: list[Response] = []
+
+        def read(response: Response) -> tuple[tuple[int, str], ...]:
+            said.append(response)
+            return parse.scores(response, CRITERIA)
+
+        scores, key, draw = yield from self.ask(stage, prompt, read)
+        judgement = Judgement.of(scores, stage.model)
+        if _is_low(judgement, self.recipe):
+            low = Unusable(Reason.LOW_SCORE, judgement.worst)
+            self.failed.append(FailedDraw(self.spec, stage.name, draw, key, low.reason, low.detail, said[-1]))
+        return judgement, key
 
     def _count(self, response: Response) -> None:
         self.draws += 1
         self.input_tokens += response.input_tokens or 0
         self.output_tokens += response.output_tokens or 0
 
-    def _request(self, role: str, prompt: tuple[str, str], draw: int, widened: int) -> Request:
+    def _fail(self, stage: _Stage, request: Request, error: Unusable, response: Response) -> None:
+        self.failed.append(
+            FailedDraw(self.spec, stage.name, request.draw, request.key, error.reason, error.detail, response)
+        )
+
+    def _request(self, stage: _Stage, prompt: tuple[str, str], draw: int, widened: int) -> Request:
         system, user = prompt
-        turns = self.recipe.num_turns_per_dialog
-        tokens = FRAME_TOKENS + turns * (SKELETON_TOKENS if role == "user" else ANSWER_TOKENS)
         return Request(
-            model=self.recipe.model or "",
+            model=stage.model,
             system=system,
             messages=({"role": "user", "content": user},),
-            temperature=self.recipe.temperature,
-            schema=_schema(role, turns),
+            temperature=stage.temperature,
+            schema=stage.schema,
             seed=self.recipe.seed,
             repeat=self.spec.repeat,
             draw=draw,
-            max_tokens=tokens << min(widened, 3),
+            max_tokens=stage.max_tokens << min(widened, 3),
         )
+
+
+class _Stage(NamedTuple):
+    """What the requests of a stage have in common."""
+
+    name: str
+    model: str
+    temperature: float
+    schema: Schema
+    max_tokens: int
+
+
+def _writing(name: str, recipe: Recipe) -> _Stage:
+    role, tokens = ("user", SKELETON_TOKENS) if name == "skeleton" else ("assistant", ANSWER_TOKENS)
+    turns = recipe.num_turns_per_dialog
+    limit = FRAME_TOKENS + turns * tokens
+    return _Stage(name, recipe.model or "", recipe.temperature, _schema(_names(role, turns)), limit)
+
+
+def _judging(model: str) -> _Stage:
+    """Return the judge's stage. At a temperature of 0 the same dialogue gets the same scores, as far as models go."""
+    return _Stage("judge", model, 0.0, _scores_schema(), FRAME_TOKENS)
+
+
+def _users(spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
+    def read(response: Response) -> tuple[str, ...]:
+        messages = parse.messages(response, _names("user", recipe.num_turns_per_dialog))
+        checks.users(messages, spec, recipe)
+        return messages
+
+    return read
+
+
+def _answers(users: tuple[str, ...], recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
+    def read(response: Response) -> tuple[str, ...]:
+        messages = parse.messages(response, _names("assistant", len(users)))
+        checks.answers(messages, users, recipe)
+        return messages
+
+    return read
+
+
+def _is_low(judgement: Judgement | None, recipe: Recipe) -> bool:
+    return judgement is not None and recipe.min_score is not None and judgement.score < recipe.min_score
 
 
 @functools.lru_cache(maxsize=64)
@@ -173,14 +247,24 @@ def _names(role: str, turns: int) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=64)
-def _schema(role: str, turns: int) -> Schema:
+def _schema(names: tuple[str, ...]) -> Schema:
     """Return the JSON schema of an answer: one required text a turn, so that the schema fixes their number."""
-    names = _names(role, turns)
+    return _object({name: {"type": "string"} for name in names})
+
+
+@functools.lru_cache(maxsize=1)
+def _scores_schema() -> Schema:
+    score = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
+    pairs = (((f"{name}_reason", {"type": "string"}), (name, score)) for name in CRITERIA)
+    return _object(dict(itertools.chain.from_iterable(pairs)))
+
+
+def _object(properties: dict[str, Any]) -> Schema:
     return Schema(
         {
             "type": "object",
-            "properties": {name: {"type": "string"} for name in names},
-            "required": list(names),
+            "properties": properties,
+            "required": list(properties),
             "additionalProperties": False,
         }
     )

@@ -7,8 +7,9 @@ of a few dialogues measures, and costs nothing extra: the build finds them recor
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from consistent_chat.dialogue import Steps, fill
@@ -19,9 +20,10 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving.batches import DISCOUNT as BATCH_DISCOUNT
 from consistent_chat.store import ResponseStore
 
-WORDS = {"user": 19.8, "assistant": 59.3}
-"""Mean words of a user message and of an answer: the middle of the ranges that the ConsistentChat paper (arXiv
-2506.03558) reports over its nine intents, 18.7-20.8 and 55.6-62.9."""
+WORDS = {"user": 19.8, "assistant": 59.3, "judge": 12.0}
+"""By stage, in their order: mean words of a user message and of an answer, the middle of the ranges that the
+ConsistentChat paper (arXiv 2506.03558) reports over its nine intents, 18.7-20.8 and 55.6-62.9; and what a judge says,
+of which half are scores and half reasons of about 25 words."""
 CHARACTERS_PER_WORD, TOKENS_PER_WORD, TOKENS_PER_CHARACTER = 5.7, 1.35, 0.24
 """English text, with its spaces, in the tokenizers of the day."""
 FRAME_TOKENS = 8
@@ -93,22 +95,23 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore) -> Estimate:
     """Return what the dialogues of a plan that the store lacks will take. Raises StoreError."""
     step = max(1, -(-len(plan) // LOOKED_AT))
     looked_at = [index for index in range(len(plan)) if (index + index // step) % step == 0]
-    stages = {"user": Stage(), "assistant": Stage()}
+    stages = {name: Stage() for name in WORDS}
     walks = [_walk(fill(recipe, plan, index), store, stages) for index in looked_at]
     missing = [walk for walk in walks if walk is not None]
-    users = _made_up(stages["user"], recipe.num_turns_per_dialog)
-    expected = [stages[_stage(request)].asked(request) for walk in missing for request in _requests(*walk, users)]
+    made_up = {name: _made_up(name, stages[name], recipe.num_turns_per_dialog) for name in ("user", "assistant")}
+    asked = [request for walk in missing for request in _requests(*walk, made_up)]
+    expected = [(request.model, *stages[_stage(request)].asked(request)) for request in asked]
     scale = len(plan) / len(looked_at)
-    calls, tokens_in, tokens_out = (round(scale * sum(column)) for column in zip(*expected)) if expected else (0, 0, 0)
-    price = price_of(recipe.model or "")
+    _, calls, tokens_in, tokens_out = _sum(expected, scale)
+    costs = [_cost(model, [row for row in expected if row[0] == model], scale) for model in _models(recipe)]
     return Estimate(
-        model=recipe.model or "",
+        model=next((model for model in _models(recipe) if price_of(model) is None), recipe.model or ""),
         dialogues=len(plan),
         missing=round(scale * len(missing)),
         calls=calls,
         input_tokens=tokens_in,
         output_tokens=tokens_out,
-        cost=None if price is None else price.of(tokens_in, tokens_out),
+        cost=None if None in costs else sum(cost for cost in costs if cost is not None),
         measured=sum(stage.counted for stage in stages.values()),
     )
 
@@ -120,24 +123,51 @@ def _walk(steps: Steps, store: ResponseStore, stages: dict[str, Stage]) -> tuple
         while (response := store.find(request)) is not None:
             stage = stages[_stage(request)]
             stage.add(request, response)
-            request, before = steps.send(response), request
-            stage.finished += (_stage(before), _stage(request)) == ("user", "assistant")
+            request = steps.send(response)
     except StopIteration:
-        stage.finished += 1
+        _finish(stages, tuple(stages))
         return None
+    _finish(stages, tuple(stages)[: tuple(stages).index(_stage(request))])
     return steps, request
 
 
-def _made_up(stage: Stage, turns: int) -> Response:
-    """Return user messages of about the length that such have."""
-    usual = WORDS["user"] * CHARACTERS_PER_WORD
-    length = stage.said_characters / stage.counted / turns if stage.counted else usual
-    return Response(json.dumps({f"user_{turn}": "x" * max(1, round(length)) for turn in range(1, turns + 1)}))
+def _finish(stages: dict[str, Stage], names: Iterable[str]) -> None:
+    for name in names:
+        stages[name].finished += 1
 
 
-def _requests(steps: Steps, request: Request, users: Response) -> list[Request]:
+def _made_up(role: str, stage: Stage, turns: int) -> Response:
+    """Return messages of about the length that such have: numbers, in which no check finds anything."""
+    usual = WORDS[role] * CHARACTERS_PER_WORD
+    length = max(1, round(stage.said_characters / stage.counted / turns if stage.counted else usual))
+    texts = {f"{role}_{turn}": (f"{turn} " * length)[:length] for turn in range(1, turns + 1)}
+    return Response(json.dumps(texts))
+
+
+def _requests(steps: Steps, request: Request, made_up: dict[str, Response]) -> list[Request]:
     """Return what is still to be asked if every answer is usable."""
-    return [request, steps.send(users)] if _stage(request) == "user" else [request]
+    requests = [request]
+    with contextlib.suppress(StopIteration):
+        while (stage := _stage(requests[-1])) in made_up:
+            requests.append(steps.send(made_up[stage]))
+    return requests
+
+
+def _sum(expected: Iterable[tuple[str, float, float, float]], scale: float) -> tuple[str, int, int, int]:
+    """Return what all the requests take together."""
+    _, *columns = zip(("", 0, 0, 0), *expected)
+    calls, tokens_in, tokens_out = (round(scale * sum(column)) for column in columns)
+    return "", calls, tokens_in, tokens_out
+
+
+def _cost(model: str, expected: Iterable[tuple[str, float, float, float]], scale: float) -> float | None:
+    price, (*_, tokens_in, tokens_out) = price_of(model), _sum(expected, scale)
+    return None if price is None else price.of(tokens_in, tokens_out)
+
+
+def _models(recipe: Recipe) -> list[str]:
+    """Return the models that are called: the writer, and the judge if it is another."""
+    return list(dict.fromkeys(model for model in (recipe.model or "", recipe.judge_model) if model is not None))
 
 
 def _names(request: Request) -> Sequence[str]:
@@ -146,7 +176,8 @@ def _names(request: Request) -> Sequence[str]:
 
 
 def _stage(request: Request) -> str:
-    return _names(request)[0].partition("_")[0]
+    role = _names(request)[0].partition("_")[0]
+    return role if role in WORDS else "judge"
 
 
 def _characters(request: Request) -> int:

@@ -6,9 +6,10 @@ pads or invents a message.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -34,6 +35,16 @@ class Reason(str, Enum):
     UNANSWERED = "unanswered_question"
     BAD_CHARACTER = "bad_character"
     NEAR_DUPLICATE = "near_duplicate"
+    ANSWERS_ITSELF = "answers_itself"
+    LEAKS_PROMPT = "leaks_prompt"
+    EMPTY_COURTESY = "empty_courtesy"
+    BROKEN_OFF = "broken_off"
+    MENTIONS_LIST = "mentions_list"
+    REPEATS = "repeats"
+    MIXED_ROLES = "mixed_roles"
+    WRONG_LANGUAGE = "wrong_language"
+    NO_SCORE = "no_score"
+    LOW_SCORE = "low_score"
 
 
 class Unusable(Exception):
@@ -51,11 +62,38 @@ def messages(response: Response, names: Sequence[str]) -> tuple[str, ...]:
     A list of as many texts, alone or as an object's only value, is read the same way where there is no such
     object. Raises Unusable.
     """
+    _check_finish(response)
+    read = functools.partial(_read, names=names)
+    return read(_last_json(response.text, read))
+
+
+def scores(response: Response, criteria: Sequence[str]) -> tuple[tuple[int, str], ...]:
+    """Return score and reason for each criterion: whole numbers from 1 to 5, and texts. Raises Unusable."""
+    _check_finish(response)
+    read = functools.partial(_read_scores, criteria=criteria)
+    return read(_last_json(response.text, read))
+
+
+def _check_finish(response: Response) -> None:
     if response.finish == "refusal":
         raise Unusable(Reason.REFUSED, "the model declined to answer")
     if response.finish == "length":
         raise Unusable(Reason.TRUNCATED, "the answer was cut at the limit of tokens")
-    return _read(_last_json(response.text, names), names)
+
+
+def _read_scores(value: Any, criteria: Sequence[str]) -> tuple[tuple[int, str], ...]:
+    names = {name for criterion in criteria for name in (criterion, f"{criterion}_reason")}
+    if isinstance(value, _Repeated):
+        raise Unusable(Reason.REPEATED_KEY, "a key stands twice in one JSON object")
+    if not isinstance(value, dict) or value.keys() != names:
+        raise Unusable(Reason.WRONG_SHAPE, f"not an object of {', '.join(criteria)} and a reason for each")
+    return tuple((_score(value[name], name), _message(value[f"{name}_reason"], f"{name}_reason")) for name in criteria)
+
+
+def _score(value: Any, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 5:
+        raise Unusable(Reason.NO_SCORE, f"{name!r} is not a whole number from 1 to 5")
+    return value
 
 
 def _read(value: Any, names: Sequence[str]) -> tuple[str, ...]:
@@ -121,7 +159,7 @@ def _is_whole(text: str) -> bool:
     return True
 
 
-def _last_json(text: str, names: Sequence[str]) -> Any:
+def _last_json(text: str, read: Callable[[Any], object]) -> Any:
     """Return the last JSON value in a text that has the shape, or else the last one that could be meant.
 
     Objects go before lists: the object is what was asked for, and prose may quote a list of as many texts.
@@ -134,7 +172,7 @@ def _last_json(text: str, names: Sequence[str]) -> Any:
     ranked = sorted(found, key=lambda value: isinstance(value, dict))
     for value in reversed(ranked):
         try:
-            _read(value, names)
+            read(value)
             return value
         except Unusable:
             continue

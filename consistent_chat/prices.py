@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 SAMPLE = 1000
@@ -20,6 +21,7 @@ class Price:
         return input_tokens * self.input + output_tokens * self.output
 
 
+@functools.lru_cache(maxsize=64)
 def price_of(model: str) -> Price | None:
     """Return a model's price, or None where the table does not know it."""
     from genai_prices import Usage, calc_price  # 0.1 s; only builds that call a model need it

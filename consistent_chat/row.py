@@ -36,7 +36,9 @@ def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
     messages = [] if system is None else [{role: layout.system, text: system}]
     for asked, answered in zip(dialogue.user_messages, dialogue.answers):
         messages += ({role: user, text: asked}, {role: assistant, text: answered})
-    values = {"category": dialogue.spec.category, layout.column: messages}
+    values: dict[str, Any] = {"category": dialogue.spec.category, layout.column: messages}
+    if dialogue.judgement is not None:
+        values["judgement"] = dialogue.judgement.plain()
     return {**values, "provenance": provenance(dialogue, recipe)} if recipe.provenance else values
 
 

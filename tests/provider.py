@@ -37,7 +37,7 @@ OLD_VERSION = "2023-06-01"
 class Call:
     """One request as it arrived. `number` counts all of them from 0, `attempt` those with this very body.
 
-    `names` are the keys that the answer is to have, `stage` is "skeleton" or "answers" by them.
+    `names` are the keys that the answer is to have, `stage` is "skeleton", "answers" or "judge" by them.
     """
 
     number: int
@@ -49,14 +49,22 @@ class Call:
 
     @property
     def stage(self) -> str:
-        return "skeleton" if self.names[0].startswith("user") else "answers"
+        first = self.names[0]
+        return "skeleton" if first.startswith("user") else "answers" if first.startswith("assistant") else "judge"
 
     @property
-    def texts(self) -> dict[str, str]:
-        """The texts of a good answer: the same for the same prompt, different for different ones."""
-        said = json.dumps([self.body.get("system"), self.body.get("messages")], sort_keys=True)
-        mark = hashlib.sha256(said.encode()).hexdigest()[:10]
+    def texts(self) -> dict[str, Any]:
+        """The texts of a good answer, or the judge's best scores: the same for the same prompt, else different."""
+        if self.stage == "judge":
+            return {name: f"Reason of {name}." if name.endswith("_reason") else 5 for name in self.names}
+        mark = self.mark
         return {name: f"This is {name.replace('_', ' message ')} of conversation {mark}." for name in self.names}
+
+    @property
+    def mark(self) -> str:
+        """Ten hex digits that belong to the prompt."""
+        said = json.dumps([self.body.get("system"), self.body.get("messages")], sort_keys=True)
+        return hashlib.sha256(said.encode()).hexdigest()[:10]
 
 
 CROWDED = Reply.error(429, "Too many requests at once")

@@ -28,6 +28,9 @@ OTHER: dict[str, Any] = {
     "system_prompt": "Be brief.",
     "splits": {"train": 19, "test": 1},
     "drop_near_duplicates": True,
+    "checks": False,
+    "judge_model": "judge",
+    "min_score": 2,
 }
 RECIPE = Recipe(model="m")
 
@@ -42,7 +45,8 @@ def renamed_flow(whole: Taxonomy) -> Taxonomy:
 @pytest.mark.parametrize("name", FIELDS)
 def test_each_field_changes_the_fingerprint(name: str) -> None:
     """Whatever a recipe can say shapes the data."""
-    assert fingerprint(Recipe(**{"model": "m", name: OTHER[name]})) != fingerprint(RECIPE)
+    given = {"model": "m", "judge_model": "one" if name == "min_score" else None}
+    assert fingerprint(Recipe(**{**given, name: OTHER[name]})) != fingerprint(Recipe(**given))
 
 
 def test_equal_recipes_have_one_fingerprint() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consistent_chat.parse import Reason, Unusable, messages
+from consistent_chat.recipe.thresholds import DEFAULTS
 from consistent_chat.request import Response
 
 LAW = settings(deadline=None, max_examples=150, derandomize=True)
@@ -171,15 +172,18 @@ def test_a_refusal_and_a_cut_are_the_providers_word() -> None:
 
 
 def test_every_reason_is_reached() -> None:
-    """The list above is the whole list, but for what is found where dialogues are compared."""
-    found = {reason for _, _, reason, _ in REFUSED} | {Reason.REFUSED, Reason.TRUNCATED}
-    assert found == set(Reason) - {Reason.NEAR_DUPLICATE}
+    """The list above is the whole list, but for what is found in messages, in comparing them, and by the judge."""
+    of_others = {Reason.NEAR_DUPLICATE, Reason.NO_SCORE, Reason.LOW_SCORE, *map(Reason, DEFAULTS)}
+    of_the_parser = set(Reason) - of_others
+    assert {reason for _, _, reason, _ in REFUSED} | {Reason.REFUSED, Reason.TRUNCATED} == of_the_parser
 
 
 def test_the_names_of_reasons_are_kept_in_ledgers() -> None:
     """They do not change."""
     values = "refused truncated no_json wrong_shape repeated_key wrong_turn_count empty_message not_text"
     values += " unanswered_question bad_character near_duplicate"
+    values += " answers_itself leaks_prompt empty_courtesy broken_off mentions_list"
+    values += " repeats mixed_roles wrong_language no_score low_score"
     assert [reason.value for reason in Reason] == values.split()
 
 

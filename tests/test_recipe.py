@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from consistent_chat import plain_yaml, taxonomy
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import FIELDS, Recipe
+from consistent_chat.recipe.thresholds import DEFAULTS
 
 LAW = settings(deadline=None, max_examples=150, derandomize=True)
 FILE = "r.consistent_chat.yaml"
@@ -64,6 +65,9 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "system_prompt": None,
         "splits": None,
         "drop_near_duplicates": False,
+        "checks": DEFAULTS,
+        "judge_model": None,
+        "min_score": None,
     }
 
 
@@ -83,6 +87,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     "system_prompt": (" ", "system_prompt must be valid text of 1 to 20,000 characters, not ' '."),
     "splits": ({"my-test": 1}, "splits must have names of up to 60 letters, digits and _, and not 'my-test'."),
     "drop_near_duplicates": (0, "drop_near_duplicates must be true, false or a number from 0.1 to 1, not 0."),
+    "checks": ([], "checks must be true, false, or a mapping of checks to their thresholds, not []."),
+    "judge_model": ("", "judge_model must be one line of text, 1 to 200 characters, not ''."),
+    "min_score": (6, "min_score must be a number from 1 to 5, not 6."),
 }
 
 

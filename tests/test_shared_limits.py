@@ -76,11 +76,11 @@ def test_splits_share_what_may_be_called(provider: Provider) -> None:
 def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
     """The next part of a stream does not begin as if nobody had called just now; other limits are another pace."""
     spent, limits = Spent(), Limits(max_requests_per_minute=1)
-    first, second = (Budget(limits, None, MODEL, spent).pace() for _ in range(2))
+    first, second = (Budget(limits, spent).pace() for _ in range(2))
     assert first.wait() <= 0
     first.take(0)
     assert second.wait() > 50
-    assert Budget(Limits(max_requests_per_minute=2), None, MODEL, spent).pace().wait() <= 0
+    assert Budget(Limits(max_requests_per_minute=2), spent).pace().wait() <= 0
 
 
 def test_fewer_places_than_processes_are_said(provider: Provider) -> None:

@@ -74,6 +74,9 @@ def _add_recipe_options(group: Any) -> None:
     group.add_argument(
         "--provenance", action=argparse.BooleanOptionalAction, help="whether rows say where they come from"
     )
+    group.add_argument("--checks", type=_checks, metavar="JSON", help="true, false or thresholds of the checks (true)")
+    group.add_argument("--judge-model", metavar="MODEL", help="the model that scores each dialogue (nobody)")
+    group.add_argument("--min-score", type=float, metavar="N", help="answers are drawn anew below it, 1 to 5")
 
 
 def _add_operational_options(group: Any) -> None:
@@ -119,6 +122,13 @@ def _share(text: str) -> float:
         raise argparse.ArgumentTypeError(
             f"give a number from 0.1 to 1, or none and the recipe before it, not {text!r}"
         ) from None
+
+
+def _checks(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError('give true, false or a JSON object, such as {"repeats": 0.9}') from None
 
 
 def _json(text: str) -> Any:

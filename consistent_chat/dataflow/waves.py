@@ -18,7 +18,6 @@ from consistent_chat.drive.limits import Budget
 from consistent_chat.drive.replay import advance
 from consistent_chat.drive.retry import pause
 from consistent_chat.errors import BudgetSpent, MissingResponse, ServingError, TransportError, UnfilledSlot
-from consistent_chat.prices import price_of
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.nearest import describe_miss
@@ -71,8 +70,7 @@ class Waves:
     _declined: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._price = price_of(self.model)
-        self._budget = Budget(self.limits, self._price, self.model, Spent())
+        self._budget = Budget(self.limits, Spent(), [self.model])
 
     def run(self, count: int) -> Iterator[Dialogue]:
         """Yield the dialogues at the first `count` places; the store is closed at the end."""
@@ -123,8 +121,8 @@ class Waves:
                 if answer is not None:
                     self.store.keep(request, answer)
         finally:
-            for cost, answer in zip(reserved, answers):
-                self._budget.settle(cost, answer)
+            for (_, request), cost, answer in zip(asked, reserved, answers):
+                self._budget.settle(request, cost, answer)
         self._take(asked, answers)
 
     def _reserved(self, asked: list[_Asked]) -> list[float]:
@@ -152,7 +150,7 @@ class Waves:
         """Go on with what was answered; raise UnfilledSlot when call after call of a stage brings nothing of use."""
         usable = 0
         for seat, request, answer in given:
-            self.tally.called(answer, self._price)
+            self.tally.called(answer, self._budget.price(request.model))
             self._go_on(seat, answer)
             usable += all(draw.key != request.key for draw in seat.failed)
         in_vain = self._in_vain[_stage(given[0][1])]

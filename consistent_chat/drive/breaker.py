@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from consistent_chat.dialogue import Dialogue, FailedDraw
 from consistent_chat.errors import UnfilledSlot
+from consistent_chat.parse import Reason
 from consistent_chat.request import Request, Response
 
 HOPELESS = 30
@@ -34,10 +35,14 @@ class Breaker:
         fault = next((draw for draw in reversed(failed) if draw.key == request.key), None)
         if fault is None:
             self._in_vain[stage] = 0
-        elif isinstance(step, Dialogue) or step.max_tokens <= request.max_tokens:
+        elif fault.reason is not Reason.TRUNCATED or not _has_more_room(step, request):
             self._in_vain[stage] += 1
             if self._in_vain[stage] >= HOPELESS:
                 raise UnfilledSlot(despair(HOPELESS, request.model, fault))
+
+
+def _has_more_room(step: Dialogue | Request, request: Request) -> bool:
+    return isinstance(step, Request) and step.max_tokens > request.max_tokens
 
 
 def despair(answers: int, model: str, fault: FailedDraw) -> str:

@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from dataclasses import dataclass
 
-from consistent_chat.drive.means import Means, batch_price
+from consistent_chat.drive.means import Means
 from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.batches import State
@@ -79,9 +79,8 @@ class Collector:
         means = self._means
         if means.store.find(request) is None:
             means.store.keep(request, response)
-            budget = means.budget(request.model)
-            budget.settle(budget.take(request), response)
-            means.tally.called(response, batch_price(request.model))
+            means.budget.settle(request, means.budget.take(request), response)
+            means.tally.called(response, means.budget.price(request.model))
 
     def _note(self, digest: str, error: ServingError, found: Collected) -> None:
         found.fault = error

@@ -10,7 +10,7 @@ import json
 from collections import deque
 from typing import Protocol
 
-from consistent_chat.dialogue import STAGES, Dialogue, FailedDraw
+from consistent_chat.dialogue import Dialogue, FailedDraw
 from consistent_chat.drive.begun import Begun, finished, is_done
 from consistent_chat.duplicates import Kept, Match, Sketch, dialogue_text, sketched
 from consistent_chat.parse import Reason
@@ -74,7 +74,7 @@ def _has_failed(begun: Begun) -> bool:
 
 def _given_up(dialogue: Dialogue, match: Match) -> FailedDraw:
     """Return the skeleton as a draw that was of no use, with its messages."""
-    spec, stage = dialogue.spec, STAGES["user"]
+    spec, stage = dialogue.spec, "skeleton"
     draw = sum(failed.spec == spec and failed.stage == stage for failed in dialogue.failed)
     said = {f"user_{turn}": text for turn, text in enumerate(dialogue.user_messages, 1)}
     detail = f"{match.similarity:.2f} like dialogue {match.earlier}"

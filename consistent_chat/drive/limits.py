@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from consistent_chat.drive.rate import Pace
 from consistent_chat.errors import BudgetSpent, RecipeError
-from consistent_chat.prices import Price
+from consistent_chat.prices import Price, price_of
 from consistent_chat.request import Request, Response
 
 CHARACTERS_PER_TOKEN = 3
 """A low estimate for most languages and tokenizers, so that the tokens of a prompt are not underestimated."""
+
+Prices = Callable[[str], "Price | None"]
+"""Tells what a model's tokens cost, None where nobody knows."""
 
 PER_MINUTE = ("max_requests_per_minute", "max_tokens_per_minute")
 
@@ -103,14 +107,24 @@ class Spent:
 
 
 class Budget:
-    """Keeps a run within `max_calls` and `max_cost`, counting what is in flight at the most it can cost."""
+    """Keeps a run within `max_calls` and `max_cost`, counting what is in flight at the most it can cost.
 
-    def __init__(self, limits: Limits, price: Price | None, model: str, spent: Spent) -> None:
-        if limits.max_cost is not None and price is None:
-            raise RecipeError(f"max_cost cannot be held: no price is known for the model {model!r}. Use max_calls.")
+    `models` are those that will be called, `prices` tells what they cost. Raises RecipeError where `max_cost` is to
+    hold and nobody knows a model's price.
+    """
+
+    def __init__(self, limits: Limits, spent: Spent, models: Iterable[str] = (), prices: Prices = price_of) -> None:
         self.limits = limits
-        self._price = price
-        self._spent = spent
+        self._spent, self._prices = spent, prices
+        for model in models:
+            self.price(model)
+
+    def price(self, model: str) -> Price | None:
+        """Return a model's price: a judge's is another than that of who writes the dialogues."""
+        price = self._prices(model)
+        if self.limits.max_cost is not None and price is None:
+            raise RecipeError(f"max_cost cannot be held: no price is known for the model {model!r}. Use max_calls.")
+        return price
 
     def pace(self) -> Pace:
         """Return the pace of calls. Under the same limits, it is that of the run before."""
@@ -135,19 +149,21 @@ class Budget:
         """Put reservations back."""
         self._spent.correct(-calls, -cost)
 
-    def settle(self, reserved: float, response: Response | None) -> None:
+    def settle(self, request: Request, reserved: float, response: Response | None) -> None:
         """Replace a reservation by what the call has cost; None stands for a call that was not answered.
 
         An answer without a count of its tokens is taken to have cost the most that it could.
         """
+        price = self.price(request.model)
         if response is None:
             self.release(1, reserved)
-        elif self._price is not None and response.input_tokens is not None and response.output_tokens is not None:
-            self._spent.correct(0, self._price.of(response.input_tokens, response.output_tokens) - reserved)
+        elif price is not None and response.input_tokens is not None and response.output_tokens is not None:
+            self._spent.correct(0, price.of(response.input_tokens, response.output_tokens) - reserved)
 
     def worst_cost(self, request: Request) -> float:
         """Return the most that a call can cost."""
-        if self._price is None:
+        price = self.price(request.model)
+        if price is None:
             return 0.0
         characters = len(request.system) + sum(len(message["content"]) for message in request.messages)
-        return self._price.of(characters // CHARACTERS_PER_TOKEN, request.max_tokens)
+        return price.of(characters // CHARACTERS_PER_TOKEN, request.max_tokens)

@@ -57,7 +57,6 @@ class Means:
     reserved: dict[int, tuple[int, float]] = field(default_factory=dict)
     refusals: Counter[str] = field(default_factory=Counter)
     _desk: Desk | None = None
-    _budgets: dict[str, Budget] = field(default_factory=dict)
 
     @property
     def desk(self) -> Desk:
@@ -68,15 +67,14 @@ class Means:
             self.log.prepare()
         return self._desk
 
-    def budget(self, model: str) -> Budget:
-        """Return the budget, at the prices of batches."""
-        if model not in self._budgets:
-            self._budgets[model] = Budget(self.limits, batch_price(model), model, self.spent)
-        return self._budgets[model]
+    @property
+    def budget(self) -> Budget:
+        """The budget, at the prices of batches."""
+        return Budget(self.limits, self.spent, prices=batch_price)
 
     def release(self, batch: Batch) -> None:
         """Put back what the budget keeps for a batch."""
-        self.budget(batch.model).release(*self.reserved.pop(batch.number, (0, 0.0)))
+        self.budget.release(*self.reserved.pop(batch.number, (0, 0.0)))
 
     def close(self) -> None:
         """Let go of the provider, and bring everything into the store."""

@@ -22,7 +22,6 @@ from consistent_chat.drive.retry import Patience, pause
 from consistent_chat.drive.slots import Slots
 from consistent_chat.drive.tally import Tally
 from consistent_chat.errors import ConsistentChatError, RefusedRequest, ServingError, TransportError
-from consistent_chat.prices import Price
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
@@ -39,7 +38,6 @@ class Caller:
     serving: Serving
     store: ResponseStore
     budget: Budget
-    price: Price | None
     tally: Tally
     may_ask: MayAsk
 
@@ -133,9 +131,9 @@ class Online:
             name = type(caller.serving).__name__
             raise ServingError(f"The serving {name} failed with {type(error).__name__}: {error}") from error
         finally:
-            caller.budget.settle(reserved, response)
+            caller.budget.settle(request, reserved, response)
             self._pace.settle(tokens, response)
-        caller.tally.called(response, caller.price)
+        caller.tally.called(response, caller.budget.price(request.model))
         return response
 
     async def _drain(self) -> None:

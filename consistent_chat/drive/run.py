@@ -16,7 +16,6 @@ from consistent_chat.drive.tally import Tally
 from consistent_chat.drive.ways import any_way
 from consistent_chat.errors import MissingResponse
 from consistent_chat.plan import Plan
-from consistent_chat.prices import price_of
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request
 from consistent_chat.serving import Serving
@@ -121,10 +120,10 @@ class _Driver:
 
     def _started(self, open_serving: Callable[[], Serving]) -> Online:
         if self._online is None:
-            price = price_of(self._recipe.model or "")
-            budget = Budget(self._limits, price, self._recipe.model or "", self._spent)
+            models = [model for model in (self._recipe.model, self._recipe.judge_model) if model is not None]
+            budget = Budget(self._limits, self._spent, models)
             serving = open_serving()
             self._store.prepare()
-            caller = Caller(serving, self._store, budget, price, self._tally, self._may_ask)
+            caller = Caller(serving, self._store, budget, self._tally, self._may_ask)
             self._online = Online(caller, self._limits.max_concurrency)
         return self._online

@@ -74,7 +74,7 @@ class Wave:
         batch = next((batch for batch, requests in self._open.items() if request.digest in requests), None)
         if batch is not None and batch not in self._needed:
             self._needed.add(batch)
-            self._means.budget(request.model)  # whose limits are checked before anything is read
+            self._means.budget.price(request.model)  # which must be known before anything is read
             if batch.serving != self._means.name:
                 raise ServingError(
                     f"{batch} was submitted to {batch.serving!r} and has requests that this build needs. Pass "
@@ -88,7 +88,7 @@ class Wave:
         if self.over is not None or request in self._outbox:
             return
         try:
-            cost = self._means.budget(request.model).reserve(request)
+            cost = self._means.budget.reserve(request)
         except BudgetSpent as error:
             self.over = error
             return
@@ -110,7 +110,7 @@ class Wave:
         finally:
             SUBMITTING.discard(batch.name)
             if batch.number not in self._means.reserved:
-                self._means.budget(parcel.model).release(len(parcel), parcel.cost)
+                self._means.budget.release(len(parcel), parcel.cost)
         logger.info("Submitted: %s", batch)
         self._open[batch] = self._library.take(batch, parcel.requests)
         self._needed.add(batch)
@@ -127,4 +127,4 @@ class Wave:
     def _release(self) -> None:
         """Put back what is reserved for parcels that were not submitted."""
         while self._outbox is not None and (parcel := self._outbox.take()) is not None:
-            self._means.budget(parcel.model).release(len(parcel), parcel.cost)
+            self._means.budget.release(len(parcel), parcel.cost)

@@ -1,4 +1,4 @@
-"""The prompts of both stages, as text files beside this module, and how they are filled in.
+"""The prompts of all stages, as text files beside this module, and how they are filled in.
 
 The system text is the same for all dialogues of a recipe, so that providers can cache it; what differs comes last.
 """
@@ -15,7 +15,10 @@ from string import Template
 from consistent_chat.plan import Spec
 from consistent_chat.request import quoted
 
-NAMES = ("skeleton.system", "skeleton.user", "answers.system", "answers.system_prompt", "answers.user")
+NAMES = (
+    *("skeleton.system", "skeleton.user", "answers.system", "answers.system_prompt", "answers.user"),
+    *("judge.system", "judge.user"),
+)
 
 
 def contents() -> dict[str, str]:
@@ -47,6 +50,18 @@ def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: s
     numbered = "{\n" + ",\n".join(lines) + "\n}"
     user = _form("answers.user") % {**_about(spec, turns, language), "messages": numbered}
     return _system("answers.system", turns, language, system_prompt), user
+
+
+def judge(
+    messages: Sequence[str], replies: Sequence[str], language: str, system_prompt: str | None = None
+) -> tuple[str, str]:
+    """Return system and user text that ask for the scores of a dialogue, with what its assistant was told first."""
+    turns = len(messages)
+    pairs = enumerate(zip(messages, replies), 1)
+    lines = [f'"user_{n}": {quoted(asked)},\n"assistant_{n}": {quoted(said)}' for n, (asked, said) in pairs]
+    lines[:0] = [] if system_prompt is None else [f'"system": {quoted(system_prompt)}']
+    user = _form("judge.user") % {"turns": turns, "conversation": "{\n" + ",\n".join(lines) + "\n}"}
+    return _system("judge.system", turns, language), user
 
 
 def blanks(name: str, text: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from consistent_chat import duplicates, taxonomy
 from consistent_chat.errors import RecipeError
 from consistent_chat.plain_yaml import Document
 from consistent_chat.recipe import file
+from consistent_chat.recipe.thresholds import thresholds
 from consistent_chat.recipe.values import (
     counts,
     line,
@@ -50,6 +51,9 @@ CHECKS = {
     "system_prompt": optional(text(MAX_SYSTEM_PROMPT)),
     "splits": optional(counts(MAX_DIALOGS)),
     "drop_near_duplicates": share(duplicates.LEAST, duplicates.THRESHOLD),
+    "checks": thresholds,
+    "judge_model": optional(line(200)),
+    "min_score": optional(number(1, 5)),
 }
 """What the fields take, but for the taxonomy and what is looked up in it."""
 
@@ -78,6 +82,9 @@ class Recipe:
             topic is in two splits.
         drop_near_duplicates: whether a dialogue gives way to another where its user messages are nearly those of an
             earlier one: True, or the similarity from which on they are, 0.1 to 1.
+        checks: what messages are checked for: None or True for everything, False for nothing, or thresholds by name.
+        judge_model: the model that scores each finished dialogue; None is no judge.
+        min_score: dialogues whose least score is lower, on the scale of 1 to 5, are answered anew.
 
     Raises:
         RecipeError: a value is wrong; the message names the field and what it takes.
@@ -98,6 +105,9 @@ class Recipe:
     system_prompt: str | None = None
     splits: Mapping[str, int] | None = None
     drop_near_duplicates: bool | float = False
+    checks: Any = None
+    judge_model: str | None = None
+    min_score: float | None = None
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -110,6 +120,8 @@ class Recipe:
             set_field(self, "manners", _manners(self.manners))
             set_field(self, "num_dialogs_per_intent", _sum_of_splits(self))
             set_field(self, "intents", _intents(self.intents, self.full_taxonomy))
+            if self.min_score is not None and self.judge_model is None:
+                raise RecipeError("min_score needs a judge: pass judge_model= as well.")
         except RecipeError as error:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None
 

@@ -49,9 +49,16 @@ class Rehearsal:
     async def answer(self, request: Request) -> Response:
         """Return a text for each key of the request's schema."""
         names: Mapping[str, Any] = request.schema.get("properties", {})
-        text = json.dumps({name: _text(request.key, name) for name in names})
+        text = json.dumps({name: _value(request.key, name, about) for name, about in names.items()})
         asked = len(request.system.split()) + sum(len(message["content"].split()) for message in request.messages)
         return Response(text, "stop", round(asked * TOKENS_PER_WORD), round(len(text.split()) * TOKENS_PER_WORD))
+
+
+def _value(key: str, name: str, about: Mapping[str, Any]) -> Any:
+    """Return a score, one of the two best, where a number is wanted, or else a text."""
+    if "enum" not in about:
+        return _text(key, name)
+    return about["enum"][-1 - hashlib.sha256(f"{key} {name}".encode()).digest()[0] % 2]
 
 
 def _text(key: str, name: str) -> str:

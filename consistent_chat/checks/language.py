@@ -1,0 +1,127 @@
+"""The language of one side of a dialogue. Quick where the right one is plain; a detector decides where it is not."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any
+
+from consistent_chat import plain_yaml
+from consistent_chat.checks.side import Side
+from consistent_chat.language import code
+from consistent_chat.parse import Reason, Unusable
+
+LETTERS = 100
+"""Below so many letters, or a third of them where the writing has no spaces, nobody can be sure."""
+LEAST_WORDS = 8
+"""Different words, where there are spaces between them."""
+LOOKED_AT = 3_000
+"""Characters that the detector is shown, at the most."""
+MARGIN = 0.4
+"""By how much another language must be likelier, in nats a letter (at least 40 letters' worth)."""
+PLAIN = 2
+"""How many frequent words make a message plain."""
+
+
+def wrong(side: Side, name: str, share: float, asked: Iterable[str]) -> None:
+    """Raise Unusable if more than this share of a side's text reads as another language than the one named.
+
+    Nothing is said of languages that the table lacks, of near kin, of short texts, and of a language that the user
+    names: whoever asks for a translation gets one.
+    """
+    accepted = _accepted(name)
+    if not accepted:
+        return
+    doubtful = _doubtful(side, accepted)
+    if sum(map(len, doubtful)) <= share * len(side.all_lower):
+        return
+    other = _other(_bare(" ".join(doubtful)), accepted)
+    if other and not _names(other, " ".join(asked).lower()):
+        title = _table()["languages"][other]["names"][0].title()
+        raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {title} instead of {name}")
+
+
+def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
+    """Return the messages that have not two frequent words of the right language."""
+    padded, words = _frequent(accepted)
+    return [text for text in side.lower if not _is_plain(text, padded) and len(words & set(_WORD(text))) < PLAIN]
+
+
+def _is_plain(text: str, padded: Sequence[str]) -> bool:
+    """Tell whether a text has some of these words: to look for them is quicker than to divide it into words."""
+    count = 0
+    for word in padded:
+        if word in text:
+            count += 1
+            if count == PLAIN:
+                return True
+    return False
+
+
+def _other(text: str, accepted: frozenset[str]) -> str:
+    """Return the code of the language that a text is in for sure, if it is none of these."""
+    letters = sum(map(str.isalpha, text))
+    dense = max(1, 3 * sum(map(_is_dense, text)) // max(1, letters))  # a letter of such writing says as much as three
+    if letters * dense < LETTERS or (dense == 1 and len(set(_WORD(text))) < LEAST_WORDS):
+        return ""
+    likely = {code: score for code, score in _ranked(text) if code in _table()["languages"]}
+    right = max((score for code, score in likely.items() if code in accepted), default=None)
+    best = max(likely, key=likely.__getitem__)
+    if right is None or best in accepted or likely[best] - right < MARGIN * max(40, min(letters, 400)):
+        return ""
+    return best
+
+
+def _ranked(text: str) -> list[tuple[str, float]]:
+    import py3langid  # 0.2 s, and most dialogues are plain without
+
+    ranked: list[tuple[str, float]] = py3langid.rank(text[:LOOKED_AT])
+    return [(code, float(score)) for code, score in ranked]
+
+
+def _is_dense(letter: str) -> bool:
+    return "\u3040" <= letter <= "\u9fff" or "\uac00" <= letter <= "\ud7af"
+
+
+def _bare(text: str) -> str:
+    """Return a text without what belongs to no language: code, quotations, addresses, marks."""
+    return _NO_LANGUAGE.sub(" ", text)
+
+
+def _names(code: str, text: str) -> bool:
+    return any(name in text for name in _table()["languages"][code]["names"])
+
+
+@functools.lru_cache(maxsize=64)
+def _accepted(name: str) -> frozenset[str]:
+    """Return the code of the language that a recipe names, and those of its kin."""
+    named, table = code(name), _table()
+    if named is None or named not in table["languages"]:
+        return frozenset()
+    return frozenset({named}).union(*(kin for kin in table["kin"] if named in kin))
+
+
+@functools.lru_cache(maxsize=64)
+def _frequent(codes: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the frequent words of languages, with spaces around them where there are any, and bare."""
+    languages = _table()["languages"]
+    words = [word for code in sorted(codes) for word in languages.get(code, {}).get("words", ())]
+    marks = [mark for code in sorted(codes) for mark in languages.get(code, {}).get("marks", ())]
+    return (*(f" {word} " for word in words), *marks), frozenset(words)
+
+
+@functools.lru_cache(maxsize=1)
+def _table() -> dict[str, Any]:
+    text = resources.files("consistent_chat.checks").joinpath("languages.yaml").read_text("utf-8")
+    table: dict[str, Any] = plain_yaml.parse(text, "languages.yaml").data
+    return table
+
+
+_WORD = re.compile(r"[\w']+").findall
+_NO_LANGUAGE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^»\n]*»|「[^」\n]*」|^[ \t]*>[^\n]*$"
+    r"|https?://\S+|\S+@\S+|[\d#*_|=<>{}\[\]\\/^~-]+",
+    re.DOTALL | re.MULTILINE,
+)

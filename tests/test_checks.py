@@ -1,0 +1,216 @@
+"""The checks of messages: good texts of many kinds give no alarm, bad ones their reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from consistent_chat import checks, drive, taxonomy
+from consistent_chat.config import DEMO
+from consistent_chat.dialogue import Dialogue
+from consistent_chat.drive import Limits, Tally
+from consistent_chat.errors import RecipeError
+from consistent_chat.parse import Reason, Unusable
+from consistent_chat.plan import Plan, Spec
+from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.thresholds import DEFAULTS
+from consistent_chat.store import ResponseStore
+
+TEXTS = Path(__file__).parent / "texts"
+GOOD: dict[str, dict[str, list[str]]] = yaml.safe_load((TEXTS / "good.yaml").read_text("utf-8"))
+BAD: dict[str, dict[str, list[Any]]] = yaml.safe_load((TEXTS / "bad.yaml").read_text("utf-8"))
+SPEC = replace(
+    Plan(Recipe()).spec(0),
+    topic="tyre sidewall codes on vans, tractors and touring bicycles",
+    persona="a fishmonger who opens the stall before dawn",
+    manner=("hesitant", "unsure, qualifies statements, asks whether a question is a silly one"),
+)
+ASKED = ("My machine stops halfway.", "What now?", "And then?")
+
+
+def finding(side: str, messages: tuple[str, ...], recipe: Recipe, spec: Spec = SPEC) -> str:
+    """Return the name of what is wrong with a side, or nothing."""
+    try:
+        if side == "users":
+            checks.users(messages, spec, recipe)
+        else:
+            checks.answers(messages, ASKED, recipe)
+    except Unusable as error:
+        return error.reason.value
+    return ""
+
+
+def good() -> Iterator[Any]:
+    """Give each good text with its side and language."""
+    for language, sides in GOOD.items():
+        for side, texts in sides.items():
+            for number, text in enumerate(texts):
+                yield pytest.param(side, text, language, id=f"{language}-{side}-{number}")
+
+
+def bad() -> Iterator[Any]:
+    """Give each bad side with the reason that it has to give; a side's name may be a language in its place."""
+    side_of = {"answers_itself": "users", "leaks_prompt": "users"}
+    for reason, groups in BAD.items():
+        for group, texts in groups.items():
+            side = group if group in ("users", "answers") else side_of.get(reason, "answers")
+            language = "English" if group == side else group
+            for number, text in enumerate(texts):
+                yield pytest.param(reason, side, text, language, id=f"{reason}-{group}-{number}")
+
+
+@pytest.mark.parametrize(("side", "text", "language"), list(good()))
+def test_a_good_text_gives_no_alarm(side: str, text: str, language: str) -> None:
+    """Short and long, lists, code, verse, role play, quotations, other scripts."""
+    assert finding(side, (text,), Recipe(language=language)) == ""
+
+
+@pytest.mark.parametrize("language", [language for language in GOOD if len(GOOD[language]["users"]) > 1])
+@pytest.mark.parametrize("side", ["users", "answers"])
+def test_good_texts_together_give_no_alarm(side: str, language: str) -> None:
+    """As the messages of one side."""
+    assert finding(side, tuple(GOOD[language][side]), Recipe(language=language)) == ""
+
+
+@pytest.mark.parametrize(("reason", "side", "text", "language"), list(bad()))
+def test_a_bad_text_gives_its_reason(reason: str, side: str, text: Any, language: str) -> None:
+    """And none with that check alone left out."""
+    messages = (text,) if isinstance(text, str) else tuple(text)
+    assert finding(side, messages, Recipe(language=language)) == reason
+    others = {name: False for name in DEFAULTS if name != reason}
+    assert finding(side, messages, Recipe(language=language, checks=others)) == reason
+    assert finding(side, messages, Recipe(language=language, checks=False)) == ""
+
+
+def demo() -> list[Dialogue]:
+    """Return the dialogues of the demo."""
+    recipe = Recipe.from_file(str(DEMO / "demo.consistent_chat.yaml"))
+    store = ResponseStore(str(DEMO / "responses"))
+    return list(drive.run(recipe, range(18), store, None, Limits(), Tally()))
+
+
+def test_the_demo_passes() -> None:
+    """216 messages that were written with care: nothing of it is drawn anew."""
+    assert {draw.reason for made in demo() for draw in made.failed} <= {
+        Reason.WRONG_TURN_COUNT,
+        Reason.TRUNCATED,
+        Reason.NO_JSON,
+    }
+
+
+@pytest.mark.parametrize("language", ["German", "French", "Chinese", "Russian", "Thai", "Brazilian Portuguese"])
+def test_a_side_in_another_language_is_found(language: str) -> None:
+    """English where another language was asked for."""
+    for made in demo()[:4]:
+        recipe = Recipe(language=language)
+        assert finding("users", made.user_messages, recipe) == "wrong_language"
+        with pytest.raises(Unusable, match="assistant messages in English instead of"):
+            checks.answers(made.answers, made.user_messages, recipe)
+
+
+@pytest.mark.parametrize("language", ["German", "Spanish", "French", "Chinese", "Japanese", "Norwegian", "Indonesian"])
+@pytest.mark.parametrize("side", ["users", "answers"])
+def test_other_languages_where_english_was_asked_for_are_found(side: str, language: str) -> None:
+    """As soon as there is enough text to be sure."""
+    messages = tuple(GOOD[language][side])
+    recipe = Recipe(checks={name: name == "wrong_language" for name in DEFAULTS})
+    assert finding(side, messages, recipe) == ("wrong_language" if len("".join(messages)) > 60 else "")
+
+
+def test_who_asks_for_a_language_gets_it() -> None:
+    """A translation is no answer in the wrong language."""
+    german, asked = tuple(GOOD["German"]["answers"]), ("Say it in German, please.",) * 5
+    checks.answers(german, asked, Recipe())
+    with pytest.raises(Unusable, match="German instead of English"):
+        checks.answers(german, ("Say it, please.",) * 5, Recipe())
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [("Norwegian", "Danish"), ("Serbian", "Croatian"), ("Indonesian", "Malay"), ("Chinese", "Simplified Chinese")],
+)
+def test_near_kin_are_not_told_apart(pair: tuple[str, str]) -> None:
+    """Nobody can be sure."""
+    written, named = pair
+    for side in ("users", "answers"):
+        assert finding(side, tuple(GOOD[written][side]), Recipe(language=named)) == ""
+
+
+def test_a_share_in_another_language_is_allowed() -> None:
+    """One German answer of six; the threshold says how much."""
+    answers = (*GOOD["English"]["answers"][4:9], GOOD["German"]["answers"][0])
+    assert finding("answers", answers, Recipe()) == ""
+    assert finding("answers", answers, Recipe(checks={"wrong_language": 0.1})) == "wrong_language"
+
+
+def test_numbers_make_a_difference() -> None:
+    """Drills are no repetitions."""
+    drill = tuple(f"What is {number} times {number + 1}, and how do I work that out in my head?" for number in range(6))
+    assert finding("users", drill, Recipe()) == ""
+
+
+def test_short_messages_may_come_again() -> None:
+    """A game goes on."""
+    assert finding("users", ("Next one!", "Next one!", "Go on."), Recipe()) == ""
+    assert finding("answers", ("Correct!", "Correct!"), Recipe()) == ""
+
+
+def test_an_answer_that_is_the_users_message_is_found() -> None:
+    """Word for word."""
+    asked = ("My washing machine stops halfway and shows E18.",)
+    with pytest.raises(Unusable, match="mixed_roles"):
+        checks.answers(asked, asked, Recipe())
+
+
+def test_questions_of_an_exam_have_numbers() -> None:
+    """Where the user talks of a worksheet, an answer may, too."""
+    asked = ("I'm stuck on question 3 of the worksheet.",)
+    checks.answers(("As for question 3, start with the units.",), asked, Recipe())
+
+
+@pytest.mark.parametrize("intent", taxonomy.builtin().intents.values(), ids=lambda intent: intent.key)
+def test_every_topic_word_for_word_is_a_leak(intent: Any) -> None:
+    """And four words of one are what people say."""
+    plan = Plan(Recipe(intents=(intent.key,)))
+    for spec in plan:
+        words = spec.topic.split()
+        assert finding("users", (f"I want to talk about {spec.topic}.",), Recipe(), spec) == "leaks_prompt"
+        assert finding("users", (f"I want to talk about {' '.join(words[:4])}.",), Recipe(), spec) == ""
+
+
+def test_a_threshold_is_what_the_recipe_says() -> None:
+    """Stricter and laxer."""
+    one, other = "Tell me about the night train to Lisbon.", "Tell me about the night train to Porto."
+    assert finding("users", (one, other), Recipe()) == ""
+    assert finding("users", (one, other), Recipe(checks={"repeats": 0.6})) == "repeats"
+    assert finding("users", ("About tyre sidewall codes on vans then.",), Recipe(checks={"leaks_prompt": 5})) != ""
+
+
+def test_the_field_has_one_form() -> None:
+    """However it is spelt."""
+    every = [None, True, {}, {"repeats": 0.8}, {"repeats": None}, {"broken_off": True}]
+    assert all(Recipe(checks=given) == Recipe() for given in every)
+    assert Recipe(checks=False).checks == dict.fromkeys(DEFAULTS, False)
+    assert Recipe(checks={"repeats": False}).checks == {**DEFAULTS, "repeats": False}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("off", "checks must be true, false, or a mapping of checks to their thresholds, not 'off'."),
+        ({"repeat": 1}, "checks must name checks: there is no 'repeat'. Did you mean 'repeats'?"),
+        ({"repeats": 2}, "checks must be in range: repeats must be a number from 0.1 to 1, not 2."),
+        ({"leaks_prompt": 2.5}, "checks must be in range: leaks_prompt must be a whole number from 3 to 50, not 2.5."),
+        ({"broken_off": 1}, "checks must be in range: broken_off must be true or false, not 1."),
+    ],
+)
+def test_a_wrong_threshold_is_refused_by_name(given: Any, message: str) -> None:
+    """Before anything is paid."""
+    with pytest.raises(RecipeError) as caught:
+        Recipe(checks=given)
+    assert str(caught.value) == message
