@@ -95,7 +95,7 @@ def hostile(call: Call) -> Reply | None:
 def test_model_text_does_not_drive_the_terminal() -> None:
     """On a real terminal: roles have colours, and there is no sequence but those for colours."""
     with Provider(hostile) as provider:
-        said = on_a_terminal("preview", *calling(provider), *RECIPE, "-n", "1", columns=60)
+        said = on_a_terminal("preview", *calling(provider), *RECIPE, "--checks", "false", "-n", "1", columns=60)
     assert "\x1b[1;36muser" in said
     assert "\ufffd[31m" in said
     assert "你好世界" in said
