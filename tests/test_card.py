@@ -179,7 +179,7 @@ def test_it_tells_what_was_made_and_how() -> None:
         "highest of its intents 1,637 15.7 20.8 / 46 62.9 / 135",
         "asked again: 2, by reason: 2 refused",
         "a substitute took their place: 1.",
-        "the same as an earlier one: 1. Near duplicates: were not looked for.",
+        "the same as an earlier one: 1. Near-duplicates were not looked for.",
         "3,020 tokens in, 1,540 tokens out, unusable responses included: US$ 0.0107",
         "User: How are you? Assistant: How are you?",
         "consistent-chat verify me/repo consistent-chat build hf://datasets/me/repo/x.consistent_chat.yaml --output",
@@ -282,6 +282,27 @@ def test_what_somebody_sets_in_the_header_stays() -> None:
     assert "# at last\nextra: {a: [1, 2]}\n" in text
     assert card(about(), seen(), text) == text
     assert values(card(about(licence="mit"), seen(), text))["license"] == "mit"
+
+
+def test_a_licence_that_is_there_is_not_said_to_lack() -> None:
+    """Be it given now, for an earlier card, or by somebody's own hand."""
+    assert "No licence was given" in card(about(), seen())
+    for previous, licence in (
+        ("", "mit"),
+        ("---\nlicense: mit\n---\n", None),
+        (card(about(licence="mit"), seen()), None),
+    ):
+        assert "No licence was given" not in card(about(licence=licence), seen(), previous)
+
+
+def test_near_duplicates_are_told_of_by_the_recipe() -> None:
+    """Whatever is installed, the same recipe gives the same card."""
+    dropping = replace(RECIPE, drop_near_duplicates=0.8)
+    assert "Near-duplicates were dropped, as `drop_near_duplicates` says" in card(about(dropping), seen())
+    two = About(
+        "me/repo", "hf://datasets/me/repo", "repo", {"train": dropping, "test": RECIPE}, {"train": "a", "test": "b"}
+    )
+    assert "Near-duplicates of train were dropped" in card(two, seen())
 
 
 def test_what_the_header_says_of_files_that_are_no_more_goes() -> None:

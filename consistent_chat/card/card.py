@@ -29,13 +29,14 @@ def card(about: About, seen: Seen, previous: str = "") -> str:
 
     Raises ConsistentChatError where that header is not valid YAML.
     """
-    head, body = header.split(previous.removeprefix("\ufeff"))
-    return f"---\n{header.merged(head, header.metadata(about, seen))}\n---\n{_placed(body, about, seen)}"
+    before, body = header.split(previous.removeprefix("\ufeff"))
+    head = header.merged(before, header.metadata(about, seen))
+    return f"---\n{head}\n---\n{_placed(body, about, seen, header.has_licence(head))}"
 
 
-def _placed(body: str, about: About, seen: Seen) -> str:
+def _placed(body: str, about: About, seen: Seen, has_licence: bool) -> str:
     """Put what is made into a body: in place of what was made before, or else at its end."""
-    made = "\n\n".join([BEGIN, *sections.sections(about, seen), END]) + "\n"
+    made = "\n\n".join([BEGIN, *sections.sections(about, seen, has_licence), END]) + "\n"
     place = _place(body)
     if place is not None:
         return f"{body[: place.start]}{made}{body[place.stop :]}"

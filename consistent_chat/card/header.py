@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -63,6 +63,17 @@ def size(count: int) -> str:
     bounds = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]
     power = len(str(count)) - 4
     return f"{bounds[power]}<n<{bounds[power + 1]}" if power + 1 < len(bounds) else "n>1T"
+
+
+def has_licence(head: str) -> bool:
+    """Tell whether a header names a licence, be it given now, before, or by somebody's own hand."""
+    return bool(_parse(head).get("license"))
+
+
+def names(head: str, configs: Iterable[Values]) -> bool:
+    """Tell whether a header has these configs, with just these files; those of an empty list are none."""
+    there = _parse(head).get("configs")
+    return isinstance(there, list) and all(config in there for config in configs if config["data_files"] != [])
 
 
 def merged(previous: str, values: Values) -> str:

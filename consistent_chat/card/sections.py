@@ -48,18 +48,18 @@ LIMITS = """\
 - All of a dialogue's user messages were written before its answers: the user never replies to what an answer says."""
 
 
-def sections(about: About, seen: Seen) -> Iterator[str]:
+def sections(about: About, seen: Seen, has_licence: bool) -> Iterator[str]:
     """Yield the parts of a card, each without a blank line at its ends."""
     yield _introduction(about, seen)
     yield f"## Use it\n\n{_use(about)}"
     yield f"## How it was made\n\n{_making(about)}\n\n{tables.fields(about.recipes)}"
     yield f"## In numbers\n\n{COUNTING}\n\n{tables.numbers(seen.statistics, about.titles)}"
     yield IMAGES
-    yield f"## Redraws, substitutes, duplicates\n\n{_redraws(seen)}"
+    yield f"## Redraws, substitutes, duplicates\n\n{_redraws(about, seen)}"
     yield f"## Cost\n\n{_cost(about, seen)}"
     yield "\n\n".join(["## Samples", *_samples(about, seen)])
     yield f"## Rebuild and verify it\n\n{_rebuild(about)}"
-    yield f"## Limits\n\n{LIMITS}\n{_terms(about)}"
+    yield f"## Limits\n\n{LIMITS}\n{_terms(has_licence)}"
 
 
 def _introduction(about: About, seen: Seen) -> str:
@@ -92,18 +92,26 @@ def _making(about: About) -> str:
     return f"{MAKING}\n\n<p>The recipe: {links}</p>"
 
 
-def _redraws(seen: Seen) -> str:
-    statistics, total = seen.statistics, seen.statistics.total
+def _redraws(about: About, seen: Seen) -> str:
+    total = seen.statistics.total
     failed = total.failed.total()
-    near = "were not looked for" if statistics.near_duplicates is None else f"{statistics.near_duplicates:,}"
     facts = [
         f"- Responses that were of no use and asked again: {failed:,}{', by reason:' if failed else '.'}",
         *(f"  - {count:,} {plain(reason)}" for reason, count in total.reasons.items()),
         f"- Plans of dialogues that failed for good, so that a substitute took their place: {total.substitutes:,}.",
-        f"- Dialogues that are the same as an earlier one: {total.duplicates:,}. Near duplicates: {near}.",
+        f"- Dialogues that are the same as an earlier one: {total.duplicates:,}. {_near_duplicates(about)}",
         f"- {_diversity(total.diversity)}",
     ]
     return "\n".join(facts)
+
+
+def _near_duplicates(about: About) -> str:
+    """Tell whether they were dropped, which the recipe says: how many is among the reasons."""
+    dropped = [split for split, recipe in about.recipes.items() if recipe.drop_near_duplicates]
+    if not dropped:
+        return "Near-duplicates were not looked for."
+    where = "" if len(dropped) == len(about.recipes) else f" of {', '.join(map(plain, dropped))}"
+    return f"Near-duplicates{where} were dropped, as `drop_near_duplicates` says: none is left."
 
 
 def _diversity(measured: Diversity) -> str:
@@ -165,8 +173,8 @@ def _load(files: dict[str, str] | str) -> Iterable[str]:
     return ["files = {", *lines, "}", 'dialogues = load_dataset("consistent_chat", data_files=files)']
 
 
-def _terms(about: About) -> str:
-    if about.licence is None:
+def _terms(has_licence: bool) -> str:
+    if not has_licence:
         return (
             "- No licence was given: ask the owner before you use it. The terms of the model's provider apply as well."
         )
