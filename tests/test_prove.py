@@ -160,6 +160,17 @@ def test_the_card_may_be_changed(hub: Hub, user: Machine, name: str) -> None:
     assert verified(user, name).code == 0
 
 
+@pytest.mark.parametrize("edit", [lambda card: card.replace(b"data/train-*", b"notes/*"), lambda card: b"# Mine\n"])
+def test_a_card_that_names_other_files_is_seen(hub: Hub, user: Machine, name: str, edit: Edit) -> None:
+    """`load_dataset` would give others than the rows that are proven."""
+    hub.repos[name]["README.md"] = edit(hub.repos[name]["README.md"])
+    done = user.run(published.command, "verify", name)
+    assert (done.code, done.said.splitlines()[0]) == (
+        1,
+        "README.md does not say under `configs` which files were published as rows.",
+    )
+
+
 @pytest.mark.parametrize(
     "manifest",
     [b"", b"{", b"[]", b"{}", b'{"consistent_chat_dataset": 1, "files": [], "recipes": {}, "versions": {}}',

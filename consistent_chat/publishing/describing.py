@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from consistent_chat import card
@@ -23,7 +24,7 @@ def describe(made: Made, target: Target, licence: str | None, seen: Seen, previo
         title=target.title,
         recipes=made.recipes,
         files=made.files,
-        configs=list(_configs(made)),
+        configs=list(configs(made.folder, made.recipes)),
         licence=licence,
     )
     return {path: text.encode("utf-8") for path, text in card.files(about, seen, previous).items()}
@@ -34,12 +35,12 @@ def check(previous: str) -> None:
     header.merged(header.split(previous)[0], {})
 
 
-def _configs(made: Made) -> Iterator[dict[str, Any]]:
-    """Yield the configs. One without any row could not be loaded, so where nothing failed there is none of failures."""
-    rows = [{"split": split, "path": f"{layout.DATA}/{split}-*"} for split in made.recipes]
-    failures = [{"split": split, "path": layout.failures(split)} for split in made.recipes]
+def configs(folder: Path, splits: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield the configs of a folder. One without any row could not be loaded: its list of files is empty then."""
+    rows = [{"split": split, "path": f"{layout.DATA}/{split}-*"} for split in splits]
+    failures = [{"split": split, "path": layout.failures(split)} for split in splits]
     packs = [{"split": "train", "path": f"{layout.RESPONSES}/packs/*.parquet"}]
     yield {"config_name": "default", "data_files": rows, "default": True}
-    there = [each for each in failures if (made.folder / each["path"]).is_file()]
+    there = [each for each in failures if (folder / each["path"]).is_file()]
     yield {"config_name": layout.FAILURES, "data_files": there}
     yield {"config_name": layout.RESPONSES, "data_files": packs}

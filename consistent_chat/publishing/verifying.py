@@ -14,8 +14,9 @@ from fsspec.implementations.local import LocalFileSystem
 from huggingface_hub import HfApi
 
 from consistent_chat import store
+from consistent_chat.card import header
 from consistent_chat.errors import ConsistentChatError, MissingResponse, PublishError
-from consistent_chat.publishing import comparing, layout
+from consistent_chat.publishing import comparing, describing, layout
 from consistent_chat.publishing.hub import said
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.rebuilding import rebuild
@@ -58,6 +59,7 @@ def verify(where: str, token: str | None = None, storage_options: Mapping[str, A
             raise PublishError(f"{where} is no published dataset: it has no {layout.MANIFEST}.")
         manifest = Manifest.read(file.read_bytes(), f"{where}/{layout.MANIFEST}")
         _check_files(folder, manifest, verdict)
+        _check_card(folder, manifest, verdict)
         if _rebuilt(folder, manifest, Path(made), verdict):
             comparing.compare(folder, Path(made), manifest, verdict)
     return verdict
@@ -76,6 +78,15 @@ def _check_files(folder: Path, manifest: Manifest, verdict: Verdict) -> None:
     with _noting(verdict):
         found = store.verify(str(folder / layout.RESPONSES))
         verdict.faults += [fault.replace(f"{folder}/", "") for fault in found.faults]
+
+
+def _check_card(folder: Path, manifest: Manifest, verdict: Verdict) -> None:
+    """Hold the card to the configs: it says which files `load_dataset` takes. All else in it is its owner's."""
+    file = folder / layout.README
+    readme = file.read_bytes().decode("utf-8", "replace") if file.is_file() else ""
+    with _noting(verdict):
+        if not header.names(header.split(readme)[0], describing.configs(folder, manifest.recipes)):
+            verdict.faults.append(f"{layout.README} does not say under `configs` which files were published as rows.")
 
 
 def _rebuilt(folder: Path, manifest: Manifest, made: Path, verdict: Verdict) -> bool:
@@ -153,4 +164,4 @@ def _download(fs: Any, root: str, folder: Path) -> None:
 def _is_wanted(name: str) -> bool:
     if "/" in name:
         return name.startswith(FOLDERS) and ".." not in name.split("/")
-    return name == layout.MANIFEST or name.endswith(EXTENSION)
+    return name in (layout.README, layout.MANIFEST) or name.endswith(EXTENSION)
