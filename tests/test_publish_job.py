@@ -121,7 +121,7 @@ def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Pro
         (["--storage-options", '{"a": 1}'], 2, "are not passed on"),
         (["--secret", "NOT_SET"], 1, "The job needs NOT_SET, which is not set here"),
         (["--serving", "openai"], 1, "The job needs OPENAI_API_KEY"),
-        (["--revision", "a b", "--private", "--create-pr"], 1, "There is no repo"),
+        (["--revision", "short", "--private", "--create-pr"], 1, "There is no repo"),
     ],
 )
 def test_what_a_job_could_not_do_is_said_here(

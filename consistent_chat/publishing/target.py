@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import urllib.parse
 from dataclasses import dataclass
 
 from consistent_chat.errors import RecipeError
 
 _NAME = re.compile(r"(?=.{1,96}$)[A-Za-z0-9_](?:[A-Za-z0-9_]|[.-](?![.-]))*(?<![.-])(?<!\.git)")
 """A name as the Hub takes it: letters, digits, `_`, and single `-` or `.` within."""
+
+_REVISION = re.compile(r"(?![-/.])(?!.*(?:\.\.|//|/\.|@\{|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]+(?<![./])")
+"""A name as git takes it for a branch (git-check-ref-format)."""
 
 
 @dataclass(frozen=True)
@@ -23,12 +27,14 @@ class Target:
     @classmethod
     def parse(cls, text: str, revision: str | None = None) -> Target:
         """Read "user/repo", "user/repo@branch" or "buckets/user/name/path", also after "hf://"; raises RecipeError."""
-        plain = text.removeprefix("hf://").removeprefix("datasets/").strip("/")
+        plain = text.removeprefix("hf://").removeprefix("datasets/").rstrip("/")
         if plain.startswith("buckets/"):
             return cls._bucket(text, plain, revision)
-        name, _, at = plain.partition("@")
+        name, _, at = map(urllib.parse.unquote, plain.partition("@"))
         if at and revision and at != revision:
             raise RecipeError(f"{text!r} names the revision {at!r}, and {revision!r} is given. Give one of them.")
+        if (at or revision) and not _REVISION.fullmatch(at or revision or ""):
+            raise RecipeError(f"{at or revision!r} is not the name of a branch. Write letters, digits, and - or _.")
         if name.count("/") != 1 or not _is_name(*name.split("/")) or (not at and "@" in plain):
             raise RecipeError(
                 f"{text!r} is not the name of a repo. Write user/repo, or buckets/user/name/path for a bucket: "
