@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 
 import datasets
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from consistent_chat.publishing import live
 from tests import published
@@ -124,6 +126,13 @@ def test_a_branch_is_made(hub: Hub, user: Machine, name: str) -> None:
     assert user.run(published.command, "verify", f"{name}@short").code == 0
 
 
+def test_a_branch_with_a_slash_proves_itself(hub: Hub, user: Machine, name: str) -> None:
+    """It is written as it is, or as an address writes it."""
+    publish(user, f"{name}@work/short")
+    for written in (f"{name}@work/short", f"hf://datasets/{name}@work%2Fshort"):
+        assert user.run(published.command, "verify", written).code == 0
+
+
 def test_a_pull_request_is_made(hub: Hub, user: Machine, name: str) -> None:
     """What it would change can be loaded before it is merged."""
     publish(user, name)
@@ -178,6 +187,28 @@ def test_progress_is_shown_and_gone_at_the_end(hub: Hub, user: Machine, name: st
     assert first.endswith("My own words.\n")
     assert hub.commits[0].changed == ("README.md",)
     assert live.BEGIN not in hub.repos[name]["README.md"].decode()
+
+
+@pytest.mark.parametrize("place", ["{}", pytest.param("buckets/{}/data", marks=needs_buckets)])
+def test_progress_of_a_build_that_stops_is_taken_back(
+    hub: Hub, user: Machine, name: str, tmp_path: Path, place: str
+) -> None:
+    """To the letter of what somebody has written."""
+    mine = b"---\nlicense: mit\n---\nMy own words.\n"
+    files = {"README.md": mine} if place == "{}" else {"data/README.md": mine}
+    (hub.repos if place == "{}" else hub.buckets)[name] = files
+    given = ["--serving", "rehearsal", "--responses", str(tmp_path), "--live", "--max-calls", "2"]
+    refused(user, 3, "default", place.format(name), *given)
+    assert (hub.repos if place == "{}" else hub.buckets)[name] == files
+    assert [seen for seen in hub.writes() if seen.path.endswith(("/commit/main", "/batch"))]
+
+
+@hypothesis.given(st.text() | st.text().map("---\na: 1\n---\n{}".format))
+def test_progress_leaves_every_card_as_it_was(readme: str) -> None:
+    """What is shown and taken back changes nothing of it, however often it was shown."""
+    once = live.with_progress(readme, {}, {})
+    assert live.with_progress(once, {}, {}) == once
+    assert live.without(once) == readme
 
 
 def test_progress_that_cannot_be_shown_does_not_hurt(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:

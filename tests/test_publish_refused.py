@@ -86,6 +86,14 @@ def test_who_may_not_write_hears_so_before_anything_is_sent(hub: Hub, name: str,
     made.pool.shutdown()
 
 
+def test_a_hub_that_does_not_tell_who_may_write_is_written_to(hub: Hub, user: Machine, name: str) -> None:
+    """It refuses by itself what one may not do: not every server that speaks the Hub's protocol knows the questions."""
+    hub.broken.update({"/auth-check/": 404, "/whoami": 404})
+    publish(user, name)
+    assert "nothing has changed" in publish(user, name)
+    assert "no right to write" in refused(user, 1, "demo", "you/new")
+
+
 def test_somebody_elses_namespace_is_refused(hub: Hub, user: Machine, name: str) -> None:
     """For a repo that is there, and for one that is not."""
     hub.repos["you/there"] = {}
@@ -132,7 +140,19 @@ def test_the_response_store_of_a_repo_stays_whole(hub: Hub, user: Machine, name:
 
 @pytest.mark.parametrize(
     "repo",
-    ["nothing", "a/b/c", "me/two words", "me/..", "me-/x", "me/x.git", "buckets/me", "buckets/me/b/../c", "me/x@"],
+    [
+        "nothing",
+        "a/b/c",
+        "me/two words",
+        "me/..",
+        "me-/x",
+        "me/x.git",
+        "buckets/me",
+        "buckets/me/b/../c",
+        "me/x@",
+        "/me/x",
+        "me/x@a b",
+    ],
 )
 def test_what_is_no_name_of_a_repo_is_wrong_usage(hub: Hub, user: Machine, name: str, repo: str) -> None:
     """Before anybody is asked."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +81,12 @@ class Bucket:
             self._batch(add=last, delete=[self._path(path) for path in gone])
         return self.target.url
 
-    def say(self, readme: str) -> None:
-        """Send a card alone."""
+    def say(self, edit: Callable[[str], str]) -> None:
+        """Send a card alone, if it changes."""
+        before = self.look().readme
+        readme = edit(before)
+        if readme == before:
+            return
         with explained(self.target):
             self._api.create_bucket(self.target.name, private=self._private, exist_ok=True)
             self._batch(add=[(readme.encode("utf-8"), self._path(layout.README))])

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from huggingface_hub import HfApi, get_token
+from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from consistent_chat.errors import ConsistentChatError, PublishError
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.target import Target
 from consistent_chat.store.hub import PASSING
+
+UNKNOWN = frozenset({404, 405, 501})
+"""What a server answers that does not know a question."""
 
 
 class Moved(Exception):
@@ -52,8 +56,8 @@ class Destination(Protocol):
     def put(self, state: State, folder: Path, add: list[str], gone: list[str], message: str) -> str:
         """Send files of a folder and remove others, all at once; return the address. Raises Moved, PublishError."""
 
-    def say(self, readme: str) -> None:
-        """Put a card there, and nothing else."""
+    def say(self, edit: Callable[[str], str]) -> None:
+        """Change the card as it is now, and nothing else. Raises Moved, PublishError."""
 
 
 def open_api(target: Target, token: str | None) -> HfApi:
@@ -69,11 +73,12 @@ def open_api(target: Target, token: str | None) -> HfApi:
 
 def check_namespace(api: HfApi, target: Target) -> None:
     """Ask who it is; raises PublishError for a namespace that is neither the user's nor one of their organisations'."""
-    with explained(target):
+    who: dict[str, Any] = {}
+    with asking(target):
         who = api.whoami()
-    own = [who["name"], *(org["name"] for org in who.get("orgs") or [])]
+    own = [each["name"] for each in (who, *(who.get("orgs") or ())) if "name" in each]
     role = ((who.get("auth") or {}).get("accessToken") or {}).get("role")
-    if target.namespace.lower() not in [name.lower() for name in own]:
+    if own and target.namespace.lower() not in [name.lower() for name in own]:
         raise PublishError(f"{target} belongs to {target.namespace!r}. You are logged in as {', '.join(own)}.")
     if role == "read":
         raise PublishError(
@@ -93,6 +98,17 @@ def explained(target: Target, moving: bool = False) -> Iterator[None]:
         if moving and status in PASSING:
             raise Moved(str(error)) from None
         raise PublishError(f"{target} cannot be reached or written: {_reason(error, status)}") from None
+
+
+@contextlib.contextmanager
+def asking(target: Target) -> Iterator[None]:
+    """As `explained`, for what a Hub may not know how to answer: it then refuses by itself what one may not do."""
+    with explained(target):
+        try:
+            yield
+        except HfHubHTTPError as error:
+            if isinstance(error, RepositoryNotFoundError) or error.response.status_code not in UNKNOWN:
+                raise
 
 
 def _reason(error: Exception, status: int | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from consistent_chat.card import header
 from consistent_chat.drive import Tally
@@ -22,16 +22,11 @@ _SHOWN = re.compile(rf"{BEGIN}.*?{END}\n*", re.DOTALL)
 
 
 @contextlib.contextmanager
-def shown(
-    destination: Destination, readme: str, tallies: Mapping[str, Tally], totals: Mapping[str, int]
-) -> Iterator[None]:
+def shown(destination: Destination, tallies: Mapping[str, Tally], totals: Mapping[str, int]) -> Iterator[None]:
     """Show at once, and then every few minutes, how far a build is; what goes wrong with that is only logged."""
 
     def update() -> None:
-        try:
-            destination.say(with_progress(readme, tallies, totals))
-        except (PublishError, Moved) as error:
-            logger.warning("The progress cannot be shown: %s The build goes on.", error)
+        _say(destination, lambda readme: with_progress(readme, tallies, totals))
 
     update()
     flusher = Flusher(update, SECONDS)
@@ -42,15 +37,32 @@ def shown(
         flusher.stop()
 
 
+@contextlib.contextmanager
+def taken_back(destination: Destination) -> Iterator[None]:
+    """Where it ends before a dataset is published, whose card would say no more of progress, show no more of it."""
+    try:
+        yield
+    except BaseException:
+        _say(destination, without)
+        raise
+
+
+def _say(destination: Destination, edit: Callable[[str], str]) -> None:
+    try:
+        destination.say(edit)
+    except (PublishError, Moved) as error:
+        logger.warning("The progress in the card cannot be changed: %s", error)
+
+
 def with_progress(readme: str, tallies: Mapping[str, Tally], totals: Mapping[str, int]) -> str:
     """Return a card that shows progress above all else, below the header."""
     lines = [
         f"- {split}: {tally.dialogues:,} of {totals[split]:,} dialogues ({tally})" for split, tally in tallies.items()
     ]
-    text = "\n".join(["**This dataset is being made.**", "", *lines])
-    head, body = header.split(without(readme))
-    top = f"---\n{head}\n---\n\n" if head else ""
-    return f"{top}{BEGIN}\n{text}\n{END}\n\n{body.lstrip()}"
+    text = "\n".join([BEGIN, "**This dataset is being made.**", "", *lines, END, "", ""])
+    before = without(readme)
+    start = len(before) - len(header.split(before)[1].lstrip("\n"))
+    return f"{before[:start]}{text}{before[start:]}"
 
 
 def without(readme: str) -> str:

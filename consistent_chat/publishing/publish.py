@@ -20,7 +20,7 @@ from consistent_chat.publishing import describing, layout
 from consistent_chat.publishing.bucket import Bucket
 from consistent_chat.publishing.hub import Destination, State, open_api
 from consistent_chat.publishing.layout import Manifest
-from consistent_chat.publishing.live import shown, without
+from consistent_chat.publishing.live import shown, taken_back, without
 from consistent_chat.publishing.making import Made, make
 from consistent_chat.publishing.repo import Repo
 from consistent_chat.publishing.sending import Sent, check, send
@@ -81,17 +81,10 @@ def publish(
     destination = open_destination(Target.parse(repo, revision), private, create_pr, token)
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
     state = check(destination, overwrite)
-    if builder.config.serving is not None and _record(builder, destination, state, live):
-        state = destination.look()  # it is later by then
-    with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
-        seen, target = Seen(), destination.target
-        made = make(builder, name_of(recipe, target), Path(folder), seen.see)
-        sent = send(
-            destination,
-            made.folder,
-            state,
-            lambda previous: _finish(made, describing.describe(made, target, licence, seen, without(previous))),
-        )
+    with taken_back(destination) if live else contextlib.nullcontext():
+        if builder.config.serving is not None and _record(builder, destination, live):
+            state = destination.look()  # it is later by then
+        sent = _send(builder, name_of(recipe, destination.target), licence, destination, state)
     return Published(str(destination.target), {split: len(plan) for split, plan in builder.plans().items()}, sent)
 
 
@@ -126,12 +119,25 @@ def name_of(recipe: str | Mapping[str, str] | None, target: Target) -> str:
     return _STRANGE.sub("_", name).strip(". ") or target.title
 
 
-def _record(builder: ConsistentChat, destination: Destination, state: State, is_live: bool) -> bool:
+def _send(builder: ConsistentChat, name: str, licence: str | None, destination: Destination, state: State) -> Sent:
+    """Make everything, then send what is new."""
+    with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
+        seen, target = Seen(), destination.target
+        made = make(builder, name, Path(folder), seen.see)
+        return send(
+            destination,
+            made.folder,
+            state,
+            lambda previous: _finish(made, describing.describe(made, target, licence, seen, without(previous))),
+        )
+
+
+def _record(builder: ConsistentChat, destination: Destination, is_live: bool) -> bool:
     """Ask for what is not recorded; tell whether anything was called, or shown."""
     plans = builder.plans()
     tallies = {split: Tally() for split in plans}
     totals = {split: len(plan) for split, plan in plans.items()}
-    with shown(destination, state.readme, tallies, totals) if is_live else contextlib.nullcontext():
+    with shown(destination, tallies, totals) if is_live else contextlib.nullcontext():
         for split, tally in tallies.items():
             for _ in builder.dialogues(split, range(totals[split]), tally):
                 pass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from consistent_chat.errors import PublishError
 from consistent_chat.publishing import layout
-from consistent_chat.publishing.hub import State, check_namespace, explained
+from consistent_chat.publishing.hub import State, asking, check_namespace, explained
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.target import Target
 
@@ -69,11 +71,10 @@ class Repo:
             self._check_right()
 
     def _check_right(self) -> None:
-        with explained(self.target):
-            try:
-                self._api.auth_check(write=True, **self._of)
-            except TypeError:  # clients before 1.0 do not ask that
-                check_namespace(self._api, self.target)
+        with asking(self.target), contextlib.suppress(TypeError):  # clients before 1.0 do not ask that
+            self._api.auth_check(write=True, **self._of)
+            return
+        check_namespace(self._api, self.target)
 
     def has(self, state: State, path: str, file: Path) -> bool:
         """Compare with the ids that the Hub lists: the SHA-256 of large files, git's of the others."""
@@ -88,9 +89,12 @@ class Repo:
         ]
         return self._commit(operations, message, state)
 
-    def say(self, readme: str) -> None:
-        """Commit a card alone."""
-        self._commit([CommitOperationAdd(layout.README, readme.encode("utf-8"))], "Show progress", self.look())
+    def say(self, edit: Callable[[str], str]) -> None:
+        """Commit a card alone, if it changes."""
+        state = self.look()
+        readme = edit(state.readme)
+        if readme != state.readme:
+            self._commit([CommitOperationAdd(layout.README, readme.encode("utf-8"))], "Show progress", state)
 
     def _commit(self, operations: list[CommitOperationAdd | CommitOperationDelete], message: str, state: State) -> str:
         with explained(self.target, moving=True):
