@@ -96,7 +96,7 @@ def explained(target: Target, moving: bool = False) -> Iterator[None]:
     except Exception as error:  # the client's, of httpx or requests, or of the disk
         status = getattr(getattr(error, "response", None), "status_code", None)
         if moving and status in PASSING:
-            raise Moved(str(error)) from None
+            raise Moved(f"{said(error)}.") from None
         raise PublishError(f"{target} cannot be reached or written: {_reason(error, status)}") from None
 
 
