@@ -124,7 +124,6 @@ def test_a_dialogue_that_was_there_before_is_a_duplicate() -> None:
     statistics = Statistics([talk("hi", "ho"), talk("hi", "ho", intent="j"), talk("ho", "hi"), talk("hi ho", "")])
     assert statistics.total.duplicates == 1
     assert {key: group.duplicates for key, group in statistics.intents.items()} == {"i": 0, "j": 1}
-    assert statistics.near_duplicates is None
 
 
 def test_texts_that_differ_in_a_foreign_letter_are_no_duplicates() -> None:

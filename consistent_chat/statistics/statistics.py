@@ -95,13 +95,11 @@ class Group:
 class Statistics:
     """The numbers of a dataset: `intents` by key, in the order in which they come, and their `total`.
 
-    `total.duplicates` counts dialogues whose messages are all the same as an earlier one's. `near_duplicates` is for
-    who looks for them; None says that nobody has.
+    `total.duplicates` counts dialogues whose messages are all the same as an earlier one's.
     """
 
     def __init__(self, talks: Iterable[Talk] = ()) -> None:
         self.intents: dict[str, Group] = {}
-        self.near_duplicates: int | None = None
         self._seen: set[bytes] = set()
         self._added = 0
         for talk in talks:
