@@ -24,8 +24,9 @@ MANY_QUESTIONS = 3
 
 def empty_courtesy(side: Side, language: str) -> None:
     """Raise Unusable if every sentence of an answer is an empty courtesy."""
+    known = phrases(language)
     for number, text in enumerate(side.lower):
-        if len(text) < LONGEST_COURTESY and _is_courtesy(text, phrases(language).courtesies):
+        if len(text) < LONGEST_COURTESY and known.begins.match(text) and _is_courtesy(text, known.courtesies):
             raise side.unusable(number, Reason.EMPTY_COURTESY, f"says nothing: {text[:80]!r}")
 
 
@@ -72,7 +73,7 @@ def broken_off(side: Side) -> None:
     """
     for number, text in enumerate(side.messages):
         last = text[-1]
-        if "```" in text and len(_FENCE(text)) % 2:
+        if "`" in text and len(_FENCE(text)) % 2:
             raise side.unusable(number, Reason.BROKEN_OFF, "ends within a block of code")
         if last not in ENDS and not _is_complete(text):
             raise side.unusable(number, Reason.BROKEN_OFF, f"breaks off: {text[-40:]!r}")

@@ -15,7 +15,7 @@ from consistent_chat.language import code
 AROUND = 60
 """Characters before and after a hint that its patterns see: they are short, and a whole text takes long."""
 
-Pairs = tuple[tuple[str, tuple[re.Pattern[str], ...]], ...]
+Pairs = tuple[tuple[str, re.Pattern[str]], ...]
 
 
 class Phrases(NamedTuple):
@@ -28,6 +28,7 @@ class Phrases(NamedTuple):
     closings: re.Pattern[str]
     advice: re.Pattern[str]
     first_person: re.Pattern[str]
+    begins: re.Pattern[str]
     courtesies: re.Pattern[str]
     exams: re.Pattern[str]
 
@@ -46,9 +47,9 @@ def phrases(language: str) -> Phrases:
 
 def found(side: Side, pairs: Pairs) -> Iterator[tuple[int, str]]:
     """Yield the number of each message in which one of these phrases stands outside code and quotations, and it."""
-    for hint, patterns in pairs:
-        for number, text in side.having(hint):
-            for pattern in patterns:
+    for hint, pattern in pairs:
+        if hint in side.all_lower:
+            for number, text in side.having(hint):
                 if _near(hint, pattern, text) and (match := pattern.search(side.prose(number))):
                     yield number, match[0].strip()
 
@@ -63,8 +64,10 @@ def _near(hint: str, pattern: re.Pattern[str], text: str) -> bool:
 
 
 def _pairs(found: list[tuple[str, str]]) -> Pairs:
-    hints = dict.fromkeys(hint for hint, _ in found)
-    return tuple((hint, tuple(re.compile(pattern) for other, pattern in found if other == hint)) for hint in hints)
+    patterns: dict[str, list[str]] = {}
+    for hint, pattern in found:
+        patterns.setdefault(hint, []).append(f"(?:{pattern})")
+    return tuple((hint, re.compile("|".join(alternatives))) for hint, alternatives in patterns.items())
 
 
 def _listed(value: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from consistent_chat.checks.side import Side
@@ -12,6 +13,8 @@ LEAST_WORDS = 4
 """A shorter message may come again: "Go on.", "Next one, please.", "Correct!"."""
 LEAST_LETTERS = 24
 """The same for writing without spaces, and for one long word."""
+EDGE = 12
+"""Characters of beginnings and ends that are compared."""
 LETTERS_A_WORD = 12
 """Where words seem to be longer than this, the writing has no spaces, and three letters stand for a word."""
 
@@ -19,21 +22,22 @@ LETTERS_A_WORD = 12
 def repeats(side: Side, similarity: float) -> None:
     """Raise Unusable if two messages say the same, word for word or nearly.
 
-    Nearly is: about as long, some quarter of the one stands in the other, and they share so much of their words, of
+    Nearly is: about as long, the same beginning or end, and they share so much of their words, of
     what either has (Jaccard). Messages that differ in a number differ: "7 times 8" is not "7 times 9".
     """
-    texts, sizes = side.lower, [len(text) for text in side.lower]
-    for i, j in combinations(range(len(texts)), 2):
-        is_as_long = similarity * sizes[i] <= sizes[j] and similarity * sizes[j] <= sizes[i]
-        if is_as_long and _touch(texts[i], texts[j]) and _is_same(texts[i], texts[j], similarity):
+    for i, j in _candidates(side.lower):
+        one, other = sorted((side.lower[i], side.lower[j]), key=len)
+        if similarity * len(other) <= len(one) and _is_same(one, other, similarity):
             raise side.unusable(j, Reason.REPEATS, f"repeats {side.role}_{i + 1}")
 
 
-def _touch(one: str, other: str) -> bool:
-    """Tell whether a piece of one text stands in the other: most texts are told apart by that, and quickly."""
-    step = -(-len(one) // 4)
-    half = 2 * step
-    return one[:step] in other or one[step:half] in other or one[half : -step or None] in other or one[-step:] in other
+def _candidates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of texts that share their beginning or their end: most are told apart by that."""
+    starts, ends = [text[:EDGE] for text in texts], [text[-EDGE:-1] for text in texts]
+    if len({*starts}) < len(texts) or len({*ends}) < len(texts):
+        for i, j in combinations(range(len(texts)), 2):
+            if starts[i] == starts[j] or ends[i] == ends[j]:
+                yield i, j
 
 
 def _is_same(one: str, other: str, similarity: float) -> bool:

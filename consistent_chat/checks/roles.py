@@ -16,23 +16,22 @@ ASSISTANT = (
 )
 HINTS = ("user", "human", "nutzer", "usuario", "utilisateur", "utente", "用户", "ユーザー")
 """One of these stands in every transcript: to look for them is quick."""
-TOKENS = ("<|", "inst]", "_turn>", "</s>")
-"""What chat templates put between messages."""
 
 
 def transcripts(side: Side) -> None:
     """Raise Unusable if a message begins with a role's name, or has lines of both roles, or a template's tokens."""
-    for token in TOKENS:
-        for number, message in side.having(token):
-            if _TOKEN(message) and _TOKEN(side.prose(number)):
-                raise side.unusable(number, Reason.MIXED_ROLES, "has the marks of a chat template")
     for number, message in enumerate(side.lower):
-        if match := _PREFIX(message):
-            raise side.unusable(number, Reason.MIXED_ROLES, f"begins with {match[0].strip()!r}")
-    for hint in HINTS:
-        for number, message in side.having(hint):
-            if "\n" in message and _has_both(side.prose(number).split("\n")):
-                raise side.unusable(number, Reason.MIXED_ROLES, "is a transcript of both roles")
+        if ("<" in message or "[" in message) and _TOKEN(message) and _TOKEN(side.prose(number)):
+            raise side.unusable(number, Reason.MIXED_ROLES, "has the marks of a chat template")
+        if ":" in message or "\uff1a" in message:
+            _transcript(side, number, message)
+
+
+def _transcript(side: Side, number: int, message: str) -> None:
+    if match := _PREFIX(message):
+        raise side.unusable(number, Reason.MIXED_ROLES, f"begins with {match[0].strip()!r}")
+    if "\n" in message and any(map(message.__contains__, HINTS)) and _has_both(side.prose(number).split("\n")):
+        raise side.unusable(number, Reason.MIXED_ROLES, "is a transcript of both roles")
 
 
 def _has_both(lines: Sequence[str]) -> bool:
@@ -41,11 +40,9 @@ def _has_both(lines: Sequence[str]) -> bool:
 
 def echoes(side: Side, asked: Sequence[str]) -> None:
     """Raise Unusable if an answer is, word for word, one of the user's own messages."""
-    own = {text.strip() for text in asked}
-    if not own.isdisjoint(side.messages):
-        for number, message in enumerate(side.messages):
-            if message in own and len(message) > 20 and len(message.split()) >= LEAST_WORDS:
-                raise side.unusable(number, Reason.MIXED_ROLES, "is a message of the user, word for word")
+    for number, message in enumerate(side.messages):
+        if message in asked and len(message) > 20 and len(message.split()) >= LEAST_WORDS:
+            raise side.unusable(number, Reason.MIXED_ROLES, "is a message of the user, word for word")
 
 
 def _line(names: str) -> re.Pattern[str]:

@@ -21,15 +21,12 @@ class Side:
     @cached_property
     def lower(self) -> tuple[str, ...]:
         """The messages in lower case, with straight apostrophes."""
-        texts = tuple(self.all_lower.split(APART))
-        if len(texts) == len(self.messages):
-            return texts
-        return tuple(text.lower().replace("\u2019", "'") for text in self.messages)
+        return tuple([text.replace("\u2019", "'").lower() for text in self.messages])
 
     @cached_property
     def all_lower(self) -> str:
         """All messages in lower case, with straight apostrophes, in one text."""
-        return APART.join(self.messages).lower().replace("\u2019", "'")
+        return APART.join(self.lower)
 
     def prose(self, number: int) -> str:
         """Return a message in lower case, without code and without what is quoted."""
@@ -38,10 +35,9 @@ class Side:
 
     def having(self, hint: str) -> Iterator[tuple[int, str]]:
         """Yield number and lower case of each message with a piece of text."""
-        if hint in self.all_lower:
-            for number, text in enumerate(self.lower):
-                if hint in text:
-                    yield number, text
+        for number, text in enumerate(self.lower):
+            if hint in text:
+                yield number, text
 
     def unusable(self, number: int, reason: Reason, detail: str) -> Unusable:
         """Return the finding about a message, counted from 0."""

@@ -25,7 +25,7 @@ def answers_itself(side: Side, language: str) -> None:
     for number, text in enumerate(side.lower):
         if known.openings.match(text.lstrip(" *_#¡!")) and _reads_as_answer(side.prose(number), known):
             raise side.unusable(number, Reason.ANSWERS_ITSELF, "reads as an assistant's answer")
-    for number, text in side.having("?"):
+    for number, text in enumerate(side.lower):
         for asked, said in _pairs(text):
             if _answers(asked, said, known):
                 raise side.unusable(number, Reason.ANSWERS_ITSELF, f"answers its own question: {said[:60]!r}")
@@ -33,6 +33,8 @@ def answers_itself(side: Side, language: str) -> None:
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:
     """Yield each question of a text with the sentence that follows it."""
+    if not 0 <= text.find("?") < len(text) - 1:
+        return
     before, *after = _QUESTION_END(text)
     for said in after:
         asked = max(before.rpartition(". ")[2], before.rpartition("! ")[2], key=lambda part: -len(part))
@@ -91,30 +93,33 @@ def leaks_prompt(side: Side, language: str, secrets: Iterable[str], run: int) ->
         raise side.unusable(number, Reason.LEAKS_PROMPT, f"names what it was asked for: {phrase!r}")
     text = side.all_lower.replace(",", "")
     for secret in secrets:
-        if leaked := _leaked(text, secret, run):
-            number = text[: text.find(leaked)].count(APART)
-            raise side.unusable(number, Reason.LEAKS_PROMPT, f"quotes its prompt: {leaked!r}")
+        for piece in _pieces(secret, run):
+            if piece in text and (leaked := next((run for run in _runs(secret, run) if run in text), "")):
+                number = text[: text.find(leaked)].count(APART)
+                raise side.unusable(number, Reason.LEAKS_PROMPT, f"quotes its prompt: {leaked!r}")
     for number, text in enumerate(side.lower):
-        if text.count(":") > 1 and len(set(_FIELDS(text))) > 1:
+        if ":" in text and len(set(_FIELDS(text))) > 1:
             raise side.unusable(number, Reason.LEAKS_PROMPT, "has the fields of its prompt")
 
 
-def _leaked(text: str, secret: str, run: int) -> str:
-    """Return a run of words of a drawn text that stands in another, or nothing."""
-    grid, runs = _runs(secret, run)
-    for pair in grid:
-        if pair in text:
-            return next((found for found in runs if found in text), "")
-    return ""
-
-
-@functools.lru_cache(maxsize=4096)
-def _runs(secret: str, run: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return some neighbours, a pair of which stands in any run of a text's words, and all the runs."""
-    words = secret.lower().replace("’", "'").replace(",", "").strip(" .").split()
+@functools.lru_cache(maxsize=8192)
+def _pieces(secret: str, run: int) -> tuple[str, ...]:
+    """Return few words in a row, as long as can be, one of which stands in any run of a drawn text's words."""
+    words = _said(secret)
     run = max(WHOLE, min(run, len(words)))
-    grid = tuple(f"{words[at - 1]} {words[at]}" for at in range(1, len(words), run - 1))
-    return grid, tuple(" ".join(words[at : at + run]) for at in range(len(words) - run + 1))
+    starts = len(words) - run + 1
+    step = -(-starts // max(1, -(-starts // (run - 1))))
+    return tuple(" ".join(words[min(at + step, starts) - 1 : at + run]) for at in range(0, starts, max(1, step)))
+
+
+def _runs(secret: str, run: int) -> Iterator[str]:
+    words = _said(secret)
+    run = max(WHOLE, min(run, len(words)))
+    return (" ".join(words[at : at + run]) for at in range(len(words) - run + 1))
+
+
+def _said(secret: str) -> list[str]:
+    return secret.lower().replace("\u2019", "'").replace(",", "").strip(" .").split()
 
 
 _SENTENCE_END = re.compile(r"[.!\n](?:\s|$)").split
