@@ -141,11 +141,21 @@ def test_near_kin_are_not_told_apart(pair: tuple[str, str]) -> None:
         assert finding(side, tuple(GOOD[written][side]), Recipe(language=named)) == ""
 
 
-def test_a_share_in_another_language_is_allowed() -> None:
-    """One German answer of six; the threshold says how much."""
-    answers = (*GOOD["English"]["answers"][4:9], GOOD["German"]["answers"][0])
-    assert finding("answers", answers, Recipe()) == ""
-    assert finding("answers", answers, Recipe(checks={"wrong_language": 0.1})) == "wrong_language"
+@pytest.mark.parametrize("language", ["German", "Spanish", "French", "Chinese", "Japanese", "Russian", "Norwegian"])
+def test_one_answer_in_another_language_is_found(language: str) -> None:
+    """Unless the user names that language, or writes it."""
+    answers = (*GOOD["English"]["answers"][4:9], GOOD[language]["answers"][0])
+    assert finding("answers", answers, Recipe()) == "wrong_language"
+    for said in (f"How would she say that in {language}?", GOOD[language]["users"][0]):
+        checks.answers(answers, (*ASKED, "Fine.", "Good.", said), Recipe())
+
+
+def test_a_short_message_in_another_language_is_allowed() -> None:
+    """Nobody can be sure of few letters; the threshold says of how many together."""
+    answers = (*GOOD["English"]["answers"][4:9], *(["Ja, das geht schon.", "Das ist gut so.", "Nein, nicht heute."] * 3))
+    recipe = Recipe(checks={"wrong_language": 0.9, "repeats": False})
+    assert finding("answers", answers, recipe) == ""
+    assert finding("answers", answers, Recipe(checks={"wrong_language": 0.1, "repeats": False})) == "wrong_language"
 
 
 def test_numbers_make_a_difference() -> None:

@@ -31,7 +31,8 @@ def empty_courtesy(side: Side, language: str) -> None:
 
 
 def _is_courtesy(text: str, courtesies: re.Pattern[str]) -> bool:
-    if not _is_made_of(_FIRST(text)[0].strip(_AROUND), courtesies):  # most texts are told by that
+    first = _FIRST(text)[0].strip(_AROUND)
+    if first and not courtesies.match(first):  # most texts are told by that
         return False
     sentences = [sentence for part in _SENTENCES(text) if (sentence := part.strip(_AROUND))]
     return bool(sentences) and all(_is_made_of(sentence, courtesies) for sentence in sentences)

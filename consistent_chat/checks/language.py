@@ -15,6 +15,8 @@ from consistent_chat.parse import Reason, Unusable
 
 LETTERS = 100
 """Below so many letters, or a third of them where the writing has no spaces, nobody can be sure."""
+ALONE = 50
+"""The same for one message, which must have frequent words of the other language, too."""
 LEAST_WORDS = 8
 """Different words, where there are spaces between them."""
 LOOKED_AT = 3_000
@@ -25,32 +27,39 @@ PLAIN = 2
 """How many frequent words make a message plain."""
 
 
-def wrong(side: Side, name: str, share: float, asked: Iterable[str]) -> None:
-    """Raise Unusable if more than this share of a side's text reads as another language than the one named.
+def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
+    """Raise Unusable if a message, or more than this share of a side's text, reads as another language than that named.
 
     Nothing is said of languages that the table lacks, of near kin, of short texts, and of a language that the user
-    names: whoever asks for a translation gets one.
+    names: whoever asks for a translation gets one. In a single message, one that the user writes may come, too.
     """
     accepted = _accepted(name)
-    if not accepted:
+    doubtful = _doubtful(side, accepted) if accepted else []
+    if not doubtful:
         return
-    doubtful = _doubtful(side, accepted)
-    if sum(map(len, doubtful)) <= share * len(side.all_lower):
-        return
-    other = _other(_bare(" ".join(doubtful)), accepted)
-    if other and not _names(other, " ".join(asked).lower()):
-        title = _table()["languages"][other]["names"][0].title()
-        raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {title} instead of {name}")
+    if sum(map(len, doubtful)) > share * len(side.all_lower):
+        other = _other(_bare(" ".join(doubtful)), accepted, LETTERS)
+        if other and not _is_asked_for(other, asked):
+            raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {_title(other)} instead of {name}")
+    for text in doubtful:
+        other = _other(_bare(text), accepted, ALONE)
+        if other and _has_words(other, text) and not (_is_asked_for(other, asked) or _is_written(other, side, asked)):
+            number = side.lower.index(text)
+            raise side.unusable(number, Reason.WRONG_LANGUAGE, f"is in {_title(other)} instead of {name}")
 
 
 def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
-    """Return the messages that have not two frequent words of the right language."""
+    """Return the messages that have not two frequent words of the right language.
+
+    To look for some of them is quicker than to divide a text into words, and the first two are the most frequent.
+    """
     padded, words = _frequent(accepted)
-    return [text for text in side.lower if not _is_plain(text, padded) and len(words & set(_WORD(text))) < PLAIN]
+    first, second = padded[:2] or ("\0", "\0")
+    texts = [text for text in side.lower if first not in text or second not in text]
+    return [text for text in texts if not _is_plain(text, padded) and len(words & set(_WORD(text))) < PLAIN]
 
 
 def _is_plain(text: str, padded: Sequence[str]) -> bool:
-    """Tell whether a text has some of these words: to look for them is quicker than to divide it into words."""
     count = 0
     for word in padded:
         if word in text:
@@ -60,11 +69,11 @@ def _is_plain(text: str, padded: Sequence[str]) -> bool:
     return False
 
 
-def _other(text: str, accepted: frozenset[str]) -> str:
+def _other(text: str, accepted: frozenset[str], least: int) -> str:
     """Return the code of the language that a text is in for sure, if it is none of these."""
     letters = sum(map(str.isalpha, text))
     dense = max(1, 3 * sum(map(_is_dense, text)) // max(1, letters))  # a letter of such writing says as much as three
-    if letters * dense < LETTERS or (dense == 1 and len(set(_WORD(text))) < LEAST_WORDS):
+    if letters * dense < least or (dense == 1 and len(set(_WORD(text))) < LEAST_WORDS):
         return ""
     likely = {code: score for code, score in _ranked(text) if code in _table()["languages"]}
     right = max((score for code, score in likely.items() if code in accepted), default=None)
@@ -72,6 +81,23 @@ def _other(text: str, accepted: frozenset[str]) -> str:
     if right is None or best in accepted or likely[best] - right < MARGIN * max(40, min(letters, 400)):
         return ""
     return best
+
+
+def _is_asked_for(other: str, asked: Iterable[str]) -> bool:
+    text = " ".join(asked).lower()
+    return any(name in text for name in _table()["languages"][other]["names"])
+
+
+def _has_words(other: str, text: str) -> bool:
+    """Tell whether a text has frequent words of a language, if any are known: names and ingredients are not enough."""
+    padded, words = _frequent(frozenset({other}))
+    return not padded or len(words & set(_WORD(text))) >= PLAIN or sum(mark in text for mark in padded) >= PLAIN
+
+
+def _is_written(other: str, side: Side, asked: Iterable[str]) -> bool:
+    """Tell whether the user writes a language to the assistant."""
+    texts = [text for text in map(_bare, asked) if len(text) >= ALONE // 2 and side.role == "assistant"]
+    return any(max(_ranked(text), key=lambda found: found[1])[0] == other for text in texts)
 
 
 def _ranked(text: str) -> list[tuple[str, float]]:
@@ -90,8 +116,8 @@ def _bare(text: str) -> str:
     return _NO_LANGUAGE.sub(" ", text)
 
 
-def _names(code: str, text: str) -> bool:
-    return any(name in text for name in _table()["languages"][code]["names"])
+def _title(other: str) -> str:
+    return str(_table()["languages"][other]["names"][0].title())
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,8 +14,6 @@ USER = "user|human|benutzer|nutzer|usuario|utilisateur|utente|用户|ユーザ�
 ASSISTANT = (
     "assistant|ai assistant|ai|chatbot|bot|chatgpt|claude|assistent|ki|asistente|assistente|助手|ai助手|アシスタント"
 )
-HINTS = ("user", "human", "nutzer", "usuario", "utilisateur", "utente", "用户", "ユーザー")
-"""One of these stands in every transcript: to look for them is quick."""
 
 
 def transcripts(side: Side) -> None:
@@ -30,18 +28,22 @@ def transcripts(side: Side) -> None:
 def _transcript(side: Side, number: int, message: str) -> None:
     if match := _PREFIX(message):
         raise side.unusable(number, Reason.MIXED_ROLES, f"begins with {match[0].strip()!r}")
-    if "\n" in message and any(map(message.__contains__, HINTS)) and _has_both(side.prose(number).split("\n")):
+    if "\n" in message and _has_both(message) and _has_both(side.prose(number)):
         raise side.unusable(number, Reason.MIXED_ROLES, "is a transcript of both roles")
 
 
-def _has_both(lines: Sequence[str]) -> bool:
+def _has_both(text: str) -> bool:
+    lines = text.split("\n")
     return any(map(_OF_USER, lines)) and any(map(_OF_ASSISTANT, lines))
 
 
 def echoes(side: Side, asked: Sequence[str]) -> None:
     """Raise Unusable if an answer is, word for word, one of the user's own messages."""
+    own = {*asked}
+    if own.isdisjoint(side.messages):
+        return
     for number, message in enumerate(side.messages):
-        if message in asked and len(message) > 20 and len(message.split()) >= LEAST_WORDS:
+        if message in own and len(message) > 20 and len(message.split()) >= LEAST_WORDS:
             raise side.unusable(number, Reason.MIXED_ROLES, "is a message of the user, word for word")
 
 
