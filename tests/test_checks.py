@@ -39,7 +39,7 @@ def finding(side: str, messages: tuple[str, ...], recipe: Recipe, spec: Spec = S
         if side == "users":
             checks.users(messages, spec, recipe)
         else:
-            checks.answers(messages, ASKED, recipe)
+            checks.answers(messages, ASKED * (len(messages) // len(ASKED) + 1), recipe)
     except Unusable as error:
         return error.reason.value
     return ""

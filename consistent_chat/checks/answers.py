@@ -112,7 +112,7 @@ _FIRST: Callable[[str], Any] = re.compile(r"[^.!?。！？\n]*").match
 _JOINTS = re.compile(r"\s*(?:[,;:–—，、]|\s-\s|\band\b|\bso\b|\bbut\b|\bund\b|\by\b|\bet\b)\s*").split
 _AROUND = " \t,;:-–—*_~，、；：()¡¿😊🙂😀😄👍🙏❤️💪✨🎉"
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE).findall
-_ITEM = re.compile(r"[-*•+–#>]|\d+[.)、]|[a-zA-Z][.)] |\W").match
+_ITEM = re.compile(r"[-*•+–#>]|\d+[.)、]|[a-zA-Z][.)] |\w+ \d+[.:)]|\W").match
 _DANGLING = re.compile(
     r"(?:^|\s)(?:the|a|an|and|or|of|with|because|your|my|their|to|than|und|oder|der|die|das|ein|eine|mit|weil|y|o|el|la"
     r"|los|las|de|del|que|et|ou|le|les|des|du|avec|which|while|into|if|is)\Z"

@@ -71,7 +71,7 @@ def _is_plain(text: str, padded: Sequence[str]) -> bool:
 
 def _other(text: str, accepted: frozenset[str], least: int) -> str:
     """Return the code of the language that a text is in for sure, if it is none of these."""
-    letters = sum(map(str.isalpha, text))
+    letters = sum(letter.isalpha() or letter > _LATIN_ENDS for letter in text)  # some are marks on a letter
     dense = max(1, 3 * sum(map(_is_dense, text)) // max(1, letters))  # a letter of such writing says as much as three
     if letters * dense < least or (dense == 1 and len(set(_WORD(text))) < LEAST_WORDS):
         return ""
@@ -89,9 +89,9 @@ def _is_asked_for(other: str, asked: Iterable[str]) -> bool:
 
 
 def _has_words(other: str, text: str) -> bool:
-    """Tell whether a text has frequent words of a language, if any are known: names and ingredients are not enough."""
-    padded, words = _frequent(frozenset({other}))
-    return not padded or len(words & set(_WORD(text))) >= PLAIN or sum(mark in text for mark in padded) >= PLAIN
+    """Tell whether a text has frequent words of a language: in Latin letters, names and ingredients are not enough."""
+    _, words = _frequent(frozenset({other}))
+    return not words or 2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or len(words & set(_WORD(text))) >= PLAIN
 
 
 def _is_written(other: str, side: Side, asked: Iterable[str]) -> bool:
@@ -145,6 +145,7 @@ def _table() -> dict[str, Any]:
     return table
 
 
+_LATIN_ENDS = "\u036f"
 _WORD = re.compile(r"[\w']+").findall
 _NO_LANGUAGE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^»\n]*»|「[^」\n]*」|^[ \t]*>[^\n]*$"

@@ -98,7 +98,7 @@ def leaks_prompt(side: Side, language: str, secrets: Iterable[str], run: int) ->
                 number = text[: text.find(leaked)].count(APART)
                 raise side.unusable(number, Reason.LEAKS_PROMPT, f"quotes its prompt: {leaked!r}")
     for number, text in enumerate(side.lower):
-        if ":" in text and len(set(_FIELDS(text))) > 1:
+        if ":" in text and (_FIELD(text) or len(set(_FIELDS(text))) > 1):
             raise side.unusable(number, Reason.LEAKS_PROMPT, "has the fields of its prompt")
 
 
@@ -134,4 +134,5 @@ _ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)、])", re.MULTILINE).findall
 _TURNED = {"i": "you", "my": "your", "me": "you", "am": "are", "mine": "yours", "we": "you", "our": "your"}
 _MODALS = {"should", "can", "could", "need", "must", "may", "might", "have", "will"}
 _COMMON = {"your", "have", "that", "this", "what", "with", "should", "could", "would", "when", "them", "need", "from"}
+_FIELD = re.compile(r"\W*(?:intent|category|topic|information flow|persona)\W*:").match
 _FIELDS = re.compile(r"^\W*(intent|category|topic|information flow|persona|manner)\W*:", re.MULTILINE).findall

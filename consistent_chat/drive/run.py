@@ -17,6 +17,7 @@ from consistent_chat.drive.ways import any_way
 from consistent_chat.errors import MissingResponse
 from consistent_chat.plan import Plan
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.thresholds import DEFAULTS
 from consistent_chat.request import Request
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
@@ -108,7 +109,7 @@ class _Driver:
         if other is not None:
             return other
         if self._open_serving is None:
-            raise MissingResponse(describe_miss(step, index, self._store))
+            raise MissingResponse(_refused(step, failed) or describe_miss(step, index, self._store))
         return self._started(self._open_serving).submit(index, steps, step, failed)
 
     def _may_ask(self, request: Request) -> bool:
@@ -127,3 +128,13 @@ class _Driver:
             caller = Caller(serving, self._store, budget, self._tally, self._may_ask)
             self._online = Online(caller, self._limits.max_concurrency)
         return self._online
+
+
+def _refused(request: Request, failed: Sequence[FailedDraw]) -> str:
+    """Return the message for a draw that is missing because a check refuses the one before it, which is recorded."""
+    if request.draw == 0 or not failed or failed[-1].reason.value not in DEFAULTS:
+        return ""
+    return (
+        f"No response is recorded for draw {request.draw}, and the one before it was of no use: {failed[-1]}. "
+        "Pass serving= to ask again, or checks=False for the rows without checks."
+    )
