@@ -152,7 +152,10 @@ def test_one_answer_in_another_language_is_found(language: str) -> None:
 
 def test_a_short_message_in_another_language_is_allowed() -> None:
     """Nobody can be sure of few letters; the threshold says of how many together."""
-    answers = (*GOOD["English"]["answers"][4:9], *(["Ja, das geht schon.", "Das ist gut so.", "Nein, nicht heute."] * 3))
+    answers = (
+        *GOOD["English"]["answers"][4:9],
+        *(["Ja, das geht schon.", "Das ist gut so.", "Nein, nicht heute."] * 3),
+    )
     recipe = Recipe(checks={"wrong_language": 0.9, "repeats": False})
     assert finding("answers", answers, recipe) == ""
     assert finding("answers", answers, Recipe(checks={"wrong_language": 0.1, "repeats": False})) == "wrong_language"

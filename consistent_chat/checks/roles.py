@@ -48,7 +48,7 @@ def echoes(side: Side, asked: Sequence[str]) -> None:
 
 
 def _line(names: str) -> re.Pattern[str]:
-    number = r"(?: ?(?:message|turn|answer|response))?(?:[ _]?\d+)?"
+    number = r"(?: ?(?:message|turn|answer|response))?(?: ?\d+)?"
     return re.compile(rf"[ \t>*_#\[(\"-]*(?:{names}){number}[*_\])\"]*[ \t]*[:：]")
 
 

@@ -109,7 +109,7 @@ class _Driver:
         if other is not None:
             return other
         if self._open_serving is None:
-            raise MissingResponse(_refused(step, failed) or describe_miss(step, index, self._store))
+            raise MissingResponse(_refused(failed) or describe_miss(step, index, self._store))
         return self._started(self._open_serving).submit(index, steps, step, failed)
 
     def _may_ask(self, request: Request) -> bool:
@@ -130,11 +130,11 @@ class _Driver:
         return self._online
 
 
-def _refused(request: Request, failed: Sequence[FailedDraw]) -> str:
-    """Return the message for a draw that is missing because a check refuses the one before it, which is recorded."""
-    if request.draw == 0 or not failed or failed[-1].reason.value not in DEFAULTS:
+def _refused(failed: Sequence[FailedDraw]) -> str:
+    """Return the message where a response is missing because a check refuses the one that is recorded."""
+    if not failed or failed[-1].reason.value not in DEFAULTS:
         return ""
     return (
-        f"No response is recorded for draw {request.draw}, and the one before it was of no use: {failed[-1]}. "
-        "Pass serving= to ask again, or checks=False for the rows without checks."
+        f"A response is recorded, but was of no use: {failed[-1]}. Nothing is recorded in its place. "
+        "Pass serving= to ask again, or checks=False for rows without checks."
     )
