@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import load_dataset
 
+import consistent_chat  # noqa: F401
+from consistent_chat.errors import MissingResponse
 from consistent_chat.request import Request
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.nearest import describe_miss
@@ -106,3 +109,9 @@ def test_lone_surrogates_can_be_printed(tmp_path: Path) -> None:
     writer.keep(asked(system="\ud800"), said())
     assert "'\\ud800' is recorded" in describe_miss(asked(), 7, ResponseStore(str(tmp_path))).encode().decode()
     writer.close()
+
+
+def test_a_check_that_refuses_what_is_recorded_is_named(tmp_path: Path) -> None:
+    """It says which answer, why, and both ways on."""
+    with pytest.raises(MissingResponse, match=r"draw 0: repeats \(.*Pass serving= .* or checks=False"):
+        load_dataset("consistent_chat", "demo", checks={"repeats": 0.1}, cache_dir=str(tmp_path), split="train")
