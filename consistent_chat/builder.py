@@ -66,8 +66,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
             driver=config.checked_driver(),
             detach=config.detach,
         )
-        self._filled = False  # from batches
-        self._spent = Spent()
+        self.spent = Spent()
         self._warned: set[str] = set()  # the splits of which it was said that their combinations run out
         self._counted = ""  # the folder in which the processes of a build count
         registry.check(config.serving)
@@ -127,7 +126,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
                 'load_dataset("consistent_chat", "demo"), or serving="rehearsal".'
             )
         plans = {split: Plan(recipe) for split, recipe in self.recipes.items()}
-        for split in plans.keys() - self._warned:
+        for split in [split for split in plans if split not in self._warned]:
             self._warned.add(split)
             for intent, combinations in plans[split].exhausted.items():
                 logger.warning(
@@ -143,7 +142,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         recipe = self.recipes[split]
         tally = Tally()
         indices = (index for part in parts for index in range(*part))
-        for dialogue in self.dialogues(split, indices, tally):
+        for dialogue in self._made(split, indices, tally):
             yield dialogue.spec.index, row(dialogue, recipe)
         logger.info("%s: %s", split, tally)
         if self._counted:
@@ -158,14 +157,32 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         """Open the response store to look at what is recorded, also after a refresh."""
         return self.operation.recorded()
 
-    def dialogues(self, split: str, indices: Iterable[int], tally: Tally) -> Iterator[Dialogue]:
+    def dialogues(self, split: str, indices: Sequence[int], tally: Tally) -> Iterator[Dialogue]:
         """Yield the dialogues at these places of a split's plan, in this order, and count them in `tally`."""
+        self.fill_from_batches({split: indices}, tally)
+        yield from self._made(split, indices, tally)
+
+    def fill(self, places: Mapping[str, Sequence[int]]) -> dict[str, Tally]:
+        """Fill the store with the responses of these places of the splits' plans; return what each split took."""
+        tallies = {split: Tally() for split in places}
+        self.fill_from_batches(places, next(iter(tallies.values()), Tally()))
+        for split, indices in places.items():
+            with dialogues_bar(f"Filling {split}", len(indices)) as bar:
+                for _ in self._made(split, indices, tallies[split]):
+                    bar.update()
+        return tallies
+
+    def fill_from_batches(self, places: Mapping[str, Iterable[int]], tally: Tally) -> None:
+        """Have batches answer what is missing there; the online driver only waits for those that are under way."""
+        parts = [drive.Part(self.recipes[split], indices) for split, indices in places.items()]
+        with self._budgeted(), BatchBar(next(iter(self.recipes.values())).model) as bar:
+            self.operation.fill_from_batches(parts, tally, self.spent, bar.show)
+
+    def _made(self, split: str, indices: Iterable[int], tally: Tally) -> Iterator[Dialogue]:
+        """Yield the dialogues at these places, when batches have answered what they can."""
         recipe = self.recipes[split]
-        if not self._filled:
-            indices = indices if isinstance(indices, range) else list(indices)
-            self._fill_from_batches({split: indices}, tally)
         with self._budgeted(), CallsBar(recipe, tally):
-            for dialogue in self.operation.divided(self.sharers()).run(recipe, indices, tally, self._spent):
+            for dialogue in self.operation.divided(self.sharers()).run(recipe, indices, tally, self.spent):
                 for draw in dialogue.failed:
                     logger.info("%s", draw)
                 yield dialogue
@@ -175,16 +192,9 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         if is_streaming and self.operation.by_batch:
             raise RecipeError("A stream cannot wait for batches. Build with driver='batch' first, or warm the store.")
         tally = Tally()
-        self._fill_from_batches({split: range(len(plan)) for split, plan in self.plans().items()}, tally)
-        self._filled = True
+        self.fill_from_batches({split: range(len(plan)) for split, plan in self.plans().items()}, tally)
         if self._counted:
             tally.save(self._counted, next(iter(self.recipes)))
-
-    def _fill_from_batches(self, places: Mapping[str, Iterable[int]], tally: Tally) -> None:
-        """Have batches answer what is missing there; the online driver only waits for those that are under way."""
-        parts = [drive.Part(self.recipes[split], indices) for split, indices in places.items()]
-        with self._budgeted(), BatchBar(parts[0].recipe.model) as bar:
-            self.operation.fill_from_batches(parts, tally, self._spent, bar.show)
 
     @contextlib.contextmanager
     def _budgeted(self) -> Iterator[None]:
@@ -192,7 +202,7 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         try:
             yield
         except BudgetSpent as error:
-            self._spent = Spent()
+            self.spent = Spent()
             if self.operation.mode is Mode.REFRESH:
                 raise BudgetSpent(f"{error} A refresh begins anew each time: go on with mode='record'.") from None
             raise
@@ -202,12 +212,6 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         """The options for all stores: a token that was given for the Hub is for those on it too."""
         hub = {"token": self.token, **{k: v for k, v in self.storage_options.get("hf", {}).items() if v is not None}}
         return {**self.storage_options, "hf": hub} if self.token else self.storage_options
-
-    def fill(self, split: str, indices: Sequence[int], tally: Tally) -> None:
-        """Fill the store with the responses of these places of a split's plan, and count them in `tally`."""
-        with dialogues_bar(f"Filling {split}", len(indices)) as bar:
-            for _ in self.dialogues(split, indices, tally):
-                bar.update()
 
     def store(self) -> ResponseStore:
         """Open the response store."""

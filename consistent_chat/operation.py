@@ -39,8 +39,11 @@ class Operation:
         return self.serving is not None and self.mode is not Mode.REPLAY
 
     def divided(self, parts: int) -> Operation:
-        """Return what one of so many processes does, so that all together keep to limits. Those bound calls alone."""
-        return replace(self, limits=self.limits.divided(parts)) if self.may_call else self
+        """Return what one of so many processes does, so that all together keep to limits.
+
+        Those bound calls alone, which after batches nobody makes.
+        """
+        return replace(self, limits=self.limits.divided(parts)) if self.may_call and not self.by_batch else self
 
     def store(self) -> ResponseStore:
         """Open the response store."""
@@ -60,7 +63,7 @@ class Operation:
         self, parts: Sequence[Part], tally: Tally, spent: Spent, watch: Callable[[Progress], None]
     ) -> None:
         """Have batches answer what parts of plans lack; the online driver only waits for those that are under way."""
-        opener = self._opener(parts[0].recipe)
+        opener = self._opener(parts[0].recipe) if parts else None
         if opener is None or (self.mode is Mode.REFRESH and not self.by_batch):
             return
         log = BatchLog(self.places[0], self.storage_options)

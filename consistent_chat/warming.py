@@ -26,8 +26,4 @@ def warm(recipe: str | None = None, shard: str = "1/1", **options: Any) -> dict[
     builder = open_builder(recipe, **options)
     if part.count > 1:
         builder.recipes = independent(builder.recipes)
-    tallies = {}
-    for split, places in part.of(builder.plans()).items():
-        tallies[split] = Tally()
-        builder.fill(split, places, tallies[split])
-    return tallies
+    return builder.fill(part.of(builder.plans()))

@@ -182,6 +182,22 @@ def test_load_dataset_by_batch(provider: BatchProvider) -> None:
     assert [len(batch.calls) for batch in provider.submitted] == [18, 18]
 
 
+def test_to_warm_by_batch_all_splits_share_the_waves(provider: BatchProvider) -> None:
+    """Detached it has submitted what all of them begin with; a shard submits its own part."""
+    address = ["--serving", "anthropic", "--base-url", provider.url, "--api-key", KEY, "--responses", "responses"]
+    recipe = ["--model", "claude-sonnet-4-6", "--splits", "train=2", "test=1"]
+    warm = ["warm", *address, *recipe, "--driver", "batch", "--detach"]
+    assert main([*warm, "--shard", "1/3"]) == 0
+    assert main(warm) == 0
+    assert [len(batch.calls) for batch in provider.submitted] == [9, 18]
+
+
+def test_more_processes_than_calls_at_once_are_no_matter_by_batch(provider: BatchProvider) -> None:
+    """Those calls are the online driver's; when batches have answered, nobody makes any."""
+    given = ["--num-dialogs-per-intent", "8", "--driver", "batch", "--num-proc", "4", "--max-concurrency", "3"]
+    assert build(provider, "made.parquet", *given, "--max-calls", "144") == 0
+
+
 def test_a_refresh_by_batch_supersedes(provider: BatchProvider) -> None:
     """And the rows are those of the new responses."""
     build(provider, "made.parquet", "--driver", "batch")

@@ -18,7 +18,10 @@ import pytest
 from datasets import load_dataset
 
 from consistent_chat.cli import main
-from consistent_chat.errors import BudgetSpent, RecipeError, ServingError, StoreError
+from consistent_chat.drive import waiting
+from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, ServingError, StoreError
+from consistent_chat.warming import warm as local_warm
+from tests.batches import BatchProvider
 from tests.provider import Provider
 from tests.stored import until
 
@@ -213,6 +216,21 @@ def test_the_pace_is_the_clusters(cluster: Cluster, folder: Store) -> None:
         warm(**few, **folder, **calling(provider), max_requests_per_minute=60)
     assert len(times) == 6
     assert times[-1] - times[0] > 5 - 1
+
+
+def test_what_a_batch_has_is_not_asked_again(cluster: Cluster, folder: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster waits for it, and asks for what is missing then; both are counted, and out of one purse."""
+    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.01)
+    few = {**RECIPE, "num_dialogs_per_intent": 1}
+    with BatchProvider(looks=2) as provider:
+        with pytest.raises(BatchesPending):
+            local_warm(**few, **folder, **calling(provider), driver="batch", detach=True)
+        with pytest.raises(BudgetSpent):
+            warm(**few, **folder, **calling(provider), max_calls=12)
+        assert (len(provider.digests), len(provider.online)) == (9, 3)
+        tally = warm(**few, **folder, **calling(provider))["train"]
+    assert (tally.dialogues, tally.calls) == (9, 6)
+    assert (len(provider.digests), len(provider.online)) == (9, 9)
 
 
 def test_a_refused_key_is_one_clear_error(cluster: Cluster, folder: Store, provider: Provider) -> None:

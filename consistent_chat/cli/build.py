@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import Any
 
-from consistent_chat.cli.options import add_command, add_recipe
+from consistent_chat.cli.options import add_command, add_detach, add_recipe
 
 
 def add(commands: Any) -> None:
@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
     command.add_argument("--output", required=True, metavar="PATH", help="a .parquet or .jsonl file, or a folder")
     command.add_argument("--num-proc", type=int, help="processes that build side by side")
     command.add_argument("--failures", metavar="FILE", help="a .parquet or .jsonl file for answers that were of no use")
-    command.add_argument("--detach", action="store_true", help="with --driver batch: submit, and collect another time")
+    add_detach(command)
     command.add_argument("-v", "--verbose", action="store_true", help="say of each of them why, as it comes")
     add_recipe(command)
 

@@ -17,14 +17,12 @@ def add(commands: Any) -> None:
 
 def run(recipe: str | None, pilot: int, **options: Any) -> None:
     """Tell what a build would still take: calls, tokens, dollars. Nothing is called, but for a pilot."""
-    from consistent_chat.drive import Tally
     from consistent_chat.estimate import estimate
     from consistent_chat.opening import open_builder
 
     builder = open_builder(recipe, **options)
     for split, plan in builder.plans().items():
         if pilot:
-            tally = Tally()
-            builder.fill(split, range(min(pilot, len(plan))), tally)
-            print(f"{split}: pilot of {tally}", file=sys.stderr)
+            tallies = builder.fill({split: range(min(pilot, len(plan)))})
+            print(f"{split}: pilot of {tallies[split]}", file=sys.stderr)
         print(f"{split}: {estimate(builder.recipes[split], plan, builder.store())}")

@@ -29,6 +29,11 @@ def add_recipe(
     _add_operational_options(command.add_argument_group("how to make it"))
 
 
+def add_detach(command: Any) -> None:
+    """Add the choice not to wait for batches."""
+    command.add_argument("--detach", action="store_true", help="with --driver batch: submit, and collect another time")
+
+
 def add_store(command: Any) -> None:
     """Add a response store."""
     command.add_argument("store", nargs="?", metavar="STORE", help="path or URL (the default store)")

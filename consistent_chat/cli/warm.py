@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from consistent_chat.cli.options import add_command, add_recipe
+from consistent_chat.cli.options import add_command, add_detach, add_recipe
 from consistent_chat.errors import RecipeError
 
 
@@ -24,6 +24,7 @@ def add(commands: Any) -> None:
         metavar="ADDRESS",
         help="with a Ray cluster: this machine's, or the one at ADDRESS",
     )
+    add_detach(command)
     add_recipe(command)
 
 

@@ -51,8 +51,13 @@ def warm(recipe: str | None = None, address: str | None = None, **options: Any) 
         from consistent_chat.ray.worker import Work
     except ImportError as error:
         raise ConsistentChatError(f'Ray cannot be imported: {error}. pip install "consistent_chat[ray]"') from None
+    builder.recipes = independent(builder.recipes)
+    before = Tally()
+    builder.fill_from_batches({split: range(len(plan)) for split, plan in plans.items()}, before)
     with connected(address):
-        return fill(Work(operation, independent(builder.recipes)), plans)
+        tallies = fill(Work(operation, builder.recipes), plans, builder.spent)
+    next(iter(tallies.values())).add(before.counts())
+    return tallies
 
 
 def _for_all_machines(operation: Operation) -> Operation:

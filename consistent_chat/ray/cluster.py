@@ -17,7 +17,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from consistent_chat.drive import Limits, Tally
+from consistent_chat.drive import Limits, Spent, Tally
 from consistent_chat.drive.limits import PER_MINUTE
 from consistent_chat.drive.online import Stopped
 from consistent_chat.errors import ConsistentChatError, RecipeError
@@ -72,12 +72,13 @@ def _knock(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), KNOCK).close()
 
 
-def fill(work: Work, plans: Mapping[str, Plan]) -> dict[str, Tally]:
-    """Fill the store with all responses of the plans, and return what that took, by split."""
+def fill(work: Work, plans: Mapping[str, Plan], spent: Spent) -> dict[str, Tally]:
+    """Fill the store with all responses of the plans, and return what that took, by split; `spent` was before."""
     length = sum(map(len, plans.values()))
     seats = _seats(work.operation.limits, length)
     _prepare(work.operation)
-    ledger = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=_here()).remote(work.operation.limits)
+    keeper = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=_here())
+    ledger = keeper.remote(work.operation.limits, spent.calls, spent.cost)
     paced = dataclasses.replace(work.operation, limits=work.operation.limits.paced(seats))
     crew = _Crew(_sent(dataclasses.replace(work, operation=paced)), ledger, seats, paced.limits)
     count = max(-(-length // LARGEST), min(length, SHARDS_A_SEAT * seats))

@@ -15,11 +15,14 @@ Counts = Mapping[str, Mapping[str, Any]]
 
 
 class Ledger:
-    """One for a cluster, in a process of its own. All workers draw on the one budget that it keeps."""
+    """One for a cluster, in a process of its own. All workers draw on the one budget that it keeps.
 
-    def __init__(self, limits: Limits) -> None:
+    `calls` and `cost` are what was spent of it before.
+    """
+
+    def __init__(self, limits: Limits, calls: int = 0, cost: float = 0.0) -> None:
         self._limits = limits
-        self._spent = Spent()
+        self._spent = Spent(calls, cost)
         self._stopped = False
         self._attempts: dict[int, list[Counts]] = defaultdict(list)
 
