@@ -65,7 +65,7 @@ class Limits:
     def _share(self, name: str, parts: int) -> Any:
         whole: int | None = getattr(self, name)
         if whole and whole < parts:  # a share of nothing would never go on, however often run again
-            raise RecipeError(f"{name}={whole} cannot be divided between {parts} processes. Use fewer.")
+            raise RecipeError(f"{name}={whole} cannot be divided between {parts} processes. Raise it, or use fewer.")
         return None if whole is None else whole // parts
 
     def _check(self, name: str, low: float, whole: bool = False) -> None:
