@@ -56,6 +56,7 @@ def test_killed_at_a_step_of_the_provider(
     assert_asked_once(provider, place, kind)
 
 
+@pytest.mark.slow
 @each_kind
 def test_killed_again_and_again(provider: BatchProvider, tmp_path: Path, kind: str) -> None:
     """At every step in turn, of one build."""

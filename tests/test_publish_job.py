@@ -90,6 +90,7 @@ def test_a_job_publishes(hub: Hub, user: Machine, provider: Provider, tmp_path: 
     )
 
 
+@pytest.mark.slow
 @needs_jobs
 def test_a_job_that_was_stopped_goes_on(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
     """On another machine: what was answered lies in the bucket."""
@@ -102,6 +103,7 @@ def test_a_job_that_was_stopped_goes_on(hub: Hub, user: Machine, provider: Provi
     assert len(provider.requests) == 6
 
 
+@pytest.mark.slow
 @needs_jobs
 def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
     """It is not paid for twice."""
