@@ -13,7 +13,7 @@ from consistent_chat.drive.loop import Loop
 from consistent_chat.drive.retry import Patience, pause
 from consistent_chat.errors import RecipeError, RefusedRequest, ServingError, TransportError
 from consistent_chat.serving import Serving
-from consistent_chat.serving.batches import BatchServing, NotOffered, State
+from consistent_chat.serving.batches import BatchServing, NotOffered, NotSubmitted, State
 from consistent_chat.store.batch_log import Batch, Requests
 
 T = TypeVar("T")
@@ -24,13 +24,17 @@ class Undecided(Exception):
 
 
 class Desk:
-    """Submits batches and finds them again. Raises RecipeError for a serving that has no batch API."""
+    """Submits batches and finds them again. Raises RecipeError for a serving that has no batch API.
+
+    `fault` is why the last submission in doubt was not seen to arrive.
+    """
 
     def __init__(self, serving: Serving) -> None:
         self._serving = serving
         self.batches: BatchServing = _batches(serving)
         self._loop = Loop()
         self._patience = Patience(time.monotonic)
+        self.fault: TransportError | None = None
 
     def newest(self) -> str | None:
         """Return the id of the provider's newest batch, or None where there is none or batches are not listed."""
@@ -43,11 +47,15 @@ class Desk:
         """Submit a batch; None where the connection broke, so that it may be there or not."""
         for tries in itertools.count(1):
             try:
-                return self.run(self.batches.submit(name, model, entries))
+                state = self.run(self.batches.submit(name, model, entries))
             except TransportError as error:
-                if not error.crowded:
+                if not (error.crowded or isinstance(error, NotSubmitted)):
+                    self.fault = error
                     return None
                 self._wait(tries, error)
+            else:
+                self._patience.answered()
+                return state
         raise AssertionError("unreachable: tries are counted without end")
 
     def state(self, id: str) -> State:

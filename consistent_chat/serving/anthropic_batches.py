@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from consistent_chat.errors import TransportError
 from consistent_chat.request import Request
@@ -45,6 +45,10 @@ PAGE = 100
 """Batches that are listed at once."""
 
 
+HEAD, TAIL, PIECE = b'{"requests":[', b"]}", 2**20
+"""What stands around the entries, and the bytes that are sent at once."""
+
+
 class AnthropicBatches:
     """A BatchServing. Limits, and what a result may be, by Anthropic's guide to batch processing."""
 
@@ -66,12 +70,8 @@ class AnthropicBatches:
         """Submit a batch. The API takes no name for it."""
         form = self._adapting.about(model).form
         with self._refusing(model):
-            told = await self._wire.post(
-                PATH,
-                SUBMIT_SECONDS,
-                headers(form),
-                content=b'{"requests":[' + b",".join(entries.read_bytes().splitlines()) + b"]}",
-            )
+            length = {"content-length": str(_length(entries))}
+            told = await self._wire.post(PATH, SUBMIT_SECONDS, {**headers(form), **length}, content=_body(entries))
         state = self._state(told)
         self._forms[state.id] = form
         return state
@@ -132,11 +132,13 @@ class AnthropicBatches:
         return State(id, status, status == "ended", total, done, expires=_seconds(told.get("expires_at")), told=told)
 
     def _address(self, state: State) -> str:
-        """Return where the results are: where the API says, unless that is a host that our key is not for."""
-        url = state.told.get("results_url")
-        own = str(self._wire.opened().base_url)
-        is_own = isinstance(url, str) and urlsplit(url)[:2] in (urlsplit(own)[:2], ("", ""))
-        return str(url) if is_own else f"{PATH}/{state.id}/results"
+        """Return where the results are, by what the API says; the host is always the one that our key is for."""
+        usual = f"{PATH}/{state.id}/results"
+        own = urlsplit(str(self._wire.opened().base_url))
+        told = urlsplit(str(state.told.get("results_url") or usual))
+        if told[:2] not in (own[:2], ("", "")) and told.path.endswith(usual):
+            return usual  # behind a gateway, which may have a path of its own
+        return urlunsplit((*own[:2], *told[2:]))
 
     @contextlib.contextmanager
     def _refusing(self, model: str = "of the batch") -> Iterator[None]:
@@ -144,6 +146,21 @@ class AnthropicBatches:
             yield
         except Fault as fault:
             raise refusal(self._wire.peer, fault, model) from None
+
+
+async def _body(entries: Path) -> AsyncGenerator[bytes, None]:
+    """Yield the order of a batch in pieces: a whole one has up to 256 MB."""
+    yield HEAD
+    with entries.open("rb") as file:
+        while piece := file.read(PIECE):
+            at_end = file.tell() == entries.stat().st_size
+            yield (piece[:-1] if at_end else piece).replace(b"\n", b",")
+    yield TAIL
+
+
+def _length(entries: Path) -> int:
+    """Return the bytes of the order: the last entry's end is not in it."""
+    return len(HEAD) + entries.stat().st_size - 1 + len(TAIL)
 
 
 def _fault(told: Any) -> Fault:

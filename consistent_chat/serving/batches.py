@@ -34,6 +34,10 @@ class NotOffered(ServingError):
     """The server does not have an endpoint, or not this batch."""
 
 
+class NotSubmitted(TransportError):
+    """A passing fault before a batch was submitted: it is surely not there."""
+
+
 @dataclass(frozen=True)
 class State:
     """A batch as its provider reports it.
@@ -64,7 +68,10 @@ class BatchServing(Protocol):
         """Return a request as one line, without its end, as it goes into a batch."""
 
     async def submit(self, name: str, model: str, entries: Path) -> State:
-        """Submit a file of entries, a line each, for one model. After a TransportError it may be there or not."""
+        """Submit a file of entries, a line each, for one model.
+
+        After a TransportError it may be there or not, unless it is NotSubmitted.
+        """
 
     async def state(self, id: str) -> State:
         """Return how a batch is getting on."""

@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from consistent_chat.errors import TransportError
+from consistent_chat.errors import ServingError, TransportError
 from consistent_chat.request import Request
 from consistent_chat.serving.adapt import Adapting
 from consistent_chat.serving.batches import (
     MOST_LISTED,
     SUBMIT_SECONDS,
     Find,
+    NotSubmitted,
     Outcome,
     Results,
     State,
@@ -58,19 +59,33 @@ class OpenAIBatches:
 
     async def submit(self, name: str, model: str, entries: Path) -> State:
         """Send a file of entries and make a batch of it, which keeps the name in its metadata."""
-        form, wire = self._adapting.about(model).form, self._wire
+        form = self._adapting.about(model).form
         with self._refusing(model):
-            create = wire.opened().files.with_raw_response.create
-            sending = create(
-                file=(f"{NAME}-{name}.jsonl", entries.read_bytes()), purpose="batch", timeout=SUBMIT_SECONDS
-            )
-            file = await exchange(wire.sdk, wire.peer, sending, SUBMIT_SECONDS)
-            if not isinstance(file.get("id"), str):
-                raise broken(wire.peer, file, "id")
-            told = await wire.post("/batches", body=_order(file["id"], name))
+            try:
+                file = await self._upload(f"{NAME}-{name}.jsonl", entries)
+            except (TransportError, Fault) as error:
+                raise self._not_submitted(error, model) from None
+            told = await self._wire.post("/batches", body=_order(file, name))
         state = self._state(told)
         self._forms[state.id] = form
         return state
+
+    async def _upload(self, name: str, entries: Path) -> str:
+        """Send a file, without holding it in memory, and return its id."""
+        wire = self._wire
+        create = wire.opened().files.with_raw_response.create
+        with entries.open("rb") as file:
+            sending = create(file=(name, file), purpose="batch", timeout=SUBMIT_SECONDS)
+            told = await exchange(wire.sdk, wire.peer, sending, SUBMIT_SECONDS)
+        if not isinstance(told.get("id"), str):
+            raise broken(wire.peer, told, "id")
+        return str(told["id"])
+
+    def _not_submitted(self, error: TransportError | Fault, model: str) -> ServingError:
+        known = refusal(self._wire.peer, error, model) if isinstance(error, Fault) else error
+        if isinstance(known, TransportError):
+            return NotSubmitted(str(known), known.retry_after, known.crowded)
+        return known
 
     async def state(self, id: str) -> State:
         """Return how a batch is getting on."""
