@@ -57,7 +57,8 @@ class _Driver:
             last = self._collected(under_way)
             fruitless = 0 if last.answered else fruitless + 1
             if fruitless == FRUITLESS:
-                raise ServingError(f"{FRUITLESS} waves of batches brought no answer, and the run stops. {last.fault}")
+                why = last.fault or "Their results tell of none of the requests."
+                raise ServingError(f"{FRUITLESS} waves of batches brought no answer, and the run stops. {why}")
             if self._over is not None:
                 break
         if self._over is not None:

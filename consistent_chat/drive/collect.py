@@ -48,10 +48,10 @@ class Collector:
         found = self._means.desk.run(self._collect(state, requests))
         if found.told < len(requests) and state.fault is None:
             self._test_again(batch, len(requests) - found.told)
-        if isinstance(found.fault, RefusedRequest) and not found.answered:
+        if isinstance(found.fault, RefusedRequest) and not (found.answered or self._means.tally.calls):
             found.final = found.final or found.fault
         if state.fault is not None:
-            found.final = ServingError(f"The provider has given up {batch}: {state.fault}")
+            found.fault = ServingError(f"The provider has given up {batch}: {state.fault}")
         return found
 
     async def _collect(self, state: State, requests: Requests) -> Collected:

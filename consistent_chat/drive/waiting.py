@@ -112,6 +112,7 @@ class Wait:
         since = self._sought.setdefault(batch.name, time.monotonic())
         if time.monotonic() - since < SETTLE and time.time() < batch.submitted + LIVES:
             return batch
+        self._found.fault = self._means.desk.fault or self._found.fault
         return self._closed(batch, "never submitted")
 
     def _closed(self, batch: Batch, outcome: str) -> Batch:
