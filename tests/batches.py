@@ -51,7 +51,8 @@ class BatchProvider(Provider):
     """The server. `looks` is how often a batch is looked at before it has ended.
 
     `submitted` are the batches in order, `sizes` the bytes of their orders, `asked` counts the looks and fetches by
-    kind. `offers` tells the endpoints that there are, of "batches" and "list". Provider's own endpoints answer too.
+    kind. New batches have the `status`, if one is set; Anthropic's results are said to be at `results_at`. `offers`
+    tells the endpoints that there are, of "batches" and "list". Provider's own endpoints answer too.
     """
 
     def __init__(self, fate: Fate | None = None, looks: int = 1, offers: tuple[str, ...] = ("batches", "list")) -> None:
@@ -62,7 +63,9 @@ class BatchProvider(Provider):
         self.submitted: list[Submitted] = []
         self.asked: Counter[str] = Counter()
         self.sizes: list[int] = []
+        self.status = ""
         self.script_for: dict[str, Reply] = {}
+        self.results_at = "{url}/v1/messages/batches/{id}/results"
         self._stop_at, self.stopped = "", threading.Event()
 
     @property
@@ -98,6 +101,7 @@ class BatchProvider(Provider):
             router.add_post("/v1/messages/batches", self._create)
             router.add_get("/v1/messages/batches/{id}", self._look)
             router.add_get("/v1/messages/batches/{id}/results", self._results)
+            router.add_get("/elsewhere/{id}", self._results)
             router.add_post("/v1/files", self._upload)
             router.add_get("/v1/files/{id}/content", self._content)
             router.add_post("/v1/batches", self._create)
@@ -124,6 +128,7 @@ class BatchProvider(Provider):
     async def _create(self, request: web.Request) -> web.Response:
         protocol = "anthropic" if "messages" in request.path else "openai"
         raw = await request.read()
+        assert request.content_length == len(raw), "not every server takes chunks"
         self.sizes.append(len(raw))
         await self._step("received")
         if (refused := self._refused(request, "received")) is not None:
@@ -138,7 +143,8 @@ class BatchProvider(Provider):
         calls = {id: self._record(protocol, headers, json.dumps(body).encode()) for id, body in bodies.items()}
         number = len(self.submitted)
         name = f"msgbatch_{number:04}" if protocol == "anthropic" else f"batch_{number:04}"
-        self.submitted.append(Submitted(name, protocol, calls, order.get("metadata") or {}))
+        made = Submitted(name, protocol, calls, order.get("metadata") or {}, status=self.status)
+        self.submitted.append(made)
         await self._step("created")
         if (refused := self._refused(request, "created")) is not None:
             return refused
@@ -193,6 +199,8 @@ class BatchProvider(Provider):
 
     async def _upload(self, request: web.Request) -> web.Response:
         form = await request.post()
+        if (refused := self._refused(request, "upload")) is not None:
+            return refused
         assert form["purpose"] == "batch"
         name = f"file_{len(self._files)}"
         self._files[name] = form["file"].file.read()  # type: ignore[union-attr]
@@ -209,6 +217,7 @@ class BatchProvider(Provider):
 
     def _told(self, batch: Submitted) -> dict[str, Any]:
         ended, size = batch.looks >= self._looks, len(batch.calls)
+        has_files = ended and batch.status != "failed"
         if batch.protocol == "anthropic":
             counts = {"processing": 0 if ended else size, "succeeded": size if ended else 0, "errored": 0}
             return {
@@ -218,7 +227,7 @@ class BatchProvider(Provider):
                 "request_counts": {**counts, "canceled": 0, "expired": 0},
                 "created_at": BEGUN.isoformat(),
                 "expires_at": (BEGUN + timedelta(days=1)).isoformat(),
-                "results_url": f"{self.url}/v1/messages/batches/{batch.id}/results" if ended else None,
+                "results_url": self.results_at.format(url=self.url, id=batch.id) if ended else None,
             }
         return {
             "id": batch.id,
@@ -228,8 +237,8 @@ class BatchProvider(Provider):
             "created_at": int(BEGUN.timestamp()),
             "expires_at": int((BEGUN + timedelta(days=1)).timestamp()),
             "metadata": dict(batch.metadata),
-            "output_file_id": f"{batch.id}-output" if ended else None,
-            "error_file_id": f"{batch.id}-error" if ended else None,
+            "output_file_id": f"{batch.id}-output" if has_files else None,
+            "error_file_id": f"{batch.id}-error" if has_files else None,
             "errors": {"data": [{"message": "token limit reached"}]} if batch.status == "failed" else None,
         }
 

@@ -17,6 +17,7 @@ from consistent_chat.errors import (
     StoreError,
     UnfilledSlot,
 )
+from consistent_chat.serving import anthropic_batches
 from consistent_chat.serving.anthropic_batches import AnthropicBatches
 from consistent_chat.serving.openai_batches import OpenAIBatches
 from consistent_chat.store import Batch, BatchLog, ResponseStore, tidy, verify
@@ -419,15 +420,77 @@ def test_a_wrong_key_is_said(provider: BatchProvider, place: str) -> None:
     assert len(provider.digests) == 18
 
 
-def test_a_batch_that_the_provider_gives_up_is_said(provider: BatchProvider, place: str) -> None:
-    """OpenAI reads the file after it has taken it."""
+def test_a_batch_that_the_provider_gives_up_is_submitted_again(provider: BatchProvider, place: str) -> None:
+    """OpenAI reads the file after it has taken it, and has a limit for all batches that wait."""
     with pytest.raises(BatchesPending):
         filled(place, provider.url, "openai", waits=False)
     provider.submitted[0].status = "failed"
-    with pytest.raises(ServingError, match=r"given up batch 1.*token limit reached"):
-        filled(place, provider.url, "openai")
     filled(place, provider.url, "openai")
+    assert [len(batch.calls) for batch in provider.submitted] == [9, 9, 9]
     assert len(replayed(place, recipe("openai"))) == 9
+
+
+def test_batches_that_the_provider_always_gives_up_end_the_run(provider: BatchProvider, place: str) -> None:
+    """With what it says."""
+    provider.status = "failed"
+    with pytest.raises(ServingError, match=rf"{batch.FRUITLESS} waves.*given up batch 5.*token limit reached"):
+        filled(place, provider.url, "openai")
+    assert not any(entry.is_open for entry in entries(place))
+
+
+@pytest.mark.parametrize("reply", [Reply.error(503, "Down"), Reply.reset()], ids=["503", "reset"])
+def test_a_file_that_does_not_arrive_is_sent_again(provider: BatchProvider, place: str, reply: Reply) -> None:
+    """No batch is in doubt before it has been made of the file."""
+    provider.script_for["upload"] = reply
+    filled(place, provider.url, "openai")
+    assert [entry.outcome for entry in entries(place)] == ["completed: 9 of 9 answered"] * 2
+
+
+def test_what_never_arrives_ends_the_run(provider: BatchProvider, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what the provider said last."""
+    monkeypatch.setattr(batch, "FRUITLESS", 1)
+    provider.script_for["received"] = Reply.error(500, "The disk is full")
+    with pytest.raises(ServingError, match=r"brought no answer.*The disk is full"):
+        filled(place, provider.url)
+    assert [entry.outcome for entry in entries(place)] == ["never submitted"]
+
+
+def test_results_that_tell_of_nothing_end_the_run(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so, as there are no words to pass on."""
+    monkeypatch.setattr(batch, "FRUITLESS", 1)
+    with pytest.raises(ServingError, match="tell of none of the requests"):
+        fated(lambda call: "lost", place)
+
+
+@each_kind
+def test_a_large_order_is_sent_in_pieces(
+    provider: BatchProvider, place: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole, and with its length."""
+    monkeypatch.setattr(anthropic_batches, "PIECE", 1_000)
+    filled(place, provider.url, kind)
+    assert len(provider.digests) == 18
+
+
+@pytest.mark.parametrize(
+    "place_of_results",
+    ["{url}/elsewhere/{id}?signed=a%2Fb", "/elsewhere/{id}", "http://other.test/elsewhere/{id}",
+     "http://other.test/v1/messages/batches/{id}/results"],
+)  # fmt: skip
+def test_results_are_fetched_where_they_are_said_to_be(
+    provider: BatchProvider, place: str, place_of_results: str
+) -> None:
+    """But never from another host, which would get the key."""
+    provider.results_at = place_of_results
+    filled(place, provider.url)
+    assert len(replayed(place, recipe())) == 9
+
+
+def test_a_later_wave_that_is_refused_as_a_whole_is_asked_again(place: str) -> None:
+    """As others were answered before."""
+    refusal = Reply.error(400, "too odd today")
+    fated(lambda call: refusal if call.stage == "answers" and call.attempt == 0 else None, place)
+    assert len(replayed(place, recipe())) == 9
 
 
 def test_a_serving_without_batches_is_refused_before_anything(place: str) -> None:
@@ -491,6 +554,7 @@ def test_verify_and_pack_leave_batches_alone(provider: BatchProvider, place: str
     assert verify(place).faults == []
 
 
+@pytest.mark.slow
 @each_kind
 def test_two_runs_at_the_same_time_submit_once(provider: BatchProvider, place: str, kind: str) -> None:
     """The one that comes second waits for the batch of the first."""

@@ -89,7 +89,7 @@ def test_killed_as_it_begins_to_touch_any_file_of_the_store(tmp_path: Path, kind
             was_killed = is_killed(step, place, _filled, place, provider.url, kind)
             filled(place, provider.url, kind)
             assert_asked_once(provider, place, kind)
-        step += 3
+        step += 7
     assert step > 60
 
 
