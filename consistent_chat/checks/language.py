@@ -71,8 +71,8 @@ def _is_plain(text: str, padded: Sequence[str]) -> bool:
 
 def _other(text: str, accepted: frozenset[str], least: int) -> str:
     """Return the code of the language that a text is in for sure, if it is none of these."""
-    letters = sum(letter.isalpha() or letter > _LATIN_ENDS for letter in text)  # some are marks on a letter
-    dense = max(1, 3 * sum(map(_is_dense, text)) // max(1, letters))  # a letter of such writing says as much as three
+    letters = len(_LETTER.findall(text))
+    dense = max(1, 3 * len(_DENSE.findall(text)) // max(1, letters))  # a letter of such writing says as much as three
     if letters * dense < least or (dense == 1 and len(set(_WORD(text))) < LEAST_WORDS):
         return ""
     likely = {code: score for code, score in _ranked(text) if code in _table()["languages"]}
@@ -105,10 +105,6 @@ def _ranked(text: str) -> list[tuple[str, float]]:
 
     ranked: list[tuple[str, float]] = py3langid.rank(text[:LOOKED_AT])
     return [(code, float(score)) for code, score in ranked]
-
-
-def _is_dense(letter: str) -> bool:
-    return "\u3040" <= letter <= "\u9fff" or "\uac00" <= letter <= "\ud7af"
 
 
 def _bare(text: str) -> str:
@@ -146,6 +142,8 @@ def _table() -> dict[str, Any]:
 
 
 _LATIN_ENDS = "\u036f"
+_LETTER = re.compile(r"[^\W\d_]|[\u0370-\U0010ffff]")  # beyond Latin, some are marks on a letter
+_DENSE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
 _WORD = re.compile(r"[\w']+").findall
 _NO_LANGUAGE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^»\n]*»|「[^」\n]*」|^[ \t]*>[^\n]*$"
