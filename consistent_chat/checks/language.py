@@ -49,13 +49,13 @@ def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
 
 
 def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
-    """Return the messages that have not two frequent words of the right language.
+    """Return the messages that have letters, and not two frequent words of the right language.
 
     To look for some of them is quicker than to divide a text into words, and the first two are the most frequent.
     """
     padded, words = _frequent(accepted)
     first, second = padded[:2] or ("\0", "\0")
-    texts = [text for text in side.lower if first not in text or second not in text]
+    texts = [text for text in side.lower if (first not in text or second not in text) and _LETTER.search(text)]
     return [text for text in texts if not _is_plain(text, padded) and len(words & set(_WORD(text))) < PLAIN]
 
 
