@@ -244,7 +244,8 @@ def _features(recipe: Recipe) -> datasets.Features:
     if recipe.judge_model is not None:
         reasons = (f"{name}_reason" for name in CRITERIA)
         scores = dict.fromkeys(CRITERIA, number)
-        features["judgement"] = {**scores, **dict.fromkeys((*reasons, "model"), text)}
+        tokens = dict.fromkeys(("input_tokens", "output_tokens"), number)
+        features["judgement"] = {**scores, **dict.fromkeys((*reasons, "model"), text), **tokens}
     if recipe.provenance:
         names = ("intent", "topic", "information_flow", "persona", "manner", "model")
         features["provenance"] = {

@@ -24,6 +24,9 @@ ANSWER_TOKENS = 1024
 FRAME_TOKENS = 1024
 """Limits of tokens for a user message, an answer, and around them: several times what models usually write."""
 
+JUDGE = "judge"
+"""The name of the third stage."""
+
 T = TypeVar("T")
 
 
@@ -44,6 +47,11 @@ class FailedDraw(NamedTuple):
     reason: Reason
     detail: str
     response: Response
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Tokens in and out, 0 where the provider gave no count."""
+        return self.response.input_tokens or 0, self.response.output_tokens or 0
 
     def __str__(self) -> str:
         where = f"dialogue {self.spec.index}, {self.stage}, draw {self.draw}"
@@ -68,6 +76,19 @@ class Dialogue(NamedTuple):
     output_tokens: int
     failed: tuple[FailedDraw, ...]
     judgement: Judgement | None = None
+
+    @property
+    def scores(self) -> dict[str, int]:
+        """The judge's scores by criterion; empty without a judge."""
+        return {} if self.judgement is None else {name: getattr(self.judgement, name) for name in CRITERIA}
+
+    def used(self) -> list[tuple[bool, int, int]]:
+        """Return (whether a judge's, tokens in, tokens out), with the unusable responses of specs given up before."""
+        judge_in, judge_out = (0, 0) if self.judgement is None else self.judgement[-2:]
+        used = [(False, self.input_tokens - judge_in, self.output_tokens - judge_out)]
+        used += [] if self.judgement is None else [(True, judge_in, judge_out)]
+        given_up = (draw for draw in self.failed if draw.spec.substitute < self.spec.substitute)
+        return used + [(draw.stage == JUDGE, *draw.tokens) for draw in given_up]
 
 
 Steps = Generator[Request, Response, Dialogue]
@@ -135,6 +156,7 @@ class _Work:
     draws: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    judge_tokens: tuple[int, int] = (0, 0)
 
     def ask(
         self, stage: _Stage, prompt: tuple[str, str], read: Callable[[Response], T], beginning: int = 0
@@ -165,8 +187,10 @@ class _Work:
             said.append(response)
             return parse.scores(response, CRITERIA)
 
+        (judge_in, judge_out), tokens_in, tokens_out = self.judge_tokens, self.input_tokens, self.output_tokens
         scores, key, draw = yield from self.ask(stage, prompt, read)
-        judgement = Judgement.of(scores, stage.model)
+        self.judge_tokens = judge_in + self.input_tokens - tokens_in, judge_out + self.output_tokens - tokens_out
+        judgement = Judgement.of(scores, stage.model, self.judge_tokens)
         if _is_low(judgement, self.recipe):
             low = Unusable(Reason.LOW_SCORE, judgement.worst)
             self.failed.append(FailedDraw(self.spec, stage.name, draw, key, low.reason, low.detail, said[-1]))
@@ -216,7 +240,7 @@ def _writing(name: str, recipe: Recipe) -> _Stage:
 
 def _judging(model: str) -> _Stage:
     """Return the judge's stage. At a temperature of 0 the same dialogue gets the same scores, as far as models go."""
-    return _Stage("judge", model, 0.0, _scores_schema(), FRAME_TOKENS)
+    return _Stage(JUDGE, model, 0.0, _scores_schema(), FRAME_TOKENS)
 
 
 def _users(spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:

@@ -12,7 +12,9 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from consistent_chat.dialogue import Steps, fill
+from consistent_chat.dialogue import Dialogue, OutOfDraws, Steps, fill
+from consistent_chat.drive.replay import advance
+from consistent_chat.errors import UnfilledSlot
 from consistent_chat.plan import Plan
 from consistent_chat.prices import price_of
 from consistent_chat.recipe import Recipe
@@ -96,7 +98,7 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore) -> Estimate:
     step = max(1, -(-len(plan) // LOOKED_AT))
     looked_at = [index for index in range(len(plan)) if (index + index // step) % step == 0]
     stages = {name: Stage() for name in WORDS}
-    walks = [_walk(fill(recipe, plan, index), store, stages) for index in looked_at]
+    walks = [_walk(recipe, plan, index, store, stages) for index in looked_at]
     missing = [walk for walk in walks if walk is not None]
     made_up = {name: _made_up(name, stages[name], recipe.num_turns_per_dialog) for name in ("user", "assistant")}
     asked = [request for walk in missing for request in _requests(*walk, made_up)]
@@ -116,19 +118,35 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore) -> Estimate:
     )
 
 
-def _walk(steps: Steps, store: ResponseStore, stages: dict[str, Stage]) -> tuple[Steps, Request] | None:
+def _walk(
+    recipe: Recipe, plan: Plan, index: int, store: ResponseStore, stages: dict[str, Stage]
+) -> tuple[Steps, Request] | None:
     """Go through a dialogue's recorded answers; return it with the first request that has none, or None at its end."""
+    steps = fill(recipe, plan, index)
     request = next(steps)
     try:
-        while (response := store.find(request)) is not None:
-            stage = stages[_stage(request)]
-            stage.add(request, response)
+        while (response := store.find(request)) is not None or _is_given_up(request, recipe, plan, index, store):
+            if response is None:
+                request = steps.throw(OutOfDraws())
+                continue
+            stages[_stage(request)].add(request, response)
             request = steps.send(response)
     except StopIteration:
         _finish(stages, tuple(stages))
         return None
     _finish(stages, tuple(stages)[: tuple(stages).index(_stage(request))])
     return steps, request
+
+
+def _is_given_up(request: Request, recipe: Recipe, plan: Plan, index: int, store: ResponseStore) -> bool:
+    """Tell whether a request is not recorded since its spec was given up, and another one finished."""
+    if not request.draw:
+        return False
+    try:
+        replayed = advance(fill(recipe, plan, index), None, store.find, lambda asked: asked.draw < 1)
+    except UnfilledSlot:
+        return False
+    return isinstance(replayed, Dialogue)
 
 
 def _finish(stages: dict[str, Stage], names: Iterable[str]) -> None:

@@ -10,7 +10,10 @@ CRITERIA = ("consistency", "helpfulness", "naturalness")
 
 
 class Judgement(NamedTuple):
-    """Scores with their reasons, and the judge's model."""
+    """Scores with their reasons, the judge's model, and the tokens of all that it said of a spec's dialogues.
+
+    Tokens are 0 where the provider gave no counts.
+    """
 
     consistency: int
     helpfulness: int
@@ -19,12 +22,14 @@ class Judgement(NamedTuple):
     helpfulness_reason: str
     naturalness_reason: str
     model: str
+    input_tokens: int = 0
+    output_tokens: int = 0
 
     @classmethod
-    def of(cls, scores: Sequence[tuple[int, str]], model: str) -> Judgement:
-        """Put scores and reasons, in the order of the criteria, into their places."""
+    def of(cls, scores: Sequence[tuple[int, str]], model: str, tokens: tuple[int, int] = (0, 0)) -> Judgement:
+        """Put scores and reasons, in the order of the criteria, into their places; `tokens` are in and out."""
         (one, why), (two, for_two), (three, for_three) = scores
-        return cls(one, two, three, why, for_two, for_three, model)
+        return cls(one, two, three, why, for_two, for_three, model, *tokens)
 
     @property
     def score(self) -> int:

@@ -79,7 +79,10 @@ def test_each_dialogue_has_its_scores_as_a_column(place: str) -> None:
         made = load(provider, place)
     assert [call.body["model"] for call in provider.requests if call.stage == "judge"] == [JUDGE] * 18
     assert {call.body["model"] for call in provider.requests if call.stage != "judge"} == {WRITER}
-    assert made[0]["judgement"] == {
+    judgement = made[0]["judgement"]
+    assert 0 < judgement.pop("input_tokens") < made[0]["provenance"]["input_tokens"]
+    assert 0 < judgement.pop("output_tokens") < made[0]["provenance"]["output_tokens"]
+    assert judgement == {
         **dict.fromkeys(CRITERIA, 5),
         **{f"{name}_reason": f"Reason of {name}_reason." for name in CRITERIA},
         "model": JUDGE,

@@ -10,7 +10,7 @@ from typing import Any
 from consistent_chat.dialogue import Dialogue
 from consistent_chat.prices import price_of
 from consistent_chat.recipe import Recipe
-from consistent_chat.statistics import Statistics, Talk
+from consistent_chat.statistics import Distribution, Statistics, Talk
 
 SAMPLES = 3
 """Dialogues that a card shows: the first ones of as many intents."""
@@ -49,15 +49,16 @@ class About:
 class Seen:
     """The dialogues of a dataset, as a card tells of them; `see` is to be called with each, in order.
 
-    `rows` and `tokens` (in, out) are by split. Tokens are those of all recorded responses but usable ones of specs that
-    were given up later.
+    `rows` are by split, `tokens` (in, out) by split and whether they are a judge's. Tokens are those of all recorded
+    responses but usable ones of specs that were given up later.
     """
 
     def __init__(self) -> None:
         self.statistics = Statistics()
         self.samples: list[Talk] = []
         self.rows: dict[str, int] = defaultdict(int)
-        self.tokens: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+        self.scores: dict[str, Distribution] = {}
+        self.tokens: dict[tuple[str, bool], tuple[int, int]] = defaultdict(lambda: (0, 0))
 
     def see(self, split: str, dialogue: Dialogue) -> None:
         """Take a dialogue of a split."""
@@ -66,18 +67,17 @@ class Seen:
             self.samples.append(talk)
         self.statistics.add(talk)
         self.rows[split] += 1
-        given_up = [draw.response for draw in dialogue.failed if draw.spec.substitute < dialogue.spec.substitute]
-        tokens_in, tokens_out = self.tokens[split]
-        self.tokens[split] = (
-            tokens_in + dialogue.input_tokens + sum(response.input_tokens or 0 for response in given_up),
-            tokens_out + dialogue.output_tokens + sum(response.output_tokens or 0 for response in given_up),
-        )
+        for name, score in dialogue.scores.items():
+            self.scores.setdefault(name, Distribution())[score] += 1
+        for is_judge, tokens_in, tokens_out in dialogue.used():
+            before = self.tokens[split, is_judge]
+            self.tokens[split, is_judge] = (before[0] + tokens_in, before[1] + tokens_out)
 
     def cost(self, recipes: Mapping[str, Recipe]) -> float | None:
         """Return what the tokens cost in US dollars, or None where a model's price is not known."""
         total = 0.0
-        for split, (tokens_in, tokens_out) in self.tokens.items():
-            price = price_of(recipes[split].model or "")
+        for (split, is_judge), (tokens_in, tokens_out) in self.tokens.items():
+            price = price_of((recipes[split].judge_model if is_judge else recipes[split].model) or "")
             if price is None:
                 return None
             total += price.of(tokens_in, tokens_out)

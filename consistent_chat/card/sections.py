@@ -54,6 +54,8 @@ def sections(about: About, seen: Seen, has_licence: bool) -> Iterator[str]:
     yield f"## Use it\n\n{_use(about)}"
     yield f"## How it was made\n\n{_making(about)}\n\n{tables.fields(about.recipes)}"
     yield f"## In numbers\n\n{COUNTING}\n\n{tables.numbers(seen.statistics, about.titles)}"
+    if seen.scores:
+        yield _judged(about, seen)
     yield IMAGES
     yield f"## Redraws, substitutes, duplicates\n\n{_redraws(about, seen)}"
     yield f"## Cost\n\n{_cost(about, seen)}"
@@ -114,6 +116,15 @@ def _near_duplicates(about: About) -> str:
     return f"Near-duplicates{where} were dropped, as `drop_near_duplicates` says: none is left."
 
 
+def _judged(about: About, seen: Seen) -> str:
+    models = {recipe.judge_model for recipe in about.recipes.values() if recipe.judge_model is not None}
+    judges = " and ".join(map(code, sorted(models)))
+    means = ", ".join(f"{name} {scores.mean:.2f} (at least {min(scores)})" for name, scores in seen.scores.items())
+    return (
+        f"<p>The model {judges} scored each dialogue from 1 to 5; on average: {means}. Its reasons are in the rows.</p>"
+    )
+
+
 def _diversity(measured: Diversity) -> str:
     return (
         f"Of {measured.dialogues:,} dialogues (at most {SAMPLE}, chosen by hash): distinct-1 "
@@ -131,7 +142,7 @@ def _cost(about: About, seen: Seen) -> str:
     cost = seen.cost(about.recipes)
     if cost is None:
         return f"{tokens}. No price is known for the model."
-    return f"{tokens}: US$ {cost:,.4f} by the provider's list price for single calls."
+    return f"{tokens}: US$ {cost:,.4f} by the list prices for single calls."
 
 
 def _samples(about: About, seen: Seen) -> Iterator[str]:

@@ -13,10 +13,14 @@ from consistent_chat.statistics import Talk
 
 
 class Entry(NamedTuple):
-    """A row of any layout, with the rows of the failed draws on the way to it; None where only those are known."""
+    """A row of any layout, with the rows of the failed draws on the way to it; None where only those are known.
+
+    `used` are tokens that neither says: (model, in, out).
+    """
 
     row: Mapping[str, Any] | None
     failures: Sequence[Mapping[str, Any]] = ()
+    used: Sequence[tuple[str, int, int]] = ()
 
     @property
     def origin(self) -> Mapping[str, Any]:
@@ -38,6 +42,21 @@ class Entry(NamedTuple):
         columns = ((name, value) for name, value in (self.row or {}).items() if name not in known)
         fields = (_fields(name, value) for name, value in columns)
         return {name: value for named in fields for name, value in named if value is not None}
+
+    @property
+    def scores(self) -> dict[str, int]:
+        """The whole numbers in further columns but counts of tokens."""
+        whole = {name: value for name, value in self.extras.items() if isinstance(value, int)}
+        return {name: value for name, value in whole.items() if not name.endswith("_tokens")}
+
+    @property
+    def judge(self) -> tuple[str | None, int, int]:
+        """The judge's model with its tokens in and out, which are among the row's; None where it says none."""
+        said = (self.row or {}).get("judgement")
+        said = said if isinstance(said, dict) and isinstance(said.get("model"), str) else {}
+        tokens = (said.get(name) for name in ("input_tokens", "output_tokens"))
+        tokens_in, tokens_out = (each if isinstance(each, int) else 0 for each in tokens)
+        return said.get("model"), tokens_in, tokens_out
 
     def talk(self) -> Talk:
         """Return the row as it is counted. Where it does not say its intent, its category does."""

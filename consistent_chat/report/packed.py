@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, BinaryIO
 
+from consistent_chat.judgement import CRITERIA
 from consistent_chat.report.entry import Entry
 from consistent_chat.report.summary import Summary, words
 from consistent_chat.request import canonical_json
@@ -21,7 +22,7 @@ PART = 200
 """Entries in a part: what is unpacked to show one of them."""
 TITLE = 120
 """Characters of a title in the list."""
-ROLES = {"user": "User", "assistant": "Assistant", "system": "System", "raw": "What the model said"}
+ROLES = {"user": "User", "assistant": "Assistant", "system": "System", "judge": "Judge", "raw": "What the model said"}
 ABOUT = ("intent", "intentTitle", "category", "reason", "redrawn")
 """What entries are filtered by; many share one."""
 FACTS = {
@@ -60,8 +61,13 @@ class Packed:
             messages = entry.messages
             title = values.get("topic") or next((text for role, text in messages if role == "user"), "")
             self._list(values, title, "", "yes" if _is_redrawn(entry) else "")
-            extras = [(words(name).capitalize(), str(value)) for name, value in entry.extras.items()]
-            self._pack([*_facts(values), *extras], messages)
+            judged = _judged(values.get("judgement"))
+            extras = [
+                (words(name).capitalize(), str(value))
+                for name, value in entry.extras.items()
+                if not (judged and name.startswith("judgement: "))
+            ]
+            self._pack([*_facts(values), *extras], [*messages, *judged])
         for failure in entry.failures:
             reason = str(failure["reason"])
             self._list(failure, failure.get("topic") or words(reason), reason, "")
@@ -106,6 +112,14 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not known["input_tokens"]:  # 0 where the provider gave no counts
         known.update(input_tokens=None, output_tokens=None)
     return [(label, str(known[name])) for name, label in FACTS.items() if known[name] not in (None, "")]
+
+
+def _judged(said: Any) -> list[tuple[str, str]]:
+    """Return a judgement as a message below the dialogue; nothing where it is none of ours."""
+    if not isinstance(said, dict) or any(said.get(name) is None for name in CRITERIA):
+        return []
+    lines = [f"{name.capitalize()} {said[name]}: {said.get(f'{name}_reason') or ''}" for name in CRITERIA]
+    return [("judge", "\n".join([*lines, str(said.get("model") or "")]).strip())]
 
 
 def _is_redrawn(entry: Entry) -> bool:

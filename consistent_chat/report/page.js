@@ -136,7 +136,7 @@ async function open(place, byHand) {
   if (current !== place) return;
   element("reader-title").textContent = items[place].title;
   element("under").textContent = under(items[place]);
-  element("why").textContent = isFailure(items[place]) ? `Of no use: ${inWords(items[place].reason)}` : "";
+  element("why").textContent = isFailure(items[place]) ? ["Of no use", inWords(items[place].reason), ...facts.filter(([name]) => name === "Detail").map(([, text]) => text)].join(": ") : "";
   element("facts").replaceChildren(...facts.flatMap(fact));
   element("talk").replaceChildren(...messages.map(bubble));
   reader.hidden = false;

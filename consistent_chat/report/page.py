@@ -67,8 +67,11 @@ def _page(summary: Summary) -> list[bytes]:
 
 
 def _lead(summary: Summary) -> str:
-    models = ", ".join(used.model for used in summary.used)
-    return f"{summary.total.dialogues:,} dialogues" + (f", written by {visible(models)}." if models else ".")
+    said = [f"{summary.total.dialogues:,} dialogues"]
+    for what, judged in (("written", False), ("scored", True)):
+        models = ", ".join(used.model for used in summary.used if (used.model in summary.judges) is judged)
+        said += [f"{what} by {visible(models)}"] if models else []
+    return f"{', '.join(said)}."
 
 
 def _policy(styles: list[str], script: str) -> str:

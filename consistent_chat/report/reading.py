@@ -71,7 +71,9 @@ def _kept(source: str, failures: str | None, storage_options: Mapping[str, Any] 
     except ConsistentChatError:
         raise
     except Exception as error:  # each filesystem has errors of its own
-        raise ConsistentChatError(f"{source} cannot be read: {error}. Check the path, URL or repo.") from None
+        raise ConsistentChatError(
+            f"{source} cannot be read: {str(error).rstrip('.')}. Check the path, URL or repo."
+        ) from None
     return Reading(_name(source), files.entries(found, ledgers), builtin_titles())
 
 

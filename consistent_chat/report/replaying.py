@@ -6,7 +6,7 @@ from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import Any
 
-from consistent_chat.dialogue import Dialogue, FailedDraw, fill
+from consistent_chat.dialogue import JUDGE, Dialogue, FailedDraw, fill
 from consistent_chat.drive.replay import advance
 from consistent_chat.drive.ways import any_way
 from consistent_chat.errors import MissingResponse, UnfilledSlot
@@ -14,7 +14,7 @@ from consistent_chat.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.report.entry import Entry, Reading
 from consistent_chat.request import Request
-from consistent_chat.row import failure, failures, row
+from consistent_chat.row import failure, row
 from consistent_chat.store import ResponseStore
 
 
@@ -26,7 +26,7 @@ def entries(builder: Any, reading: Reading) -> Iterator[Entry]:
         try:
             for dialogue in builder.replay(split):
                 start = dialogue.spec.index + 1
-                yield Entry(row(dialogue, recipe), failures(dialogue))
+                yield _entry(dialogue, recipe)
         except (MissingResponse, UnfilledSlot):
             missing = yield from _rest(recipe, plan, start, builder.store())
             reading.notes.append(
@@ -41,12 +41,26 @@ def _rest(recipe: Recipe, plan: Plan, start: int, store: ResponseStore) -> Gener
         failed: list[FailedDraw] = []
         dialogue = _dialogue(recipe, plan, index, store, failed)
         if dialogue is not None:
-            yield Entry(row(dialogue, recipe), failures(dialogue))
+            yield _entry(dialogue, recipe)
             continue
         missing += 1
         if failed:
-            yield Entry(None, [failure(draw) for draw in failed])
+            yield Entry(None, [_counted(draw, recipe) for draw in failed])
     return missing
+
+
+def _entry(dialogue: Dialogue, recipe: Recipe) -> Entry:
+    """Return a dialogue with its failed draws; of specs given up before, whose tokens its row has not, with tokens."""
+    own = dialogue.spec.substitute
+    drawn = [failure(draw) if draw.spec.substitute == own else _counted(draw, recipe) for draw in dialogue.failed]
+    return Entry(row(dialogue, recipe), drawn)
+
+
+def _counted(draw: FailedDraw, recipe: Recipe) -> dict[str, Any]:
+    """Return a failed draw as a row that says whose tokens it took."""
+    tokens_in, tokens_out = draw.tokens
+    model = recipe.judge_model if draw.stage == JUDGE else recipe.model
+    return {**failure(draw), "model": model, "input_tokens": tokens_in, "output_tokens": tokens_out}
 
 
 def _dialogue(

@@ -4,6 +4,7 @@
   in the prompt of the user messages, which is found by those messages.
 - A usable answer that no later draw follows is a dialogue. One that was drawn again was of no use, for the parser's
   reason, or, where the parser finds none, for one that the recipe's own checks had.
+- A judge's request has the dialogue in its prompt. Answers that it scored and that were drawn again had a low score.
 - Places in the plan and dialogues given up are unknown: only a recipe knows them.
 """
 
@@ -15,20 +16,26 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from consistent_chat import parse, prompts
-from consistent_chat.parse import Unusable
+from consistent_chat.judgement import CRITERIA, Judgement
+from consistent_chat.parse import Reason, Unusable
 from consistent_chat.report.entry import Entry, Reading, builtin_titles
 from consistent_chat.request import Response, canonical_json, request_key
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.record import Record
 
 STAGES = {"user": "skeleton", "assistant": "answers"}
-"""The stages that are read, by whose messages they ask for."""
+"""The stages that write messages, by whose."""
+SCORES = [name for criterion in CRITERIA for name in (f"{criterion}_reason", criterion)]
+"""What a judge is asked for."""
 CHECKED = "drawn_again"
 """The reason of an answer that can be read, and was drawn again all the same."""
 
 
 class Asked(NamedTuple):
-    """A record that holds: whose messages were asked for, how many, what was said; `failure` is reason and detail."""
+    """A record that holds: whose messages were asked for ("judge": its scores), how many, what was said.
+
+    `failure` is reason and detail.
+    """
 
     role: str
     turns: int
@@ -46,7 +53,15 @@ class Asked(NamedTuple):
     @property
     def blanks(self) -> dict[str, str]:
         """What the prompt was filled in with; empty where it is of another version of the prompts."""
-        return prompts.blanks(f"{STAGES[self.role]}.user", self.prompt)
+        return prompts.blanks(f"{STAGES.get(self.role, self.role)}.user", self.prompt)
+
+
+class Judged(NamedTuple):
+    """What a judge says of a dialogue: under which key, at which of its draws."""
+
+    key: str
+    draws: int
+    judgement: Judgement
 
 
 class Facets(NamedTuple):
@@ -65,20 +80,65 @@ class Facets(NamedTuple):
 def entries(store: ResponseStore, reading: Reading) -> Iterator[Entry]:
     """Yield the dialogues and failed draws of a store, in the order in which it has them, the user messages' last."""
     skeletons = {_digest(asked.messages): _facets(asked) for asked in _asked(store, "user") if not asked.failure}
+    judged, in_vain = _judgements(store)
     unfinished = dict.fromkeys(skeletons)
     for asked in _asked(store, "assistant"):
         users = _users(asked)
-        facets = skeletons.get(_digest(users))
+        facets, said = skeletons.get(_digest(users)), judged.get(_digest([*users, *asked.messages]))
         if asked.failure:
-            yield Entry(None, [_failure(asked, facets.topic if facets else "")])
+            yield _failed(asked, facets.topic if facets else "", said)
         elif users:
             unfinished.pop(_digest(users), None)
-            yield Entry(_row(asked, users, facets))
+            yield Entry(_row(asked, users, facets, said))
+    yield from in_vain
     for asked in _asked(store, "user"):
         if asked.failure:
             yield Entry(None, [_failure(asked, asked.blanks.get("topic", ""))])
     if unfinished:
         reading.notes.append(f"{len(unfinished):,} dialogues have their user messages, and no usable answers yet.")
+
+
+def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[Entry]]:
+    """Return what judges say, by the digest of a dialogue's messages, and their answers that are of no use."""
+    judged: dict[bytes, Judged] = {}
+    in_vain = []
+    for record in store.records():
+        request = record.asked()
+        if list(request["schema"].get("required", ())) == SCORES and store.holds(record):
+            response = record.kept.answer()
+            tokens = (response.input_tokens or 0, response.output_tokens or 0)
+            try:
+                scores = parse.scores(response, CRITERIA)
+            except Unusable as error:
+                failure = (error.reason.value, error.detail)
+                asked = Asked("judge", 0, record.key, request, response, (), failure)
+                in_vain.append(Entry(None, [_failure(asked, "")]))
+                continue
+            judgement = Judgement.of(scores, request["model"], tokens)
+            judged.setdefault(_digest(_shown(request)), Judged(record.key, request["draw"] + 1, judgement))
+    return judged, in_vain
+
+
+def _shown(request: dict[str, Any]) -> list[str]:
+    """Return the messages of the dialogue that a judge was shown: the user's, then the answers."""
+    prompt = str(request["messages"][0]["content"])
+    text = prompts.blanks("judge.user", prompt).get("conversation", "")
+    try:
+        said = json.loads(text, strict=False)
+    except ValueError:  # of another version of the prompts
+        return []
+    return [said[name] for role in STAGES for name in said if name.startswith(f"{role}_")]
+
+
+def _failed(asked: Asked, topic: str, said: Judged | None) -> Entry:
+    """Return answers of no use: those that a judge scored, and that were drawn again, for a score that was too low."""
+    failure = _failure(asked, topic)
+    if said is None:
+        return Entry(None, [failure])
+    judgement = said.judgement
+    if failure["reason"] == CHECKED:
+        failure = {**failure, "reason": Reason.LOW_SCORE.value, "detail": judgement.worst}
+    return Entry(None, [failure], [(judgement.model, judgement.input_tokens, judgement.output_tokens)])
 
 
 def _asked(store: ResponseStore, role: str) -> Iterator[Asked]:
@@ -119,14 +179,19 @@ def _facets(asked: Asked) -> Facets:
     return Facets(asked.key, topic, flow, persona, manner, asked.request["draw"] + 1, *tokens)
 
 
-def _row(asked: Asked, users: Sequence[str], facets: Facets | None) -> dict[str, Any]:
+def _row(asked: Asked, users: Sequence[str], facets: Facets | None, judged: Judged | None) -> dict[str, Any]:
     said = asked.blanks
     pairs = [(("user", user), ("assistant", answer)) for user, answer in zip(users, asked.messages)]
     response = asked.response
     before = facets or Facets("", "", "", "", "", 0, 0, 0)
+    draws, tokens_in, tokens_out = 0, 0, 0
+    if judged is not None:
+        draws, tokens_in, tokens_out = judged.draws, judged.judgement.input_tokens, judged.judgement.output_tokens
+    keys = (before.key, asked.key, judged.key if judged else "")
     return {
         "category": said.get("category", ""),
         "conversation": [{"role": role, "value": text} for pair in pairs for role, text in pair],
+        **({"judgement": judged.judgement.plain()} if judged else {}),
         "provenance": {
             "intent": _intent(said),
             "topic": before.topic,
@@ -134,10 +199,10 @@ def _row(asked: Asked, users: Sequence[str], facets: Facets | None) -> dict[str,
             "persona": before.persona,
             "manner": before.manner,
             "model": asked.request["model"],
-            "draws": before.draws + asked.request["draw"] + 1,
-            "request_keys": [key for key in (before.key, asked.key) if key],
-            "input_tokens": before.input_tokens + (response.input_tokens or 0),
-            "output_tokens": before.output_tokens + (response.output_tokens or 0),
+            "draws": before.draws + asked.request["draw"] + 1 + draws,
+            "request_keys": [key for key in keys if key],
+            "input_tokens": before.input_tokens + (response.input_tokens or 0) + tokens_in,
+            "output_tokens": before.output_tokens + (response.output_tokens or 0) + tokens_out,
         },
     }
 
@@ -148,7 +213,7 @@ def _failure(asked: Asked, topic: str) -> dict[str, Any]:
         "intent": _intent(said),
         "category": said.get("category", ""),
         "topic": topic,
-        "stage": STAGES[asked.role],
+        "stage": STAGES.get(asked.role, asked.role),
         "draw": asked.request["draw"],
         "substitute": 0,
         "reason": reason,

@@ -35,7 +35,8 @@ class Used(NamedTuple):
 class Summary:
     """The numbers of what was read.
 
-    `titles` are the intents' by their keys, in the order in which they are shown. `tokens` are in and out, by model.
+    `titles` are the intents' by their keys, in the order in which they are shown. `tokens` are in and out, by model:
+    of a failed draw's that says them, and of a row's, whose provenance has those of its own failed draws.
     `scores` are of further columns of whole numbers, such as a judge's.
     """
 
@@ -45,6 +46,7 @@ class Summary:
     alike: Alike = field(default_factory=Alike)
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
     scores: dict[str, Distribution] = field(default_factory=dict)
+    writers: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
     def add(self, entry: Entry) -> None:
@@ -53,14 +55,18 @@ class Summary:
             talk = entry.talk()
             self.statistics.add(talk)
             self.alike.add(talk)
-            self._use(entry.origin.get("model"), talk.input_tokens, talk.output_tokens)
-            for name, value in entry.extras.items():
-                if isinstance(value, int):
-                    self.scores.setdefault(name, Distribution())[value] += 1
-            return
+            judge, judge_in, judge_out = entry.judge
+            self.writers.add(entry.origin.get("model") or "")
+            self._use(entry.origin.get("model"), talk.input_tokens - judge_in, talk.output_tokens - judge_out)
+            self._use(judge, judge_in, judge_out)
+            for name, value in entry.scores.items():
+                self.scores.setdefault(name, Distribution())[value] += 1
+        for used in entry.used:
+            self._use(*used)
         for failure in entry.failures:
-            group = self.statistics.intents.setdefault(failure.get("intent") or "", Group())
-            group.failed[Failure(failure["stage"], failure["reason"])] += 1
+            if entry.row is None:
+                group = self.statistics.intents.setdefault(failure.get("intent") or "", Group())
+                group.failed[Failure(failure["stage"], failure["reason"])] += 1
             self._use(failure.get("model"), failure.get("input_tokens") or 0, failure.get("output_tokens") or 0)
 
     @property
@@ -81,6 +87,11 @@ class Summary:
         return self.statistics.total
 
     @property
+    def judges(self) -> set[str]:
+        """The models that wrote none of the dialogues."""
+        return self.tokens.keys() - self.writers
+
+    @property
     def has_tokens(self) -> bool:
         """Whether any tokens were counted."""
         return any(each.input_tokens + each.output_tokens for each in self.used)
@@ -99,7 +110,7 @@ class Summary:
             ("Words of a query", f"{total.query_words.mean:.1f}", f"at most {total.query_words.largest:,}"),
             ("Words of a response", f"{total.response_words.mean:.1f}", f"at most {total.response_words.largest:,}"),
             ("Duplicates", f"{total.duplicates:,}", str(self.alike)),
-            ("Failed draws", f"{total.failed.total():,}", f"on {total.draws:,} responses" if total.draws else ""),
+            ("Failed draws", f"{total.failed.total():,}", "answers of no use, asked again"),
             ("Tokens", f"{tokens:,}" if tokens else NOT_KNOWN, ""),
             ("Cost", cost, "by the list prices" if cost != NOT_KNOWN else ""),
         ]

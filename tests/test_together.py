@@ -1,0 +1,133 @@
+"""All that shapes the data at once: personas, splits, a system prompt, checks, near-duplicates, a judge."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from datasets import load_dataset
+
+from consistent_chat.card import About, Seen, card
+from consistent_chat.drive import Tally
+from consistent_chat.estimate import estimate
+from consistent_chat.judgement import CRITERIA
+from consistent_chat.opening import open_builder
+from consistent_chat.report import Summary, report
+from tests.provider import Call, Provider, Reply
+
+WRITER, JUDGE = "claude-sonnet-4-6", "claude-haiku-4-5"
+RECIPE: dict[str, Any] = {
+    "model": WRITER,
+    "judge_model": JUDGE,
+    "min_score": 3,
+    "drop_near_duplicates": True,
+    "splits": {"train": 4, "validation": 1, "test": 1},
+    "system_prompt": "You are the ship's cook of the Marigold.",
+    "personas": ["a nurse on night shifts", "a retired clockmaker"],
+    "num_turns_per_dialog": 2,
+    "intents": ["simulation", "educational", "transaction"],
+}
+NOUNS = (
+    "garden engine river teacher budget lantern bicycle kettle harbour novel window forest contract violin "
+    "invoice mountain orchard camera passport bridge sweater telescope bakery"
+)
+
+
+def answered(call: Call) -> Reply:
+    """Say something else to each request; now and then what a check, the judge or the ledger of duplicates rejects."""
+    drawn = random.Random(f"{call.mark} {call.attempt}")
+    if call.stage == "judge":
+        scores: dict[str, Any] = {f"{name}_reason": "So it is." for name in CRITERIA}
+        scores |= {name: drawn.choice([4, 5]) for name in CRITERIA}
+        return Reply.text(json.dumps({**scores, "consistency": 2} if drawn.random() < 0.25 else scores))
+    if call.stage == "skeleton" and drawn.random() < 0.2:
+        drawn = random.Random("the same again")
+    said = {name: f"What of the {' and the '.join(drawn.sample(NOUNS.split(), 6))}?" for name in call.names}
+    if call.stage == "answers" and drawn.random() < 0.2:
+        said[call.names[0]] = "Sure! Let me know if you have any questions."
+    return Reply.text(json.dumps(said))
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The responses of a build, with `rows.json` and `tally.json` beside them."""
+    folder = tmp_path_factory.mktemp("together")
+    with Provider(answered) as provider:
+        called = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
+        builder = open_builder(None, cache_dir=str(folder / "cache"), responses=str(folder / "s"), **called, **RECIPE)
+        builder.download_and_prepare()
+    total = Tally()
+    for tally in builder.tallies.values():
+        total.add(tally.counts())
+    (folder / "rows.json").write_text(json.dumps({split: list(rows) for split, rows in builder.as_dataset().items()}))
+    (folder / "tally.json").write_text(json.dumps(total.counts()))
+    return str(folder / "s")
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache of its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def beside(store: str, name: str) -> Any:
+    """Return what the build left beside its responses."""
+    return json.loads(Path(store).with_name(name).read_text())
+
+
+@pytest.mark.parametrize("given", [{}, {"streaming": True}, {"num_proc": 2}])
+def test_the_same_rows_come_out_again(store: str, given: dict[str, Any]) -> None:
+    """In one process, as a stream, in several; all kinds of failures were on the way."""
+    made = load_dataset("consistent_chat", responses=store, **RECIPE, **given)
+    assert {split: list(rows) for split, rows in made.items()} == beside(store, "rows.json")
+    assert set(beside(store, "tally.json")["failed"]) == {"low_score", "empty_courtesy", "near_duplicate"}
+
+
+def read(store: str, way: str) -> Summary:
+    """Return the report of a recipe, or of a store by itself."""
+    return report(store) if way == "store" else report(None, responses=store, **RECIPE)
+
+
+@pytest.mark.parametrize("way", ["recipe", "store"])
+def test_a_report_has_the_judge_and_its_price(store: str, way: str) -> None:
+    """Its tokens under its own name, its scores but for tokens, what it rejected under the reason."""
+    summary = read(store, way)
+    assert [used.model for used in summary.used] == [JUDGE, WRITER]
+    assert list(summary.scores) == [f"judgement: {name}" for name in CRITERIA]
+    assert summary.total.reasons["low_score"] > 0
+    assert all(used.cost for used in summary.used)
+    assert min(summary.scores["judgement: consistency"]) >= (3 if way == "recipe" else 2)
+
+
+def test_a_store_by_itself_knows_what_all_of_it_cost(store: str) -> None:
+    """As much as the build that made it paid."""
+    spent = sum(used.cost or 0 for used in report(store).used)
+    assert spent == pytest.approx(beside(store, "tally.json")["cost"], rel=0.05)
+
+
+def test_a_card_tells_of_the_judge(store: str) -> None:
+    """Who it is, what it found, what it cost; and how many near-duplicates went."""
+    builder = open_builder(None, responses=store, **RECIPE)
+    seen = Seen()
+    for split in builder.recipes:
+        for dialogue in builder.replay(split):
+            seen.see(split, dialogue)
+    recipes = builder.recipes
+    summary = read(store, "recipe")
+    assert seen.cost(recipes) == pytest.approx(sum(used.cost or 0 for used in summary.used))
+    about = About("me/it", "hf://datasets/me/it", "it", recipes, dict.fromkeys(recipes, "r.yaml"))
+    text = card(about, seen)
+    assert "<code>claude-haiku-4-5</code> scored each dialogue from 1 to 5" in text
+    assert f"- {summary.total.reasons['near_duplicate']} near&#95;duplicate" in text
+
+
+def test_nothing_is_left_to_estimate(store: str) -> None:
+    """Also where specs were given up on the way."""
+    builder = open_builder(None, responses=store, **RECIPE)
+    assert beside(store, "tally.json")["substitutes"] > 0
+    for split, plan in builder.plans().items():
+        assert estimate(builder.recipes[split], plan, builder.store()).missing == 0
