@@ -226,7 +226,7 @@ def test_the_same_build_gives_the_same_card() -> None:
     assert card(about(), seen(), first) == first
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(st.text() | st.sampled_from(HOSTILE), st.text() | st.sampled_from(HOSTILE))
 def test_what_somebody_writes_around_it_stays(above: str, below: str) -> None:
     """To the letter, and what is made is new."""
@@ -343,7 +343,7 @@ def test_a_header_that_cannot_be_read_is_said(head: str) -> None:
         card(about(), seen(), f"---\n{head}\n---\nText\n")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(TEXTS)
 def test_no_text_of_a_model_breaks_out_of_its_place(text: str) -> None:
     """Whatever it is, the card has the same structure and metadata, and shows the text."""
@@ -356,7 +356,7 @@ def test_no_text_of_a_model_breaks_out_of_its_place(text: str) -> None:
     assert card(about(), seen(dialogue(0, text)), made) == made
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=20)
 @given(TEXTS, TEXTS)
 def test_no_text_of_a_recipe_or_name_breaks_out_of_its_place(title: str, name: str) -> None:
     """A recipe may be a stranger's; so may the name that somebody gives to a file."""

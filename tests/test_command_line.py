@@ -170,7 +170,8 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(slow_provider: Provider) 
     assert len(slow_provider.requests) == 108
 
 
-@pytest.mark.parametrize("to_all", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["to all", "to the first"])
+@pytest.mark.slow
+@pytest.mark.parametrize("to_all", [True, False], ids=["to all", "to the first"])
 def test_ctrl_c_stops_several_processes_cleanly_too(slow_provider: Provider, to_all: bool) -> None:
     """From the keyboard it reaches all of them, from `kill` the first: the workers keep what is in flight."""
     done = run_and_signal(slow_provider, signal.SIGINT, "--num-proc", "3", to_all=to_all)

@@ -120,6 +120,7 @@ def test_a_cold_store_gives_the_same_rows(
     assert digest(made) == digest(first)
 
 
+@pytest.mark.slow
 def test_shards_that_were_built_apart_make_one_replay(first: Any, load: Callable[..., Any], tmp_path: Path) -> None:
     """Intents asked one by one into one store: the whole is then a replay."""
     for intent in sorted({row["intent"] for row in first["provenance"]}):

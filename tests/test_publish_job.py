@@ -70,6 +70,7 @@ def work(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_jobs
+@pytest.mark.slow
 def test_a_job_publishes(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
     """The key is a secret and nothing else; answers go into a bucket; what the job publishes proves itself."""
     assert "/jobs/me/1" in start(user, "--flavor", "cpu-upgrade", "--job-timeout", "2h", "--licence", "mit")

@@ -143,6 +143,7 @@ def test_combinations_that_run_out_are_said_up_front(
     assert provider.requests == []
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_ends_the_process_loses_nothing() -> None:
     """SIGTERM is a Ctrl-C: what is in flight is kept and packed, and the next process goes on."""
     half = threading.Event()
