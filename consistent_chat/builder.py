@@ -162,9 +162,12 @@ class ConsistentChat(Seams, datasets.GeneratorBasedBuilder):
         self.fill_from_batches({split: indices}, tally)
         yield from self._made(split, indices, tally)
 
-    def fill(self, places: Mapping[str, Sequence[int]]) -> dict[str, Tally]:
-        """Fill the store with the responses of these places of the splits' plans; return what each split took."""
-        tallies = {split: Tally() for split in places}
+    def fill(self, places: Mapping[str, Sequence[int]], tallies: dict[str, Tally] | None = None) -> dict[str, Tally]:
+        """Fill the store with the responses of these places of the splits' plans; return what each split took.
+
+        It is counted in `tallies`, which somebody may watch.
+        """
+        tallies = {split: Tally() for split in places} if tallies is None else tallies
         self.fill_from_batches(places, next(iter(tallies.values()), Tally()))
         for split, indices in places.items():
             with dialogues_bar(f"Filling {split}", len(indices)) as bar:

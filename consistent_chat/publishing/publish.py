@@ -138,9 +138,7 @@ def _record(builder: ConsistentChat, destination: Destination, is_live: bool) ->
     tallies = {split: Tally() for split in plans}
     totals = {split: len(plan) for split, plan in plans.items()}
     with shown(destination, tallies, totals) if is_live else contextlib.nullcontext():
-        for split, tally in tallies.items():
-            for _ in builder.dialogues(split, range(totals[split]), tally):
-                pass
+        builder.fill({split: range(total) for split, total in totals.items()}, tallies)
     return is_live or any(tally.calls for tally in tallies.values())
 
 
