@@ -172,3 +172,8 @@ def _next(reports: Connection) -> int | None:
     except EOFError:
         return None
     return number
+
+
+def heed_signals() -> None:
+    """Let a process be interrupted, though the tests may have been started in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -18,6 +18,7 @@ from consistent_chat.drive import waiting
 from consistent_chat.errors import BatchesPending, RecipeError
 from tests.batches import BatchProvider
 from tests.filling import KEY, hurry
+from tests.stored import heed_signals
 
 ROOT = Path(__file__).parent.parent
 
@@ -211,7 +212,11 @@ def test_ctrl_c_leaves_the_batches_to_the_provider(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "consistent_chat", "build", *calling(provider), "--driver", "batch"]
         environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
         build = subprocess.Popen(
-            [*command, "--output", "made.parquet"], stderr=subprocess.PIPE, env=environment, text=True
+            [*command, "--output", "made.parquet"],
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+            preexec_fn=heed_signals,
         )
         provider.reached("look", 30)
         build.send_signal(signal.SIGINT)

@@ -21,7 +21,7 @@ from consistent_chat.cli import main
 from consistent_chat.config import DEMO as DEMO_FOLDER
 from consistent_chat.store import ResponseStore
 from tests.provider import Provider
-from tests.stored import until
+from tests.stored import heed_signals, until
 
 DEMO = str(DEMO_FOLDER / "responses")
 
@@ -131,11 +131,6 @@ def test_a_budget_stops_with_code_3_and_the_next_run_goes_on(capsys: pytest.Capt
     assert "run again to go on" in capsys.readouterr().err
     assert build(*options) == 0
     assert "26 calls" in capsys.readouterr().err
-
-
-def heed_signals() -> None:
-    """Let a process be interrupted, though these tests may have been started in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def run_and_signal(

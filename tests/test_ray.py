@@ -23,7 +23,7 @@ from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, Ser
 from consistent_chat.warming import warm as local_warm
 from tests.batches import BatchProvider
 from tests.provider import Provider
-from tests.stored import until
+from tests.stored import heed_signals, until
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray is not to tell its makers
 ray = pytest.importorskip("ray")
@@ -294,11 +294,6 @@ def test_without_a_serving_it_is_a_check(cluster: Cluster, folder: Store) -> Non
     """What the store lacks is an error, as in a build."""
     with pytest.raises(StoreError, match="serving="):
         warm(**RECIPE, **folder)
-
-
-def heed_signals() -> None:
-    """Let a process be interrupted, though these tests may have been started in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_ctrl_c_waits_for_all_workers_and_the_next_run_goes_on(
