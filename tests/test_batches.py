@@ -143,6 +143,7 @@ def test_begun_online_finished_by_batch_and_the_other_way_round(
     assert {call.attempt for call in provider.requests} == {0}
 
 
+@pytest.mark.slow
 @each_kind
 @pytest.mark.parametrize(
     "fate", ["expired", "canceled", "lost", Reply.error(529, "Overloaded"), Reply.error(500, "Oh")]
@@ -177,6 +178,7 @@ def test_a_provider_that_never_answers_is_given_up(place: str, kind: str) -> Non
     assert len(provider.submitted) == batch.FRUITLESS
 
 
+@pytest.mark.slow
 @each_kind
 @pytest.mark.parametrize("name", [name for name in UNUSABLE if "5 MB" not in name])
 def test_unusable_answers_are_drawn_again(place: str, tmp_path: Path, kind: str, name: str) -> None:
@@ -375,6 +377,7 @@ def test_a_connection_that_breaks_does_not_lead_to_two_batches(
     assert len(replayed(place, recipe(kind))) == 9
 
 
+@pytest.mark.slow
 @each_kind
 def test_a_crowded_server_is_waited_for(provider: BatchProvider, place: str, kind: str) -> None:
     """With a submission and with a look."""
@@ -438,6 +441,7 @@ def test_batches_that_the_provider_always_gives_up_end_the_run(provider: BatchPr
     assert not any(entry.is_open for entry in entries(place))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", [Reply.error(503, "Down"), Reply.reset()], ids=["503", "reset"])
 def test_a_file_that_does_not_arrive_is_sent_again(provider: BatchProvider, place: str, reply: Reply) -> None:
     """No batch is in doubt before it has been made of the file."""

@@ -53,6 +53,7 @@ def one_by_one(texts: list[str], threshold: float) -> list[tuple[int, int, float
     return found
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150, derandomize=True)
 @given(TEXTS, st.sampled_from([LEAST, 0.35, 0.5, THRESHOLD, 0.8, 1.0]))
 def test_the_index_finds_what_comparing_all_would(texts: list[str], threshold: float) -> None:

@@ -48,6 +48,7 @@ def build(place: str, recipe: Recipe, indices: range) -> Tally:
     return tally
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_after_a_pilot_it_is_within_a_fifth_of_what_the_build_reports(place: str, seed: int) -> None:
     """Calls, tokens in, tokens out and dollars, although answers vary in length and some are asked again."""
@@ -101,6 +102,7 @@ def test_a_price_that_nobody_knows_is_said(place: str) -> None:
     assert f"as a batch ${told.cost * BATCH_DISCOUNT:,.4f}" in str(told)
 
 
+@pytest.mark.slow
 def test_of_a_large_plan_a_part_is_looked_at(place: str) -> None:
     """All intents alike, so that the whole is told within a hundredth."""
     few, many = (Recipe(model="m", num_dialogs_per_intent=count) for count in (100, 10_000))

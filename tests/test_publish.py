@@ -241,6 +241,7 @@ def test_no_key_gets_out(hub: Hub, name: str, tmp_path: Path) -> None:
         assert WRITER.encode() not in content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--splits", "train=2", "test=1"], ["--drop-near-duplicates", "0.5"]])
 def test_splits_and_stand_ins_prove_themselves(user: Machine, name: str, tmp_path: Path, options: list[str]) -> None:
     """Each split has a recipe of its own; what stands in for a near-duplicate is published with it."""

@@ -117,6 +117,7 @@ def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Pro
     assert len(provider.requests) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [

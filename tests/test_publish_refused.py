@@ -74,6 +74,7 @@ def test_a_bucket_goes_on_where_it_was_stopped(hub: Hub, user: Machine, name: st
     assert user.run(published.command, "verify", f"buckets/{name}/data").code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("told", ["", "hf_of_nobody", READER])
 def test_who_may_not_write_hears_so_before_anything_is_sent(hub: Hub, name: str, tmp_path: Path, told: str) -> None:
     """No token, a wrong one, one that may only read."""

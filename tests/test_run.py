@@ -163,6 +163,7 @@ def test_transport_errors_are_tried_again_and_never_stored(place: str) -> None:
     assert all(attempts == 2 for attempts in serving.asked.values())
 
 
+@pytest.mark.slow
 def test_a_crowded_server_gets_fewer_calls_and_all_of_them_are_answered(place: str) -> None:
     """A server that takes 5 calls at once and is given 20 rejects some, not many, and no dialogue is lost."""
 
