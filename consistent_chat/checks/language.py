@@ -95,9 +95,10 @@ def _has_words(other: str, text: str) -> bool:
 
 
 def _is_written(other: str, side: Side, asked: Iterable[str]) -> bool:
-    """Tell whether the user writes a language to the assistant."""
+    """Tell whether the user writes a language, or one of its kin, to the assistant."""
+    kin = _kin(other)
     texts = [text for text in map(_bare, asked) if len(text) >= ALONE // 2 and side.role == "assistant"]
-    return any(max(_ranked(text), key=lambda found: found[1])[0] == other for text in texts)
+    return any(max(_ranked(text), key=lambda found: found[1])[0] in kin for text in texts)
 
 
 def _ranked(text: str) -> list[tuple[str, float]]:
@@ -119,10 +120,12 @@ def _title(other: str) -> str:
 @functools.lru_cache(maxsize=64)
 def _accepted(name: str) -> frozenset[str]:
     """Return the code of the language that a recipe names, and those of its kin."""
-    named, table = code(name), _table()
-    if named is None or named not in table["languages"]:
-        return frozenset()
-    return frozenset({named}).union(*(kin for kin in table["kin"] if named in kin))
+    named = code(name)
+    return frozenset() if named is None or named not in _table()["languages"] else _kin(named)
+
+
+def _kin(named: str) -> frozenset[str]:
+    return frozenset({named}).union(*(kin for kin in _table()["kin"] if named in kin))
 
 
 @functools.lru_cache(maxsize=64)
