@@ -150,6 +150,6 @@ _DENSE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
 _WORD = re.compile(r"[\w']+").findall
 _NO_LANGUAGE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^»\n]*»|「[^」\n]*」|^[ \t]*>[^\n]*$"
-    r"|https?://\S+|\S+@\S+|[\d#*_|=<>{}\[\]\\/^~-]+",
+    r"|https?://\S+|\S+@\S+|[A-Za-z0-9_]*\d[A-Za-z0-9_]*|[#*_|=<>{}\[\]\\/^~-]+",
     re.DOTALL | re.MULTILINE,
 )
