@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pytest
 from huggingface_hub import constants
 
 from consistent_chat import drive
@@ -30,6 +31,21 @@ def hurry() -> None:
     """Look at batches at once, and soon believe that one did not arrive."""
     waiting.FIRST_PAUSE = waiting.LONGEST_PAUSE = 0.01
     waiting.SETTLE = 0.05
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do without long pauses."""
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
+        monkeypatch.setattr(waiting, name, getattr(waiting, name))
+    hurry()
+
+
+@pytest.fixture
+def provider() -> Iterator[BatchProvider]:
+    """A provider with batch APIs."""
+    with BatchProvider() as running:
+        yield running
 
 
 def recipe(kind: str = "anthropic", count: int = 1) -> Recipe:

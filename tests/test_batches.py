@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consistent_chat.drive import Progress, Tally, batch, waiting
+from consistent_chat.drive import Progress, Tally, batch
 from consistent_chat.errors import (
     BatchesPending,
     BudgetSpent,
@@ -21,28 +20,17 @@ from consistent_chat.serving import anthropic_batches
 from consistent_chat.serving.anthropic_batches import AnthropicBatches
 from consistent_chat.serving.openai_batches import OpenAIBatches
 from consistent_chat.store import Batch, BatchLog, ResponseStore, tidy, verify
+from tests import filling
 from tests.answers import Answers
 from tests.batches import BatchProvider, Fate
 from tests.faults import HARMLESS, UNUSABLE, Reply, run
-from tests.filling import KEY, KINDS, Filler, entries, filled, hurry, online, opened, recipe, replayed
+from tests.filling import KEY, KINDS, Filler, entries, filled, online, opened, recipe, replayed
 from tests.provider import Call
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do without long pauses."""
-    for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
-        monkeypatch.setattr(waiting, name, getattr(waiting, name))
-    hurry()
-
-
-@pytest.fixture
-def provider() -> Iterator[BatchProvider]:
-    """A provider with batch APIs."""
-    with BatchProvider() as running:
-        yield running
+hurried, provider = filling.hurried, filling.provider
 
 
 @pytest.fixture

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
-from consistent_chat.drive import waiting
 from consistent_chat.store import ResponseStore
+from tests import filling
 from tests.batches import BatchProvider
 from tests.filling import KINDS, STEPS, entries, filled, hurry, killed_at, recipe, replayed
 from tests.stored import is_killed
@@ -17,19 +16,7 @@ from tests.stored import is_killed
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do without long pauses."""
-    for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
-        monkeypatch.setattr(waiting, name, getattr(waiting, name))
-    hurry()
-
-
-@pytest.fixture
-def provider() -> Iterator[BatchProvider]:
-    """A provider with batch APIs."""
-    with BatchProvider() as running:
-        yield running
+hurried, provider = filling.hurried, filling.provider
 
 
 def assert_asked_once(provider: BatchProvider, place: str, kind: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,31 +9,18 @@ import pytest
 pytest.importorskip("moto.server")
 pytest.importorskip("s3fs")
 
-from consistent_chat.drive import waiting
 from consistent_chat.errors import StoreError
 from consistent_chat.store import Batch, BatchLog, ResponseStore
-from tests import buckets
+from tests import buckets, filling
 from tests.batches import BatchProvider
 from tests.buckets import Bucket, Machine
-from tests.filling import KINDS, STEPS, Filler, entries, filled, hurry, killed_at, recipe, replayed
+from tests.filling import KINDS, STEPS, Filler, entries, filled, killed_at, recipe, replayed
 from tests.s3 import ACCESS_DENIED, always
 
 server, bucket, machine, without_pauses = buckets.server, buckets.bucket, buckets.machine, buckets.without_pauses
 
 
-@pytest.fixture(autouse=True)
-def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do without long pauses."""
-    for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
-        monkeypatch.setattr(waiting, name, getattr(waiting, name))
-    hurry()
-
-
-@pytest.fixture
-def provider() -> Iterator[BatchProvider]:
-    """A provider with batch APIs."""
-    with BatchProvider() as running:
-        yield running
+hurried, provider = filling.hurried, filling.provider
 
 
 @pytest.mark.parametrize("step", STEPS)

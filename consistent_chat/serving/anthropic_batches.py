@@ -41,8 +41,6 @@ STATUSES = {
     "overloaded_error": 529,
 }
 """The API's types of errors, by the status that the same error has outside of a batch."""
-PAGE = 100
-"""Batches that are listed at once."""
 
 
 HEAD, TAIL, PIECE = b'{"requests":[', b"]}", 2**20
@@ -83,16 +81,10 @@ class AnthropicBatches:
 
     async def recent(self) -> AsyncGenerator[State, None]:
         """Yield the workspace's batches, the newest first."""
-        after = None
-        for _ in range(MOST_LISTED // PAGE):
-            with self._refusing():
-                page = await self._wire.get(PATH, limit=PAGE, after_id=after)
-            told = [batch for batch in page.get("data") or () if isinstance(batch, dict)]
-            for batch in told:
-                yield self._state(batch)
-            after = page.get("last_id") or (told[-1].get("id") if told else None)
-            if not page.get("has_more") or after is None:
-                return
+        with self._refusing():
+            async with contextlib.aclosing(self._wire.listed(PATH, "after_id", MOST_LISTED)) as batches:
+                async for told in batches:
+                    yield self._state(told)
 
     async def results(self, state: State, find: Find) -> Results:
         """Yield what became of the requests. A batch whose results are archived or deleted has none."""

@@ -36,8 +36,6 @@ NAME = "consistent_chat"
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 UNANSWERED = frozenset({"batch_expired", "batch_cancelled"})
 """Codes of errors of requests to which the batch did not come any more."""
-PAGE = 100
-"""Batches that are listed at once."""
 
 
 class OpenAIBatches:
@@ -94,16 +92,10 @@ class OpenAIBatches:
 
     async def recent(self) -> AsyncGenerator[State, None]:
         """Yield the project's batches, the newest first."""
-        after = None
-        for _ in range(MOST_LISTED // PAGE):
-            with self._refusing():
-                page = await self._wire.get("/batches", limit=PAGE, after=after)
-            told = [batch for batch in page.get("data") or () if isinstance(batch, dict)]
-            for batch in told:
-                yield self._state(batch)
-            after = page.get("last_id") or (told[-1].get("id") if told else None)
-            if not page.get("has_more") or after is None:
-                return
+        with self._refusing():
+            async with contextlib.aclosing(self._wire.listed("/batches", "after", MOST_LISTED)) as batches:
+                async for told in batches:
+                    yield self._state(told)
 
     async def results(self, state: State, find: Find) -> Results:
         """Yield what became of the requests: the answers stand in one file, the errors in another."""

@@ -9,6 +9,9 @@ from typing import Any
 
 from consistent_chat.serving.http import Peer, exchange, http_library, raised
 
+PAGE = 100
+"""Objects of a list that are asked for at a time."""
+
 
 @dataclass(frozen=True)
 class Wire:
@@ -32,6 +35,18 @@ class Wire:
         options = {"headers": dict(headers), "timeout": timeout or self.timeout}
         calling = self.opened().post(path, cast_to=self._response, options=options, **body)
         return await self._exchange(calling, timeout)
+
+    async def listed(self, path: str, cursor: str, most: int) -> AsyncGenerator[Mapping[str, Any], None]:
+        """Yield the objects of a list that comes in pages, about `most` of them; `cursor` is what follows goes by."""
+        after = None
+        for _ in range(most // PAGE):
+            page = await self.get(path, limit=PAGE, **{cursor: after})
+            told = [each for each in page.get("data") or () if isinstance(each, dict)]
+            for each in told:
+                yield each
+            after = page.get("last_id") or (told[-1].get("id") if told else None)
+            if not page.get("has_more") or after is None:
+                return
 
     async def lines(self, path: str) -> AsyncGenerator[bytes, None]:
         """Yield the lines of what is at a path, without their ends, as they come."""
