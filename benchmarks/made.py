@@ -15,12 +15,12 @@ import datasets
 from process import fresh
 
 import consistent_chat  # noqa: F401  teaches `datasets` the builder
-from consistent_chat.dialogue import fill
-from consistent_chat.plan import Plan
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.taxonomy import builtin
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
-from consistent_chat.taxonomy import builtin
 
 WORDS, VOCABULARY = 42, 4_000
 """Words of a message, so that six messages are a response of about 2 KB, and words that there are."""

@@ -20,11 +20,11 @@ from made import filled, rounded
 from process import fresh
 from store import open_store, replay
 
-from consistent_chat.estimate import BATCH_DISCOUNT, estimate
-from consistent_chat.plan import Plan
+from consistent_chat.commands.estimate import BATCH_DISCOUNT, estimate
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.store import ResponseStore
-from consistent_chat.store.place import LOCAL
+from consistent_chat.store.location import LOCAL
 
 RECIPE = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=111_112)
 CALLS_A_DIALOGUE = 2

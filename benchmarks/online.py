@@ -89,7 +89,7 @@ def faulty() -> Iterator[Row]:
     yield compare("180, 5 % each of 429, 500, malformed, truncated, wrong count", 180, 30, FAULTY, "")
 
 
-def crowded() -> Iterator[Row]:
+def rate_limited() -> Iterator[Row]:
     """A server that takes fewer calls than are set."""
     yield compare("180, 30 set, 20 taken", 180, 30, Manner(places=20), "ours 1.2 x limit", taken=20)
 
@@ -133,7 +133,7 @@ ROWS: dict[str, Callable[[], Iterator[Row]]] = {
     "a": steady,
     "b": heavy,
     "c": faulty,
-    "d": crowded,
+    "d": rate_limited,
     "e": many,
     "f": killed,
     "g": starting,

@@ -18,9 +18,8 @@ from collections.abc import Iterator
 
 from process import fresh
 
-from consistent_chat import taxonomy
-from consistent_chat.plan import Plan
-from consistent_chat.recipe import Recipe
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe, taxonomy
 
 INTENTS = 9
 PLACES = 100_000

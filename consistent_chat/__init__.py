@@ -6,12 +6,12 @@ Importing this package teaches `datasets` the builder name "consistent_chat" and
 from typing import TYPE_CHECKING, Any
 
 from consistent_chat.builder import ConsistentChat
-from consistent_chat.config import ConsistentChatConfig
+from consistent_chat.builder.config import ConsistentChatConfig
+from consistent_chat.builder.registration import register
+from consistent_chat.commands.open import warm
 from consistent_chat.dataflow import ConsistentChatGenerator
 from consistent_chat.recipe import Recipe
-from consistent_chat.registration import register
 from consistent_chat.version import __version__
-from consistent_chat.warming import warm
 
 __all__ = [
     "ConsistentChat",

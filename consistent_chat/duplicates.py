@@ -84,7 +84,7 @@ def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> NearD
     So the matches are just what `drop_near_duplicates` would drop, and never more than there are texts. Of a text of
     some hundred words about ten kilobytes are held. Raises ConsistentChatError where `datasketch` is not installed.
     """
-    kept, matches, number = Kept(threshold), [], -1
+    kept, matches, number = KeptTexts(threshold), [], -1
     for number, text in enumerate(texts):
         sketch = sketched(text)
         found = kept.like(number, sketch)
@@ -133,7 +133,7 @@ def sketched(text: str) -> Sketch:
     return Sketch(shingles, minhash)
 
 
-class Kept:
+class KeptTexts:
     """An index of texts, each with a number, that finds the first one that another is like."""
 
     def __init__(self, threshold: float) -> None:

@@ -47,7 +47,7 @@ class RefusedRequest(ServingError):
     """One request is refused as it is (400, 413). While others are answered it may be a stumble of the server."""
 
     retry_after = None
-    crowded = False
+    rate_limited = False
 
 
 class TransportError(ServingError):
@@ -57,11 +57,11 @@ class TransportError(ServingError):
     calls than it gets (429, 529): the run then slows down as a whole, where otherwise one call waits by itself.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None, crowded: bool = False) -> None:
-        super().__init__(message, retry_after, crowded)
+    def __init__(self, message: str, retry_after: float | None = None, rate_limited: bool = False) -> None:
+        super().__init__(message, retry_after, rate_limited)
         self.message = message
         self.retry_after = retry_after
-        self.crowded = crowded
+        self.rate_limited = rate_limited
 
     def __str__(self) -> str:
         return self.message

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.dialogue import Dialogue, FailedDraw
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
 from consistent_chat.recipe import Recipe
 
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from consistent_chat import drive
-from consistent_chat.dialogue import Dialogue
-from consistent_chat.drive import Limits, Tally
-from consistent_chat.plan import Plan
+from consistent_chat import drivers
+from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.store import ResponseStore
 
@@ -217,11 +217,13 @@ def for_prompts(percent: int, replies: Sequence[Reply], seed: int) -> Script:
     return script
 
 
-def run(place: str, recipe: Recipe, serving: Any = None, tally: Tally | None = None, **limits: Any) -> list[Dialogue]:
+def run(
+    place: str, recipe: Recipe, serving: Any = None, tally: RunStats | None = None, **limits: Any
+) -> list[Dialogue]:
     """Return all dialogues of a recipe; without a serving, those that the store holds."""
     opener = None if serving is None else lambda: serving
     indices = range(len(Plan(recipe)))
-    return list(drive.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), tally or Tally()))
+    return list(drivers.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), tally or RunStats()))
 
 
 def _numbers(*parts: object) -> tuple[int, int]:

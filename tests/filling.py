@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from consistent_chat import drive
-from consistent_chat.dialogue import Dialogue
-from consistent_chat.drive import Limits, Means, Missing, Part, Spent, Tally, waiting
-from consistent_chat.plan import Plan
+from consistent_chat import drivers
+from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.drivers import BatchContext, Limits, PendingRequests, PlanSlice, RunStats, Usage, batch_poll
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.serving.anthropic import Anthropic
 from consistent_chat.serving.openai import OpenAI
@@ -29,15 +29,15 @@ STEPS = ("received", "created", "look", "results")
 
 def hurry() -> None:
     """Look at batches at once, and soon believe that one did not arrive."""
-    waiting.FIRST_PAUSE = waiting.LONGEST_PAUSE = 0.01
-    waiting.SETTLE = 0.05
+    batch_poll.FIRST_PAUSE = batch_poll.LONGEST_PAUSE = 0.01
+    batch_poll.SETTLE = 0.05
 
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do without long pauses."""
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
-        monkeypatch.setattr(waiting, name, getattr(waiting, name))
+        monkeypatch.setattr(batch_poll, name, getattr(batch_poll, name))
     hurry()
 
 
@@ -66,7 +66,7 @@ def filled(
     kind: str = "anthropic",
     made: Recipe | None = None,
     options: Mapping[str, Any] | None = None,
-    tally: Tally | None = None,
+    tally: RunStats | None = None,
     limits: Mapping[str, Any] | None = None,
     **means: Any,
 ) -> None:
@@ -79,24 +79,24 @@ def filled(
         "name": kind,
         "open_serving": lambda: opened(kind, url),
         "limits": bounds,
-        "tally": tally or Tally(),
-        "spent": Spent(),
+        "tally": tally or RunStats(),
+        "spent": Usage(),
     }
-    missing = Missing([Part(made, range(len(Plan(made))))], bounds.max_draws)
-    drive.fill(missing, Means(**{**given, **means}))
+    missing = PendingRequests([PlanSlice(made, range(len(Plan(made))))], bounds.max_draws)
+    drivers.fill(missing, BatchContext(**{**given, **means}))
 
 
 def replayed(place: str, made: Recipe, options: Mapping[str, Any] | None = None) -> list[Dialogue]:
     """Return the dialogues that a store holds."""
     store = ResponseStore(place, options)
-    return list(drive.run(made, range(len(Plan(made))), store, None, Limits(), Tally()))
+    return list(drivers.run(made, range(len(Plan(made))), store, None, Limits(), RunStats()))
 
 
 def online(place: str, provider: BatchProvider, kind: str, made: Recipe, count: int | None = None) -> list[Dialogue]:
     """Return the dialogues, or the first of them, made one call at a time."""
     indices = range(len(Plan(made)) if count is None else count)
     opener = lambda: opened(kind, provider.url)  # noqa: E731
-    return list(drive.run(made, indices, ResponseStore(place), opener, Limits(), Tally()))
+    return list(drivers.run(made, indices, ResponseStore(place), opener, Limits(), RunStats()))
 
 
 def entries(place: str, options: Mapping[str, Any] | None = None) -> list[Batch]:

@@ -19,7 +19,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from consistent_chat.request import Request, Response
 from consistent_chat.store import Flush, ResponseStore
-from consistent_chat.store.place import home
+from consistent_chat.store.location import home
 
 processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(["tests.stored"])

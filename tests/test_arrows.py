@@ -1,43 +1,48 @@
-"""Imports run one way: each module imports only what stands above it in this table."""
+"""Imports run one way: between rooms down one table, between files without a circle."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "consistent_chat"
-LAYERS = [
-    {"errors", "version", "visible", "language"},
-    {"plain_yaml", "svg", "screen", "request", "prices", "duplicates"},
-    {"taxonomy"},
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "consistent_chat"
+ROOMS = [
+    {"errors", "version", "text"},
+    {"request", "prices", "duplicates"},
     {"recipe"},
-    {"plan", "shards"},
-    {"prompts", "parse", "splits", "judgement"},
-    {"identity", "checks"},
+    {"plan"},
     {"dialogue"},
     {"serving", "store"},
-    {"drive", "row"},
-    {"registration", "progress", "llamafactory", "config", "operation", "statistics", "batches", "estimate"},
-    {"plots", "preview"},
+    {"drivers", "row"},
+    {"stats"},
     {"card"},
-    {"builder", "dataflow"},
-    {"opening"},
-    {"export", "report", "ray", "warming"},
+    {"builder"},
+    {"commands", "dataflow"},
+    {"report", "ray"},
     {"publishing"},
     {"__init__"},
     {"cli"},
     {"__main__"},
 ]
-LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-MAY_IMPORT_DATASETS = {"builder", "config", "registration", "progress", "export", "opening"}
-MODULES = sorted(PACKAGE.rglob("*.py"))
+LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
+MAY_IMPORT_DATASETS = {"builder", "commands", "report", "publishing"}
 
 
-def part(path: Path) -> str:
-    """Return the module or subpackage of the table to which a file belongs."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+def room(module: str) -> str:
+    """Return the room, or the top-level module, to which a dotted name belongs."""
+    first = module.split(".")[1] if "." in module else "__init__"
+    return first if first in LEVEL else "__init__"
+
+
+def modules() -> dict[str, Path]:
+    """Return the package's files by their dotted names."""
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted(PACKAGE.rglob("*.py"))}
+    return {name.removesuffix(".__init__"): path for path, name in names.items()}
 
 
 def imported(path: Path) -> set[str]:
@@ -51,24 +56,46 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_imports_point_one_way(path: Path) -> None:
-    """A module knows what it is made of, never who uses it."""
-    own = part(path)
-    for name in imported(path):
-        if name.startswith("consistent_chat."):
-            other = name.split(".")[1]
-            other = other if other in LEVEL else "__init__"
-            assert other == own or LEVEL[other] < LEVEL[own], f"{own} imports {name}"
+def arrows(files: Mapping[str, Path]) -> dict[str, set[str]]:
+    """Return the modules of the package that each of its modules imports from."""
+    graph: dict[str, set[str]] = {}
+    for module, path in files.items():
+        own = {name for name in imported(path) if name.split(".")[0] == "consistent_chat"}
+        graph[module] = {name if name in files else name.rpartition(".")[0] for name in own} - {module}
+    return graph
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_only_a_few_modules_import_datasets(path: Path) -> None:
+def test_imports_point_one_way() -> None:
+    """A room knows what it is made of, never who uses it."""
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in arrows(modules()).items()
+        for other in others
+        if room(other) != room(module) and LEVEL[room(other)] >= LEVEL[room(module)]
+    ]
+    assert wrong == []
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """Neither within a room nor between rooms."""
+    TopologicalSorter(arrows(modules())).prepare()
+
+
+def test_a_circle_within_a_room_is_seen(tmp_path: Path) -> None:
+    """The test above can fail."""
+    for name, other in (("one", "two"), ("two", "one")):
+        (tmp_path / f"{name}.py").write_text(f"from consistent_chat.room.{other} import thing\n")
+    circle = {f"consistent_chat.room.{name}": tmp_path / f"{name}.py" for name in ("one", "two")}
+    with pytest.raises(CycleError):
+        TopologicalSorter(arrows(circle)).prepare()
+
+
+def test_only_a_few_rooms_import_datasets() -> None:
     """The rest could serve another library as it is."""
-    if part(path) not in MAY_IMPORT_DATASETS:
-        assert not any(name.split(".")[0] == "datasets" for name in imported(path))
+    using = {room(name) for name, path in modules().items() if "datasets" in {i.split(".")[0] for i in imported(path)}}
+    assert using <= MAY_IMPORT_DATASETS
 
 
 def test_the_table_is_complete() -> None:
-    """Every module has its place."""
-    assert {part(path) for path in MODULES} == set(LEVEL)
+    """Every module has its room, and every room exists."""
+    assert {room(name) for name in modules()} == set(LEVEL)

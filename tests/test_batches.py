@@ -7,19 +7,12 @@ from typing import Any
 
 import pytest
 
-from consistent_chat.drive import Progress, Tally, batch
-from consistent_chat.errors import (
-    BatchesPending,
-    BudgetSpent,
-    RecipeError,
-    ServingError,
-    StoreError,
-    UnfilledSlot,
-)
+from consistent_chat.drivers import BatchProgress, RunStats, batch
+from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, ServingError, StoreError, UnfilledSlot
 from consistent_chat.serving import anthropic_batches
 from consistent_chat.serving.anthropic_batches import AnthropicBatches
 from consistent_chat.serving.openai_batches import OpenAIBatches
-from consistent_chat.store import Batch, BatchLog, ResponseStore, tidy, verify
+from consistent_chat.store import Batch, BatchLog, ResponseStore, compact, verify
 from tests import filling
 from tests.answers import Answers
 from tests.batches import BatchProvider, Fate
@@ -242,7 +235,7 @@ def test_a_temperature_goes_with_the_version_that_knows_it(provider: BatchProvid
 @each_kind
 def test_the_cost_is_half(provider: BatchProvider, tmp_path: Path, kind: str) -> None:
     """Of what the same tokens cost online."""
-    tallies = {way: Tally() for way in ("batch", "online")}
+    tallies = {way: RunStats() for way in ("batch", "online")}
     filled(str(tmp_path / "batch"), provider.url, kind, tally=tallies["batch"])
     run(str(tmp_path / "online"), recipe(kind), opened(kind, provider.url), tallies["online"])
     assert tallies["batch"].calls == tallies["online"].calls == 18
@@ -262,7 +255,7 @@ def test_max_calls_cuts_a_wave(provider: BatchProvider, place: str, kind: str) -
 
 def test_max_cost_is_judged_before_submission_at_the_price_of_batches(provider: BatchProvider, place: str) -> None:
     """What a batch can cost at the most stays below it."""
-    tally = Tally()
+    tally = RunStats()
     with pytest.raises(BudgetSpent, match=r"max_cost=0\.05"):
         filled(place, provider.url, limits={"max_cost": 0.05}, tally=tally)
     calls = [call for batch in provider.submitted for call in batch.calls.values()]
@@ -346,7 +339,7 @@ def test_near_duplicates_are_dropped_as_online(place: str, tmp_path: Path) -> No
 
 def test_a_wait_is_shown(place: str) -> None:
     """How many requests are through, and when the batch expires."""
-    shown: list[Progress] = []
+    shown: list[BatchProgress] = []
     with BatchProvider(looks=3) as provider:
         filled(place, provider.url, watch=shown.append)
     assert [(progress.batches, progress.requests, progress.done) for progress in shown] == [(1, 9, 0)] * 4
@@ -540,7 +533,7 @@ def test_verify_and_pack_leave_batches_alone(provider: BatchProvider, place: str
     with pytest.raises(BatchesPending):
         filled(place, provider.url, waits=False)
     assert verify(place).faults == []
-    tidy(place)
+    compact(place)
     filled(place, provider.url)
     assert len(provider.submitted) == 2
     assert verify(place).faults == []

@@ -14,7 +14,7 @@ import pytest
 from datasets import load_dataset
 
 from consistent_chat.cli import main
-from consistent_chat.drive import waiting
+from consistent_chat.drivers import batch_poll
 from consistent_chat.errors import BatchesPending, RecipeError
 from tests.batches import BatchProvider
 from tests.filling import KEY, hurry
@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
-        monkeypatch.setattr(waiting, name, getattr(waiting, name))
+        monkeypatch.setattr(batch_poll, name, getattr(batch_poll, name))
     hurry()
     return tmp_path
 

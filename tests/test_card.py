@@ -16,18 +16,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from consistent_chat import language
 from consistent_chat.card import About, Seen, card, files, header
-from consistent_chat.card.card import BEGIN, END
-from consistent_chat.dialogue import Dialogue, FailedDraw
+from consistent_chat.card.header import BEGIN, END
+from consistent_chat.commands.open import open_builder
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
+from consistent_chat.dialogue.parse import Reason
 from consistent_chat.errors import ConsistentChatError
-from consistent_chat.opening import open_builder
-from consistent_chat.parse import Reason
-from consistent_chat.plan import Plan
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.taxonomy import builtin
 from consistent_chat.request import Response
-from consistent_chat.taxonomy import builtin
-from consistent_chat.visible import visible
+from consistent_chat.text import languages
+from consistent_chat.text.sanitize import visible
 from tests.hub import Hub
 from tests.hub.machines import machine
 
@@ -154,7 +154,7 @@ def test_the_sizes_are_the_hubs(count: int, size: str) -> None:
 )
 def test_a_language_has_a_code_or_none_is_invented(name: str, code: str | None) -> None:
     """By its English name; what is not known is left out."""
-    assert language.code(name) == code
+    assert languages.code(name) == code
     assert values(card(about(replace(RECIPE, language=name)), seen())).get("language") == (code and [code])
 
 

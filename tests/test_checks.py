@@ -10,15 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
-from consistent_chat import checks, drive, taxonomy
-from consistent_chat.config import DEMO
-from consistent_chat.dialogue import Dialogue
-from consistent_chat.drive import Limits, Tally
+from consistent_chat import drivers
+from consistent_chat.builder.config import DEMO
+from consistent_chat.dialogue import checks
+from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.errors import RecipeError
-from consistent_chat.parse import Reason, Unusable
-from consistent_chat.plan import Plan, Spec
-from consistent_chat.recipe import Recipe
-from consistent_chat.recipe.thresholds import DEFAULTS
+from consistent_chat.plan.plan import Plan, Spec
+from consistent_chat.recipe import Recipe, taxonomy
+from consistent_chat.recipe.fields import DEFAULTS
 from consistent_chat.store import ResponseStore
 
 TEXTS = Path(__file__).parent / "texts"
@@ -91,7 +92,7 @@ def demo() -> list[Dialogue]:
     """Return the dialogues of the demo."""
     recipe = Recipe.from_file(str(DEMO / "demo.consistent_chat.yaml"))
     store = ResponseStore(str(DEMO / "responses"))
-    return list(drive.run(recipe, range(18), store, None, Limits(), Tally()))
+    return list(drivers.run(recipe, range(18), store, None, Limits(), RunStats()))
 
 
 def test_the_demo_passes() -> None:

@@ -17,8 +17,8 @@ import datasets
 import pyarrow.parquet as pq
 import pytest
 
+from consistent_chat.builder.config import DEMO as DEMO_FOLDER
 from consistent_chat.cli import main
-from consistent_chat.config import DEMO as DEMO_FOLDER
 from consistent_chat.store import ResponseStore
 from tests.provider import Provider
 from tests.stored import heed_signals, until

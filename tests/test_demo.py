@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, load_dataset
 
-from consistent_chat import drive
-from consistent_chat.config import DEMO
-from consistent_chat.drive import Limits, Tally
+from consistent_chat import drivers
+from consistent_chat.builder.config import DEMO
+from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.recipe import Recipe
 from consistent_chat.store import ResponseStore
 from tools import record_demo
@@ -46,9 +46,9 @@ def test_its_model_is_named_honestly(demo: Dataset) -> None:
 
 def test_it_shows_how_failed_draws_are_walked_through() -> None:
     """At least two first draws are malformed, in different ways, and followed by a good one."""
-    tally = Tally()
+    tally = RunStats()
     recipe = Recipe.from_file(str(DEMO / "demo.consistent_chat.yaml"))
-    list(drive.run(recipe, range(18), ResponseStore(str(DEMO / "responses")), None, Limits(), tally))
+    list(drivers.run(recipe, range(18), ResponseStore(str(DEMO / "responses")), None, Limits(), tally))
     assert tally.failed == {"wrong_turn_count": 1, "truncated": 1, "no_json": 1}
 
 

@@ -8,11 +8,11 @@ from string import Template
 
 import pytest
 
-from consistent_chat import dialogue, prompts
-from consistent_chat.dialogue import Dialogue, OutOfDraws, Steps
+from consistent_chat.dialogue import at_once, prompts
+from consistent_chat.dialogue.at_once import Dialogue, OutOfDraws, Steps
+from consistent_chat.dialogue.parse import Reason
 from consistent_chat.errors import UnfilledSlot
-from consistent_chat.parse import Reason
-from consistent_chat.plan import MAX_SUBSTITUTES, Plan, Spec
+from consistent_chat.plan.plan import MAX_SUBSTITUTES, Plan, Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 
@@ -28,7 +28,7 @@ DECLINED = Response("", "refusal")
 @pytest.fixture
 def steps() -> Steps:
     """The dialogue for the first place in a plan."""
-    return dialogue.fill(RECIPE, Plan(RECIPE), 0)
+    return at_once.fill(RECIPE, Plan(RECIPE), 0)
 
 
 def spec(substitute: int = 0) -> Spec:
@@ -91,7 +91,7 @@ def test_what_is_asked_in_the_second_stage(steps: Steps) -> None:
 def test_the_key_of_the_first_request_is_pinned() -> None:
     """A word that changes in a prompt asks everybody's whole dataset again: change it on purpose or not at all."""
     recipe = Recipe(model="claude-haiku-5-5")
-    first = next(dialogue.fill(recipe, Plan(recipe), 0))
+    first = next(at_once.fill(recipe, Plan(recipe), 0))
     assert first.key == "sha256:37aace78fd655874391e57eed503433a907562f112b8d38776d62daa5cd06a79"
 
 
@@ -114,7 +114,7 @@ def test_a_cut_answer_is_asked_again_with_a_wider_limit(steps: Steps) -> None:
     """Twice as wide each time, up to eight times; other failures widen nothing."""
     limits = [next(steps).max_tokens]
     limits += [steps.send(response).max_tokens for response in (CUT, NONSENSE, CUT, CUT, CUT)]
-    narrow = dialogue.FRAME_TOKENS + 2 * dialogue.SKELETON_TOKENS
+    narrow = at_once.FRAME_TOKENS + 2 * at_once.SKELETON_TOKENS
     assert limits == [narrow, 2 * narrow, 2 * narrow, 4 * narrow, 8 * narrow, 8 * narrow]
 
 
@@ -122,7 +122,7 @@ def test_the_second_stage_begins_with_its_own_limit(steps: Steps) -> None:
     """What was cut in the first says nothing of the second."""
     next(steps)
     steps.send(CUT)
-    assert steps.send(SKELETON).max_tokens == dialogue.FRAME_TOKENS + 2 * dialogue.ANSWER_TOKENS
+    assert steps.send(SKELETON).max_tokens == at_once.FRAME_TOKENS + 2 * at_once.ANSWER_TOKENS
 
 
 def test_a_refusal_passes_to_the_substitute(steps: Steps) -> None:
@@ -144,7 +144,7 @@ def test_a_refusal_to_answer_passes_to_the_substitutes_skeleton(steps: Steps) ->
     steps.send(SKELETON)
     other = steps.send(DECLINED)
     assert names(other) == ["user_1", "user_2"]
-    assert other == next(dialogue.converse(RECIPE, spec(1), []))
+    assert other == next(at_once.converse(RECIPE, spec(1), []))
 
 
 def test_spent_draws_pass_to_the_substitute(steps: Steps) -> None:
@@ -152,10 +152,10 @@ def test_spent_draws_pass_to_the_substitute(steps: Steps) -> None:
     next(steps)
     steps.send(NONSENSE)
     other = steps.throw(OutOfDraws())
-    assert other == next(dialogue.converse(RECIPE, spec(1), []))
+    assert other == next(at_once.converse(RECIPE, spec(1), []))
     steps.send(SKELETON)
     steps.send(NONSENSE)
-    assert steps.throw(OutOfDraws()) == next(dialogue.converse(RECIPE, spec(2), []))
+    assert steps.throw(OutOfDraws()) == next(at_once.converse(RECIPE, spec(2), []))
 
 
 def test_a_place_that_cannot_be_filled_is_an_error(steps: Steps) -> None:
@@ -177,7 +177,7 @@ def test_the_same_answers_make_the_same_dialogue() -> None:
     story = (NONSENSE, CUT, SKELETON, DECLINED, SKELETON, NONSENSE)
     made = []
     for _ in range(2):
-        steps = dialogue.fill(RECIPE, Plan(RECIPE), 5)
+        steps = at_once.fill(RECIPE, Plan(RECIPE), 5)
         next(steps)
         for response in story:
             steps.send(response)
@@ -188,7 +188,7 @@ def test_the_same_answers_make_the_same_dialogue() -> None:
 
 def test_tokens_that_were_not_counted_are_none() -> None:
     """Some providers count nothing; the sum is then of what is known."""
-    steps = dialogue.fill(RECIPE, Plan(RECIPE), 0)
+    steps = at_once.fill(RECIPE, Plan(RECIPE), 0)
     next(steps)
     steps.send(Response(SKELETON.text))
     assert finished(steps, REPLIES).input_tokens == 30
@@ -198,7 +198,7 @@ def test_tokens_that_were_not_counted_are_none() -> None:
 def test_a_dialogue_has_exactly_as_many_turns_as_were_asked_for(turns: int) -> None:
     """One answer to each message, never one more."""
     recipe = replace(RECIPE, num_turns_per_dialog=turns)
-    steps = dialogue.fill(recipe, Plan(recipe), 0)
+    steps = at_once.fill(recipe, Plan(recipe), 0)
     first = next(steps)
     second = steps.send(Response(json.dumps({name: name for name in names(first)})))
     made = finished(steps, Response(json.dumps({name: name for name in names(second)})))

@@ -9,12 +9,12 @@ from pathlib import Path
 import datasets
 import pytest
 
-from consistent_chat import drive
+from consistent_chat import drivers
 from consistent_chat.cli import main
-from consistent_chat.dialogue import fill
-from consistent_chat.drive import Limits, Tally
-from consistent_chat.estimate import BATCH_DISCOUNT, LOOKED_AT, TOKENS_PER_CHARACTER, estimate
-from consistent_chat.plan import Plan
+from consistent_chat.commands.estimate import BATCH_DISCOUNT, LOOKED_AT, TOKENS_PER_CHARACTER, estimate
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
@@ -40,11 +40,11 @@ def varied(request: Request, attempt: int) -> Response:
     return Response(text, input_tokens=asked // 3, output_tokens=len(text) // 5)
 
 
-def build(place: str, recipe: Recipe, indices: range) -> Tally:
+def build(place: str, recipe: Recipe, indices: range) -> RunStats:
     """Make the dialogues at these places, and return what that took."""
-    tally = Tally()
+    tally = RunStats()
     store = ResponseStore(place)
-    list(drive.run(recipe, indices, store, lambda: Answers(varied), Limits(), tally))
+    list(drivers.run(recipe, indices, store, lambda: Answers(varied), Limits(), tally))
     return tally
 
 

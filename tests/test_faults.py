@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from consistent_chat.cli import main
-from consistent_chat.dialogue import Dialogue
-from consistent_chat.drive import Tally
+from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.drivers import RunStats
 from consistent_chat.errors import ConsistentChatError, ServingError
-from consistent_chat.plan import Plan
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from tests.faults import FINAL, GOOD, HARMLESS, PASSING, UNUSABLE, Reply, every, for_prompts, run, share
 from tests.provider import Provider
@@ -56,14 +56,14 @@ def chosen(names: Iterable[Any], quick: Collection[Any] = QUICK) -> list[Any]:
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pause as often as ever, and shortly."""
-    monkeypatch.setattr("consistent_chat.drive.retry.FIRST_PAUSE", 0.005)
-    monkeypatch.setattr("consistent_chat.drive.retry.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.005)
+    monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_PAUSE", 0.05)
 
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give up a server that is silent after half a second, not after minutes."""
-    monkeypatch.setattr("consistent_chat.drive.retry.LONGEST_SILENCE", 0.5)
+    monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_SILENCE", 0.5)
 
 
 @pytest.fixture
@@ -80,9 +80,9 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 def checked(
     place: str, kind: str, provider: Provider, recipe: Recipe = SMALL, timeout: float = 1.0, **limits: Any
-) -> Tally:
+) -> RunStats:
     """Run against a provider with faults, and hold everything that is promised; return what was counted."""
-    tally = Tally()
+    tally = RunStats()
     made = run(place, recipe, opened(kind, provider, timeout=timeout), tally, **limits)
     assert [dialogue.spec.index for dialogue in made] == list(range(len(Plan(recipe))))
     assert_really_said(made, provider, recipe.num_turns_per_dialog)
@@ -103,7 +103,7 @@ def assert_really_said(made: list[Dialogue], provider: Provider, turns: int) -> 
         assert all(message in said[dialogue.answers] for message in dialogue.user_messages)
 
 
-def assert_nothing_was_lost(tally: Tally, provider: Provider) -> None:
+def assert_nothing_was_lost(tally: RunStats, provider: Provider) -> None:
     """Each answer that came whole was counted, and no passing fault was."""
     passing = sum(any(reply is fault for fault in PASSING.values()) for _, reply in provider.replies)
     assert (tally.calls, tally.retries) == (len(provider.replies) - passing, passing)
@@ -170,7 +170,7 @@ class TestConnections:
         provider = Provider(port=free_port())
         provider.url = f"http://127.0.0.1:{provider.port}"
         serving = opened(kind, provider)
-        tally = Tally(on_call=lambda tally: provider.__enter__() if tally.retries == 1 and not tally.calls else None)
+        tally = RunStats(on_call=lambda tally: provider.__enter__() if tally.retries == 1 and not tally.calls else None)
         try:
             made = run(place, SMALL, serving, tally)
         finally:
@@ -182,7 +182,7 @@ class TestConnections:
         """Five tries of one call, then its address is likely wrong."""
         with Provider() as provider:
             serving = opened(kind, provider)
-        tally = Tally()
+        tally = RunStats()
         with pytest.raises(ServingError, match=rf"{provider.url}.* failed: .*Check the network and base_url.*try 5"):
             run(place, SMALL, serving, tally)
         assert tally.retries <= 5 * 30

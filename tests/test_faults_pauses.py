@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from consistent_chat.drive import Limits
-from consistent_chat.drive.rate import Pace
-from consistent_chat.drive.slots import Slots
+from consistent_chat.drivers import Limits
+from consistent_chat.drivers.concurrency import AdaptiveSemaphore
+from consistent_chat.drivers.rate_limit import RateLimiter
 from consistent_chat.recipe import Recipe
 from tests.faults import Reply, every, run
 from tests.provider import Call, Provider
@@ -62,7 +62,7 @@ class TestPlaces:
         """Twenty are taken of thirty, and twenty it is then; the next comes back after as many answers."""
 
         async def crowd() -> list[int]:
-            slots = Slots(30, Pace(Limits(), time.monotonic))
+            slots = AdaptiveSemaphore(30, RateLimiter(Limits(), time.monotonic))
             async with held(slots, 20), held(slots, 10) as epochs:
                 for epoch in epochs:
                     slots.shrink(epoch)
@@ -74,7 +74,7 @@ class TestPlaces:
         """Nothing is known of how many are taken: one more for each answer, until one is refused again."""
 
         async def outage() -> list[int]:
-            slots = Slots(30, Pace(Limits(), time.monotonic))
+            slots = AdaptiveSemaphore(30, RateLimiter(Limits(), time.monotonic))
             await refused(slots, 30)
             counts = [await places(slots, answers) for answers in (0, 1, 2, 4)]
             async with held(slots, 5), held(slots, 1) as epochs:
@@ -90,7 +90,7 @@ class TestRetryAfter:
     @pytest.fixture(autouse=True)
     def _hasty(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Take away the pauses that nobody asks for."""
-        monkeypatch.setattr("consistent_chat.drive.retry.FIRST_PAUSE", 0.0)
+        monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.0)
 
     @pytest.mark.parametrize("status", [429, 503])
     @pytest.mark.parametrize("form", ["seconds", "milliseconds", pytest.param("date", marks=pytest.mark.slow)])
@@ -103,7 +103,7 @@ class TestRetryAfter:
             if call.number:
                 came.append(time.time())
                 return None
-            header, end = pause(form)
+            header, end = backoff(form)
             ends.append(end)
             return Reply.error(status, "Later", header)
 
@@ -115,19 +115,19 @@ class TestRetryAfter:
     @pytest.mark.parametrize("header", [{"retry-after": "86400"}, {"retry-after": formatdate(4e9, usegmt=True)}])
     def test_has_a_limit(self, place: str, header: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
         """A server that asks for a day is asked again after the longest pause."""
-        monkeypatch.setattr("consistent_chat.drive.retry.LONGEST_PAUSE", 0.05)
+        monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_PAUSE", 0.05)
         with Provider(every(10, Reply.error(429, "Tomorrow", header))) as provider:
             assert len(run(place, SMALL, opened("anthropic", provider))) == 9
 
 
 @contextlib.asynccontextmanager
-async def held(slots: Slots, count: int) -> AsyncIterator[list[int]]:
+async def held(slots: AdaptiveSemaphore, count: int) -> AsyncIterator[list[int]]:
     """Hold so many places; give their epochs."""
     async with contextlib.AsyncExitStack() as stack:
         yield [await stack.enter_async_context(slots.one(0, 0.0)) for _ in range(count)]
 
 
-async def refused(slots: Slots, count: int) -> None:
+async def refused(slots: AdaptiveSemaphore, count: int) -> None:
     """Have so many calls refused, one after the other, until none is left in flight."""
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(count - 1):
@@ -137,14 +137,14 @@ async def refused(slots: Slots, count: int) -> None:
 
 
 @contextlib.asynccontextmanager
-async def refusal(slots: Slots) -> AsyncIterator[None]:
+async def refusal(slots: AdaptiveSemaphore) -> AsyncIterator[None]:
     """Hold a place, and give it up as refused."""
     async with slots.one(0, 0.0) as epoch:
         yield
         slots.shrink(epoch)
 
 
-async def places(slots: Slots, answers: int) -> int:
+async def places(slots: AdaptiveSemaphore, answers: int) -> int:
     """Return how many calls are let through at once after so many answers."""
     for _ in range(answers):
         slots.grow()
@@ -157,7 +157,7 @@ async def places(slots: Slots, answers: int) -> int:
     raise AssertionError("unreachable")
 
 
-def pause(form: str) -> tuple[dict[str, str], float]:
+def backoff(form: str) -> tuple[dict[str, str], float]:
     """Return a header that asks for a short pause, and the time at which that ends."""
     if form == "date":
         date = formatdate(time.time() + 1.0, usegmt=True)

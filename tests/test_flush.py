@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from consistent_chat.errors import StoreError
 from consistent_chat.store import Flush, ResponseStore, verify
+from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import Pack
-from consistent_chat.store.place import Place
 from tests.stored import Moody, asked, calm, files, fill, forget, is_killed, keep, kill_a_writer, lacks, until
 
 EVERY_FIVE = Flush(records=5, seconds=None)
@@ -61,9 +61,9 @@ def test_a_remote_store_is_sent_to_while_the_run_goes_on(remote: str) -> None:
     """When the machine vanishes then, what was packed is there, and each response once."""
     store = ResponseStore(remote, flush=EVERY_FIVE)
     keep(store, *range(5))
-    until(lambda: Place(remote).names() != [])
+    until(lambda: StoreLocation(remote).names() != [])
     keep(store, *range(5, 10))
-    until(lambda: len(Place(remote).names()) == 2)
+    until(lambda: len(StoreLocation(remote).names()) == 2)
     store.close()
     forget()
     elsewhere = ResponseStore(remote)
@@ -208,9 +208,9 @@ def test_a_store_that_cannot_be_reached_for_a_while_gets_all_later(
             until(lambda: len(caplog.messages) == failures)  # noqa: B023
             assert lacks(store, *range(5 * failures)) == []
         assert all(repr(remote) in message and "Slow down. " in message for message in caplog.messages)
-        assert Place(remote).names() == []
+        assert StoreLocation(remote).names() == []
         keep(store, *range(15, 20))
-        until(lambda: len(Place(remote).names()) == 1)
+        until(lambda: len(StoreLocation(remote).names()) == 1)
         store.close()
     assert len(caplog.messages) == 3
     forget()
@@ -226,12 +226,12 @@ def test_closing_that_fails_is_one_clear_error_and_the_next_run_sends(remote: st
         store.close()
     assert str(caught.value).startswith(f"Responses cannot be sent to {remote!r}: Slow down. They are kept ")
     assert caught.value.__cause__ is None
-    assert Place(remote).names() == []
+    assert StoreLocation(remote).names() == []
     following = ResponseStore(remote)
     assert lacks(following, 1, 2) == []
     keep(following, 4)
     following.close()
-    assert len(Place(remote).names()) == 1
+    assert len(StoreLocation(remote).names()) == 1
     forget()
     assert lacks(ResponseStore(remote), 1, 2, 4) == []
 
@@ -291,7 +291,7 @@ def test_a_store_that_is_opened_while_another_sends_leaves_it_alone(remote: str)
     Moody.put = staticmethod(put)
     store.close()
     assert lacks(store, 1) == []
-    assert len(Place(remote).names()) == 1
+    assert len(StoreLocation(remote).names()) == 1
 
 
 def test_a_refresh_that_packs_what_others_left_asks_for_it_all_the_same(place: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from consistent_chat.errors import StoreError
-from consistent_chat.store import tidy
+from consistent_chat.store import compact
 from tests.hub import READER, WRITER, Hub
 from tests.hub.machines import Machine, Paid, There, begin, finish, keep, lacks, load, logged, machine, refused, repo
 
@@ -147,7 +147,7 @@ def test_packs_are_put_together(there: There, one: Machine, two: Machine) -> Non
     for number in NUMBERS:
         one.run(keep, there.url, [number])
     there.hub.commits.clear()
-    two.run(tidy, there.url)
+    two.run(compact, there.url)
     assert len(there.packs()) == 1
     assert len(there.hub.commits) <= 2
     for each in (one, two):

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from consistent_chat import identity, prompts, taxonomy
-from consistent_chat.identity import fingerprint
-from consistent_chat.recipe import FIELDS, Recipe
-from consistent_chat.taxonomy import Taxonomy
+from consistent_chat.builder.fingerprint import DATA_FORMAT, fingerprint
+from consistent_chat.dialogue import prompts
+from consistent_chat.recipe import FIELDS, Recipe, taxonomy
+from consistent_chat.recipe.taxonomy import Taxonomy
 
 OTHER: dict[str, Any] = {
     "model": "another",
@@ -97,5 +98,6 @@ def test_each_prompt_changes_the_fingerprint(name: str, monkeypatch: pytest.Monk
 def test_the_format_of_the_rows_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
     """A new release that would give other rows says so."""
     before = fingerprint(RECIPE)
-    monkeypatch.setattr(identity, "DATA_FORMAT", identity.DATA_FORMAT + 1)
+    module = sys.modules[fingerprint.__module__]
+    monkeypatch.setattr(module, "DATA_FORMAT", DATA_FORMAT + 1)
     assert fingerprint(RECIPE) != before

@@ -13,10 +13,10 @@ import datasets
 import pytest
 from datasets import load_dataset
 
-from consistent_chat import prompts, taxonomy
 from consistent_chat.cli import main
-from consistent_chat.plan import Plan
-from consistent_chat.recipe import Recipe
+from consistent_chat.dialogue import prompts
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe, taxonomy
 from tests.provider import Call, Provider, Reply
 
 SPOKEN = {

@@ -10,8 +10,8 @@ import datasets
 import pytest
 from datasets import load_dataset
 
-from consistent_chat import export
 from consistent_chat.cli import main
+from consistent_chat.commands import build as export
 from consistent_chat.errors import RecipeError
 
 LOADERS = {"parquet": "parquet", "jsonl": "json"}

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consistent_chat import drive
-from consistent_chat.dialogue import Dialogue, fill
-from consistent_chat.drive import Limits, Tally
-from consistent_chat.drive.ways import any_way
+from consistent_chat import drivers
+from consistent_chat.dialogue.at_once import Dialogue, fill
+from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.drivers.replay import find_complete_path
 from consistent_chat.errors import BudgetSpent, MissingResponse
-from consistent_chat.plan import Plan
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
-from consistent_chat.store import ResponseStore, tidy
+from consistent_chat.store import ResponseStore, compact
 from tests.answers import Answers
 
 RECIPE = Recipe(model="m", num_dialogs_per_intent=2, num_turns_per_dialog=2)
@@ -44,7 +44,7 @@ def build(place: str, writer: str = "", refresh: bool = False, **limits: int) ->
     serving = by(writer)
     store = ResponseStore(place, refresh=refresh)
     opener = (lambda: serving) if writer else None
-    return list(drive.run(RECIPE, range(len(PLAN)), store, opener, Limits(**limits), Tally()))
+    return list(drivers.run(RECIPE, range(len(PLAN)), store, opener, Limits(**limits), RunStats()))
 
 
 def put_together(folder: Path, *places: str) -> str:
@@ -68,7 +68,7 @@ def test_a_store_that_was_half_filled_harms_no_complete_one(tmp_path: Path, call
     made = build(together)
     assert len(made) == len(PLAN)
     assert build(put_together(tmp_path / "again", two, one)) == made
-    tidy(together)
+    compact(together)
     assert build(together) == made
     recorded = list(ResponseStore(together).records())
     assert build(together, "three") == made
@@ -122,4 +122,4 @@ def test_the_first_way_to_the_end_is_found_if_there_is_one(data: st.DataObject) 
             yield from (end for answer in find_all(request) for end in ends(*said, answer))
 
     expected = next(ends(), None)
-    assert any_way(lambda: fill(RECIPE, PLAN, 0), find_all, lambda request: True) == expected
+    assert find_complete_path(lambda: fill(RECIPE, PLAN, 0), find_all, lambda request: True) == expected

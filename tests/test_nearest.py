@@ -12,7 +12,7 @@ import consistent_chat  # noqa: F401
 from consistent_chat.errors import MissingResponse
 from consistent_chat.request import Request
 from consistent_chat.store import ResponseStore
-from consistent_chat.store.nearest import describe_miss
+from consistent_chat.store.miss import explain_miss
 from tests.stored import asked, said
 
 REMEDY = "Pass serving= (and, unless it runs locally, a key) to ask for it, or responses= to look elsewhere."
@@ -67,12 +67,12 @@ def test_the_fields_that_differ_are_shown(store: ResponseStore, changes: dict[st
     """With what is recorded and what is asked, from a little before the first difference."""
     request = asked(2, **changes)
     where = f"The nearest recorded request differs in {difference}."
-    assert describe_miss(request, 7, store) == message(request, where)
+    assert explain_miss(request, 7, store) == message(request, where)
 
 
 def test_an_empty_store_says_so(tmp_path: Path) -> None:
     """There is nothing to compare with."""
-    assert describe_miss(asked(), 7, ResponseStore(str(tmp_path))) == message(asked(), "The store is empty.")
+    assert explain_miss(asked(), 7, ResponseStore(str(tmp_path))) == message(asked(), "The store is empty.")
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -81,7 +81,7 @@ def test_the_nearest_has_the_most_fields_and_then_the_longest_beginning_in_commo
 ) -> None:
     """So the message speaks of the request that was meant, not of whichever comes first."""
     request = asked(messages=user(f"Topic {number}: a week in Porto"))
-    assert f"'Topic {number}: five days in Lisbon with a toddler' is recorded" in describe_miss(request, 7, store)
+    assert f"'Topic {number}: five days in Lisbon with a toddler' is recorded" in explain_miss(request, 7, store)
 
 
 def test_fields_in_common_count_before_beginnings(store: ResponseStore, tmp_path: Path) -> None:
@@ -90,14 +90,14 @@ def test_fields_in_common_count_before_beginnings(store: ResponseStore, tmp_path
     store.keep(asked(messages=user("Another"), model="claude-sonnet-4-6", seed=42), said())
     store.close()
     reader = ResponseStore(str(tmp_path))
-    assert "differs in messages: 'Another' is recorded" in describe_miss(request, 7, reader)
+    assert "differs in messages: 'Another' is recorded" in explain_miss(request, 7, reader)
 
 
 def test_texts_of_a_megabyte_make_a_short_message(tmp_path: Path) -> None:
     """Only the neighbourhood of the difference is shown."""
     writer = ResponseStore(str(tmp_path))
     writer.keep(asked(system="x" * 1_000_000 + "old"), said())
-    message = describe_miss(asked(system="x" * 1_000_000 + "new"), 7, ResponseStore(str(tmp_path)))
+    message = explain_miss(asked(system="x" * 1_000_000 + "new"), 7, ResponseStore(str(tmp_path)))
     assert f"system: '...{'x' * 20}old' is recorded, '...{'x' * 20}new' is asked" in message
     assert len(message) < 500
     writer.close()
@@ -107,7 +107,7 @@ def test_lone_surrogates_can_be_printed(tmp_path: Path) -> None:
     """A message that cannot be encoded would hide the reason it was raised for."""
     writer = ResponseStore(str(tmp_path))
     writer.keep(asked(system="\ud800"), said())
-    assert "'\\ud800' is recorded" in describe_miss(asked(), 7, ResponseStore(str(tmp_path))).encode().decode()
+    assert "'\\ud800' is recorded" in explain_miss(asked(), 7, ResponseStore(str(tmp_path))).encode().decode()
     writer.close()
 
 

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from consistent_chat.errors import DamagedRecord, StoreError
 from consistent_chat.request import Response
-from consistent_chat.store import ResponseStore, packing, tidy, verify
-from consistent_chat.store.nearest import describe_miss
+from consistent_chat.store import ResponseStore, compact, maintenance, verify
+from consistent_chat.store.location import StoreLocation
+from consistent_chat.store.miss import explain_miss
 from consistent_chat.store.pack import Pack, write_pack
-from consistent_chat.store.place import Place
 from consistent_chat.store.record import Record
 from tests.stored import Moody, asked, calm, files, fill, forget, is_killed, kill_a_writer, lacks, processes, said
 
@@ -83,13 +83,13 @@ def test_tidying_makes_one_pack_of_many_and_changes_no_answer(
             store.keep(asked(int(record.asked()["messages"][0]["content"].split()[1][:-1])), record.kept.answer())
         store._writer and store._writer.close()  # as a writer that is gone leaves it
         before, answers = set(digests(folder)), holding(folder)
-        tidy(folder)
+        compact(folder)
         assert digests(folder) == sorted(before)
         assert len(files(folder, "packs")) == 1
         assert files(folder, "journals") == []
         assert holding(folder) == answers
         after = files(folder, "packs")
-        tidy(folder)
+        compact(folder)
         assert files(folder, "packs") == after
 
 
@@ -100,13 +100,13 @@ def test_tidying_makes_one_pack_of_many_and_changes_no_answer(
 def test_full_packs_are_left_and_others_come_together_once_and_for_all(lengths: list[int]) -> None:
     """No pack grows beyond what is full, no two that are left fit together, and a second time changes nothing."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(packing, "FULL", 10)
+        patch.setattr(maintenance, "FULL", 10)
         Path(folder, "packs").mkdir()
         for number, length in enumerate(lengths):
             pack(folder, [Record.of(asked(100 * number + row), Response("")) for row in range(length)])
         full = [path for path in files(folder, "packs") if len(Pack(path)) >= 10]
         if lengths:
-            tidy(folder)
+            compact(folder)
         assert set(full) <= set(files(folder, "packs"))
         assert sum(sizes(folder)) == sum(lengths)
         assert max(sizes(folder), default=0) <= max(10, *lengths, 0)
@@ -120,7 +120,7 @@ def test_what_was_done_is_told(place: str) -> None:
     kill_a_writer(place, after=2)
     writer = ResponseStore(place)
     writer.keep(asked(50), said(50))
-    assert str(tidy(place)) == "3 packs and 2 journals are now 1 packs and 1 journals that are being written."
+    assert str(compact(place)) == "3 packs and 2 journals are now 1 packs and 1 journals that are being written."
     assert lacks(ResponseStore(place), 0, 1, 2, 50) == []
     writer.close()
     assert lacks(ResponseStore(place), 0, 1, 2, 50) == []
@@ -129,7 +129,7 @@ def test_what_was_done_is_told(place: str) -> None:
 def test_no_store_is_none_to_tidy(tmp_path: Path) -> None:
     """The name may be mistyped; nothing is made there."""
     with pytest.raises(StoreError) as caught:
-        tidy(str(tmp_path / "respones"))
+        compact(str(tmp_path / "respones"))
     assert str(caught.value) == (
         f"There is no response store at '{tmp_path}/respones'. Look for a mistake in the name."
     )
@@ -143,7 +143,7 @@ def test_a_newer_store_is_left_as_it_is(place: str) -> None:
     Path(place, "store.json").write_text('{"consistent_chat_store":2}\n')
     before = files(place, "packs")
     with pytest.raises(StoreError, match="Update consistent_chat"):
-        tidy(place)
+        compact(place)
     assert files(place, "packs") == before
 
 
@@ -156,7 +156,7 @@ def test_a_damaged_pack_is_named_and_nothing_is_replaced(place: str) -> None:
     data[len(data) // 3] ^= 1
     before[1].write_bytes(data)
     with pytest.raises(DamagedRecord, match=str(before[1])):
-        tidy(place)
+        compact(place)
     assert files(place, "packs") == before
 
 
@@ -165,9 +165,9 @@ def test_a_remote_store_is_tidied_where_it_lies(remote: str) -> None:
     for number in range(4):
         fill(remote, number)
     forget()
-    tidy(remote)
-    (name,) = Place(remote).names()
-    assert [path.name for path in Place(remote).packs.iterdir()] == [name]
+    compact(remote)
+    (name,) = StoreLocation(remote).names()
+    assert [path.name for path in StoreLocation(remote).packs.iterdir()] == [name]
     forget()
     assert lacks(ResponseStore(remote), 0, 1, 2, 3) == []
     assert verify(remote).responses == 4
@@ -177,9 +177,9 @@ def test_a_remote_store_is_tidied_where_it_lies(remote: str) -> None:
 def test_tidying_that_is_killed_at_any_step_loses_nothing(place: str, stride: int) -> None:
     """Before each file that it opens, makes, renames or removes; the next one completes."""
     step = 0
-    while is_killed(step, prepared(f"{place} {step}"), tidy, f"{place} {step}"):
+    while is_killed(step, prepared(f"{place} {step}"), compact, f"{place} {step}"):
         assert lacks(ResponseStore(f"{place} {step}"), 0, 1, 2, 4) == []
-        tidy(f"{place} {step}")
+        compact(f"{place} {step}")
         assert sizes(f"{place} {step}") == [4]
         assert lacks(ResponseStore(f"{place} {step}"), 0, 1, 2, 4) == []
         step += stride
@@ -212,22 +212,22 @@ def test_a_remote_store_that_fails_at_any_step_loses_nothing(remote: str, act: s
 
     setattr(Moody, act, staticmethod(fail))
     try:
-        tidy(remote)
+        compact(remote)
     except StoreError as error:
         assert "Connection reset by peer" in str(error)  # noqa: PT017
     else:
         assert len(seen) <= number
     calm()
     assert lacks(ResponseStore(remote), 0, 1, 2, 4) == []
-    tidy(remote)
-    assert len(Place(remote).names()) == 1
+    compact(remote)
+    assert len(StoreLocation(remote).names()) == 1
     forget()
     assert lacks(ResponseStore(remote), 0, 1, 2, 4) == []
 
 
 def forget_copies(remote: str) -> None:
     """Remove this machine's copies of packs, and leave the journals that are not yet sent."""
-    for path in Place(remote).packs.glob("*"):
+    for path in StoreLocation(remote).packs.glob("*"):
         path.unlink()
 
 
@@ -239,12 +239,12 @@ def test_another_tidying_in_the_midst_of_one_is_no_harm(remote: str) -> None:
 
     def meanwhile(path: str) -> None:
         calm()
-        tidy(remote)
+        compact(remote)
         forget()
 
     Moody.get = staticmethod(meanwhile)
-    tidy(remote)
-    assert len(Place(remote).names()) == 1
+    compact(remote)
+    assert len(StoreLocation(remote).names()) == 1
     assert lacks(ResponseStore(remote), 0, 1, 2, 3) == []
 
 
@@ -261,20 +261,20 @@ def test_two_tidyings_at_once_are_no_harm(place: str) -> None:
         one.join()
     assert [one.exitcode for one in both] == [0, 0, 0]
     assert lacks(ResponseStore(place), *numbers) == []
-    tidy(place)
+    compact(place)
     assert sizes(place) == [len(numbers)]
 
 
 def tidy_at(barrier: threading.Barrier, place: str) -> None:
     """Tidy when the others do."""
     barrier.wait()
-    tidy(place)
+    compact(place)
 
 
 WAYS_TO_READ: dict[str, Callable[[ResponseStore], object]] = {
     "finding": lambda store: lacks(store, 0, 1, 2) or None,
     "listing": lambda store: len(list(store.records())) == 3 or "records are missing",
-    "saying what is nearest": lambda store: "Topic 9" not in describe_miss(asked(8), 0, store) or None,
+    "saying what is nearest": lambda store: "Topic 9" not in explain_miss(asked(8), 0, store) or None,
 }
 
 
@@ -286,7 +286,7 @@ def test_a_store_that_is_open_while_packs_vanish_goes_on(place: str, remote: str
     for number in range(3):
         fill(url, number)
     store = ResponseStore(url)
-    tidy(url)
+    compact(url)
     assert WAYS_TO_READ[way](store) in (None, True)
 
 
@@ -300,14 +300,14 @@ def test_a_run_goes_on_while_its_store_is_tidied(place: str, remote: str, refres
     for number in range(2, 8):
         store.keep(asked(number), said(number))
         store.pack()
-        tidy(url)
+        compact(url)
         assert lacks(store, *range(2, number + 1)) == []
         assert lacks(store, 0, 1) == ([0, 1] if refresh else [])
     new = asked(0 if refresh else 8)
     store.keep(new, Response("new"))
-    tidy(url)
+    compact(url)
     store.close()
-    tidy(url)
+    compact(url)
     assert store.find(new) == ResponseStore(url).find(new) == Response("new")
     assert lacks(ResponseStore(url), *range(1, 8)) == []
     assert verify(url).faults == []
@@ -318,14 +318,14 @@ def test_a_run_that_ends_as_its_store_is_tidied_ends_well(place: str, monkeypatc
     fill(place, 1)
     store = ResponseStore(place)
     store.keep(asked(2), said(2))
-    send = Place.send
+    send = StoreLocation.send
 
-    def and_tidy(self: Place, path: Path) -> None:
+    def and_tidy(self: StoreLocation, path: Path) -> None:
         send(self, path)
-        monkeypatch.setattr(Place, "send", send)
-        tidy(place)
+        monkeypatch.setattr(StoreLocation, "send", send)
+        compact(place)
 
-    monkeypatch.setattr(Place, "send", and_tidy)
+    monkeypatch.setattr(StoreLocation, "send", and_tidy)
     store.close()
     assert lacks(store, 1, 2) == lacks(ResponseStore(place), 1, 2) == []
     assert list(Path(place).glob("journals/*.jsonl")) == []
@@ -340,7 +340,7 @@ def test_a_torn_line_is_reported_as_it_is_set_aside(place: str, caplog: pytest.L
     assert verify(place).torn == 1
     assert "1 lines that killed writers left half written" in str(verify(place))
     with caplog.at_level(logging.WARNING, "consistent_chat"):
-        tidy(place)
+        compact(place)
     assert [entry.getMessage() for entry in caplog.records if "is torn" in entry.getMessage()]
     assert len(files(place, "torn")) == 1
 
@@ -352,5 +352,5 @@ def test_what_a_killed_packer_has_left_goes_after_a_day(place: str) -> None:
         half = Path(place, "packs", f".{name}.tmp")
         half.write_bytes(b"half")
         os.utime(half, (time.time() - age, time.time() - age))
-    tidy(place)
+    compact(place)
     assert [path.name for path in files(place, "packs") if path.suffix == ".tmp"] == [".new.tmp"]

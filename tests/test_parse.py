@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consistent_chat.parse import Reason, Unusable, messages
-from consistent_chat.recipe.thresholds import DEFAULTS
+from consistent_chat.dialogue.parse import Reason, Unusable, messages
+from consistent_chat.recipe.fields import DEFAULTS
 from consistent_chat.request import Response
 
 LAW = settings(deadline=None, max_examples=150, derandomize=True)

@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
-from consistent_chat import taxonomy
+from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.cli import main
 from consistent_chat.errors import RecipeError
-from consistent_chat.identity import fingerprint
-from consistent_chat.plan import Plan
-from consistent_chat.recipe import Recipe
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe, taxonomy
 
 WHO = ["a lighthouse keeper", "a student of law"]
 HOW = {"terse": "says little", "florid": "says much, with flourishes"}

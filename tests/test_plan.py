@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consistent_chat.plan import MAX_STAND_INS, MAX_SUBSTITUTES, Plan, Spec
+from consistent_chat.plan.plan import MAX_STAND_INS, MAX_SUBSTITUTES, Plan, Spec
 from consistent_chat.recipe import Recipe
-from consistent_chat.taxonomy import Flow, Intent, Taxonomy
+from consistent_chat.recipe.taxonomy import Flow, Intent, Taxonomy
 
 LAW = settings(deadline=None, max_examples=60, derandomize=True)
 MOST = 10**9

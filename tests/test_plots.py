@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consistent_chat.plots import plots
-from consistent_chat.statistics import Statistics, Talk
-from consistent_chat.svg import fitted, text_width, ticks
+from consistent_chat.stats import DialogueSample, Statistics
+from consistent_chat.stats.charts import fitted, plots, text_width, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = '</text><script>alert(1)</script>&x;"\x00\x1b\ud800\ufffe\u202e'
 
 
-def talk(number: int = 0, turns: int = 3, intent: str = "i", category: str = "c") -> Talk:
+def talk(number: int = 0, turns: int = 3, intent: str = "i", category: str = "c") -> DialogueSample:
     """Return a dialogue whose n-th messages have n and ten times n words, and whose number is in its tokens."""
     questions, answers = (["w " * turn * times for turn in range(1, turns + 1)] for times in (1, 10))
-    return Talk(intent, category, "t", questions, answers, 1000 + number, 500 + number, 2)
+    return DialogueSample(intent, category, "t", questions, answers, 1000 + number, 500 + number, 2)
 
 
 def texts(svg: str) -> list[str]:
@@ -60,7 +59,7 @@ def test_a_huge_taxonomy_has_a_plot_of_a_bounded_size() -> None:
 def test_the_plot_of_tokens_says_so_where_none_were_counted() -> None:
     """It does not draw a mountain at nothing."""
     assert "on average 1,004 in and 504 out" in plots(Statistics(map(talk, range(10))))["tokens"]
-    unknown = Talk("i", "c", "t", ["a"], ["b"])
+    unknown = DialogueSample("i", "c", "t", ["a"], ["b"])
     assert texts(plots(Statistics([unknown]))["tokens"])[1] == "The provider gave no counts of tokens"
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from consistent_chat.drive import Limits
-from consistent_chat.drive.rate import GRACE, Pace
-from consistent_chat.drive.slots import Slots
+from consistent_chat.drivers import Limits
+from consistent_chat.drivers.concurrency import AdaptiveSemaphore
+from consistent_chat.drivers.rate_limit import GRACE, RateLimiter
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Response
@@ -37,7 +37,7 @@ def clock() -> Clock:
     return Clock()
 
 
-def taken(pace: Pace, clock: Clock, seconds: float, tokens: float = 0.0, late: float = 0.0) -> list[float]:
+def taken(pace: RateLimiter, clock: Clock, seconds: float, tokens: float = 0.0, late: float = 0.0) -> list[float]:
     """Return when requests go that are waiting all the time, with timers that go off late."""
     end, times = clock.now + seconds, []
     while clock.now <= end:
@@ -57,7 +57,7 @@ def most_in(times: list[float], seconds: float) -> int:
 @pytest.mark.parametrize("per_minute", [1, 7, 60, 600, 50_000])
 def test_requests_go_evenly_from_the_first_on(clock: Clock, per_minute: int) -> None:
     """No time from a second to a minute sees more than its share and one; and all of that is used."""
-    times = taken(Pace(Limits(max_requests_per_minute=per_minute), clock), clock, min(150, 60_000 / per_minute))
+    times = taken(RateLimiter(Limits(max_requests_per_minute=per_minute), clock), clock, min(150, 60_000 / per_minute))
     for seconds in (1.0, 10.0, 60.0):
         assert most_in(times, seconds) <= per_minute * seconds / 60 + 1
     assert len(times) >= (times[-1] - times[0]) * per_minute / 60
@@ -65,7 +65,7 @@ def test_requests_go_evenly_from_the_first_on(clock: Clock, per_minute: int) -> 
 
 def test_an_idle_time_gives_no_burst(clock: Clock) -> None:
     """What was not asked for in an hour is not asked for at once."""
-    pace = Pace(Limits(max_requests_per_minute=600), clock)
+    pace = RateLimiter(Limits(max_requests_per_minute=600), clock)
     taken(pace, clock, 1.0)
     clock.now += 3600
     assert most_in(taken(pace, clock, 3.0), 1.0) <= 10 + 1 + GRACE * 10
@@ -73,13 +73,13 @@ def test_an_idle_time_gives_no_burst(clock: Clock) -> None:
 
 def test_late_timers_do_not_make_the_pace_slower(clock: Clock) -> None:
     """Each goes off two milliseconds late, at a hundred requests a second."""
-    times = taken(Pace(Limits(max_requests_per_minute=6000), clock), clock, 10.0, late=0.002)
+    times = taken(RateLimiter(Limits(max_requests_per_minute=6000), clock), clock, 10.0, late=0.002)
     assert 995 <= len(times) <= 1002
 
 
 def test_a_request_waits_for_the_tokens_before_it(clock: Clock) -> None:
     """Six thousand tokens a minute are a hundred a second."""
-    pace = Pace(Limits(max_tokens_per_minute=6000), clock)
+    pace = RateLimiter(Limits(max_tokens_per_minute=6000), clock)
     times = taken(pace, clock, 60.0, tokens=250)
     assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx([2.5] * 24)
 
@@ -87,8 +87,8 @@ def test_a_request_waits_for_the_tokens_before_it(clock: Clock) -> None:
 def test_the_tighter_limit_counts(clock: Clock) -> None:
     """Whichever of requests and tokens takes longer."""
     limits = Limits(max_tokens_per_minute=6000, max_requests_per_minute=60)
-    assert len(taken(Pace(limits, clock), clock, 10.0, tokens=10)) == 11
-    assert len(taken(Pace(limits, clock), clock, 10.0, tokens=200)) == 6
+    assert len(taken(RateLimiter(limits, clock), clock, 10.0, tokens=10)) == 11
+    assert len(taken(RateLimiter(limits, clock), clock, 10.0, tokens=200)) == 6
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_the_tighter_limit_counts(clock: Clock) -> None:
 )
 def test_what_a_request_has_taken_replaces_the_estimate(clock: Clock, response: Any, seconds: float) -> None:
     """What was measured counts; without a count the estimate; and no answer takes no tokens."""
-    pace = Pace(Limits(max_tokens_per_minute=6000), clock)
+    pace = RateLimiter(Limits(max_tokens_per_minute=6000), clock)
     pace.take(400)
     pace.settle(400, response)
     assert pace.wait() == pytest.approx(seconds)
@@ -105,7 +105,7 @@ def test_what_a_request_has_taken_replaces_the_estimate(clock: Clock, response: 
 
 def test_the_estimate_is_the_prompt_and_what_answers_took(clock: Clock) -> None:
     """A quarter of `max_tokens` at first, then the mean of the answers; four characters are a token."""
-    pace, asking = Pace(Limits(), clock), request(max_tokens=4000)
+    pace, asking = RateLimiter(Limits(), clock), request(max_tokens=4000)
     prompt = (len(asking.system) + len(asking.messages[0]["content"])) / 4
     assert pace.estimate(asking) == prompt + 1000
     for output in (100, 300):
@@ -115,7 +115,7 @@ def test_the_estimate_is_the_prompt_and_what_answers_took(clock: Clock) -> None:
 
 def test_without_limits_nothing_waits(clock: Clock) -> None:
     """However much is taken."""
-    pace = Pace(Limits(), clock)
+    pace = RateLimiter(Limits(), clock)
     pace.take(1e9)
     assert pace.wait() <= 0
 
@@ -125,7 +125,7 @@ def test_whoever_waits_for_the_pace_holds_no_place(clock: Clock) -> None:
 
     async def ask() -> list[int]:
         asyncio.get_running_loop().time = clock  # type: ignore[method-assign]
-        slots, gone = Slots(5, Pace(Limits(max_requests_per_minute=1), clock)), []
+        slots, gone = AdaptiveSemaphore(5, RateLimiter(Limits(max_requests_per_minute=1), clock)), []
 
         async def call(order: int) -> None:
             async with slots.one(order, 0.0):

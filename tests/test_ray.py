@@ -18,9 +18,9 @@ import pytest
 from datasets import load_dataset
 
 from consistent_chat.cli import main
-from consistent_chat.drive import waiting
+from consistent_chat.commands.open import warm as local_warm
+from consistent_chat.drivers import batch_poll
 from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, ServingError, StoreError
-from consistent_chat.warming import warm as local_warm
 from tests.batches import BatchProvider
 from tests.provider import Provider
 from tests.stored import heed_signals, until
@@ -220,7 +220,7 @@ def test_the_pace_is_the_clusters(cluster: Cluster, folder: Store) -> None:
 
 def test_what_a_batch_has_is_not_asked_again(cluster: Cluster, folder: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cluster waits for it, and asks for what is missing then; both are counted, and out of one purse."""
-    monkeypatch.setattr(waiting, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(batch_poll, "FIRST_PAUSE", 0.01)
     few = {**RECIPE, "num_dialogs_per_intent": 1}
     with BatchProvider(looks=2) as provider:
         with pytest.raises(BatchesPending):

@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consistent_chat import plain_yaml, taxonomy
 from consistent_chat.errors import RecipeError
-from consistent_chat.recipe import FIELDS, Recipe
-from consistent_chat.recipe.thresholds import DEFAULTS
+from consistent_chat.recipe import FIELDS, Recipe, safe_yaml, taxonomy
+from consistent_chat.recipe.fields import DEFAULTS
 
 LAW = settings(deadline=None, max_examples=150, derandomize=True)
 FILE = "r.consistent_chat.yaml"
@@ -160,7 +159,7 @@ REFUSED = {
     "Correct it.",
     "seed: 2026-13-01": f"{FILE} is not valid YAML: month must be in 1..12. Correct it.",
     "seed: 0x" + "f" * 10_000: f"{FILE}, line 1: a number of more than 100 characters. Make it shorter.",
-    "#" * (plain_yaml.MAX_BYTES + 1): f"{FILE} is larger than 4 MiB. Make it smaller.",
+    "#" * (safe_yaml.MAX_BYTES + 1): f"{FILE} is larger than 4 MiB. Make it smaller.",
 }
 
 

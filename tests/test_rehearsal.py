@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from consistent_chat import parse
+from consistent_chat.dialogue import parse
 from consistent_chat.serving.rehearsal import Rehearsal
 from tests.servings import request
 

@@ -139,9 +139,9 @@ def test_failed_draws_are_shown_with_their_reason(demo: Path, opened: Open) -> N
 
 def failures(folder: Path) -> Path:
     """Return the demo's failed draws, as a build writes them."""
-    from consistent_chat import export
+    from consistent_chat.commands import build
 
-    export.build("demo", str(folder / "demo.jsonl"), failures=str(folder / "failures.jsonl"))
+    build.build("demo", str(folder / "demo.jsonl"), failures=str(folder / "failures.jsonl"))
     return folder / "failures.jsonl"
 
 

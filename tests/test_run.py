@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from consistent_chat import drive
-from consistent_chat.dialogue import Dialogue
-from consistent_chat.drive import Limits, Tally
+from consistent_chat import drivers
+from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.errors import BudgetSpent, MissingResponse, ServingError, TransportError, UnfilledSlot
-from consistent_chat.plan import Plan
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
@@ -32,12 +32,12 @@ def place(tmp_path: Path) -> str:
 
 
 def dialogues(
-    place: str, serving: object = None, recipe: Recipe = RECIPE, tally: Tally | None = None, **limits: object
+    place: str, serving: object = None, recipe: Recipe = RECIPE, tally: RunStats | None = None, **limits: object
 ) -> Iterator[Dialogue]:
     """Run all dialogues of a recipe over a store of its own."""
     opener = None if serving is None else lambda: serving
     indices = range(len(Plan(recipe)))
-    return drive.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), tally or Tally())  # type: ignore[arg-type]
+    return drivers.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), tally or RunStats())  # type: ignore[arg-type]
 
 
 def test_dialogues_come_in_plan_order_whatever_order_answers_come_in(place: str) -> None:
@@ -87,7 +87,7 @@ def test_stages_of_different_dialogues_overlap(place: str) -> None:
             return await super().answer(request)
 
     finished: list[int] = []
-    tally = Tally(on_call=lambda tally: finished.append(tally.calls))
+    tally = RunStats(on_call=lambda tally: finished.append(tally.calls))
     run = dialogues(place, OneSlow(), tally=tally, max_concurrency=4)
     next(run)
     assert finished[-1] >= 2 * (COUNT - 1), "the others went on through both stages meanwhile"
@@ -113,7 +113,7 @@ def test_unusable_answers_never_cost_a_dialogue(place: str, bad: Response) -> No
     def script(request: Request, attempt: int) -> Response | None:
         return bad if request.draw == 0 and int(request.key[-1], 16) < 6 else None
 
-    tally = Tally()
+    tally = RunStats()
     made = list(dialogues(place, Answers(script), tally=tally))
     assert [len(dialogue.answers) for dialogue in made] == [2] * COUNT
     assert sum(tally.failed.values()) > 0
@@ -155,7 +155,7 @@ def test_a_model_that_never_answers_usably_ends_the_run(place: str) -> None:
 
 def test_transport_errors_are_tried_again_and_never_stored(place: str) -> None:
     """A server that stumbles on every first try costs retries, and no row."""
-    tally = Tally()
+    tally = RunStats()
     serving = Answers(lambda request, attempt: TransportError("busy", retry_after=0.0) if attempt == 0 else None)
     recipe = Recipe(model="m", num_dialogs_per_intent=1, num_turns_per_dialog=1)
     made = list(dialogues(place, serving, recipe=recipe, tally=tally))
@@ -168,9 +168,9 @@ def test_a_crowded_server_gets_fewer_calls_and_all_of_them_are_answered(place: s
     """A server that takes 5 calls at once and is given 20 rejects some, not many, and no dialogue is lost."""
 
     def script(request: Request, attempt: int) -> Exception | None:
-        return TransportError("429", retry_after=0.01, crowded=True) if serving.in_flight >= 5 else None
+        return TransportError("429", retry_after=0.01, rate_limited=True) if serving.in_flight >= 5 else None
 
-    serving, tally = Answers(script, delay=0.005), Tally()
+    serving, tally = Answers(script, delay=0.005), RunStats()
     assert len(list(dialogues(place, serving, max_concurrency=20, tally=tally))) == COUNT
     assert tally.calls == 2 * COUNT
     assert 0 < tally.retries < 2 * COUNT
@@ -182,7 +182,7 @@ def test_a_crowded_server_is_given_one_pause_for_all(place: str) -> None:
 
     def script(request: Request, attempt: int) -> Exception | None:
         begun.append(time.monotonic())
-        return TransportError("429", retry_after=0.6, crowded=True) if len(begun) == 10 else None
+        return TransportError("429", retry_after=0.6, rate_limited=True) if len(begun) == 10 else None
 
     list(dialogues(place, Answers(script), max_concurrency=4))
     gaps = [later - earlier for earlier, later in zip(begun, begun[1:])]
@@ -234,7 +234,7 @@ def test_max_calls_stops_before_the_limit_and_the_next_run_goes_on(place: str) -
 
 def test_max_cost_counts_the_worst_case_of_what_is_in_flight(place: str) -> None:
     """No call is begun that could pass the limit."""
-    tally, serving = Tally(), Answers(delay=0.001)
+    tally, serving = RunStats(), Answers(delay=0.001)
     with pytest.raises(BudgetSpent, match=r"max_cost=0\.1"):
         list(dialogues(place, serving, max_cost=0.1, tally=tally))
     assert 0 < (tally.cost or 0) <= 0.1
@@ -272,7 +272,7 @@ def test_a_complete_store_opens_no_serving(place: str) -> None:
     def refuse() -> Answers:
         raise AssertionError("the serving was opened")
 
-    made = drive.run(RECIPE, range(COUNT), ResponseStore(place), refuse, Limits(), Tally())
+    made = drivers.run(RECIPE, range(COUNT), ResponseStore(place), refuse, Limits(), RunStats())
     assert len(list(made)) == COUNT
 
 
@@ -281,7 +281,7 @@ def test_refresh_asks_everything_once_more(place: str) -> None:
     old = list(dialogues(place, Answers()))
     fresh = Answers(lambda request, attempt: Response(good(request).text.replace(" of ", " anew of ")))
     opener = lambda: fresh  # noqa: E731
-    made = list(drive.run(RECIPE, range(COUNT), ResponseStore(place, refresh=True), opener, Limits(), Tally()))
+    made = list(drivers.run(RECIPE, range(COUNT), ResponseStore(place, refresh=True), opener, Limits(), RunStats()))
     assert fresh.calls == 2 * COUNT
     assert made != old
     assert list(dialogues(place)) == made

@@ -11,8 +11,8 @@ import pytest
 
 from consistent_chat.errors import StoreError
 from consistent_chat.store import ResponseStore
+from consistent_chat.store.location import Flush, home
 from consistent_chat.store.pack import Pack, write_pack
-from consistent_chat.store.place import Flush, home
 from tests.stored import asked, said
 
 pytest.importorskip("moto.server")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from consistent_chat import parse
+from consistent_chat.dialogue import parse
 from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.request import canonical_json
 from tests.provider import Call, Provider, Reply

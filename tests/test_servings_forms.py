@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from consistent_chat import parse
+from consistent_chat.dialogue import parse
 from consistent_chat.errors import RefusedRequest, TransportError
 from consistent_chat.serving.cap import is_too_high, lowered
 from consistent_chat.serving.http import Fault

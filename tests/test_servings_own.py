@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from consistent_chat import parse
+from consistent_chat.dialogue import parse
 from consistent_chat.errors import ServingError, TransportError
 from consistent_chat.request import Response, canonical_json
-from consistent_chat.serving.anthropic import Anthropic, takes_temperature
+from consistent_chat.serving.anthropic import Anthropic
+from consistent_chat.serving.anthropic_messages import takes_temperature
 from consistent_chat.serving.http import retry_after
 from consistent_chat.serving.huggingface import HuggingFace
 from consistent_chat.serving.openai import OpenAI

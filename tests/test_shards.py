@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.plan import Plan
+from consistent_chat.plan.plan import Plan
+from consistent_chat.plan.shards import Shard
 from consistent_chat.recipe import Recipe
-from consistent_chat.shards import Shard
 
 LAW = settings(deadline=None, max_examples=60, derandomize=True)
 INTENTS = ("problem_solving", "educational", "simulation", "transaction")

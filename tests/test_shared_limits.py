@@ -10,8 +10,8 @@ import datasets
 import pytest
 from datasets import load_dataset
 
-from consistent_chat.drive import Limits, Spent, Tally
-from consistent_chat.drive.limits import Budget
+from consistent_chat.drivers import Limits, RunStats, Usage
+from consistent_chat.drivers.budget import Budget
 from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.ray.ledger import Ledger
 from tests.provider import Provider
@@ -75,7 +75,7 @@ def test_splits_share_what_may_be_called(provider: Provider) -> None:
 
 def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
     """The next part of a stream does not begin as if nobody had called just now; other limits are another pace."""
-    spent, limits = Spent(), Limits(max_requests_per_minute=1)
+    spent, limits = Usage(), Limits(max_requests_per_minute=1)
     first, second = (Budget(limits, spent).pace() for _ in range(2))
     assert first.wait() <= 0
     first.take(0)
@@ -99,7 +99,7 @@ def test_a_ledger_keeps_one_budget_and_counts_what_was_paid_twice_but_not_what_w
     ledger = Ledger(Limits(max_calls=4))
     for attempt, dialogues, calls in ((0, 1, 2), (1, 2, 1)):
         assert ledger.begin(7) == attempt
-        tally = Tally(dialogues=dialogues, calls=calls, cost=0.5)
+        tally = RunStats(dialogues=dialogues, calls=calls, cost=0.5)
         assert ledger.report(7, attempt, {"train": tally.counts()})
     total = ledger.totals()["train"]
     assert (total.dialogues, total.calls, total.cost) == (2, 3, 1.0)
@@ -114,14 +114,14 @@ def test_a_ledger_keeps_one_budget_and_counts_what_was_paid_twice_but_not_what_w
 def test_too_few_calls_for_so_many_processes_is_said() -> None:
     """A share of no calls would stop at once, however often it is run again."""
     with pytest.raises(RecipeError, match="max_calls=3 cannot be divided between 4 processes"):
-        Limits(max_calls=3).divided(4)
-    assert Limits(max_calls=0).divided(4).max_calls == 0
+        Limits(max_calls=3).split(4)
+    assert Limits(max_calls=0).split(4).max_calls == 0
 
 
 @pytest.mark.parametrize("name", ["max_requests_per_minute", "max_tokens_per_minute"])
 def test_processes_share_what_may_be_asked_in_a_minute(name: str) -> None:
     """All shares together are no more than the limit; a share of nothing is said, and no limit stays none."""
-    assert getattr(Limits(**{name: 100}).divided(3), name) == 33
+    assert getattr(Limits(**{name: 100}).split(3), name) == 33
     with pytest.raises(RecipeError, match=f"{name}=3 cannot be divided between 4 processes"):
-        Limits(**{name: 3}).divided(4)
-    assert getattr(Limits().divided(3), name) is None
+        Limits(**{name: 3}).split(4)
+    assert getattr(Limits().split(3), name) is None

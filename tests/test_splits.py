@@ -15,12 +15,12 @@ from datasets import load_dataset
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from consistent_chat import splits
 from consistent_chat.cli import main
 from consistent_chat.errors import RecipeError
-from consistent_chat.plan import Plan, Spec
+from consistent_chat.plan import splits
+from consistent_chat.plan.plan import Plan, Spec
 from consistent_chat.recipe import Recipe
-from consistent_chat.taxonomy import Flow, Intent, Taxonomy
+from consistent_chat.recipe.taxonomy import Flow, Intent, Taxonomy
 from tests.provider import Provider
 
 LAW = settings(deadline=None, max_examples=80, derandomize=True)

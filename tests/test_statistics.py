@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consistent_chat.dialogue import Dialogue, FailedDraw
-from consistent_chat.parse import Reason
-from consistent_chat.plan import Plan
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
+from consistent_chat.dialogue.parse import Reason
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Response
 from consistent_chat.row import failures, row
-from consistent_chat.statistics import PAPER, SAMPLE, Distribution, Failure, Statistics, Talk, words
+from consistent_chat.stats import PAPER, SAMPLE, DialogueSample, Distribution, Failure, Statistics, words
 
 RECIPE = Recipe(model="m", num_dialogs_per_intent=2, num_turns_per_dialog=2)
 
@@ -39,9 +39,9 @@ DIALOGUES = [
 ]
 
 
-def talk(*messages: str, intent: str = "i", category: str = "c") -> Talk:
+def talk(*messages: str, intent: str = "i", category: str = "c") -> DialogueSample:
     """Return a dialogue of these messages, user and assistant in turns."""
-    return Talk(intent, category, "t", messages[::2], messages[1::2])
+    return DialogueSample(intent, category, "t", messages[::2], messages[1::2])
 
 
 @pytest.mark.parametrize("layout", ["conversation", "messages", "sharegpt"])
@@ -49,7 +49,7 @@ def test_a_row_counts_like_the_dialogue_it_was_made_of(layout: str) -> None:
     """In every layout; substitutes come out of the ledger of failed draws."""
     recipe = replace(RECIPE, layout=layout)
     for made in DIALOGUES:
-        of_row, of_dialogue = Talk.of_row(row(made, recipe), failures(made)), Talk.of(made)
+        of_row, of_dialogue = DialogueSample.of_row(row(made, recipe), failures(made)), DialogueSample.of(made)
         assert Statistics([of_row]).total == Statistics([of_dialogue]).total
 
 
@@ -58,27 +58,27 @@ def test_a_third_stage_is_no_redraw() -> None:
     made = row(DIALOGUES[0], RECIPE)
     made["provenance"].update(draws=3, request_keys=["x", "y", "z"])
     failed = failures(DIALOGUES[2])
-    assert Talk.of_row(made, failed).substitutes == 1
+    assert DialogueSample.of_row(made, failed).substitutes == 1
 
 
 def test_without_provenance_what_is_said_is_counted_all_the_same() -> None:
     """Where it comes from is not known; a system prompt is no utterance."""
     made = row(DIALOGUES[0], replace(RECIPE, provenance=False))
     made["conversation"].insert(0, {"role": "system", "value": "be kind"})
-    total = Statistics([Talk.of_row(made)]).total
-    assert list(Statistics([Talk.of_row(made)]).intents) == [""]
+    total = Statistics([DialogueSample.of_row(made)]).total
+    assert list(Statistics([DialogueSample.of_row(made)]).intents) == [""]
     assert (total.utterances.mean, total.query_words.mean, total.input_tokens.sum, total.draws) == (4, 1.5, 0, 0)
 
 
 def test_a_row_without_messages_says_what_it_lacks() -> None:
     """It is no dialogue."""
     with pytest.raises(KeyError, match="no column conversation or messages or conversations"):
-        Talk.of_row({"text": "hello"})
+        DialogueSample.of_row({"text": "hello"})
 
 
 def test_the_papers_table_is_that_of_each_intent_and_of_all() -> None:
     """Mean and maximum of utterances and words; redraws and substitutes; tokens."""
-    statistics = Statistics(map(Talk.of, DIALOGUES))
+    statistics = Statistics(map(DialogueSample.of, DIALOGUES))
     total = statistics.total
     assert list(statistics.intents) == list(RECIPE.chosen_taxonomy.intents)[:4]
     assert total.dialogues == sum(group.dialogues for group in statistics.intents.values()) == 4

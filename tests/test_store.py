@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from consistent_chat.errors import DamagedRecord
 from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore, default_location
+from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import write_pack
-from consistent_chat.store.place import Place
 from consistent_chat.store.record import Record
 from tests.stored import asked, files, fill, forget, kill_a_writer, machine, said
 
@@ -172,7 +172,7 @@ def test_which_record_holds_depends_neither_on_names_nor_on_order(kept: list[tup
             write_pack(content, layer).rename(layer / f"{new_name}.parquet")
         one, two = str(Path(folder, "one")), str(Path(folder, "two"))
         for layer in (one, two):
-            Place(layer).prepare()
+            StoreLocation(layer).prepare()
         assert ResponseStore([one, two]).find(asked()) == ResponseStore([two, one]).find(asked()) == holds.kept.answer()
 
 

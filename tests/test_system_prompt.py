@@ -12,9 +12,9 @@ import pytest
 from datasets import load_dataset
 
 from consistent_chat.cli import main
-from consistent_chat.dialogue import fill
+from consistent_chat.dialogue.at_once import fill
 from consistent_chat.errors import RecipeError
-from consistent_chat.plan import Plan
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Response
 from tests.provider import Provider

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from consistent_chat import plain_yaml, taxonomy
 from consistent_chat.errors import RecipeError
-from consistent_chat.taxonomy import Taxonomy
+from consistent_chat.recipe import safe_yaml, taxonomy
+from consistent_chat.recipe.taxonomy import Taxonomy
 
 PAPER = {
     "diagnosis_to_solution": {"problem_solving", "health_consultation", "transaction"},
@@ -53,7 +53,7 @@ intents:
 
 def own(text: str) -> Taxonomy:
     """Load a user's taxonomy file."""
-    return taxonomy.load(plain_yaml.parse(text, "own.yaml"))
+    return taxonomy.load(safe_yaml.parse(text, "own.yaml"))
 
 
 def refusal(text: str) -> str:
@@ -209,4 +209,4 @@ def test_a_topic_with_half_a_character_is_refused() -> None:
     """It could be sent to no model."""
     given: dict[str, Any] = {"personas": ["half \ud800"]}
     with pytest.raises(RecipeError, match=r"taxonomy \(personas.0\) has a character that is not valid text"):
-        taxonomy.load(plain_yaml.Document(given, "taxonomy"))
+        taxonomy.load(safe_yaml.Document(given, "taxonomy"))

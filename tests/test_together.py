@@ -12,10 +12,10 @@ import pytest
 from datasets import load_dataset
 
 from consistent_chat.card import About, Seen, card
-from consistent_chat.drive import Tally
-from consistent_chat.estimate import estimate
-from consistent_chat.judgement import CRITERIA
-from consistent_chat.opening import open_builder
+from consistent_chat.commands.estimate import estimate
+from consistent_chat.commands.open import open_builder
+from consistent_chat.dialogue.judge import CRITERIA
+from consistent_chat.drivers import RunStats
 from consistent_chat.report import Summary, report
 from tests.provider import Call, Provider, Reply
 
@@ -60,7 +60,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
         called = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
         builder = open_builder(None, cache_dir=str(folder / "cache"), responses=str(folder / "s"), **called, **RECIPE)
         builder.download_and_prepare()
-    total = Tally()
+    total = RunStats()
     for tally in builder.tallies.values():
         total.add(tally.counts())
     (folder / "rows.json").write_text(json.dumps({split: list(rows) for split, rows in builder.as_dataset().items()}))

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from consistent_chat.cli import main
 from consistent_chat.errors import StoreError
 from consistent_chat.request import Response
-from consistent_chat.store import ResponseStore, pack, tidy, verify
+from consistent_chat.store import ResponseStore, compact, pack, verify
 from consistent_chat.store.journal import JournalWriter
+from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import content_name, write_pack
-from consistent_chat.store.place import Place
 from consistent_chat.store.record import Record, to_line
 from tests.stored import Moody, asked, files, fill, forget, kill_a_writer, said
 
@@ -202,7 +202,7 @@ def test_a_folder_where_a_file_should_be_is_a_fault_and_the_rest_is_checked(plac
         assert any(name in fault for fault in faults)
 
 
-@pytest.mark.parametrize("method", [(Place, "names"), (Path, "read_bytes")], ids=["packs", "journals"])
+@pytest.mark.parametrize("method", [(StoreLocation, "names"), (Path, "read_bytes")], ids=["packs", "journals"])
 def test_what_is_packed_anew_meanwhile_is_no_fault(
     place: str, monkeypatch: pytest.MonkeyPatch, method: tuple[Any, str]
 ) -> None:
@@ -217,7 +217,7 @@ def test_what_is_packed_anew_meanwhile_is_no_fault(
     def and_tidy(self: Any) -> Any:
         found = original(self)
         monkeypatch.setattr(owner, name, original)
-        tidy(place)
+        compact(place)
         return found
 
     monkeypatch.setattr(owner, name, and_tidy)
@@ -232,8 +232,8 @@ def test_a_remote_store_is_checked_where_it_lies() -> None:
     remote = f"moody://{uuid.uuid4().hex}/responses"
     fill(remote, 1)
     fill(remote, 2)
-    one, other = Place(remote).names()
-    copy = Place(remote).packs / one
+    one, other = StoreLocation(remote).names()
+    copy = StoreLocation(remote).packs / one
     flip(copy, 0)
     assert verify(remote).faults == []
     there = fsspec.filesystem("moody")
@@ -254,7 +254,7 @@ def test_a_remote_pack_that_vanishes_meanwhile_is_no_fault() -> None:
 
     def meanwhile(path: str) -> None:
         Moody.get = staticmethod(lambda path: None)
-        tidy(remote)
+        compact(remote)
 
     Moody.get = staticmethod(meanwhile)
     checked = verify(remote)

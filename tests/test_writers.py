@@ -18,8 +18,8 @@ from datasets import load_dataset
 from consistent_chat.cli import main
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
-from consistent_chat.store import Flush, ResponseStore, tidy, verify
-from consistent_chat.store.place import home
+from consistent_chat.store import Flush, ResponseStore, compact, verify
+from consistent_chat.store.location import home
 from tests.answers import Answers, good
 from tests.faults import Reply
 from tests.provider import Call, Provider
@@ -62,7 +62,7 @@ def tidy_until_told(place: str, barrier: threading.Barrier, done: Connection) ->
     barrier.wait()
     while not done.poll():
         if Path(place, "store.json").exists():
-            tidy(place)
+            compact(place)
 
 
 @pytest.mark.parametrize("refresh", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["record", "refresh"])
@@ -84,7 +84,7 @@ def test_writers_of_the_same_work_lose_nothing_and_readers_agree(place: str, ref
     assert [process.exitcode for process in (tidier, *writers)] == [0] * (WRITERS + 1)
     check_all_is_there(place)
     before = found(place)
-    tidy(place)
+    compact(place)
     assert len(list(Path(place).glob("packs/[!.]*"))) == 1
     assert found(place) == before
     check_all_is_there(place)
@@ -163,7 +163,7 @@ def test_processes_that_build_the_same_at_once_leave_one_dataset(place: str, tmp
     assert [builder.exitcode for builder in builders] == [0] * 3
     assert verify(place).faults == []
     one = load(place, str(tmp_path / "one"), mode="replay")
-    tidy(place)
+    compact(place)
     other = load(place, str(tmp_path / "other"), mode="replay")
     assert len(one) == 27
     assert one[:] == other[:]
@@ -195,7 +195,7 @@ def test_a_key_is_written_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything_said: list[str], serving: str, given: str
 ) -> None:
     """Not into the store, the caches, this package's own folder or any message; and it did go over the wire."""
-    monkeypatch.setattr("consistent_chat.drive.retry.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.001)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "default cache")
     key = {"api_key": SENTINEL} if given == "api_key" else {}
     if not key:

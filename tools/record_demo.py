@@ -14,12 +14,12 @@ from typing import Any
 
 import yaml
 
-from consistent_chat.dialogue import fill
-from consistent_chat.plan import Plan
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store.journal import HEADER
-from consistent_chat.store.place import MARKER, STORE_FORMAT
+from consistent_chat.store.location import MARKER, STORE_FORMAT
 from consistent_chat.store.record import Record, to_line
 
 HERE = Path(__file__).parent

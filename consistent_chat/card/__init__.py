@@ -8,6 +8,6 @@ html.py      how text of models and strangers is put into it: as text, whatever 
 """
 
 from consistent_chat.card.about import About, Seen
-from consistent_chat.card.card import card, files
+from consistent_chat.card.header import card, files
 
 __all__ = ["About", "Seen", "card", "files"]

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.dialogue import Dialogue
+from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.prices import price_of
 from consistent_chat.recipe import Recipe
-from consistent_chat.statistics import Distribution, Statistics, Talk
+from consistent_chat.stats import DialogueSample, Distribution, Statistics
 
 SAMPLES = 3
 """Dialogues that a card shows: the first ones of as many intents."""
@@ -55,14 +55,14 @@ class Seen:
 
     def __init__(self) -> None:
         self.statistics = Statistics()
-        self.samples: list[Talk] = []
+        self.samples: list[DialogueSample] = []
         self.rows: dict[str, int] = defaultdict(int)
         self.scores: dict[str, Distribution] = {}
         self.tokens: dict[tuple[str, bool], tuple[int, int]] = defaultdict(lambda: (0, 0))
 
     def see(self, split: str, dialogue: Dialogue) -> None:
         """Take a dialogue of a split."""
-        talk = Talk.of(dialogue)
+        talk = DialogueSample.of(dialogue)
         if len(self.samples) < SAMPLES and talk.intent not in self.statistics.intents:
             self.samples.append(talk)
         self.statistics.add(talk)

@@ -11,7 +11,7 @@ import re
 import string
 from collections.abc import Iterable, Sequence
 
-from consistent_chat.visible import visible
+from consistent_chat.text.sanitize import visible
 
 _MARKUP = frozenset(string.punctuation) - set("-,'")
 

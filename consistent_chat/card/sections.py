@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from consistent_chat.card import tables
 from consistent_chat.card.about import About, Seen
 from consistent_chat.card.html import code, fence, line, message, plain
-from consistent_chat.statistics import PAPER, SAMPLE, Diversity
-from consistent_chat.visible import visible
+from consistent_chat.stats import PAPER, SAMPLE, Diversity
+from consistent_chat.text.sanitize import visible
 
 TURNS = 8
 """Turns of a sample that are shown."""

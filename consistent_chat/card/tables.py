@@ -8,8 +8,8 @@ from typing import Any
 
 from consistent_chat.card.html import code, line, table
 from consistent_chat.recipe import FIELDS, Recipe
-from consistent_chat.statistics import PAPER, Distribution, Group, Statistics
-from consistent_chat.taxonomy import Taxonomy
+from consistent_chat.recipe.taxonomy import Taxonomy
+from consistent_chat.stats import PAPER, DialogueStats, Distribution, Statistics
 
 LONGEST = 120
 """Characters of a field's value that are shown; the recipe has them all."""
@@ -41,7 +41,7 @@ def numbers(statistics: Statistics, titles: Mapping[str, str]) -> str:
     return table(HEAD, [*rows, _numbers("<b>All</b>", statistics.total), *paper])
 
 
-def _numbers(name: str, group: Group) -> list[str]:
+def _numbers(name: str, group: DialogueStats) -> list[str]:
     measured = (group.utterances, group.query_words, group.response_words)
     return [name, f"{group.dialogues:,}", *map(_spread, measured)]
 

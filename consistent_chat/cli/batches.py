@@ -23,7 +23,7 @@ def run(
     responses: str | None, storage_options: dict[str, Any] | None, all: bool, forget: int | None, **address: Any
 ) -> None:
     """List the batches of a response store that are not collected, each with what the provider says of it."""
-    from consistent_chat.batches import forgotten, listed
+    from consistent_chat.commands.batches import forgotten, listed
     from consistent_chat.store import default_location
 
     url = default_location() if responses is None else responses

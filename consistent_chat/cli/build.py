@@ -22,11 +22,11 @@ def add(commands: Any) -> None:
 
 def run(recipe: str | None, output: str, verbose: bool, **options: Any) -> None:
     """Build a dataset and write it to a file or folder."""
-    from consistent_chat import export
+    from consistent_chat.commands import build
 
     if verbose:
         _say_all()
-    print(export.build(recipe, output, **options), file=sys.stderr)
+    print(build.build(recipe, output, **options), file=sys.stderr)
 
 
 def _say_all() -> None:

@@ -17,8 +17,8 @@ def add(commands: Any) -> None:
 
 def run(recipe: str | None, pilot: int, **options: Any) -> None:
     """Tell what a build would still take: calls, tokens, dollars. Nothing is called, but for a pilot."""
-    from consistent_chat.estimate import estimate
-    from consistent_chat.opening import open_builder
+    from consistent_chat.commands.estimate import estimate
+    from consistent_chat.commands.open import open_builder
 
     builder = open_builder(recipe, **options)
     for split, plan in builder.plans().items():

@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
 
 def run(store: str | None, storage_options: dict[str, Any] | None) -> None:
     """Pack a store's journals, and put its small packs together."""
-    from consistent_chat.store import default_location, tidy
+    from consistent_chat.store import compact, default_location
 
     url = default_location() if store is None else store
-    print(f"{url}: {tidy(url, storage_options)}", file=sys.stderr)
+    print(f"{url}: {compact(url, storage_options)}", file=sys.stderr)

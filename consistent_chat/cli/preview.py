@@ -18,7 +18,7 @@ def add(commands: Any) -> None:
 
 def run(recipe: str | None, number: int, **options: Any) -> None:
     """Make the first dialogues of a recipe and show them. Their answers are kept: the build does not pay them again."""
-    from consistent_chat.opening import open_builder
-    from consistent_chat.preview import preview
+    from consistent_chat.commands.open import open_builder
+    from consistent_chat.commands.preview import preview
 
     preview(open_builder(recipe, **options), number)

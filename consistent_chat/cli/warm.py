@@ -41,7 +41,7 @@ def run(recipe: str | None, shard: str, ray: str | None, **options: Any) -> None
 
 def _tallies(recipe: str | None, shard: str, ray: str | None, options: dict[str, Any]) -> dict[str, Any]:
     if ray is None:
-        from consistent_chat.warming import warm
+        from consistent_chat.commands.open import warm
 
         return warm(recipe, shard, **options)
     from consistent_chat.ray import warm as warm_with_ray

@@ -12,8 +12,8 @@
 Importing this package never imports DataFlow.
 """
 
+from consistent_chat.dataflow.compat import join, take_over
 from consistent_chat.dataflow.interfaces import DataFlowStorage, LLMServingABC
-from consistent_chat.dataflow.joining import join, register
 from consistent_chat.dataflow.operator import ConsistentChatGenerator
 from consistent_chat.dataflow.serving import APILLMServing_request
 from consistent_chat.dataflow.storage import FileStorage
@@ -26,6 +26,11 @@ __all__ = [
     "LLMServingABC",
     "register",
 ]
+
+
+def register() -> None:
+    """Let DataFlow's registry return our ConsistentChatGenerator in place of its own. Imports DataFlow."""
+    take_over(ConsistentChatGenerator)
 
 
 join(ConsistentChatGenerator)

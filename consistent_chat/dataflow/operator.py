@@ -13,18 +13,17 @@ from dataclasses import fields
 from importlib import resources
 from typing import Any
 
-from consistent_chat import drive
+from consistent_chat import drivers
+from consistent_chat.builder.progress import CallsBar
 from consistent_chat.dataflow import storage as storages
-from consistent_chat.dataflow.asking import Asking, model_of, unnamed
-from consistent_chat.dataflow.joining import join
+from consistent_chat.dataflow.compat import join
 from consistent_chat.dataflow.serving import APILLMServing_request
 from consistent_chat.dataflow.templates import Templates
-from consistent_chat.dataflow.waves import Waves
-from consistent_chat.dialogue import Dialogue, FailedDraw, Steps, fill
-from consistent_chat.drive import Limits, Tally
+from consistent_chat.dataflow.waves import BatchedServingAdapter, WaveDriver, model_of, unnamed
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps, fill
+from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.errors import RecipeError
-from consistent_chat.plan import Plan
-from consistent_chat.progress import CallsBar
+from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe, paths
 from consistent_chat.row import row
 from consistent_chat.serving import Serving, registry
@@ -70,7 +69,7 @@ class ConsistentChatGenerator:
         self.llm_serving = llm_serving  # under this name DataFlow's pipelines look for it
         self.prompt_template = prompt_template
         self.logger = logger
-        self.tally = Tally()
+        self.tally = RunStats()
         self._batched = _is_batched(llm_serving)
         _check_template(prompt_template, llm_serving, self._batched)
         _check_settings(settings, prompt_template is not None)
@@ -107,7 +106,7 @@ class ConsistentChatGenerator:
         names = [output_category_key, output_conversation_key]
         if len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
             raise RecipeError(f"output_category_key and output_conversation_key must be two names, not {names!r}.")
-        self.tally = Tally()
+        self.tally = RunStats()
         with CallsBar(self._recipe, self.tally):
             rows = [tuple(row(dialogue, self._recipe).values()) for dialogue in self._dialogues()]
         frame = pandas.DataFrame(rows, columns=names)
@@ -124,14 +123,14 @@ class ConsistentChatGenerator:
         if self._batched:
             return self._waves(self._begin(plan), store).run(len(plan))
         opener = None if self.llm_serving is None else self._open
-        return drive.run(self._recipe, range(len(plan)), store, opener, self._limits, self.tally)
+        return drivers.run(self._recipe, range(len(plan)), store, opener, self._limits, self.tally)
 
     def _begin(self, plan: Plan) -> Callable[[int, list[FailedDraw]], Steps]:
         return lambda index, failed: fill(self._recipe, plan, index, failed)
 
-    def _waves(self, begin: Callable[[int, list[FailedDraw]], Steps], store: ResponseStore) -> Waves:
-        ask = None if self.llm_serving is None else Asking(self.llm_serving, self._recipe.temperature)
-        return Waves(begin, ask, store, self._limits, self.tally, self._recipe.model or "")
+    def _waves(self, begin: Callable[[int, list[FailedDraw]], Steps], store: ResponseStore) -> WaveDriver:
+        ask = None if self.llm_serving is None else BatchedServingAdapter(self.llm_serving, self._recipe.temperature)
+        return WaveDriver(begin, ask, store, self._limits, self.tally, self._recipe.model or "")
 
     def _open(self) -> Serving:
         if isinstance(self.llm_serving, APILLMServing_request):

@@ -11,14 +11,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from consistent_chat.dataflow.interfaces import LLMServingABC
-from consistent_chat.drive import Limits
-from consistent_chat.drive.retry import Patience, pause
+from consistent_chat.drivers import Limits
+from consistent_chat.drivers.retry import RetryPolicy, backoff
 from consistent_chat.errors import RecipeError, RefusedRequest, TransportError
 from consistent_chat.recipe import suggestion
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving, registry
-from consistent_chat.serving.adapt import Adapting
-from consistent_chat.serving.openai import LIMITS, SCHEMAS, Form, OpenAI
+from consistent_chat.serving.negotiate import Adapting
+from consistent_chat.serving.openai import OpenAI
+from consistent_chat.serving.openai_chat import LIMITS, SCHEMAS, Form
 
 ENDPOINT = "/chat/completions"
 MAX_TOKENS = 16_384
@@ -126,14 +127,16 @@ class PlainText(OpenAI):
 
 
 async def _answers(serving: OpenAI, requests: Sequence[Request], at_once: int) -> list[Response | None]:
-    room, patience = asyncio.Semaphore(at_once), Patience(asyncio.get_running_loop().time)
+    room, patience = asyncio.Semaphore(at_once), RetryPolicy(asyncio.get_running_loop().time)
     try:
         return list(await asyncio.gather(*(_answer(serving, request, room, patience) for request in requests)))
     finally:
         await serving.close()
 
 
-async def _answer(serving: Serving, request: Request, room: asyncio.Semaphore, patience: Patience) -> Response | None:
+async def _answer(
+    serving: Serving, request: Request, room: asyncio.Semaphore, patience: RetryPolicy
+) -> Response | None:
     """Ask until answered; None for a request that is refused as it is."""
     for tries in itertools.count(1):
         try:
@@ -143,7 +146,7 @@ async def _answer(serving: Serving, request: Request, room: asyncio.Semaphore, p
             return None
         except TransportError as error:
             patience.test(tries, error)
-            await asyncio.sleep(pause(tries, error))
+            await asyncio.sleep(backoff(tries, error))
         else:
             patience.answered()
             return response

@@ -21,8 +21,8 @@ from importlib import resources
 from string import Template
 from typing import Any, TypeVar
 
-from consistent_chat import parse
-from consistent_chat.dialogue import (
+from consistent_chat.dialogue import parse
+from consistent_chat.dialogue.at_once import (
     ANSWER_TOKENS,
     FRAME_TOKENS,
     SKELETON_TOKENS,
@@ -31,12 +31,12 @@ from consistent_chat.dialogue import (
     OutOfDraws,
     Steps,
 )
+from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.errors import RecipeError, UnfilledSlot
-from consistent_chat.parse import Reason, Unusable
-from consistent_chat.plan import MAX_SUBSTITUTES, Spec
+from consistent_chat.plan.plan import MAX_SUBSTITUTES, Spec
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.taxonomy import Flow, Intent
 from consistent_chat.request import Request, Response, Schema
-from consistent_chat.taxonomy import Flow, Intent
 
 T = TypeVar("T")
 

@@ -6,21 +6,31 @@ recorded already is not asked.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import time
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from consistent_chat.dialogue import Dialogue, FailedDraw, Steps
-from consistent_chat.drive import Limits, Spent, Tally
-from consistent_chat.drive.breaker import HOPELESS, SHOWN
-from consistent_chat.drive.limits import Budget
-from consistent_chat.drive.replay import advance
-from consistent_chat.drive.retry import pause
-from consistent_chat.errors import BudgetSpent, MissingResponse, ServingError, TransportError, UnfilledSlot
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps
+from consistent_chat.drivers import Limits, RunStats, Usage
+from consistent_chat.drivers.budget import Budget
+from consistent_chat.drivers.replay import replay_until_missing
+from consistent_chat.drivers.retry import HOPELESS, SHOWN, backoff
+from consistent_chat.errors import (
+    BudgetSpent,
+    ConsistentChatError,
+    MissingResponse,
+    ServingError,
+    TransportError,
+    UnfilledSlot,
+)
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
-from consistent_chat.store.nearest import describe_miss
+from consistent_chat.store.miss import explain_miss
 
 Begin = Callable[[int, list[FailedDraw]], Steps]
 """Begins the dialogue at a place of the plan; its unusable answers go into the list."""
@@ -35,7 +45,7 @@ DECLINED = Response("", "refusal")
 
 
 @dataclass
-class _Seat:
+class _Slot:
     """One dialogue under way: what it asks next, or None and the dialogue itself when it is done."""
 
     index: int
@@ -51,18 +61,18 @@ class _Seat:
         self.request, self.dialogue = (None, step) if isinstance(step, Dialogue) else (step, None)
 
 
-_Asked = tuple[_Seat, Request]
+_Asked = tuple[_Slot, Request]
 
 
 @dataclass
-class Waves:
+class WaveDriver:
     """Runs all dialogues of a plan, in its order. Without `ask`, a response that the store lacks is an error."""
 
     begin: Begin
     ask: Ask | None
     store: ResponseStore
     limits: Limits
-    tally: Tally
+    tally: RunStats
     model: str
     _answered: bool = False
     _silent: int = 0  # calls in a row without any answer
@@ -70,7 +80,7 @@ class Waves:
     _declined: list[Request] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._budget = Budget(self.limits, Spent(), [self.model])
+        self._budget = Budget(self.limits, Usage(), [self.model])
 
     def run(self, count: int) -> Iterator[Dialogue]:
         """Yield the dialogues at the first `count` places; the store is closed at the end."""
@@ -94,14 +104,14 @@ class Waves:
                 self.tally.finished(seat.dialogue)
                 yield seat.dialogue
 
-    def _begun(self, index: int) -> _Seat:
+    def _begun(self, index: int) -> _Slot:
         failed: list[FailedDraw] = []
-        seat = _Seat(index, self.begin(index, failed), failed)
+        seat = _Slot(index, self.begin(index, failed), failed)
         self._go_on(seat, None)
         return seat
 
-    def _go_on(self, seat: _Seat, answer: Response | None) -> None:
-        seat.stand(advance(seat.steps, answer, self.store.find, self._may_ask))
+    def _go_on(self, seat: _Slot, answer: Response | None) -> None:
+        seat.stand(replay_until_missing(seat.steps, answer, self.store.find, self._may_ask))
 
     def _may_ask(self, request: Request) -> bool:
         """Say whether a draw that is not recorded may be asked for; as in the other drivers, a replay asks for none."""
@@ -110,7 +120,7 @@ class Waves:
     def _ask(self, asked: list[_Asked]) -> None:
         if self.ask is None:
             seat, request = asked[0]
-            raise MissingResponse(describe_miss(request, seat.index, self.store))
+            raise MissingResponse(explain_miss(request, seat.index, self.store))
         self.store.prepare()
         reserved = self._reserved(asked)
         asked = asked[: len(reserved)]
@@ -146,7 +156,7 @@ class Waves:
         if missed:
             self._miss(missed, in_silence=not given)
 
-    def _use(self, given: list[tuple[_Seat, Request, Response]]) -> None:
+    def _use(self, given: list[tuple[_Slot, Request, Response]]) -> None:
         """Go on with what was answered; raise UnfilledSlot when call after call of a stage brings nothing of use."""
         usable = 0
         for seat, request, answer in given:
@@ -167,7 +177,7 @@ class Waves:
             self._silent += 1
             if self._silent > TRIES or (self._silent == TRIES and not self._answered):
                 raise ServingError(f"{fault} All answers are kept; run again to go on.")
-            time.sleep(pause(self._silent, fault))
+            time.sleep(backoff(self._silent, fault))
         for seat, request in missed:
             seat.tries += 1
             self.tally.retried(fault)
@@ -187,7 +197,7 @@ class Waves:
         return f"{name} gave no answer to {count} prompt{'s' * (count != 1)}{reason}"
 
 
-def _waiting(seats: list[_Seat]) -> list[_Asked]:
+def _waiting(seats: list[_Slot]) -> list[_Asked]:
     return [(seat, seat.request) for seat in seats if seat.request is not None]
 
 
@@ -202,3 +212,125 @@ def _despair(count: int, fault: FailedDraw, model: str) -> str:
         f"({fault.detail}): {fault.response.text[:SHOWN]!r}. Look at what {model!r} answers; try another model. All "
         "answers are kept."
     )
+
+
+logger = logging.getLogger(__name__)
+
+MODEL_NAMES = ("model_name", "hf_model_name_or_path", "model_name_or_path", "model")
+"""Where DataFlow's servings keep the name of their model."""
+TEMPERATURES = ("temperature", "vllm_temperature", "sgl_temperature")
+"""Where they keep their temperature, if not within `configs` or `sampling_params`."""
+
+
+class BatchedServingAdapter:
+    """A serving of DataFlow, its own or anybody's, as what answers a batch of requests."""
+
+    def __init__(self, serving: Any, temperature: float) -> None:
+        self._serving = serving
+        self._temperature = temperature
+        if not _places(serving):
+            _warn_own_temperature(serving, temperature)
+        self.name = type(serving).__name__
+        self.oddity = ""
+
+    def __call__(self, requests: Sequence[Request]) -> list[Response | None]:
+        """Return a response to each of these requests, which share their system text; None where none was given.
+
+        Raises ServingError when the serving fails.
+        """
+        with _sampling_at(self._serving, self._temperature):
+            return self._matched(requests)
+
+    def _matched(self, requests: Sequence[Request]) -> list[Response | None]:
+        answers = self._generated(requests)
+        if len(answers) == len(requests):
+            return [self._response(answer) for answer in answers]
+        if len(requests) == 1:
+            return [self._response(answers[0] if answers else None)]
+        logger.warning(
+            "%s gave %d answers to %d prompts, so that nobody can tell which belongs to which. None is used, and each "
+            "prompt is asked by itself. It should return None where it has no answer.",
+            self.name,
+            len(answers),
+            len(requests),
+        )
+        return [answer for request in requests for answer in self._matched([request])]
+
+    def _generated(self, requests: Sequence[Request]) -> Sequence[Any]:
+        prompts = [str(request.messages[0]["content"]) for request in requests]
+        try:
+            answers = self._serving.generate_from_input(user_inputs=prompts, system_prompt=requests[0].system)
+        except TransportError as error:
+            self.oddity = str(error)
+            return [None] * len(requests)
+        except ConsistentChatError:
+            raise
+        except Exception as error:
+            raise ServingError(
+                f"The serving {self.name} failed with {type(error).__name__}: {error}. What it answered before is "
+                "kept; run again to go on."
+            ) from error
+        if not isinstance(answers, (list, tuple)):
+            self.oddity = f"it returned {type(answers).__name__} where a list should be"
+            return [None] * len(requests)
+        return answers
+
+    def _response(self, answer: Any) -> Response | None:
+        if isinstance(answer, str):
+            return Response(answer)
+        if answer is not None:
+            self.oddity = f"it gave {type(answer).__name__} where text should be"
+        return None
+
+
+def model_of(serving: Any) -> str | None:
+    """Return the name of a serving's model; None where it has none, and for a serving's name or no serving."""
+    if serving is None or isinstance(serving, str):
+        return None
+    named = (getattr(serving, name, None) for name in MODEL_NAMES)
+    return next((str(name) for name in named if isinstance(name, str) and name.strip()), None)
+
+
+def unnamed(serving: Any) -> str:
+    """Return the name under which the responses of a serving are kept that does not say which model it has."""
+    name = type(serving).__name__
+    warnings.warn(
+        f"{name} has no attribute {MODEL_NAMES[0]!r}: its responses are kept under the name {name!r}. Pass model=, so "
+        "that those of another model are not taken for them.",
+        UserWarning,
+        stacklevel=4,
+    )
+    return name
+
+
+@contextlib.contextmanager
+def _sampling_at(serving: Any, temperature: float) -> Iterator[None]:
+    """Let a serving sample at this temperature for as long as this lasts. All of DataFlow's keep it in an attribute."""
+    places = _places(serving)
+    before = [place[name] for place, name in places]
+    try:
+        for place, name in places:
+            place[name] = temperature
+        yield
+    finally:
+        for (place, name), value in zip(places, before):
+            place[name] = value
+
+
+def _warn_own_temperature(serving: Any, temperature: float) -> None:
+    warnings.warn(
+        f"{type(serving).__name__} has none of the attributes in which DataFlow's servings keep their temperature "
+        f"({', '.join(TEMPERATURES)}): it samples at its own, not at {temperature:g}.",
+        UserWarning,
+        stacklevel=5,
+    )
+
+
+def _places(serving: Any) -> list[tuple[dict[str, Any], str]]:
+    """Return the dictionaries in which a serving keeps its temperature, each with its key there."""
+    own = getattr(serving, "__dict__", {})
+    found = [(own, name) for name in TEMPERATURES if name in own]
+    for holder in (own.get("configs"), own.get("sampling_params")):
+        fields = holder if isinstance(holder, dict) else getattr(holder, "__dict__", {})
+        found += [(fields, "temperature")] if "temperature" in fields else []
+    return found

@@ -22,6 +22,6 @@ The rows follow from the recipe and the responses beside it, here and there.
 """
 
 from consistent_chat.publishing.publish import publish
-from consistent_chat.publishing.verifying import is_dataset, verify
+from consistent_chat.publishing.verify import is_dataset, verify
 
 __all__ = ["is_dataset", "publish", "verify"]

@@ -10,25 +10,25 @@ from huggingface_hub import HfApi
 
 from consistent_chat.errors import PublishError
 from consistent_chat.publishing import layout
-from consistent_chat.publishing.hub import State, check_namespace, explained
+from consistent_chat.publishing.hub import RemoteState, check_namespace, translate_errors
 from consistent_chat.publishing.layout import Manifest
-from consistent_chat.publishing.target import Target
+from consistent_chat.publishing.target import RepoTarget
 
 LAST = (layout.README, layout.MANIFEST)
 
 
-class Bucket:
+class BucketDestination:
     """A folder of a bucket that may not exist yet."""
 
-    def __init__(self, api: HfApi, target: Target, private: bool) -> None:
+    def __init__(self, api: HfApi, target: RepoTarget, private: bool) -> None:
         self.target = target
         self._api, self._private = api, private
         if not hasattr(api, "batch_bucket_files"):
             raise PublishError('This huggingface_hub knows no buckets. Run `pip install "huggingface_hub>=2"`.')
 
-    def look(self) -> State:
+    def look(self) -> RemoteState:
         """Find out what is there. Where there is no manifest, nothing was published to its end."""
-        with explained(self.target):
+        with translate_errors(self.target):
             from huggingface_hub.errors import BucketNotFoundError
 
             try:
@@ -36,13 +36,13 @@ class Bucket:
             except BucketNotFoundError as error:
                 if getattr(error.response, "status_code", 404) == 401:
                     raise
-                return State()
+                return RemoteState()
             prefix = self._path("")
             tree = self._api.list_bucket_tree(self.target.name, prefix.rstrip("/") or None, recursive=True)
             paths = [entry.path for entry in tree if entry.type == "file" and entry.path.startswith(prefix)]
             files = {path[len(prefix) :]: path for path in paths}
             readme, manifest = (self._read(path) if path in files else None for path in LAST)
-        return State(
+        return RemoteState(
             exists=True,
             files=files,
             readme=(readme or b"").decode("utf-8", "replace"),
@@ -50,13 +50,13 @@ class Bucket:
             private=info.private,
         )
 
-    def check(self, state: State) -> None:
+    def check(self, state: RemoteState) -> None:
         """Make sure whose bucket it is, and that the token is not for reading alone."""
         check_namespace(self._api, self.target)
         if self._private and state.exists and state.private is False:
             raise PublishError(f"The bucket {self.target.name} is public already. Make it private in its settings.")
 
-    def has(self, state: State, path: str, file: Path) -> bool:
+    def has(self, state: RemoteState, path: str, file: Path) -> bool:
         """Compare with the manifest, and the card with the card."""
         if path not in state.files or state.manifest is None:
             return False
@@ -66,13 +66,13 @@ class Bucket:
             return state.manifest.text() == file.read_bytes()
         return state.manifest.files.get(path) == layout.sha256(file)
 
-    def put(self, state: State, folder: Path, add: list[str], gone: list[str], message: str) -> str:
+    def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
         """Send recipe and responses first, then rows, then card and manifest; raises Moved, PublishError.
 
         What was sent before a stop is known to the Hub and not sent again.
         """
         first = sorted((path for path in add if path not in LAST), key=lambda path: path.startswith(layout.ROWS))
-        with explained(self.target, moving=True):
+        with translate_errors(self.target, moving=True):
             if not state.exists:
                 self._api.create_bucket(self.target.name, private=self._private, exist_ok=True)
             if first:
@@ -87,7 +87,7 @@ class Bucket:
         readme = edit(before)
         if readme == before:
             return
-        with explained(self.target):
+        with translate_errors(self.target):
             self._api.create_bucket(self.target.name, private=self._private, exist_ok=True)
             self._batch(add=[(readme.encode("utf-8"), self._path(layout.README))])
 

@@ -13,19 +13,19 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from consistent_chat.errors import ConsistentChatError, PublishError
 from consistent_chat.publishing.layout import Manifest
-from consistent_chat.publishing.target import Target
-from consistent_chat.store.hub import PASSING
+from consistent_chat.publishing.target import RepoTarget
+from consistent_chat.store.hub_backends import PASSING
 
 UNKNOWN = frozenset({404, 405, 501})
 """What a server answers that does not know a question."""
 
 
-class Moved(Exception):
+class ConflictError(Exception):
     """What is there has changed meanwhile, or the Hub had no time: look again, and send what is then missing."""
 
 
 @dataclass(frozen=True)
-class State:
+class RemoteState:
     """What is there: files by path with something that changes with their content, the card, the manifest.
 
     `head` is the commit, None where there is no repo yet. `private` is None where nobody knows.
@@ -42,25 +42,25 @@ class State:
 class Destination(Protocol):
     """A repo, or a folder in a bucket."""
 
-    target: Target
+    target: RepoTarget
 
-    def look(self) -> State:
+    def look(self) -> RemoteState:
         """Find out what is there; raises PublishError."""
 
-    def check(self, state: State) -> None:
+    def check(self, state: RemoteState) -> None:
         """Raise PublishError unless one may write; it leaves no trace."""
 
-    def has(self, state: State, path: str, file: Path) -> bool:
+    def has(self, state: RemoteState, path: str, file: Path) -> bool:
         """Tell whether a file is there already, byte for byte."""
 
-    def put(self, state: State, folder: Path, add: list[str], gone: list[str], message: str) -> str:
+    def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
         """Send files of a folder and remove others, all at once; return the address. Raises Moved, PublishError."""
 
     def say(self, edit: Callable[[str], str]) -> None:
         """Change the card as it is now, and nothing else. Raises Moved, PublishError."""
 
 
-def open_api(target: Target, token: str | None) -> HfApi:
+def open_api(target: RepoTarget, token: str | None) -> HfApi:
     """Return the Hub's client with the user's token; raises PublishError where there is none."""
     token = token or get_token()
     if not token:
@@ -71,7 +71,7 @@ def open_api(target: Target, token: str | None) -> HfApi:
     return HfApi(token=token)
 
 
-def check_namespace(api: HfApi, target: Target) -> None:
+def check_namespace(api: HfApi, target: RepoTarget) -> None:
     """Ask who it is; raises PublishError for a namespace that is neither the user's nor one of their organisations'."""
     who: dict[str, Any] = {}
     with asking(target):
@@ -87,7 +87,7 @@ def check_namespace(api: HfApi, target: Target) -> None:
 
 
 @contextlib.contextmanager
-def explained(target: Target, moving: bool = False) -> Iterator[None]:
+def translate_errors(target: RepoTarget, moving: bool = False) -> Iterator[None]:
     """Say in plain words what the Hub refuses; with `moving`, raise Moved for what may pass when it is tried again."""
     try:
         yield
@@ -96,14 +96,14 @@ def explained(target: Target, moving: bool = False) -> Iterator[None]:
     except Exception as error:  # the client's, of httpx or requests, or of the disk
         status = getattr(getattr(error, "response", None), "status_code", None)
         if moving and status in PASSING:
-            raise Moved(f"{said(error)}.") from None
+            raise ConflictError(f"{said(error)}.") from None
         raise PublishError(f"{target} cannot be reached or written: {_reason(error, status)}") from None
 
 
 @contextlib.contextmanager
-def asking(target: Target) -> Iterator[None]:
+def asking(target: RepoTarget) -> Iterator[None]:
     """As `explained`, for what a Hub may not know how to answer: it then refuses by itself what one may not do."""
-    with explained(target):
+    with translate_errors(target):
         try:
             yield
         except HfHubHTTPError as error:

@@ -16,17 +16,16 @@ from huggingface_hub import HfApi
 
 from consistent_chat.builder import ConsistentChat
 from consistent_chat.errors import MissingResponse, PublishError, RecipeError
-from consistent_chat.publishing import recipe_file
-from consistent_chat.publishing.hub import explained, open_api
-from consistent_chat.publishing.making import recipe_names
+from consistent_chat.publishing import bundle
+from consistent_chat.publishing.bundle import recipe_names, select
+from consistent_chat.publishing.hub import open_api, translate_errors
 from consistent_chat.publishing.publish import name_of, open_destination, open_to_publish
-from consistent_chat.publishing.selecting import select
-from consistent_chat.publishing.sending import check
-from consistent_chat.publishing.target import Target
+from consistent_chat.publishing.target import RepoTarget
+from consistent_chat.publishing.upload import check
 from consistent_chat.recipe import FIELDS
 from consistent_chat.serving import registry
+from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import write_pack
-from consistent_chat.store.place import Place
 from consistent_chat.store.record import Record
 from consistent_chat.version import __version__
 
@@ -71,7 +70,7 @@ def start(
     package), and `secret` names environment variables that the job gets as secrets, beside those of the serving.
     All else is as in `publish`. Raises RecipeError and PublishError.
     """
-    target = Target.parse(repo, revision)
+    target = RepoTarget.parse(repo, revision)
     destination = open_destination(target, private, create_pr, token)
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
     if len(builder.recipes) > 1:
@@ -83,7 +82,10 @@ def start(
     where = {"publish": str(target), "revision": target.revision, "private": private, "create_pr": create_pr}
     how = {name: value for name, value in options.items() if name not in IN_THE_RECIPE | ELSEWHERE}
     asked = {**where, "overwrite": overwrite, "live": live, "licence": licence, **how, "responses": responses}
-    with explained(target), _files(builder, name_of(recipe, target), package or _package(options)) as (script, file):
+    with (
+        translate_errors(target),
+        _files(builder, name_of(recipe, target), package or _package(options)) as (script, file),
+    ):
         _hand_over(api, builder, responses[0])
         given = {"script_args": ["--recipe", file, *_arguments(asked)], "flavor": flavor, "timeout": job_timeout}
         return str(api.run_uv_job(script, secrets=secrets, **given).url)
@@ -96,7 +98,7 @@ def _files(builder: ConsistentChat, name: str, package: str) -> Iterator[tuple[s
     with tempfile.TemporaryDirectory() as folder:
         script, recipe = Path(folder, "builder.py"), Path(folder, file)
         script.write_text(SCRIPT.format(package=package), encoding="utf-8")
-        recipe_file.write(builder.recipes[split], recipe)
+        bundle.write(builder.recipes[split], recipe)
         yield str(script), str(recipe)
 
 
@@ -105,7 +107,7 @@ def _package(options: Mapping[str, Any]) -> str:
     return f"consistent_chat{extras}=={__version__}"
 
 
-def _responses(target: Target, options: Mapping[str, Any]) -> list[str]:
+def _responses(target: RepoTarget, options: Mapping[str, Any]) -> list[str]:
     """Return where the job keeps what it is answered: a bucket beside the repo, unless other places are named."""
     given = options.get("responses") or f"hf://buckets/{target.name}-responses"
     places = [given] if isinstance(given, str) else [str(place) for place in given]
@@ -122,8 +124,8 @@ def _hand_over(api: HfApi, builder: ConsistentChat, responses: str) -> None:
     if not hasattr(api, "create_bucket"):
         raise PublishError('This huggingface_hub can give a job no files. Run `pip install -U "huggingface_hub>=2"`.')
     if responses.startswith("hf://buckets/"):
-        api.create_bucket(Target.parse(responses).name, private=True, exist_ok=True)
-    place = Place(responses, {"hf": {"token": api.token}})
+        api.create_bucket(RepoTarget.parse(responses).name, private=True, exist_ok=True)
+    place = StoreLocation(responses, {"hf": {"token": api.token}})
     place.prepare()
     pack = write_pack(_recorded(builder), place.outbox)
     if pack is not None:

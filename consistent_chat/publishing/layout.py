@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from consistent_chat.errors import PublishError
 from consistent_chat.recipe import EXTENSION
-from consistent_chat.store.writing import MARKER
+from consistent_chat.store.backends import MARKER
 from consistent_chat.version import __version__
 
 FORMAT = 1

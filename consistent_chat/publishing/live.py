@@ -5,13 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
-from consistent_chat.card import header
-from consistent_chat.drive import Tally
+from consistent_chat import card
+from consistent_chat.card import About, Seen, header
+from consistent_chat.drivers import RunStats
 from consistent_chat.errors import PublishError
-from consistent_chat.publishing.hub import Destination, Moved
-from consistent_chat.store.flusher import Flusher
+from consistent_chat.publishing import layout
+from consistent_chat.publishing.bundle import Made
+from consistent_chat.publishing.hub import ConflictError, Destination
+from consistent_chat.publishing.target import RepoTarget
+from consistent_chat.store.store import PeriodicTask
 
 logger = logging.getLogger(__name__)
 
@@ -22,14 +28,14 @@ _SHOWN = re.compile(rf"{BEGIN}.*?{END}\n*", re.DOTALL)
 
 
 @contextlib.contextmanager
-def shown(destination: Destination, tallies: Mapping[str, Tally], totals: Mapping[str, int]) -> Iterator[None]:
+def shown(destination: Destination, tallies: Mapping[str, RunStats], totals: Mapping[str, int]) -> Iterator[None]:
     """Show at once, and then every few minutes, how far a build is; what goes wrong with that is only logged."""
 
     def update() -> None:
         _say(destination, lambda readme: with_progress(readme, tallies, totals))
 
     update()
-    flusher = Flusher(update, SECONDS)
+    flusher = PeriodicTask(update, SECONDS)
     flusher.start()
     try:
         yield
@@ -38,7 +44,7 @@ def shown(destination: Destination, tallies: Mapping[str, Tally], totals: Mappin
 
 
 @contextlib.contextmanager
-def taken_back(destination: Destination) -> Iterator[None]:
+def remove_progress(destination: Destination) -> Iterator[None]:
     """Where it ends before a dataset is published, whose card would say no more of progress, show no more of it."""
     try:
         yield
@@ -50,11 +56,11 @@ def taken_back(destination: Destination) -> Iterator[None]:
 def _say(destination: Destination, edit: Callable[[str], str]) -> None:
     try:
         destination.say(edit)
-    except (PublishError, Moved) as error:
+    except (PublishError, ConflictError) as error:
         logger.warning("The progress in the card cannot be changed: %s", error)
 
 
-def with_progress(readme: str, tallies: Mapping[str, Tally], totals: Mapping[str, int]) -> str:
+def with_progress(readme: str, tallies: Mapping[str, RunStats], totals: Mapping[str, int]) -> str:
     """Return a card that shows progress above all else, below the header."""
     lines = [
         f"- {split}: {tally.dialogues:,} of {totals[split]:,} dialogues ({tally})" for split, tally in tallies.items()
@@ -68,3 +74,36 @@ def with_progress(readme: str, tallies: Mapping[str, Tally], totals: Mapping[str
 def without(readme: str) -> str:
     """Return a card as it was before progress was shown in it."""
     return _SHOWN.sub("", readme)
+
+
+def describe(made: Made, target: RepoTarget, licence: str | None, seen: Seen, previous: str) -> dict[str, bytes]:
+    """Return the card and its plots by path; what somebody has written into the previous card stays.
+
+    Raises ConsistentChatError where the previous card's header cannot be read.
+    """
+    about = About(
+        name=str(target),
+        url=target.url,
+        title=target.title,
+        recipes=made.recipes,
+        files=made.files,
+        configs=list(configs(made.folder, made.recipes)),
+        licence=licence,
+    )
+    return {path: text.encode("utf-8") for path, text in card.files(about, seen, previous).items()}
+
+
+def check(previous: str) -> None:
+    """Raise ConsistentChatError where a card's header cannot be read: before anything is paid for it."""
+    header.merged(header.split(previous)[0], {})
+
+
+def configs(folder: Path, splits: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield the configs of a folder. One without any row could not be loaded: its list of files is empty then."""
+    rows = [{"split": split, "path": f"{layout.DATA}/{split}-*"} for split in splits]
+    failures = [{"split": split, "path": layout.failures(split)} for split in splits]
+    packs = [{"split": "train", "path": f"{layout.RESPONSES}/packs/*.parquet"}]
+    yield {"config_name": "default", "data_files": rows, "default": True}
+    there = [each for each in failures if (folder / each["path"]).is_file()]
+    yield {"config_name": layout.FAILURES, "data_files": there}
+    yield {"config_name": layout.RESPONSES, "data_files": packs}

@@ -13,18 +13,18 @@ from typing import Any
 
 from consistent_chat.builder import ConsistentChat
 from consistent_chat.card import Seen
-from consistent_chat.drive import Tally
+from consistent_chat.commands.open import open_builder
+from consistent_chat.drivers import RunStats
 from consistent_chat.errors import RecipeError
-from consistent_chat.opening import open_builder
-from consistent_chat.publishing import describing, layout
-from consistent_chat.publishing.bucket import Bucket
-from consistent_chat.publishing.hub import Destination, State, open_api
+from consistent_chat.publishing import layout, live
+from consistent_chat.publishing.bucket import BucketDestination
+from consistent_chat.publishing.bundle import Made, make
+from consistent_chat.publishing.hub import Destination, RemoteState, open_api
 from consistent_chat.publishing.layout import Manifest
-from consistent_chat.publishing.live import shown, taken_back, without
-from consistent_chat.publishing.making import Made, make
-from consistent_chat.publishing.repo import Repo
-from consistent_chat.publishing.sending import Sent, check, send
-from consistent_chat.publishing.target import Target
+from consistent_chat.publishing.live import remove_progress, shown, without
+from consistent_chat.publishing.repo import RepoDestination
+from consistent_chat.publishing.target import RepoTarget
+from consistent_chat.publishing.upload import Sent, check, send
 from consistent_chat.recipe import EXTENSION
 
 _STRANGE = re.compile(r"[^\w .()-]")
@@ -78,22 +78,26 @@ def publish(
         MissingResponse: responses are not recorded; the message lists the first dialogues and their number.
         PublishError: no token, no right to write, or something else is there. Nothing is sent before all is checked.
     """
-    destination = open_destination(Target.parse(repo, revision), private, create_pr, token)
+    destination = open_destination(RepoTarget.parse(repo, revision), private, create_pr, token)
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
     state = check(destination, overwrite)
-    with taken_back(destination) if live else contextlib.nullcontext():
+    with remove_progress(destination) if live else contextlib.nullcontext():
         if builder.config.serving is not None and _record(builder, destination, live):
             state = destination.look()  # it is later by then
         sent = _send(builder, name_of(recipe, destination.target), licence, destination, state)
     return Published(str(destination.target), {split: len(plan) for split, plan in builder.plans().items()}, sent)
 
 
-def open_destination(target: Target, private: bool, create_pr: bool, token: str | None) -> Destination:
+def open_destination(target: RepoTarget, private: bool, create_pr: bool, token: str | None) -> Destination:
     """Return the repo or bucket; raises PublishError without a token, RecipeError for what no bucket has."""
     if target.is_bucket and create_pr:
         raise RecipeError("A bucket has no pull requests. Leave --create-pr out, or publish to a repo.")
     api = open_api(target, token)
-    return Bucket(api, target, private) if target.is_bucket else Repo(api, target, private, create_pr)
+    return (
+        BucketDestination(api, target, private)
+        if target.is_bucket
+        else RepoDestination(api, target, private, create_pr)
+    )
 
 
 def open_to_publish(
@@ -111,7 +115,7 @@ def open_to_publish(
     return builder
 
 
-def name_of(recipe: str | Mapping[str, str] | None, target: Target) -> str:
+def name_of(recipe: str | Mapping[str, str] | None, target: RepoTarget) -> str:
     """Return what the recipe file is called: as it was, or as the config, or else as the repo."""
     name = os.path.basename(recipe) if isinstance(recipe, str) else target.title
     for ending in (EXTENSION, ".yaml", ".yml"):
@@ -119,7 +123,9 @@ def name_of(recipe: str | Mapping[str, str] | None, target: Target) -> str:
     return _STRANGE.sub("_", name).strip(". ") or target.title
 
 
-def _send(builder: ConsistentChat, name: str, licence: str | None, destination: Destination, state: State) -> Sent:
+def _send(
+    builder: ConsistentChat, name: str, licence: str | None, destination: Destination, state: RemoteState
+) -> Sent:
     """Make everything, then send what is new."""
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
         seen, target = Seen(), destination.target
@@ -128,14 +134,14 @@ def _send(builder: ConsistentChat, name: str, licence: str | None, destination: 
             destination,
             made.folder,
             state,
-            lambda previous: _finish(made, describing.describe(made, target, licence, seen, without(previous))),
+            lambda previous: _finish(made, live.describe(made, target, licence, seen, without(previous))),
         )
 
 
 def _record(builder: ConsistentChat, destination: Destination, is_live: bool) -> bool:
     """Ask for what is not recorded; tell whether anything was called, or shown."""
     plans = builder.plans()
-    tallies = {split: Tally() for split in plans}
+    tallies = {split: RunStats() for split in plans}
     totals = {split: len(plan) for split, plan in plans.items()}
     with shown(destination, tallies, totals) if is_live else contextlib.nullcontext():
         builder.fill({split: range(total) for split, total in totals.items()}, tallies)

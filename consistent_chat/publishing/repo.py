@@ -13,26 +13,26 @@ from huggingface_hub.hf_api import RepoFile
 
 from consistent_chat.errors import PublishError
 from consistent_chat.publishing import layout
-from consistent_chat.publishing.hub import State, asking, check_namespace, explained
+from consistent_chat.publishing.hub import RemoteState, asking, check_namespace, translate_errors
 from consistent_chat.publishing.layout import Manifest
-from consistent_chat.publishing.target import Target
+from consistent_chat.publishing.target import RepoTarget
 
 MAIN = "main"
 
 
-class Repo:
+class RepoDestination:
     """A repo that may not exist yet, as may the branch."""
 
-    def __init__(self, api: HfApi, target: Target, private: bool, create_pr: bool) -> None:
+    def __init__(self, api: HfApi, target: RepoTarget, private: bool, create_pr: bool) -> None:
         self.target = target
         self._api, self._private, self._create_pr = api, private, create_pr
         self._revision = target.revision or MAIN
         self._branched = True
         self._of: dict[str, Any] = {"repo_id": target.name, "repo_type": "dataset"}
 
-    def look(self) -> State:
+    def look(self) -> RemoteState:
         """Find out what is there. A branch that is missing will be made from the main one."""
-        with explained(self.target):
+        with translate_errors(self.target):
             try:
                 info = self._info()
             except RevisionNotFoundError:
@@ -40,12 +40,12 @@ class Repo:
             except RepositoryNotFoundError as error:
                 if getattr(error.response, "status_code", 404) == 401:
                     raise
-                return State()
+                return RemoteState()
             tree = self._api.list_repo_tree(recursive=True, revision=info.sha, **self._of)
             files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
             readme = self._read(layout.README, info.sha) if layout.README in files else b""
             manifest = self._read(layout.MANIFEST, info.sha) if layout.MANIFEST in files else None
-        return State(
+        return RemoteState(
             exists=True,
             files={path: entry.lfs.sha256 if entry.lfs else entry.blob_id for path, entry in files.items()},
             readme=readme.decode("utf-8", "replace"),
@@ -54,7 +54,7 @@ class Repo:
             head=info.sha,
         )
 
-    def check(self, state: State) -> None:
+    def check(self, state: RemoteState) -> None:
         """Make sure of the right to write, as far as that can be asked, and of what was wished for."""
         if not state.exists:
             if self._create_pr:
@@ -76,12 +76,12 @@ class Repo:
             return
         check_namespace(self._api, self.target)
 
-    def has(self, state: State, path: str, file: Path) -> bool:
+    def has(self, state: RemoteState, path: str, file: Path) -> bool:
         """Compare with the ids that the Hub lists: the SHA-256 of large files, git's of the others."""
         there = state.files.get(path)
         return there is not None and there == (layout.sha256(file) if len(there) == 64 else layout.blob(file))
 
-    def put(self, state: State, folder: Path, add: list[str], gone: list[str], message: str) -> str:
+    def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
         """Make one commit; what was uploaded before a stop is not uploaded again."""
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             *(CommitOperationAdd(path, folder / path) for path in add),
@@ -96,8 +96,10 @@ class Repo:
         if readme != state.readme:
             self._commit([CommitOperationAdd(layout.README, readme.encode("utf-8"))], "Show progress", state)
 
-    def _commit(self, operations: list[CommitOperationAdd | CommitOperationDelete], message: str, state: State) -> str:
-        with explained(self.target, moving=True):
+    def _commit(
+        self, operations: list[CommitOperationAdd | CommitOperationDelete], message: str, state: RemoteState
+    ) -> str:
+        with translate_errors(self.target, moving=True):
             if not state.exists:
                 self._api.create_repo(private=self._private, exist_ok=True, **self._of)
             if not self._branched or (not state.exists and self._revision != MAIN):

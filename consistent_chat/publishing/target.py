@@ -16,7 +16,7 @@ _REVISION = re.compile(r"(?![-/.])(?!.*(?:\.\.|//|/\.|@\{|\.lock(?:/|$)))[^\x00-
 
 
 @dataclass(frozen=True)
-class Target:
+class RepoTarget:
     """A repo (`path` is empty) or a folder of a bucket (`revision` is None)."""
 
     kind: str
@@ -25,7 +25,7 @@ class Target:
     revision: str | None = None
 
     @classmethod
-    def parse(cls, text: str, revision: str | None = None) -> Target:
+    def parse(cls, text: str, revision: str | None = None) -> RepoTarget:
         """Read "user/repo", "user/repo@branch" or "buckets/user/name/path", also after "hf://"; raises RecipeError."""
         plain = text.removeprefix("hf://").removeprefix("datasets/").rstrip("/")
         if plain.startswith("buckets/"):
@@ -43,7 +43,7 @@ class Target:
         return cls("datasets", name, revision=at or revision)
 
     @classmethod
-    def _bucket(cls, text: str, plain: str, revision: str | None) -> Target:
+    def _bucket(cls, text: str, plain: str, revision: str | None) -> RepoTarget:
         _, *parts = plain.split("/")
         path = parts[2:]
         if len(parts) < 2 or not _is_name(*parts[:2]) or any(part in ("", ".", "..") for part in path):

@@ -16,17 +16,17 @@ from typing import Any
 
 from fsspec.utils import get_protocol
 
-from consistent_chat.drive import Tally
+from consistent_chat.builder.execution import ExecutionOptions
+from consistent_chat.commands.open import open_builder
+from consistent_chat.drivers import RunStats
 from consistent_chat.errors import ConsistentChatError, RecipeError
-from consistent_chat.opening import open_builder
-from consistent_chat.operation import Operation
-from consistent_chat.shards import independent
+from consistent_chat.plan.shards import independent
 from consistent_chat.store import Mode
 
 __all__ = ["warm"]
 
 
-def warm(recipe: str | None = None, address: str | None = None, **options: Any) -> dict[str, Tally]:
+def warm(recipe: str | None = None, address: str | None = None, **options: Any) -> dict[str, RunStats]:
     """Fill the response store with the processes of a Ray cluster; return what that took, by split.
 
     A limit holds for the whole cluster. A shard whose worker dies is begun anew by another, which finds what was
@@ -52,7 +52,7 @@ def warm(recipe: str | None = None, address: str | None = None, **options: Any) 
     except ImportError as error:
         raise ConsistentChatError(f'Ray cannot be imported: {error}. pip install "consistent_chat[ray]"') from None
     builder.recipes = independent(builder.recipes)
-    before = Tally()
+    before = RunStats()
     builder.fill_from_batches({split: range(len(plan)) for split, plan in plans.items()}, before)
     with connected(address):
         tallies = fill(Work(operation, builder.recipes), plans, builder.spent)
@@ -60,7 +60,7 @@ def warm(recipe: str | None = None, address: str | None = None, **options: Any) 
     return tallies
 
 
-def _for_all_machines(operation: Operation) -> Operation:
+def _for_all_machines(operation: ExecutionOptions) -> ExecutionOptions:
     """Return it with places that mean the same in any working directory; raises RecipeError if it cannot be shared."""
     if operation.mode is Mode.REFRESH:
         raise RecipeError(

@@ -17,21 +17,21 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from consistent_chat.drive import Limits, Spent, Tally
-from consistent_chat.drive.limits import PER_MINUTE
-from consistent_chat.drive.online import Stopped
+from consistent_chat.builder.execution import ExecutionOptions
+from consistent_chat.builder.progress import CallsBar, dialogues_bar
+from consistent_chat.drivers import Limits, RunStats, Usage
+from consistent_chat.drivers.limits import PER_MINUTE
+from consistent_chat.drivers.online import Stopped
 from consistent_chat.errors import ConsistentChatError, RecipeError
-from consistent_chat.operation import Operation
-from consistent_chat.plan import Plan
-from consistent_chat.progress import CallsBar, dialogues_bar
+from consistent_chat.plan.plan import Plan
+from consistent_chat.plan.shards import Shard
 from consistent_chat.ray.ledger import Ledger
-from consistent_chat.ray.worker import Outcome, Work, seconds_a_call, work_off
-from consistent_chat.shards import Shard
-from consistent_chat.store.place import Place
+from consistent_chat.ray.worker import Outcome, Work, run_shard, seconds_a_call
+from consistent_chat.store.location import StoreLocation
 
 logger = logging.getLogger(__name__)
 
-Totals = dict[str, Tally]
+Totals = dict[str, RunStats]
 
 LARGEST, SHARDS_A_SEAT = 1_000, 4
 """Dialogues of a shard at the most, and shards that each seat gets at least: the last shard of a seat leaves its part
@@ -54,7 +54,7 @@ def connected(address: str | None) -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray itself would tell its makers of a cluster it starts
     try:
-        _knock(address or os.environ.get("RAY_ADDRESS", ""))
+        check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, include_dashboard=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError) as error:
         where = "here" if address is None else f"at {address}"
@@ -65,41 +65,41 @@ def connected(address: str | None) -> Iterator[None]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
+def check_reachable(address: str) -> None:
     """Raise OSError where nobody answers at HOST:PORT: Ray would wait for a long time, and say nothing."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), KNOCK).close()
 
 
-def fill(work: Work, plans: Mapping[str, Plan], spent: Spent) -> dict[str, Tally]:
+def fill(work: Work, plans: Mapping[str, Plan], spent: Usage) -> dict[str, RunStats]:
     """Fill the store with all responses of the plans, and return what that took, by split; `spent` was before."""
     length = sum(map(len, plans.values()))
-    seats = _seats(work.operation.limits, length)
+    workers = _seats(work.operation.limits, length)
     _prepare(work.operation)
     keeper = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=_here())
     ledger = keeper.remote(work.operation.limits, spent.calls, spent.cost)
-    paced = dataclasses.replace(work.operation, limits=work.operation.limits.paced(seats))
-    crew = _Crew(_sent(dataclasses.replace(work, operation=paced)), ledger, seats, paced.limits)
-    count = max(-(-length // LARGEST), min(length, SHARDS_A_SEAT * seats))
+    split_rate = dataclasses.replace(work.operation, limits=work.operation.limits.split_rate(workers))
+    crew = Scheduler(_sent(dataclasses.replace(work, operation=split_rate)), ledger, workers, split_rate.limits)
+    count = max(-(-length // LARGEST), min(length, SHARDS_A_SEAT * workers))
     shards = [Shard(number, count).of(plans) for number in range(1, count + 1)]
-    with dialogues_bar("Filling", length) as bar, CallsBar(next(iter(work.recipes.values())), Tally()) as calls:
-        totals = crew.work_off(shards, functools.partial(_show, bar, calls))
-    return {split: totals.get(split, Tally()) for split in plans}
+    with dialogues_bar("Filling", length) as bar, CallsBar(next(iter(work.recipes.values())), RunStats()) as calls:
+        totals = crew.run_shard(shards, functools.partial(_show, bar, calls))
+    return {split: totals.get(split, RunStats()) for split in plans}
 
 
-class _Crew:
+class Scheduler:
     """So many seats, each with its part of the limits. Who sits on one works on a shard; then it is the next one's."""
 
-    def __init__(self, work: Any, ledger: Any, seats: int, limits: Limits) -> None:
+    def __init__(self, work: Any, ledger: Any, workers: int, limits: Limits) -> None:
         self._work, self._ledger = work, ledger
-        apart = seconds_a_call(limits) / seats
-        self._free = [time.monotonic() + apart * seat for seat in range(seats)]  # a heap: from when on each seat is
+        apart = seconds_a_call(limits) / workers
+        self._free = [time.monotonic() + apart * seat for seat in range(workers)]  # a heap: from when on each seat is
         self._queue: deque[tuple[int, dict[str, range]]] = deque()
         self._busy: list[Any] = []
         self._error: ConsistentChatError | None = None
 
-    def work_off(self, shards: list[dict[str, range]], show: Callable[[Totals], None]) -> Totals:
+    def run_shard(self, shards: list[dict[str, range]], show: Callable[[Totals], None]) -> Totals:
         """Have all shards worked on, and return what that took; raise the first error when all workers have ended."""
         self._queue.extend(enumerate(shards))
         try:
@@ -156,7 +156,7 @@ class _Crew:
 
 
 # Deaths are Ray's to retry. What is raised on purpose comes back as an outcome, and is not tried again.
-_task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(work_off)
+_task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(run_shard)
 
 
 def _seats(limits: Limits, length: int) -> int:
@@ -171,9 +171,9 @@ def _here() -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def _prepare(operation: Operation) -> None:
+def _prepare(operation: ExecutionOptions) -> None:
     """Make sure of a folder, which workers must find to be there; a remote place is made sure of by each worker."""
-    place = Place(operation.places[0], operation.storage_options)
+    place = StoreLocation(operation.places[0], operation.storage_options)
     if operation.may_call and place.is_local:
         place.prepare()
 
@@ -201,7 +201,7 @@ def _lost(error: Exception) -> ConsistentChatError:
 
 
 def _show(bar: Any, calls: CallsBar, totals: Totals) -> None:
-    whole = Tally()
+    whole = RunStats()
     for tally in totals.values():
         whole.add(tally.counts())
     bar.update(whole.dialogues - bar.n)

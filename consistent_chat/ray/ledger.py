@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-from consistent_chat.drive import Limits, Spent, Tally
-from consistent_chat.drive.tally import PAID
+from consistent_chat.drivers import Limits, RunStats, Usage
+from consistent_chat.drivers.stats import PAID
 from consistent_chat.errors import BudgetSpent
 
 Counts = Mapping[str, Mapping[str, Any]]
@@ -22,7 +22,7 @@ class Ledger:
 
     def __init__(self, limits: Limits, calls: int = 0, cost: float = 0.0) -> None:
         self._limits = limits
-        self._spent = Spent(calls, cost)
+        self._spent = Usage(calls, cost)
         self._stopped = False
         self._attempts: dict[int, list[Counts]] = defaultdict(list)
 
@@ -52,9 +52,9 @@ class Ledger:
         """Let all workers stop: with the next call they would make, or within a second."""
         self._stopped = True
 
-    def totals(self) -> dict[str, Tally]:
+    def totals(self) -> dict[str, RunStats]:
         """Return what all have done, by split: of a shard's earlier attempts what was paid, of its last all."""
-        totals: dict[str, Tally] = defaultdict(Tally)
+        totals: dict[str, RunStats] = defaultdict(RunStats)
         for *earlier, last in self._attempts.values():
             for split, counts in last.items():
                 totals[split].add(counts)

@@ -12,12 +12,12 @@ from typing import Any
 
 import ray
 
-from consistent_chat.drive import Limits, Spent, Tally
-from consistent_chat.drive.online import Stopped
+from consistent_chat.builder.execution import ExecutionOptions
+from consistent_chat.drivers import Limits, RunStats, Usage
+from consistent_chat.drivers.online import Stopped
 from consistent_chat.errors import ConsistentChatError, StoreError
-from consistent_chat.operation import Operation
 from consistent_chat.recipe import Recipe
-from consistent_chat.store.place import Place
+from consistent_chat.store.location import StoreLocation
 
 REPORT = 0.5
 """Seconds between two reports."""
@@ -27,7 +27,7 @@ REPORT = 0.5
 class Work:
     """What a worker needs to make any dialogue: recipes by split, and how to carry them out."""
 
-    operation: Operation
+    operation: ExecutionOptions
     recipes: Mapping[str, Recipe]
 
 
@@ -39,7 +39,7 @@ class Outcome:
     rest: float = 0.0
 
 
-class SharedSpent(Spent):
+class SharedSpent(Usage):
     """What this worker may spend: the ledger knows. Its pace is its own."""
 
     def __init__(self, ledger: Any, limits: Limits) -> None:
@@ -70,10 +70,10 @@ class SharedSpent(Spent):
         return 0.0 if self.pace is None else max(0.0, self.pace.wait())
 
 
-def work_off(work: Work, ledger: Any, shard: int, places: Mapping[str, range]) -> Outcome:
+def run_shard(work: Work, ledger: Any, shard: int, places: Mapping[str, range]) -> Outcome:
     """Fill the store with a shard's responses. An error that was raised on purpose is returned."""
     operation, spent = work.operation, SharedSpent(ledger, work.operation.limits)
-    tallies = {split: Tally() for split in places}
+    tallies = {split: RunStats() for split in places}
     attempt = ray.get(ledger.begin.remote(shard))
     if attempt:  # the worker that died may have called just now
         time.sleep(seconds_a_call(operation.limits))
@@ -93,9 +93,9 @@ def seconds_a_call(limits: Limits) -> float:
     return 60.0 / limits.max_requests_per_minute if limits.max_requests_per_minute else 0.0
 
 
-def _check_shared(operation: Operation) -> None:
+def _check_shared(operation: ExecutionOptions) -> None:
     """Raise StoreError where a folder that the caller has prepared is another one on this machine."""
-    place = Place(operation.places[0], operation.storage_options)
+    place = StoreLocation(operation.places[0], operation.storage_options)
     if operation.may_call and place.is_local:
         try:
             place.check_exists()
@@ -107,7 +107,7 @@ def _check_shared(operation: Operation) -> None:
 
 
 @contextlib.contextmanager
-def _reporting(report: Callable[..., Any], tallies: Mapping[str, Tally], spent: SharedSpent) -> Iterator[None]:
+def _reporting(report: Callable[..., Any], tallies: Mapping[str, RunStats], spent: SharedSpent) -> Iterator[None]:
     """Tell the ledger the counts while something is done, and at its end; hear from it when to stop."""
     done = threading.Event()
 

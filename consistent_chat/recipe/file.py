@@ -12,10 +12,10 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
-from consistent_chat import plain_yaml, taxonomy
 from consistent_chat.errors import RecipeError
-from consistent_chat.plain_yaml import Document
-from consistent_chat.recipe.values import suggestion
+from consistent_chat.recipe import safe_yaml, taxonomy
+from consistent_chat.recipe.fields import suggestion
+from consistent_chat.recipe.safe_yaml import Document
 
 SECTIONS: dict[str, Callable[..., Any]] = {"personas": taxonomy.personas, "manners": taxonomy.manners}
 """The sections of a taxonomy that are fields of a recipe, too."""
@@ -30,12 +30,12 @@ def read(url: str, storage_options: Mapping[str, Any]) -> Document:
     """Read a YAML file from a path or any fsspec URL."""
     try:
         with fsspec.open(url, "rb", **storage_options) as file:
-            text = _at_most(plain_yaml.MAX_BYTES + 1, file).decode("utf-8")
+            text = _at_most(safe_yaml.MAX_BYTES + 1, file).decode("utf-8")
     except UnicodeDecodeError:
         raise RecipeError(f"{url} is not UTF-8 text. Save it as UTF-8.") from None
     except Exception as error:  # each filesystem has errors of its own
         raise RecipeError(f"{url} cannot be read: {error}. Check the path or URL.") from None
-    return plain_yaml.parse(text, posixpath.basename(url) or url)
+    return safe_yaml.parse(text, posixpath.basename(url) or url)
 
 
 def _at_most(size: int, file: Any) -> bytes:

@@ -12,25 +12,25 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
-from consistent_chat import duplicates, taxonomy
+from consistent_chat import duplicates
 from consistent_chat.errors import RecipeError
-from consistent_chat.plain_yaml import Document
-from consistent_chat.recipe import file
-from consistent_chat.recipe.thresholds import thresholds
-from consistent_chat.recipe.values import (
+from consistent_chat.recipe import file, taxonomy
+from consistent_chat.recipe.fields import (
+    boolean,
     counts,
+    fraction,
     line,
     number,
     one_of,
     optional,
-    share,
     suggestion,
     text,
-    truth,
+    thresholds,
+    type_error,
     whole,
-    wrong,
 )
-from consistent_chat.taxonomy import Taxonomy
+from consistent_chat.recipe.safe_yaml import Document
+from consistent_chat.recipe.taxonomy import Taxonomy
 
 EXTENSION = ".consistent_chat.yaml"
 LAYOUTS = ("conversation", "messages", "sharegpt")
@@ -47,10 +47,10 @@ CHECKS = {
     "model": optional(line(200)),
     "language": line(60),
     "layout": one_of(*LAYOUTS),
-    "provenance": truth,
+    "provenance": boolean,
     "system_prompt": optional(text(MAX_SYSTEM_PROMPT)),
     "splits": optional(counts(MAX_DIALOGS)),
-    "drop_near_duplicates": share(duplicates.LEAST, duplicates.THRESHOLD),
+    "drop_near_duplicates": fraction(duplicates.LEAST, duplicates.THRESHOLD),
     "checks": thresholds,
     "judge_model": optional(line(200)),
     "min_score": optional(number(1, 5)),
@@ -209,7 +209,7 @@ def _intents(given: Any, whole: Taxonomy) -> tuple[str, ...] | None:
         return None
     names = [given] if isinstance(given, str) else given
     if not isinstance(names, (list, tuple)) or not names:
-        raise wrong("intents", given, "a list of intents, or None for all")
+        raise type_error("intents", given, "a list of intents, or None for all")
     keys = {_fold(name): key for key, intent in whole.intents.items() for name in (key, intent.title)}
     for name in names:
         if _fold(name) not in keys:

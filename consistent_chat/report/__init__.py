@@ -14,7 +14,7 @@ from typing import Any
 
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.report.page import writing
-from consistent_chat.report.reading import read
+from consistent_chat.report.sources import read
 from consistent_chat.report.summary import Summary
 
 __all__ = ["Summary", "report"]

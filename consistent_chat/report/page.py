@@ -15,17 +15,17 @@ from pathlib import Path
 from string import Template
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.report.packed import Packed
+from consistent_chat.report.payload import Payload
 from consistent_chat.report.sections import contents, sections, styles
 from consistent_chat.report.summary import Summary
+from consistent_chat.text.sanitize import visible
 from consistent_chat.version import __version__
-from consistent_chat.visible import visible
 
 SUFFIXES = (".html", ".htm")
 
 
 @contextlib.contextmanager
-def writing(path: str, summary: Summary) -> Iterator[Packed]:
+def writing(path: str, summary: Summary) -> Iterator[Payload]:
     """Take entries for a page that is at `path` when all went well. Raises RecipeError where no file can be written."""
     target = Path(path).expanduser()
     if target.suffix not in SUFFIXES:  # it may be the dataset that is named by mistake
@@ -39,7 +39,7 @@ def writing(path: str, summary: Summary) -> Iterator[Packed]:
         raise RecipeError(f"--html {path} cannot be written: {error.strerror}. Give another path.") from None
     try:
         with output, tempfile.TemporaryFile() as file:
-            packed = Packed(summary, file)
+            packed = Payload(summary, file)
             yield packed
             before, after = _page(summary)
             output.write(before)

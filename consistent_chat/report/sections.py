@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from consistent_chat.plots import plots
 from consistent_chat.report.summary import MEASURES, NOT_KNOWN, Summary, cells, paper_cells, words
-from consistent_chat.statistics import PAPER, SAMPLE, Group
-from consistent_chat.visible import visible
+from consistent_chat.stats import PAPER, SAMPLE, DialogueStats
+from consistent_chat.stats.charts import plots
+from consistent_chat.text.sanitize import visible
 
 PARTS = {"overview": "Overview", "statistics": "Statistics", "variety": "Variety", "draws": "Failed draws"}
 
@@ -88,7 +88,7 @@ def _variety(summary: Summary) -> str:
     return f'<p class="note">{note}</p>{_table("Variety by intent", head, rows)}'
 
 
-def _varied(group: Group) -> list[str]:
+def _varied(group: DialogueStats) -> list[str]:
     varied = group.diversity
     shares = [f"{share:.3f}" for share in (varied.distinct_1, varied.distinct_2, varied.self_similarity)]
     return [f"{varied.dialogues:,}", *shares, f"{group.duplicates:,}", f"{len(group.categories):,}"]

@@ -7,10 +7,48 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from consistent_chat import duplicates
+from consistent_chat.errors import ConsistentChatError
 from consistent_chat.prices import price_of
-from consistent_chat.report.alike import Alike
-from consistent_chat.report.entry import Entry
-from consistent_chat.statistics import PAPER, Distribution, Failure, Group, Statistics
+from consistent_chat.report.records import ReportRow
+from consistent_chat.stats import PAPER, DialogueSample, DialogueStats, Distribution, Failure, Statistics
+
+COMPARED = 10_000
+"""Dialogues that are compared at the most, the first ones: each takes half a millisecond and ten kilobytes."""
+
+
+class NearDuplicateCounter:
+    """Near-duplicates among the first dialogues: `found` of `compared`; None where nothing can find them."""
+
+    def __init__(self) -> None:
+        self.compared, self._matches = 0, 0
+        try:
+            self._kept: duplicates.KeptTexts | None = duplicates.KeptTexts(duplicates.THRESHOLD)
+        except ConsistentChatError:
+            self._kept = None
+
+    @property
+    def found(self) -> int | None:
+        """How many there are: dialogues whose user messages are nearly those of an earlier one."""
+        return None if self._kept is None else self._matches
+
+    def add(self, talk: DialogueSample) -> None:
+        """Compare a dialogue with those before."""
+        if self._kept is None or self.compared == COMPARED:
+            return
+        sketch = duplicates.sketched(duplicates.dialogue_text(talk.user_messages))
+        if self._kept.like(self.compared, sketch) is None:
+            self._kept.add(self.compared, sketch)
+        else:
+            self._matches += 1
+        self.compared += 1
+
+    def __str__(self) -> str:
+        if self.found is None:
+            return "word for word"
+        among = f" among the first {self.compared:,}" if self.compared == COMPARED else ""
+        return f"word for word; {self.found:,} near-duplicates{among}"
+
 
 NOT_KNOWN = "not known"
 
@@ -43,13 +81,13 @@ class Summary:
     title: str
     titles: Mapping[str, str]
     statistics: Statistics = field(default_factory=Statistics)
-    alike: Alike = field(default_factory=Alike)
+    alike: NearDuplicateCounter = field(default_factory=NearDuplicateCounter)
     tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
     scores: dict[str, Distribution] = field(default_factory=dict)
     writers: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: ReportRow) -> None:
         """Count an entry."""
         if entry.row is not None:
             talk = entry.talk()
@@ -65,12 +103,12 @@ class Summary:
             self._use(*used)
         for failure in entry.failures:
             if entry.row is None:
-                group = self.statistics.intents.setdefault(failure.get("intent") or "", Group())
+                group = self.statistics.intents.setdefault(failure.get("intent") or "", DialogueStats())
                 group.failed[Failure(failure["stage"], failure["reason"])] += 1
             self._use(failure.get("model"), failure.get("input_tokens") or 0, failure.get("output_tokens") or 0)
 
     @property
-    def intents(self) -> list[tuple[str, Group]]:
+    def intents(self) -> list[tuple[str, DialogueStats]]:
         """The intents that there is something of, as (title, numbers)."""
         order = {key: place for place, key in enumerate(self.titles)}
         keys = sorted(self.statistics.intents, key=lambda key: (order.get(key, len(order)), key))
@@ -82,7 +120,7 @@ class Summary:
         return [Used(model, *tokens, _cost(model, *tokens)) for model, tokens in sorted(self.tokens.items())]
 
     @cached_property
-    def total(self) -> Group:
+    def total(self) -> DialogueStats:
         """The numbers of all intents together; asked for when all is read."""
         return self.statistics.total
 
@@ -130,7 +168,7 @@ class Measure(NamedTuple):
 
     over: str
     name: str
-    value: Callable[[Group], float]
+    value: Callable[[DialogueStats], float]
     paper: tuple[float, float]
     decimals: int
 
@@ -151,7 +189,7 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
-def cells(group: Group, measures: Sequence[Measure] = MEASURES) -> list[str]:
+def cells(group: DialogueStats, measures: Sequence[Measure] = MEASURES) -> list[str]:
     """Return a group's values of some measures."""
     return [f"{measure.value(group):,.{measure.decimals}f}" for measure in measures]
 

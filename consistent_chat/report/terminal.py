@@ -6,8 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from consistent_chat.report.summary import MEASURES, Summary, cells, paper_cells, words
-from consistent_chat.screen import screen, shown
-from consistent_chat.statistics import PAPER
+from consistent_chat.stats import PAPER
+from consistent_chat.text.console import screen, shown
 
 NARROW = 88
 """Columns below which the paper's ranges do not fit into the table and stand in a line of their own."""

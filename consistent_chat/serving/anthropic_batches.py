@@ -12,19 +12,19 @@ from urllib.parse import urlsplit, urlunsplit
 
 from consistent_chat.errors import TransportError
 from consistent_chat.request import Request
-from consistent_chat.serving.adapt import Adapting, Simpler
-from consistent_chat.serving.anthropic import Form, headers, read_message
+from consistent_chat.serving.anthropic_messages import Form, headers, read_message
 from consistent_chat.serving.batches import (
     MOST_LISTED,
     SUBMIT_SECONDS,
+    BatchStatus,
     Find,
     Outcome,
     Results,
-    State,
     read_line,
     refusal,
 )
 from consistent_chat.serving.http import Fault, broken, count
+from consistent_chat.serving.negotiate import Adapting, Simpler
 from consistent_chat.serving.wire import Wire
 
 PATH = "/v1/messages/batches"
@@ -64,7 +64,7 @@ class AnthropicBatches:
         entry = {"custom_id": request.digest, "params": self._body(request)}
         return json.dumps(entry, separators=(",", ":")).encode("ascii")
 
-    async def submit(self, name: str, model: str, entries: Path) -> State:
+    async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
         """Submit a batch. The API takes no name for it."""
         form = self._adapting.about(model).form
         with self._refusing(model):
@@ -74,19 +74,19 @@ class AnthropicBatches:
         self._forms[state.id] = form
         return state
 
-    async def state(self, id: str) -> State:
+    async def state(self, id: str) -> BatchStatus:
         """Return how a batch is getting on."""
         with self._refusing():
             return self._state(await self._wire.get(f"{PATH}/{id}"))
 
-    async def recent(self) -> AsyncGenerator[State, None]:
+    async def recent(self) -> AsyncGenerator[BatchStatus, None]:
         """Yield the workspace's batches, the newest first."""
         with self._refusing():
             async with contextlib.aclosing(self._wire.listed(PATH, "after_id", MOST_LISTED)) as batches:
                 async for told in batches:
                     yield self._state(told)
 
-    async def results(self, state: State, find: Find) -> Results:
+    async def results(self, state: BatchStatus, find: Find) -> Results:
         """Yield what became of the requests. A batch whose results are archived or deleted has none."""
         if state.told.get("archived_at"):
             return
@@ -113,7 +113,7 @@ class AnthropicBatches:
             return error
         return TransportError(f"A request of batch {batch} was not answered: {kind or 'no result'}.")
 
-    def _state(self, told: Mapping[str, Any]) -> State:
+    def _state(self, told: Mapping[str, Any]) -> BatchStatus:
         id, status = told.get("id"), told.get("processing_status")
         if not isinstance(id, str) or not isinstance(status, str):
             raise broken(self._wire.peer, told, "id and processing_status")
@@ -121,9 +121,11 @@ class AnthropicBatches:
         counts = {name: count(value) or 0 for name, value in (given if isinstance(given, dict) else {}).items()}
         total = sum(counts.values())
         done = total - counts.get("processing", 0)
-        return State(id, status, status == "ended", total, done, expires=_seconds(told.get("expires_at")), told=told)
+        return BatchStatus(
+            id, status, status == "ended", total, done, expires=_seconds(told.get("expires_at")), told=told
+        )
 
-    def _address(self, state: State) -> str:
+    def _address(self, state: BatchStatus) -> str:
         """Return where the results are, by what the API says; the host is always the one that our key is for."""
         usual = f"{PATH}/{state.id}/results"
         own = urlsplit(str(self._wire.opened().base_url))

@@ -30,7 +30,7 @@ Outcome = Response | ServingError
 Results = AsyncGenerator["tuple[str, Outcome | None]", None]
 
 
-class NotOffered(ServingError):
+class BatchesUnsupported(ServingError):
     """The server does not have an endpoint, or not this batch."""
 
 
@@ -39,7 +39,7 @@ class NotSubmitted(TransportError):
 
 
 @dataclass(frozen=True)
-class State:
+class BatchStatus:
     """A batch as its provider reports it.
 
     `name` is the name it was submitted under, where the provider keeps names. `requests` is their number and `done`
@@ -67,19 +67,19 @@ class BatchServing(Protocol):
     def entry(self, request: Request) -> bytes:
         """Return a request as one line, without its end, as it goes into a batch."""
 
-    async def submit(self, name: str, model: str, entries: Path) -> State:
+    async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
         """Submit a file of entries, a line each, for one model.
 
         After a TransportError it may be there or not, unless it is NotSubmitted.
         """
 
-    async def state(self, id: str) -> State:
+    async def state(self, id: str) -> BatchStatus:
         """Return how a batch is getting on."""
 
-    def recent(self) -> AsyncGenerator[State, None]:
+    def recent(self) -> AsyncGenerator[BatchStatus, None]:
         """Yield the account's batches, the newest first, MOST_LISTED at the most."""
 
-    def results(self, state: State, find: Find) -> Results:
+    def results(self, state: BatchStatus, find: Find) -> Results:
         """Yield what became of the requests of a batch that has ended, by digest, in any order.
 
         `find` gives the request of a digest; None stands for what became of one that it does not know.
@@ -97,7 +97,7 @@ def read_line(peer: Peer, line: bytes) -> Mapping[str, Any]:
 def refusal(peer: Peer, fault: Fault, model: str) -> ServingError:
     """Return the error for a refusal of something that is about a batch as a whole."""
     if fault.status in MISSING:
-        return NotOffered(
+        return BatchesUnsupported(
             f"{peer.place} has no batch API, or not this batch: it answered {fault.status}: "
             f"{peer.quote(fault.message) or 'nothing more'}. Nothing is lost. Check base_url, or use driver='online'."
         )

@@ -96,7 +96,7 @@ class Peer:
         if fault.unpaid:
             return ServingError(f"The account has no credit left. {said}. See to its billing, then run again to go on.")
         if fault.status in PASSING or fault.status >= 500:
-            return TransportError(said, fault.retry_after, crowded=fault.status in CROWDED)
+            return TransportError(said, fault.retry_after, rate_limited=fault.status in CROWDED)
         if fault.status in (401, 403):
             return ServingError(f"The key was refused. {said}. Check {self.variable} or api_key, and what it may use.")
         if fault.status == 404:

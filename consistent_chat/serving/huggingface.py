@@ -12,10 +12,10 @@ from typing import Any
 
 from consistent_chat.errors import ServingError, TransportError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving.adapt import Adapting, blamed, warn_no_temperature
 from consistent_chat.serving.cap import is_too_high, limit, lowered
 from consistent_chat.serving.http import Fault, Peer, checked_url, fault_of, find_key, late, unreachable
-from consistent_chat.serving.openai import json_schema, messages, read_completion
+from consistent_chat.serving.negotiate import Adapting, blamed, warn_no_temperature
+from consistent_chat.serving.openai_chat import json_schema, messages, read_completion
 
 NAME = "Hugging Face Inference Providers"
 

@@ -14,20 +14,20 @@ from typing import Any
 
 from consistent_chat.errors import ServingError, TransportError
 from consistent_chat.request import Request
-from consistent_chat.serving.adapt import Adapting
 from consistent_chat.serving.batches import (
     MOST_LISTED,
     SUBMIT_SECONDS,
+    BatchStatus,
     Find,
     NotSubmitted,
     Outcome,
     Results,
-    State,
     read_line,
     refusal,
 )
 from consistent_chat.serving.http import Fault, broken, count, exchange, fault_of
-from consistent_chat.serving.openai import Form, arguments, read_completion, simpler
+from consistent_chat.serving.negotiate import Adapting
+from consistent_chat.serving.openai_chat import Form, arguments, read_completion, simpler
 from consistent_chat.serving.wire import Wire
 
 ENDPOINT = "/v1/chat/completions"
@@ -55,7 +55,7 @@ class OpenAIBatches:
         entry = {"custom_id": request.digest, "method": "POST", "url": ENDPOINT, "body": body}
         return json.dumps(entry, separators=(",", ":")).encode("ascii")
 
-    async def submit(self, name: str, model: str, entries: Path) -> State:
+    async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
         """Send a file of entries and make a batch of it, which keeps the name in its metadata."""
         form = self._adapting.about(model).form
         with self._refusing(model):
@@ -82,22 +82,22 @@ class OpenAIBatches:
     def _not_submitted(self, error: TransportError | Fault, model: str) -> ServingError:
         known = refusal(self._wire.peer, error, model) if isinstance(error, Fault) else error
         if isinstance(known, TransportError):
-            return NotSubmitted(str(known), known.retry_after, known.crowded)
+            return NotSubmitted(str(known), known.retry_after, known.rate_limited)
         return known
 
-    async def state(self, id: str) -> State:
+    async def state(self, id: str) -> BatchStatus:
         """Return how a batch is getting on."""
         with self._refusing():
             return self._state(await self._wire.get(f"/batches/{id}"))
 
-    async def recent(self) -> AsyncGenerator[State, None]:
+    async def recent(self) -> AsyncGenerator[BatchStatus, None]:
         """Yield the project's batches, the newest first."""
         with self._refusing():
             async with contextlib.aclosing(self._wire.listed("/batches", "after", MOST_LISTED)) as batches:
                 async for told in batches:
                     yield self._state(told)
 
-    async def results(self, state: State, find: Find) -> Results:
+    async def results(self, state: BatchStatus, find: Find) -> Results:
         """Yield what became of the requests: the answers stand in one file, the errors in another."""
         for file in (state.told.get("output_file_id"), state.told.get("error_file_id")):
             if not file:
@@ -127,13 +127,13 @@ class OpenAIBatches:
         form = self._forms.setdefault(batch, self._adapting.about(request.model).form)
         return self._adapting.read(request, form, fault, self._simpler)
 
-    def _state(self, told: Mapping[str, Any]) -> State:
+    def _state(self, told: Mapping[str, Any]) -> BatchStatus:
         id, status = told.get("id"), told.get("status")
         if not isinstance(id, str) or not isinstance(status, str):
             raise broken(self._wire.peer, told, "id and status")
         given, metadata = told.get("request_counts"), told.get("metadata")
         counts = given if isinstance(given, dict) else {}
-        return State(
+        return BatchStatus(
             id,
             status,
             status in ENDED,

@@ -22,10 +22,18 @@ that uses it.
 """
 
 from consistent_chat.store.batch_log import Batch, BatchLog
-from consistent_chat.store.beside import beside
-from consistent_chat.store.packing import tidy
-from consistent_chat.store.place import Flush
+from consistent_chat.store.location import Flush, adjacent_store
+from consistent_chat.store.maintenance import compact, verify
 from consistent_chat.store.store import Mode, ResponseStore, default_location
-from consistent_chat.store.verify import verify
 
-__all__ = ["Batch", "BatchLog", "Flush", "Mode", "ResponseStore", "beside", "default_location", "tidy", "verify"]
+__all__ = [
+    "Batch",
+    "BatchLog",
+    "Flush",
+    "Mode",
+    "ResponseStore",
+    "adjacent_store",
+    "compact",
+    "default_location",
+    "verify",
+]

@@ -32,7 +32,7 @@ from fsspec.utils import get_protocol
 
 from consistent_chat.errors import StoreError
 from consistent_chat.request import Request
-from consistent_chat.store.place import Gone, Place
+from consistent_chat.store.location import NotFound, StoreLocation
 from consistent_chat.store.record import damaged
 
 FOLDER = "batches"
@@ -88,7 +88,7 @@ class BatchLog:
     """The batches of a store. Raises StoreError where it cannot be read or written."""
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
-        self._place = Place(url, storage_options)
+        self._place = StoreLocation(url, storage_options)
         self._closed: dict[int, Batch] = {}
 
     @property
@@ -150,7 +150,7 @@ class BatchLog:
     def _read(self, name: str) -> Batch:
         try:
             batch = Batch(**json.loads(self._place.read(f"{FOLDER}/{name}")))
-        except (Gone, ValueError, TypeError):
+        except (NotFound, ValueError, TypeError):
             raise StoreError(
                 f"{self._place.url}/{FOLDER}/{name} is no batch that this version reads. Update the package, or "
                 "remove the file."

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import functools
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
-from itertools import accumulate
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, chain
+from pathlib import Path
 
 import numpy as np
 
-from consistent_chat.store.pack import Group, Pack
-from consistent_chat.store.record import Kept, damaged, digest_of
+from consistent_chat.store.cache import fetch, retry_if_repacked
+from consistent_chat.store.journal import Journal, read_journals, report_torn
+from consistent_chat.store.location import StoreLocation
+from consistent_chat.store.pack import Pack, PackGone, RowGroup
+from consistent_chat.store.record import Record, StoredResponse, damaged, digest_of
 
 GROUPS_KEPT = 16
 """Groups that are kept decoded, at most 4 MB each: a plan asks in about the order in which responses came."""
@@ -32,7 +36,7 @@ class Index:
         """Return the index of these packs and one more."""
         return Index([*self.packs, pack])
 
-    def find(self, key: str) -> list[Kept]:
+    def find(self, key: str) -> list[StoredResponse]:
         """Return all that is kept for a key. Raises DamagedRecord, and PackGone for a pack that was packed anew."""
         prefix, found = int(key[7:23], 16), []
         at = bisect_left(self._sorted, prefix)
@@ -42,7 +46,7 @@ class Index:
             at += 1
         return found
 
-    def _kept(self, key: str, row: int) -> Kept | None:
+    def _kept(self, key: str, row: int) -> StoredResponse | None:
         """Return what a row holds, or None if it is of another key. The digest tells the two from damage."""
         number = bisect_right(self._starts, row) - 1
         pack, row = self.packs[number], row - self._starts[number]
@@ -51,10 +55,79 @@ class Index:
         generations, responses, digests = self._group(number, group)
         generation, response, digest = generations[at], responses[at], digests[at]
         if digest_of(key, generation, response) == digest:
-            return Kept(generation, digest, response)
+            return StoredResponse(generation, digest, response)
         if pack.key(row) != key:
             return None
         raise damaged(pack.where(row), f"the digest of {key} does not match its content")
 
-    def _read_group(self, pack: int, group: int) -> Group:
+    def _read_group(self, pack: int, group: int) -> RowGroup:
         return self.packs[pack].group(group)
+
+
+class StoreReader:
+    """The answers in some places. Where others have packed them anew meanwhile, the places are read again."""
+
+    _index: Index
+    _journals: list[Journal]
+
+    def __init__(self, places: Sequence[StoreLocation]) -> None:
+        self._places = places
+        retry_if_repacked(self._read)
+        report_torn(self._journals)
+
+    def find(self, key: str) -> StoredResponse | None:
+        """Return what holds for a key, or None."""
+        found = self._all(key)
+        return found[0] if len(found) == 1 else min(found, key=_order, default=None)
+
+    def find_all(self, key: str) -> list[StoredResponse]:
+        """Return what holds for a key, and then all that other writers have kept for it as often refreshed."""
+        found = sorted(set(self._all(key)), key=_order)
+        return [kept for kept in found if kept.generation == found[0].generation]
+
+    def verify_checksum(self) -> None:
+        """Hold all packs to their names: what one of them lacks would be asked for, and paid for, again."""
+        for pack in self._index.packs:
+            pack.verify_checksum()
+
+    def _all(self, key: str) -> list[StoredResponse]:
+        try:
+            found = self._index.find(key)
+        except PackGone:
+            retry_if_repacked(self._read)
+            found = self._index.find(key)
+        return found + [kept for journal in self._journals if (kept := journal.find(key)) is not None]
+
+    def records(self) -> Iterator[Record]:
+        """Yield all records, superseded ones too, each once."""
+        seen: set[int] = set()
+        while True:
+            try:
+                for record in chain(*self._index.packs, *self._journals):
+                    if (mark := int(record.digest[:16], 16)) not in seen:
+                        seen.add(mark)
+                        yield record
+                return
+            except PackGone:
+                retry_if_repacked(self._read)
+
+    def add(self, path: Path) -> None:
+        """Take in a pack that was made since."""
+        try:
+            self._index = self._index.plus(Pack(path))
+        except PackGone:
+            retry_if_repacked(self._read)
+
+    def reread(self) -> None:
+        """Read the places again."""
+        retry_if_repacked(self._read)
+
+    def _read(self) -> None:
+        # Journals first: a record leaves its journal only when it lies in a pack, so none is missed in between.
+        self._journals = [journal for place in self._places for journal in read_journals(place.journals)]
+        self._index = Index([Pack(path) for place in self._places for path in fetch(place)])
+
+
+def _order(kept: StoredResponse) -> tuple[int, str]:
+    """Order what is kept for one key: the highest generation holds, then the smallest digest, wherever it came from."""
+    return -kept.generation, kept.digest

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from consistent_chat.errors import StoreError
-from consistent_chat.store.record import Kept, Record, from_line, to_line
+from consistent_chat.store.record import Record, StoredResponse, from_line, to_line
 
 try:
     import fcntl
@@ -76,7 +76,7 @@ class JournalWriter:
         self._offsets[record.key] = (self._size, len(line) - 1)
         self._size = end
 
-    def find(self, key: str) -> Kept | None:
+    def find(self, key: str) -> StoredResponse | None:
         """Return what this writer has appended last for a key."""
         if key not in self._offsets:
             return None
@@ -148,7 +148,7 @@ class Journal:
     def __iter__(self) -> Iterator[Record]:
         return (self._record(span) for span in self._spans.values())
 
-    def find(self, key: str) -> Kept | None:
+    def find(self, key: str) -> StoredResponse | None:
         """Return the last that is kept for a key, or None."""
         span = self._spans.get(key)
         return None if span is None else self._record(span).kept

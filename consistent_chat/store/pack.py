@@ -98,7 +98,7 @@ def content_name(path: Path) -> str:
     return digest.hexdigest()
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """What is looked for in some rows of a pack."""
 
     generation: list[int]
@@ -130,10 +130,10 @@ class Pack:
         """Return how a row is called in messages."""
         return f"{self.path}, row {row}"
 
-    def group(self, number: int) -> Group:
+    def group(self, number: int) -> RowGroup:
         """Read what is looked for in a group of rows, once the whole file was held to its name."""
-        self.vouch()
-        return Group(*self._columns(number, Group._fields))
+        self.verify_checksum()
+        return RowGroup(*self._columns(number, RowGroup._fields))
 
     def key(self, row: int) -> str:
         """Read the key of a row."""
@@ -153,7 +153,7 @@ class Pack:
         if content_name(self.path) != self.path.stem:
             yield str(damaged(str(self.path), "its bytes are not those it is named after"))
 
-    def vouch(self) -> None:
+    def verify_checksum(self) -> None:
         """Hold the file to its name, once, if it has one by its content; raises DamagedRecord that names a record."""
         if self._vouched:
             return

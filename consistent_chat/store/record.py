@@ -17,7 +17,7 @@ from consistent_chat.errors import DamagedRecord
 from consistent_chat.request import Request, Response, canonical_json, request_key
 
 
-class Kept(NamedTuple):
+class StoredResponse(NamedTuple):
     """What is kept for a key: a response, as JSON text.
 
     `generation` counts how often the request was refreshed. Of several responses to one key the one with the
@@ -54,9 +54,9 @@ class Record:
         return digest_of(self.key, self.generation, self.response)
 
     @property
-    def kept(self) -> Kept:
+    def kept(self) -> StoredResponse:
         """What is kept for the key."""
-        return Kept(self.generation, self.digest, self.response)
+        return StoredResponse(self.generation, self.digest, self.response)
 
     def asked(self) -> dict[str, Any]:
         """Return the request's identity as plain data."""

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from consistent_chat.errors import StoreError
 from consistent_chat.request import Request, Response
-from consistent_chat.store.flusher import Flusher
+from consistent_chat.store.index import StoreReader
 from consistent_chat.store.journal import JournalWriter, abandoned, remove
-from consistent_chat.store.packing import pack_journals
-from consistent_chat.store.place import Flush, Place, home
-from consistent_chat.store.record import Kept, Record
-from consistent_chat.store.recorded import Recorded
+from consistent_chat.store.location import Flush, StoreLocation, home
+from consistent_chat.store.maintenance import pack_journals
+from consistent_chat.store.record import Record, StoredResponse
 
 logger = logging.getLogger(__name__)
 
@@ -54,18 +53,18 @@ class ResponseStore:
         flush: Flush | None = None,
     ) -> None:
         urls = [places] if isinstance(places, str) else list(places)
-        self._places = [Place(url, storage_options) for url in urls]
+        self._places = [StoreLocation(url, storage_options) for url in urls]
         for place in self._places[1:]:
             place.check_exists()
         self._refresh = refresh
         self._flush_when = flush or self._places[0].flush
         self._lock = threading.Lock()  # held by whoever looks or keeps, for microseconds
         self._packing = threading.Lock()  # held by the one who packs, for seconds
-        self._flusher = Flusher(self._flush, self._flush_when.seconds)
+        self._flusher = PeriodicTask(self._flush, self._flush_when.seconds)
         self._writer: JournalWriter | None = None
         self._full: list[JournalWriter] = []
         self._own: set[str] = set()  # the keys that this store has kept, where they count apart
-        self._recorded = Recorded(self._places)
+        self._recorded = StoreReader(self._places)
 
     def find(self, request: Request) -> Response | None:
         """Return the response to a request, or None; in a refresh only what this store has itself kept counts."""
@@ -90,7 +89,7 @@ class ResponseStore:
         What is recorded is held to its names: damage must not look like something that was never asked.
         """
         with self._lock:
-            self._recorded.vouch()
+            self._recorded.verify_checksum()
             self._begun()
 
     def keep(self, request: Request, response: Response) -> None:
@@ -185,6 +184,45 @@ class ResponseStore:
         self._flusher.start()
         return self._writer
 
-    def _journaled(self, key: str) -> Kept | None:
+    def _journaled(self, key: str) -> StoredResponse | None:
         writers = reversed(self._full if self._writer is None else [*self._full, self._writer])
         return next((kept for writer in writers if (kept := writer.find(key)) is not None), None)
+
+
+class PeriodicTask:
+    """Calls `flush` in a thread of its own, one call at a time, while it is running."""
+
+    def __init__(self, flush: Callable[[], None], seconds: float | None) -> None:
+        self._flush, self._seconds = flush, seconds
+        self._due = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Tell whether it was started, and not stopped since."""
+        return self._thread is not None
+
+    def start(self) -> None:
+        """Begin, unless it is running."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="consistent_chat flush", daemon=True)
+            self._thread.start()
+
+    def wake(self) -> None:
+        """Flush now."""
+        self._due.set()
+
+    def stop(self) -> None:
+        """Let a flush that is going on finish, and begin no more."""
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._due.set()
+            thread.join()
+
+    def _work(self) -> None:
+        while True:
+            self._due.wait(self._seconds)
+            self._due.clear()
+            if threading.current_thread() is not self._thread:
+                return
+            self._flush()

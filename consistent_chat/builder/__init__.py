@@ -1,0 +1,273 @@
+"""The `datasets` builder. It does no I/O of its own: a builder's module has its `open` patched for streaming."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import datasets
+
+from consistent_chat import drivers, duplicates
+from consistent_chat.builder.config import ConsistentChatConfig
+from consistent_chat.builder.execution import ExecutionOptions
+from consistent_chat.builder.fingerprint import fingerprint
+from consistent_chat.builder.progress import BatchBar, CallsBar, dialogues_bar
+from consistent_chat.builder.registration import NAME, BuilderHooks, normalize_data_files
+from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.judge import CRITERIA
+from consistent_chat.drivers import RunStats, Usage
+from consistent_chat.errors import BudgetSpent, RecipeError
+from consistent_chat.plan.plan import Plan
+from consistent_chat.plan.shards import Shard
+from consistent_chat.recipe import Recipe, taxonomy
+from consistent_chat.row import LAYOUTS, row
+from consistent_chat.serving import registry
+from consistent_chat.store import Mode, ResponseStore
+
+logger = logging.getLogger(__name__)
+
+MOST_PARTS, LEAST_IN_A_PART = 64, 16
+"""A split has parts, for `num_proc` and for the workers of a stream. A stream that calls has one part in flight, so
+parts are not too small; their number is a power of two, as that of nodes mostly is."""
+
+
+class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
+    """Builds consistent many-turn dialogues from a recipe and the raw responses of a model."""
+
+    tallies: dict[str, RunStats]
+    """What a build has taken, by split; not there where the dataset was built before."""
+
+    BUILDER_CONFIG_CLASS = ConsistentChatConfig
+    DEFAULT_CONFIG_NAME = "default"
+    BUILDER_CONFIGS = [
+        ConsistentChatConfig(name="default"),
+        ConsistentChatConfig(name="demo"),
+        *(ConsistentChatConfig(name=intent, intents=[intent]) for intent in taxonomy.builtin().intents),
+    ]
+
+    def __init__(self, cache_dir: str | None = None, dataset_name: str | None = None, **given: Any) -> None:
+        super().__init__(
+            cache_dir, dataset_name or NAME, **{**given, "data_files": normalize_data_files(given.get("data_files"))}
+        )
+
+    def validate_config(self, config: ConsistentChatConfig, custom_features: Any) -> str:
+        """Check everything that can be checked before a call, and name the cache directory by what shapes the data."""
+        self.recipes = config.recipes(self.reading)
+        self.operation = ExecutionOptions(
+            serving=config.serving,
+            base_url=config.base_url,
+            api_key=config.api_key,
+            places=tuple(config.places(self._store_options)),
+            storage_options=self._store_options,
+            mode=config.checked_mode(),
+            limits=config.limits(),
+            driver=config.checked_driver(),
+            detach=config.detach,
+        )
+        self.spent = Usage()
+        self._warned: set[str] = set()  # the splits of which it was said that their combinations run out
+        self._counted = ""  # the folder in which the processes of a build count
+        registry.check(config.serving)
+        if any(recipe.drop_near_duplicates for recipe in self.recipes.values()):
+            duplicates.check()
+        identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes.items()]
+        digest = hashlib.sha256(repr((identity, custom_features)).encode("utf-8")).hexdigest()
+        return f"{config.name}-{digest[:16]}"
+
+    def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
+        """Build the dataset. A refresh builds anew although the dataset is in the cache."""
+        processes = kwargs.get("num_proc")
+        if processes is not None and processes < 1:
+            raise RecipeError(f"num_proc must be a whole number of at least 1, not {processes}.")
+        if self.operation.mode is Mode.REFRESH:
+            kwargs["download_mode"] = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
+        features, self.info.features = self.info.features, _Plain(self.info.features)
+        try:
+            with tempfile.TemporaryDirectory() as self._counted:
+                super().download_and_prepare(*args, **kwargs)
+                if hasattr(self, "tallies"):
+                    self.tallies = {split: RunStats.gathered(self._counted, split) for split in self.recipes}
+        finally:
+            self._counted = ""
+            self.info.features = features
+
+    def _info(self) -> datasets.DatasetInfo:
+        recipe, *others = self.recipes.values()
+        if any(_columns(other) != _columns(recipe) for other in others):
+            raise RecipeError(
+                "All splits need the same layout and provenance, and a judge or none. Pass layout=, provenance= and "
+                "judge_model=."
+            )
+        return datasets.DatasetInfo(
+            description="Many-turn dialogues that hold together, made by consistent_chat from a recipe.",
+            homepage="https://arxiv.org/abs/2506.03558",
+            features=_features(recipe),
+        )
+
+    def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        self.tallies = {}
+        self._fill_all(dl_manager.is_streaming)
+        generators = []
+        for split, plan in self.plans().items():
+            parts = [(0, len(plan))] if self.recipes[split].drop_near_duplicates else _parts(len(plan))
+            generators.append(_split_generator(split, parts))
+        return generators
+
+    def plans(self) -> dict[str, Plan]:
+        """Return the plan of each split, and warn once of combinations that run out.
+
+        Raises RecipeError where no model is named.
+        """
+        if any(recipe.model is None for recipe in self.recipes.values()):
+            raise RecipeError(
+                "No model is named. Pass model= (and serving= to call it), or try "
+                'load_dataset("consistent_chat", "demo"), or serving="rehearsal".'
+            )
+        plans = {split: Plan(recipe) for split, recipe in self.recipes.items()}
+        for split in [split for split in plans if split not in self._warned]:
+            self._warned.add(split)
+            for intent, combinations in plans[split].exhausted.items():
+                logger.warning(
+                    "The intent %r has %d combinations of topic, flow, persona and manner for %d dialogues: they come "
+                    "back from there on. A larger taxonomy has more.",
+                    intent,
+                    combinations,
+                    self.recipes[split].num_dialogs_per_intent,
+                )
+        return plans
+
+    def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
+        recipe = self.recipes[split]
+        tally = RunStats()
+        indices = (index for part in parts for index in range(*part))
+        for dialogue in self._made(split, indices, tally):
+            yield dialogue.spec.index, row(dialogue, recipe)
+        logger.info("%s: %s", split, tally)
+        if self._counted:
+            tally.save(self._counted, split)
+
+    def replay(self, split: str) -> Iterator[Dialogue]:
+        """Yield all dialogues of a split's plan from what is recorded, in order; raises MissingResponse."""
+        recipe, plan = self.recipes[split], self.plans()[split]
+        return drivers.run(recipe, range(len(plan)), self.recorded(), None, self.operation.limits, RunStats())
+
+    def recorded(self) -> ResponseStore:
+        """Open the response store to look at what is recorded, also after a refresh."""
+        return self.operation.recorded()
+
+    def dialogues(self, split: str, indices: Sequence[int], tally: RunStats) -> Iterator[Dialogue]:
+        """Yield the dialogues at these places of a split's plan, in this order, and count them in `tally`."""
+        self.fill_from_batches({split: indices}, tally)
+        yield from self._made(split, indices, tally)
+
+    def fill(
+        self, places: Mapping[str, Sequence[int]], tallies: dict[str, RunStats] | None = None
+    ) -> dict[str, RunStats]:
+        """Fill the store with the responses of these places of the splits' plans; return what each split took.
+
+        It is counted in `tallies`, which somebody may watch.
+        """
+        tallies = {split: RunStats() for split in places} if tallies is None else tallies
+        self.fill_from_batches(places, next(iter(tallies.values()), RunStats()))
+        for split, indices in places.items():
+            with dialogues_bar(f"Filling {split}", len(indices)) as bar:
+                for _ in self._made(split, indices, tallies[split]):
+                    bar.update()
+        return tallies
+
+    def fill_from_batches(self, places: Mapping[str, Iterable[int]], tally: RunStats) -> None:
+        """Have batches answer what is missing there; the online driver only waits for those that are under way."""
+        parts = [drivers.PlanSlice(self.recipes[split], indices) for split, indices in places.items()]
+        with self._budgeted(), BatchBar(next(iter(self.recipes.values())).model) as bar:
+            self.operation.fill_from_batches(parts, tally, self.spent, bar.show)
+
+    def _made(self, split: str, indices: Iterable[int], tally: RunStats) -> Iterator[Dialogue]:
+        """Yield the dialogues at these places, when batches have answered what they can."""
+        recipe = self.recipes[split]
+        with self._budgeted(), CallsBar(recipe, tally):
+            for dialogue in self.operation.split(self.num_workers()).run(recipe, indices, tally, self.spent):
+                for draw in dialogue.failed:
+                    logger.info("%s", draw)
+                yield dialogue
+
+    def _fill_all(self, is_streaming: bool) -> None:
+        """Fill the store from batches for all splits at once, before there are other processes."""
+        if is_streaming and self.operation.by_batch:
+            raise RecipeError("A stream cannot wait for batches. Build with driver='batch' first, or warm the store.")
+        tally = RunStats()
+        self.fill_from_batches({split: range(len(plan)) for split, plan in self.plans().items()}, tally)
+        if self._counted:
+            tally.save(self._counted, next(iter(self.recipes)))
+
+    @contextlib.contextmanager
+    def _budgeted(self) -> Iterator[None]:
+        """Begin a new budget when one is spent: who runs it again means to go on."""
+        try:
+            yield
+        except BudgetSpent as error:
+            self.spent = Usage()
+            if self.operation.mode is Mode.REFRESH:
+                raise BudgetSpent(f"{error} A refresh begins anew each time: go on with mode='record'.") from None
+            raise
+
+    @property
+    def _store_options(self) -> dict[str, Any]:
+        """The options for all stores: a token that was given for the Hub is for those on it too."""
+        hub = {"token": self.token, **{k: v for k, v in self.storage_options.get("hf", {}).items() if v is not None}}
+        return {**self.storage_options, "hf": hub} if self.token else self.storage_options
+
+    def store(self) -> ResponseStore:
+        """Open the response store."""
+        return self.operation.store()
+
+
+class _Plain(datasets.Features):
+    """Features of rows that have plain values of the right types: to encode each again is most of what a row costs."""
+
+    def encode_example(self, example: dict[str, Any]) -> dict[str, Any]:
+        return example
+
+    def __reduce__(self) -> tuple[type[_Plain], tuple[dict[str, Any]]]:
+        return _Plain, (dict(self),)
+
+
+def _split_generator(split: str, parts: list[tuple[int, int]]) -> datasets.SplitGenerator:
+    generator = datasets.SplitGenerator(name=split, gen_kwargs={"split": split, "parts": parts})
+    generator.split_info.num_examples = parts[-1][1]  # the total of the progress bar
+    return generator
+
+
+def _columns(recipe: Recipe) -> tuple[object, ...]:
+    return recipe.layout, recipe.provenance, recipe.judge_model is None
+
+
+def _features(recipe: Recipe) -> datasets.Features:
+    layout, text, number = LAYOUTS[recipe.layout], datasets.Value("string"), datasets.Value("int64")
+    features: dict[str, Any] = {"category": text, layout.column: [{layout.role: text, layout.text: text}]}
+    if recipe.judge_model is not None:
+        reasons = (f"{name}_reason" for name in CRITERIA)
+        scores = dict.fromkeys(CRITERIA, number)
+        tokens = dict.fromkeys(("input_tokens", "output_tokens"), number)
+        features["judgement"] = {**scores, **dict.fromkeys((*reasons, "model"), text), **tokens}
+    if recipe.provenance:
+        names = ("intent", "topic", "information_flow", "persona", "manner", "model")
+        features["provenance"] = {
+            "index": number,
+            **dict.fromkeys(names, text),
+            "draws": number,
+            "request_keys": [text],
+            "input_tokens": number,
+            "output_tokens": number,
+        }
+    return datasets.Features(features)
+
+
+def _parts(length: int) -> list[tuple[int, int]]:
+    """Divide a plan into ranges of about the same length, in order; their number is a power of two."""
+    count = 1 << (max(1, min(MOST_PARTS, length // LEAST_IN_A_PART)).bit_length() - 1)
+    ranges = [Shard(part, count).within(length) for part in range(1, count + 1)]
+    return [(part.start, part.stop) for part in ranges]

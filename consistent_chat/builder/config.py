@@ -1,0 +1,160 @@
+"""What `load_dataset("consistent_chat", ...)` takes, and what it means."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from importlib import resources
+from typing import Any
+
+import datasets
+
+from consistent_chat.drivers import Limits
+from consistent_chat.errors import RecipeError
+from consistent_chat.plan import splits
+from consistent_chat.recipe import FIELDS, Recipe, paths, suggestion
+from consistent_chat.store import Mode, adjacent_store, default_location
+
+DRIVERS = ("online", "batch")
+DEMO = resources.files("consistent_chat") / "demo"
+
+
+@dataclass
+class ConsistentChatConfig(datasets.BuilderConfig):
+    """What `load_dataset("consistent_chat", ...)` takes.
+
+    What shapes the data (None stands for the recipe file's value, or else the default of `Recipe`): `model`,
+    `num_dialogs_per_intent` (20), `num_turns_per_dialog` (6), `temperature` (0.9), `seed` (0), `intents` (all nine),
+    `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
+    `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
+    `judge_model` (nobody), `min_score` (None).
+
+    Operational, outside the dataset's identity:
+        serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
+            method `answer`. None calls nobody.
+        base_url: the server's address, if not the provider's own.
+        api_key: else the provider's own environment variable.
+        responses: URL or path of the response store, or several: the first is written, all are read.
+        mode: "record" (look up, else call and store), "replay" (look up only) or "refresh" (call and supersede).
+        max_concurrency: calls in flight.
+        max_draws: how often a request is asked before its spec is given up.
+        timeout: seconds a call.
+        max_cost: US dollars, max_calls: answered calls; reaching one stops the build, running again goes on.
+        max_requests_per_minute, max_tokens_per_minute: the account's limits, tokens of prompts and answers together.
+        driver: "online" (calls one by one) or "batch" (the provider's batch API: half the price, within a day).
+        detach: with driver="batch", submit what is missing and raise BatchesPending instead of waiting.
+    """
+
+    model: str | None = None
+    num_dialogs_per_intent: int | None = None
+    num_turns_per_dialog: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    intents: Any = None
+    language: str | None = None
+    taxonomy: Any = None
+    layout: str | None = None
+    provenance: bool | None = None
+    personas: Any = None
+    manners: Any = None
+    system_prompt: str | None = None
+    splits: Any = None
+    drop_near_duplicates: Any = None
+    checks: Any = None
+    judge_model: str | None = None
+    min_score: float | None = None
+
+    serving: Any = None
+    base_url: str | None = None
+    api_key: str | None = field(default=None, repr=False)
+    responses: Any = None
+    mode: str = Mode.RECORD.value
+    max_concurrency: int = Limits.max_concurrency
+    max_draws: int = Limits.max_draws
+    timeout: float = Limits.timeout
+    max_cost: float | None = None
+    max_calls: int | None = None
+    max_requests_per_minute: int | None = None
+    max_tokens_per_minute: int | None = None
+    driver: str = DRIVERS[0]
+    detach: bool = False
+
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
+        """Leave the name of the cache directory to the builder, which can read the recipe files."""
+        return f"{self.name}-unidentified"
+
+    def recipes(self, reading: Callable[[str], Mapping[str, Any]]) -> dict[str, Recipe]:
+        """Return the recipe of each split; `reading` gives the options to open a file with. Raises RecipeError."""
+        given = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
+        urls = self.recipe_files()
+        if self.serving == "rehearsal":  # so that a rehearsal is never taken for the words of a model
+            given["model"] = "rehearsal"
+        if not urls:
+            return self._rehearsed(splits.recipes(Recipe.from_mapping(given)))
+        recipes = {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}
+        return self._rehearsed(_divided(recipes))
+
+    def _rehearsed(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
+        """Name the judge of a rehearsal a rehearsal."""
+        if self.serving != "rehearsal":
+            return recipes
+        judged = {split: recipe for split, recipe in recipes.items() if recipe.judge_model is not None}
+        return {**recipes, **{split: replace(recipe, judge_model="rehearsal") for split, recipe in judged.items()}}
+
+    def recipe_files(self) -> dict[str, str]:
+        """Return the path or URL of each split's recipe file, none where keywords say it all. Raises RecipeError."""
+        if self.name == "demo" and not self.data_files:
+            return {"train": str(DEMO / "demo.consistent_chat.yaml")}
+        return {str(split): _only(split, list(named)) for split, named in (self.data_files or {}).items()}
+
+    def limits(self) -> Limits:
+        """Return the run's limits; raises RecipeError for values out of range."""
+        return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
+
+    def checked_mode(self) -> Mode:
+        """Return the mode; raises RecipeError for a name that is none."""
+        modes = tuple(mode.value for mode in Mode)
+        if self.mode not in modes:
+            raise RecipeError(f"there is no mode {self.mode!r}.{suggestion(self.mode, modes)}")
+        if self.mode == Mode.REFRESH and self.serving is None:
+            raise RecipeError("mode='refresh' calls a model anew: pass serving= as well.")
+        return Mode(self.mode)
+
+    def checked_driver(self) -> str:
+        """Return the driver's name; raises RecipeError for one that is none."""
+        if self.driver not in DRIVERS:
+            raise RecipeError(f"there is no driver {self.driver!r}.{suggestion(self.driver, DRIVERS)}")
+        if self.detach and self.driver != "batch":
+            raise RecipeError("detach is for batches: pass driver='batch' as well.")
+        return self.driver
+
+    def places(self, storage_options: Mapping[str, Any]) -> list[str]:
+        """Return the URLs of the response stores, the one that is written first.
+
+        Those that lie beside a recipe file are read after the others. Raises RecipeError, StoreError.
+        """
+        given = paths("responses", default_location() if self.responses is None else self.responses)
+        found = (adjacent_store(url, storage_options) for url in self.recipe_files().values())
+        return list(dict.fromkeys([*given, *(url for url in found if url is not None)]))
+
+
+def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:
+    """Return the recipe of each split, where one recipe alone may name splits of its own."""
+    named = [recipe for recipe in recipes.values() if recipe.splits is not None]
+    if not named:
+        return recipes
+    if len(recipes) > 1:
+        raise RecipeError(
+            f"There are {len(recipes)} recipe files, one for each of the splits {', '.join(recipes)}, and splits are "
+            "named besides. Use one file whose recipe has splits, or files without."
+        )
+    return splits.recipes(named[0])
+
+
+def _only(split: Any, paths: Mapping[int, str] | list[str]) -> str:
+    if len(paths) != 1:
+        raise RecipeError(
+            f"The split '{split}' names {len(paths)} files ({', '.join(map(str, paths))}). It takes one recipe. Name "
+            "the splits: data_files={'train': ..., 'test': ...}."
+        )
+    return str(paths[0])

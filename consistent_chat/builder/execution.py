@@ -1,0 +1,96 @@
+"""How recipes are carried out: who answers, where answers are kept, within which limits. It shapes no data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from consistent_chat import drivers
+from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.drivers import BatchProgress, Limits, PlanSlice, RunStats, Usage
+from consistent_chat.recipe import Recipe
+from consistent_chat.serving import Serving, registry
+from consistent_chat.store import BatchLog, Mode, ResponseStore
+
+
+@dataclass(frozen=True)
+class ExecutionOptions:
+    """The operational fields, checked. It can be pickled if the serving can, and tells no secret when it is shown."""
+
+    serving: Any
+    base_url: str | None
+    api_key: str | None = field(repr=False)
+    places: tuple[str, ...]
+    storage_options: Mapping[str, Any] = field(repr=False)
+    mode: Mode
+    limits: Limits
+    driver: str = "online"
+    detach: bool = False
+
+    @property
+    def by_batch(self) -> bool:
+        """Whether batches answer what is missing."""
+        return self.driver == "batch"
+
+    @property
+    def may_call(self) -> bool:
+        """Whether somebody may be called."""
+        return self.serving is not None and self.mode is not Mode.REPLAY
+
+    def split(self, parts: int) -> ExecutionOptions:
+        """Return what one of so many processes does, so that all together keep to limits.
+
+        Those bound calls alone, which after batches nobody makes.
+        """
+        return replace(self, limits=self.limits.split(parts)) if self.may_call and not self.by_batch else self
+
+    def store(self) -> ResponseStore:
+        """Open the response store."""
+        return ResponseStore(self.places, self.storage_options, refresh=self.mode is Mode.REFRESH)
+
+    def recorded(self) -> ResponseStore:
+        """Open the response store to look at what is recorded, also after a refresh."""
+        return ResponseStore(self.places, self.storage_options)
+
+    def run(self, recipe: Recipe, indices: Iterable[int], tally: RunStats, spent: Usage) -> Iterator[Dialogue]:
+        """Yield the dialogues at these places of a recipe's plan, in this order; by batch, those that are filled."""
+        store = self.recorded() if self.by_batch else self.store()
+        opener = None if self.by_batch else self._opener(recipe)
+        return drivers.run(recipe, indices, store, opener, self.limits, tally, spent)
+
+    def fill_from_batches(
+        self, parts: Sequence[PlanSlice], tally: RunStats, spent: Usage, watch: Callable[[BatchProgress], None]
+    ) -> None:
+        """Have batches answer what parts of plans lack; the online driver only waits for those that are under way."""
+        opener = self._opener(parts[0].recipe) if parts else None
+        if opener is None or (self.mode is Mode.REFRESH and not self.by_batch):
+            return
+        log = BatchLog(self.places[0], self.storage_options)
+        if not self.by_batch and log.is_idle:
+            return
+        means = drivers.BatchContext(
+            store=self.store(),
+            log=log,
+            name=self.serving if isinstance(self.serving, str) else type(self.serving).__name__,
+            open_serving=opener,
+            limits=self.limits,
+            tally=tally,
+            spent=spent,
+            watch=watch,
+            submits=self.by_batch,
+            waits=not self.detach,
+        )
+        drivers.fill(drivers.PendingRequests(parts, self.limits.max_draws), means)
+
+    def _opener(self, recipe: Recipe) -> Callable[[], Serving] | None:
+        if not self.may_call:
+            return None
+        return lambda: registry.open_serving(
+            self.serving,
+            model=recipe.model or "",
+            base_url=self.base_url,
+            api_key=self.api_key,
+            timeout=self.limits.timeout,
+            max_concurrency=self.limits.max_concurrency,
+        )

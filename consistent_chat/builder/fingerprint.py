@@ -1,0 +1,30 @@
+"""The identity of a dataset: what two builds must share for their rows to be the same.
+
+It covers the recipe's fields, the contents of taxonomy and prompts, and the format of the rows. It covers nothing
+operational: no store, key, address, budget or concurrency.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from consistent_chat.dialogue import prompts
+from consistent_chat.recipe import FIELDS, Recipe
+from consistent_chat.request import canonical_json
+
+DATA_FORMAT = 2
+"""Raised when the same recipe and responses would give other rows than before."""
+
+WITHIN = ("taxonomy", "intents", "personas", "manners")
+"""Fields that count by what they make of the taxonomy."""
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """Return 64 hex digits that change with anything that shapes the data."""
+    content = {
+        "data_format": DATA_FORMAT,
+        "fields": {name: getattr(recipe, name) for name in FIELDS if name not in WITHIN},
+        "taxonomy": recipe.chosen_taxonomy.plain(),
+        "prompts": prompts.contents(),
+    }
+    return hashlib.sha256(canonical_json(content)).hexdigest()

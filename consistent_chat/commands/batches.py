@@ -1,0 +1,70 @@
+"""What `consistent-chat batches` tells: a store's batches, and what their providers say of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from consistent_chat.drivers.batch_client import BatchClient
+from consistent_chat.errors import ConsistentChatError, RecipeError
+from consistent_chat.serving import registry
+from consistent_chat.serving.batches import BatchStatus
+from consistent_chat.store import Batch, BatchLog
+
+
+def listed(
+    url: str,
+    storage_options: Mapping[str, Any] | None,
+    closed: bool = False,
+    base_url: str | None = None,
+    api_key: str | None = None,
+) -> list[str]:
+    """Return a line for each batch of a store; those that are collected only if `closed`.
+
+    What cannot be asked of a provider, for want of a key say, is told in the line.
+    """
+    desks: dict[str, BatchClient] = {}
+    try:
+        return [
+            f"{batch.number}  {batch.id or 'not confirmed'}  {batch.serving}  {batch.model}  "
+            f"{batch.requests:,} requests  {batch.when}  {_told(batch, desks, base_url, api_key)}"
+            for batch in BatchLog(url, storage_options).read()
+            if batch.is_open or closed
+        ]
+    finally:
+        for desk in desks.values():
+            desk.close()
+
+
+def forgotten(url: str, storage_options: Mapping[str, Any] | None, number: int) -> Batch:
+    """Give up a batch: what it was asked is asked anew by the next build. Raises RecipeError if it is not open."""
+    log = BatchLog(url, storage_options)
+    batch = next((batch for batch in log.read() if batch.number == number and batch.is_open), None)
+    if batch is None:
+        raise RecipeError(f"There is no batch {number} under way in {url}.")
+    log.close(batch, "given up")
+    return batch
+
+
+def _told(batch: Batch, desks: dict[str, BatchClient], base_url: str | None, api_key: str | None) -> str:
+    if batch.outcome is not None:
+        return batch.outcome
+    if batch.id is None:
+        return "whether it was submitted is found out by the next build"
+    try:
+        if batch.serving not in desks:
+            serving = registry.open_serving(batch.serving, model=batch.model, base_url=base_url, api_key=api_key)
+            desks[batch.serving] = BatchClient(serving)
+        return _described(desks[batch.serving].state(batch.id))
+    except ConsistentChatError as error:
+        return f"its state is not known: {error}"
+
+
+def _described(state: BatchStatus) -> str:
+    said = f"{state.status}, {state.done:,} of {state.requests:,} through"
+    if state.ended:
+        return f"{said}; the next build collects it"
+    if state.expires is None:
+        return said
+    return f"{said}, expires {time.strftime('%Y-%m-%d %H:%M UTC', time.gmtime(state.expires))}"

@@ -1,0 +1,68 @@
+"""From what stands on a command line to a builder: a recipe's path, URL or name, and fields that win over it."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import datasets
+
+from consistent_chat.builder import ConsistentChat
+from consistent_chat.builder.registration import NAME
+from consistent_chat.drivers import RunStats
+from consistent_chat.errors import RecipeError
+from consistent_chat.plan.shards import Shard, independent
+from consistent_chat.recipe import EXTENSION
+
+
+def open_builder(recipe: str | Mapping[str, str] | None, **options: Any) -> ConsistentChat:
+    """Return the builder for a recipe file, or one for each split, a config's name, or the options alone.
+
+    An option that is None is not given.
+
+    Raises RecipeError for what is neither, and for whatever is wrong in the recipe.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    builder: ConsistentChat = datasets.load_dataset_builder(NAME, **_named(recipe), **given)
+    return builder
+
+
+def _named(recipe: str | Mapping[str, str] | None) -> dict[str, Any]:
+    """Tell a config's name from a recipe file."""
+    if recipe is None:
+        return {}
+    if isinstance(recipe, Mapping):
+        return {"data_files": {split: _named(path)["data_files"] for split, path in recipe.items()}}
+    if recipe in datasets.load_dataset_builder(NAME).builder_configs:
+        return {"name": recipe}
+    if not recipe.endswith((EXTENSION, ".yaml", ".yml")):
+        raise RecipeError(
+            f"{recipe!r} is neither a config (demo, default, an intent) nor a recipe file (*{EXTENSION})."
+        )
+    if "://" in recipe:
+        return {"data_files": recipe}
+    if not os.path.isfile(os.path.expanduser(recipe)):
+        raise RecipeError(f"There is no recipe file {recipe}. Check the path.")
+    return {"data_files": glob.escape(recipe)}
+
+
+def warm(recipe: str | None = None, shard: str = "1/1", **options: Any) -> dict[str, RunStats]:
+    """Fill the response store with one shard's responses; return what that took, by split.
+
+    Args:
+        recipe: path or URL of a recipe file, or the name of a config; None for the options alone.
+        shard: "3/16" is the third of sixteen, counted from 1. Together they are the whole plan.
+        options: all that `load_dataset("consistent_chat", ...)` takes. The limits are this process's own.
+
+    Raises:
+        RecipeError: there is no such shard, or something else is wrong; nothing was called.
+        BudgetSpent: `max_calls` or `max_cost` is reached; all answers are kept.
+        ConsistentChatError: the store or the serving cannot be used.
+    """
+    part = Shard.parse(shard)
+    builder = open_builder(recipe, **options)
+    if part.count > 1:
+        builder.recipes = independent(builder.recipes)
+    return builder.fill(part.of(builder.plans()))

@@ -1,0 +1,59 @@
+"""The first dialogues of a plan on the terminal, before the rest is paid for: what `consistent-chat preview` does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.text import Text
+
+from consistent_chat.commands.estimate import estimate
+from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.drivers import RunStats
+from consistent_chat.text.console import screen, shown
+
+INDENT = 6
+"""Columns by which answers stand in from the left, and user messages from the right."""
+
+
+def preview(builder: Any, number: int = 3) -> RunStats:
+    """Make and print the first `number` dialogues of a builder's first split; return what they took.
+
+    Intents take turns in a plan, so these are of as many intents. Answers are kept in the store as in a build. Raises
+    what a build raises, BudgetSpent among it, when the dialogues before are shown.
+    """
+    console = screen()
+    split, plan = next(iter(builder.plans().items()))
+    tally = RunStats()
+    count = min(number, len(plan))
+    for place, dialogue in enumerate(builder.dialogues(split, range(count), tally), 1):
+        _show(console, dialogue, f"{place} of {count}")
+    console.print(Rule(style="dim"))
+    console.print(_line("these", str(tally)))
+    for split, plan in builder.plans().items():
+        console.print(_line(f"all of {split}", str(estimate(builder.recipes[split], plan, builder.store()))))
+    return tally
+
+
+def _show(console: Console, dialogue: Dialogue, place: str) -> None:
+    spec = dialogue.spec
+    console.print(Rule(place, style="dim", align="left"))
+    console.print(shown(spec.topic), style="bold")
+    console.print(shown(f"{spec.intent.title} · {spec.category} · {spec.flow.title}"), style="dim")
+    console.print(shown(f"{spec.persona}; {spec.manner[0]}"), style="dim")
+    for user, answer in zip(dialogue.user_messages, dialogue.answers):
+        _message(console, "user", user, "bold cyan", (1, INDENT, 0, 0))
+        _message(console, "assistant", answer, "bold green", (1, 0, 0, INDENT))
+    for draw in dialogue.failed:
+        console.print(Padding(shown(f"of no use: {draw}"), (1, 0, 0, 0)), style="yellow")
+    console.print()
+
+
+def _message(console: Console, role: str, text: str, style: str, padding: tuple[int, int, int, int]) -> None:
+    console.print(Padding(Text.assemble((f"{role}\n", style), shown(text)), padding, expand=False))
+
+
+def _line(name: str, text: str) -> Text:
+    return Text.assemble((f"{name}: ", "dim"), shown(text))

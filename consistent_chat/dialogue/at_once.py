@@ -1,0 +1,294 @@
+"""How one dialogue is made, as a plain generator: it yields a Request, is sent a Response, returns a Dialogue.
+
+It knows prompts and parsing. It knows no network, clock, file or store: those are a driver's.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from consistent_chat.dialogue import checks, parse, prompts
+from consistent_chat.dialogue.judge import CRITERIA, Judgement
+from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.errors import UnfilledSlot
+from consistent_chat.plan.plan import MAX_STAND_INS, MAX_SUBSTITUTES, Plan, Spec
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response, Schema
+
+SKELETON_TOKENS = 256
+ANSWER_TOKENS = 1024
+FRAME_TOKENS = 1024
+"""Limits of tokens for a user message, an answer, and around them: several times what models usually write."""
+
+JUDGE = "judge"
+"""The name of the third stage."""
+
+T = TypeVar("T")
+
+
+class OutOfDraws(Exception):
+    """Thrown into a dialogue by its driver instead of a response: this request will not be asked again."""
+
+
+class FailedDraw(NamedTuple):
+    """A response that was of no use: to which spec, at which stage ("skeleton", "answers", "judge"), draw, and why.
+
+    A score that is too low is kept as the judge's response, though it is the answers that are drawn again.
+    """
+
+    spec: Spec
+    stage: str
+    draw: int
+    key: str
+    reason: Reason
+    detail: str
+    response: Response
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Tokens in and out, 0 where the provider gave no count."""
+        return self.response.input_tokens or 0, self.response.output_tokens or 0
+
+    def __str__(self) -> str:
+        where = f"dialogue {self.spec.index}, {self.stage}, draw {self.draw}"
+        substitute = f", substitute {self.spec.substitute}" if self.spec.substitute else ""
+        return f"{where}{substitute}: {self.reason.value} ({self.detail})"
+
+
+class Dialogue(NamedTuple):
+    """A finished dialogue: as many answers as user messages, in order.
+
+    `keys` are the request keys of the responses it is made of, one a stage; `draws` counts all responses that its spec
+    took, and the tokens are theirs (0 where the provider gave no count). `failed` lists the unusable responses
+    on the way here, of specs given up before this one too. `judgement` is what the judge says, if there is one.
+    """
+
+    spec: Spec
+    user_messages: tuple[str, ...]
+    answers: tuple[str, ...]
+    keys: tuple[str, ...]
+    draws: int
+    input_tokens: int
+    output_tokens: int
+    failed: tuple[FailedDraw, ...]
+    judgement: Judgement | None = None
+
+    @property
+    def scores(self) -> dict[str, int]:
+        """The judge's scores by criterion; empty without a judge."""
+        return {} if self.judgement is None else {name: getattr(self.judgement, name) for name in CRITERIA}
+
+    def used(self) -> list[tuple[bool, int, int]]:
+        """Return (whether a judge's, tokens in, tokens out), with the unusable responses of specs given up before."""
+        judge_in, judge_out = (0, 0) if self.judgement is None else self.judgement[-2:]
+        used = [(False, self.input_tokens - judge_in, self.output_tokens - judge_out)]
+        used += [] if self.judgement is None else [(True, judge_in, judge_out)]
+        given_up = (draw for draw in self.failed if draw.spec.substitute < self.spec.substitute)
+        return used + [(draw.stage == JUDGE, *draw.tokens) for draw in given_up]
+
+
+Steps = Generator[Request, Response, Dialogue]
+
+
+def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None = None, first: int = 0) -> Steps:
+    """Make the dialogue for one place in the plan, passing to its substitutes where a spec fails for good.
+
+    `first` is the substitute to begin with, where those before it were given up already; near-duplicates among them, of
+    which `failed` tells, do not count as failures of a spec. Unusable answers are appended to `failed` as they come.
+    Raises UnfilledSlot when the substitutes are used up too.
+    """
+    failed = [] if failed is None else failed
+    dropped = sum(draw.reason is Reason.NEAR_DUPLICATE for draw in failed)
+    beyond = MAX_SUBSTITUTES + dropped + 1 if dropped <= MAX_STAND_INS else first
+    for substitute in range(first, beyond):
+        try:
+            return (yield from converse(recipe, plan.spec(index, substitute), failed))
+        except _SpecFailed:
+            continue
+    reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])
+    raise UnfilledSlot(
+        f"Dialogue {index} could not be made: {beyond} specs failed, {len(failed)} unusable answers, "
+        f"the last: {reasons}. Look at what {recipe.model!r} answers; {_advice(failed)}"
+    )
+
+
+def _advice(failed: list[FailedDraw]) -> str:
+    if failed and failed[-1].reason is Reason.NEAR_DUPLICATE:
+        return "it repeats itself: try a higher temperature, a larger taxonomy or a higher drop_near_duplicates."
+    return "try another model or a higher max_draws."
+
+
+def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw]) -> Steps:
+    """Make one spec's dialogue in two stages, and a third if it is judged; append unusable draws to `failed`.
+
+    Answers that the judge scores too low are drawn again, for the same user messages.
+    """
+    turns, language = recipe.num_turns_per_dialog, recipe.language
+    work = _Work(recipe, spec, failed)
+    skeleton, writing = _writing("skeleton", recipe), _writing("answers", recipe)
+    users, first, _ = yield from work.ask(skeleton, prompts.skeleton(spec, turns, language), _users(spec, recipe))
+    prompt, read = prompts.answers(spec, users, language, recipe.system_prompt), _answers(users, recipe)
+    judgement, third, draw = None, list[str](), -1
+    while draw < 0 or _is_low(judgement, recipe):
+        answers, second, draw = yield from work.ask(writing, prompt, read, draw + 1)
+        if recipe.judge_model is not None:
+            shown = prompts.judge(users, answers, language, recipe.system_prompt)
+            judgement, *third = yield from work.judge(shown, _judging(recipe.judge_model))
+    taken = (work.draws, work.input_tokens, work.output_tokens)
+    return Dialogue(spec, users, answers, (first, second, *third), *taken, tuple(failed), judgement)
+
+
+class _SpecFailed(Exception):
+    """The spec will not become a dialogue."""
+
+
+@dataclass
+class _Work:
+    """One spec on its way to a dialogue, and what its responses have taken so far."""
+
+    recipe: Recipe
+    spec: Spec
+    failed: list[FailedDraw]
+    draws: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    judge_tokens: tuple[int, int] = (0, 0)
+
+    def ask(
+        self, stage: _Stage, prompt: tuple[str, str], read: Callable[[Response], T], beginning: int = 0
+    ) -> Generator[Request, Response, tuple[T, str, int]]:
+        """Ask until an answer is usable; return what it says, the key of its request, and its draw."""
+        widened = 0
+        for draw in itertools.count(beginning):
+            request = self._request(stage, prompt, draw, widened)
+            try:
+                response = yield request
+            except OutOfDraws:
+                raise _SpecFailed from None
+            self._count(response)
+            try:
+                return read(response), request.key, draw
+            except Unusable as error:
+                self._fail(stage, request, error, response)
+                if error.reason is Reason.REFUSED:
+                    raise _SpecFailed from None
+                widened += error.reason is Reason.TRUNCATED
+        raise AssertionError("unreachable: draws are counted without end")
+
+    def judge(self, prompt: tuple[str, str], stage: _Stage) -> Generator[Request, Response, tuple[Judgement, str]]:
+        """Ask the judge, and note a score that is too low as a failure of the answers."""
+        said: list[Response] = []
+
+        def read(response: Response) -> tuple[tuple[int, str], ...]:
+            said.append(response)
+            return parse.scores(response, CRITERIA)
+
+        (judge_in, judge_out), tokens_in, tokens_out = self.judge_tokens, self.input_tokens, self.output_tokens
+        scores, key, draw = yield from self.ask(stage, prompt, read)
+        self.judge_tokens = judge_in + self.input_tokens - tokens_in, judge_out + self.output_tokens - tokens_out
+        judgement = Judgement.of(scores, stage.model, self.judge_tokens)
+        if _is_low(judgement, self.recipe):
+            low = Unusable(Reason.LOW_SCORE, judgement.worst)
+            self.failed.append(FailedDraw(self.spec, stage.name, draw, key, low.reason, low.detail, said[-1]))
+        return judgement, key
+
+    def _count(self, response: Response) -> None:
+        self.draws += 1
+        self.input_tokens += response.input_tokens or 0
+        self.output_tokens += response.output_tokens or 0
+
+    def _fail(self, stage: _Stage, request: Request, error: Unusable, response: Response) -> None:
+        self.failed.append(
+            FailedDraw(self.spec, stage.name, request.draw, request.key, error.reason, error.detail, response)
+        )
+
+    def _request(self, stage: _Stage, prompt: tuple[str, str], draw: int, widened: int) -> Request:
+        system, user = prompt
+        return Request(
+            model=stage.model,
+            system=system,
+            messages=({"role": "user", "content": user},),
+            temperature=stage.temperature,
+            schema=stage.schema,
+            seed=self.recipe.seed,
+            repeat=self.spec.repeat,
+            draw=draw,
+            max_tokens=stage.max_tokens << min(widened, 3),
+        )
+
+
+class _Stage(NamedTuple):
+    """What the requests of a stage have in common."""
+
+    name: str
+    model: str
+    temperature: float
+    schema: Schema
+    max_tokens: int
+
+
+def _writing(name: str, recipe: Recipe) -> _Stage:
+    role, tokens = ("user", SKELETON_TOKENS) if name == "skeleton" else ("assistant", ANSWER_TOKENS)
+    turns = recipe.num_turns_per_dialog
+    limit = FRAME_TOKENS + turns * tokens
+    return _Stage(name, recipe.model or "", recipe.temperature, _schema(_names(role, turns)), limit)
+
+
+def _judging(model: str) -> _Stage:
+    """Return the judge's stage. At a temperature of 0 the same dialogue gets the same scores, as far as models go."""
+    return _Stage(JUDGE, model, 0.0, _scores_schema(), FRAME_TOKENS)
+
+
+def _users(spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
+    def read(response: Response) -> tuple[str, ...]:
+        messages = parse.messages(response, _names("user", recipe.num_turns_per_dialog))
+        checks.users(messages, spec, recipe)
+        return messages
+
+    return read
+
+
+def _answers(users: tuple[str, ...], recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
+    def read(response: Response) -> tuple[str, ...]:
+        messages = parse.messages(response, _names("assistant", len(users)))
+        checks.answers(messages, users, recipe)
+        return messages
+
+    return read
+
+
+def _is_low(judgement: Judgement | None, recipe: Recipe) -> bool:
+    return judgement is not None and recipe.min_score is not None and judgement.score < recipe.min_score
+
+
+@functools.lru_cache(maxsize=64)
+def _names(role: str, turns: int) -> tuple[str, ...]:
+    return tuple(f"{role}_{number}" for number in range(1, turns + 1))
+
+
+@functools.lru_cache(maxsize=64)
+def _schema(names: tuple[str, ...]) -> Schema:
+    """Return the JSON schema of an answer: one required text a turn, so that the schema fixes their number."""
+    return _object({name: {"type": "string"} for name in names})
+
+
+@functools.lru_cache(maxsize=1)
+def _scores_schema() -> Schema:
+    score = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
+    pairs = (((f"{name}_reason", {"type": "string"}), (name, score)) for name in CRITERIA)
+    return _object(dict(itertools.chain.from_iterable(pairs)))
+
+
+def _object(properties: dict[str, Any]) -> Schema:
+    return Schema(
+        {
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
+    )

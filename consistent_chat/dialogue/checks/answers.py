@@ -1,0 +1,119 @@
+"""Checks of answers: each says something, says it to the end, and knows of no other message than those before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from consistent_chat.dialogue.checks.phrases import found, phrases
+from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.parse import Reason
+
+LONGEST_COURTESY = 300
+"""Characters of an answer that could be nothing but courtesy."""
+LONGEST_SENTENCE = 150
+"""Characters of a sentence that could be courtesies, joined."""
+ENDS = frozenset(".!?…:;)]}>\"'”’»」』）】》。！？．：；؟۔।॥՞།။*_`~|$%°€£")
+"""What may stand at the end of a message. A colon promises more, and is looked at again."""
+TERMS = ".!?…。！？؟۔।"
+FRAGMENT = {"spaced": 6, "dense": 12}
+"""Words, or letters where there are no spaces, after the last full stop: fewer are a label, a name, a short reply."""
+MANY_QUESTIONS = 3
+
+
+def empty_courtesy(side: Side, language: str) -> None:
+    """Raise Unusable if every sentence of an answer is an empty courtesy."""
+    known = phrases(language)
+    for number, text in enumerate(side.lower):
+        if len(text) < LONGEST_COURTESY and known.begins.match(text) and _is_courtesy(text, known.courtesies):
+            raise side.unusable(number, Reason.EMPTY_COURTESY, f"says nothing: {text[:80]!r}")
+
+
+def _is_courtesy(text: str, courtesies: re.Pattern[str]) -> bool:
+    first = _FIRST(text)[0].strip(_AROUND)
+    if first and not courtesies.match(first):  # most texts are told by that
+        return False
+    sentences = [sentence for part in _SENTENCES(text) if (sentence := part.strip(_AROUND))]
+    return bool(sentences) and all(_is_made_of(sentence, courtesies) for sentence in sentences)
+
+
+def _is_made_of(sentence: str, courtesies: re.Pattern[str]) -> bool:
+    """Tell whether a sentence is a courtesy, or several that commas, dashes or "and" join."""
+    if not sentence or courtesies.fullmatch(sentence):
+        return True
+    if len(sentence) > LONGEST_SENTENCE:
+        return False
+    parts = [part.strip(_AROUND) for part in _JOINTS(sentence)]
+    return len(parts) > 1 and all(not part or courtesies.fullmatch(part) for part in parts)
+
+
+def mentions_list(side: Side, language: str, asked: Sequence[str]) -> None:
+    """Raise Unusable if an answer shows that all messages were given at once.
+
+    Where the talk is of exams and the like, or a message asks many things, numbers of questions are natural.
+    """
+    known = phrases(language)
+    if len(side.lower) > 1 and all(text.startswith(_numbers(n)) for n, text in enumerate(side.lower, 1)):
+        raise side.unusable(0, Reason.MENTIONS_LIST, "and all the others are numbered")
+    for number, phrase in found(side, known.mentions):
+        before = "\n".join(asked[: number + 1]).lower()
+        is_natural = known.exams.search(before) or asked[number].count("?") >= MANY_QUESTIONS
+        if not (is_natural and ("question" in phrase or "answer" in phrase)):
+            raise side.unusable(number, Reason.MENTIONS_LIST, f"mentions that all were given at once: {phrase!r}")
+
+
+def _numbers(number: int) -> tuple[str, ...]:
+    return f"{number}. ", f"{number}) ", f"({number}) "
+
+
+def broken_off(side: Side) -> None:
+    """Raise Unusable if an answer stops in the middle: a block of code that is not closed, prose without an end.
+
+    Lists, tables, code, verses, links, emoji, and texts that use no full stops at all may end as they do.
+    """
+    for number, text in enumerate(side.messages):
+        last = text[-1]
+        if "`" in text and len(_FENCE(text)) % 2:
+            raise side.unusable(number, Reason.BROKEN_OFF, "ends within a block of code")
+        if last not in ENDS and not _is_complete(text):
+            raise side.unusable(number, Reason.BROKEN_OFF, f"breaks off: {text[-40:]!r}")
+        if last in ":：" and "\n" not in text[-2:] and _promises(text):
+            raise side.unusable(number, Reason.BROKEN_OFF, f"announces what does not come: {text[-40:]!r}")
+
+
+def _is_complete(text: str) -> bool:
+    """Tell whether a text that ends without a mark may do so."""
+    body, _, last = text.rpartition("\n")
+    last = last.strip()
+    if last[-1] in ",、，-–—(" or _DANGLING(last):
+        return len(last.split()) < 4 and last[-1] in ",，"  # "Best wishes,"
+    if not (last[-1].isalnum() or last[-1] in ",、"):
+        return True  # an emoji, a mark of another script
+    if _ITEM(last) or "|" in last or "://" in last.split()[-1] or "@" in last.split()[-1]:
+        return True
+    fragment = re.split(f"[{TERMS}]", last)[-1]
+    is_verse = bool(body) and body[-1] != "\n" and body.rstrip()[-1] not in f"{TERMS}:"
+    uses_terms = any(mark in text for mark in TERMS)
+    return not uses_terms or is_verse or not _is_long(fragment)
+
+
+def _is_long(fragment: str) -> bool:
+    dense = not fragment.isascii() and " " not in fragment.strip()
+    return len(fragment) >= FRAGMENT["dense"] if dense else len(fragment.split()) >= FRAGMENT["spaced"]
+
+
+def _promises(text: str) -> bool:
+    return len(text.rpartition("\n")[2].split()) >= 4
+
+
+_SENTENCES = re.compile(r"[.!?。！？\n]+").split
+_FIRST: Callable[[str], Any] = re.compile(r"[^.!?。！？\n]*").match
+_JOINTS = re.compile(r"\s*(?:[,;:–—，、]|\s-\s|\band\b|\bso\b|\bbut\b|\bund\b|\by\b|\bet\b)\s*").split
+_AROUND = " \t,;:-–—*_~，、；：()¡¿😊🙂😀😄👍🙏❤️💪✨🎉"
+_FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE).findall
+_ITEM = re.compile(r"[-*•+–#>]|\d+[.)、]|[a-zA-Z][.)] |\w+ \d+[.:)]|\W").match
+_DANGLING = re.compile(
+    r"(?:^|\s)(?:the|a|an|and|or|of|with|because|your|my|their|to|than|und|oder|der|die|das|ein|eine|mit|weil|y|o|el|la"
+    r"|los|las|de|del|que|et|ou|le|les|des|du|avec|which|while|into|if|is)\Z"
+).search

@@ -1,0 +1,155 @@
+"""The language of one side of a dialogue. Quick where the right one is plain; a detector decides where it is not."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Sequence
+from importlib import resources
+from typing import Any
+
+from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.recipe import safe_yaml
+from consistent_chat.text.languages import code
+
+LETTERS = 100
+"""Below so many letters, or a third of them where the writing has no spaces, nobody can be sure."""
+ALONE = 50
+"""The same for one message, which must have frequent words of the other language, too."""
+LEAST_WORDS = 8
+"""Different words, where there are spaces between them."""
+LOOKED_AT = 3_000
+"""Characters that the detector is shown, at the most."""
+MARGIN = 0.4
+"""By how much another language must be likelier, in nats a letter (at least 40 letters' worth)."""
+PLAIN = 2
+"""How many frequent words make a message plain."""
+
+
+def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
+    """Raise Unusable if a message, or more than this share of a side's text, reads as another language than that named.
+
+    Nothing is said of languages that the table lacks, of near kin, of short texts, and of a language that the user
+    names: whoever asks for a translation gets one. In a single message, one that the user writes may come, too.
+    """
+    accepted = _accepted(name)
+    doubtful = _doubtful(side, accepted) if accepted else []
+    if not doubtful:
+        return
+    if sum(map(len, doubtful)) > share * len(side.all_lower):
+        other = _other(_bare(" ".join(doubtful)), accepted, LETTERS)
+        if other and not _is_asked_for(other, asked):
+            raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {_title(other)} instead of {name}")
+    for text in doubtful:
+        other = _other(_bare(text), accepted, ALONE)
+        if other and _has_words(other, text) and not (_is_asked_for(other, asked) or _is_written(other, side, asked)):
+            number = side.lower.index(text)
+            raise side.unusable(number, Reason.WRONG_LANGUAGE, f"is in {_title(other)} instead of {name}")
+
+
+def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
+    """Return the messages that have letters, and not two frequent words of the right language.
+
+    To look for some of them is quicker than to divide a text into words, and the first two are the most frequent.
+    """
+    padded, words = _frequent(accepted)
+    first, second = padded[:2] or ("\0", "\0")
+    texts = [text for text in side.lower if (first not in text or second not in text) and _LETTER.search(text)]
+    return [text for text in texts if not _is_plain(text, padded) and len(words & set(_WORD(text))) < PLAIN]
+
+
+def _is_plain(text: str, padded: Sequence[str]) -> bool:
+    count = 0
+    for word in padded:
+        if word in text:
+            count += 1
+            if count == PLAIN:
+                return True
+    return False
+
+
+def _other(text: str, accepted: frozenset[str], least: int) -> str:
+    """Return the code of the language that a text is in for sure, if it is none of these."""
+    letters = len(_LETTER.findall(text))
+    dense = max(1, 3 * len(_DENSE.findall(text)) // max(1, letters))  # a letter of such writing says as much as three
+    if letters * dense < least or (dense == 1 and len(set(_WORD(text))) < LEAST_WORDS):
+        return ""
+    likely = {code: score for code, score in _ranked(text) if code in _table()["languages"]}
+    right = max((score for code, score in likely.items() if code in accepted), default=None)
+    best = max(likely, key=likely.__getitem__)
+    if right is None or best in accepted or likely[best] - right < MARGIN * max(40, min(letters, 400)):
+        return ""
+    return best
+
+
+def _is_asked_for(other: str, asked: Iterable[str]) -> bool:
+    text = " ".join(asked).lower()
+    return any(name in text for name in _table()["languages"][other]["names"])
+
+
+def _has_words(other: str, text: str) -> bool:
+    """Tell whether a text has frequent words of a language: in Latin letters, names and ingredients are not enough."""
+    _, words = _frequent(frozenset({other}))
+    return not words or 2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or len(words & set(_WORD(text))) >= PLAIN
+
+
+def _is_written(other: str, side: Side, asked: Iterable[str]) -> bool:
+    """Tell whether the user writes a language, or one of its kin, to the assistant."""
+    kin = _kin(other)
+    texts = [text for text in map(_bare, asked) if len(text) >= ALONE // 2 and side.role == "assistant"]
+    return any(max(_ranked(text), key=lambda found: found[1])[0] in kin for text in texts)
+
+
+def _ranked(text: str) -> list[tuple[str, float]]:
+    import py3langid  # 0.2 s, and most dialogues are plain without
+
+    ranked: list[tuple[str, float]] = py3langid.rank(text[:LOOKED_AT])
+    return [(code, float(score)) for code, score in ranked]
+
+
+def _bare(text: str) -> str:
+    """Return a text without what belongs to no language: code, quotations, addresses, marks."""
+    return _NO_LANGUAGE.sub(" ", text)
+
+
+def _title(other: str) -> str:
+    return str(_table()["languages"][other]["names"][0].title())
+
+
+@functools.lru_cache(maxsize=64)
+def _accepted(name: str) -> frozenset[str]:
+    """Return the code of the language that a recipe names, and those of its kin."""
+    named = code(name)
+    return frozenset() if named is None or named not in _table()["languages"] else _kin(named)
+
+
+def _kin(named: str) -> frozenset[str]:
+    return frozenset({named}).union(*(kin for kin in _table()["kin"] if named in kin))
+
+
+@functools.lru_cache(maxsize=64)
+def _frequent(codes: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Return the frequent words of languages, with spaces around them where there are any, and bare."""
+    languages = _table()["languages"]
+    words = [word for code in sorted(codes) for word in languages.get(code, {}).get("words", ())]
+    marks = [mark for code in sorted(codes) for mark in languages.get(code, {}).get("marks", ())]
+    return (*(f" {word} " for word in words), *marks), frozenset(words)
+
+
+@functools.lru_cache(maxsize=1)
+def _table() -> dict[str, Any]:
+    text = resources.files("consistent_chat.dialogue.checks").joinpath("languages.yaml").read_text("utf-8")
+    table: dict[str, Any] = safe_yaml.parse(text, "languages.yaml").data
+    return table
+
+
+_LATIN_ENDS = "\u036f"
+_LETTER = re.compile(r"[^\W\d_]|[\u0370-\U0010ffff]")  # beyond Latin, some are marks on a letter
+_DENSE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
+_WORD = re.compile(r"[\w']+").findall
+_NO_LANGUAGE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^»\n]*»|「[^」\n]*」|^[ \t]*>[^\n]*$"
+    r"|https?://\S+|\S+@\S+|[A-Za-z0-9_]*\d[A-Za-z0-9_]*|[#*_|=<>{}\[\]\\/^~-]+",
+    re.DOTALL | re.MULTILINE,
+)

@@ -1,0 +1,60 @@
+"""Messages of one side that say the same again, word for word or nearly so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.parse import Reason
+
+LEAST_WORDS = 4
+"""A shorter message may come again: "Go on.", "Next one, please.", "Correct!"."""
+LEAST_LETTERS = 24
+"""The same for writing without spaces, and for one long word."""
+EDGE = 12
+"""Characters of beginnings and ends that are compared."""
+LETTERS_A_WORD = 12
+"""Where words seem to be longer than this, the writing has no spaces, and three letters stand for a word."""
+
+
+def repeats(side: Side, similarity: float) -> None:
+    """Raise Unusable if two messages say the same, word for word or nearly.
+
+    Nearly is: about as long, the same beginning or end, and they share so much of their words, of
+    what either has (Jaccard). Messages that differ in a number differ: "7 times 8" is not "7 times 9".
+    """
+    for i, j in _candidates(side.lower):
+        one, other = sorted((side.lower[i], side.lower[j]), key=len)
+        if similarity * len(other) <= len(one) and _is_same(one, other, similarity):
+            raise side.unusable(j, Reason.REPEATS, f"repeats {side.role}_{i + 1}")
+
+
+def _candidates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of texts that share their beginning or their end: most are told apart by that."""
+    starts, ends = [text[:EDGE] for text in texts], [text[-EDGE:-1] for text in texts]
+    if len({*starts}) < len(texts) or len({*ends}) < len(texts):
+        for i, j in combinations(range(len(texts)), 2):
+            if starts[i] == starts[j] or ends[i] == ends[j]:
+                yield i, j
+
+
+def _is_same(one: str, other: str, similarity: float) -> bool:
+    first, second = _units(one), _units(other)
+    shared = len(first & second)
+    enough = min(len(one.split()), len(other.split())) >= LEAST_WORDS or len(min(one, other, key=len)) >= LEAST_LETTERS
+    alike = shared >= similarity * (len(first) + len(second) - shared)
+    return enough and alike and set(_NUMBER(one)) == set(_NUMBER(other))
+
+
+def _units(text: str) -> frozenset[str]:
+    """Return what is compared: words, or groups of three letters where there are no spaces between words."""
+    words = frozenset(_WORD(text))
+    if text.isascii() or len(text) < LETTERS_A_WORD * max(len(words), 1):
+        return words
+    return frozenset(text[at : at + 3] for at in range(len(text) - 2))
+
+
+_WORD = re.compile(r"[\w']+").findall
+_NUMBER = re.compile(r"\w*\d(?:[\w.,:]*\w)?").findall

@@ -1,0 +1,61 @@
+"""Roles that are mixed up: a transcript in one message, a role's name before it, an answer that is the question."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.parse import Reason
+
+LEAST_WORDS = 5
+"""A shorter answer may be the user's own words: "Yes, Tuesday at nine."."""
+USER = "user|human|benutzer|nutzer|usuario|utilisateur|utente|用户|ユーザー"
+ASSISTANT = (
+    "assistant|ai assistant|ai|chatbot|bot|chatgpt|claude|assistent|ki|asistente|assistente|助手|ai助手|アシスタント"
+)
+
+
+def transcripts(side: Side) -> None:
+    """Raise Unusable if a message begins with a role's name, or has lines of both roles, or a template's tokens."""
+    for number, message in enumerate(side.lower):
+        if ("<" in message or "[" in message) and _TOKEN(message) and _TOKEN(side.prose(number)):
+            raise side.unusable(number, Reason.MIXED_ROLES, "has the marks of a chat template")
+        if ":" in message or "\uff1a" in message:
+            _transcript(side, number, message)
+
+
+def _transcript(side: Side, number: int, message: str) -> None:
+    if match := _PREFIX(message):
+        raise side.unusable(number, Reason.MIXED_ROLES, f"begins with {match[0].strip()!r}")
+    if "\n" in message and _has_both(message) and _has_both(side.prose(number)):
+        raise side.unusable(number, Reason.MIXED_ROLES, "is a transcript of both roles")
+
+
+def _has_both(text: str) -> bool:
+    lines = text.split("\n")
+    return any(map(_OF_USER, lines)) and any(map(_OF_ASSISTANT, lines))
+
+
+def echoes(side: Side, asked: Sequence[str]) -> None:
+    """Raise Unusable if an answer is, word for word, one of the user's own messages."""
+    own = {*asked}
+    if own.isdisjoint(side.messages):
+        return
+    for number, message in enumerate(side.messages):
+        if message in own and len(message) > 20 and len(message.split()) >= LEAST_WORDS:
+            raise side.unusable(number, Reason.MIXED_ROLES, "is a message of the user, word for word")
+
+
+def _line(names: str) -> re.Pattern[str]:
+    number = r"(?: ?(?:message|turn|answer|response))?(?: ?\d+)?"
+    return re.compile(rf"[ \t>*_#\[(\"-]*(?:{names}){number}[*_\])\"]*[ \t]*[:：]")
+
+
+_PREFIX = _line(f"{USER}|{ASSISTANT}").match
+_OF_USER = _line(USER).match
+_OF_ASSISTANT = _line(ASSISTANT).match
+_TOKEN = re.compile(
+    r"<\|(?:im_start|im_end|user|assistant|system|end|eot_id|start_header_id|endoftext)\|>|\[/?inst\]|<start_of_turn>"
+    r"|</s>"
+).search

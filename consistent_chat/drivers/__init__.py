@@ -1,0 +1,21 @@
+"""Drivers run dialogues: each feeds the same generators, from the store alone or with calls to a serving."""
+
+from consistent_chat.drivers.batch import fill
+from consistent_chat.drivers.batch_client import BatchContext, BatchProgress
+from consistent_chat.drivers.budget import Usage
+from consistent_chat.drivers.limits import Limits
+from consistent_chat.drivers.pending import PendingRequests, PlanSlice
+from consistent_chat.drivers.run import run
+from consistent_chat.drivers.stats import RunStats
+
+__all__ = [
+    "BatchContext",
+    "BatchProgress",
+    "Limits",
+    "PendingRequests",
+    "PlanSlice",
+    "RunStats",
+    "Usage",
+    "fill",
+    "run",
+]

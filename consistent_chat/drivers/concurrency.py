@@ -1,0 +1,130 @@
+"""The places for calls in flight: given to whoever waits with the lowest number, fewer when the server is crowded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import heapq
+import itertools
+from collections.abc import AsyncIterator
+
+from consistent_chat.drivers.rate_limit import RateLimiter
+
+
+class AdaptiveSemaphore:
+    """A semaphore with an order: earlier dialogues go first, so that rows come out early and the window moves on.
+
+    Its size follows what the server takes: each call that it finds too many gives its place up, and one place comes
+    back for as many answers as there are places. After a time in which it took none at all one comes back for each
+    answer, until it finds a call too many: nothing is known then of how many it takes. `pace` says when a call may go.
+    """
+
+    def __init__(self, size: int, pace: RateLimiter) -> None:
+        self._pace = pace
+        self._timer: asyncio.TimerHandle | None = None
+        self._recovering = False
+        self._most = self._size = float(size)
+        self.used = 0
+        self._shut = 0
+        self._epoch = 0
+        self._crowded = 0
+        self._waiting: list[tuple[int, int, float, asyncio.Future[int]]] = []
+        self._arrival = itertools.count()
+        self._closed: BaseException | None = None
+        self._closing = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def one(self, order: int, tokens: float) -> AsyncIterator[int]:
+        """Hold a place while a call is in flight, and give the number that `shrink` wants.
+
+        `tokens` are what the call may be worth. Raises what `close` was given. An error in it closes the slots.
+        """
+        epoch = await self._acquire(order, tokens)
+        try:
+            yield epoch
+        except Exception as error:
+            self.close(error)  # before the place is handed on
+            raise
+        finally:
+            self.used -= 1
+            # Not at once: a dialogue that goes on right away goes first, so that it is finished before another begins.
+            asyncio.get_running_loop().call_soon(self._hand_out)
+
+    @property
+    def alone(self) -> bool:
+        """Whether one place is used at most: then there is no other call whose end could be waited for."""
+        return self.used <= 1
+
+    def grow(self) -> None:
+        """Take note of an answer."""
+        self._crowded = 0
+        self._size = min(self._most, self._size + (1 if self._recovering else 1 / self._size))
+
+    def shrink(self, epoch: int) -> int:
+        """Have one place fewer, as the server is crowded; return how often it was since the last answer.
+
+        Calls that were in flight together count once: the others return 0.
+        """
+        self._size = max(1.0, self._size - 1)
+        self._recovering = self.alone
+        if epoch != self._epoch:
+            return 0
+        self._epoch += 1
+        self._crowded += 1
+        return self._crowded
+
+    def shut(self, seconds: float) -> None:
+        """Hand out nothing for a while: one pause for all."""
+        self._shut += 1
+        asyncio.get_running_loop().call_later(seconds, self._reopen)
+
+    def close(self, error: BaseException) -> None:
+        """Give out no more places: whoever waits, now or later, gets the error."""
+        self._closed = self._closed or error
+        self._closing.set()
+        self._hand_out()
+
+    async def backoff(self, seconds: float) -> None:
+        """Wait without holding a place; `close` ends the wait, raising its error."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+        if self._closed:
+            raise self._closed
+
+    async def _acquire(self, order: int, tokens: float) -> int:
+        waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (order, next(self._arrival), tokens, waiter))
+        self._hand_out()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.used -= 1  # handed out at the same instant
+                self._hand_out()
+            raise
+
+    def _reopen(self) -> None:
+        self._shut -= 1
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        while self._waiting and (self._closed or self._has_room()):
+            *_, tokens, waiter = heapq.heappop(self._waiting)
+            if waiter.done():
+                continue
+            if self._closed:
+                waiter.set_exception(self._closed)
+            else:
+                self.used += 1
+                self._pace.take(tokens)
+                waiter.set_result(self._epoch)
+
+    def _has_room(self) -> bool:
+        """Tell whether a call may go now; if it is only too early for it, come back in time."""
+        if self._shut or self.used >= int(self._size):
+            return False
+        wait = self._pace.wait()
+        if self._timer:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(wait, self._hand_out) if wait > 0 else None
+        return wait <= 0

@@ -1,0 +1,95 @@
+"""Gives up dialogues that nearly duplicate an earlier one, and passes to the substitutes of their places in the plan.
+
+The first in plan order is kept. As dialogues are looked at in that order alone, which of them are kept follows from the
+recipe and the responses, and not from when these arrived.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from concurrent.futures import Future
+from typing import Protocol
+
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
+from consistent_chat.dialogue.parse import Reason
+from consistent_chat.duplicates import KeptTexts, Match, Sketch, dialogue_text, sketched
+from consistent_chat.request import Response
+
+
+class Begin(Protocol):
+    """Begins the dialogue at a place of the plan with one of its substitutes; `given_up` says why not with others."""
+
+    def __call__(self, index: int, substitute: int, given_up: tuple[FailedDraw, ...]) -> PendingDialogue:
+        """Begin it. Raises UnfilledSlot where there is no such substitute."""
+
+
+class Deduplicator:
+    """Knows the dialogues that were kept. `threshold` is the similarity from which on another one is a duplicate."""
+
+    def __init__(self, threshold: float, begin: Begin) -> None:
+        self._kept, self._begin = KeptTexts(threshold), begin
+        self._sketches: dict[tuple[int, int], Sketch] = {}
+
+    def next(self, begun: deque[PendingDialogue]) -> Dialogue:
+        """Take the first of the begun dialogues, in plan order, and return it or what stands in for it."""
+        while (match := self._match(dialogue := finished(begun.popleft()))) is not None:
+            begun.appendleft(self._stand_in(dialogue, match))
+            if not is_done(begun[0]):
+                self._look_ahead(begun)
+        self._kept.add(dialogue.spec.index, self._sketches.pop(_place(dialogue)))
+        return dialogue
+
+    def _look_ahead(self, begun: deque[PendingDialogue]) -> None:
+        """Begin what will have to stand in for later dialogues too, as the first one takes its time.
+
+        What duplicates one that is kept already will do so when it is its turn. Once for each place: if everything is
+        a duplicate, the run will end, and is to cost little.
+        """
+        for number, later in enumerate(begun):
+            if is_done(later) and not _has_failed(later):
+                dialogue = finished(later)
+                if not dialogue.spec.substitute and (match := self._match(dialogue)) is not None:
+                    begun[number] = self._stand_in(dialogue, match)
+
+    def _match(self, dialogue: Dialogue) -> Match | None:
+        place = _place(dialogue)
+        if place not in self._sketches:
+            self._sketches[place] = sketched(dialogue_text(dialogue.user_messages))
+        return self._kept.like(dialogue.spec.index, self._sketches[place])
+
+    def _stand_in(self, dialogue: Dialogue, match: Match) -> PendingDialogue:
+        del self._sketches[_place(dialogue)]
+        spec = dialogue.spec
+        return self._begin(spec.index, spec.substitute + 1, (*dialogue.failed, _given_up(dialogue, match)))
+
+
+def _place(dialogue: Dialogue) -> tuple[int, int]:
+    return dialogue.spec.index, dialogue.spec.substitute
+
+
+def _has_failed(begun: PendingDialogue) -> bool:
+    return not isinstance(begun, Dialogue) and (begun.cancelled() or begun.exception() is not None)
+
+
+def _given_up(dialogue: Dialogue, match: Match) -> FailedDraw:
+    """Return the skeleton as a draw that was of no use, with its messages."""
+    spec, stage = dialogue.spec, "skeleton"
+    draw = sum(failed.spec == spec and failed.stage == stage for failed in dialogue.failed)
+    said = {f"user_{turn}": text for turn, text in enumerate(dialogue.user_messages, 1)}
+    detail = f"{match.similarity:.2f} like dialogue {match.earlier}"
+    response = Response(json.dumps(said, ensure_ascii=False))
+    return FailedDraw(spec, stage, draw, dialogue.keys[0], Reason.NEAR_DUPLICATE, detail, response)
+
+
+PendingDialogue = Dialogue | Future[Dialogue]
+
+
+def is_done(begun: PendingDialogue) -> bool:
+    """Tell whether nothing needs to be waited for."""
+    return isinstance(begun, Dialogue) or begun.done()
+
+
+def finished(begun: PendingDialogue) -> Dialogue:
+    """Wait for a dialogue; raises what has stopped it."""
+    return begun if isinstance(begun, Dialogue) else begun.result()

@@ -1,0 +1,65 @@
+"""What a run may do: how much at once, how often, for how many dollars, and for how long a call may take."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from consistent_chat.errors import RecipeError
+
+PER_MINUTE = ("max_requests_per_minute", "max_tokens_per_minute")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of a run, checked on creation.
+
+    `max_concurrency` calls are in flight at most; a request is drawn `max_draws` times at most before its spec is
+    given up; `timeout` is in seconds a call; `max_calls` counts answered calls; `max_cost` is in US dollars. Requests a
+    minute include those that are tried again; tokens a minute are those of prompts and answers together.
+    """
+
+    max_concurrency: int = 30
+    max_draws: int = 4
+    timeout: float = 600.0
+    max_calls: int | None = None
+    max_cost: float | None = None
+    max_requests_per_minute: int | None = None
+    max_tokens_per_minute: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("max_concurrency", "max_draws"):
+            self._check(name, 1, whole=True)
+        self._check("timeout", 0.001)
+        if self.max_calls is not None:
+            self._check("max_calls", 0, whole=True)
+        if self.max_cost is not None:
+            self._check("max_cost", 0)
+        for name in PER_MINUTE:
+            if getattr(self, name) is not None:
+                self._check(name, 1, whole=True)
+
+    def split(self, parts: int) -> Limits:
+        """Return one of `parts` processes' share, so that all together keep to the limits."""
+        share = self.split_rate(parts)
+        cost = None if self.max_cost is None else self.max_cost / parts
+        return replace(share, max_calls=self._share("max_calls", parts), max_cost=cost)
+
+    def split_rate(self, parts: int) -> Limits:
+        """Return the share of what goes on at once and in a minute; what may be spent is left whole."""
+        shares = {name: self._share(name, parts) for name in ("max_concurrency", *PER_MINUTE)}
+        return replace(self, **shares)
+
+    def _share(self, name: str, parts: int) -> Any:
+        whole: int | None = getattr(self, name)
+        if whole and whole < parts:  # a share of nothing would never go on, however often run again
+            raise RecipeError(f"{name}={whole} cannot be divided between {parts} processes. Raise it, or use fewer.")
+        return None if whole is None else whole // parts
+
+    def _check(self, name: str, low: float, whole: bool = False) -> None:
+        value = getattr(self, name)
+        kinds = (int,) if whole else (int, float)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value) or value < low:
+            kind = "whole number" if whole else "number"
+            raise RecipeError(f"{name} must be a {kind} of at least {low:g}, not {value!r}.")

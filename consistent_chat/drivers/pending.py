@@ -1,0 +1,90 @@
+"""What the dialogues of a plan still need before they can be replayed."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
+
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, fill
+from consistent_chat.dialogue.parse import Reason
+from consistent_chat.drivers.deduplicate import Deduplicator
+from consistent_chat.drivers.replay import find_complete_path, replay_until_missing
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request
+from consistent_chat.store import ResponseStore
+
+
+class PlanSlice(NamedTuple):
+    """Places of a recipe's plan, which can be gone through more than once."""
+
+    recipe: Recipe
+    indices: Iterable[int]
+
+
+class PendingRequests:
+    """Goes through dialogues as far as their answers are recorded.
+
+    `unusable` counts, for the last time that all were gone through, answers that were of no use; `last` is one,
+    with its model. An answer that was cut is not counted: it is asked again with more room.
+    """
+
+    def __init__(self, parts: Sequence[PlanSlice], max_draws: int) -> None:
+        self._parts, self._max_draws = parts, max_draws
+        self.unusable = 0
+        self.last: tuple[str, FailedDraw] | None = None
+
+    def requests(self, store: ResponseStore) -> Iterator[Request]:
+        """Yield the first request of each dialogue that the store does not answer, in the order of the plan."""
+        self.unusable = 0
+        for recipe, indices in self._parts:
+            begin = partial(self._begin, recipe, Plan(recipe), store)
+            threshold = recipe.drop_near_duplicates
+            distinct = Deduplicator(threshold, begin) if threshold else None
+            for index in indices:
+                try:
+                    dialogue = begin(index)
+                    if distinct is not None:  # passes to a substitute, whose requests may be lacking too
+                        distinct.next(deque([dialogue]))
+                except _Lacking as lacking:
+                    yield lacking.request
+
+    def _begin(
+        self,
+        recipe: Recipe,
+        plan: Plan,
+        store: ResponseStore,
+        index: int,
+        substitute: int = 0,
+        given_up: Sequence[FailedDraw] = (),
+    ) -> Dialogue:
+        failed = [*given_up]
+        step = replay_until_missing(fill(recipe, plan, index, failed, substitute), None, store.find, self._may_ask)
+        self._count(recipe.model or "", failed[len(given_up) :])
+        if isinstance(step, Dialogue):
+            return step
+        other = find_complete_path(
+            lambda: fill(recipe, plan, index, [*given_up], substitute), store.find_all, self._may_ask
+        )
+        if other is None:
+            raise _Lacking(step)
+        return other
+
+    def _may_ask(self, request: Request) -> bool:
+        return request.draw < self._max_draws
+
+    def _count(self, model: str, failed: Sequence[FailedDraw]) -> None:
+        for draw in failed:
+            if draw.reason is not Reason.TRUNCATED:
+                self.unusable += 1
+                self.last = model, draw
+
+
+class _Lacking(Exception):
+    """A dialogue needs a response that the store does not have."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.request = request

@@ -1,0 +1,107 @@
+"""The one policy for errors that may pass: how long to wait, and when it is enough."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
+from consistent_chat.dialogue.parse import Reason
+from consistent_chat.errors import RefusedRequest, ServingError, TransportError, UnfilledSlot
+from consistent_chat.request import Request, Response
+
+Passing = TransportError | RefusedRequest
+"""What a call may be tried again after."""
+MAX_TRIES = 10
+"""Tries of one call while the server answers others."""
+MAX_TRIES_AT_FIRST = 5
+"""Tries of one call as long as nothing was ever answered: about ten seconds, then the address is likely wrong."""
+LONGEST_SILENCE = 300.0
+"""Seconds without any answer after which a server that is crowded, or has never answered, is given up."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
+"""Seconds. A longer pause than a minute, which some servers ask for, is better seen by a person."""
+
+
+class RetryPolicy:
+    """Knows when a run has tried enough. `clock` gives seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._heard = clock()
+        self._answered = False
+        self._in_vain = 0
+
+    def answered(self) -> None:
+        """Take note of an answer."""
+        self._heard, self._answered, self._in_vain = self._clock(), True, 0
+
+    def test(self, tries: int, error: Passing) -> None:
+        """Raise ServingError when a call that has failed so many times is not to be tried again."""
+        self._in_vain += 1
+        silent = self._in_vain > 1 and self._clock() - self._heard > LONGEST_SILENCE
+        if error.rate_limited:
+            enough = silent
+        else:
+            at_first = 1 if isinstance(error, RefusedRequest) else MAX_TRIES_AT_FIRST
+            enough = tries >= MAX_TRIES if self._answered else tries >= at_first or silent
+        if enough:
+            said = str(error).rstrip(".")
+            raise ServingError(
+                f"{said}. This was try {tries}, and the run stops. All answers are kept; run again to go on."
+            ) from error
+
+
+def backoff(tries: float, error: Passing) -> float:
+    """Return the seconds to wait after the given number of tries.
+
+    Exponential, or what the server asks for if that is longer, with jitter on top, so that calls that failed together
+    do not come back together.
+    """
+    backoff: float = FIRST_PAUSE * 2 ** min(tries - 1, 10)
+    return min(LONGEST_PAUSE, max(backoff, error.retry_after or 0.0)) * random.uniform(1.0, 1.25)
+
+
+HOPELESS = 30
+"""Answers in a row, to requests of one stage, none of them usable. If one answer in four were usable, so many would
+fail once in 5,600 times."""
+SHOWN = 200
+"""Characters of an answer that the error shows."""
+
+
+class CircuitBreaker:
+    """Counts unusable answers by stage, so that usable skeletons do not hide that no answers ever are."""
+
+    def __init__(self) -> None:
+        self._in_vain: Counter[str] = Counter()
+
+    def test(
+        self, request: Request, response: Response, failed: Sequence[FailedDraw], step: Dialogue | Request
+    ) -> None:
+        """Take note of an answer; raise UnfilledSlot when there is no hope.
+
+        `failed` are the unusable answers of the dialogue, `step` is what follows. A cut answer that is asked again with
+        more room says nothing yet.
+        """
+        stage = next(iter(request.schema["properties"]))
+        fault = next((draw for draw in reversed(failed) if draw.key == request.key), None)
+        if fault is None:
+            self._in_vain[stage] = 0
+        elif fault.reason is not Reason.TRUNCATED or not _has_more_room(step, request):
+            self._in_vain[stage] += 1
+            if self._in_vain[stage] >= HOPELESS:
+                raise UnfilledSlot(despair(HOPELESS, request.model, fault))
+
+
+def _has_more_room(step: Dialogue | Request, request: Request) -> bool:
+    return isinstance(step, Request) and step.max_tokens > request.max_tokens
+
+
+def despair(answers: int, model: str, fault: FailedDraw) -> str:
+    """Return the words for so many answers of a model of which none was usable; `fault` is one."""
+    text = fault.response.text
+    shown = repr(text[:SHOWN]) if text else "no text"
+    return (
+        f"{answers} answers in a row were of no use, and the run stops. The last: {fault.reason.value} "
+        f"({fault.detail}): {shown}. Look at what {model!r} answers; try another model. All answers are kept."
+    )

@@ -1,0 +1,98 @@
+"""What a run has done so far, for progress bars and the last line."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.errors import RefusedRequest, TransportError
+from consistent_chat.prices import Price
+from consistent_chat.request import Response
+
+COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed")
+PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost")
+"""What was paid or tried, whatever came of it: work that is done again by another process does not take it back."""
+
+
+@dataclass
+class RunStats:
+    """Counts of one run. `calls` were answered; `retries` are transport errors; `failed` counts reasons of redraws."""
+
+    dialogues: int = 0
+    calls: int = 0
+    retries: int = 0
+    substitutes: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+    last_fault: str = ""
+    failed: Counter[str] = field(default_factory=Counter)
+    on_call: Callable[[RunStats], None] = field(default=lambda tally: None, repr=False)
+
+    def called(self, response: Response, price: Price | None) -> None:
+        """Count an answered call."""
+        self.calls += 1
+        self.input_tokens += response.input_tokens or 0
+        self.output_tokens += response.output_tokens or 0
+        if price is not None:
+            cost = price.of(response.input_tokens or 0, response.output_tokens or 0)
+            self.cost = (self.cost or 0.0) + cost
+        self.on_call(self)
+
+    def retried(self, error: TransportError | RefusedRequest) -> None:
+        """Count a call that is tried again."""
+        self.retries += 1
+        self.last_fault = str(error)
+        self.on_call(self)
+
+    def finished(self, dialogue: Dialogue) -> None:
+        """Count a finished dialogue."""
+        self.dialogues += 1
+        self.substitutes += dialogue.spec.substitute
+        if dialogue.failed:  # which is rare: a replay has no time for a Counter's update
+            self.failed.update(draw.reason.value for draw in dialogue.failed)
+
+    def counts(self) -> dict[str, Any]:
+        """Return the counts as plain data."""
+        return {**{name: getattr(self, name) for name in COUNTS}, "failed": dict(self.failed)}
+
+    def add(self, counts: Mapping[str, Any]) -> None:
+        """Add counts, or some of them."""
+        for name, value in counts.items():
+            if name == "failed":
+                self.failed.update(value)
+            elif value is not None:
+                setattr(self, name, (getattr(self, name) or 0) + value)
+
+    def save(self, folder: str, name: str) -> None:
+        """Write the counts into a folder, where `gathered` finds them: each process of a build has a tally."""
+        Path(folder, f"{name}.{uuid.uuid4().hex}").write_text(json.dumps(self.counts()))
+
+    @classmethod
+    def gathered(cls, folder: str, name: str) -> RunStats:
+        """Return the sum of the tallies that were saved under a name."""
+        total = cls()
+        for path in Path(folder).glob(f"{name}.*"):
+            total.add(json.loads(path.read_text()))
+        return total
+
+    def __str__(self) -> str:
+        parts = [f"{self.dialogues} dialogues", f"{self.calls} calls"]
+        if self.calls:
+            parts.append(f"{self.input_tokens + self.output_tokens:,} tokens")
+        if self.cost is not None:
+            parts.append(f"${self.cost:.4f}")
+        if self.failed:
+            reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.failed.items()))
+            parts.append(f"{self.failed.total()} unusable answers ({reasons})")
+        if self.retries:
+            parts.append(f"{self.retries} retries")
+        if self.substitutes:
+            parts.append(f"{self.substitutes} substitutes")
+        return ", ".join(parts)

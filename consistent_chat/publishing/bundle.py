@@ -1,0 +1,191 @@
+"""A folder with all that a published dataset has, but its card and manifest."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from consistent_chat import drivers
+from consistent_chat.builder import ConsistentChat
+from consistent_chat.builder.fingerprint import fingerprint
+from consistent_chat.dialogue.at_once import Dialogue, fill
+from consistent_chat.drivers.replay import find_complete_path, replay_until_missing
+from consistent_chat.errors import MissingResponse, PublishError
+from consistent_chat.plan.plan import Plan
+from consistent_chat.publishing import layout
+from consistent_chat.publishing.rebuild import See, rebuild
+from consistent_chat.recipe import EXTENSION, FIELDS, Recipe
+from consistent_chat.recipe.taxonomy import Taxonomy
+from consistent_chat.request import Request, Response
+from consistent_chat.store import ResponseStore
+from consistent_chat.store.backends import MARKED, MARKER
+from consistent_chat.store.pack import write_pack
+from consistent_chat.store.record import Record
+
+RECORDS_PER_PACK = 20_000
+"""A larger dataset of the same recipe begins with the packs of the smaller one, which are then not sent again."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A folder, and the recipe and the recipe's file of each split."""
+
+    folder: Path
+    recipes: Mapping[str, Recipe]
+    files: Mapping[str, str]
+
+
+def make(builder: ConsistentChat, name: str, folder: Path, see: See) -> Made:
+    """Make the files of a dataset from what is recorded; `name` is that of its recipe, `see` gets every dialogue.
+
+    The rows are made from the responses in the folder: what is published is what can be rebuilt. Raises
+    MissingResponse, UnfilledSlot, PublishError.
+    """
+    responses = folder / layout.RESPONSES
+    responses.mkdir()
+    (responses / MARKER).write_bytes(MARKED)
+    for records in _batches(select(builder.recipes, builder.recorded())):
+        write_pack(records, responses / "packs")
+    files = recipe_names(builder.recipes, name)
+    for split, file in files.items():
+        write(builder.recipes[split], folder / file)
+    rebuild(folder, files, folder, see)
+    return Made(folder, builder.recipes, files)
+
+
+def recipe_names(recipes: Mapping[str, Recipe], name: str) -> dict[str, str]:
+    """Return the name of each split's recipe file: the dataset's where there is one split, else the split's."""
+    return {split: f"{name if len(recipes) == 1 else split}{EXTENSION}" for split in recipes}
+
+
+def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
+    while batch := list(itertools.islice(records, RECORDS_PER_PACK)):
+        yield batch
+
+
+HEAD = "# Everything that shapes this dataset. The responses that it is made of lie beside this file, in responses/.\n"
+
+
+def write(recipe: Recipe, path: Path) -> None:
+    """Write a recipe; raises PublishError where it would not be read as the same."""
+    values = {name: getattr(recipe, name) for name in FIELDS}
+    values["personas"] = values["manners"] = None  # they are in the taxonomy
+    values["intents"] = None if recipe.intents is None else list(recipe.intents)
+    values["taxonomy"] = _plain(recipe.full_taxonomy)
+    values = {name: value for name, value in values.items() if value is not None}
+    path.write_text(HEAD + yaml.dump(values, **_WRITING), encoding="utf-8", newline="\n")
+    if fingerprint(Recipe.from_file(str(path))) != fingerprint(recipe):
+        raise PublishError(f"The recipe cannot be written down as {path.name}: it would be read as another one.")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes everything out: a recipe file has no aliases. In Python, since libyaml breaks lines elsewhere."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_WRITING: dict[str, Any] = {"Dumper": _Dumper, "sort_keys": False, "allow_unicode": True, "width": 120}
+
+
+def _plain(taxonomy: Taxonomy) -> dict[str, Any]:
+    flows = {flow.key: flow for intent in taxonomy.intents.values() for flow in intent.flows}
+    return {
+        "flows": {key: {"title": flow.title, "steps": list(flow.steps)} for key, flow in flows.items()},
+        "intents": {
+            intent.key: {
+                "title": intent.title,
+                "purpose": intent.purpose,
+                "flows": [flow.key for flow in intent.flows],
+                "categories": {name: list(topics) for name, topics in intent.categories},
+            }
+            for intent in taxonomy.intents.values()
+        },
+        "personas": list(taxonomy.personas),
+        "manners": dict(taxonomy.manners),
+    }
+
+
+NAMED = 8
+"""Dialogues without a response that are named, of all that are counted."""
+
+
+def select(recipes: Mapping[str, Recipe], store: ResponseStore) -> Iterator[Record]:
+    """Yield the records that a replay of these recipes uses, each once, in the order of splits, plans and draws.
+
+    All are of generation 0: what was superseded stays behind. Raises UnfilledSlot, and, after all that there is,
+    MissingResponse that names the first dialogues without a response and says how many there are.
+    """
+    missing: list[tuple[str, int]] = []
+    first, total, used = "", 0, _Noting(store)
+    for split, recipe in recipes.items():
+        plan = Plan(recipe)
+        total += len(plan)
+        try:
+            for _ in drivers.run(recipe, range(len(plan)), used, None, drivers.Limits(), drivers.RunStats()):  # type: ignore[arg-type]
+                yield from used.taken()
+        except MissingResponse as error:
+            first = first or str(error)
+            lacking = [index for index in range(len(plan)) if isinstance(_walk(recipe, plan, index, used), Request)]
+            missing += [(split, index) for index in lacking] or [(split, -1)]
+        yield from used.taken()
+    if missing:
+        raise MissingResponse(_message(first, missing, total))
+
+
+def _walk(recipe: Recipe, plan: Plan, index: int, used: _Noting) -> Dialogue | Request:
+    """Go through a dialogue as a replay does; return it, or the request that lacks a response."""
+    step = replay_until_missing(fill(recipe, plan, index), None, used.find, _may_ask)
+    if isinstance(step, Dialogue):
+        return step
+    return find_complete_path(lambda: fill(recipe, plan, index), used.find_all, _may_ask) or step
+
+
+def _may_ask(request: Request) -> bool:
+    return request.draw < 1
+
+
+class _Noting:
+    """A store that notes what is found in it."""
+
+    def __init__(self, store: ResponseStore) -> None:
+        self._store = store
+        self._found: list[Record] = []
+        self._seen: set[str] = set()
+        self.records, self.close = store.records, store.close
+
+    def find(self, request: Request) -> Response | None:
+        """Find a response."""
+        response = self._store.find(request)
+        if response is not None:
+            self._note(request, response)
+        return response
+
+    def find_all(self, request: Request) -> list[Response]:
+        """Find all responses."""
+        responses = self._store.find_all(request)
+        for response in responses:
+            self._note(request, response)
+        return responses
+
+    def taken(self) -> list[Record]:
+        """Return what was found since, each record once."""
+        found, self._found = self._found, []
+        return found
+
+    def _note(self, request: Request, response: Response) -> None:
+        record = Record.of(request, response)
+        if record.digest not in self._seen:
+            self._seen.add(record.digest)
+            self._found.append(record)
+
+
+def _message(first: str, missing: list[tuple[str, int]], total: int) -> str:
+    named = ", ".join(f"{split} {index}" for split, index in missing[:NAMED])
+    more = ", ..." if len(missing) > NAMED else ""
+    return f"{len(missing):,} of {total:,} dialogues lack a response ({named}{more}), so nothing is published. {first}"

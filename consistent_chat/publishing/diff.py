@@ -1,0 +1,108 @@
+"""Two sets of Parquet files: the same bytes, the same rows, or the first row in which they differ."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from consistent_chat.errors import PublishError
+from consistent_chat.publishing import layout
+from consistent_chat.publishing.layout import Manifest
+
+EXCERPT = 60
+BATCH = 1_000
+UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
+"""What reading a damaged file raises."""
+
+
+def compare(published: Path, made: Path, manifest: Manifest, verdict: VerificationResult) -> None:
+    """Compare the rows and failures of each split, and add to a verdict what was found."""
+    for split in manifest.recipes:
+        for what, pattern in (("row", f"{layout.DATA}/{split}-*"), ("failure", layout.failures(split))):
+            there, here = _files(published, pattern), _files(made, pattern)
+            count = sum(pq.read_metadata(file).num_rows for file in here.values())
+            if not _same_bytes(there, here):
+                _compare_rows(f"{split}, {what}", there, here, manifest, verdict)
+            if what == "row":
+                verdict.rows[split] = count
+
+
+def _compare_rows(
+    name: str, there: dict[str, Path], here: dict[str, Path], manifest: Manifest, verdict: VerificationResult
+) -> None:
+    try:
+        difference = _difference(name, _rows(there), _rows(here))
+    except PublishError as error:
+        difference = str(error)
+    if difference:
+        verdict.faults.append(difference)
+    else:
+        version = manifest.versions.get("pyarrow")
+        verdict.notes.append(
+            f"{', '.join(there)}: other bytes, but the same rows. They were written with pyarrow {version}, this is "
+            f"{pa.__version__}."
+        )
+
+
+def _files(folder: Path, pattern: str) -> dict[str, Path]:
+    return {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob(pattern))}
+
+
+def _same_bytes(there: dict[str, Path], here: dict[str, Path]) -> bool:
+    return list(there) == list(here) and all(layout.sha256(there[path]) == layout.sha256(here[path]) for path in here)
+
+
+def _rows(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
+    """Yield rows; raises PublishError that says where a file cannot be read."""
+    done = 0
+    for name, path in files.items():
+        try:
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                for batch in file.iter_batches(BATCH):
+                    yield from batch.to_pylist()
+                    done += batch.num_rows
+        except UNREADABLE as error:
+            raise PublishError(f"{name} cannot be read from row {done} on: {' '.join(str(error).split())}.") from None
+
+
+def _difference(name: str, there: Iterator[dict[str, Any]], here: Iterator[dict[str, Any]]) -> str:
+    """Return where rows first differ; nothing where all are the same."""
+    for index, (one, other) in enumerate(itertools.zip_longest(there, here)):
+        if one is None or other is None:
+            which = "is not published" if one is None else "is published, and not made by the recipe"
+            return f"{name} {index} {which}."
+        for column in [*other, *(column for column in one if column not in other)]:
+            if column not in one or column not in other or one[column] != other[column]:
+                return f"{name} {index}, column {column!r} differs: {_texts(one.get(column), other.get(column))}."
+    return ""
+
+
+def _texts(one: Any, other: Any) -> str:
+    texts = [json.dumps(value, ensure_ascii=False) for value in (one, other)]
+    start = next((at for at, pair in enumerate(zip(*texts)) if pair[0] != pair[1]), min(map(len, texts)))
+    lead = max(0, start - EXCERPT // 3)
+    there, made = (repr(text[lead : lead + EXCERPT]) for text in texts)
+    return f"{there} is published, {made} is what the responses make"
+
+
+@dataclass
+class VerificationResult:
+    """Rows that came out the same, a line for each fault, and a line for what is other without being wrong."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Return one line."""
+        if self.faults:
+            return f"{len(self.faults):,} faults."
+        rows = ", ".join(f"{count:,} rows of {split}" for split, count in self.rows.items())
+        return f"{rows}: all as the recipe and the responses make them."

@@ -1,0 +1,169 @@
+"""Proves a published dataset: its files against its manifest, and its rows against those that its responses make."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from huggingface_hub import HfApi
+
+from consistent_chat import store
+from consistent_chat.card import header
+from consistent_chat.errors import ConsistentChatError, MissingResponse, PublishError
+from consistent_chat.publishing import diff, layout, live
+from consistent_chat.publishing.diff import VerificationResult
+from consistent_chat.publishing.hub import said
+from consistent_chat.publishing.layout import Manifest
+from consistent_chat.publishing.rebuild import rebuild
+from consistent_chat.publishing.target import RepoTarget
+from consistent_chat.recipe import EXTENSION
+from consistent_chat.version import __version__
+
+AT_ONCE = 8
+FOLDERS = tuple(f"{name}/" for name in (layout.DATA, layout.FAILURES, layout.RESPONSES, layout.PLOTS))
+
+
+def is_dataset(where: str, storage_options: Mapping[str, Any] | None = None) -> bool:
+    """Tell whether it is a published dataset that is meant, and not a response store.
+
+    It is where a manifest lies; and a name with a slash, such as user/repo, that is no path on this machine.
+    """
+    if "://" not in where and not Path(where).expanduser().exists():
+        with contextlib.suppress(ConsistentChatError):
+            RepoTarget.parse(where)
+            return True
+        return False
+    try:
+        fs, root = fsspec.core.url_to_fs(where, **(storage_options or {}))
+        return bool(fs.exists(f"{root}/{layout.MANIFEST}"))
+    except Exception:  # each filesystem has errors of its own, which the store will say
+        return False
+
+
+def verify(
+    where: str, token: str | None = None, storage_options: Mapping[str, Any] | None = None
+) -> VerificationResult:
+    """Rebuild a published dataset from its own recipe and responses, and compare. It needs no key and calls nobody.
+
+    `where` is "user/repo" (or "user/repo@revision"), "buckets/user/name/path", a URL, or a folder with these files.
+    Raises PublishError where there is no published dataset, or it cannot be read.
+    """
+    verdict = VerificationResult()
+    with _fetched(where, token, storage_options or {}) as folder, tempfile.TemporaryDirectory() as made:
+        file = folder / layout.MANIFEST
+        if not file.is_file():
+            raise PublishError(f"{where} is no published dataset: it has no {layout.MANIFEST}.")
+        manifest = Manifest.read(file.read_bytes(), f"{where}/{layout.MANIFEST}")
+        _check_files(folder, manifest, verdict)
+        _check_card(folder, manifest, verdict)
+        if _rebuilt(folder, manifest, Path(made), verdict):
+            diff.compare(folder, Path(made), manifest, verdict)
+    return verdict
+
+
+def _check_files(folder: Path, manifest: Manifest, verdict: VerificationResult) -> None:
+    """Hold every file to the manifest, and every response to its digest."""
+    there = layout.paths(folder)
+    for path, digest in manifest.files.items():
+        if path not in there:
+            verdict.faults.append(f"{path} is missing.")
+        elif layout.sha256(folder / path) != digest:
+            verdict.faults.append(f"{path} is not the file that was published: its SHA-256 is another one.")
+    rows = (path for path in there if path.startswith(layout.ROWS) and path not in manifest.files)
+    verdict.faults += [f"{path} was not published, and would be taken for rows." for path in rows]
+    with _noting(verdict):
+        found = store.verify(str(folder / layout.RESPONSES))
+        verdict.faults += [fault.replace(f"{folder}/", "") for fault in found.faults]
+
+
+def _check_card(folder: Path, manifest: Manifest, verdict: VerificationResult) -> None:
+    """Hold the card to the configs: it says which files `load_dataset` takes. All else in it is its owner's."""
+    file = folder / layout.README
+    readme = file.read_bytes().decode("utf-8", "replace") if file.is_file() else ""
+    with _noting(verdict):
+        if not header.names(header.split(readme)[0], live.configs(folder, manifest.recipes)):
+            verdict.faults.append(f"{layout.README} does not say under `configs` which files were published as rows.")
+
+
+def _rebuilt(folder: Path, manifest: Manifest, made: Path, verdict: VerificationResult) -> bool:
+    with _noting(verdict):
+        try:
+            rebuild(folder, manifest.recipes, made)
+            return True
+        except MissingResponse as error:
+            verdict.faults.append(f"The rows cannot be made: {error}{_other_version(manifest)}")
+    return False
+
+
+@contextlib.contextmanager
+def _noting(verdict: VerificationResult) -> Iterator[None]:
+    try:
+        yield
+    except ConsistentChatError as error:
+        if str(error) not in verdict.faults:
+            verdict.faults.append(str(error))
+
+
+def _other_version(manifest: Manifest) -> str:
+    version = manifest.versions.get("consistent_chat")
+    if version == __version__:
+        return ""
+    return (
+        f" It was published with consistent_chat {version}, and this is {__version__}: install that one, and try again."
+    )
+
+
+@contextlib.contextmanager
+def _fetched(where: str, token: str | None, options: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a folder with what is published; of a remote one what lies there now, not what a cache has."""
+    url = where if "://" in where or Path(where).expanduser().exists() else RepoTarget.parse(where).url
+    try:
+        if url.startswith("hf://"):
+            url, options = _pinned(url, token), {**options, "token": token}
+        fs, root = fsspec.core.url_to_fs(str(Path(url).expanduser()) if "://" not in url else url, **options)
+        if isinstance(fs, LocalFileSystem):
+            yield Path(root)
+            return
+        with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
+            _download(fs, root, Path(folder))
+            yield Path(folder)
+    except ConsistentChatError:
+        raise
+    except Exception as error:  # each filesystem has errors of its own
+        if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):
+            reason = "it is not there, or may not be read. Check the name, and the token (`hf auth login`)"
+        else:
+            reason = said(error)
+        raise PublishError(f"{where} cannot be read: {reason}.") from None
+
+
+def _pinned(url: str, token: str | None) -> str:
+    """Return the address of the commit that a repo is at: all files are to be of one."""
+    target = RepoTarget.parse(url)
+    if target.is_bucket:
+        return target.url
+    info = HfApi(token=token).repo_info(target.name, repo_type="dataset", revision=target.revision)
+    return RepoTarget(target.kind, target.name, revision=info.sha).url
+
+
+def _download(fs: Any, root: str, folder: Path) -> None:
+    fs.invalidate_cache()
+    root = root.rstrip("/")
+    names = [path[len(root) + 1 :] for path in fs.find(root)]
+    wanted = [name for name in names if _is_wanted(name)]
+    for name in wanted:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda name: fs.get_file(f"{root}/{name}", str(folder / name)), wanted))
+
+
+def _is_wanted(name: str) -> bool:
+    if "/" in name:
+        return name.startswith(FOLDERS) and ".." not in name.split("/")
+    return name in (layout.README, layout.MANIFEST) or name.endswith(EXTENSION)

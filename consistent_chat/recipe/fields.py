@@ -1,0 +1,194 @@
+"""What values fields take. A check is given a field's name and value, and returns the value in its one form.
+
+It raises RecipeError for any other: "<name> must be <what it takes>, not <value>."
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe.safe_yaml import excerpt
+
+Check = Callable[[str, Any], Any]
+
+_UNTEXT = re.compile("[\0\ud800-\udfff]")
+_SPLIT = re.compile("[A-Za-z0-9_]{1,60}")
+
+
+def suggestion(name: object, known: tuple[str, ...]) -> str:
+    """Return what to say after "there is no X": the nearest known name, or all of them."""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    return f" Did you mean {near[0]!r}?" if near else f" Use: {', '.join(known)}."
+
+
+def type_error(name: str, value: Any, expected: str) -> RecipeError:
+    """Return the error that a field must be something else."""
+    return RecipeError(f"{name} must be {expected}, not {excerpt(value)}.")
+
+
+def paths(name: str, given: Any) -> list[str]:
+    """Return the path or URL, or the several, that a parameter was given; raises RecipeError where that is none."""
+    several = given if isinstance(given, (list, tuple)) else [given]
+    if not several or not all(isinstance(path, (str, os.PathLike)) and os.fspath(path) for path in several):
+        raise type_error(name, given, "a path or URL, or a list of some")
+    return [os.fspath(path) for path in several]
+
+
+def whole(low: int, high: int) -> Check:
+    """Return the check for whole numbers in a range."""
+
+    def check(name: str, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise type_error(name, value, f"a whole number from {low} to {high}")
+        return value
+
+    return check
+
+
+def number(low: float, high: float) -> Check:
+    """Return the check for numbers in a range, as floats."""
+
+    def check(name: str, value: Any) -> float:
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not is_number or not math.isfinite(value) or not low <= value <= high:
+            raise type_error(name, value, f"a number from {low:g} to {high:g}")
+        return float(value) + 0.0  # -0.0 is 0.0
+
+    return check
+
+
+def line(longest: int) -> Check:
+    """Return the check for a line of text, without the space around it."""
+
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip() or len(value) > longest or not value.isprintable():
+            raise type_error(name, value, f"one line of text, 1 to {longest} characters")
+        return value.strip()
+
+    return check
+
+
+def text(longest: int) -> Check:
+    """Return the check for a text of any number of lines, without the space around it."""
+
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip() or len(value) > longest or _UNTEXT.search(value):
+            raise type_error(name, value, f"valid text of 1 to {longest:,} characters")
+        return value.strip()
+
+    return check
+
+
+def one_of(*known: str) -> Check:
+    """Return the check for some names."""
+
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise type_error(name, value, f"one of {', '.join(known)}")
+        return value
+
+    return check
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Check for true or false."""
+    if not isinstance(value, bool):
+        raise type_error(name, value, "true or false")
+    return value
+
+
+def fraction(low: float, default: float) -> Check:
+    """Return the check for a share of the whole, as a float; true stands for the default, false for none."""
+
+    def check(name: str, value: Any) -> float | bool:
+        if value is False:
+            return False
+        if value is not True and (not isinstance(value, (int, float)) or not low <= value <= 1):
+            raise type_error(name, value, f"true, false or a number from {low:g} to 1")
+        return default if value is True else float(value)
+
+    return check
+
+
+def counts(most: int) -> Check:
+    """Return the check for names of splits and a number for each, `most` together."""
+
+    def check(name: str, value: Any) -> dict[str, int]:
+        if not isinstance(value, Mapping) or not value:
+            raise type_error(
+                name, value, "a mapping of names to dialogues per intent, such as {'train': 18, 'test': 1}"
+            )
+        for split, count in value.items():
+            if not isinstance(split, str) or not _SPLIT.fullmatch(split) or split == "all":
+                raise RecipeError(f"{name} must have names of up to 60 letters, digits and _, and not {split!r}.")
+            whole(1, most)(f"{name} must give dialogues per intent: {split}", count)
+        if len({split.lower() for split in value}) < len(value):
+            raise RecipeError(f"{name} must have names that differ in more than capitals: they become names of files.")
+        whole(1, most)(f"{name} must give dialogues per intent: their sum", sum(value.values()))
+        return dict(value)
+
+    return check
+
+
+def optional(check: Check) -> Check:
+    """Return the check that lets None pass."""
+    return lambda name, value: None if value is None else check(name, value)
+
+
+Checks = dict[str, Any]
+
+DEFAULTS: Checks = {
+    "answers_itself": True,
+    "leaks_prompt": 7,
+    "empty_courtesy": True,
+    "broken_off": True,
+    "mentions_list": True,
+    "repeats": 0.8,
+    "mixed_roles": True,
+    "wrong_language": 0.3,
+}
+"""Every check with its threshold; True is one that has none, False one that is not made.
+
+`leaks_prompt` counts words in a row, `repeats` is the share of their words that two messages have in common (Jaccard),
+`wrong_language` the share of one side's text that reads as another language. Calibrated on tests/texts.
+"""
+TAKES: dict[str, Callable[[str, Any], Any]] = {
+    "leaks_prompt": whole(3, 50),
+    "repeats": number(0.1, 1),
+    "wrong_language": number(0.05, 1),
+}
+
+
+def thresholds(name: str, value: Any) -> Checks:
+    """Return all checks with their thresholds: the default ones for None and True, none for False.
+
+    A mapping names those that differ: False leaves one out, True is its default. Raises RecipeError.
+    """
+    if value is None or value is True:
+        return dict(DEFAULTS)
+    if value is False:
+        return dict.fromkeys(DEFAULTS, False)
+    if not isinstance(value, Mapping):
+        raise type_error(name, value, "true, false, or a mapping of checks to their thresholds")
+    for check in value:
+        if check not in DEFAULTS:
+            raise RecipeError(f"{name} must name checks: there is no {check!r}.{_near(check)}")
+    return {check: _threshold(f"{name} must be in range: {check}", check, value) for check in DEFAULTS}
+
+
+def _near(name: object) -> str:
+    return suggestion(name, tuple(DEFAULTS))
+
+
+def _threshold(place: str, check: str, given: Mapping[str, Any]) -> Any:
+    value = given.get(check, True)
+    if value is None or value is True:
+        return DEFAULTS[check]
+    take: Callable[[str, Any], Any] = TAKES.get(check, boolean)
+    return False if value is False else take(place, value)

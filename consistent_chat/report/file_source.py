@@ -1,0 +1,171 @@
+"""Entries of a dataset's files: Parquet or JSON lines, one file or a folder of them, here or at any fsspec URL."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import posixpath
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from consistent_chat.errors import ConsistentChatError
+from consistent_chat.report.records import ReportRow
+from consistent_chat.row import LAYOUTS, Layout
+from consistent_chat.store.backends import MARKER
+
+SUFFIXES = (".parquet", ".jsonl")
+BATCH = 256
+"""Rows of a Parquet file that are turned into Python values at a time."""
+FAILURE = {"stage": str, "substitute": int, "reason": str, "response": str}
+"""Columns by which a file of failed draws is known, and their types."""
+PROVENANCE = {
+    **dict.fromkeys(("intent", "topic", "model"), str),
+    **dict.fromkeys(("index", "draws", "input_tokens", "output_tokens"), int),
+    "request_keys": list,
+}
+_COLUMNS = [layout.column for layout in LAYOUTS.values()]
+
+Row = Mapping[str, Any]
+
+
+class File(NamedTuple):
+    """A file of rows."""
+
+    fs: Any
+    path: str
+
+    def columns(self) -> set[str]:
+        """Return the names of its columns, or those in its first row. Raises ConsistentChatError."""
+        if not self.path.endswith(".parquet"):
+            return set(next(self.rows(), {}))
+        with self._opened() as stream:
+            return set(pq.read_schema(stream).names)
+
+    def rows(self) -> Iterator[Row]:
+        """Yield its rows. Raises ConsistentChatError for what is no such file."""
+        with self._opened() as stream:
+            yield from (_parquet if self.path.endswith(".parquet") else _lines)(stream)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Any]:
+        try:
+            with self.fs.open(self.path, "rb") as stream:
+                yield stream
+        except (pa.ArrowInvalid, ValueError) as error:
+            raise ConsistentChatError(f"{self.path} cannot be read: {error}. Restore it, or build it again.") from None
+
+
+def files(fs: Any, root: str) -> list[File]:
+    """Return the files of rows at a path, in the order of their names; those of response stores are none."""
+    if fs.isfile(root):
+        return [File(fs, root)]
+    found = sorted(fs.find(root))
+    stores = tuple(posixpath.dirname(path) + "/" for path in found if posixpath.basename(path) == MARKER)
+    kept = [path for path in found if path.endswith(SUFFIXES) and not path.startswith(stores)]
+    return [File(fs, path) for path in kept if "/." not in path.removeprefix(root)]
+
+
+def entries(found: list[File], ledgers: list[File]) -> Iterator[ReportRow]:
+    """Yield the rows of files, each with its failed draws, which stand in files beside them or in `ledgers`.
+
+    Raises ConsistentChatError, with the row's number, for what is neither.
+    """
+    columns = {file.path: file.columns() for file in found}
+    talks = [file for file in found if not columns[file.path].isdisjoint(_COLUMNS)]
+    failures = [file for file in found if columns[file.path] >= FAILURE.keys() and file not in talks]
+    if not talks and not failures:
+        raise ConsistentChatError(
+            f"There are no dialogues in {_names(found)}: no column {', '.join(_COLUMNS)}. Name another file or folder."
+        )
+    draws = _Draws([*failures, *ledgers])
+    for file in talks:
+        for number, row in enumerate(file.rows(), 1):
+            _check(row, f"{file.path}, row {number}")
+            yield ReportRow(row, draws.of(row, _split(file.path)))
+    yield from (ReportRow(None, [draw]) for draw in draws.left())
+
+
+class _Draws:
+    """Failed draws, by the place in the plan that their dialogues have too."""
+
+    def __init__(self, found: list[File]) -> None:
+        self._by_place: dict[tuple[str, Any], list[Row]] = defaultdict(list)
+        rows = [row for file in found for row in _draws(file)]
+        splits = {row.get("split") for row in rows}
+        self._has_splits = len(splits) > 1
+        for row in rows:
+            self._by_place[self._place(row.get("split"), row.get("index"))].append(row)
+
+    def of(self, row: Row, split: str) -> list[Row]:
+        """Return, once, the failed draws on the way to a row."""
+        index = (row.get("provenance") or {}).get("index")
+        return [] if index is None else self._by_place.pop(self._place(split, index), [])
+
+    def left(self) -> list[Row]:
+        """Return those that no row was found for."""
+        return [row for rows in self._by_place.values() for row in rows]
+
+    def _place(self, split: Any, index: Any) -> tuple[str, Any]:
+        return (str(split) if self._has_splits else "", index)
+
+
+def _draws(file: File) -> Iterator[Row]:
+    for number, row in enumerate(file.rows(), 1):
+        _check_draw(row, f"{file.path}, row {number}")
+        yield row
+
+
+def _parquet(stream: Any) -> Iterator[Row]:
+    for batch in pq.ParquetFile(stream).iter_batches(batch_size=BATCH):
+        yield from batch.to_pylist()
+
+
+def _lines(stream: Any) -> Iterator[Row]:
+    for number, line in enumerate(stream, 1):
+        if line.strip():
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is no JSON object")
+            yield row
+
+
+def _check(row: Row, where: str) -> None:
+    layout = next((layout for layout in LAYOUTS.values() if layout.column in row), None)
+    said = None if layout is None else row[layout.column]
+    if layout is None or not isinstance(said, list) or not all(_is_message(message, layout) for message in said):
+        fields = "a role and a text" if layout is None else f"{layout.role} and {layout.text}"
+        raise ConsistentChatError(f"{where} is no dialogue: it needs a list of messages, each with {fields}.")
+    _check_types(row, {"category": str, "provenance": dict}, where)
+    _check_types(row.get("provenance") or {}, PROVENANCE, f"{where}, provenance")
+
+
+def _is_message(message: Any, layout: Layout) -> bool:
+    if not isinstance(message, dict) or not isinstance(message.get(layout.role), str):
+        return False
+    return message.get(layout.text) is None or isinstance(message[layout.text], str)
+
+
+def _check_draw(row: Row, where: str) -> None:
+    missing = [name for name in FAILURE if row.get(name) is None]
+    if missing:
+        raise ConsistentChatError(f"{where} is no failed draw, as build --failures writes them: no {missing[0]}.")
+    _check_types(row, {**FAILURE, "index": int, "intent": str, "category": str, "topic": str}, where)
+
+
+def _check_types(row: Row, types: Mapping[str, type], where: str) -> None:
+    for name, kind in types.items():
+        if row.get(name) is not None and not isinstance(row[name], kind):
+            raise ConsistentChatError(f"{where}: {name} is of type {type(row[name]).__name__}, not {kind.__name__}.")
+
+
+def _split(path: str) -> str:
+    """Return the split that a file's name says: train of train.parquet and of train-00000-of-00002.parquet."""
+    return posixpath.basename(path).partition(".")[0].partition("-")[0]
+
+
+def _names(found: list[File]) -> str:
+    return ", ".join(file.path for file in found[:3]) or "files ending in .parquet or .jsonl, of which there are none"

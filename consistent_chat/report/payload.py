@@ -1,0 +1,137 @@
+"""The dialogues of a page: JSON in parts, each compressed and in base64, which no text can break out of.
+
+That is about half of the text's size. The page's script unpacks the parts that it shows, and all of them, one after the
+other, for its search. They wait in a file, so that memory does not grow with the dataset but for a line an entry.
+"""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any, BinaryIO
+
+from consistent_chat.dialogue.judge import CRITERIA
+from consistent_chat.report.records import ReportRow
+from consistent_chat.report.summary import Summary, words
+from consistent_chat.request import canonical_json
+from consistent_chat.text.sanitize import visible
+
+PART = 200
+"""Entries in a part: what is unpacked to show one of them."""
+TITLE = 120
+"""Characters of a title in the list."""
+ROLES = {"user": "User", "assistant": "Assistant", "system": "System", "judge": "Judge", "raw": "What the model said"}
+ABOUT = ("intent", "intentTitle", "category", "reason", "redrawn")
+"""What entries are filtered by; many share one."""
+FACTS = {
+    "category": "Category",
+    "topic": "Topic",
+    "information_flow": "Information flow",
+    "persona": "Persona",
+    "manner": "Manner",
+    "model": "Model",
+    "split": "Split",
+    "index": "Place in the plan",
+    "draws": "Responses",
+    "input_tokens": "Tokens in",
+    "output_tokens": "Tokens out",
+    "stage": "Stage",
+    "draw": "Draw",
+    "detail": "Detail",
+    "finish": "Ended with",
+}
+"""What is said of an entry, in this order, where it is known."""
+
+
+class Payload:
+    """Takes entries, packs them into a file, and writes them into a page."""
+
+    def __init__(self, summary: Summary, file: BinaryIO) -> None:
+        self._summary, self._file = summary, file
+        self._abouts: dict[tuple[str, ...], int] = {}
+        self._items: list[tuple[int, str]] = []
+        self._part: list[tuple[Sequence[Any], Sequence[Any]]] = []
+
+    def add(self, entry: ReportRow) -> None:
+        """Take the dialogue of an entry, and its failed draws."""
+        if entry.row is not None:
+            values = {**entry.row, **entry.origin, "intent": entry.talk().intent}
+            messages = entry.messages
+            title = values.get("topic") or next((text for role, text in messages if role == "user"), "")
+            self._list(values, title, "", "yes" if _is_redrawn(entry) else "")
+            judged = _judged(values.get("judgement"))
+            extras = [
+                (words(name).capitalize(), str(value))
+                for name, value in entry.extras.items()
+                if not (judged and name.startswith("judgement: "))
+            ]
+            self._pack([*_facts(values), *extras], [*messages, *judged])
+        for failure in entry.failures:
+            reason = str(failure["reason"])
+            self._list(failure, failure.get("topic") or words(reason), reason, "")
+            self._pack([("Reason", words(reason)), *_facts(failure)], [("raw", str(failure["response"]))])
+
+    def write(self, output: BinaryIO) -> None:
+        """Write all that was taken, as elements that are no scripts to a browser."""
+        self._flush()
+        index = {
+            "about": [dict(zip(ABOUT, about)) for about in self._abouts],
+            "intents": self._intents(),
+            "items": self._items,
+            "roles": ROLES,
+            "size": PART,
+        }
+        output.write(_element('id="index"', index))
+        self._file.seek(0)
+        shutil.copyfileobj(self._file, output)
+
+    def _intents(self) -> list[tuple[str, str]]:
+        others = sorted({about[0] for about in self._abouts} - set(self._summary.titles))
+        return [(key, self._summary.title_of(key)) for key in (*self._summary.titles, *others)]
+
+    def _list(self, values: Mapping[str, Any], title: str, reason: str, redrawn: str) -> None:
+        intent, category = str(values.get("intent") or ""), visible(str(values.get("category") or ""))
+        about = (intent, visible(self._summary.title_of(intent)), category, reason, redrawn)
+        self._items.append((self._abouts.setdefault(about, len(self._abouts)), _title(title)))
+
+    def _pack(self, facts: Sequence[Any], messages: Sequence[Any]) -> None:
+        self._part.append((facts, messages))
+        if len(self._part) == PART:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._part:
+            self._file.write(_element('class="part"', self._part))
+            self._part = []
+
+
+def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    known = {name: values.get(name) for name in FACTS}
+    if not known["input_tokens"]:  # 0 where the provider gave no counts
+        known.update(input_tokens=None, output_tokens=None)
+    return [(label, str(known[name])) for name, label in FACTS.items() if known[name] not in (None, "")]
+
+
+def _judged(said: Any) -> list[tuple[str, str]]:
+    """Return a judgement as a message below the dialogue; nothing where it is none of ours."""
+    if not isinstance(said, dict) or any(said.get(name) is None for name in CRITERIA):
+        return []
+    lines = [f"{name.capitalize()} {said[name]}: {said.get(f'{name}_reason') or ''}" for name in CRITERIA]
+    return [("judge", "\n".join([*lines, str(said.get("model") or "")]).strip())]
+
+
+def _is_redrawn(entry: ReportRow) -> bool:
+    """Tell whether a dialogue took more responses than it is made of."""
+    return bool(entry.failures) or (entry.origin.get("draws") or 0) > len(entry.origin.get("request_keys") or "xx")
+
+
+def _title(text: str) -> str:
+    line = " ".join(visible(text[: 4 * TITLE]).split())
+    return line if len(line) <= TITLE else f"{line[: TITLE - 1].rstrip()}…"
+
+
+def _element(attribute: str, data: Any) -> bytes:
+    content = base64.b64encode(zlib.compress(canonical_json(data)))
+    return b'<script type="text/plain" %s>%s</script>\n' % (attribute.encode("ascii"), content)

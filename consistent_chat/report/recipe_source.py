@@ -1,0 +1,80 @@
+"""Entries of a recipe: its dialogues replayed, as far as they are recorded. Nobody is called."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+from consistent_chat.dialogue.at_once import JUDGE, Dialogue, FailedDraw, fill
+from consistent_chat.drivers.replay import find_complete_path, replay_until_missing
+from consistent_chat.errors import MissingResponse, UnfilledSlot
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.report.records import ReportRow, ReportSource
+from consistent_chat.request import Request
+from consistent_chat.row import failure, row
+from consistent_chat.store import ResponseStore
+
+
+def entries(builder: Any, reading: ReportSource) -> Iterator[ReportRow]:
+    """Yield the rows of all splits in plan order, with their failed draws; what is not recorded is noted at the end."""
+    for split, plan in builder.plans().items():
+        recipe = replace(builder.recipes[split], provenance=True)
+        start = 0
+        try:
+            for dialogue in builder.replay(split):
+                start = dialogue.spec.index + 1
+                yield _entry(dialogue, recipe)
+        except (MissingResponse, UnfilledSlot):
+            missing = yield from _rest(recipe, plan, start, builder.store())
+            reading.notes.append(
+                f"{missing:,} of {len(plan):,} dialogues of {split} are not recorded, or not finished."
+            )
+
+
+def _rest(recipe: Recipe, plan: Plan, start: int, store: ResponseStore) -> Generator[ReportRow, None, int]:
+    """Yield what is recorded from a place of the plan on, and return how many dialogues are not there."""
+    missing = 0
+    for index in range(start, len(plan)):
+        failed: list[FailedDraw] = []
+        dialogue = _dialogue(recipe, plan, index, store, failed)
+        if dialogue is not None:
+            yield _entry(dialogue, recipe)
+            continue
+        missing += 1
+        if failed:
+            yield ReportRow(None, [_counted(draw, recipe) for draw in failed])
+    return missing
+
+
+def _entry(dialogue: Dialogue, recipe: Recipe) -> ReportRow:
+    """Return a dialogue with its failed draws; of specs given up before, whose tokens its row has not, with tokens."""
+    own = dialogue.spec.substitute
+    drawn = [failure(draw) if draw.spec.substitute == own else _counted(draw, recipe) for draw in dialogue.failed]
+    return ReportRow(row(dialogue, recipe), drawn)
+
+
+def _counted(draw: FailedDraw, recipe: Recipe) -> dict[str, Any]:
+    """Return a failed draw as a row that says whose tokens it took."""
+    tokens_in, tokens_out = draw.tokens
+    model = recipe.judge_model if draw.stage == JUDGE else recipe.model
+    return {**failure(draw), "model": model, "input_tokens": tokens_in, "output_tokens": tokens_out}
+
+
+def _dialogue(
+    recipe: Recipe, plan: Plan, index: int, store: ResponseStore, failed: list[FailedDraw]
+) -> Dialogue | None:
+    """Return the dialogue at a place of the plan, or None where it is not recorded to its end."""
+    try:
+        step = replay_until_missing(fill(recipe, plan, index, failed), None, store.find, _may_ask)
+        if isinstance(step, Dialogue):
+            return step
+        return find_complete_path(lambda: fill(recipe, plan, index), store.find_all, _may_ask)
+    except UnfilledSlot:
+        return None
+
+
+def _may_ask(request: Request) -> bool:
+    """Say, as a replay does, which requests may be missing: a spec is given up where the recording gave it up."""
+    return request.draw < 1

@@ -1,0 +1,95 @@
+"""What a report reads, from wherever: a row with its failed draws, and what all of them belong to."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from consistent_chat.recipe import taxonomy
+from consistent_chat.row import LAYOUTS
+from consistent_chat.stats import DialogueSample
+
+
+class ReportRow(NamedTuple):
+    """A row of any layout, with the rows of the failed draws on the way to it; None where only those are known.
+
+    `used` are tokens that neither says: (model, in, out).
+    """
+
+    row: Mapping[str, Any] | None
+    failures: Sequence[Mapping[str, Any]] = ()
+    used: Sequence[tuple[str, int, int]] = ()
+
+    @property
+    def origin(self) -> Mapping[str, Any]:
+        """The row's provenance, empty where it has none."""
+        return (self.row or {}).get("provenance") or {}
+
+    @property
+    def messages(self) -> list[tuple[str, str]]:
+        """The row's messages as (role, text), the roles "user", "assistant", or what else the row calls them."""
+        layout = next(layout for layout in LAYOUTS.values() if layout.column in (self.row or {}))
+        roles = {layout.user: "user", layout.assistant: "assistant"}
+        said = (self.row or {})[layout.column]
+        return [(roles.get(message[layout.role], message[layout.role]), message[layout.text] or "") for message in said]
+
+    @property
+    def extras(self) -> dict[str, Any]:
+        """What further columns say, such as a judge's: by their names, those of a struct as "column: field"."""
+        known = {"category", "provenance", *(layout.column for layout in LAYOUTS.values())}
+        columns = ((name, value) for name, value in (self.row or {}).items() if name not in known)
+        fields = (_fields(name, value) for name, value in columns)
+        return {name: value for named in fields for name, value in named if value is not None}
+
+    @property
+    def scores(self) -> dict[str, int]:
+        """The whole numbers in further columns but counts of tokens."""
+        whole = {name: value for name, value in self.extras.items() if isinstance(value, int)}
+        return {name: value for name, value in whole.items() if not name.endswith("_tokens")}
+
+    @property
+    def judge(self) -> tuple[str | None, int, int]:
+        """The judge's model with its tokens in and out, which are among the row's; None where it says none."""
+        said = (self.row or {}).get("judgement")
+        said = said if isinstance(said, dict) and isinstance(said.get("model"), str) else {}
+        tokens = (said.get(name) for name in ("input_tokens", "output_tokens"))
+        tokens_in, tokens_out = (each if isinstance(each, int) else 0 for each in tokens)
+        return said.get("model"), tokens_in, tokens_out
+
+    def talk(self) -> DialogueSample:
+        """Return the row as it is counted. Where it does not say its intent, its category does."""
+        talk = DialogueSample.of_row(self.row or {}, self.failures)
+        return talk if talk.intent else talk._replace(intent=intents_by_category().get(talk.category, ""))
+
+
+def _fields(name: str, value: Any) -> list[tuple[str, Any]]:
+    fields = value.items() if isinstance(value, dict) else [("", value)]
+    return [(f"{name}: {field}" if field else name, inner) for field, inner in fields]
+
+
+@dataclass
+class ReportSource:
+    """Entries, read as they are asked for.
+
+    `title` names what is read; `titles` are those of intents by their keys; `notes` say, when all is read, what is not
+    in the entries.
+    """
+
+    title: str
+    entries: Iterator[ReportRow]
+    titles: Mapping[str, str]
+    notes: list[str] = field(default_factory=list)
+
+
+def builtin_titles() -> dict[str, str]:
+    """Return the titles of the built-in intents by their keys."""
+    return {key: intent.title for key, intent in taxonomy.builtin().intents.items()}
+
+
+@functools.lru_cache(maxsize=1)
+def intents_by_category() -> dict[str, str]:
+    """Return the built-in intents by their categories, each of which is of one."""
+    intents = taxonomy.builtin().intents.items()
+    return {category: key for key, intent in intents for category, _ in intent.categories}

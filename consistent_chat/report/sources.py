@@ -1,0 +1,107 @@
+"""Finds out what a report is of: a dataset, a response store, or a recipe with the store that has its responses."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import fsspec
+
+from consistent_chat.errors import ConsistentChatError, RecipeError
+from consistent_chat.recipe import EXTENSION
+from consistent_chat.report import file_source, recipe_source, store_source
+from consistent_chat.report.records import ReportSource, builtin_titles
+from consistent_chat.store import ResponseStore, default_location
+from consistent_chat.store.backends import MARKER
+
+REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+RECIPES = (EXTENSION, ".yaml", ".yml")
+
+
+def read(
+    source: str | None,
+    recipe: str | None = None,
+    failures: str | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> ReportSource:
+    """Open a dataset, a response store or a recipe; None is the default store, or else what the fields describe.
+
+    Raises RecipeError for what is none of them.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    if recipe is not None or (given if source is None else _is_recipe(source)):
+        if failures is not None:
+            raise RecipeError("failures goes with a dataset; a replay knows its failed draws.")
+        store = {} if recipe is None or source is None else {"responses": source}
+        return _replay(recipe or source, storage_options, {**given, **store})
+    if given:
+        raise RecipeError(f"{', '.join(sorted(given))} go with a recipe, and {source} is none. Pass recipe= as well.")
+    return _kept(default_location() if source is None else source, failures, storage_options)
+
+
+def _replay(recipe: str | None, storage_options: Mapping[str, Any] | None, given: dict[str, Any]) -> ReportSource:
+    from consistent_chat.commands.open import open_builder
+
+    builder = open_builder(recipe, storage_options=storage_options, **given)
+    builder.plans()  # so that what is wrong is said now
+    chosen = [recipe.chosen_taxonomy.intents for recipe in builder.recipes.values()]
+    titles = {key: intent.title for intents in chosen for key, intent in intents.items()}
+    reading = ReportSource(_name(recipe or "recipe"), iter(()), titles)
+    reading.entries = recipe_source.entries(builder, reading)
+    return reading
+
+
+def _store(url: str, storage_options: Mapping[str, Any] | None) -> ReportSource:
+    reading = ReportSource(_name(url), iter(()), builtin_titles())
+    reading.entries = store_source.entries(ResponseStore(url, storage_options), reading)
+    return reading
+
+
+def _kept(source: str, failures: str | None, storage_options: Mapping[str, Any] | None) -> ReportSource:
+    try:
+        url, fs, root = _located(source, storage_options)
+        if fs.exists(posixpath.join(root, MARKER)):
+            return _store(url, storage_options)
+        found = file_source.files(fs, root)
+        ledgers = [] if failures is None else [file_source.File(*_located(failures, storage_options)[1:])]
+    except ConsistentChatError:
+        raise
+    except Exception as error:  # each filesystem has errors of its own
+        raise ConsistentChatError(
+            f"{source} cannot be read: {str(error).rstrip('.')}. Check the path, URL or repo."
+        ) from None
+    return ReportSource(_name(source), file_source.entries(found, ledgers), builtin_titles())
+
+
+def _located(source: str, storage_options: Mapping[str, Any] | None) -> tuple[str, Any, str]:
+    """Return a path, URL or repo as a URL, with its filesystem and path there; raises RecipeError where nothing is."""
+    url = os.path.expanduser(source)
+    if not os.path.exists(url) and REPO.fullmatch(url):
+        url = f"hf://datasets/{url}"
+    fs, root = fsspec.core.url_to_fs(url, **(storage_options or {}))
+    try:
+        fs.info(root)  # where `exists` of the Hub's filesystem takes every fault for an absence
+    except FileNotFoundError:
+        raise RecipeError(
+            f"There is nothing at {source}. Give a dataset (a file, a folder, user/repo), a response store, a recipe "
+            "file, or demo."
+        ) from None
+    return url, fs, root
+
+
+def _is_recipe(source: str) -> bool:
+    """Tell a recipe file, or the name of a config where there is no such path, from all else."""
+    if source.endswith(RECIPES) or os.path.exists(source):
+        return source.endswith(RECIPES)
+    from consistent_chat.builder import ConsistentChat
+
+    return source in ConsistentChat.builder_configs
+
+
+def _name(source: str) -> str:
+    path = os.path.abspath(source) if os.path.exists(source) else source.rstrip("/")
+    return source if REPO.fullmatch(path) else posixpath.basename(path) or source

@@ -1,0 +1,237 @@
+"""Entries of a response store by itself, without a recipe: dialogues are put together from what was asked and said.
+
+- The answers' request has the user messages, intent and category in its prompt; topic, flow, persona and manner stand
+  in the prompt of the user messages, which is found by those messages.
+- A usable answer that no later draw follows is a dialogue. One that was drawn again was of no use, for the parser's
+  reason, or, where the parser finds none, for one that the recipe's own checks had.
+- A judge's request has the dialogue in its prompt. Answers that it scored and that were drawn again had a low score.
+- Places in the plan and dialogues given up are unknown: only a recipe knows them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from consistent_chat.dialogue import parse, prompts
+from consistent_chat.dialogue.judge import CRITERIA, Judgement
+from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.report.records import ReportRow, ReportSource, builtin_titles
+from consistent_chat.request import Response, canonical_json, request_key
+from consistent_chat.store import ResponseStore
+from consistent_chat.store.record import Record
+
+STAGES = {"user": "skeleton", "assistant": "answers"}
+"""The stages that write messages, by whose."""
+SCORES = [name for criterion in CRITERIA for name in (f"{criterion}_reason", criterion)]
+"""What a judge is asked for."""
+CHECKED = "drawn_again"
+"""The reason of an answer that can be read, and was drawn again all the same."""
+
+
+class Asked(NamedTuple):
+    """A record that holds: whose messages were asked for ("judge": its scores), how many, what was said.
+
+    `failure` is reason and detail.
+    """
+
+    role: str
+    turns: int
+    key: str
+    request: dict[str, Any]
+    response: Response
+    messages: tuple[str, ...]
+    failure: tuple[str, str] | None
+
+    @property
+    def prompt(self) -> str:
+        """The text that differs from dialogue to dialogue."""
+        return str(self.request["messages"][0]["content"])
+
+    @property
+    def blanks(self) -> dict[str, str]:
+        """What the prompt was filled in with; empty where it is of another version of the prompts."""
+        return prompts.blanks(f"{STAGES.get(self.role, self.role)}.user", self.prompt)
+
+
+class Judged(NamedTuple):
+    """What a judge says of a dialogue: under which key, at which of its draws."""
+
+    key: str
+    draws: int
+    judgement: Judgement
+
+
+class Facets(NamedTuple):
+    """What the request of a dialogue's user messages says, and what it took."""
+
+    key: str
+    topic: str
+    flow: str
+    persona: str
+    manner: str
+    draws: int
+    input_tokens: int
+    output_tokens: int
+
+
+def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
+    """Yield the dialogues and failed draws of a store, in the order in which it has them, the user messages' last."""
+    skeletons = {_digest(asked.messages): _facets(asked) for asked in _asked(store, "user") if not asked.failure}
+    judged, in_vain = _judgements(store)
+    unfinished = dict.fromkeys(skeletons)
+    for asked in _asked(store, "assistant"):
+        users = _users(asked)
+        facets, said = skeletons.get(_digest(users)), judged.get(_digest([*users, *asked.messages]))
+        if asked.failure:
+            yield _failed(asked, facets.topic if facets else "", said)
+        elif users:
+            unfinished.pop(_digest(users), None)
+            yield ReportRow(_row(asked, users, facets, said))
+    yield from in_vain
+    for asked in _asked(store, "user"):
+        if asked.failure:
+            yield ReportRow(None, [_failure(asked, asked.blanks.get("topic", ""))])
+    if unfinished:
+        reading.notes.append(f"{len(unfinished):,} dialogues have their user messages, and no usable answers yet.")
+
+
+def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[ReportRow]]:
+    """Return what judges say, by the digest of a dialogue's messages, and their answers that are of no use."""
+    judged: dict[bytes, Judged] = {}
+    in_vain = []
+    for record in store.records():
+        request = record.asked()
+        if list(request["schema"].get("required", ())) == SCORES and store.holds(record):
+            response = record.kept.answer()
+            tokens = (response.input_tokens or 0, response.output_tokens or 0)
+            try:
+                scores = parse.scores(response, CRITERIA)
+            except Unusable as error:
+                failure = (error.reason.value, error.detail)
+                asked = Asked("judge", 0, record.key, request, response, (), failure)
+                in_vain.append(ReportRow(None, [_failure(asked, "")]))
+                continue
+            judgement = Judgement.of(scores, request["model"], tokens)
+            judged.setdefault(_digest(_shown(request)), Judged(record.key, request["draw"] + 1, judgement))
+    return judged, in_vain
+
+
+def _shown(request: dict[str, Any]) -> list[str]:
+    """Return the messages of the dialogue that a judge was shown: the user's, then the answers."""
+    prompt = str(request["messages"][0]["content"])
+    text = prompts.blanks("judge.user", prompt).get("conversation", "")
+    try:
+        said = json.loads(text, strict=False)
+    except ValueError:  # of another version of the prompts
+        return []
+    return [said[name] for role in STAGES for name in said if name.startswith(f"{role}_")]
+
+
+def _failed(asked: Asked, topic: str, said: Judged | None) -> ReportRow:
+    """Return answers of no use: those that a judge scored, and that were drawn again, for a score that was too low."""
+    failure = _failure(asked, topic)
+    if said is None:
+        return ReportRow(None, [failure])
+    judgement = said.judgement
+    if failure["reason"] == CHECKED:
+        failure = {**failure, "reason": Reason.LOW_SCORE.value, "detail": judgement.worst}
+    return ReportRow(None, [failure], [(judgement.model, judgement.input_tokens, judgement.output_tokens)])
+
+
+def _asked(store: ResponseStore, role: str) -> Iterator[Asked]:
+    """Yield the records of a stage that hold: of several answers to a request only one does."""
+    for record in store.records():
+        request = record.asked()
+        names = list(request["schema"].get("required", ()))
+        if names and names[0] == f"{role}_1" and store.holds(record):
+            yield _parsed(store, role, record, request, names)
+
+
+def _parsed(store: ResponseStore, role: str, record: Record, request: dict[str, Any], names: Sequence[str]) -> Asked:
+    response, failure = record.kept.answer(), None
+    messages: tuple[str, ...] = ()
+    try:
+        messages = parse.messages(response, names)
+        following = request_key(canonical_json({**request, "draw": request["draw"] + 1}))
+        if store.has(following):
+            failure = (CHECKED, "it can be read, and was drawn again")
+    except Unusable as error:
+        failure = (error.reason.value, error.detail)
+    return Asked(role, len(names), record.key, request, response, messages, failure)
+
+
+def _users(asked: Asked) -> tuple[str, ...]:
+    """Return the user messages that stand in the prompt of their answers, whatever else it says."""
+    names = [f"user_{number}" for number in range(1, asked.turns + 1)]
+    try:
+        return parse.messages(Response(asked.blanks.get("messages", asked.prompt)), names)
+    except Unusable:
+        return ()
+
+
+def _facets(asked: Asked) -> Facets:
+    said, response = asked.blanks, asked.response
+    topic, flow, persona, manner = (said.get(name, "") for name in ("topic", "flow", "persona", "manner"))
+    tokens = (response.input_tokens or 0, response.output_tokens or 0)
+    return Facets(asked.key, topic, flow, persona, manner, asked.request["draw"] + 1, *tokens)
+
+
+def _row(asked: Asked, users: Sequence[str], facets: Facets | None, judged: Judged | None) -> dict[str, Any]:
+    said = asked.blanks
+    pairs = [(("user", user), ("assistant", answer)) for user, answer in zip(users, asked.messages)]
+    response = asked.response
+    before = facets or Facets("", "", "", "", "", 0, 0, 0)
+    draws, tokens_in, tokens_out = 0, 0, 0
+    if judged is not None:
+        draws, tokens_in, tokens_out = judged.draws, judged.judgement.input_tokens, judged.judgement.output_tokens
+    keys = (before.key, asked.key, judged.key if judged else "")
+    return {
+        "category": said.get("category", ""),
+        "conversation": [{"role": role, "value": text} for pair in pairs for role, text in pair],
+        **({"judgement": judged.judgement.plain()} if judged else {}),
+        "provenance": {
+            "intent": _intent(said),
+            "topic": before.topic,
+            "information_flow": before.flow,
+            "persona": before.persona,
+            "manner": before.manner,
+            "model": asked.request["model"],
+            "draws": before.draws + asked.request["draw"] + 1 + draws,
+            "request_keys": [key for key in keys if key],
+            "input_tokens": before.input_tokens + (response.input_tokens or 0) + tokens_in,
+            "output_tokens": before.output_tokens + (response.output_tokens or 0) + tokens_out,
+        },
+    }
+
+
+def _failure(asked: Asked, topic: str) -> dict[str, Any]:
+    said, (reason, detail) = asked.blanks, asked.failure or ("", "")
+    return {
+        "intent": _intent(said),
+        "category": said.get("category", ""),
+        "topic": topic,
+        "stage": STAGES.get(asked.role, asked.role),
+        "draw": asked.request["draw"],
+        "substitute": 0,
+        "reason": reason,
+        "detail": detail,
+        "response": asked.response.text,
+        "finish": asked.response.finish,
+        "request_key": asked.key,
+        "model": asked.request["model"],
+        "input_tokens": asked.response.input_tokens or 0,
+        "output_tokens": asked.response.output_tokens or 0,
+    }
+
+
+def _intent(said: dict[str, str]) -> str:
+    keys = {title: key for key, title in builtin_titles().items()}
+    title = said.get("intent", "")
+    return keys.get(title, title)
+
+
+def _digest(messages: Sequence[str]) -> bytes:
+    return hashlib.blake2b(json.dumps(messages).encode(), digest_size=16).digest()

@@ -1,0 +1,105 @@
+"""A dialogue as it is counted, of a replay or of a row of a dataset."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.row import LAYOUTS
+
+_SPACELESS = (
+    "\u0e01-\u0e4e\u0e81-\u0ece\u0edc-\u0edf\u1000-\u103f\u1050-\u109f\u1780-\u17dd"  # Thai, Lao, Burmese, Khmer
+    "\u3005-\u3007\u3041-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
+)
+_WORD = re.compile(rf"(?=[{_SPACELESS}])\w|[^\W{_SPACELESS}][^\s{_SPACELESS}]*")
+_ASCII_WORD = re.compile(r"[A-Za-z0-9_]\S*")
+_PUNCTUATION = "".join(chr(code) for code in range(0x2100) if unicodedata.category(chr(code)).startswith("P"))
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, with the punctuation that touches their end."""
+    return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
+
+
+def content(word: str) -> str:
+    """Return a word as it is compared: in lower case, without punctuation at its end."""
+    return word.rstrip(_PUNCTUATION).lower()
+
+
+class Failure(NamedTuple):
+    """An unusable response on the way to a dialogue: its stage ("skeleton", "answers", ...) and reason."""
+
+    stage: str
+    reason: str
+
+
+class DialogueSample(NamedTuple):
+    """A dialogue as it is counted, wherever it comes from.
+
+    `intent` is empty and tokens and draws are 0 where nothing is known of them. Tokens and draws are those of all the
+    responses that its spec took, as in a row's provenance. `substitutes` counts the specs that were given up before.
+    """
+
+    intent: str
+    category: str
+    topic: str
+    user_messages: Sequence[str]
+    answers: Sequence[str]
+    input_tokens: int = 0
+    output_tokens: int = 0
+    draws: int = 0
+    substitutes: int = 0
+    failed: Sequence[Failure] = ()
+
+    @classmethod
+    def of(cls, dialogue: Dialogue) -> DialogueSample:
+        """Take a dialogue as a replay gives it."""
+        spec = dialogue.spec
+        return cls(
+            spec.intent.key,
+            spec.category,
+            spec.topic,
+            dialogue.user_messages,
+            dialogue.answers,
+            dialogue.input_tokens,
+            dialogue.output_tokens,
+            dialogue.draws,
+            spec.substitute,
+            tuple(Failure(draw.stage, draw.reason.value) for draw in dialogue.failed),
+        )
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any], failures: Sequence[Mapping[str, Any]] = ()) -> DialogueSample:
+        """Take a row of any layout, with or without provenance, and the rows of failed draws of the same index.
+
+        Messages of other roles than the layout's two (a system prompt) are not counted. Raises KeyError where a row
+        has no column of messages.
+        """
+        layout = next((layout for layout in LAYOUTS.values() if layout.column in row), None)
+        if layout is None:
+            raise KeyError(f"no column {' or '.join(layout.column for layout in LAYOUTS.values())} in a row")
+        said = [(message[layout.role], message[layout.text] or "") for message in row[layout.column]]
+        origin = row.get("provenance") or {}
+        draws = origin.get("draws") or 0
+        return cls(
+            origin.get("intent") or "",
+            row.get("category") or "",
+            origin.get("topic") or "",
+            [text for role, text in said if role == layout.user],
+            [text for role, text in said if role == layout.assistant],
+            origin.get("input_tokens") or 0,
+            origin.get("output_tokens") or 0,
+            draws,
+            _substitutes(draws > len(origin.get("request_keys") or ()), failures),
+            tuple(Failure(failure["stage"], failure["reason"]) for failure in failures),
+        )
+
+
+def _substitutes(redrawn: bool, failures: Sequence[Mapping[str, Any]]) -> int:
+    """Return how many specs were given up: the last failures are the finished spec's own if that was redrawn."""
+    last = max((failure["substitute"] for failure in failures), default=-1)
+    return int(last if redrawn else last + 1)

@@ -1,0 +1,239 @@
+"""The numbers of a dataset, added up one dialogue at a time: only counts and a sample are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, zip_longest
+from typing import Any, NamedTuple
+
+from consistent_chat.stats.sample import DialogueSample, Failure, content, words
+
+
+class PaperFigures(NamedTuple):
+    """What a paper reports: the lowest and the highest of its intents' values."""
+
+    source: str
+    dialogues: int
+    dialogues_per_intent: tuple[int, int]
+    utterances: tuple[float, float]
+    query_words: tuple[float, float]
+    most_query_words: tuple[int, int]
+    response_words: tuple[float, float]
+    most_response_words: tuple[int, int]
+
+
+PAPER = PaperFigures(
+    source="ConsistentChat, arXiv 2506.03558",
+    dialogues=14_461,
+    dialogues_per_intent=(1_551, 1_637),
+    utterances=(15.4, 15.7),
+    query_words=(18.7, 20.8),
+    most_query_words=(37, 46),
+    response_words=(55.6, 62.9),
+    most_response_words=(118, 135),
+)
+"""The paper's own dataset, over its nine intents."""
+
+
+SAMPLE = 100
+"""Dialogues of an intent, and of all, on which diversity is measured: a share of distinct words falls with length, so
+that only samples of one size compare."""
+
+
+class Diversity(NamedTuple):
+    """How varied the words of `dialogues` sampled ones are.
+
+    distinct_1, distinct_2: distinct words, and pairs of neighbouring words, over all of them (distinct-n of Li et al.
+        2016, arXiv 1510.03055), in lower case; 1 is all different. `self_similarity` is the mean over all pairs of
+        dialogues of the Jaccard index of their sets of word pairs; 0 is nothing in common, 1 all the same.
+    """
+
+    dialogues: int
+    distinct_1: float
+    distinct_2: float
+    self_similarity: float
+
+
+def diversity(dialogues: Sequence[Sequence[str]]) -> Diversity:
+    """Measure the messages of each dialogue."""
+    singles: Counter[str] = Counter()
+    pairs: Counter[tuple[str, str]] = Counter()
+    sets = []
+    for messages in dialogues:
+        texts = [[content(word) for word in words(message)] for message in messages]
+        own = [pair for text in texts for pair in zip(text, text[1:])]
+        singles.update(word for text in texts for word in text)
+        pairs.update(own)
+        sets.append(frozenset(own))
+    return Diversity(len(dialogues), _distinct(singles), _distinct(pairs), _similarity(sets))
+
+
+def _distinct(counts: Counter[Any]) -> float:
+    return len(counts) / (counts.total() or 1)
+
+
+def _similarity(sets: Sequence[frozenset[Any]]) -> float:
+    """Return the mean Jaccard index of all pairs of sets; 0 where there is no pair."""
+    shares = [_jaccard(one, other) for one, other in combinations(sets, 2)]
+    return sum(shares) / (len(shares) or 1)
+
+
+def _jaccard(one: frozenset[Any], other: frozenset[Any]) -> float:
+    shared = len(one & other)
+    return shared / ((len(one) + len(other) - shared) or 1)
+
+
+class Distribution(Counter[int]):
+    """How often each whole number was seen."""
+
+    @property
+    def mean(self) -> float:
+        """The arithmetic mean; 0 where nothing was seen."""
+        return self.sum / (self.total() or 1)
+
+    @property
+    def sum(self) -> int:
+        """All that was seen, added up."""
+        return sum(value * count for value, count in self.items())
+
+    @property
+    def largest(self) -> int:
+        """The maximum; 0 where nothing was seen."""
+        return max(self, default=0)
+
+    def quantile(self, share: float) -> int:
+        """Return the least value that this share (0 to 1) of all is not above; 0 where nothing was seen."""
+        left = share * self.total()
+        for value in sorted(self):
+            left -= self[value]
+            if left <= 0:
+                return value
+        return self.largest
+
+
+def together(distributions: Iterable[Distribution]) -> Distribution:
+    """Return the distribution of all that was seen in several."""
+    whole = Distribution()
+    for distribution in distributions:
+        whole.update(distribution)
+    return whole
+
+
+@dataclass
+class DialogueStats:
+    """The numbers of some dialogues. `queries[i]` and `answers[i]` are the words of the messages of turn i + 1."""
+
+    utterances: Distribution = field(default_factory=Distribution)
+    queries: list[Distribution] = field(default_factory=list)
+    answers: list[Distribution] = field(default_factory=list)
+    categories: Counter[str] = field(default_factory=Counter)
+    input_tokens: Distribution = field(default_factory=Distribution)
+    output_tokens: Distribution = field(default_factory=Distribution)
+    draws: int = 0
+    substitutes: int = 0
+    failed: Counter[Failure] = field(default_factory=Counter)
+    duplicates: int = 0
+    sample: list[tuple[int, tuple[str, ...]]] = field(default_factory=list, repr=False)
+
+    @property
+    def dialogues(self) -> int:
+        """How many dialogues there are."""
+        return self.utterances.total()
+
+    @property
+    def query_words(self) -> Distribution:
+        """The words of user messages, whatever their turn."""
+        return together(self.queries)
+
+    @property
+    def response_words(self) -> Distribution:
+        """The words of answers, whatever their turn."""
+        return together(self.answers)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How often a response was of no use, by reason, the most frequent first."""
+        counts: Counter[str] = Counter()
+        for failure, count in self.failed.items():
+            counts[failure.reason] += count
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    @property
+    def diversity(self) -> Diversity:
+        """How varied a sample of the dialogues is: always the same one of the same dialogues."""
+        return diversity([messages for _, messages in sorted(self.sample, reverse=True)])
+
+    def add(self, talk: DialogueSample, digest: int, is_duplicate: bool) -> None:
+        """Count a dialogue; those with the lowest digests are sampled."""
+        self.utterances[len(talk.user_messages) + len(talk.answers)] += 1
+        _count(self.queries, talk.user_messages)
+        _count(self.answers, talk.answers)
+        self.categories[talk.category] += 1
+        self.input_tokens[talk.input_tokens] += 1
+        self.output_tokens[talk.output_tokens] += 1
+        self.draws += talk.draws
+        self.substitutes += talk.substitutes
+        self.failed.update(talk.failed)
+        self.duplicates += is_duplicate
+        self._take((-digest, (*talk.user_messages, *talk.answers)))
+
+    def merge(self, other: DialogueStats) -> None:
+        """Add the numbers of other dialogues."""
+        for name in ("utterances", "categories", "input_tokens", "output_tokens", "failed"):
+            getattr(self, name).update(getattr(other, name))
+        for name in ("draws", "substitutes", "duplicates"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("queries", "answers"):
+            turns = zip_longest(getattr(self, name), getattr(other, name), fillvalue=Distribution())
+            setattr(self, name, [together(turn) for turn in turns])
+        for entry in other.sample:
+            self._take(entry)
+
+    def _take(self, entry: tuple[int, tuple[str, ...]]) -> None:
+        if len(self.sample) < SAMPLE:
+            heapq.heappush(self.sample, entry)
+        elif entry > self.sample[0]:
+            heapq.heapreplace(self.sample, entry)
+
+
+class Statistics:
+    """The numbers of a dataset: `intents` by key, in the order in which they come, and their `total`.
+
+    `total.duplicates` counts dialogues whose messages are all the same as an earlier one's.
+    """
+
+    def __init__(self, talks: Iterable[DialogueSample] = ()) -> None:
+        self.intents: dict[str, DialogueStats] = {}
+        self._seen: set[bytes] = set()
+        self._added = 0
+        for talk in talks:
+            self.add(talk)
+
+    def add(self, talk: DialogueSample) -> None:
+        """Count a dialogue. Of those before, a digest of 16 bytes each is kept, and the sampled ones' messages."""
+        digest = hashlib.blake2b(repr((*talk.user_messages, "", *talk.answers)).encode("utf-8", "replace"))
+        content = digest.digest()[:16]
+        digest.update(b"%d" % self._added)  # so that equal dialogues are sampled independently of each other
+        group = self.intents.setdefault(talk.intent, DialogueStats())
+        group.add(talk, int.from_bytes(digest.digest()[:8], "big"), content in self._seen)
+        self._seen.add(content)
+        self._added += 1
+
+    @property
+    def total(self) -> DialogueStats:
+        """The numbers of all intents together."""
+        total = DialogueStats()
+        for group in self.intents.values():
+            total.merge(group)
+        return total
+
+
+def _count(turns: list[Distribution], messages: Sequence[str]) -> None:
+    while len(turns) < len(messages):
+        turns.append(Distribution())
+    for turn, message in zip(turns, messages):
+        turn[len(words(message))] += 1

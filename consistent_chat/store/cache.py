@@ -1,0 +1,78 @@
+"""Copies of a remote store's packs on this machine: each is fetched once and held to its name."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from consistent_chat.store.location import NotFound, StoreLocation, make_folder
+from consistent_chat.store.pack import PackGone, content_name
+from consistent_chat.store.record import damaged
+
+_T = TypeVar("_T")
+
+READINGS = 20
+"""Times that a store is read, at the most."""
+AT_ONCE = 8
+TRIES = 3
+"""A copy whose bytes are not those it is named after may have been cut on the way: it is fetched again."""
+
+
+def retry_if_repacked(read: Callable[[], _T]) -> _T:
+    """Read a store, again if others pack it anew meanwhile."""
+    for _ in range(READINGS - 1):
+        with contextlib.suppress(PackGone):
+            return read()
+    return read()
+
+
+def fetch(place: StoreLocation) -> list[Path]:
+    """Return paths on this machine of a store's packs, in order of their names.
+
+    Raises PackGone when a pack vanishes meanwhile: other packs then have its records.
+    """
+    names = place.names()
+    if place.is_local:
+        return [place.packs / name for name in names]
+    make_folder(place.packs)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(lambda name: _copy(place, name), sorted({*names, *_unlisted(place, names)})))
+
+
+def _unlisted(place: StoreLocation, names: list[str]) -> list[str]:
+    """Return packs that were seen there and are not listed, yet are there: a listing can be stale.
+
+    Copies of those that are not there any more are removed.
+    """
+    known = {path.name for path in place.packs.glob("*.parquet")}
+    there = [name for name in known.difference(names) if place.holds(name)]
+    for name in known.difference(names, there):
+        (place.packs / name).unlink(missing_ok=True)
+    return there
+
+
+def _copy(place: StoreLocation, name: str) -> Path:
+    path = place.packs / name
+    for _ in range(TRIES):
+        if path.exists() or _download(place, name, path):
+            return path
+    raise damaged(f"{place.url}/packs/{name}", "its bytes are not those it is named after")
+
+
+def _download(place: StoreLocation, name: str, path: Path) -> bool:
+    """Fetch a pack; tell whether it arrived whole."""
+    partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
+    try:
+        place.download(name, partial)
+        whole = content_name(partial) == path.stem
+        if whole:
+            partial.replace(path)
+    except NotFound:
+        raise PackGone(f"{place.url}/packs/{name}") from None
+    finally:
+        partial.unlink(missing_ok=True)
+    return whole

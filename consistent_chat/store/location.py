@@ -1,0 +1,240 @@
+"""Where a store lies: a folder on this machine, or a place that fsspec reaches.
+
+A remote place has a folder on this machine too: for journals that are not yet sent, and for copies of its packs.
+Nothing else in the package knows whether a store is local or remote.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import posixpath
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from fsspec.utils import get_protocol
+from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError
+
+from consistent_chat.errors import StoreError
+from consistent_chat.store.backends import MARKER, STORE_FORMAT, Files, FsspecBackend, LocalBackend, StoreBackend
+from consistent_chat.store.hub_backends import open_way
+from consistent_chat.store.journal import journal_paths
+
+ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
+"""Options that say which of several servers a URL means, as opposed to who asks."""
+
+
+@dataclass(frozen=True)
+class Flush:
+    """When responses leave their journal for a pack: at so many of them, and every so many seconds."""
+
+    records: int
+    seconds: float | None
+
+
+LOCAL = Flush(10_000, None)
+REMOTE = Flush(2_000, 60.0)
+REPO = Flush(10_000, 300.0)
+"""On a Hub repo each flush is a commit, and it takes so many of them an hour."""
+
+
+class NotFound(Exception):
+    """A file is no longer at its place."""
+
+
+def home() -> Path:
+    """Return the folder for what this package keeps on this machine; it follows HF_HOME."""
+    return Path(constants.HF_HOME) / "consistent_chat"
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder on this machine; raises StoreError."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be made: {error.strerror}. Give rights there, or set HF_HOME.") from None
+
+
+class StoreLocation:
+    """One store's location. `journals`, `torn`, `packs` and `outbox`, where packs are made, are on this machine."""
+
+    def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
+        self.url = url
+        options = _own_options(url, storage_options or {})
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(url, **options)
+        except (ValueError, ImportError, OSError) as error:
+            raise StoreError(f"The response store {url!r} cannot be opened: {error}") from None
+        self.is_local = isinstance(self._fs, LocalFileSystem)
+        base = Path(self._root) if self.is_local else home() / "remote" / self._identity(options)
+        self.journals, self.torn, self.packs = base / "journals", base / "torn", base / "packs"
+        self.outbox = self.packs if self.is_local else base / "outbox"
+
+    @property
+    def flush(self) -> Flush:
+        """When what is written here leaves its journal."""
+        if self.is_local:
+            return LOCAL
+        is_repo = get_protocol(self.url) == "hf" and not self._root.startswith("buckets/")
+        return REPO if is_repo else REMOTE
+
+    def names(self) -> list[str]:
+        """Return the names of the packs that the place lists, in order."""
+        self._fs.invalidate_cache()
+        self._check_format()
+        return [name for name in self.listed("packs") if name.endswith(".parquet") and not name.startswith(".")]
+
+    def check_exists(self) -> None:
+        """Raise StoreError when there is neither a marker nor a pack nor a journal: the name may be mistyped."""
+        if not self.is_marked() and not self.names() and not journal_paths(self.journals):
+            raise StoreError(f"There is no response store at {self.url!r}. Look for a mistake in the name.")
+
+    def is_marked(self) -> bool:
+        """Tell whether the marker is there, which makes a place a store."""
+        return self._is_there(f"{self._root}/{MARKER}")
+
+    def holds(self, name: str) -> bool:
+        """Tell whether a pack is there, listed or not."""
+        return self._is_there(self._path(name))
+
+    def download(self, name: str, path: Path) -> None:
+        """Copy a pack to this machine; raises Gone."""
+        try:
+            self._fs.get_file(self._path(name), str(path))
+        except FileNotFoundError:
+            raise NotFound from None
+        except Exception as error:
+            raise StoreError(
+                f"{self.url}/packs/{name} cannot be read: {_reason(error)}. Nothing is lost: run again when it can."
+            ) from None
+
+    def send(self, pack: Path) -> Path:
+        """Put a pack that lies in `outbox` into the store; return where it then lies on this machine."""
+        try:
+            self._way().send(pack)
+        except Exception as error:
+            pack.unlink(missing_ok=True)  # it is made anew: more may go with it
+            raise StoreError(
+                f"Responses cannot be sent to {self.url!r}: {_reason(error)}. They are kept on this machine, in "
+                f"{self.journals}, and go out with the next run there."
+            ) from None
+        make_folder(self.packs)
+        return pack.replace(self.packs / pack.name)
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Remove packs whose records lie in another one."""
+        there = [name for name in names if self.holds(name)]
+        if there:
+            self._attempt("written to", lambda: self._way().remove(there), absent=[])
+
+    def listed(self, folder: str) -> list[str]:
+        """Return the names of the files in a folder, in order."""
+        self._fs.invalidate_cache()
+        found = self._attempt("listed", lambda: self._fs.ls(f"{self._root}/{folder}", detail=False), absent=[])
+        self._fs.invalidate_cache()  # s3fs would answer `exists` from this listing, stale as it may be
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
+
+    def read(self, path: str) -> bytes:
+        """Return what is in a file; raises Gone."""
+        content = self._attempt("read from", lambda: self._fs.cat_file(f"{self._root}/{path}"), absent=NotFound)
+        if content is NotFound:
+            raise NotFound
+        return bytes(content)
+
+    def put(self, files: Files) -> None:
+        """Put files into the store, in the place of those that are there; None removes what is there."""
+        self._attempt("written to", lambda: self._way().put(files))
+
+    def create(self, path: str, content: bytes, adjacent_store: Files) -> bool:
+        """Put a file where there is none, and others beside it; False where another writer was faster."""
+        return bool(self._attempt("written to", lambda: self._way().create(path, content, adjacent_store)))
+
+    def prepare(self) -> None:
+        """Make sure that the place can be written, before anything is paid."""
+        self._attempt("written to", lambda: self._way().check())
+
+    def _is_there(self, path: str) -> bool:
+        """Ask by `info`: `exists` of the Hub's filesystem takes every fault for an absence."""
+        return bool(self._attempt("reached at", lambda: self._fs.info(path), absent={}))
+
+    def _way(self) -> StoreBackend:
+        if self.is_local:
+            return LocalBackend(Path(self._root))
+        is_hub = get_protocol(self.url) == "hf"
+        return open_way(self._fs, self._root) if is_hub else FsspecBackend(self._fs, self._root, self.url)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/packs/{name}"
+
+    def _identity(self, options: Mapping[str, Any]) -> str:
+        """Return the name of a remote place's folder on this machine; it does not depend on who asks."""
+        address = {name: options[name] for name in ADDRESSES if name in options}
+        endpoint = getattr(self._fs, "endpoint", "")  # the Hub's
+        identity = repr((self._fs.protocol, endpoint, sorted(address.items()), self._root))
+        return hashlib.sha256(identity.encode("utf-8")).hexdigest()[:16]
+
+    def _check_format(self) -> None:
+        marker = self._attempt("read from", lambda: self._fs.cat_file(f"{self._root}/{MARKER}"), absent=NotFound)
+        if marker is NotFound:
+            return
+        try:
+            version = json.loads(marker)["consistent_chat_store"]
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"{self.url}/{MARKER} is no response store's. Pass another place as responses=.") from None
+        if version != STORE_FORMAT:
+            raise StoreError(
+                f"The response store {self.url!r} has format {version}; this version reads {STORE_FORMAT}. "
+                "Update consistent_chat."
+            )
+
+    def _attempt(self, verb: str, act: Callable[[], Any], absent: Any = None) -> Any:
+        try:
+            return act()
+        except Exception as error:  # each filesystem has errors of its own: botocore's, the Hub's, ...
+            if absent is not None and _is_absent(error):
+                return absent
+            raise StoreError(
+                f"The response store {self.url!r} cannot be {verb}: {_reason(error)}. Look whether it is there and "
+                "what you may do there, or pass another place as responses=."
+            ) from None
+
+
+def _reason(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or f"{type(error).__name__}: {error}").rstrip(".")
+
+
+def _is_absent(error: Exception) -> bool:
+    """Tell whether a file is not there. Of a repo or bucket the Hub's client says so too, and why by the cause."""
+    return isinstance(error, FileNotFoundError) and not isinstance(error.__cause__, HfHubHTTPError)
+
+
+def _own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is for this URL: what stands under a protocol's name, as the Hub's token does, is for that alone."""
+    common = {name: value for name, value in options.items() if name not in fsspec.available_protocols()}
+    own = options.get(get_protocol(url), {})  # where `datasets` puts a token of None if it is given none
+    return {**common, **{name: value for name, value in own.items() if value is not None}}
+
+
+FOLDER = "responses"
+UNLISTED = frozenset({"http", "https"})
+"""Protocols whose folders cannot be listed, so that a store's packs cannot be found."""
+
+
+def adjacent_store(url: str, storage_options: Mapping[str, Any] | None = None) -> str | None:
+    """Return the address of the store in the folder `responses` beside a file, None where there is none.
+
+    Raises StoreError where that cannot be told.
+    """
+    if "::" in url or get_protocol(url) in UNLISTED:
+        return None
+    if "://" in url:
+        place = posixpath.join(posixpath.dirname(url), FOLDER)
+    else:
+        place = os.path.join(os.path.dirname(os.path.abspath(os.path.expanduser(url))), FOLDER)
+    return place if StoreLocation(place, storage_options).is_marked() else None

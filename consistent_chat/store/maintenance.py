@@ -1,0 +1,213 @@
+"""Journals become packs, and small packs larger ones. What is replaced goes last, so that a stop loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from consistent_chat.errors import StoreError
+from consistent_chat.store.cache import fetch, retry_if_repacked
+from consistent_chat.store.journal import Journal, abandoned, journal_paths, lines, read_journals, remove, report_torn
+from consistent_chat.store.location import NotFound, StoreLocation
+from consistent_chat.store.pack import Pack, PackGone, write_pack
+from consistent_chat.store.record import Record, from_line
+
+DAY = 86_400.0
+FULL = 100_000
+"""Records of a pack from which on it is left as it is."""
+
+
+@dataclass(frozen=True)
+class CompactionResult:
+    """Counts of a store's packs and journals before and after."""
+
+    packs_before: int
+    journals_before: int
+    packs: int
+    journals: int
+
+    def __str__(self) -> str:
+        before = f"{self.packs_before:,} packs and {self.journals_before:,} journals"
+        return f"{before} are now {self.packs:,} packs and {self.journals:,} journals that are being written."
+
+
+def compact(url: str, storage_options: Mapping[str, Any] | None = None) -> CompactionResult:
+    """Pack the journals that nobody writes any more, and put small packs together. It can be stopped at any time.
+
+    Raises StoreError when there is no store, or when it cannot be read or written.
+    """
+    place = StoreLocation(url, storage_options)
+    place.check_exists()
+    packs, journals = _counts(place)
+    report_torn(read_journals(place.journals))
+    while _pack_abandoned(place):
+        pass
+    retry_if_repacked(lambda: merge_packs(place))
+    _sweep(place)
+    return CompactionResult(packs, journals, *_counts(place))
+
+
+def pack_journals(paths: Sequence[Path], place: StoreLocation) -> Path | None:
+    """Put the records of journals into the store as one pack; return its path on this machine, None without records.
+
+    What a writer that was killed left half written is set aside. The journals are left to the caller.
+    """
+    try:
+        packed = write_pack(_records(paths, place.torn), place.outbox)
+    except OSError as error:
+        raise StoreError(
+            f"The journals in {place.journals} cannot be packed: {error.strerror or error}. They are kept. "
+            "Make room or give rights there, and run again."
+        ) from None
+    return None if packed is None else place.send(packed)
+
+
+def merge_packs(place: StoreLocation) -> None:
+    """Put packs that are not full together, a record that several of them have once. Raises PackGone, StoreError."""
+    small = [pack for pack in map(Pack, fetch(place)) if len(pack) < FULL]
+    for packs in _batches(small):
+        merged = write_pack(_distinct(chain(*packs)), place.outbox)
+        if merged is not None:
+            merged = place.send(merged)
+            replaced = [pack.path for pack in packs if pack.path != merged]
+            place.remove(path.name for path in replaced)
+            for path in replaced:
+                path.unlink(missing_ok=True)
+
+
+def _sweep(place: StoreLocation) -> None:
+    """Remove what was half made when its maker was killed, a day ago or longer: nobody works at it any more."""
+    for path in (*place.packs.glob(".*.tmp"), *(() if place.is_local else place.outbox.glob("*"))):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > DAY:
+                path.unlink()
+
+
+def _pack_abandoned(place: StoreLocation) -> bool:
+    with abandoned(place.journals) as paths:
+        pack_journals(paths, place)
+        remove(paths)
+    return bool(paths)
+
+
+def _counts(place: StoreLocation) -> tuple[int, int]:
+    return len(place.names()), len(journal_paths(place.journals))
+
+
+def _records(paths: Iterable[Path], torn: Path) -> Iterator[Record]:
+    for path in paths:
+        journal = Journal(path)
+        if journal.torn:
+            torn.mkdir(parents=True, exist_ok=True)
+            (torn / path.name).write_bytes(journal.torn)
+        yield from journal
+
+
+def _batches(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
+    """Yield packs, two at least, that make about a full one together: smallest first, so that no two are left."""
+    batch: list[Pack] = []
+    for pack in sorted(packs, key=lambda pack: (len(pack), pack.path)):
+        if batch and sum(map(len, batch)) + len(pack) > FULL:
+            if len(batch) > 1:
+                yield batch
+            batch = []
+        batch.append(pack)
+    if len(batch) > 1:
+        yield batch
+
+
+def _distinct(records: Iterable[Record]) -> Iterator[Record]:
+    seen: set[str] = set()
+    for record in records:
+        if record.digest not in seen:
+            seen.add(record.digest)
+            yield record
+
+
+@dataclass
+class Checked:
+    """What was looked at, and a line for each fault, which names file and record."""
+
+    responses: int = 0
+    packs: int = 0
+    journals: int = 0
+    torn: int = 0
+    faults: list[str] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def noting(self) -> Iterator[None]:
+        """Note a fault, and go on."""
+        try:
+            yield
+        except PackGone:
+            raise
+        except StoreError as error:
+            self.faults.append(str(error))
+
+    def __str__(self) -> str:
+        found = f"{self.responses:,} responses in {self.packs:,} packs and {self.journals:,} journals"
+        torn = f", {self.torn:,} lines that killed writers left half written" if self.torn else ""
+        return f"{found}: {f'{len(self.faults):,} faults' if self.faults else 'all whole'}{torn}."
+
+
+def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> Checked:
+    """Check the store at a path or URL, reading all of it; of a remote one, what lies there, not the copies here.
+
+    Raises StoreError when there is none, when it cannot be read, or is of a newer format.
+    """
+    place, checked = StoreLocation(url, storage_options), Checked()
+    place.check_exists()
+    for path in journal_paths(place.journals):
+        _check_journal(path, checked)
+    done: set[str] = set()
+    while names := set(place.names()) - done:  # others may pack anew meanwhile
+        for name in sorted(names):
+            with contextlib.suppress(PackGone, NotFound):
+                _check_pack_of(place, name, checked)
+        done |= names
+    return checked
+
+
+def _check_journal(path: Path, checked: Checked) -> None:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return  # it has just been packed
+    except OSError as error:
+        checked.faults.append(f"{path} cannot be read: {error.strerror}. Give rights there, or move it away.")
+        return
+    checked.journals += 1
+    checked.torn += not data.endswith(b"\n")
+    with checked.noting():
+        for start, stop in lines(path, data):
+            with checked.noting():
+                checked.responses += 1
+                from_line(data[start:stop], f"{path}, byte {start}")
+
+
+def _check_pack_of(place: StoreLocation, name: str, checked: Checked) -> None:
+    if place.is_local:
+        _check_pack(place.packs / name, checked)
+        return
+    found = Checked()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, name)
+        place.download(name, path)
+        _check_pack(path, found)
+    checked.packs += found.packs
+    checked.responses += found.responses
+    checked.faults += [fault.replace(str(path), f"{place.url}/packs/{name}") for fault in found.faults]
+
+
+def _check_pack(path: Path, checked: Checked) -> None:
+    with checked.noting():
+        pack = Pack(path)
+        checked.responses += len(pack)
+        checked.faults += pack.faults()
+    checked.packs += 1

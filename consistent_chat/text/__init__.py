@@ -1,0 +1,1 @@
+"""Text that comes from files, servers and models, made safe to show."""
