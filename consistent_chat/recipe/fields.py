@@ -156,7 +156,7 @@ DEFAULTS: Checks = {
 """Every check with its threshold; True is one that has none, False one that is not made.
 
 `leaks_prompt` counts words in a row, `repeats` is the share of their words that two messages have in common (Jaccard),
-`wrong_language` the share of one side's text that reads as another language. Calibrated on tests/texts.
+`wrong_language` the share of one side's text that reads as another language. Calibrated on tests/dialogue/texts.
 """
 TAKES: dict[str, Callable[[str, Any], Any]] = {
     "leaks_prompt": whole(3, 50),

@@ -17,8 +17,8 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Response
+from tests.commands.test_llamafactory import as_llamafactory, listed, skipped
 from tests.provider import Provider
-from tests.test_llamafactory import as_llamafactory, listed, skipped
 
 PIRATE = "You are the ship's cook of the Marigold.\n\nAnswer in at most three sentences; speak of food alone."
 SMALL: dict[str, Any] = {

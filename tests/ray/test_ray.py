@@ -32,6 +32,7 @@ from ray.cluster_utils import Cluster
 
 from consistent_chat.ray import warm
 from consistent_chat.request import Response
+from tests import ROOT
 
 MODEL = "claude-sonnet-4-6"
 DIALOGUES, CALLS = 36, 72
@@ -306,7 +307,7 @@ def test_ctrl_c_waits_for_all_workers_and_the_next_run_goes_on(
         options += ["--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key"]
         options += ["--responses", folder["responses"], "--max-concurrency", "4"]
         command = [sys.executable, "-m", "consistent_chat", "warm", *options, "--ray", cluster.address]
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         with subprocess.Popen(
             command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals
         ) as running:
@@ -325,6 +326,6 @@ def test_ctrl_c_waits_for_all_workers_and_the_next_run_goes_on(
 def test_a_cluster_that_is_not_there_is_said_soon() -> None:
     """In a process that is connected to none."""
     command = [sys.executable, "-m", "consistent_chat", "warm", "demo", "--ray", "127.0.0.1:1"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, cwd=Path(__file__).parent.parent)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, cwd=ROOT)
     assert done.returncode == 1
     assert "There is no Ray at 127.0.0.1:1 to work with: [Errno" in done.stderr

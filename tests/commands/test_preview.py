@@ -14,6 +14,7 @@ import pytest
 
 from consistent_chat.cli import main
 from consistent_chat.store import ResponseStore
+from tests import ROOT
 from tests.provider import Call, Provider, Reply
 
 RECIPE = ("--num-dialogs-per-intent", "2", "--num-turns-per-dialog", "2", "--responses", "store")
@@ -116,7 +117,7 @@ def on_a_terminal(*arguments: str, columns: int) -> str:
         **os.environ,
         "COLUMNS": str(columns),
         "TERM": "xterm",
-        "PYTHONPATH": str(Path(__file__).parent.parent),
+        "PYTHONPATH": str(ROOT),
     }
     environment.pop("NO_COLOR", None)
     command = [sys.executable, "-m", "consistent_chat", *arguments]
@@ -140,7 +141,7 @@ def _read(leader: int) -> bytes:
 
 def test_what_an_encoding_lacks_is_printed_as_escapes() -> None:
     """And ends nothing."""
-    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "consistent_chat", "preview", "demo", "-n", "1"]
     done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -16,11 +16,10 @@ from datasets import load_dataset
 from consistent_chat.cli import main
 from consistent_chat.drivers import batch_poll
 from consistent_chat.errors import BatchesPending, RecipeError
+from tests import ROOT
 from tests.batches import BatchProvider
 from tests.filling import KEY, hurry
 from tests.stored import heed_signals
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)

@@ -20,6 +20,7 @@ import pytest
 from consistent_chat.builder.config import DEMO as DEMO_FOLDER
 from consistent_chat.cli import main
 from consistent_chat.store import ResponseStore
+from tests import ROOT
 from tests.provider import Provider
 from tests.stored import heed_signals, until
 
@@ -139,7 +140,7 @@ def run_and_signal(
     """Start a build in another process and send it, or it and its workers, a signal when half of it is done."""
     command = [sys.executable, "-m", "consistent_chat", "build", *calling(provider), "--num-dialogs-per-intent", "6"]
     command += ["--responses", "responses", "--output", "made.parquet", "--max-concurrency", "4", *options]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(
         command,
         env=environment,

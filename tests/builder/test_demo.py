@@ -18,9 +18,8 @@ from consistent_chat.builder.config import DEMO
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.recipe import Recipe
 from consistent_chat.store import ResponseStore
+from tests import ROOT
 from tools import record_demo
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.metadata
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from consistent_chat.errors import ConsistentChatError, RecipeError, ServingError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving, registry
+from tests import ROOT
 
 
 class Shout:
@@ -214,6 +214,5 @@ def test_importing_the_registry_imports_no_sdk() -> None:
         "from consistent_chat.serving import anthropic, huggingface, openai, rehearsal\n"
         "print({'anthropic', 'openai'} & set(sys.modules))"
     )
-    root = Path(__file__).parent.parent
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=root)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "set()"

@@ -26,11 +26,11 @@ from dataflow.utils.storage import DataFlowStorage, FileStorage, LazyFileStorage
 from consistent_chat import dataflow as ours
 from consistent_chat.dataflow import ConsistentChatGenerator
 from consistent_chat.errors import ServingError
+from tests import ROOT
+from tests.dataflow.test_dataflow import is_exact, made, operator
 from tests.dataflow_parts import TheirServing, good
 from tests.provider import Call, Provider, Reply
-from tests.test_dataflow import is_exact, made, operator
 
-ROOT = Path(__file__).parent.parent
 PIPELINE = "statics/pipelines/api_pipelines/text_conversation_synthesis_pipeline.py"
 THEIR_IMPORT = "from dataflow.operators.conversations import ConsistentChatGenerator"
 OUR_IMPORT = "from consistent_chat.dataflow import ConsistentChatGenerator"

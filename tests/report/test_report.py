@@ -20,6 +20,7 @@ from consistent_chat.report import Summary, report
 from consistent_chat.report.sources import read
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
+from tests import ROOT
 from tests.hub import Hub
 from tests.provider import Provider, Reply
 
@@ -199,7 +200,7 @@ def test_a_repo_on_the_hub(source: str, folder: Path) -> None:
         hub.repos["me/demo"] = {name: path.read_bytes() for name, path in files.items()}
         settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "0"}
         command = [sys.executable, "-m", "consistent_chat", "report", source]
-        environment = {**os.environ, **settings, "PYTHONPATH": str(Path(__file__).parent.parent)}
+        environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert re.search(r"^all +18 ", done.stdout, re.M), done.stderr
     assert ("failed draws: 3" in done.stdout) == (source == "me/demo")

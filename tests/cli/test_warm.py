@@ -18,9 +18,9 @@ from datasets import load_dataset
 import consistent_chat
 from consistent_chat.cli import BUDGET, USAGE, main
 from consistent_chat.errors import RecipeError
+from tests import ROOT
 from tests.provider import Provider
 
-ROOT = Path(__file__).parent.parent
 SCALE = (ROOT / "docs" / "scale.md").read_text("utf-8")
 MODEL = "claude-sonnet-4-6"
 

@@ -12,13 +12,12 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from tests import published
+from tests import ROOT, published
 from tests.hub import WRITER, Hub
 from tests.hub.machines import Machine, machine
 from tests.provider import Provider
 
 needs_jobs = pytest.mark.skipif(not hasattr(HfApi, "create_bucket"), reason="this huggingface_hub starts no such jobs")
-ROOT = Path(__file__).parent.parent
 KEY = "sk-ant-planted-key-of-the-user"
 
 

@@ -19,10 +19,10 @@ from datasets import load_dataset
 
 from consistent_chat.errors import TransportError
 from consistent_chat.request import Request, Response
+from tests import ROOT
 from tests.answers import Answers
 from tests.provider import Provider
 
-ROOT = Path(__file__).parent.parent
 RECIPE = {"model": "claude-sonnet-4-6", "num_dialogs_per_intent": 5, "num_turns_per_dialog": 3}
 DEMO = "d3f9ec142596a59a68fd213cbd46021bf1269160112539d0c2bfccd578c0f77b"
 
