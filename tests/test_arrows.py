@@ -13,7 +13,7 @@ from tests import ROOT
 
 PACKAGE = ROOT / "consistent_chat"
 ROOMS = [
-    {"errors", "version", "text"},
+    {"errors", "files", "version", "text"},
     {"request", "prices", "duplicates"},
     {"recipe"},
     {"plan"},
