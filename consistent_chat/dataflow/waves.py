@@ -127,9 +127,9 @@ class WaveDriver:
         answers: list[Response | None] = [None] * len(asked)
         try:
             answers = self.ask([request for _, request in asked])
-            for (_, request), answer in zip(asked, answers):
-                if answer is not None:
-                    self.store.keep(request, answer)
+            for number, (_, request) in enumerate(asked):
+                if (answer := answers[number]) is not None:
+                    answers[number] = self.store.keep(request, answer)
         finally:
             for (_, request), cost, answer in zip(asked, reserved, answers):
                 self._budget.settle(request, cost, answer)
