@@ -16,7 +16,9 @@ from datasets import Dataset, load_dataset
 from consistent_chat import drivers
 from consistent_chat.builder.config import DEMO
 from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.files import file_digest
 from consistent_chat.recipe import Recipe
+from consistent_chat.request import canonical_json
 from consistent_chat.store import ResponseStore
 from tests import ROOT
 from tools import record_demo
@@ -41,6 +43,14 @@ def test_it_has_two_dialogues_for_each_intent(demo: Dataset) -> None:
 def test_its_model_is_named_honestly(demo: Dataset) -> None:
     """Nobody takes it for the words of a provider's model."""
     assert {row["model"] for row in demo["provenance"]} == {"demo"}
+
+
+def test_the_bytes_of_its_store_are_those_of_the_first_version() -> None:
+    """A response without the newer fields is written as ever: no record that was paid for changes its digest."""
+    journal = DEMO / "responses" / "journals" / "demo.jsonl"
+    assert file_digest(journal) == "0838fc4b2220a30385f5804cc80a325d6f6904d1233a8b2bc1178e28662da1d8"
+    for record in ResponseStore(str(DEMO / "responses")).records():
+        assert canonical_json(record.kept.answer().plain()).decode() == record.response
 
 
 def test_it_shows_how_failed_draws_are_walked_through() -> None:
