@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fsspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consistent_chat.errors import RecipeError
+from consistent_chat.plan.splits import recipes as splits_of
 from consistent_chat.recipe import FIELDS, Recipe, safe_yaml, taxonomy
 from consistent_chat.recipe.fields import DEFAULTS
 
@@ -155,9 +158,17 @@ REFUSED = {
     "seed:\n " + "[" * 100_000: f"{FILE}, line 2: nested more than 16 deep. Make it flatter.",
     "taxonomy: 3": f"{FILE}, line 1 (taxonomy) must be a mapping or a file beside the recipe.",
     "seed: 0\ntaxonomy:\n  personas: [3]": f"{FILE}, line 3 (personas.0) must be text, not 3. Put it in quotes.",
-    "a: b: c": f"{FILE} is not valid YAML: mapping values are not allowed in this context at line 1, column 5. "
-    "Correct it.",
-    "seed: 2026-13-01": f"{FILE} is not valid YAML: month must be in 1..12. Correct it.",
+    "? " * 2_000: f"{FILE}, line 1: nested more than 16 deep. Make it flatter.",
+    "model: [" + "{a: " * 300: f"{FILE}, line 1: nested more than 16 deep. Make it flatter.",
+    "seed: 2026-13-01": f"{FILE}, line 1: YAML reads 2026-13-01 as a date. Put it in quotes.",
+    "<<: {seed: 1}": f"{FILE}, line 1: YAML reads << as a merge key. Put it in quotes.",
+    **{
+        f"model: m\nseed: {number}": f"{FILE}, line 2: YAML reads {number} as an octal, binary or base 60 number. "
+        "Write a decimal number without leading zeros, or put it in quotes if it is text."
+        for number in ("010", "-0_17", "1:30", "190:20:30", "0b101", "00")
+    },
+    "temperature: 1:30.5": f"{FILE}, line 1: YAML reads 1:30.5 as a base 60 number. "
+    "Write a decimal number without leading zeros, or put it in quotes if it is text.",
     "seed: 0x" + "f" * 10_000: f"{FILE}, line 1: a number of more than 100 characters. Make it shorter.",
     "#" * (safe_yaml.MAX_BYTES + 1): f"{FILE} is larger than 4 MiB. Make it smaller.",
 }
@@ -185,6 +196,74 @@ def test_a_hostile_file_is_refused_soon(text: str, folder: Path) -> None:
     started = time.process_time()
     refusal(folder, text)
     assert time.process_time() - started < 5
+
+
+def test_a_syntax_error_names_its_place(folder: Path) -> None:
+    """The library's own words stand between the file and the remedy."""
+    said = refusal(folder, "a: b: c")
+    assert said.startswith(f"{FILE} is not valid YAML: ")
+    assert "line 1, column 5" in said
+    assert said.endswith(" Correct it.")
+
+
+@pytest.mark.parametrize(("written", "value"), [("12", 12), ("+12", 12), ("-3", -3), ("0x1F", 31), ("1_000", 1000)])
+def test_plain_numbers_are_read(written: str, value: int, folder: Path) -> None:
+    """As their writer meant them."""
+    assert read(folder, f"seed: {written}").seed == value
+
+
+@pytest.mark.parametrize(("written", "value"), [("0.5", 0.5), (".5", 0.5), ("1.", 1.0), ("1.0e+0", 1.0), ("'0'", None)])
+def test_plain_fractions_are_read(written: str, value: float | None, folder: Path) -> None:
+    """A text is no number."""
+    if value is None:
+        assert "must be a number" in refusal(folder, f"temperature: {written}")
+    else:
+        assert read(folder, f"temperature: {written}").temperature == value
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    """They become Python's own, so that the dataset is the same one."""
+    recipe = Recipe(seed=np.int64(3), temperature=np.float64(0.5), splits={"train": np.int32(2), "test": np.uint8(1)})
+    assert recipe == Recipe(seed=3, temperature=0.5, splits={"train": 2, "test": 1})
+    assert [type(value) for value in (recipe.seed, recipe.temperature, *recipe.splits.values())] == [  # type: ignore[union-attr]
+        int, float, int, int,
+    ]  # fmt: skip
+    with pytest.raises(RecipeError, match=r"^provenance must be true or false"):
+        Recipe(provenance=np.int64(1))  # type: ignore[arg-type]
+
+
+def _large(lines: int) -> str:
+    personas = "".join(f"    - somebody with the number {number}\n" for number in range(lines))
+    return f"taxonomy:\n  personas:\n{personas}  extend:\n   personas:\n{personas}"
+
+
+def _with_splits(number: int) -> str:
+    topics = "".join(f"      - topic {n}\n" for n in range(20 * number))
+    splits = ", ".join(f"s{n}: 1" for n in range(number))
+    head = "  intents:\n   one:\n    title: One\n    purpose: test\n    flows: [f]\n    categories:\n     c:\n"
+    return f"splits: {{{splits}}}\ntaxonomy:\n  flows: {{f: {{title: F, steps: [a, b]}}}}\n{head}{topics}"
+
+
+@pytest.mark.parametrize(("text", "small"), [(_large, 2_000), (_with_splits, 200)], ids=["personas", "splits"])
+def test_reading_takes_linear_time(text: Callable[[int], str], small: int, folder: Path) -> None:
+    """Four times the recipe takes about four times as long, not sixteen."""
+
+    def seconds(size: int) -> float:
+        written = text(size)
+        started = time.process_time()
+        splits_of(read(folder, written))
+        return time.process_time() - started
+
+    seconds(small)
+    quick = min(seconds(small) for _ in range(3))
+    assert seconds(4 * small) < 9 * quick
+
+
+def test_the_number_of_splits_is_bounded(folder: Path) -> None:
+    """Before anything is computed for them."""
+    names = ", ".join(f"s{n}: 1" for n in range(5_000))
+    expected = f"{FILE}, line 1 (splits): splits must have at most 1,000 names, not 5,000."
+    assert refusal(folder, f"splits: {{{names}}}") == expected
 
 
 def test_a_file_that_is_no_text_is_refused(folder: Path) -> None:
