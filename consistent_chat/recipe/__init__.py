@@ -2,6 +2,7 @@
 
 from consistent_chat.recipe.description import LAYOUTS
 from consistent_chat.recipe.fields import paths, suggestion
-from consistent_chat.recipe.recipe import EXTENSION, FIELDS, Recipe
+from consistent_chat.recipe.recipe import FIELDS, Recipe
+from consistent_chat.registration import EXTENSION
 
 __all__ = ["EXTENSION", "FIELDS", "LAYOUTS", "Recipe", "paths", "suggestion"]

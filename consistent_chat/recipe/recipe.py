@@ -19,8 +19,6 @@ from consistent_chat.recipe.fields import suggestion, type_error
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.taxonomy import Taxonomy
 
-EXTENSION = ".consistent_chat.yaml"
-
 
 @dataclass(frozen=True)
 class Recipe:

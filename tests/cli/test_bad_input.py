@@ -155,7 +155,7 @@ def test_a_recipe_in_a_folder_with_brackets(folder: Path) -> None:
 @pytest.mark.parametrize("name", ["nope", "divers.yaml"])
 def test_a_folder_that_is_none(name: str) -> None:
     """Absent, or a file."""
-    with pytest.raises(RecipeError, match=f"data_dir is to be a folder, and there is none at {name}"):
+    with pytest.raises(RecipeError, match=f"data_dir must be an existing directory; {name} was not found"):
         load(data_dir=name)
 
 

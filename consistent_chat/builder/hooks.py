@@ -1,134 +1,26 @@
-"""What this package touches of `datasets` beyond its documented interface, all of it.
+"""Where the builder reaches into the steps of `datasets`, beyond its documented interface.
 
-`register` teaches `load_dataset` the name "consistent_chat" and the extension of recipe files, as the Vortex project
-did before it was adopted upstream. `BuilderHooks` is where the builder reaches into the steps of `datasets`.
+What else this package touches there is in `consistent_chat.registration`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fnmatch
-import hashlib
 import os
 import signal
 import sys
 import threading
-import warnings
 from collections.abc import Generator, Iterator
-from pathlib import Path
 from typing import Any
 
 import datasets
 import multiprocess  # type: ignore[import-untyped]
-from datasets import data_files, load, packaged_modules
-from datasets.data_files import DataFilesDict, DataFilesList
 from datasets.utils import file_utils
 
 from consistent_chat.errors import ConsistentChatError, RecipeError
-from consistent_chat.recipe import EXTENSION, FIELDS, suggestion
-
-NAME = "consistent_chat"
-MODULE = "consistent_chat.builder"
-SUFFIX = ".consistent_chat"
-
-
-def register() -> None:
-    """Teach `load_dataset` this builder; a version of `datasets` that cannot learn it gets a warning."""
-    try:
-        _register_name()
-        _register_extension()
-        _register_factory()
-    except (AttributeError, ImportError, TypeError) as error:
-        warnings.warn(
-            f'load_dataset("{NAME}") is not available with datasets {datasets.__version__} ({error}). Use '
-            "consistent_chat.ConsistentChat(...).download_and_prepare() and .as_dataset(), which always work, or "
-            "another version of datasets.",
-            stacklevel=3,
-        )
-
-
-def _register_name() -> None:
-    # What shapes the data is in the config's id. A cache of datasets 4 cannot be read by 3, so each has its own.
-    major = datasets.__version__.partition(".")[0]
-    digest = hashlib.sha256(f"{MODULE} datasets {major}".encode("ascii")).hexdigest()
-    packaged_modules._PACKAGED_DATASETS_MODULES[NAME] = (MODULE, digest)
-
-
-def _register_extension() -> None:
-    packaged_modules._EXTENSION_TO_MODULE[SUFFIX] = (NAME, {})
-    packaged_modules._MODULE_TO_EXTENSIONS[NAME] = [SUFFIX]
-    packaged_modules._MODULE_TO_METADATA_FILE_NAMES[NAME] = []
-    getattr(packaged_modules, "_MODULE_TO_METADATA_EXTENSIONS", {})[NAME] = []
-    for module, name in (
-        (packaged_modules, "_ALL_EXTENSIONS"),
-        (packaged_modules, "_ALL_ALLOWED_EXTENSIONS"),
-        (load, "ALL_ALLOWED_EXTENSIONS"),  # 3.x
-    ):
-        known: list[str] = getattr(module, name, [])
-        if SUFFIX not in known:
-            known.append(SUFFIX)
-
-
-def _register_factory() -> None:
-    original = load.PackagedDatasetModuleFactory
-    if getattr(original, "knows_consistent_chat", False):
-        return
-
-    class Factory(original):  # type: ignore[misc, valid-type]
-        """Needs no data files: a recipe may come from keyword arguments alone."""
-
-        knows_consistent_chat = True
-
-        def __init__(self, name: str, **given: Any) -> None:
-            if name != NAME:
-                super().__init__(name, **given)
-                return
-            # The original would count the load with a request to a server that knows nothing of this name.
-            self.name, self.data_dir, self.data_files = (
-                name,
-                given.get("data_dir"),
-                normalize_data_files(given.get("data_files")),
-            )
-            self.download_config, self.download_mode = given.get("download_config"), given.get("download_mode")
-
-        def get_module(self) -> Any:
-            if self.name != NAME or self.data_files is not None:
-                return super().get_module()
-            recipes = DataFilesDict() if self.data_dir is None else _recipes(self.data_dir)
-            return load.DatasetModule(
-                *packaged_modules._PACKAGED_DATASETS_MODULES[NAME], {"data_files": recipes, "dataset_name": NAME}
-            )
-
-    load.PackagedDatasetModuleFactory = Factory
-
-
-def normalize_data_files(files: Any) -> Any:
-    """Return `data_files` with its paths as text and the home folder in place of `~`, as `datasets` wants them."""
-    if isinstance(files, (DataFilesDict, DataFilesList)):  # found already
-        return files
-    if isinstance(files, dict):
-        return {name: normalize_data_files(part) for name, part in files.items()}
-    if isinstance(files, (list, tuple)):
-        return [normalize_data_files(part) for part in files]
-    return os.path.expanduser(files) if isinstance(files, (str, os.PathLike)) else files
-
-
-def _recipes(folder: str) -> DataFilesDict:
-    """Return the recipes right in a local folder, in splits that `datasets` finds in their names."""
-    base = Path(folder).expanduser().resolve()
-    if not base.is_dir():
-        raise RecipeError(f"data_dir is to be a folder, and there is none at {folder}. Check the path.")
-    names = sorted(path.name for path in base.glob(f"*{EXTENSION}"))
-    if not names:
-        raise RecipeError(f"{folder} holds no recipe. Put a file there whose name ends in {EXTENSION}.")
-
-    def named(pattern: str) -> list[str]:
-        return fnmatch.filter(names, pattern.removeprefix("**/"))
-
-    splits = data_files._get_data_files_patterns(named)
-    found = {split: sorted({name for pattern in splits[split] for name in named(pattern)}) for split in splits}
-    return DataFilesDict({split: DataFilesList([str(base / n) for n in found[split]], []) for split in found})
+from consistent_chat.recipe import FIELDS, suggestion
+from consistent_chat.registration import NAME
 
 
 class BuilderHooks:
