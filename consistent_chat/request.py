@@ -27,7 +27,8 @@ class Request:
     `temperature` is the recipe's, in [0, 2]. `repeat` counts how often the plan has drawn the same combination
     before (negative for substitutes), `draw` how often this request was answered unusably. `schema` is the JSON
     schema the answer is to have. `max_tokens` bounds the answer and is no part of the key: a higher limit does
-    not change an answer that was complete.
+    not change an answer that was complete. `stage` says what the request is for ("skeleton", "answers", "judge"); it is
+    neither compared, nor part of the key, nor stored.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Request:
     repeat: int
     draw: int
     max_tokens: int = field(default=4096, compare=False)
+    stage: str = field(default="", compare=False)
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that make the key, as plain data."""

@@ -170,6 +170,7 @@ class _Work:
             repeat=repeat,
             draw=draw,
             max_tokens=tokens,
+            stage=stage,
         )
 
 

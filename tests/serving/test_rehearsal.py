@@ -26,10 +26,10 @@ def test_texts_are_usable_different_and_always_the_same() -> None:
     assert all(text.startswith("Rehearsal ") for text in texts)
 
 
-@pytest.mark.parametrize(("role", "words"), [("user", 20), ("assistant", 60)])
-def test_texts_have_a_plausible_length(role: str, words: int) -> None:
+@pytest.mark.parametrize(("stage", "role", "words"), [("skeleton", "user", 20), ("answers", "assistant", 60)])
+def test_texts_have_a_plausible_length(stage: str, role: str, words: int) -> None:
     """So that a rehearsal takes about the room that the real run will."""
-    response = asyncio.run(Rehearsal().answer(request(names=(f"{role}_1",))))
+    response = asyncio.run(Rehearsal().answer(request(names=(f"{role}_1",), stage=stage)))
     (text,) = parse.messages(response, (f"{role}_1",))
     assert words * 0.7 < len(text.split()) < words * 1.3
     assert response.output_tokens is not None
