@@ -3,15 +3,22 @@
 A Python that is missing is skipped, and said to be. `nox -l` lists the sessions.
 """
 
+import shutil
+import tempfile
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["ways", "s3", "trainers", "dataflow", "ray"]
+nox.options.sessions = ["ways", "lowest", "newest", "wheel", "s3", "trainers", "dataflow", "ray"]
 
-PYTHONS = ["3.10", "3.11", "3.13"]
-DATASETS = {"newest 5": "datasets>=5,<6", "last 4": "datasets>=4,<5", "3.6": "datasets==3.6.*"}
+CORNERS = [("3.10", "datasets==3.6.*"), ("3.11", "datasets>=4,<5"), ("3.13", "datasets>=5")]
+"""The oldest of all, the middle, the newest of all: what fails between them fails at one of them."""
+PARALLEL = ("-n", "2")
+OUTSIDE = [f"--ignore=tests/{name}.py" for name in ("test_arrows", "test_dependencies", "test_files")]
+"""Tests that read the sources beside them."""
 WAYS = [
     "tests/builder",
     "tests/cli/test_command_line.py",
@@ -25,12 +32,50 @@ WAYS = [
 ]
 
 
-@nox.session(python=PYTHONS)
-@nox.parametrize("datasets", list(DATASETS.values()), ids=list(DATASETS))
+@nox.session
+@nox.parametrize(("python", "datasets"), CORNERS)
 def ways(session: nox.Session, datasets: str) -> None:
-    """All that touches `datasets`, on one version of it."""
+    """Test all that touches `datasets` on one version of it."""
     session.install("-e", ".[test]", datasets)
-    session.run("python", "-m", "pytest", "-n", "2", *WAYS, *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *WAYS, *session.posargs)
+
+
+@nox.session(python="3.10")
+def lowest(session: nox.Session) -> None:
+    """Run the demo and the fast tests on the lowest version of each requirement, as tests/lowest.txt lists them."""
+    session.install("-e", ".[test]", "-r", "tests/lowest.txt")
+    _build_demo(session)
+    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session(python="3.13")
+def newest(session: nox.Session) -> None:
+    """Run the demo and the fast tests on the newest version of everything, without constraints."""
+    session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
+    _build_demo(session)
+    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
+
+
+@nox.session(python="3.12")
+def wheel(session: nox.Session) -> None:
+    """Check the wheel and the sdist, then test the wheel: the tests run outside of the source tree."""
+    session.install("build", "twine", "check-wheel-contents")
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist), ".", silent=True)
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    built = str(next(dist.glob("*.whl")))
+    session.run("check-wheel-contents", built)
+    session.install("--force-reinstall", "--no-deps", built)
+    session.install(f"{built}[test]", "-c", "constraints.txt")
+    with tempfile.TemporaryDirectory() as folder:
+        for name in session.run("git", "ls-files", silent=True, external=True).split():
+            if not name.startswith("consistent_chat/"):
+                copy = Path(folder, name)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(name, copy)
+        session.chdir(folder)
+        session.run("python", "-m", "pytest", *PARALLEL, *OUTSIDE, *session.posargs)
 
 
 @nox.session(python="3.11")
@@ -73,6 +118,11 @@ def ray(session: nox.Session) -> None:
     _install_with_s3(session, "-e", ".[test,s3,ray]")
     session.run("python", "-c", "import ray")  # so that what is missing is an error, not a skipped test
     session.run("python", "-m", "pytest", "tests/ray", *session.posargs)
+
+
+def _build_demo(session: nox.Session) -> None:
+    demo = Path(session.create_tmp()) / "demo.parquet"
+    session.run("consistent-chat", "build", "demo", "--output", str(demo), env={"HF_HOME": session.create_tmp()})
 
 
 def _install_with_s3(session: nox.Session, *packages: str) -> None:

@@ -14,6 +14,7 @@ from consistent_chat import drivers
 from consistent_chat.builder.config import DEMO
 from consistent_chat.dialogue import checks
 from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.checks.language import _bare
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.errors import RecipeError
@@ -228,3 +229,8 @@ def test_a_wrong_threshold_is_refused_by_name(given: Any, message: str) -> None:
     with pytest.raises(RecipeError) as caught:
         Recipe(checks=given)
     assert str(caught.value) == message
+
+
+def test_one_long_word_costs_linear_time() -> None:
+    """A model that never writes a space does not stop the run."""
+    assert _bare("x" * 1_000_000) == "x" * 1_000_000

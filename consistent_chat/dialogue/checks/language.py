@@ -110,7 +110,7 @@ def _ranked(text: str) -> list[tuple[str, float]]:
 
 def _bare(text: str) -> str:
     """Return a text without what belongs to no language: code, quotations, addresses, marks."""
-    return _NO_LANGUAGE.sub(" ", text)
+    return (_NO_LANGUAGE_OR_ADDRESS if "@" in text else _NO_LANGUAGE).sub(" ", text)
 
 
 def _title(other: str) -> str:
@@ -148,8 +148,10 @@ _LATIN_ENDS = "\u036f"
 _LETTER = re.compile(r"[^\W\d_]|[\u0370-\U0010ffff]")  # beyond Latin, some are marks on a letter
 _DENSE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
 _WORD = re.compile(r"[\w']+").findall
-_NO_LANGUAGE = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^»\n]*»|「[^」\n]*」|^[ \t]*>[^\n]*$"
-    r"|https?://\S+|\S+@\S+|[A-Za-z0-9_]*\d[A-Za-z0-9_]*|[#*_|=<>{}\[\]\\/^~-]+",
-    re.DOTALL | re.MULTILINE,
+_QUOTED_OR_LINK = (
+    r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^»\n]*»|「[^」\n]*」|^[ \t]*>[^\n]*$|https?://\S+"
 )
+_NUMBERS_OR_MARKS = r"(?:(?<![A-Za-z0-9])[A-Za-z0-9_]*)?\d[A-Za-z0-9_]*|[#*_|=<>{}\[\]\\/^~-]+"
+_NO_LANGUAGE = re.compile(f"{_QUOTED_OR_LINK}|{_NUMBERS_OR_MARKS}", re.DOTALL | re.MULTILINE)
+# Looks for an @ from every character of a long word, so only where there is one.
+_NO_LANGUAGE_OR_ADDRESS = re.compile(rf"{_QUOTED_OR_LINK}|\S+@\S+|{_NUMBERS_OR_MARKS}", re.DOTALL | re.MULTILINE)

@@ -1,0 +1,76 @@
+"""What the package imports is what it declares, and what it declares is bounded, tested and used."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import re
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg", "utf-8")
+REQUIRED = SETUP["options"]["install_requires"]
+EXTRAS = SETUP["options.extras_require"]
+IMPORTED_AS = {"datasketch": "datasketch", "openai": "openai", "ray": "ray"}  # of extras, which may not be installed
+
+
+def names(requirements: str) -> set[str]:
+    """Return the normalized names of requirements, one a line."""
+    found = re.findall(r"^([A-Za-z0-9._-]+)", requirements, re.MULTILINE)
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in found}
+
+
+def imported(folder: Path) -> set[str]:
+    """Return the top-level modules of others that the files below a folder import, lazily or not."""
+    modules: set[str] = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                modules.add(node.module.split(".")[0])
+    return modules - set(sys.stdlib_module_names) - {"consistent_chat", "tests", "tools"}
+
+
+def distributions(modules: set[str]) -> set[str]:
+    """Return the normalized names of the distributions that modules come from."""
+    installed = packages_distributions()
+    found = {name for module in modules for name in installed.get(module, [IMPORTED_AS.get(module, module)])}
+    return {re.sub(r"[-_.]+", "-", name).lower() for name in found}
+
+
+def test_all_that_is_imported_is_declared() -> None:
+    """A dependency of a dependency may leave with its next version."""
+    declared = names(REQUIRED) | {name for extra in EXTRAS if extra != "test" for name in names(EXTRAS[extra])}
+    assert distributions(imported(ROOT / "consistent_chat")) - declared == set()
+
+
+def test_all_that_is_required_is_imported() -> None:
+    """A requirement that no file uses costs every user an installation."""
+    assert names(REQUIRED) - distributions(imported(ROOT / "consistent_chat")) == set()
+
+
+@pytest.mark.parametrize("extra", ["", *EXTRAS])
+def test_every_requirement_has_a_lower_bound(extra: str) -> None:
+    """The lowest versions are installed and tested (`nox -s lowest`)."""
+    lines = (EXTRAS[extra] if extra else REQUIRED).strip().splitlines()
+    assert [line for line in lines if ">=" not in line] == []
+
+
+@pytest.mark.parametrize("file", ["constraints.txt", "tests/lowest.txt"])
+def test_every_requirement_of_the_tests_is_pinned(file: str) -> None:
+    """So that the tests run on the same versions on any day."""
+    text = (ROOT / file).read_text("utf-8")
+    assert (names(REQUIRED) | names(EXTRAS["test"])) - names(text) == set()
+
+
+@pytest.mark.parametrize("file", ["constraints.txt", "tests/lowest.txt"])
+def test_no_list_of_versions_names_an_index(file: str) -> None:
+    """Whoever installs has an index of their own."""
+    assert "://" not in (ROOT / file).read_text("utf-8")
