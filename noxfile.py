@@ -120,6 +120,24 @@ def ray(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", "tests/ray", *session.posargs)
 
 
+@nox.session(default=False)
+def constraints(session: nox.Session) -> None:
+    """Renew the lists of versions: constraints.txt for the tests on every Python, tests/lowest.txt for `lowest`."""
+    session.install("uv")
+    bare = (
+        "--no-emit-index-url",
+        "--no-header",
+        "--no-annotate",
+        "--strip-extras",
+        "--python-version",
+        "3.10",
+        "--quiet",
+    )
+    compiling = ("uv", "pip", "compile", *bare, "setup.cfg", "--extra", "test")
+    session.run(*compiling, "--universal", "--upgrade", "-o", "constraints.txt")
+    session.run(*compiling, "--resolution", "lowest-direct", "--upgrade", "-o", "tests/lowest.txt")
+
+
 def _build_demo(session: nox.Session) -> None:
     demo = Path(session.create_tmp()) / "demo.parquet"
     session.run("consistent-chat", "build", "demo", "--output", str(demo), env={"HF_HOME": session.create_tmp()})
