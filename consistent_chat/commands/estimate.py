@@ -11,10 +11,11 @@ import contextlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from consistent_chat.dialogue.at_once import Dialogue, OutOfDraws, Steps, fill
-from consistent_chat.drivers.replay import replay_until_missing
-from consistent_chat.errors import UnfilledSlot
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.drivers.limits import Limits
+from consistent_chat.drivers.replay import Progress, walk
 from consistent_chat.plan.plan import Plan
 from consistent_chat.prices import price_of
 from consistent_chat.recipe import Recipe
@@ -95,15 +96,17 @@ class Estimate:
         )
 
 
-def estimate(recipe: Recipe, plan: Plan, store: ResponseStore) -> Estimate:
+def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = Limits.max_draws) -> Estimate:
     """Return what the dialogues of a plan that the store lacks will take. Raises StoreError."""
     step = max(1, -(-len(plan) // LOOKED_AT))
     looked_at = [index for index in range(len(plan)) if (index + index // step) % step == 0]
     stages = {name: Stage() for name in WORDS}
-    walks = [_walk(recipe, plan, index, store, stages) for index in looked_at]
-    missing = [walk for walk in walks if walk is not None]
+    walks = [walk(partial(fill, recipe, plan, index), store, max_draws) for index in looked_at]
+    for progress in walks:
+        _measure(progress, stages)
+    missing = [progress for progress in walks if isinstance(progress.step, Request)]
     made_up = {name: _made_up(name, stages[name], recipe.num_turns_per_dialog) for name in ROLES}
-    asked = [request for walk in missing for request in _requests(*walk, made_up)]
+    asked = [request for progress in missing for request in _requests(progress, made_up)]
     expected = [(request.model, *stages[request.stage].asked(request)) for request in asked]
     scale = len(plan) / len(looked_at)
     _, calls, tokens_in, tokens_out = _sum(expected, scale)
@@ -120,35 +123,12 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore) -> Estimate:
     )
 
 
-def _walk(
-    recipe: Recipe, plan: Plan, index: int, store: ResponseStore, stages: dict[str, Stage]
-) -> tuple[Steps, Request] | None:
-    """Go through a dialogue's recorded answers; return it with the first request that has none, or None at its end."""
-    steps = fill(recipe, plan, index)
-    request = next(steps)
-    try:
-        while (response := store.find(request)) is not None or _is_given_up(request, recipe, plan, index, store):
-            if response is None:
-                request = steps.throw(OutOfDraws())
-                continue
-            stages[request.stage].add(request, response)
-            request = steps.send(response)
-    except StopIteration:
-        _finish(stages, tuple(stages))
-        return None
-    _finish(stages, tuple(stages)[: tuple(stages).index(request.stage)])
-    return steps, request
-
-
-def _is_given_up(request: Request, recipe: Recipe, plan: Plan, index: int, store: ResponseStore) -> bool:
-    """Tell whether a request is not recorded since its spec was given up, and another one finished."""
-    if not request.draw:
-        return False
-    try:
-        replayed = replay_until_missing(fill(recipe, plan, index), None, store.find, lambda asked: asked.draw < 1)
-    except UnfilledSlot:
-        return False
-    return isinstance(replayed, Dialogue)
+def _measure(progress: Progress, stages: dict[str, Stage]) -> None:
+    """Add the recorded responses of a dialogue, and note which stages it has finished."""
+    for request, response in progress.used:
+        stages[request.stage].add(request, response)
+    names = tuple(stages)
+    _finish(stages, names[: names.index(progress.step.stage)] if isinstance(progress.step, Request) else names)
 
 
 def _finish(stages: dict[str, Stage], names: Iterable[str]) -> None:
@@ -164,12 +144,12 @@ def _made_up(name: str, stage: Stage, turns: int) -> Response:
     return Response(json.dumps(texts))
 
 
-def _requests(steps: Steps, request: Request, made_up: dict[str, Response]) -> list[Request]:
-    """Return what is still to be asked if every answer is usable."""
-    requests = [request]
+def _requests(progress: Progress, made_up: dict[str, Response]) -> list[Request]:
+    """Return the requests that an incomplete dialogue still needs if every answer is usable."""
+    requests = [progress.step] if isinstance(progress.step, Request) else []
     with contextlib.suppress(StopIteration):
         while (stage := requests[-1].stage) in made_up:
-            requests.append(steps.send(made_up[stage]))
+            requests.append(progress.steps.send(made_up[stage]))
     return requests
 
 

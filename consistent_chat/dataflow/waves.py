@@ -13,12 +13,13 @@ import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers import Limits, RunStats, Usage
 from consistent_chat.drivers.budget import Budget
-from consistent_chat.drivers.replay import replay_until_missing
+from consistent_chat.drivers.replay import REPLAY_DRAWS, replay_until_missing, walk
 from consistent_chat.drivers.retry import HOPELESS, SHOWN, backoff
 from consistent_chat.errors import (
     BudgetSpent,
@@ -106,16 +107,17 @@ class WaveDriver:
 
     def _begun(self, index: int) -> _Slot:
         failed: list[FailedDraw] = []
-        seat = _Slot(index, self.begin(index, failed), failed)
-        self._go_on(seat, None)
+        progress = walk(partial(self.begin, index), self.store, self._max_draws, failed)
+        seat = _Slot(index, progress.steps, failed)
+        seat.stand(progress.step)
         return seat
 
-    def _go_on(self, seat: _Slot, answer: Response | None) -> None:
-        seat.stand(replay_until_missing(seat.steps, answer, self.store.find, self._may_ask))
+    def _go_on(self, seat: _Slot, answer: Response) -> None:
+        seat.stand(replay_until_missing(seat.steps, answer, self.store.find, self._max_draws))
 
-    def _may_ask(self, request: Request) -> bool:
-        """Say whether a draw that is not recorded may be asked for; as in the other drivers, a replay asks for none."""
-        return request.draw < (1 if self.ask is None else self.limits.max_draws)
+    @property
+    def _max_draws(self) -> int:
+        return REPLAY_DRAWS if self.ask is None else self.limits.max_draws
 
     def _ask(self, asked: list[_Asked]) -> None:
         if self.ask is None:

@@ -17,7 +17,7 @@ from typing import Any
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget
 from consistent_chat.drivers.concurrency import AdaptiveSemaphore
-from consistent_chat.drivers.replay import MayAsk, replay_until_missing
+from consistent_chat.drivers.replay import replay_until_missing
 from consistent_chat.drivers.retry import CircuitBreaker, RetryPolicy, backoff
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import ConsistentChatError, RefusedRequest, ServingError, TransportError
@@ -38,7 +38,7 @@ class Caller:
     store: ResponseStore
     budget: Budget
     tally: RunStats
-    may_ask: MayAsk
+    max_draws: int
 
 
 class Online:
@@ -84,7 +84,7 @@ class Online:
         try:
             while True:
                 response = await self._ask(order, request)
-                step = replay_until_missing(steps, response, caller.store.find, caller.may_ask)
+                step = replay_until_missing(steps, response, caller.store.find, caller.max_draws)
                 self._breaker.test(request, response, failed, step)
                 if isinstance(step, Dialogue):
                     return step

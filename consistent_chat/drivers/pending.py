@@ -10,7 +10,7 @@ from typing import NamedTuple
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, fill
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.drivers.deduplicate import Deduplicator
-from consistent_chat.drivers.replay import find_complete_path, replay_until_missing
+from consistent_chat.drivers.replay import walk
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request
@@ -61,19 +61,12 @@ class PendingRequests:
         given_up: Sequence[FailedDraw] = (),
     ) -> Dialogue:
         failed = [*given_up]
-        step = replay_until_missing(fill(recipe, plan, index, failed, substitute), None, store.find, self._may_ask)
+        begin = partial(fill, recipe, plan, index, first=substitute)
+        step = walk(begin, store, self._max_draws, failed).step
         self._count(recipe.model or "", failed[len(given_up) :])
         if isinstance(step, Dialogue):
             return step
-        other = find_complete_path(
-            lambda: fill(recipe, plan, index, [*given_up], substitute), store.find_all, self._may_ask
-        )
-        if other is None:
-            raise _Lacking(step)
-        return other
-
-    def _may_ask(self, request: Request) -> bool:
-        return request.draw < self._max_draws
+        raise _Lacking(step)
 
     def _count(self, model: str, failed: Sequence[FailedDraw]) -> None:
         for draw in failed:

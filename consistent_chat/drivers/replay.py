@@ -1,21 +1,100 @@
-"""Carries a dialogue as far as recorded responses do. No event loop, no thread, no network."""
+"""Carries a dialogue as far as recorded responses do. No event loop, no thread, no network.
+
+`walk` is the one way to do so: builds, batches, waves, estimates, reports and publishing all use it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
 
-from consistent_chat.dialogue.at_once import Dialogue, OutOfDraws, Steps
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, OutOfDraws, Steps
+from consistent_chat.errors import UnfilledSlot
 from consistent_chat.request import Request, Response
 
 Find = Callable[[Request], Response | None]
-MayAsk = Callable[[Request], bool]
+FindAll = Callable[[Request], list[Response]]
+Begin = Callable[[list[FailedDraw]], Steps]
+"""Begins a dialogue, which appends its unusable responses to the list."""
+
+REPLAY_DRAWS = 1
+"""Draws of a request that a replay may miss: only the first. A later draw that is not recorded ends its spec, just
+where the recording gave it up."""
+MAX_PATHS = 256
+"""Combinations of recorded responses that are tried for one dialogue, at most."""
 
 
-def replay_until_missing(steps: Steps, response: Response | None, find: Find, may_ask: MayAsk) -> Dialogue | Request:
+class Recordings(Protocol):
+    """What a walk reads: a response store, or anything that finds responses like one."""
+
+    def find(self, request: Request) -> Response | None:
+        """Return the response to a request, or None."""
+
+    def find_all(self, request: Request) -> list[Response]:
+        """Return all responses to a request, the one that `find` returns first."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a dialogue is recorded.
+
+    `step` is the dialogue itself, or the first request without a response, with which `steps` goes on. `used` holds the
+    recorded requests and responses of this path.
+    """
+
+    steps: Steps
+    step: Dialogue | Request
+    used: tuple[tuple[Request, Response], ...]
+
+
+def walk(
+    begin: Begin, store: Recordings, max_draws: int = REPLAY_DRAWS, failed: list[FailedDraw] | None = None
+) -> Progress:
+    """Go through a dialogue as far as it is recorded, and try all recorded responses before one counts as missing.
+
+    What a replay finishes is finished: `max_draws` only decides which request is missing where no path is complete.
+    `failed` holds the draws of specs given up before; the unusable draws of the first path are appended. Raises
+    UnfilledSlot when all substitutes failed.
+    """
+    failed = [] if failed is None else failed
+    given_up = tuple(failed)
+    try:
+        first = _follow(begin(failed), store.find, max_draws)
+        if isinstance(first.step, Dialogue):
+            return first
+    except UnfilledSlot:
+        other = find_complete_path(lambda: begin([*given_up]), store.find_all)
+        if other is None:
+            raise
+        return other
+    return find_complete_path(lambda: begin([*given_up]), store.find_all) or first
+
+
+def find_complete_path(begin: Callable[[], Steps], find_all: FindAll, max_draws: int = REPLAY_DRAWS) -> Progress | None:
+    """Return the first combination of recorded responses that completes the dialogue, or None.
+
+    The order is that of the responses to each request, the last of which changes first: it depends on nothing else.
+    """
+    path: list[int] = []
+    for _ in range(MAX_PATHS):
+        chosen = _Path(path, find_all)
+        try:
+            progress = _follow(begin(), chosen.find, max_draws)
+            if isinstance(progress.step, Dialogue):
+                return progress
+        except UnfilledSlot:
+            pass
+        if not (path := chosen.following()):
+            return None
+    return None
+
+
+def replay_until_missing(steps: Steps, response: Response | None, find: Find, max_draws: int) -> Dialogue | Request:
     """Send a response (None to a dialogue that has not begun) and go on through the recorded ones.
 
-    Returns the finished dialogue, or the first request that is not recorded and may be asked. One that may not
-    be asked ends its spec, and the dialogue goes on with the substitute.
+    Returns the finished dialogue, or the first request that is not recorded and whose draw is below `max_draws`. A
+    later draw ends its spec, and the dialogue goes on with the substitute.
     """
     try:
         request = steps.send(response)  # type: ignore[arg-type]  # None starts a generator
@@ -23,7 +102,7 @@ def replay_until_missing(steps: Steps, response: Response | None, find: Find, ma
             recorded = find(request)
             if recorded is not None:
                 request = steps.send(recorded)
-            elif may_ask(request):
+            elif request.draw < max_draws:
                 return request
             else:
                 request = steps.throw(OutOfDraws())
@@ -32,48 +111,36 @@ def replay_until_missing(steps: Steps, response: Response | None, find: Find, ma
         return dialogue
 
 
-FindAll = Callable[[Request], list[Response]]
+def _follow(steps: Steps, find: Find, max_draws: int) -> Progress:
+    used: list[tuple[Request, Response]] = []
 
-TRIED = 256
-"""Ways that are tried for a dialogue, at the most."""
+    def noted(request: Request) -> Response | None:
+        response = find(request)
+        if response is not None:
+            used.append((request, response))
+        return response
 
-
-def find_complete_path(
-    begin: Callable[[], Steps], find_all: Callable[[Request], list[Response]], may_ask: MayAsk
-) -> Dialogue | None:
-    """Return the dialogue of the first way that is recorded to its end, or None.
-
-    The order is that of the answers to each request, the last of which changes first: it depends on nothing else.
-    """
-    way: list[int] = []
-    for _ in range(TRIED):
-        walk = _Walk(way, find_all)
-        step = replay_until_missing(begin(), None, walk.find, may_ask)
-        if isinstance(step, Dialogue):
-            return step
-        if not (way := walk.following()):
-            return None
-    return None
+    return Progress(steps, replay_until_missing(steps, None, noted, max_draws), tuple(used))
 
 
-class _Walk:
-    """Takes the answers that a way names by their number; the first where it names none any more."""
+class _Path:
+    """Takes the responses that a path names by their number, and the first where it names none."""
 
-    def __init__(self, way: list[int], find_all: FindAll) -> None:
-        self._way, self._find_all = way, find_all
+    def __init__(self, path: list[int], find_all: FindAll) -> None:
+        self._path, self._find_all = path, find_all
         self._taken: list[tuple[int, int]] = []
 
     def find(self, request: Request) -> Response | None:
-        """Return an answer to the next request, or None."""
-        answers = self._find_all(request)
-        if not answers:
+        """Return a response to the next request, or None."""
+        responses = self._find_all(request)
+        if not responses:
             return None
-        number = self._way[len(self._taken)] if len(self._taken) < len(self._way) else 0
-        self._taken.append((number, len(answers)))
-        return answers[number]
+        number = self._path[len(self._taken)] if len(self._taken) < len(self._path) else 0
+        self._taken.append((number, len(responses)))
+        return responses[number]
 
     def following(self) -> list[int]:
-        """Return the way after this one; an empty one after the last."""
+        """Return the path after this one; an empty one after the last."""
         for at in reversed(range(len(self._taken))):
             number, count = self._taken[at]
             if number + 1 < count:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, fill
 from consistent_chat.drivers.budget import Budget, Usage
 from consistent_chat.drivers.deduplicate import Deduplicator, PendingDialogue, finished, is_done
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.online import Caller, Online
-from consistent_chat.drivers.replay import find_complete_path, replay_until_missing
+from consistent_chat.drivers.replay import REPLAY_DRAWS, walk
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import MissingResponse
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.fields import DEFAULTS
-from consistent_chat.request import Request
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.miss import explain_miss
@@ -98,25 +98,15 @@ class _Driver:
     def _begin(self, index: int, substitute: int = 0, given_up: Sequence[FailedDraw] = ()) -> PendingDialogue:
         """Begin a dialogue, with a substitute where the specs before it were given up, and go on while replaying."""
         failed = [*given_up]
-        steps = fill(self._recipe, self._plan, index, failed, substitute)
-        step = replay_until_missing(steps, None, self._store.find, self._may_ask)
+        begin = partial(fill, self._recipe, self._plan, index, first=substitute)
+        max_draws = REPLAY_DRAWS if self._open_serving is None else self._limits.max_draws
+        progress = walk(begin, self._store, max_draws, failed)
+        step = progress.step
         if isinstance(step, Dialogue):
             return step
-        other = find_complete_path(
-            lambda: fill(self._recipe, self._plan, index, [*given_up], substitute), self._store.find_all, self._may_ask
-        )
-        if other is not None:
-            return other
         if self._open_serving is None:
             raise MissingResponse(_refused(failed) or explain_miss(step, index, self._store))
-        return self._started(self._open_serving).submit(index, steps, step, failed)
-
-    def _may_ask(self, request: Request) -> bool:
-        """Draws that are recorded are always used; this bounds those that are not.
-
-        A replay asks for no draw after the first, so that it gives up a spec just where the recording did.
-        """
-        return request.draw < (1 if self._open_serving is None else self._limits.max_draws)
+        return self._started(self._open_serving).submit(index, progress.steps, step, failed)
 
     def _started(self, open_serving: Callable[[], Serving]) -> Online:
         if self._online is None:
@@ -124,7 +114,7 @@ class _Driver:
             budget = Budget(self._limits, self._spent, models)
             serving = open_serving()
             self._store.prepare()
-            caller = Caller(serving, self._store, budget, self._tally, self._may_ask)
+            caller = Caller(serving, self._store, budget, self._tally, self._limits.max_draws)
             self._online = Online(caller, self._limits.max_concurrency)
         return self._online
 

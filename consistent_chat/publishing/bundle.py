@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ import yaml
 from consistent_chat import drivers
 from consistent_chat.builder import ConsistentChat
 from consistent_chat.builder.fingerprint import fingerprint
-from consistent_chat.dialogue.at_once import Dialogue, fill
-from consistent_chat.drivers.replay import find_complete_path, replay_until_missing
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import MissingResponse, PublishError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.publishing import layout
@@ -131,23 +132,12 @@ def select(recipes: Mapping[str, Recipe], store: ResponseStore) -> Iterator[Reco
                 yield from used.taken()
         except MissingResponse as error:
             first = first or str(error)
-            lacking = [index for index in range(len(plan)) if isinstance(_walk(recipe, plan, index, used), Request)]
+            walks = (walk(partial(fill, recipe, plan, index), used) for index in range(len(plan)))
+            lacking = [index for index, progress in enumerate(walks) if isinstance(progress.step, Request)]
             missing += [(split, index) for index in lacking] or [(split, -1)]
         yield from used.taken()
     if missing:
         raise MissingResponse(_message(first, missing, total))
-
-
-def _walk(recipe: Recipe, plan: Plan, index: int, used: _Noting) -> Dialogue | Request:
-    """Go through a dialogue as a replay does; return it, or the request that lacks a response."""
-    step = replay_until_missing(fill(recipe, plan, index), None, used.find, _may_ask)
-    if isinstance(step, Dialogue):
-        return step
-    return find_complete_path(lambda: fill(recipe, plan, index), used.find_all, _may_ask) or step
-
-
-def _may_ask(request: Request) -> bool:
-    return request.draw < 1
 
 
 class _Noting:

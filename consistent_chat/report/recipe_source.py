@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from consistent_chat.dialogue.at_once import JUDGE, Dialogue, FailedDraw, fill
-from consistent_chat.drivers.replay import find_complete_path, replay_until_missing
+from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import MissingResponse, UnfilledSlot
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.report.records import ReportRow, ReportSource
-from consistent_chat.request import Request
 from consistent_chat.row import failure, row
 from consistent_chat.store import ResponseStore
 
@@ -67,14 +67,7 @@ def _dialogue(
 ) -> Dialogue | None:
     """Return the dialogue at a place of the plan, or None where it is not recorded to its end."""
     try:
-        step = replay_until_missing(fill(recipe, plan, index, failed), None, store.find, _may_ask)
-        if isinstance(step, Dialogue):
-            return step
-        return find_complete_path(lambda: fill(recipe, plan, index), store.find_all, _may_ask)
+        step = walk(partial(fill, recipe, plan, index), store, failed=failed).step
     except UnfilledSlot:
         return None
-
-
-def _may_ask(request: Request) -> bool:
-    """Say, as a replay does, which requests may be missing: a spec is given up where the recording gave it up."""
-    return request.draw < 1
+    return step if isinstance(step, Dialogue) else None

@@ -7,6 +7,7 @@ import itertools
 import json
 import random
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -102,6 +103,26 @@ def test_a_second_run_calls_nobody(tmp_path: Path) -> None:
     assert made(other, tmp_path).equals(first)
     assert other.calls == []
     assert made(None, tmp_path, model="their-model").equals(first)
+
+
+def test_waves_pay_for_nothing_that_merged_stores_have(tmp_path: Path) -> None:
+    """One run was complete and another was stopped: together they give the rows of a replay without a call."""
+    made(TheirServing(), tmp_path / "whole")
+    texts = {f"user_{turn}": f"Another question {turn}" for turn in range(1, 4)}
+    other = TheirServing(lambda prompt, tries: json.dumps(texts))
+    with pytest.raises(BudgetSpent):
+        made(other, tmp_path / "part", max_calls=18)
+    merged = {}
+    for first, second in (("whole", "part"), ("part", "whole")):
+        packs = tmp_path / f"{first} first" / "packs"
+        packs.mkdir(parents=True)
+        for place in (first, second):
+            for pack in (tmp_path / place / "packs").iterdir():
+                shutil.copy(pack, packs)
+        merged[first] = made(serving := TheirServing(), packs.parent)
+        assert serving.calls == []
+        assert merged[first].equals(made(None, packs.parent, model="their-model"))
+    assert merged["whole"].equals(merged["part"])
 
 
 FAULTS: dict[str, Script] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consistent_chat import drivers
+from consistent_chat.commands.estimate import estimate
 from consistent_chat.dialogue.at_once import Dialogue, fill
-from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.drivers import Limits, PendingRequests, PlanSlice, RunStats
 from consistent_chat.drivers.replay import find_complete_path
 from consistent_chat.errors import BudgetSpent, MissingResponse
 from consistent_chat.plan.plan import Plan
@@ -75,6 +76,43 @@ def test_a_store_that_was_half_filled_harms_no_complete_one(tmp_path: Path, call
     assert list(ResponseStore(together).records()) == recorded
 
 
+def test_an_estimate_misses_nothing_that_a_build_of_merged_stores_finds(tmp_path: Path) -> None:
+    """Estimates, batches and builds go the same way, whichever store begins."""
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    build(one, "one")
+    with pytest.raises(BudgetSpent):
+        build(two, "two", max_calls=20)
+    for number, stores in enumerate(((one, two), (two, one))):
+        together = put_together(tmp_path / str(number), *stores)
+        assert len(build(together)) == len(PLAN)
+        assert estimate(RECIPE, PLAN, ResponseStore(together)).missing == 0
+        pending = PendingRequests([PlanSlice(RECIPE, range(len(PLAN)))], 4)
+        assert list(pending.requests(ResponseStore(together))) == []
+
+
+def test_what_a_replay_finishes_is_not_asked_again_with_more_draws(tmp_path: Path) -> None:
+    """A recording with one draw a spec is complete for a build that may draw four times."""
+    place = str(tmp_path / "place")
+
+    def answer(request: Request, attempt: int) -> Response:
+        unusable = request.repeat >= 0 and request.stage == "skeleton"
+        return Response(
+            "no" if unusable else json.dumps({name: f"{name} is said" for name in request.schema["required"]})
+        )
+
+    def made(answer: Callable[[Request, int], Response], max_draws: int) -> tuple[list[Dialogue], int]:
+        serving = Answers(answer)
+        limits = Limits(max_draws=max_draws)
+        store = ResponseStore(place)
+        rows = list(drivers.run(RECIPE, range(len(PLAN)), store, lambda: serving, limits, RunStats()))
+        return rows, serving.calls
+
+    rows, _ = made(answer, 1)
+    assert any(row.spec.substitute for row in rows)
+    assert made(answer, 4) == (rows, 0)
+    assert estimate(RECIPE, PLAN, ResponseStore(place)).missing == 0
+
+
 def test_what_neither_has_to_its_end_is_still_missing(tmp_path: Path) -> None:
     """A way that mixes the two is none: answers belong to the skeleton that they were asked for."""
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
@@ -122,4 +160,5 @@ def test_the_first_way_to_the_end_is_found_if_there_is_one(data: st.DataObject) 
             yield from (end for answer in find_all(request) for end in ends(*said, answer))
 
     expected = next(ends(), None)
-    assert find_complete_path(lambda: fill(RECIPE, PLAN, 0), find_all, lambda request: True) == expected
+    found = find_complete_path(lambda: fill(RECIPE, PLAN, 0), find_all, max_draws=1_000)
+    assert (found and found.step) == expected
