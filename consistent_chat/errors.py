@@ -7,6 +7,7 @@
         MissingResponse        replay: the store lacks a response
       ServingError             the model's side will not answer, and trying again cannot help
         RefusedRequest         one request is refused as it is: tried again by the driver while others are answered
+        RefusedAccess          the key, the model or the address is refused: final where nothing was answered before
         TransportError         a passing fault of the connection or server: tried again by the driver
       PublishError             a dataset cannot be published or read where it is published
       UnfilledSlot             every spec tried for one place in the plan failed for good
@@ -44,22 +45,54 @@ class ServingError(ConsistentChatError):
 
 
 class RefusedRequest(ServingError):
-    """One request is refused as it is (400, 413). While others are answered it may be a stumble of the server."""
+    """One request is refused as it is (400, 413, an answer without choices).
+
+    While others are answered it is tried again, and then taken for a refusal of this one prompt. `words` are those of
+    the server, fit to be stored.
+    """
 
     retry_after = None
     rate_limited = False
+
+    def __init__(self, message: str, words: str = "") -> None:
+        super().__init__(message)
+        self.words = words
+
+
+class RefusedAccess(ServingError):
+    """The key, the model's name or the address is refused (401, 403, 404, a redirect).
+
+    It stops a run in which nothing was answered; afterwards it is treated like a refused request. With `asks_others` it
+    may also be this one prompt's fault (403), which another request tells.
+    """
+
+    retry_after = None
+    rate_limited = False
+
+    def __init__(self, message: str, words: str = "", asks_others: bool = False) -> None:
+        super().__init__(message)
+        self.words, self.asks_others = words, asks_others
 
 
 class TransportError(ServingError):
     """A passing fault (429, 5xx, connection, timeout).
 
-    `retry_after` is the pause the server asked for, in seconds, or None. `crowded` says that the server takes fewer
-    calls than it gets (429, 529): the run then slows down as a whole, where otherwise one call waits by itself.
+    `retry_after` is the pause the server asked for, in seconds, or None. `rate_limited` says that the server takes
+    fewer calls than it gets (429, 529): the run then slows down as a whole, where otherwise one call waits by itself.
+    `loading` says that the server is there and not ready yet (503), `unreachable` that there is no connection to it.
     """
 
-    def __init__(self, message: str, retry_after: float | None = None, rate_limited: bool = False) -> None:
-        super().__init__(message, retry_after, rate_limited)
+    def __init__(
+        self,
+        message: str,
+        retry_after: float | None = None,
+        rate_limited: bool = False,
+        loading: bool = False,
+        unreachable: bool = False,
+    ) -> None:
+        super().__init__(message, retry_after, rate_limited, loading, unreachable)
         self.message = message
+        self.loading, self.unreachable = loading, unreachable
         self.retry_after = retry_after
         self.rate_limited = rate_limited
 

@@ -17,10 +17,11 @@ from typing import Any
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget
 from consistent_chat.drivers.concurrency import AdaptiveSemaphore
+from consistent_chat.drivers.refusals import Refusals
 from consistent_chat.drivers.replay import replay_until_missing
-from consistent_chat.drivers.retry import CircuitBreaker, RetryPolicy, backoff
+from consistent_chat.drivers.retry import CircuitBreaker, Passing, RetryPolicy, backoff
 from consistent_chat.drivers.stats import RunStats
-from consistent_chat.errors import ConsistentChatError, RefusedRequest, ServingError, TransportError
+from consistent_chat.errors import ConsistentChatError, RefusedAccess, RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
@@ -39,6 +40,7 @@ class Caller:
     budget: Budget
     tally: RunStats
     max_draws: int
+    wait_for_server: float = 0.0
 
 
 class Online:
@@ -49,7 +51,8 @@ class Online:
         self._loop = asyncio.new_event_loop()
         self._pace = caller.budget.pace()
         self._slots = AdaptiveSemaphore(max_concurrency, self._pace)
-        self._patience = RetryPolicy(self._loop.time)
+        self._patience = RetryPolicy(self._loop.time, caller.wait_for_server)
+        self._refusals = Refusals(self._ask_unrecorded)
         self._breaker = CircuitBreaker()
         self._tasks: set[Any] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="consistent_chat", daemon=True)
@@ -97,12 +100,20 @@ class Online:
 
     async def _ask(self, order: int, request: Request) -> Response:
         """Call until answered, and keep the answer. A pause between tries holds no slot."""
+        first = 0
+        fault: Passing
         for tries in itertools.count(1):
-            tokens = self._pace.estimate(request)
+            tokens, sent = self._pace.estimate(request), self._refusals.sent()
             async with self._slots.one(order, tokens) as epoch:
                 try:
                     response = await self._call(request, tokens)
-                except (TransportError, RefusedRequest) as error:
+                except (RefusedAccess, RefusedRequest) as error:
+                    first, fault = first or sent, error
+                    refused = await self._refusals.settle(request, tries, first, error)
+                    if refused is not None:
+                        return self._caller.store.keep(request, refused)
+                    self._patience.test(tries, error)
+                except TransportError as error:
                     self._patience.test(tries, error)
                     fault = error
                     times = self._slots.shrink(epoch) if error.rate_limited else 0
@@ -110,20 +121,27 @@ class Online:
                         # one call alone finds out whether it is over: it may do so more often than each of many
                         self._slots.shut(backoff((times + 1) / 2, error))
                 else:
+                    self._refusals.answered(request, sent)
                     self._patience.answered()
                     self._slots.grow()
                     return response
             self._caller.tally.retried(fault)
             if not fault.rate_limited:
-                await self._slots.backoff(backoff(tries, fault))
+                await self._slots.backoff(self._patience.pause(tries, fault))
         raise AssertionError("unreachable: tries are counted without end")
 
-    async def _call(self, request: Request, tokens: float) -> Response:
+    async def _ask_unrecorded(self, request: Request) -> Response:
+        """Ask what is no part of any dialogue: it is paid for and counted like others, and not kept."""
+        response = await self._call(request, self._pace.estimate(request), keep=False)
+        self._patience.answered()
+        return response
+
+    async def _call(self, request: Request, tokens: float, keep: bool = True) -> Response:
         caller = self._caller
         reserved, response = caller.budget.reserve(request), None
         try:
             response = _checked(await caller.serving.answer(request), caller.serving)
-            response = caller.store.keep(request, response)
+            response = caller.store.keep(request, response) if keep else response
         except (ConsistentChatError, asyncio.CancelledError):
             raise
         except Exception as error:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
 from consistent_chat.dialogue.parse import Reason
-from consistent_chat.errors import RefusedRequest, ServingError, TransportError, UnfilledSlot
+from consistent_chat.errors import RefusedAccess, RefusedRequest, ServingError, TransportError, UnfilledSlot
 from consistent_chat.request import Request, Response
 
-Passing = TransportError | RefusedRequest
+logger = logging.getLogger(__name__)
+
+Passing = TransportError | RefusedRequest | RefusedAccess
 """What a call may be tried again after."""
 MAX_TRIES = 10
 """Tries of one call while the server answers others."""
@@ -19,15 +22,22 @@ MAX_TRIES_AT_FIRST = 5
 """Tries of one call as long as nothing was ever answered: about ten seconds, then the address is likely wrong."""
 LONGEST_SILENCE = 300.0
 """Seconds without any answer after which a server that is crowded, or has never answered, is given up."""
+LOADING_PAUSE = 5.0
+"""Seconds between looks at a server that is not ready yet, at the most."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds. A longer pause than a minute, which some servers ask for, is better seen by a person."""
 
 
 class RetryPolicy:
-    """Knows when a run has tried enough. `clock` gives seconds."""
+    """Decides when a run has tried enough. `clock` gives seconds.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    A server that loads is waited for, and one that cannot be reached for `wait_for_server` seconds, if that is longer
+    than what is tried anyway.
+    """
+
+    def __init__(self, clock: Callable[[], float], wait_for_server: float = 0.0) -> None:
+        self._clock, self._wait = clock, wait_for_server
+        self._told = False
         self._heard = clock()
         self._answered = False
         self._in_vain = 0
@@ -39,17 +49,36 @@ class RetryPolicy:
     def test(self, tries: int, error: Passing) -> None:
         """Raise ServingError when a call that has failed so many times is not to be tried again."""
         self._in_vain += 1
-        silent = self._in_vain > 1 and self._clock() - self._heard > LONGEST_SILENCE
+        waited = self._clock() - self._heard
+        silent = self._in_vain > 1 and waited > LONGEST_SILENCE
+        if not self._answered and self._is_waited_for(error, waited):
+            return
         if error.rate_limited:
             enough = silent
         else:
-            at_first = 1 if isinstance(error, RefusedRequest) else MAX_TRIES_AT_FIRST
-            enough = tries >= MAX_TRIES if self._answered else tries >= at_first or silent
+            enough = tries >= MAX_TRIES if self._answered else tries >= MAX_TRIES_AT_FIRST or silent
         if enough:
             said = str(error).rstrip(".")
             raise ServingError(
                 f"{said}. This was try {tries}, and the run stops. All answers are kept; run again to go on."
             ) from error
+
+    def pause(self, tries: int, error: Passing) -> float:
+        """Return the seconds to wait: not long where a server is waited for, since it will be there in a moment."""
+        seconds = backoff(tries, error)
+        return min(seconds, LOADING_PAUSE) if not (self._answered or error.retry_after) else seconds
+
+    def _is_waited_for(self, error: Passing, waited: float) -> bool:
+        """Tell whether a server that has not answered yet is still waited for, and say so once."""
+        if not isinstance(error, TransportError) or not (error.loading or error.unreachable):
+            return False
+        longest = max(self._wait, LONGEST_SILENCE) if error.loading else self._wait
+        if waited > longest:
+            return False
+        if not self._told:
+            self._told = True
+            logger.warning("Waiting up to %.0f seconds for the server to become ready. %s", longest, error)
+        return True
 
 
 def backoff(tries: float, error: Passing) -> float:

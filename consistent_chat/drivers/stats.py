@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from consistent_chat.dialogue.at_once import Dialogue
-from consistent_chat.errors import RefusedRequest, TransportError
+from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
 from consistent_chat.prices import Price
 from consistent_chat.request import Response
 
@@ -45,7 +45,7 @@ class RunStats:
             self.cost = (self.cost or 0.0) + cost
         self.on_call(self)
 
-    def retried(self, error: TransportError | RefusedRequest) -> None:
+    def retried(self, error: TransportError | RefusedRequest | RefusedAccess) -> None:
         """Count a call that is tried again."""
         self.retries += 1
         self.last_fault = str(error)

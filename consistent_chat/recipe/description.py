@@ -64,6 +64,10 @@ def _line(longest: int) -> dict[str, Any]:
     return {"schema": {"type": "string", "minLength": 1, "maxLength": longest}, "check": fields.line(longest)}
 
 
+def _model() -> dict[str, Any]:
+    return {**_line(200), "check": fields.model_name(200)}
+
+
 def _optional(kind: dict[str, Any]) -> dict[str, Any]:
     return {**kind, "check": fields.optional(kind["check"])}
 
@@ -74,7 +78,7 @@ NAMED_TEXTS = {"type": "object", "additionalProperties": TEXT, "minProperties": 
 AT_LEAST_ONE = {"type": "integer", "minimum": 1}
 
 RECIPE = (
-    Field("model", "the provider's name of the model that writes the dialogues", **_optional(_line(200))),
+    Field("model", "the provider's name of the model that writes the dialogues", **_optional(_model())),
     Field("num_dialogs_per_intent", "dialogues for each intent", default=20, metavar="N", **_whole(1, MAX_DIALOGS),
           docs="dialogues for each intent; intents take turns, so any beginning of the dataset is balanced"),
     Field("num_turns_per_dialog", "user messages in a dialogue, and exactly as many answers (1 to 100)", default=6,
@@ -113,7 +117,7 @@ RECIPE = (
           None, fields.thresholds, shown="true", metavar="JSON",
           docs="[what messages are checked for](quality.md#checks): true, false, or thresholds by name"),
     Field("judge_model", "the model that scores each dialogue", shown="no judge", metavar="MODEL",
-          **_optional(_line(200)), docs="[the model that scores each dialogue](quality.md#a-judge)"),
+          **_optional(_model()), docs="[the model that scores each dialogue](quality.md#a-judge)"),
     Field("min_score", "answers are drawn anew below this least score, 1 to 5", metavar="N",
           **_optional(_number(1, 5))),
 )  # fmt: skip

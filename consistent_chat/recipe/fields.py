@@ -204,3 +204,20 @@ def _threshold(place: str, check: str, given: Mapping[str, Any]) -> Any:
         return DEFAULTS[check]
     take: Callable[[str, Any], Any] = TAKES.get(check, boolean)
     return False if value is False else take(place, value)
+
+
+def is_model_name(value: str) -> bool:
+    """Tell whether a text is a model's name, and not an address or something with white space or control characters."""
+    return value.isprintable() and not any(map(str.isspace, value)) and "://" not in value
+
+
+def model_name(longest: int) -> Check:
+    """Return the check for a model's name: an address in its place would be sent the key by some clients."""
+
+    def check(name: str, value: Any) -> str:
+        value = line(longest)(name, value)
+        if not is_model_name(value):
+            raise type_error(name, value, "the name of a model, without '://', spaces or control characters")
+        return str(value)
+
+    return check

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API, through its own SDK. Raw responses are read here: the SDK validates none of them."""
+"""Anthropic's Messages API. Its SDK is used for batches; single calls go through the HTTP layer of all servings."""
 
 from __future__ import annotations
 
@@ -8,34 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.anthropic_messages import (
-    _RANGE,
     HIGHEST_TEMPERATURE,
     NO_TEMPERATURE_SINCE,
+    VERSION,
     Form,
     _too_hot,
     _without_temperature,
     body,
     headers,
+    join,
     read_message,
+    stated,
     takes_temperature,
 )
-from consistent_chat.serving.cap import is_too_high, limit, lowered
-from consistent_chat.serving.http import (
-    Fault,
-    Peer,
-    checked_url,
-    client_timeout,
-    exchange,
-    http_library,
-    need_key,
-    open_client,
-)
-from consistent_chat.serving.negotiate import Adapting, blamed
-from consistent_chat.serving.wire import Wire
+from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit, prompt_tokens
+from consistent_chat.serving.client import HttpClient
+from consistent_chat.serving.http import Fault, Peer, checked_model, checked_url, need_key, warn_of_plain_http
+from consistent_chat.serving.negotiate import UNKNOWN, Abilities, Adapting, Learnt, blamed, is_off_scale, stage_of
+from consistent_chat.serving.wire import Wire, client_timeout, open_client
 
 if TYPE_CHECKING:
     from consistent_chat.serving.anthropic_batches import AnthropicBatches
 
+BASE_URL = "https://api.anthropic.com"
 KEY, TOKEN = "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
 """The environment variables of the two kinds of key."""
 
@@ -55,21 +50,23 @@ class Anthropic:
         api_key: str | None = None,
         timeout: float = 600.0,
         max_concurrency: int = 30,
+        abilities: Abilities = UNKNOWN,
     ) -> None:
-        import anthropic  # noqa: F401  costs a second, and is missed here and not at the first call
-
         key, origin = need_key("Anthropic", api_key, (KEY, TOKEN))
         base_url = checked_url(base_url or os.environ.get("ANTHROPIC_BASE_URL") or None)
         self._peer = Peer("Anthropic", TOKEN if origin == TOKEN else KEY, key, base_url)
+        warn_of_plain_http(base_url, True)
         self._credential = "auth_token" if origin == TOKEN else "api_key"
         self._timeout = timeout
         self._max_concurrency = max_concurrency
-        self._adapting = Adapting(self._peer, Form())
-        self._client: Any = None
+        self._adapting = Adapting(self._peer, stated(abilities))
+        self._client: HttpClient | None = None
+        self._sdk: Any = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
-        self._form(request)
+        checked_model(request.model)
+        self._form(request, self._adapting.about(request.model, stage_of(request), request.temperature))
         return await self._adapting.answer(request, self._send, self._simpler)
 
     @property
@@ -79,31 +76,31 @@ class Anthropic:
 
         from consistent_chat.serving.anthropic_batches import AnthropicBatches
 
+        def in_form(request: Request) -> dict[str, Any]:
+            return body(request, self._form(request, self._adapting.about(request.model)))
+
         wire = Wire(anthropic, self._peer, self._opened, self._timeout)
-        return AnthropicBatches(wire, self._adapting, lambda request: body(request, self._form(request)), self._simpler)
+        return AnthropicBatches(wire, self._adapting, in_form, self._simpler)
 
     async def close(self) -> None:
         """Close all connections. The next answer opens others, in whichever event loop it is."""
         client, self._client = self._client, None
+        sdk, self._sdk = self._sdk, None
         self._adapting.leave_loop()
-        if client is not None:
-            await client.close()
+        for one in (client, sdk):
+            if one is not None:
+                await one.close()
 
     async def _send(self, request: Request, form: Form) -> Response:
-        import anthropic
+        if self._client is None:
+            url = self._peer.base_url or BASE_URL
+            key = {"authorization": f"Bearer {self._peer.key}"}
+            self._client = HttpClient(self._peer, url, key, self._timeout, self._max_concurrency)
+        sent = {"anthropic-version": VERSION, **headers(form)}
+        return read_message(self._peer, await self._client.post("/v1/messages", body(request, form), join, sent))
 
-        # Not `messages.create`, which takes a tenth more CPU time, for typed fields and traces of its own.
-        calling = self._opened().post(
-            "/v1/messages",
-            cast_to=http_library(anthropic).Response,
-            body=body(request, form),
-            options={"headers": headers(form)},
-        )
-        return read_message(self._peer, await exchange(anthropic, self._peer, calling, self._timeout))
-
-    def _form(self, request: Request) -> Form:
+    def _form(self, request: Request, learnt: Learnt[Form]) -> Form:
         """Return the form for a request, as far as it is known before one is sent; raises ServingError."""
-        learnt = self._adapting.about(request.model)
         if learnt.form.temperature and not takes_temperature(request.model):
             why = "Claude models from {}.{} on take none".format(*NO_TEMPERATURE_SINCE)
             learnt.form = _without_temperature(request, learnt.form, why)
@@ -112,30 +109,35 @@ class Anthropic:
         return learnt.form
 
     def _opened(self) -> Any:
-        if self._client is None:
+        if self._sdk is None:
             import anthropic
 
             credential: dict[str, Any] = {self._credential: self._peer.key}
-            self._client = anthropic.AsyncAnthropic(
+            self._sdk = anthropic.AsyncAnthropic(
                 **credential,
                 base_url=self._peer.base_url,
                 timeout=client_timeout(anthropic, self._timeout),
                 max_retries=0,
                 http_client=open_client(anthropic, self._max_concurrency),
             )
-        return self._client
+        return self._sdk
 
     def _simpler(self, request: Request, form: Form, fault: Fault) -> Form | None:
-        if fault.status not in (400, 422):
+        if fault.status not in (400, 413, 422):
             return None
-        if is_too_high(fault):
-            cap = lowered(fault, limit(request, form.cap))
+        asked = limit(request, form.cap, form.context)
+        if is_too_high(fault, asked, prompt_tokens(request)):
+            cap = lowered_to_fit(fault, request, asked)
             return None if cap is None else replace(form, cap=cap)
-        for name in blamed(fault, {"temperature": "temperature", "schema": "output_config|format|schema"}):
-            if name == "temperature" and _RANGE.search(fault.message):
+        for name in blamed(
+            fault, {"temperature": "temperature", "schema": "output_config|format|schema", "stream": r"\bstream"}
+        ):
+            if name == "temperature" and is_off_scale(fault, request.temperature):
                 return None  # it takes temperatures, only not this one: the recipe must change
             if name == "temperature" and form.temperature:
                 return _without_temperature(request, form, f"the server answered {self._peer.quote(fault.message)!r}")
             if name == "schema" and form.schema:
                 return replace(form, schema=False)
+            if name == "stream" and not form.stream:
+                return replace(form, stream=True)
         return None

@@ -10,12 +10,14 @@ from typing import Any
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.cap import limit
-from consistent_chat.serving.http import (
-    Peer,
-    broken,
-    count,
-)
-from consistent_chat.serving.negotiate import warn_no_temperature
+from consistent_chat.serving.finish import finish_of, refused_or_broken, told
+from consistent_chat.serving.http import Peer, count
+from consistent_chat.serving.negotiate import Abilities, warn_no_temperature
+from consistent_chat.serving.openai_chat import messages
+
+VERSION = "2026-10-21"
+"""The `anthropic-version` of a request, as Anthropic's SDK 2 sends it."""
+
 
 VERSION_WITH_TEMPERATURE = "2023-06-01"
 """The newest `anthropic-version` in which a request may have a temperature."""
@@ -29,23 +31,30 @@ HIGHEST_TEMPERATURE = 1.0
 """The protocol's scale ends here, and at 2 with other providers."""
 
 
-FINISHES = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    "refusal": "refusal",
-}
-"""The API's stop reasons in our words; others are kept as they come."""
-
-
 @dataclass(frozen=True)
 class Form:
-    """What a request has beside its prompt. `cap` is the highest limit of tokens, where it has been found out."""
+    """What a request has beside its prompt, as it was stated or found out.
+
+    `cap` is the highest limit of tokens of an answer, `context` the most tokens of a prompt and its answer together.
+    """
 
     schema: bool = True
     temperature: bool = True
+    system: bool = True
+    stream: bool = False
     cap: int | None = None
+    context: int | None = None
+
+
+def stated(abilities: Abilities) -> Form:
+    """Return the form that follows from what is stated of a server."""
+    return Form(
+        schema=abilities.structured_output in (None, "json_schema"),
+        system=abilities.system_role is not False,
+        stream=abilities.streaming is True,
+        cap=abilities.max_output_tokens,
+        context=abilities.context_tokens,
+    )
 
 
 def takes_temperature(model: str) -> bool:
@@ -75,36 +84,81 @@ def headers(form: Form) -> dict[str, str]:
 
 def body(request: Request, form: Form) -> dict[str, Any]:
     """Return the body of a request. The system text is marked for caching: a stage's calls share it."""
+    said = messages(request, form.system)
     body: dict[str, Any] = {
         "model": request.model,
-        "max_tokens": limit(request, form.cap),
-        "messages": [dict(message) for message in request.messages],
+        "max_tokens": limit(request, form.cap, form.context),
+        "messages": [message for message in said if message["role"] != "system"],
     }
-    if request.system:
+    if request.system and form.system:
         text = {"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}
         body["system"] = [text]
     if form.schema:
         body["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
     if form.temperature:
         body["temperature"] = request.temperature
+    if form.stream:
+        body["stream"] = True
     return body
 
 
 def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:
-    """Return what a message says; raise TransportError where it is none."""
+    """Return what a message says.
+
+    Raises TransportError for a fault that the server tells or where it is no message, RefusedRequest where it is empty.
+    """
     content, reason = body.get("content"), body.get("stop_reason")
     if not content and not reason:
-        raise broken(peer, body, "content and stop_reason")
+        raise refused_or_broken(peer, body, "content", "content and stop_reason")
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    finish = FINISHES.get(str(reason), str(reason or "stop"))
-    return Response(_text(content), finish, _input(usage), count(usage.get("output_tokens")))
+    return Response(
+        _text(content, "text"),
+        finish_of(peer, reason),
+        _input(usage),
+        count(usage.get("output_tokens")),
+        reasoning=_text(content, "thinking"),
+        **told(body, reason, _KNOWN),
+    )
 
 
-def _text(content: Any) -> str:
-    """Join the text blocks; blocks of thinking, which can come before them, are no part of the answer."""
-    blocks = [block for block in content or () if isinstance(block, dict) and block.get("type") == "text"]
-    return "".join(block["text"] for block in blocks if isinstance(block.get("text"), str))
+def join(events: list[Any]) -> dict[str, Any]:
+    """Return the message that a stream's events tell piece by piece."""
+    message: dict[str, Any] = {}
+    blocks: dict[Any, dict[str, Any]] = {}
+    for event in events:
+        kind = event.get("type")
+        if kind == "error":
+            return dict(event)
+        if kind == "message_start" and isinstance(event.get("message"), dict):
+            message = dict(event["message"])
+        elif kind == "content_block_start" and isinstance(event.get("content_block"), dict):
+            blocks[event.get("index")] = {**event["content_block"], "parts": []}
+        elif kind == "content_block_delta" and isinstance(event.get("delta"), dict) and event.get("index") in blocks:
+            delta = event["delta"]
+            blocks[event["index"]]["parts"].append(delta.get("text") or delta.get("thinking") or "")
+        elif kind == "message_delta":
+            delta, usage = event.get("delta"), event.get("usage")
+            message |= delta if isinstance(delta, dict) else {}
+            message["usage"] = {**(message.get("usage") or {}), **(usage if isinstance(usage, dict) else {})}
+    return {**message, "content": [_whole(block) for block in blocks.values()]}
+
+
+def _whole(block: dict[str, Any]) -> dict[str, Any]:
+    parts = block.pop("parts")
+    name = "thinking" if block.get("type") == "thinking" else "text"
+    return {**block, name: str(block.get(name) or "") + "".join(part for part in parts if isinstance(part, str))}
+
+
+_KNOWN = frozenset({"type", "role", "content", "stop_reason", "usage", "model", "id"})
+
+
+def _text(content: Any, kind: str) -> str:
+    """Join the blocks of a kind; blocks of thinking, which can come before the text, are no part of the answer."""
+    if isinstance(content, str):
+        return content if kind == "text" else ""
+    blocks = [block for block in content or () if isinstance(block, dict) and block.get("type") == kind]
+    return "".join(block[kind] for block in blocks if isinstance(block.get(kind), str))
 
 
 def _input(usage: Mapping[str, Any]) -> int | None:
@@ -117,6 +171,3 @@ def _input(usage: Mapping[str, Any]) -> int | None:
 # claude-3-5-sonnet-20241022, claude-sonnet-4-20250514, claude-opus-4-7, anthropic/claude-sonnet-4.6, claude-2.1:
 # one or two numbers of at most two digits, before or after the family's name. A date is no number.
 _NUMBER = re.compile(r"claude(?:-[a-z]+)*-(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?")
-
-
-_RANGE = re.compile(r"temperature\W{1,4}(?:range|must be between|input should be (?:less|greater) than)", re.IGNORECASE)

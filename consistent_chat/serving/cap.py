@@ -6,7 +6,7 @@ import logging
 import re
 
 from consistent_chat.request import Request
-from consistent_chat.serving.http import Fault
+from consistent_chat.serving.http import LOOKED_AT, Fault
 
 FLOOR = 256
 """Tokens. No lower limit is tried: hardly a dialogue fits into fewer."""
@@ -14,14 +14,48 @@ FLOOR = 256
 _log = logging.getLogger(__name__)
 
 
-def limit(request: Request, cap: int | None) -> int:
-    """Return the limit of tokens to send: the request's, or the cap that was learnt if that is lower."""
-    return request.max_tokens if cap is None else min(request.max_tokens, cap)
+def limit(request: Request, cap: int | None, context: int | None = None) -> int:
+    """Return the limit of tokens to send: the request's, or what the model can write or its context holds, if lower."""
+    most = request.max_tokens if cap is None else min(request.max_tokens, cap)
+    return most if context is None else max(1, min(most, context - prompt_tokens(request)))
 
 
-def is_too_high(fault: Fault) -> bool:
-    """Tell whether a refusal says that the limit of tokens is too high, and not that it has another name."""
-    return fault.status in (400, 422) and _TOO_HIGH.search(f"{fault.param or ''} {fault.message}") is not None
+def prompt_tokens(request: Request) -> int:
+    """Return the most tokens that a prompt likely has: one for three bytes, the length of many scripts' letters."""
+    said = len(request.system.encode("utf-8", "replace"))
+    said += sum(len(message["content"].encode("utf-8", "replace")) + 12 for message in request.messages)
+    return said // 3 + 16
+
+
+def is_too_high(fault: Fault, asked: int | None = None, prompt: int = 0) -> bool:
+    """Tell whether a refusal says that the limit of tokens is too high, and not that it has another name.
+
+    Whatever its words: one that speaks of tokens, and of a number that is about what was `asked`, with the prompt or
+    without, and of a smaller one.
+    """
+    if fault.status not in (400, 413, 422):
+        return False
+    message = fault.message[:LOOKED_AT]
+    if _TOO_HIGH.search(f"{fault.param or ''} {message}") is not None:
+        return True
+    return asked is not None and "token" in message.lower() and _total(message, asked, prompt) is not None
+
+
+def _total(message: str, asked: int, prompt: int) -> tuple[int, int] | None:
+    """Return (what was requested in all, what the model takes) where a message has both numbers."""
+    numbers = sorted({int(digits.replace(",", "")) for digits in re.findall(r"(?<![\d.])\d[\d,]{2,11}", message)})
+    requested = [number for number in numbers if asked <= number <= asked + 2 * prompt]
+    smaller = [number for number in numbers if requested and FLOOR <= number < requested[-1] and number != asked]
+    return (requested[-1], smaller[-1]) if smaller else None
+
+
+def lowered_to_fit(fault: Fault, request: Request, asked: int) -> int | None:
+    """Return the cap to try next for a refusal of so many tokens; None where nothing is left to try."""
+    prompt = prompt_tokens(request)
+    total = _total(fault.message[:LOOKED_AT], asked, prompt)
+    if total is not None and total[0] > asked and FLOOR <= asked - (total[0] - total[1]) < asked:
+        return asked - (total[0] - total[1])
+    return lowered(fault, asked)
 
 
 def lowered(fault: Fault, asked: int) -> int | None:
@@ -29,7 +63,7 @@ def lowered(fault: Fault, asked: int) -> int | None:
 
     None if that is below FLOOR, so that the server's refusal becomes the error.
     """
-    named = [number for number in _named(fault.message) if number < asked]
+    named = [number for number in _named(fault.message[:LOOKED_AT]) if number < asked]
     cap = named[0] if named else max(asked // 2, FLOOR)
     if not FLOOR <= cap < asked:
         return None

@@ -5,26 +5,29 @@ It knows no provider's protocol and imports no provider's SDK.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 import math
 import os
 import re
-import sys
 import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from consistent_chat.errors import RecipeError, RefusedRequest, ServingError, TransportError
+from consistent_chat.errors import RecipeError, RefusedAccess, RefusedRequest, ServingError, TransportError
+from consistent_chat.recipe.fields import is_model_name
+from consistent_chat.text.sanitize import visible
 
 PASSING = frozenset({408, 409, 429})
 """Statuses below 500 that are worth another try."""
 CROWDED = frozenset({429, 529})
 """Statuses by which a server says that it takes fewer calls than it gets."""
+LOOKED_AT = 4_000
+"""Characters of a server's own words that are looked at."""
+STATE_LIMITS = "If the model takes fewer tokens, state max_output_tokens= or context_tokens=."
 SHOWN = 300
 """Characters of a server's own words that an error shows."""
 FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
@@ -59,13 +62,21 @@ class Fault(Exception):
     @property
     def unpaid(self) -> bool:
         """Whether the account has no money left, which no other request and no pause will change."""
-        return self.status == 402 or self.code in UNPAID_CODES or _UNPAID.search(self.message) is not None
+        if self.status == 402 or self.code in UNPAID_CODES:
+            return True
+        told = self.status in (400, 401, 403, 429) and _UNPAID.search(self.message[:LOOKED_AT]) is not None
+        return told and not (self.retry_after is not None or _PER_TIME.search(self.message[:LOOKED_AT]))
+
+    @property
+    def rate_limited(self) -> bool:
+        """Whether the server takes fewer tokens a minute, which some say with another status than 429."""
+        return self.status in (400, 403, 413) and "rate_limit" in f"{self.code} {self.inner_code}"
 
     @property
     def filtered(self) -> bool:
         """Whether the provider's content filter stopped this one prompt or its answer: other prompts will do."""
         coded = self.code in FILTER_CODES or self.inner_code in FILTER_CODES
-        return self.status == 400 and (coded or _FILTERED.search(self.message) is not None)
+        return self.status == 400 and (coded or _FILTERED.search(self.message[:LOOKED_AT]) is not None)
 
 
 @dataclass(frozen=True)
@@ -83,25 +94,35 @@ class Peer:
         return self.name if self.base_url is None else f"The server at {self.base_url}"
 
     def quote(self, text: str) -> str:
-        """Return a server's words on one line, shortened, with everything that looks like a key taken out."""
+        """Return a server's words on one line, shortened, without controls and what looks like a key.
+
+        Only the beginning is looked at, so that a long text takes no longer.
+        """
+        cut, text = len(text) > LOOKED_AT, text[:LOOKED_AT]
         if len(self.key) > 4:
             text = text.replace(self.key, "[key]")
-        text = _KEY.sub("[key]", " ".join(text.split()))
-        return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+            if cut:  # the key may have been cut in two
+                text = text[: -len(self.key)]
+        text = _KEY.sub(_masked, " ".join(visible(text).split()))
+        return text if len(text) <= SHOWN and not cut else text[: SHOWN - 1] + "…"
 
     def error(self, fault: Fault, model: str) -> ServingError:
         """Return the error for a refusal: what happened, to what, what to do."""
-        words = self.quote(fault.message).rstrip(".") or "nothing more"
-        said = f"{self.place} answered {fault.status}: {words}"
+        quoted = self.quote(fault.message)
+        said = f"{self.place} answered {fault.status}: {quoted.rstrip('.') or 'nothing more'}"
         if fault.unpaid:
-            return ServingError(f"The account has no credit left. {said}. See to its billing, then run again to go on.")
-        if fault.status in PASSING or fault.status >= 500:
-            return TransportError(said, fault.retry_after, rate_limited=fault.status in CROWDED)
+            return ServingError(f"The account has no credit left. {said}. Check its billing, then run again to go on.")
+        if fault.status in PASSING or fault.status >= 500 or fault.rate_limited:
+            crowded = fault.status in CROWDED or fault.rate_limited
+            return TransportError(said, fault.retry_after, rate_limited=crowded, loading=fault.status == 503)
         if fault.status in (401, 403):
-            return ServingError(f"The key was refused. {said}. Check {self.variable} or api_key, and what it may use.")
+            what = f"The key was refused. {said}. Check {self.variable} or api_key, and what it may use."
+            return RefusedAccess(what, quoted, asks_others=fault.status == 403)
         if fault.status == 404:
-            return ServingError(f"{said}. Check the name of the model, {model!r}, and base_url.")
-        return RefusedRequest(f"{said}. The request for the model {model!r} cannot be answered as it is.")
+            return RefusedAccess(f"{said}. Check the name of the model, {model!r}, and base_url.", quoted)
+        advice = f" {STATE_LIMITS}" if fault.status in (400, 413, 422) and "token" in fault.message.lower() else ""
+        refused = f"{said}. The request for the model {model!r} cannot be answered as it is.{advice}"
+        return RefusedRequest(refused, quoted)
 
 
 def find_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str] | None:
@@ -128,66 +149,63 @@ def need_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[
 
 
 def checked_url(base_url: str | None) -> str | None:
-    """Return a server's address as given; raise RecipeError for what is none."""
+    """Return a server's address as given; raise RecipeError for what is not one, without showing a secret in it."""
     if base_url is None:
         return None
     try:
         parts = urlsplit(base_url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and base_url.isprintable()
     except (ValueError, TypeError, AttributeError):
         good = False
     if isinstance(base_url, str) and "@" in (parts.netloc if good else base_url):  # it may stand in a path
         raise RecipeError("base_url must not have a user name or password in it. Pass the key as api_key=.")
+    if isinstance(base_url, str) and ("?" in base_url or "#" in base_url):
+        raise RecipeError("base_url must not have a query (?...) or a fragment (#...). Pass the key as api_key=.")
     if not good:
-        raise RecipeError(f"base_url must be an address such as 'http://localhost:8000/v1', not {base_url!r}.")
+        raise RecipeError(f"base_url must be an address such as 'http://localhost:8000/v1', not {base_url!r:.200}.")
     return base_url
 
 
-def open_client(sdk: Any, max_concurrency: int) -> Any:
-    """Return an HTTP client for an SDK with room for `max_concurrency` connections, aiohttp's where installed.
+def checked_model(model: str) -> str:
+    """Return a model's name as given; raise RecipeError for an address or what no name has.
 
-    aiohttp halves the time of a call. The type of the limits is taken from the SDK, whose HTTP library has
-    changed before.
+    Some clients take a model that is a URL for the server to call, and would send it the key.
     """
-    room = max(max_concurrency, 100)
-    limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(max_connections=room, max_keepalive_connections=room)
-    try:
-        return sdk.DefaultAioHttpClient(limits=limits)
-    except RuntimeError:
-        return sdk.DefaultAsyncHttpxClient(limits=limits)
+    if is_model_name(model):
+        return model
+    raise RecipeError(
+        f"The model {visible(model)!r:.200} is not a name: it has white space, a control character or '://'. "
+        "Pass the model's name as model=, a server's address as base_url=."
+    )
 
 
-def http_library(sdk: Any) -> Any:
-    """Return the library through which an SDK speaks HTTP: httpx, or what has taken its place."""
-    return sys.modules[type(sdk.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0]]
+def warn_of_plain_http(base_url: str | None, has_key: bool) -> None:
+    """Warn where a key would go to another machine without encryption."""
+    parts = urlsplit(base_url or "")
+    host = parts.hostname or ""
+    if has_key and parts.scheme == "http" and host != "localhost" and not re.match(r"127\.|::1$", host):
+        warnings.warn(
+            f"The key goes to {host} over plain http, where others on the way can read it. Use https in base_url.",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
-def client_timeout(sdk: Any, timeout: float) -> Any:
-    """Return an SDK's timeout for calls of `timeout` seconds."""
-    return sdk.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+def redirect_error(peer: Peer, status: int, url: str, path: str, location: str) -> RefusedAccess:
+    """Return the error for a redirect, which names its target without a query and the address to use.
 
-
-async def exchange(sdk: Any, peer: Peer, calling: Awaitable[Any], timeout: float) -> Mapping[str, Any]:
-    """Await an SDK's raw response, or its HTTP library's, and return its JSON body.
-
-    Raises Fault for a status of 400 or more, TransportError where there is no answer in `timeout` seconds, or no
-    JSON in it. Causes are left out: their text may hold a key.
+    It is not followed: a key belongs to one server, and a POST becomes a GET on the way.
     """
-    with raised(sdk, peer, timeout):
-        answered = await asyncio.wait_for(calling, timeout)
-    response = getattr(answered, "http_response", answered)
-    return read_object(peer, response.content, response.headers.get("content-type", ""))
-
-
-@contextlib.contextmanager
-def raised(sdk: Any, peer: Peer, timeout: float) -> Iterator[None]:
-    """Raise an SDK's errors, and its HTTP library's, as Fault or TransportError."""
     try:
-        yield
-    except sdk.APIStatusError as error:
-        raise fault_of(error.response.status_code, error.response.headers, error.response.content) from None
-    except (asyncio.TimeoutError, sdk.APIConnectionError, OSError, *_broken_off(sdk)) as error:
-        raise (late(peer, timeout) if _is_late(sdk, error) else unreachable(peer, error)) from None
+        parts = urlsplit(urljoin(url, location))
+        host = parts.netloc.rpartition("@")[2]
+        target = peer.quote(urlunsplit((parts.scheme, host, parts.path, "", "")))
+    except ValueError:
+        host = target = ""
+    said = f"{peer.place} answered {status} and redirects to {target or 'nowhere'}, which is not followed"
+    if host and target.endswith(path):
+        return RefusedAccess(f"{said}. Pass base_url={target.removesuffix(path)!r}.", said)
+    return RefusedAccess(f"{said}. Check base_url: it must be the address of the API itself.", said)
 
 
 def late(peer: Peer, timeout: float) -> TransportError:
@@ -198,7 +216,8 @@ def late(peer: Peer, timeout: float) -> TransportError:
 def unreachable(peer: Peer, error: BaseException) -> TransportError:
     """Return the error for a connection that failed or broke."""
     cause = peer.quote(str(error.__cause__ or error)) or type(error).__name__
-    return TransportError(f"The connection to {_inside(peer.place)} failed: {cause}. Check the network and base_url.")
+    said = f"The connection to {_inside(peer.place)} failed: {cause}. Check the network and base_url."
+    return TransportError(said, unreachable=True)
 
 
 def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
@@ -287,25 +306,23 @@ def _inside(place: str) -> str:
     return place[0].lower() + place[1:] if place.startswith("The ") else place
 
 
-def _is_late(sdk: Any, error: BaseException) -> bool:
-    """Tell a late answer from no connection, which openai's SDK always reports as a timeout while connecting."""
-    timeout = isinstance(error, (asyncio.TimeoutError, TimeoutError, sdk.APITimeoutError))
-    return timeout and type(error.__cause__).__name__ != "ConnectTimeout"
-
-
-def _broken_off(sdk: Any) -> tuple[type[BaseException], ...]:
-    """Return the errors of the HTTP libraries themselves, of which the SDKs let some through."""
-    library = (http_library(sdk).TransportError,)
-    try:
-        from aiohttp import ClientError
-    except ImportError:
-        return library
-    return (*library, ClientError)
-
-
 # Keys as the providers write them ("sk-ant-...", "hf_..."), also half masked as in their own error messages.
-_KEY = re.compile(r"\bBearer\s+\S+|\b(?:sk|pk|hf|gsk|xai)[-_](?=[\w.-]*[\d*])[\w*.-]{6,}")
-_UNPAID = re.compile("credit balance is too low|insufficient balance", re.IGNORECASE)
+_KEY = re.compile(r"\bBearer\s+\S+|\b(?:sk|pk|hf|gsk|xai)[-_][\w*.-]{6,}")
+
+
+def _masked(found: re.Match[str]) -> str:
+    """Return what stands in for a key; a word without digits that only begins like one stays."""
+    word = found[0]
+    return "[key]" if word.startswith("Bearer") or re.search(r"[\d*]", word) else word
+
+
+# An account without money, in words of several languages. They shorten the way: without them it takes longer.
+_UNPAID = re.compile(
+    r"\b(?:credits?|balance|billing|payment|arrears|overdue|recharge|top[ -]?up|prepaid|funds|unpaid)\b"
+    r"|insufficient.{0,20}quota|quota.{0,40}(?:exhausted|used up|plan)|\u4f59\u989d|\u6b20\u8d39",
+    re.IGNORECASE,
+)
+_PER_TIME = re.compile(r"\bper (?:second|minute|hour|day)\b|\brate[ _-]?limit|/min\b|\b[rt]p[md]\b", re.IGNORECASE)
 # The filters' own words, for servers and gateways that pass on no code.
 _FILTERED = re.compile(
     "blocked by content filtering policy|content management policy|ContentPolicyViolationError"

@@ -1,32 +1,28 @@
-"""Hugging Face's Inference Providers, through `huggingface_hub`.
-
-For other servers with an OpenAI-compatible address, "openai" is the better serving: this client rewrites the
-schema for one kind of server, and opens no more than 100 connections.
-"""
+"""Hugging Face's Inference Providers: the Hub's router, which speaks OpenAI's chat completions."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
 
-from consistent_chat.errors import ServingError, TransportError
+from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving.cap import is_too_high, limit, lowered
-from consistent_chat.serving.http import Fault, Peer, checked_url, fault_of, find_key, late, unreachable
-from consistent_chat.serving.negotiate import Adapting, blamed, warn_no_temperature
-from consistent_chat.serving.openai_chat import json_schema, messages, read_completion
+from consistent_chat.serving.client import HttpClient
+from consistent_chat.serving.http import Peer, checked_model, checked_url, find_key, warn_of_plain_http
+from consistent_chat.serving.negotiate import UNKNOWN, Abilities, Adapting
+from consistent_chat.serving.openai_chat import (
+    LIMITS,
+    PATH,
+    Form,
+    arguments,
+    join,
+    plainer,
+    read_completion,
+    simpler,
+    stated,
+)
 
 NAME = "Hugging Face Inference Providers"
-
-
-@dataclass(frozen=True)
-class Form:
-    """What a request has beside its prompt. `cap` is the highest limit of tokens, where it has been found out."""
-
-    schema: bool = True
-    temperature: bool = True
-    cap: int | None = None
+BASE_URL = "https://router.huggingface.co/v1"
 
 
 class HuggingFace:
@@ -44,16 +40,19 @@ class HuggingFace:
         api_key: str | None = None,
         timeout: float = 600.0,
         max_concurrency: int = 30,
+        abilities: Abilities = UNKNOWN,
     ) -> None:
         key = _token(api_key) if checked_url(base_url) is None else _endpoint_key(api_key)
         self._peer = Peer(NAME, "HF_TOKEN", key, base_url)
-        self._timeout = timeout
-        self._adapting = Adapting(self._peer, Form(), _plainer)
-        self._client: Any = None
+        warn_of_plain_http(base_url, True)
+        self._timeout, self._max_concurrency = timeout, max_concurrency
+        self._adapting: Adapting[Form] = Adapting(self._peer, stated(abilities, LIMITS[1]), plainer)
+        self._client: HttpClient | None = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
-        return await self._adapting.answer(request, self._send, self._simpler)
+        checked_model(request.model)
+        return await self._adapting.answer(request, self._send, partial(simpler, self._peer))
 
     async def close(self) -> None:
         """Close all connections. The next answer opens others, in whichever event loop it is."""
@@ -63,52 +62,14 @@ class HuggingFace:
             await client.close()
 
     async def _send(self, request: Request, form: Form) -> Response:
-        """Send one request in one form. The client has no timeout of its own, and lets raw errors through."""
-        import huggingface_hub.errors
-
-        errors: Any = huggingface_hub.errors
-        calling = self._opened().chat_completion(**_arguments(request, form))
-        try:
-            completion = await asyncio.wait_for(calling, self._timeout)
-        except errors.HfHubHTTPError as error:
-            raise fault_of(error.response.status_code, error.response.headers, error.response.content) from None
-        except errors.OfflineModeIsEnabled:
-            raise ServingError(f"HF_HUB_OFFLINE is set, so {NAME} cannot be called. Unset it.") from None
-        except (asyncio.TimeoutError, TimeoutError):
-            raise late(self._peer, self._timeout) from None
-        except (errors.HTTPError, OSError) as error:
-            raise unreachable(self._peer, error) from None
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
-            raise _unreadable(self._peer, error) from None
-        return read_completion(self._peer, completion)
-
-    def _opened(self) -> Any:
         if self._client is None:
-            from huggingface_hub import AsyncInferenceClient
+            from huggingface_hub import constants
 
-            self._client = AsyncInferenceClient(
-                base_url=self._peer.base_url, api_key=self._peer.key, timeout=self._timeout
-            )
-        return self._client
-
-    def _simpler(self, request: Request, form: Form, fault: Fault) -> Form | None:
-        if fault.status not in (400, 422):
-            return None
-        if is_too_high(fault):
-            cap = lowered(fault, limit(request, form.cap))
-            return None if cap is None else replace(form, cap=cap)
-        for name in blamed(fault, {"temperature": "temperature", "schema": "response_format|schema|grammar|format"}):
-            if name == "temperature" and form.temperature:
-                why = f"the server answered {self._peer.quote(fault.message)!r}"
-                warn_no_temperature(request.model, request.temperature, why)
-                return replace(form, temperature=False)
-            if name == "schema" and form.schema:
-                return replace(form, schema=False)
-        return None
-
-
-def _plainer(form: Form) -> Form | None:
-    return replace(form, schema=False) if form.schema else None
+            if constants.HF_HUB_OFFLINE:
+                raise ServingError(f"HF_HUB_OFFLINE is set, so {NAME} cannot be called. Unset it.")
+            url, key = self._peer.base_url or BASE_URL, {"authorization": f"Bearer {self._peer.key}"}
+            self._client = HttpClient(self._peer, url, key, self._timeout, self._max_concurrency)
+        return read_completion(self._peer, await self._client.post(PATH, arguments(request, form), join))
 
 
 def _token(api_key: str | None) -> str:
@@ -137,18 +98,3 @@ def _endpoint_key(api_key: str | None) -> str:
             'not sent to that server. For OpenAI-compatible servers use serving="openai", which needs none.'
         )
     return found[0]
-
-
-def _arguments(request: Request, form: Form) -> dict[str, Any]:
-    return {
-        "model": request.model,
-        "messages": messages(request),
-        "max_tokens": limit(request, form.cap),
-        "temperature": request.temperature if form.temperature else None,
-        "response_format": json_schema(request) if form.schema else None,
-    }
-
-
-def _unreadable(peer: Peer, error: Exception) -> TransportError:
-    said = peer.quote(f"{type(error).__name__}: {error}")
-    return TransportError(f"{peer.place} sent an answer that cannot be read ({said}). If this goes on, check base_url.")

@@ -10,17 +10,47 @@ import asyncio
 import re
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving.http import Fault, Peer
+from consistent_chat.serving.http import LOOKED_AT, Fault, Peer
 
 Form = TypeVar("Form")
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a user states of a server; None is found out.
+
+    `max_output_tokens` is the longest answer, `context_tokens` bounds prompt and answer together, `structured_output`
+    is "json_schema", "json_object" or "none", `system_role` and `streaming` say whether it takes a system message and
+    whether answers are read as a stream.
+    """
+
+    max_output_tokens: int | None = None
+    context_tokens: int | None = None
+    structured_output: str | None = None
+    system_role: bool | None = None
+    streaming: bool | None = None
+
+
+UNKNOWN = Abilities()
+"""Nothing is stated."""
+
+
+def stage_of(request: Request) -> str:
+    """Return the stage of a request, by its name or else by the first key of the answer."""
+    return getattr(request, "stage", "") or next(iter(request.schema.get("properties", {})), "")
+
+
 Simpler = Callable[[Request, Form, "Fault"], "Form | None"]
 """Gives the form to try after a refusal, or None."""
 
+STUMBLES = 3
+"""A 500 that comes so often before any answer may be about the form."""
 GUESSED = frozenset({400, 422, 501})
 """Statuses that, without telling words, may be about the form."""
 
@@ -35,11 +65,22 @@ class Adapting(Generic[Form]):
 
     def __init__(self, peer: Peer, form: Form, plainer: Callable[[Form], Form | None] | None = None) -> None:
         self._peer, self._form, self._plainer = peer, form, plainer
-        self._models: dict[str, Learnt[Form]] = {}
+        self._models: dict[tuple[str, str, float | None], Learnt[Form]] = {}
 
-    def about(self, model: str) -> Learnt[Form]:
-        """Return what is known of a model."""
-        return self._models.setdefault(model, Learnt(self._form, self._plainer))
+    def about(self, model: str, stage: str = "", temperature: float | None = None) -> Learnt[Form]:
+        """Return what is known of a model's requests of a stage at a temperature.
+
+        Of others it takes over all but the temperature: a refusal of a judge's does not cost the writer its own.
+        """
+        key = (model, stage, temperature)
+        if key not in self._models:
+            known = next((one for (name, *_), one in self._models.items() if name == model and one.settled), None)
+            form: Any = self._form if known is None else known.form
+            if form is not self._form:
+                form = replace(form, temperature=True)
+            self._models[key] = Learnt(form, self._plainer)
+            self._models[key].settled = known is not None or self._plainer is None
+        return self._models[key]
 
     async def answer(
         self,
@@ -52,7 +93,8 @@ class Adapting(Generic[Form]):
         A refusal of this one prompt by the provider's filter is an answer, as if the model itself had declined.
         """
         try:
-            return await self.about(request.model).ask(partial(send, request), partial(simpler, request))
+            learnt = self.about(request.model, stage_of(request), request.temperature)
+            return await learnt.ask(partial(send, request), partial(simpler, request))
         except Fault as fault:
             if fault.filtered:
                 return Response(self._peer.quote(fault.message), "refusal")
@@ -84,20 +126,42 @@ class Learnt(Generic[Form]):
         self.form = form
         self.first: asyncio.Lock | None = None
         self._plainer = plainer
-        self._settled = plainer is None
+        self.settled = plainer is None
+        self._answered = self.settled
+        self._stumbles = 0
 
     async def ask(
         self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
     ) -> Response:
         """Return the answer; raise the Fault that no other form has helped against."""
-        if not self._settled:
+        if not self.settled:
             self.first = self.first or asyncio.Lock()
             async with self.first:
-                if not self._settled:
+                if not self.settled:
                     answer = await self._explore(send, simpler)
-                    self._settled = True
+                    self.settled = self._answered = True
                     return answer
-        return await self._ask(send, simpler)
+
+        try:
+            answer = await self._ask(send, simpler)
+        except Fault as fault:
+            if self._answered or not self._is_unexplained(fault):
+                raise
+            answer = await self._guess(fault, send, simpler)
+        self._answered = True
+        return answer
+
+    def _is_unexplained(self, fault: Fault) -> bool:
+        """Tell a refusal that may be about the form, although it does not say so, from all others.
+
+        A 500 may be so only if it comes again and again: servers fail for other reasons.
+        """
+        if fault.filtered or fault.unpaid:
+            return False
+        if fault.status == 500:
+            self._stumbles += 1
+            return self._stumbles % STUMBLES == 0
+        return fault.status in GUESSED
 
     async def _ask(
         self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
@@ -121,7 +185,7 @@ class Learnt(Generic[Form]):
         try:
             return await self._ask(send, simpler)
         except Fault as fault:
-            if not _is_unexplained(fault):
+            if not self._is_unexplained(fault):
                 raise
             return await self._guess(fault, send, simpler)
 
@@ -139,7 +203,7 @@ class Learnt(Generic[Form]):
                 try:
                     return await self._ask(send, simpler)
                 except Fault as fault:
-                    if not _is_unexplained(fault):
+                    if fault.status not in (500, *GUESSED) or fault.filtered or fault.unpaid:
                         raise
             raise refusal
         except BaseException:
@@ -153,7 +217,7 @@ def blamed(fault: Fault, names: Mapping[str, str]) -> list[str]:
     `names` gives each thing's pattern. The order matters because some servers repeat the whole request in their
     message, after what they object to.
     """
-    text = f"{fault.param or ''} {fault.message}"
+    text = f"{fault.param or ''} {fault.message[:LOOKED_AT]}"
     found = {name: re.search(pattern, text, re.IGNORECASE) for name, pattern in names.items()}
     return sorted((name for name in names if found[name]), key=lambda name: found[name].start())  # type: ignore[union-attr]
 
@@ -168,6 +232,13 @@ def warn_no_temperature(model: str, temperature: float, why: str) -> None:
     )
 
 
-def _is_unexplained(fault: Fault) -> bool:
-    """Tell a refusal that may be about the form, although it does not say so, from all others."""
-    return fault.status in GUESSED and not fault.filtered and not fault.unpaid
+def is_off_scale(fault: Fault, temperature: float) -> bool:
+    """Tell whether a refusal is of this temperature, as too high for the server's scale, and not of all of them."""
+    return temperature > 0 and _SCALE.search(fault.message[:LOOKED_AT]) is not None
+
+
+_SCALE = re.compile(
+    r"temperature\W{1,4}(?:range|must be (?:between|in|less|at most|<)|input should be (?:less|greater) than)"
+    r"|temperature.{0,40}?(?:between|\brange\b|at most|less than|<=|\[0)",
+    re.IGNORECASE | re.DOTALL,
+)

@@ -12,23 +12,29 @@ from typing import TYPE_CHECKING, Any
 
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving.http import (
-    Peer,
-    checked_url,
-    client_timeout,
-    exchange,
-    find_key,
-    open_client,
+from consistent_chat.serving.client import HttpClient
+from consistent_chat.serving.http import Peer, checked_model, checked_url, find_key, warn_of_plain_http
+from consistent_chat.serving.negotiate import UNKNOWN, Abilities, Adapting
+from consistent_chat.serving.openai_chat import (
+    LIMITS,
+    PATH,
+    Form,
+    arguments,
+    join,
+    plainer,
+    read_completion,
+    simpler,
+    stated,
 )
-from consistent_chat.serving.negotiate import Adapting
-from consistent_chat.serving.openai_chat import LIMITS, Form, arguments, plainer, read_completion, simpler
-from consistent_chat.serving.wire import Wire
+from consistent_chat.serving.wire import Wire, client_timeout, open_client
 
 if TYPE_CHECKING:
     from consistent_chat.serving.openai_batches import OpenAIBatches
 
+BASE_URL = "https://api.openai.com/v1"
+HINT = 'Run pip install "consistent_chat[openai]".'
 PLACEHOLDER = "none"
-"""Sent to a server of one's own where no key is given: the client insists on one, such servers do not."""
+"""Sent to a server of one's own where no key is given: the SDK insists on one, such servers do not."""
 
 
 class OpenAI:
@@ -46,24 +52,29 @@ class OpenAI:
         api_key: str | None = None,
         timeout: float = 600.0,
         max_concurrency: int = 30,
+        abilities: Abilities = UNKNOWN,
     ) -> None:
-        import openai  # noqa: F401  that it is missing is found here and not at the first call
-
         base_url = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or None)
         self._peer = Peer("OpenAI", "OPENAI_API_KEY", _key(api_key, base_url), base_url)
+        warn_of_plain_http(base_url, self._peer.key != PLACEHOLDER)
         self._timeout = timeout
         self._max_concurrency = max_concurrency
-        self._adapting = Adapting(self._peer, Form(LIMITS[0] if base_url is None else LIMITS[1]), plainer)
-        self._client: Any = None
+        self._adapting: Adapting[Form] = Adapting(self._peer, stated(abilities, LIMITS[base_url is not None]), plainer)
+        self._client: HttpClient | None = None
+        self._sdk: Any = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
+        checked_model(request.model)
         return await self._adapting.answer(request, self._send, partial(simpler, self._peer))
 
     @property
     def batches(self) -> OpenAIBatches:
         """The batch API of OpenAI, and of servers that offer its endpoints for files and batches."""
-        import openai
+        try:
+            import openai
+        except ImportError as error:
+            raise ServingError(f"Batches need the package openai: {error}. {HINT}") from None
 
         from consistent_chat.serving.openai_batches import OpenAIBatches
 
@@ -73,29 +84,31 @@ class OpenAI:
     async def close(self) -> None:
         """Close all connections. The next answer opens others, in whichever event loop it is."""
         client, self._client = self._client, None
+        sdk, self._sdk = self._sdk, None
         self._adapting.leave_loop()
-        if client is not None:
-            await client.close()
+        for one in (client, sdk):
+            if one is not None:
+                await one.close()
 
     async def _send(self, request: Request, form: Form) -> Response:
-        import openai
-
-        create = self._opened().chat.completions.with_raw_response.create
-        body = await exchange(openai, self._peer, create(**arguments(request, form)), self._timeout)
-        return read_completion(self._peer, body)
+        if self._client is None:
+            url = self._peer.base_url or BASE_URL
+            key = {"authorization": f"Bearer {self._peer.key}"}
+            self._client = HttpClient(self._peer, url, key, self._timeout, self._max_concurrency)
+        return read_completion(self._peer, await self._client.post(PATH, arguments(request, form), join))
 
     def _opened(self) -> Any:
-        if self._client is None:
+        if self._sdk is None:
             import openai
 
-            self._client = openai.AsyncOpenAI(
+            self._sdk = openai.AsyncOpenAI(
                 api_key=self._peer.key,
                 base_url=self._peer.base_url,
                 timeout=client_timeout(openai, self._timeout),
                 max_retries=0,
                 http_client=open_client(openai, self._max_concurrency),
             )
-        return self._client
+        return self._sdk
 
 
 def _key(api_key: str | None, base_url: str | None) -> str:

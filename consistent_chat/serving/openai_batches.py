@@ -25,10 +25,10 @@ from consistent_chat.serving.batches import (
     read_line,
     refusal,
 )
-from consistent_chat.serving.http import Fault, broken, count, exchange, fault_of
+from consistent_chat.serving.http import Fault, broken, count, fault_of
 from consistent_chat.serving.negotiate import Adapting
 from consistent_chat.serving.openai_chat import Form, arguments, read_completion, simpler
-from consistent_chat.serving.wire import Wire
+from consistent_chat.serving.wire import Wire, exchange
 
 ENDPOINT = "/v1/chat/completions"
 NAME = "consistent_chat"

@@ -6,44 +6,56 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from consistent_chat.request import Request, Response
-from consistent_chat.serving.cap import is_too_high, limit, lowered
-from consistent_chat.serving.http import (
-    Fault,
-    Peer,
-    broken,
-    count,
-)
-from consistent_chat.serving.negotiate import blamed, warn_no_temperature
+from consistent_chat.request import Request, Response, canonical_json
+from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit, prompt_tokens
+from consistent_chat.serving.finish import finish_of, raise_told_fault, refused_or_broken, told
+from consistent_chat.serving.http import Fault, Peer, count
+from consistent_chat.serving.negotiate import Abilities, blamed, is_off_scale, warn_no_temperature
 
-FINISHES = {"stop": "stop", "eos": "stop", "length": "length", "content_filter": "refusal"}
-"""The protocol's finish reasons in our words; others are kept as they come."""
-
-
+PATH = "/chat/completions"
 LIMITS = ("max_completion_tokens", "max_tokens")
 """The limit of tokens by its newer name, which OpenAI wants, and the older one, which the others know."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a request has beside its prompt: a rung of SCHEMAS, a name of LIMITS, a temperature or none.
+    """What a request has beside its prompt: a rung of SCHEMAS, a name of LIMITS, a temperature, a system message.
 
-    `cap` is the most tokens that the model takes for a limit, where that has been found out.
+    `cap` is the most tokens that the model takes for a limit, `context` for a prompt and its answer together, where
+    that was stated or found out.
     """
 
     limit: str
     renamed: bool = False
     rung: int = 0
     temperature: bool = True
+    system: bool = True
+    stream: bool = False
     cap: int | None = None
+    context: int | None = None
+
+
+def stated(abilities: Abilities, name: str) -> Form:
+    """Return the form that follows from what is stated of a server; `name` is that of its limit."""
+    return Form(
+        name,
+        rung={"json_object": 2, "none": 3}.get(abilities.structured_output or "", 0),
+        system=abilities.system_role is not False,
+        stream=abilities.streaming is True,
+        cap=abilities.max_output_tokens,
+        context=abilities.context_tokens,
+    )
 
 
 def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | None:
     """Return the form to try after a refusal, or None if the refusal is not about the form."""
-    if is_too_high(fault):
-        cap = lowered(fault, limit(request, form.cap))
+    asked = limit(request, form.cap, form.context)
+    if is_too_high(fault, asked, prompt_tokens(request)):
+        cap = lowered_to_fit(fault, request, asked)
         return None if cap is None else replace(form, cap=cap)
     for name in _blamed(form, fault):
+        if name == "temperature" and is_off_scale(fault, request.temperature):
+            return None  # it takes temperatures, only not this one: the recipe must change
         if name == "temperature" and form.temperature:
             why = f"the server answered {peer.quote(fault.message)!r}"
             warn_no_temperature(request.model, request.temperature, why)
@@ -51,19 +63,32 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
         if name == "limit" and not form.renamed:
             return replace(form, limit=LIMITS[form.limit == LIMITS[0]], renamed=True)
         if name == "schema" and form.rung + 1 < len(SCHEMAS):
-            return plainer(form)
+            return replace(form, rung=form.rung + 1)
+        if name == "stream" and not form.stream:
+            return replace(form, stream=True)
+        if name == "system" and form.system:
+            return replace(form, system=False)
     return None
 
 
 def plainer(form: Form) -> Form | None:
-    """Return the form with the next way of asking for JSON, or None after the last."""
-    return replace(form, rung=form.rung + 1) if form.rung + 1 < len(SCHEMAS) else None
+    """Return the next plainer form, or None after the last: other ways of asking for JSON, no system role, a stream."""
+    if form.rung + 1 < len(SCHEMAS) and form.system and not form.stream:
+        return replace(form, rung=form.rung + 1)
+    if form.system:
+        return None if form.stream else replace(form, rung=0, system=False)
+    return None if form.stream else replace(form, rung=0, system=True, stream=True)
 
 
-def messages(request: Request) -> list[dict[str, str]]:
-    """Return the messages of the protocol, the system text first."""
-    system = [{"role": "system", "content": request.system}] if request.system else []
-    return [*system, *(dict(message) for message in request.messages)]
+def messages(request: Request, system: bool = True) -> list[dict[str, str]]:
+    """Return the messages of the protocol: the system text first, or in front of the first message of the user."""
+    said = [dict(message) for message in request.messages]
+    if not request.system:
+        return said
+    if system:
+        return [{"role": "system", "content": request.system}, *said]
+    first, *others = said
+    return [{**first, "content": f"{request.system}\n\n{first['content']}"}, *others]
 
 
 def json_schema(request: Request) -> dict[str, Any]:
@@ -73,48 +98,111 @@ def json_schema(request: Request) -> dict[str, Any]:
 
 
 def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
-    """Return what a chat completion says; raise TransportError where it is none."""
+    """Return what a chat completion says.
+
+    Raises Fault or TransportError for a fault that the server tells or where it is no completion, RefusedRequest where
+    it has no choice.
+    """
     choices = body.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
-    message = choice.get("message")
+    choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
+    if choice is None:
+        raise refused_or_broken(peer, body, "choices", "choices with a message")
+    raise_told_fault(peer, choice.get("error"))
+    message, reason = choice.get("message"), choice.get("finish_reason")
+    finish = finish_of(peer, reason)
     if not isinstance(message, dict):
-        raise broken(peer, body, "choices with a message")
+        if finish != "refusal":
+            raise refused_or_broken(peer, {**body, "choices": []} if reason else body, "choices", "a message")
+        message = {}
+    raise_told_fault(peer, message.get("error"))
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    tokens = count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
-    refusal = message.get("refusal")
-    if refusal and isinstance(refusal, str):
-        return Response(refusal, "refusal", *tokens)
-    reason = str(choice.get("finish_reason") or "stop")
-    return Response(_text(message.get("content")), FINISHES.get(reason, reason), *tokens)
+    refusal = _text(message.get("refusal"))
+    calls = message.get("tool_calls")
+    return Response(
+        refusal or _text(message.get("content")),
+        "refusal" if refusal else finish,
+        count(usage.get("prompt_tokens")),
+        count(usage.get("completion_tokens")),
+        reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
+        tool_calls=canonical_json(calls).decode() if isinstance(calls, list) and calls else "",
+        **told(body, reason, _KNOWN, **_unknown(choice, message)),
+    )
+
+
+def _unknown(choice: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a choice and its message that are not read, by names of their own."""
+    rest = {f"choice.{name}": value for name, value in choice.items() if name not in _OF_CHOICE and value is not None}
+    said = {f"message.{name}": value for name, value in message.items() if name not in _OF_MESSAGE}
+    return {**rest, **{name: value for name, value in said.items() if value not in (None, [], "")}}
+
+
+def join(events: list[Any]) -> dict[str, Any]:
+    """Return the completion that a stream's chunks tell piece by piece."""
+    whole: dict[str, Any] = {}
+    texts: dict[str, list[str]] = {}
+    reason, found = None, False
+    for chunk in events:
+        if chunk.get("error"):
+            return dict(chunk)
+        whole |= {
+            name: value for name, value in chunk.items() if name not in ("choices", "object") and value is not None
+        }
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if not isinstance(choice, dict) or choice.get("index", 0) != 0:
+                continue
+            found, reason = True, choice.get("finish_reason") or reason
+            if choice.get("error"):
+                return {**whole, "choices": [{"error": choice["error"]}]}
+            delta = choice.get("delta") or choice.get("message")
+            for name, value in (delta if isinstance(delta, dict) else {}).items():
+                if isinstance(value, (str, list)) and name in ("content", *_STREAMED):
+                    texts.setdefault(name, []).append(_text(value))
+    message = {"role": "assistant", **{name: "".join(parts) for name, parts in texts.items()}}
+    return {**whole, "choices": [{"index": 0, "message": message, "finish_reason": reason}] if found else []}
 
 
 def arguments(request: Request, form: Form) -> dict[str, Any]:
     """Return the body of a request."""
-    arguments = {"model": request.model, "messages": messages(request), form.limit: limit(request, form.cap)}
+    arguments: dict[str, Any] = {"model": request.model, "messages": messages(request, form.system)}
+    arguments[form.limit] = limit(request, form.cap, form.context)
     response_format = SCHEMAS[form.rung](request)
     if response_format is not None:
         arguments["response_format"] = response_format
     if form.temperature:
         arguments["temperature"] = request.temperature
+    if form.stream:
+        arguments |= {"stream": True, "stream_options": {"include_usage": True}}
     return arguments
 
 
 def _blamed(form: Form, fault: Fault) -> list[str]:
     """Return what of the form a refusal names, if it is a refusal of the request and not of something else."""
     if fault.status in (500, 501):  # llama.cpp's Python server: the text of a validation error
-        return blamed(fault, {"schema": _SCHEMA})
+        return blamed(fault, {"schema": _SCHEMA, "system": _SYSTEM, "stream": _STREAM})
     if not 400 <= fault.status < 500 or fault.status in (401, 403, 408, 409, 429):
         return []
-    return blamed(fault, {"temperature": "temperature", "limit": rf"\b{form.limit}\b", "schema": _SCHEMA})
+    names = {"temperature": "temperature", "limit": rf"\b{form.limit}\b", "schema": _SCHEMA}
+    return blamed(fault, {**names, "system": _SYSTEM, "stream": _STREAM})
 
 
 def _text(content: Any) -> str:
-    """Return a message's text, which may come in parts. `reasoning_content` stands beside it and is not read."""
+    """Return a message's text: a string, parts of text, strings, or the object of the answer itself."""
     if isinstance(content, list):
-        texts = (part.get("text") for part in content if isinstance(part, dict) and part.get("type") in _TEXT_PARTS)
-        return "".join(text for text in texts if isinstance(text, str))
+        return "".join(map(_part, content))
+    if isinstance(content, dict):
+        is_part = isinstance(content.get("text"), str) and set(content) <= _OF_PART
+        return content["text"] if is_part else canonical_json(content).decode("utf-8", "replace")
     return content if isinstance(content, str) else ""
+
+
+def _part(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if not isinstance(part, dict) or part.get("type", "text") not in _TEXT_PARTS:
+        return ""
+    return part["text"] if isinstance(part.get("text"), str) else ""
 
 
 SCHEMAS: tuple[Callable[[Request], dict[str, Any] | None], ...] = (
@@ -130,3 +218,12 @@ _SCHEMA = "response_format|json_schema|schema|validation"
 
 
 _TEXT_PARTS = ("text", "output_text")
+
+
+_SYSTEM = r"\bsystem\b|\bdeveloper (?:role|message|instruction)|\broles?\b"
+_STREAM = r"\bstream(?:ing|ed)?\b"
+_STREAMED = ("reasoning_content", "reasoning", "refusal")
+_OF_PART = {"type", "text", "annotations"}
+_KNOWN = frozenset({"choices", "usage", "model", "id", "object", "created"})
+_OF_CHOICE = {"index", "message", "finish_reason", "error"}
+_OF_MESSAGE = {"role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls", "error"}

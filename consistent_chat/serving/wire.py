@@ -1,13 +1,15 @@
-"""An SDK's client, used for endpoints whose answers are read here: the SDKs validate none of them."""
+"""An SDK's client, for batches: it knows addresses, lists and files. Answers are read here: it validates none."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+import contextlib
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.serving.http import Peer, exchange, http_library, raised
+from consistent_chat.serving.http import CONNECT_SECONDS, Peer, fault_of, late, read_object, unreachable
 
 PAGE = 100
 """Objects of a list that are asked for at a time."""
@@ -71,3 +73,66 @@ class Wire:
     async def _attempt(self, calling: Awaitable[Any]) -> Any:
         with raised(self.sdk, self.peer, self.timeout):
             return await asyncio.wait_for(calling, self.timeout)
+
+
+def open_client(sdk: Any, max_concurrency: int) -> Any:
+    """Return an HTTP client for an SDK with room for `max_concurrency` connections, aiohttp's where installed.
+
+    aiohttp halves the time of a call. The type of the limits is taken from the SDK, whose HTTP library has
+    changed before.
+    """
+    room = max(max_concurrency, 100)
+    limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(max_connections=room, max_keepalive_connections=room)
+    try:
+        return sdk.DefaultAioHttpClient(limits=limits, follow_redirects=False)
+    except RuntimeError:
+        return sdk.DefaultAsyncHttpxClient(limits=limits, follow_redirects=False)
+
+
+def http_library(sdk: Any) -> Any:
+    """Return the library through which an SDK speaks HTTP: httpx, or what has taken its place."""
+    return sys.modules[type(sdk.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0]]
+
+
+def client_timeout(sdk: Any, timeout: float) -> Any:
+    """Return an SDK's timeout for calls of `timeout` seconds."""
+    return sdk.Timeout(timeout, connect=min(timeout, CONNECT_SECONDS))
+
+
+async def exchange(sdk: Any, peer: Peer, calling: Awaitable[Any], timeout: float) -> Mapping[str, Any]:
+    """Await an SDK's raw response, or its HTTP library's, and return its JSON body.
+
+    Raises Fault for a status of 400 or more, TransportError where there is no answer in `timeout` seconds, or no
+    JSON in it. Causes are left out: their text may hold a key.
+    """
+    with raised(sdk, peer, timeout):
+        answered = await asyncio.wait_for(calling, timeout)
+    response = getattr(answered, "http_response", answered)
+    return read_object(peer, response.content, response.headers.get("content-type", ""))
+
+
+@contextlib.contextmanager
+def raised(sdk: Any, peer: Peer, timeout: float) -> Iterator[None]:
+    """Raise an SDK's errors, and its HTTP library's, as Fault or TransportError."""
+    try:
+        yield
+    except sdk.APIStatusError as error:
+        raise fault_of(error.response.status_code, error.response.headers, error.response.content) from None
+    except (asyncio.TimeoutError, sdk.APIConnectionError, OSError, *_broken_off(sdk)) as error:
+        raise (late(peer, timeout) if _is_late(sdk, error) else unreachable(peer, error)) from None
+
+
+def _is_late(sdk: Any, error: BaseException) -> bool:
+    """Tell a late answer from no connection, which openai's SDK always reports as a timeout while connecting."""
+    timeout = isinstance(error, (asyncio.TimeoutError, TimeoutError, sdk.APITimeoutError))
+    return timeout and type(error.__cause__).__name__ != "ConnectTimeout"
+
+
+def _broken_off(sdk: Any) -> tuple[type[BaseException], ...]:
+    """Return the errors of the HTTP libraries themselves, of which the SDKs let some through."""
+    library = (http_library(sdk).TransportError,)
+    try:
+        from aiohttp import ClientError
+    except ImportError:
+        return library
+    return (*library, ClientError)

@@ -200,11 +200,12 @@ def test_an_address_with_a_password_is_refused_and_not_shown(name: str) -> None:
     assert said == "base_url must not have a user name or password in it. Pass the key as api_key=."
 
 
-def test_a_missing_library_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The extra that holds it is in the message."""
+def test_only_batches_need_the_sdk_of_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single calls do without; the error names the extra."""
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ServingError, match=r'It may need: pip install "consistent_chat\[openai\]"'):
-        registry.open_serving("openai", model="m", api_key="key")
+    serving: Any = registry.open_serving("openai", model="m", api_key="key")
+    with pytest.raises(ServingError, match=r'pip install "consistent_chat\[openai\]"'):
+        _ = serving.batches
 
 
 def test_importing_the_registry_imports_no_sdk() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from consistent_chat.dialogue import parse
-from consistent_chat.errors import RefusedRequest, ServingError, TransportError
+from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
 from consistent_chat.request import canonical_json
 from tests.provider import Call, Provider, Reply
 from tests.servings import KEY, KINDS, NAMES, OLD, asked, opened, request, said
@@ -109,7 +109,7 @@ def test_a_refused_key_says_where_it_is_from(kind: str, status: int) -> None:
     """Trying again cannot help."""
     error = said(kind, Reply.error(status, "no"))
     variable = {"anthropic": "ANTHROPIC_API_KEY", "openai": "OPENAI_API_KEY", "huggingface": "HF_TOKEN"}[kind]
-    assert type(error) is ServingError
+    assert isinstance(error, RefusedAccess)
     assert str(error).startswith("The key was refused.")
     assert f"Check {variable} or api_key" in str(error)
 
@@ -118,7 +118,7 @@ def test_an_unknown_model_is_named(kind: str) -> None:
     """A 404 can be the model's name or the address."""
     with Provider() as provider:
         (error,) = asked(opened(kind, provider), request("no-such-model"))
-    assert type(error) is ServingError
+    assert isinstance(error, RefusedAccess)
     assert str(error).endswith("Check the name of the model, 'no-such-model', and base_url.")
 
 

@@ -250,15 +250,15 @@ class TestRefusalsWithoutTellingWords:
         """The next run begins with the best form again."""
 
         def script(call: Call) -> Reply | None:
-            return Reply.error(400, f"Bad Request {call.number}") if call.number < 4 else None
+            return Reply.error(400, f"Bad Request {call.number}") if call.number < 6 else None
 
         with Provider(script) as provider:
             serving = opened("openai", provider)
             (error,) = asked(serving, request())
             asked(serving, request())
         assert "answered 400: Bad Request 0." in str(error)
-        assert provider.requests[4].body["response_format"]["type"] == "json_schema"
-        assert len(provider.requests) == 5
+        assert provider.requests[6].body["response_format"]["type"] == "json_schema"
+        assert len(provider.requests) == 7
 
     def test_a_passing_fault_on_the_way_is_left_to_the_driver(self) -> None:
         """It says nothing about the form."""

@@ -123,7 +123,8 @@ class TestAnthropic:
     )
     def test_stop_reasons(self, reason: str | None, finish: str) -> None:
         """Known ones in our words, others as they come."""
-        assert said("anthropic", message([{"type": "text", "text": "x"}], reason)) == Response("x", finish)
+        response = said("anthropic", message([{"type": "text", "text": "x"}], reason))
+        assert (response.text, response.finish, response.finish_reason) == ("x", finish, reason or "")
 
     def test_a_refusal_may_have_no_content(self) -> None:
         """It is a response like any other."""

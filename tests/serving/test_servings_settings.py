@@ -39,7 +39,7 @@ class TestHighTemperatures:
         assert len(provider.requests) == 1
 
 
-@pytest.mark.parametrize("url", ["http://h/accounts/@cf/v1", "https://h:8000/@a/v1?to=b@c"])
+@pytest.mark.parametrize("url", ["http://h/accounts/@cf/v1", "https://h:8000/@a/v1"])
 def test_an_address_may_have_an_at_sign_in_its_path(url: str) -> None:
     """Only before the host it ends a user's name."""
     assert checked_url(url) == url

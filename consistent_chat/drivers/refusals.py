@@ -1,0 +1,103 @@
+"""Tells a refusal of one prompt from one of the account, the server or the form of all requests.
+
+A refusal is one prompt's if the same request was refused several times while others of its kind, which were sent after
+it, were answered. Where no others are under way, one is made up: a harmless prompt of the same length and form.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from consistent_chat.errors import RefusedAccess, RefusedRequest, ServingError, TransportError
+from consistent_chat.request import Request, Response
+from consistent_chat.serving.negotiate import stage_of
+
+TRIES = 3
+"""Tries after which a request that is refused each time, while others are answered, is given up."""
+HARMLESS = "Write about the weather of an ordinary day in spring, and of a walk in the park. "
+LONGEST = 4_000
+"""Characters of the harmless prompt."""
+
+Refusal = RefusedRequest | RefusedAccess
+Kind = tuple[str, str]
+
+
+class Refusals:
+    """Knows which kinds of requests (by model and stage) are answered. `ask` sends a request and keeps nothing."""
+
+    def __init__(self, ask: Callable[[Request], Awaitable[Response]]) -> None:
+        self._ask = ask
+        self._clock = itertools.count(1)
+        self._latest: dict[Kind, int] = {}
+        self._asking: dict[Kind, asyncio.Lock] = {}
+        self._stopped: ServingError | None = None
+
+    def sent(self) -> int:
+        """Return the number of a request that is sent now."""
+        return next(self._clock)
+
+    def answered(self, request: Request, sent: int) -> None:
+        """Take note of an answer to the request of this number."""
+        kind = _kind(request)
+        self._latest[kind] = max(self._latest.get(kind, 0), sent)
+
+    def has_answered(self, request: Request) -> bool:
+        """Tell whether a request of this kind was ever answered."""
+        return _kind(request) in self._latest
+
+    async def settle(self, request: Request, tries: int, first: int, error: Refusal) -> Response | None:
+        """Return the refusal to record for this prompt, or None where it is tried again; raise what stops the run.
+
+        `first` is the number of the request when it was first refused.
+        """
+        kind = _kind(request)
+        if kind not in self._latest:
+            if isinstance(error, RefusedAccess) and not error.asks_others:
+                raise _stopped(error, tries)
+            await self._ask_another(request, tries, error, first)
+            return None
+        if tries < TRIES:
+            return None
+        if self._latest[kind] <= first:
+            await self._ask_another(request, tries, error, first)
+        return Response(error.words or str(error), "refusal") if self._latest.get(kind, 0) > first else None
+
+    async def _ask_another(self, request: Request, tries: int, error: Refusal, first: int) -> None:
+        """Have a harmless request answered, once for all that wait for it; raise the refusal if that is refused too."""
+        async with self._asking.setdefault(_kind(request), asyncio.Lock()):
+            if self._latest.get(_kind(request), 0) > first:
+                return
+            if self._stopped is not None:
+                raise self._stopped
+            sent = self.sent()
+            try:
+                await self._ask(harmless(request))
+            except TransportError:
+                return
+            except ServingError as other:
+                if isinstance(other, (RefusedRequest, RefusedAccess)):
+                    self._stopped = _stopped(error, tries)
+                    raise self._stopped from None
+                raise
+            self.answered(request, sent)
+
+
+def harmless(request: Request) -> Request:
+    """Return a request of the same kind, form and about the same length that no filter refuses."""
+    length = min(LONGEST, sum(len(message["content"]) for message in request.messages))
+    text = (HARMLESS * (length // len(HARMLESS) + 1))[: max(length, len(HARMLESS))]
+    system = "Answer with the JSON that is asked for." if request.system else ""
+    return replace(request, system=system, messages=({"role": "user", "content": text},))
+
+
+def _kind(request: Request) -> Kind:
+    return request.model, stage_of(request)
+
+
+def _stopped(error: Refusal, tries: int) -> ServingError:
+    """Return the error with which a refusal stops the run."""
+    said = str(error) if tries == 1 else f"{str(error).rstrip('.')}. This was try {tries}, and the run stops."
+    return ServingError(f"{said} All answers are kept; run again to go on.")

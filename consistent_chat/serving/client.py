@@ -1,0 +1,182 @@
+"""The one HTTP layer of all servings: one pool of connections, bodies with a bound, no redirects, streams read whole.
+
+It speaks through aiohttp. Measured in one run (benchmarks/wire.py: 100 in flight, a server in another process), a call
+takes 0.24 ms of CPU with bare aiohttp, 0.73 ms with an SDK's raw responses over it, and 1.79 ms with the SDK itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from consistent_chat.errors import TransportError
+from consistent_chat.serving.http import (
+    CONNECT_SECONDS,
+    Peer,
+    fault_of,
+    late,
+    read_object,
+    redirect_error,
+    unreachable,
+)
+
+MOST_BYTES = 16 << 20
+"""Bytes of an answer after decoding. The longest dialogues have less than one MB."""
+EVENT_STREAM = "text/event-stream"
+
+Join = Callable[[list[Any]], Mapping[str, Any]]
+"""Joins the JSON values of a stream's events into the object that the server sends where it does not stream."""
+
+
+class HttpClient:
+    """Posts JSON to one server. It belongs to the event loop of its first call.
+
+    `base_url` is the address in front of all paths, `headers` go with each call. `timeout` is in seconds a call.
+    """
+
+    def __init__(
+        self, peer: Peer, base_url: str, headers: Mapping[str, str], timeout: float, max_concurrency: int
+    ) -> None:
+        import aiohttp
+
+        self._peer, self._base_url = peer, base_url.rstrip("/")
+        self._timeout = timeout
+        self._proxy = _proxy(base_url)
+        room = max(max_concurrency, 100)
+        tls: Any = _trusted() if base_url.lower().startswith("https:") else True
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=room, ssl=tls),
+            timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_SECONDS)),
+            headers={
+                "content-type": "application/json",
+                "accept": f"application/json, {EVENT_STREAM}",
+                "accept-encoding": "gzip, deflate",
+                "user-agent": "consistent_chat",
+                **headers,
+            },
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+
+    async def post(
+        self, path: str, body: Mapping[str, Any], join: Join, headers: Mapping[str, str] | None = None
+    ) -> Mapping[str, Any]:
+        """Post a JSON object and return the object that is the answer; `join` makes it of the events of a stream.
+
+        Raises Fault for a status of 400 or more, RefusedAccess for a redirect, TransportError where there is no whole
+        answer. Causes are left out of errors: their text may hold a key.
+        """
+        import aiohttp
+
+        try:
+            return await self._post(path, json.dumps(body).encode("ascii"), join, headers)
+        except aiohttp.ConnectionTimeoutError as error:
+            raise unreachable(self._peer, error) from None
+        except (asyncio.TimeoutError, TimeoutError):
+            raise late(self._peer, self._timeout) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise unreachable(self._peer, error) from None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def _post(self, path: str, body: bytes, join: Join, headers: Mapping[str, str] | None) -> Mapping[str, Any]:
+        url = self._base_url + path
+        async with self._session.post(
+            url, data=body, headers=headers, proxy=self._proxy, allow_redirects=False
+        ) as response:
+            status, kind = response.status, response.headers.get("content-type", "")
+            if 300 <= status < 400:
+                raise redirect_error(self._peer, status, url, path, response.headers.get("location", ""))
+            if status < 400 and kind.lower().startswith(EVENT_STREAM):
+                return join(await self._events(response))
+            content = b"".join([piece async for piece in self._decoded(response)])
+            if status >= 400:
+                raise fault_of(status, response.headers, content)
+            return read_object(self._peer, content, kind)
+
+    async def _decoded(self, response: Any) -> AsyncIterator[bytes]:
+        """Yield a body piece by piece, decoded; raise TransportError where it is too long or breaks off."""
+        encoding, length = response.headers.get("content-encoding", "identity").lower().strip(), 0
+        unzip = zlib.decompressobj(wbits=47) if encoding in ("gzip", "x-gzip", "deflate") else None
+        if unzip is None and encoding not in ("identity", ""):
+            raise TransportError(f"{self._peer.place} sent an answer in an encoding that was not asked for.")
+        async for chunk in response.content.iter_any():
+            piece = chunk if unzip is None else self._unzipped(unzip, chunk, MOST_BYTES - length + 1)
+            length += len(piece)
+            if length > MOST_BYTES:
+                raise TransportError(
+                    f"{self._peer.place} sent an answer of more than {MOST_BYTES >> 20} MB, which was not read. "
+                    "If this goes on, check base_url."
+                )
+            yield piece
+        if unzip is not None and length and not unzip.eof:
+            raise TransportError(f"{self._peer.place} sent a compressed answer that breaks off.")
+
+    def _unzipped(self, unzip: Any, chunk: bytes, room: int) -> bytes:
+        try:
+            return bytes(unzip.decompress(chunk, room))
+        except zlib.error:
+            raise TransportError(f"{self._peer.place} sent a compressed answer that is damaged.") from None
+
+    async def _events(self, response: Any) -> list[Any]:
+        """Return the JSON values of a stream's events, up to `[DONE]` or the end."""
+        values: list[Any] = []
+        async for data in event_data(self._decoded(response)):
+            if data == b"[DONE]":
+                return values
+            values.append(read_object(self._peer, data, EVENT_STREAM))
+        return values
+
+
+async def event_data(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the data of each event of a stream, as the standard of server-sent events has it: in linear time."""
+    rest: list[bytes] = []
+    data: list[bytes] = []
+    async for piece in pieces:
+        *whole, last = piece.replace(b"\r\n", b"\n").split(b"\n")
+        for line in whole:
+            rest.append(line)
+            joined, rest = b"".join(rest).rstrip(b"\r"), []
+            if joined.startswith(b"data:"):
+                data.append(joined[5:].strip())
+            elif not joined and data:
+                yield b"\n".join(data)
+                data = []
+        rest.append(last)
+    if (joined := b"".join(rest)).startswith(b"data:"):
+        data.append(joined[5:].strip())
+    if data:
+        yield b"\n".join(data)
+
+
+def _proxy(url: str) -> str | None:
+    """Return the proxy that the environment names for an address, as other clients read it.
+
+    aiohttp's own reading of the environment would put the credentials of a .netrc in the place of the key.
+    """
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    return proxy if proxy and proxy.startswith("http") else None
+
+
+def _trusted() -> Any:
+    """Return the certificates that are trusted: the machine's, and those that come with `certifi`."""
+    import ssl
+
+    context = ssl.create_default_context()
+    try:
+        import certifi  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return context
+    context.load_verify_locations(certifi.where())
+    return context

@@ -1,0 +1,71 @@
+"""Why an answer ended, in our words, and what a 200 without an answer means: decided by structure and single words."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from consistent_chat.errors import RefusedRequest, ServingError, TransportError
+from consistent_chat.request import bounded_json
+from consistent_chat.serving.http import Fault, Peer, broken, fault_of
+
+_KINDS = (
+    ("refusal", "refus|filter|safety|moderat|prohibit|block|sensitive|recitation|spii|guardrail|violation|policy"),
+    ("fault", r"error|insufficient|resource|network|abort|cancel|timeout|timed|unavailable|overload|fail|interrupt"),
+    ("length", r"length|max|limit|trunc|window|exceed"),
+    ("stop", r"^(?:stop|end|eos|done|complete|finish|normal|none|null)"),
+)
+"""What a finish reason is about, by the words that providers spell in many ways; the first that fits."""
+
+
+def finish_of(peer: Peer, reason: Any) -> str:
+    """Return a finish reason of any spelling as "stop", "length" or "refusal"; one that is not known as it came.
+
+    Raises TransportError for one by which the server tells a fault of its own: the answer is not whole.
+    """
+    if not isinstance(reason, str) or not reason:
+        return "stop"
+    kind = next((kind for kind, words in _KINDS if re.search(words, reason[:100], re.IGNORECASE)), reason)
+    if kind == "fault":
+        raise TransportError(f"{peer.place} broke off an answer with the finish reason {peer.quote(reason)!r}.")
+    return kind
+
+
+def raise_told_fault(peer: Peer, told: Any) -> None:
+    """Raise the error that stands inside a 200, if `told` is one: as if the server had sent its code as a status."""
+    if not told or not isinstance(told, (dict, str)):
+        return
+    code = told.get("code") if isinstance(told, dict) else None
+    digits = str(code) if str(code).isdecimal() and 400 <= int(str(code)[:4]) < 600 else "500"
+    raise fault_of(int(digits), {}, json.dumps({"error": told}).encode())
+
+
+def refused_or_broken(peer: Peer, body: Mapping[str, Any], field: str, lack: str) -> ServingError | Fault:
+    """Return the error for a 200 without an answer: a fault that it tells, a refusal if it has the field, else broken.
+
+    A server that has read a prompt and returns an empty list of answers refuses that prompt.
+    """
+    if body.get("error"):
+        try:
+            raise_told_fault(peer, body["error"])
+        except Fault as fault:
+            return fault
+    if field in body and not body[field]:
+        words = peer.quote(json.dumps({name: value for name, value in body.items() if name != "id"}))
+        return RefusedRequest(f"{peer.place} answered without {lack}: {words}.", words)
+    return broken(peer, body, lack)
+
+
+def told(body: Mapping[str, Any], reason: Any, known: frozenset[str], **fields: Any) -> dict[str, str]:
+    """Return what a server says beside its answer, as the further fields of a response: whole, within bounds."""
+    usage = body.get("usage")
+    extra = {**{name: value for name, value in body.items() if name not in known}, **fields}
+    return {
+        "finish_reason": reason if isinstance(reason, str) else "",
+        "model": str(body.get("model") or "")[:500],
+        "id": str(body.get("id") or "")[:500],
+        "usage": bounded_json(usage) if isinstance(usage, dict) and usage else "",
+        "extra": bounded_json(extra),
+    }
