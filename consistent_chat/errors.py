@@ -63,7 +63,7 @@ class RefusedAccess(ServingError):
     """The key, the model's name or the address is refused (401, 403, 404, a redirect).
 
     It stops a run in which nothing was answered; afterwards it is treated like a refused request. With `asks_others` it
-    may also be this one prompt's fault (403), which another request tells.
+    may also be this one prompt's fault (403, 404), which another request tells.
     """
 
     retry_after = None

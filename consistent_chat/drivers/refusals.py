@@ -33,6 +33,7 @@ class Refusals:
         self._clock = itertools.count(1)
         self._latest: dict[Kind, int] = {}
         self._asking: dict[Kind, asyncio.Lock] = {}
+        self._in_vain: dict[Kind, int] = {}
         self._stopped: ServingError | None = None
 
     def sent(self) -> int:
@@ -43,6 +44,7 @@ class Refusals:
         """Take note of an answer to the request of this number."""
         kind = _kind(request)
         self._latest[kind] = max(self._latest.get(kind, 0), sent)
+        self._in_vain[kind] = 0
 
     def has_answered(self, request: Request) -> bool:
         """Tell whether a request of this kind was ever answered."""
@@ -59,10 +61,11 @@ class Refusals:
                 raise _stopped(error, tries)
             await self._ask_another(request, tries, error, first)
             return None
+        self._in_vain[kind] = self._in_vain.get(kind, 0) + 1
+        if self._latest[kind] <= first and self._in_vain[kind] >= TRIES:
+            await self._ask_another(request, tries, error, first)
         if tries < TRIES:
             return None
-        if self._latest[kind] <= first:
-            await self._ask_another(request, tries, error, first)
         return Response(error.words or str(error), "refusal") if self._latest.get(kind, 0) > first else None
 
     async def _ask_another(self, request: Request, tries: int, error: Refusal, first: int) -> None:

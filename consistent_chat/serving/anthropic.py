@@ -21,7 +21,7 @@ from consistent_chat.serving.anthropic_messages import (
     stated,
     takes_temperature,
 )
-from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit, prompt_tokens
+from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
 from consistent_chat.serving.client import HttpClient
 from consistent_chat.serving.http import Fault, Peer, checked_model, checked_url, need_key, warn_of_plain_http
 from consistent_chat.serving.negotiate import UNKNOWN, Abilities, Adapting, Learnt, blamed, is_off_scale, stage_of
@@ -126,8 +126,8 @@ class Anthropic:
         if fault.status not in (400, 413, 422):
             return None
         asked = limit(request, form.cap, form.context)
-        if is_too_high(fault, asked, prompt_tokens(request)):
-            cap = lowered_to_fit(fault, request, asked)
+        if is_too_high(fault, asked):
+            cap = lowered_to_fit(fault, asked)
             return None if cap is None else replace(form, cap=cap)
         for name in blamed(
             fault, {"temperature": "temperature", "schema": "output_config|format|schema", "stream": r"\bstream"}

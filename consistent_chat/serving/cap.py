@@ -27,34 +27,47 @@ def prompt_tokens(request: Request) -> int:
     return said // 3 + 16
 
 
-def is_too_high(fault: Fault, asked: int | None = None, prompt: int = 0) -> bool:
+def is_too_high(fault: Fault, asked: int | None = None) -> bool:
     """Tell whether a refusal says that the limit of tokens is too high, and not that it has another name.
 
-    Whatever its words: one that speaks of tokens, and of a number that is about what was `asked`, with the prompt or
-    without, and of a smaller one.
+    Whatever its words: one that speaks of tokens and names a number that fits, as `lowered_to_fit` reads it. A message
+    with braces may repeat the whole request, and is not read so.
     """
     if fault.status not in (400, 413, 422):
         return False
     message = fault.message[:LOOKED_AT]
     if _TOO_HIGH.search(f"{fault.param or ''} {message}") is not None:
         return True
-    return asked is not None and "token" in message.lower() and _total(message, asked, prompt) is not None
+    if asked is None or "token" not in message.lower() or "{" in message:
+        return False
+    return _total(message, asked) is not None or _smaller(message, asked) is not None
 
 
-def _total(message: str, asked: int, prompt: int) -> tuple[int, int] | None:
+def _total(message: str, asked: int) -> tuple[int, int] | None:
     """Return (what was requested in all, what the model takes) where a message has both numbers."""
-    numbers = sorted({int(digits.replace(",", "")) for digits in re.findall(r"(?<![\d.])\d[\d,]{2,11}", message)})
-    requested = [number for number in numbers if asked <= number <= asked + 2 * prompt]
-    smaller = [number for number in numbers if requested and FLOOR <= number < requested[-1] and number != asked]
-    return (requested[-1], smaller[-1]) if smaller else None
+    numbers = _numbers(message)
+    requested = [number for number in numbers if number > asked]
+    takes = [number for number in numbers if requested and FLOOR <= number < requested[-1] and number != asked]
+    return (requested[-1], takes[-1]) if takes else None
 
 
-def lowered_to_fit(fault: Fault, request: Request, asked: int) -> int | None:
+def _smaller(message: str, asked: int) -> int | None:
+    """Return the largest number below what was asked."""
+    return max((number for number in _numbers(message) if FLOOR <= number < asked), default=None)
+
+
+def _numbers(message: str) -> list[int]:
+    return sorted({int(digits.replace(",", "")) for digits in re.findall(r"(?<![\d.])\d[\d,]{2,11}", message)})
+
+
+def lowered_to_fit(fault: Fault, asked: int) -> int | None:
     """Return the cap to try next for a refusal of so many tokens; None where nothing is left to try."""
-    prompt = prompt_tokens(request)
-    total = _total(fault.message[:LOOKED_AT], asked, prompt)
-    if total is not None and total[0] > asked and FLOOR <= asked - (total[0] - total[1]) < asked:
+    message = fault.message[:LOOKED_AT]
+    total = _total(message, asked)
+    if total is not None and FLOOR <= asked - (total[0] - total[1]) < asked:
         return asked - (total[0] - total[1])
+    if _TOO_HIGH.search(f"{fault.param or ''} {message}") is None and (named := _smaller(message, asked)) is not None:
+        return named
     return lowered(fault, asked)
 
 

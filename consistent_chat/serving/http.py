@@ -119,7 +119,8 @@ class Peer:
             what = f"The key was refused. {said}. Check {self.variable} or api_key, and what it may use."
             return RefusedAccess(what, quoted, asks_others=fault.status == 403)
         if fault.status == 404:
-            return RefusedAccess(f"{said}. Check the name of the model, {model!r}, and base_url.", quoted)
+            what = f"{said}. Check the name of the model, {model!r}, and base_url."
+            return RefusedAccess(what, quoted, asks_others=True)
         advice = f" {STATE_LIMITS}" if fault.status in (400, 413, 422) and "token" in fault.message.lower() else ""
         refused = f"{said}. The request for the model {model!r} cannot be answered as it is.{advice}"
         return RefusedRequest(refused, quoted)

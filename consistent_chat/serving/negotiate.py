@@ -166,6 +166,7 @@ class Learnt(Generic[Form]):
     async def _ask(
         self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
     ) -> Response:
+        before: Any = self.form
         while True:
             form = self.form
             try:
@@ -176,6 +177,7 @@ class Learnt(Generic[Form]):
                 if self.form is form:  # else another call has moved on already
                     other = simpler(form, fault)
                     if other is None:
+                        self.form = replace(before, **{**vars(form), "cap": before.cap})  # a lower one was no help
                         raise
                     self.form = other
 

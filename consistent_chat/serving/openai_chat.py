@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from consistent_chat.request import Request, Response, canonical_json
-from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit, prompt_tokens
+from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
 from consistent_chat.serving.finish import finish_of, raise_told_fault, refused_or_broken, told
 from consistent_chat.serving.http import Fault, Peer, count
 from consistent_chat.serving.negotiate import Abilities, blamed, is_off_scale, warn_no_temperature
@@ -50,8 +50,8 @@ def stated(abilities: Abilities, name: str) -> Form:
 def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | None:
     """Return the form to try after a refusal, or None if the refusal is not about the form."""
     asked = limit(request, form.cap, form.context)
-    if is_too_high(fault, asked, prompt_tokens(request)):
-        cap = lowered_to_fit(fault, request, asked)
+    if is_too_high(fault, asked):
+        cap = lowered_to_fit(fault, asked)
         return None if cap is None else replace(form, cap=cap)
     for name in _blamed(form, fault):
         if name == "temperature" and is_off_scale(fault, request.temperature):

@@ -1,0 +1,168 @@
+"""What real servers reply, kind by kind: rows are exact, a refusal costs its prompt, a fault of all stops the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from consistent_chat.drivers import RunStats
+from consistent_chat.errors import ServingError
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.store import ResponseStore
+from tests.faults import Reply, run
+from tests.provider import Call, Provider, Script
+from tests.servings import opened
+
+CASES = yaml.safe_load(Path(__file__).with_name("servers.yaml").read_text("utf-8"))
+MADE = ("substituted", "refused", "retried", "truncated", "adapted", "waited")
+RECIPE = Recipe(model="some-model", num_dialogs_per_intent=3, num_turns_per_dialog=2)
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pause as often as ever, and shortly."""
+    monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.005)
+    monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_PAUSE", 0.05)
+    monkeypatch.setattr("consistent_chat.drivers.retry.LOADING_PAUSE", 0.05)
+
+
+def named(*outcomes: str) -> Any:
+    """Return the parameters of a test for the cases with these outcomes."""
+    cases = [case for case in CASES if case["outcome"] in outcomes]
+    return pytest.mark.parametrize("case", cases, ids=lambda case: str(case["name"]))
+
+
+def script(case: dict[str, Any]) -> Script:
+    """Return the script of a server that replies so."""
+    body = case["body"] if isinstance(case["body"], str) else json.dumps(case["body"])
+    reply = Reply.body(case["status"], body, case.get("headers"))
+    strikes = struck(case["for"])
+    return lambda call: reply if strikes(call) else (streamed(call) if call.body.get("stream") else None)
+
+
+def struck(when: Any) -> Callable[[Call], bool]:
+    """Return which calls get the reply."""
+    seen: Counter[str] = Counter()
+    if isinstance(when, dict):
+        ((how, number),) = when.items()
+        return {
+            "from": lambda call: call.number >= number,
+            "first": lambda call: call.number < number,
+            "once": lambda call: call.number == number,
+            "above": lambda call: (call.body.get("max_tokens") or call.body["max_completion_tokens"]) > number,
+        }[how]
+    return {
+        "all": lambda call: True,
+        "prompts": lambda call: is_marked(call, 8),
+        "twice": lambda call: is_marked(call, 4) and seen.update([told(call)]) is None and seen[told(call)] < 3,
+        "system": lambda call: any(message["role"] == "system" for message in call.body["messages"]),
+        "unstreamed": lambda call: not call.body.get("stream"),
+    }[when]
+
+
+def is_marked(call: Call, part: int) -> bool:
+    """Tell whether a prompt is one of those that are struck; what is asked to find out whose fault it is, is not."""
+    if "weather of an ordinary day" in told(call):
+        return False
+    return int(hashlib.sha256(told(call).encode()).hexdigest(), 16) % part == 0
+
+
+def told(call: Call) -> str:
+    """Return what the user says, in whichever form it is sent."""
+    return str(call.body["messages"][-1]["content"])[-400:]
+
+
+def streamed(call: Call) -> Reply:
+    """Return a good answer as a stream of chunks."""
+    text = json.dumps(call.texts)
+    chunks = [{"choices": [{"index": 0, "delta": {"content": text[at : at + 7]}}]} for at in range(0, len(text), 7)]
+    chunks += [{"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}, {"choices": [], "usage": {}}]
+    lines = "".join(f"data: {json.dumps(chunk)}\n\n" for chunk in chunks) + "data: [DONE]\n\n"
+    return Reply.body(200, lines, {"content-type": "text/event-stream"})
+
+
+@named(*MADE)
+def test_all_rows_are_made_and_a_replay_makes_the_same(case: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever the server replies, and nothing of a fault of transport is stored."""
+    place, tally = str(tmp_path / "responses"), RunStats()
+    with Provider(script(case)) as provider:
+        made = run(place, RECIPE, opened("openai", provider), tally)
+        asked = len(provider.requests)
+        assert len(made) == len(Plan(RECIPE))
+        assert run(place, RECIPE, opened("openai", provider)) == made
+        assert len(provider.requests) == asked, "a rerun meets nothing anew"
+    assert run(place, RECIPE) == made
+    finishes = [json.loads(record.kept.response)["finish"] for record in ResponseStore(place).records()]
+    assert ("refusal" in finishes) == (case["outcome"] in ("substituted", "refused"))
+    assert ("length" in finishes) == (case["outcome"] == "truncated")
+    assert (tally.substitutes > 0) == (case["outcome"] in ("substituted", "refused"))
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case["for"] == "prompts"])
+def test_the_last_prompt_that_is_missing_can_be_refused_too(case: dict[str, Any], tmp_path: Path) -> None:
+    """Where no others are under way, a harmless request tells that the server answers."""
+    strikes = script({**case, "for": "all"})
+    seen: list[str] = []
+
+    def reply(call: Call) -> Reply | None:
+        if "weather of an ordinary day" in json.dumps(call.body["messages"]):
+            return None
+        seen.append(told(call))
+        return strikes(call) if told(call) == seen[0] else None
+
+    recipe = Recipe(model="some-model", num_dialogs_per_intent=1, num_turns_per_dialog=2, intents=("educational",))
+    with Provider(reply) as provider:
+        (dialogue,) = run(str(tmp_path / "responses"), recipe, opened("openai", provider), max_concurrency=1)
+    assert dialogue.spec.substitute == 1
+    assert len(provider.requests) <= 16
+
+
+@named("stopped")
+def test_a_fault_of_all_stops_within_a_few_calls(case: dict[str, Any], tmp_path: Path) -> None:
+    """All answers are kept, none is taken for a refusal, and the message says what to do."""
+    place = str(tmp_path / "responses")
+    with (
+        Provider(script(case)) as provider,
+        pytest.raises(ServingError, match="run again to go on"),
+    ):
+        run(place, RECIPE, opened("openai", provider), max_concurrency=4)
+    assert len(provider.requests) <= 11 + 4 * 6
+    assert all('"finish":"stop"' in record.kept.response for record in ResponseStore(place).records())
+
+
+@named("redirected")
+def test_a_redirect_is_named_and_not_followed(case: dict[str, Any], tmp_path: Path) -> None:
+    """Without its query and credentials, at the first call."""
+    with Provider(script(case)) as provider, pytest.raises(ServingError, match="redirects to http://127") as seen:
+        run(str(tmp_path / "responses"), RECIPE, opened("openai", provider), max_concurrency=1)
+    assert "secret" not in str(seen.value)
+    assert "base_url" in str(seen.value)
+    assert len(provider.requests) == 1
+
+
+@named("waited")
+def test_a_server_that_loads_is_waited_for_and_said_to_be(
+    case: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line names it."""
+    with caplog.at_level(logging.WARNING), Provider(script(case)) as provider:
+        run(str(tmp_path / "responses"), RECIPE, opened("openai", provider), max_concurrency=2)
+    said = [record.getMessage() for record in caplog.records if "become ready" in record.getMessage()]
+    assert len(said) == 1
+    assert "Loading model" in said[0]
+
+
+def test_every_outcome_stands_in_the_table_of_the_docs() -> None:
+    """The table names each kind of reply, and each outcome is one that a test holds."""
+    docs = (Path(__file__).parents[2] / "docs" / "servings.md").read_text("utf-8")
+    cells = [line.split("|")[3].strip() for line in docs.splitlines() if line.startswith("| ") and line.count("|") == 4]
+    assert {case["outcome"] for case in CASES} == {cell.partition(":")[0] for cell in cells if ":" in cell}
