@@ -168,7 +168,7 @@ class Learnt(Generic[Form]):
     ) -> Response:
         before: Any = self.form
         while True:
-            form = self.form
+            form: Any = self.form
             try:
                 return await send(form)
             except Fault as fault:
@@ -177,7 +177,9 @@ class Learnt(Generic[Form]):
                 if self.form is form:  # else another call has moved on already
                     other = simpler(form, fault)
                     if other is None:
-                        self.form = replace(before, **{**vars(form), "cap": before.cap})  # a lower one was no help
+                        tried: Any = form
+                        if tried.cap != before.cap:  # a lower one was no help
+                            self.form = replace(tried, cap=before.cap)
                         raise
                     self.form = other
 

@@ -1,0 +1,119 @@
+"""The HTTP layer against hostile servers: bodies without end, compressed bombs, addresses that are not one."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+import zlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consistent_chat.errors import RecipeError, TransportError
+from consistent_chat.recipe import Recipe
+from consistent_chat.serving.client import MOST_BYTES, event_data
+from consistent_chat.serving.http import Peer, checked_url, warn_of_plain_http
+from tests.provider import Provider, Reply
+from tests.servings import KINDS, asked, opened, request, said
+
+GZIP = {"content-encoding": "gzip"}
+
+
+@pytest.fixture(autouse=True)
+def _online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the serving of Hugging Face call servers; the loopback is all it can reach."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
+def bomb() -> bytes:
+    """Return 64 MB of zeros, compressed."""
+    return gzip.compress(bytes(4 * MOST_BYTES), 9)
+
+
+@pytest.mark.parametrize("reply", [Reply.body(200, bomb(), GZIP), Reply.body(200, b" " * (MOST_BYTES + 1))])
+def test_a_body_has_a_bound_after_decoding(reply: Reply) -> None:
+    """It is a fault of the server, and not read to its end."""
+    error = said("openai", reply)
+    assert isinstance(error, TransportError)
+    assert "more than 16 MB" in str(error)
+
+
+def test_a_compressed_answer_is_read() -> None:
+    """As servers and proxies send it."""
+    whole = {"choices": [{"message": {"content": "hello"}, "finish_reason": "stop"}]}
+    assert said("openai", Reply.body(200, gzip.compress(json.dumps(whole).encode()), GZIP)).text == "hello"
+
+
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}" * 99)[:-9]])
+def test_a_damaged_compressed_answer_is_a_passing_fault(body: bytes) -> None:
+    """It is asked again."""
+    assert isinstance(said("openai", Reply.body(200, body, GZIP)), TransportError)
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, 220), max_size=8))
+def test_events_are_the_same_however_the_stream_is_cut(text: bytes, cuts: list[int]) -> None:
+    """A piece may end anywhere."""
+    stream = b"data: " + text.replace(b"\r", b"").replace(b"\n", b"\ndata: ") + b"\n\ndata: [DONE]\n\n"
+
+    async def events(pieces: list[bytes]) -> list[bytes]:
+        async def given_pieces() -> AsyncIterator[bytes]:
+            for piece in pieces:
+                yield piece
+
+        return [event async for event in event_data(given_pieces())]
+
+    ends = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
+    pieces = [stream[start:end] for start, end in zip(ends, ends[1:])]
+    assert asyncio.run(events(pieces)) == asyncio.run(events([stream]))
+
+
+@pytest.mark.parametrize("model", ["http://127.0.0.1:1/x", "https://host", "a b", "a\nb", "a\x1bb", "hf://me/x"])
+def test_a_model_is_a_name(model: str) -> None:
+    """An address in its place is refused by the recipe, and by each serving before a call."""
+    for fields in ({"model": model}, {"judge_model": model}):
+        with pytest.raises(RecipeError, match=r"name of a model|one line"):
+            Recipe(**fields)
+    with Provider() as provider:
+        errors = [asked(opened(kind, provider), request(model))[0] for kind in KINDS]
+    assert all(isinstance(error, RecipeError) for error in errors)
+    assert provider.requests == []
+
+
+@pytest.mark.parametrize("url", ["https://h/v1?api_key=s3cret", "https://h/v1#s3cret", "h?k=s3cret"])
+def test_an_address_has_no_query_and_no_fragment(url: str) -> None:
+    """And the message does not show what may be a key."""
+    with pytest.raises(RecipeError, match="must not have a query") as seen:
+        checked_url(url)
+    assert "s3cret" not in str(seen.value)
+
+
+def test_a_key_over_plain_http_to_another_machine_is_warned_of(recwarn: Any) -> None:
+    """The loopback is this machine, and https is safe."""
+    for url in ("http://127.0.0.1:8000", "http://localhost/v1", "http://[::1]:1", "https://example.org", None):
+        warn_of_plain_http(url, True)
+    warn_of_plain_http("http://example.org", False)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"key goes to example\.org over plain http"):
+        warn_of_plain_http("http://example.org/v1", True)
+
+
+@pytest.mark.parametrize("words", ["sk-" * 40_000, "Bearer " * 40_000, "hf_a." * 40_000, "\x1b]52;c;x\x07" * 20_000])
+def test_a_servers_words_are_quoted_in_linear_time_without_controls(words: str) -> None:
+    """However long they are."""
+    began = time.perf_counter()
+    shown = Peer("A", "B", "a-long-key").quote(words)
+    assert time.perf_counter() - began < 0.2
+    assert len(shown) <= 300
+    assert shown.isprintable()
+
+
+def test_deflate_is_read_too() -> None:
+    """In the form with a header, which the standard means."""
+    whole = {"choices": [{"message": {"content": "hello"}}]}
+    packed = zlib.compress(json.dumps(whole).encode())
+    assert said("openai", Reply.body(200, packed, {"content-encoding": "deflate"})).text == "hello"
