@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -49,10 +50,10 @@ def build(*options: str) -> int:
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
-        ("taken/made.parquet", "Not a directory"),
-        ("taken/deep/made", "Not a directory"),
-        ("new/" + "n" * 300 + "/made.parquet", "File name too long"),
-        ("made", "Is a directory"),
+        ("taken/made.parquet", os.strerror(errno.ENOTDIR)),
+        ("taken/deep/made", os.strerror(errno.ENOTDIR)),
+        ("new/" + "n" * 300 + "/made.parquet", os.strerror(errno.ENAMETOOLONG)),
+        ("made", os.strerror(errno.EISDIR)),
     ],
 )
 def test_an_output_that_cannot_be_written_is_said_first(
@@ -85,7 +86,7 @@ def test_a_list_for_llamafactory_that_cannot_be_read_is_said_first(capsys: pytes
     """A folder in its place."""
     Path("made/dataset_info.json").mkdir(parents=True)
     assert build("--layout", "sharegpt", "--output", "made/made.jsonl") == 2
-    assert "dataset_info.json cannot be read (Is a directory)" in capsys.readouterr().err
+    assert f"dataset_info.json cannot be read ({os.strerror(errno.EISDIR)})" in capsys.readouterr().err
     assert not Path("../responses").exists()
 
 

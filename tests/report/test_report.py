@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -229,7 +230,11 @@ def test_a_repo_on_the_hub(source: str, folder: Path) -> None:
         (["good.jsonl", "--failures", "good.jsonl"], 1, "good.jsonl, row 1 is no failed draw"),
         (["demo", "--failures", "good.jsonl"], 2, "failures goes with a dataset"),
         (["odd.jsonl"], 1, "odd.jsonl, row 1, provenance: topic is of type int, not str."),
-        (["demo", "--html", "no/such/page.html"], 2, "--html no/such/page.html cannot be written: No such file"),
+        (
+            ["demo", "--html", "no/such/page.html"],
+            2,
+            f"--html no/such/page.html cannot be written: {os.strerror(errno.ENOENT)}",
+        ),
         (["--model", "m", "--responses", "none"], 1, "180 of 180 dialogues of train are not recorded"),
     ],
 )

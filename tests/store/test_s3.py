@@ -171,7 +171,7 @@ def test_a_store_that_cannot_be_used_is_said_before_anything_is_paid(
 def test_a_mistyped_bucket_is_said_and_not_made(bucket: Bucket, provider: Provider, tmp_path: Path) -> None:
     """Before anything is paid."""
     called = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key", "model": MODEL}
-    with pytest.raises(StoreError, match="The specified bucket does not exist"):
+    with pytest.raises(StoreError, match="s3://mistyped/responses"):
         load(bucket, tmp_path, responses="s3://mistyped/responses", **called)
     assert "mistyped" not in bucket.files.ls("")
     assert provider.requests == []

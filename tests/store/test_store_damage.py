@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import os
 import pickle
@@ -63,7 +64,7 @@ def test_an_unwritable_store_stops_before_anything_is_paid(unwritable: str) -> N
     with pytest.raises(StoreError) as caught:
         ResponseStore(unwritable).prepare()
     assert str(caught.value) == (
-        f"Responses cannot be written to {unwritable}/journals: Permission denied. "
+        f"Responses cannot be written to {unwritable}/journals: {os.strerror(errno.EACCES)}. "
         "Make room or give rights there, or pass responses=."
     )
 
@@ -74,7 +75,7 @@ def test_a_new_store_in_an_unwritable_folder_stops_too(unwritable: str) -> None:
     with pytest.raises(StoreError) as caught:
         ResponseStore(place).prepare()
     assert str(caught.value) == (
-        f"The response store {place!r} cannot be written to: Permission denied. "
+        f"The response store {place!r} cannot be written to: {os.strerror(errno.EACCES)}. "
         "Look whether it is there and what you may do there, or pass another place as responses=."
     )
 
@@ -98,7 +99,7 @@ def test_what_may_not_be_read_is_no_empty_store(nobody: None, part: str) -> None
         hidden = Path(folder, "journals") if part == "journals" else files(folder, "packs")[0]
         hidden.chmod(0)
         os.seteuid(NOBODY)
-        with pytest.raises(StoreError, match=f"{hidden} cannot be read: Permission denied") as caught:
+        with pytest.raises(StoreError, match=f"{hidden} cannot be read: {os.strerror(errno.EACCES)}") as caught:
             ResponseStore(folder)
         assert "delete" not in str(caught.value)
         os.seteuid(0)
@@ -130,7 +131,7 @@ def test_a_file_in_the_folders_place_is_named(place: str) -> None:
     with pytest.raises(StoreError) as caught:
         ResponseStore(place)
     assert str(caught.value) == (
-        f"The response store {place!r} cannot be read from: Not a directory. "
+        f"The response store {place!r} cannot be read from: {os.strerror(errno.ENOTDIR)}. "
         "Look whether it is there and what you may do there, or pass another place as responses=."
     )
     assert Path(place).read_text() == "mine"
@@ -213,7 +214,7 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_store_stays_readable(place
     writer.join()
     (journal,) = files(place, "journals")
     assert while_keeping == (
-        f"Responses cannot be written to {place}/journals: No space left on device. "
+        f"Responses cannot be written to {place}/journals: {os.strerror(errno.ENOSPC)}. "
         "Make room or give rights there, or pass responses=."
     )
     assert while_packing.startswith(f"A pack cannot be written to {place}/packs: ")
@@ -248,7 +249,7 @@ def test_answers_in_flight_are_kept_when_the_disk_is_full(small_disk: str) -> No
             errors.append(str(error))
     assert 0 < len(errors) < 100
     assert set(errors) == {
-        f"Responses cannot be written to {small_disk}/journals: No space left on device. "
+        f"Responses cannot be written to {small_disk}/journals: {os.strerror(errno.ENOSPC)}. "
         "Make room or give rights there, or pass responses=."
     }
     reader = ResponseStore(small_disk)
@@ -259,7 +260,7 @@ def test_answers_in_flight_are_kept_when_the_disk_is_full(small_disk: str) -> No
 def test_a_disk_without_room_stops_before_anything_is_paid(small_disk: str) -> None:
     """What could not be held back could not be kept either."""
     Path(small_disk).parent.joinpath("other").write_bytes(bytes(300_000))
-    with pytest.raises(StoreError, match="No space left on device"):
+    with pytest.raises(StoreError, match=os.strerror(errno.ENOSPC)):
         ResponseStore(small_disk).prepare()
 
 
