@@ -64,14 +64,25 @@ def messages(response: Response, names: Sequence[str]) -> tuple[str, ...]:
     """
     _check_finish(response)
     read = functools.partial(_read, names=names)
-    return read(_last_json(response.text, read))
+    return read(_answer(response, read))
 
 
 def scores(response: Response, criteria: Sequence[str]) -> tuple[tuple[int, str], ...]:
     """Return score and reason for each criterion: whole numbers from 1 to 5, and texts. Raises Unusable."""
     _check_finish(response)
     read = functools.partial(_read_scores, criteria=criteria)
-    return read(_last_json(response.text, read))
+    return read(_answer(response, read))
+
+
+def _answer(response: Response, read: Callable[[Any], object]) -> Any:
+    """Return the JSON of the answer. Some servers put it where the reasoning belongs, and leave the text empty."""
+    if response.text.strip() or not response.reasoning.strip():
+        return _last_json(response.text, read)
+    try:
+        return _last_json(response.reasoning, read)
+    except Unusable as error:
+        detail = f"the text is empty, and its reasoning (reasoning_content) holds no answer either: {error.detail}"
+        raise Unusable(error.reason, detail) from None
 
 
 def _check_finish(response: Response) -> None:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from consistent_chat.drivers import RunStats
-from consistent_chat.errors import ServingError
+from consistent_chat.errors import ServingError, UnfilledSlot
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.store import ResponseStore
@@ -124,6 +124,38 @@ def test_the_last_prompt_that_is_missing_can_be_refused_too(case: dict[str, Any]
         (dialogue,) = run(str(tmp_path / "responses"), recipe, opened("openai", provider), max_concurrency=1)
     assert dialogue.spec.substitute == 1
     assert len(provider.requests) <= 16
+
+
+@pytest.mark.parametrize("shape", ["reasoning", "parts", "strings", "object"])
+def test_an_answer_is_read_from_wherever_it_stands(shape: str, tmp_path: Path) -> None:
+    """In the reasoning, in parts, as an object; and a replay reads the same."""
+
+    def reply(call: Call) -> Reply:
+        text = json.dumps(call.texts)
+        message: dict[str, Any] = {
+            "reasoning": {"content": None, "reasoning_content": f"Hm.\n{text}"},
+            "parts": {"content": [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": text}]},
+            "strings": {"content": [text[:9], text[9:]]},
+            "object": {"content": call.texts},
+        }[shape]
+        return Reply.body(200, json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}))
+
+    place = str(tmp_path / "responses")
+    with Provider(reply) as provider:
+        made = run(place, RECIPE, opened("openai", provider))
+    assert len(provider.requests) == 2 * len(Plan(RECIPE))
+    assert run(place, RECIPE) == made
+
+
+def test_reasoning_without_an_answer_is_named(tmp_path: Path) -> None:
+    """The reason names the field."""
+    message = {"content": "", "reasoning_content": "I would rather think."}
+    body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})
+    with (
+        Provider(lambda call: Reply.body(200, body)) as provider,
+        pytest.raises(UnfilledSlot, match="reasoning_content"),
+    ):
+        run(str(tmp_path / "responses"), RECIPE, opened("openai", provider))
 
 
 @named("stopped")
