@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Sequence
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.at_once import FailedDraw, fill
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.replay import Progress, walk
 from consistent_chat.plan.plan import Plan
@@ -34,7 +36,13 @@ ROLES = {"skeleton": "user", "answers": "assistant"}
 FRAME_TOKENS = 8
 """Tokens of JSON around each message."""
 LOOKED_AT = 5_000
-"""Places of a plan that are looked at, at the most; the others are taken to be like them."""
+"""Places that are looked at, at most: of the recorded beginning of a plan, and as many of the others."""
+GAP = 100
+"""Dialogues in a row that are not recorded, after which the recorded beginning of a plan counts as ended."""
+DEVIATIONS = 2.0
+"""Standard errors of the mean to each side of an estimate: 19 of 20 builds lie between."""
+UNMEASURED = 2.0
+"""The factor to each side of an estimate where too little is recorded for a standard error."""
 
 
 @dataclass
@@ -59,9 +67,9 @@ class Stage:
             self.input_tokens += response.input_tokens
             self.output_tokens += response.output_tokens
 
-    def asked(self, request: Request) -> tuple[float, float, float]:
-        """Return the calls, and the tokens in and out, that it will likely take until a request is answered usably."""
-        draws = max(1.0, self.answers / self.finished) if self.finished else 1.0
+    def asked(self, request: Request, weight: float) -> tuple[float, float, float]:
+        """Return the likely calls, and tokens in and out, until `weight` requests like this are answered usably."""
+        draws = weight * (max(1.0, self.answers / self.finished) if self.finished else 1.0)
         per_character = self.input_tokens / self.asked_characters if self.counted else TOKENS_PER_CHARACTER
         output = self.output_tokens / self.counted if self.counted else _usual_tokens(request)
         return draws, draws * per_character * _characters(request), draws * output
@@ -69,7 +77,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is still to be done for a plan of `dialogues`. `measured` answers were recorded; costs are in US dollars."""
+    """What a plan of `dialogues` still needs. Costs are in US dollars, and likely within a factor `spread` of `cost`.
+
+    It follows from `measured` recorded answers whose tokens are known; `usable` of `recorded` answers were usable.
+    """
 
     model: str
     dialogues: int
@@ -79,15 +90,25 @@ class Estimate:
     output_tokens: int
     cost: float | None
     measured: int
+    recorded: int = 0
+    usable: int = 0
+    spread: float = UNMEASURED
 
     def __str__(self) -> str:
         recorded = f"{self.dialogues:,} dialogues, {self.dialogues - self.missing:,} of them recorded"
         if not self.missing:
             return f"{recorded}: nothing is left to do"
-        basis = f"measured on {self.measured:,} recorded answers" if self.measured else _ASSUMED
+        basis = _ASSUMED
+        if self.measured:
+            basis = (
+                f"measured on {self.measured:,} recorded answers; of all {self.recorded:,}, {self.usable:,} were usable"
+            )
         cost = f"no price is known for {self.model!r}"
         if self.cost is not None:
-            cost = f"${self.cost:,.4f}, as a batch ${self.cost * BATCH_DISCOUNT:,.4f}"
+            low, high = self.cost / self.spread, self.cost * self.spread
+            cost = (
+                f"${self.cost:,.4f} (likely ${low:,.4f} to ${high:,.4f}), as a batch ${self.cost * BATCH_DISCOUNT:,.4f}"
+            )
         return (
             f"{recorded}\n"
             f"to do: {self.calls:,} calls, {self.input_tokens:,} tokens in, {self.output_tokens:,} tokens out\n"
@@ -98,29 +119,86 @@ class Estimate:
 
 def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = Limits.max_draws) -> Estimate:
     """Return what the dialogues of a plan that the store lacks will take. Raises StoreError."""
-    step = max(1, -(-len(plan) // LOOKED_AT))
-    looked_at = [index for index in range(len(plan)) if (index + index // step) % step == 0]
+    failed: list[FailedDraw] = []
+    go = partial(_go, recipe, plan, store, max_draws, failed)
+    head = list(_head(map(go, range(min(len(plan), LOOKED_AT)))))
+    rest = range(len(head), len(plan))
+    step = max(1, -(-len(rest) // LOOKED_AT))
+    tail = [go(index) for index in rest if (index + index // step) % step == 0]
+    scale = len(rest) / len(tail) if tail else 1.0
     stages = {name: Stage() for name in WORDS}
-    walks = [walk(partial(fill, recipe, plan, index), store, max_draws) for index in looked_at]
-    for progress in walks:
+    for progress in (*head, *tail):
         _measure(progress, stages)
-    missing = [progress for progress in walks if isinstance(progress.step, Request)]
     made_up = {name: _made_up(name, stages[name], recipe.num_turns_per_dialog) for name in ROLES}
-    asked = [request for progress in missing for request in _requests(progress, made_up)]
-    expected = [(request.model, *stages[request.stage].asked(request)) for request in asked]
-    scale = len(plan) / len(looked_at)
-    _, calls, tokens_in, tokens_out = _sum(expected, scale)
-    costs = [_cost(model, [row for row in expected if row[0] == model], scale) for model in _models(recipe)]
+    expected = [
+        (request.model, *stages[request.stage].asked(request, weight))
+        for walks, weight in ((head, 1.0), (tail, scale))
+        for progress in walks
+        for request in _requests(progress, made_up)
+    ]
+    _, calls, tokens_in, tokens_out = _sum(expected)
+    costs = [_cost(model, [row for row in expected if row[0] == model]) for model in _models(recipe)]
+    missing = sum(map(_is_missing, head)) + round(scale * sum(map(_is_missing, tail)))
+    recorded = sum(stage.answers for stage in stages.values())
     return Estimate(
         model=next((model for model in _models(recipe) if price_of(model) is None), recipe.model or ""),
         dialogues=len(plan),
-        missing=round(scale * len(missing)),
+        missing=missing,
         calls=calls,
         input_tokens=tokens_in,
         output_tokens=tokens_out,
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
         measured=sum(stage.counted for stage in stages.values()),
+        recorded=recorded,
+        usable=recorded - len(failed),
+        spread=_spread([*head, *tail], missing),
     )
+
+
+def _go(
+    recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int, failed: list[FailedDraw], index: int
+) -> Progress:
+    """Go through one dialogue, and add its unusable draws to `failed`."""
+    own: list[FailedDraw] = []
+    progress = walk(partial(fill, recipe, plan, index), store, max_draws, own)
+    used = {request.key for request, _ in progress.used}
+    failed += [draw for draw in own if draw.key in used]
+    return progress
+
+
+def _head(walks: Iterable[Progress]) -> Iterator[Progress]:
+    """Yield the recorded beginning of a plan, where pilots and stopped builds lie, and the gap after it."""
+    gap = 0
+    for progress in walks:
+        yield progress
+        gap = 0 if progress.used else gap + 1
+        if gap == GAP:
+            return
+
+
+def _is_missing(progress: Progress) -> bool:
+    return isinstance(progress.step, Request)
+
+
+def _spread(walks: Sequence[Progress], missing: int) -> float:
+    """Return the factor to each side of the estimate.
+
+    It follows from how much calls, tokens in and tokens out vary between whole dialogues, whichever varies most: in the
+    mean of those that are recorded, and in that of the `missing` ones.
+    """
+    whole = [_taken(progress) for progress in walks if not _is_missing(progress)]
+    if len(whole) < 2 or not missing:
+        return UNMEASURED
+    varied: float = max(statistics.stdev(column) / max(1.0, statistics.fmean(column)) for column in zip(*whole))
+    error = DEVIATIONS * varied * math.sqrt(1 / len(whole) + 1 / missing)
+    return min(UNMEASURED, 1 + error)
+
+
+def _taken(progress: Progress) -> tuple[int, int, int]:
+    """Return the calls, tokens in and tokens out of a recorded dialogue."""
+    responses = [response for _, response in progress.used]
+    tokens_in = sum(response.input_tokens or 0 for response in responses)
+    return len(responses), tokens_in, sum(response.output_tokens or 0 for response in responses)
 
 
 def _measure(progress: Progress, stages: dict[str, Stage]) -> None:
@@ -146,22 +224,24 @@ def _made_up(name: str, stage: Stage, turns: int) -> Response:
 
 def _requests(progress: Progress, made_up: dict[str, Response]) -> list[Request]:
     """Return the requests that an incomplete dialogue still needs if every answer is usable."""
-    requests = [progress.step] if isinstance(progress.step, Request) else []
+    if not isinstance(progress.step, Request):
+        return []
+    requests = [progress.step]
     with contextlib.suppress(StopIteration):
         while (stage := requests[-1].stage) in made_up:
             requests.append(progress.steps.send(made_up[stage]))
     return requests
 
 
-def _sum(expected: Iterable[tuple[str, float, float, float]], scale: float) -> tuple[str, int, int, int]:
+def _sum(expected: Iterable[tuple[str, float, float, float]]) -> tuple[str, int, int, int]:
     """Return what all the requests take together."""
     _, *columns = zip(("", 0, 0, 0), *expected)
-    calls, tokens_in, tokens_out = (round(scale * sum(column)) for column in columns)
+    calls, tokens_in, tokens_out = (round(sum(column)) for column in columns)
     return "", calls, tokens_in, tokens_out
 
 
-def _cost(model: str, expected: Iterable[tuple[str, float, float, float]], scale: float) -> float | None:
-    price, (*_, tokens_in, tokens_out) = price_of(model), _sum(expected, scale)
+def _cost(model: str, expected: Iterable[tuple[str, float, float, float]]) -> float | None:
+    price, (*_, tokens_in, tokens_out) = price_of(model), _sum(expected)
     return None if price is None else price.of(tokens_in, tokens_out)
 
 

@@ -22,7 +22,6 @@ from consistent_chat.drivers.budget import Budget
 from consistent_chat.drivers.replay import REPLAY_DRAWS, replay_until_missing, walk
 from consistent_chat.drivers.retry import HOPELESS, SHOWN, backoff
 from consistent_chat.errors import (
-    BudgetSpent,
     ConsistentChatError,
     MissingResponse,
     ServingError,
@@ -141,12 +140,10 @@ class WaveDriver:
         """Return the worst cost of each call, of as many as the budget has room for; raise BudgetSpent for none."""
         reserved: list[float] = []
         for _, request in asked:
-            try:
-                reserved.append(self._budget.reserve(request))
-            except BudgetSpent:
-                if not reserved:
-                    raise
+            dollars = self._budget.reserve(request)
+            if dollars is None:  # the others go in a later call, when these are settled
                 break
+            reserved.append(dollars)
         return reserved
 
     def _take(self, asked: list[_Asked], answers: list[Response | None]) -> None:

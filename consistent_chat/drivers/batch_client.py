@@ -204,14 +204,17 @@ class BatchContext:
     @property
     def budget(self) -> Budget:
         """The budget, at the prices of batches."""
-        return Budget(self.limits, self.spent, prices=batch_price)
+        return Budget(self.limits, self.spent, prices=batch_price, by_batch=True)
 
     def release(self, batch: Batch) -> None:
         """Put back what the budget keeps for a batch."""
         self.budget.release(*self.reserved.pop(batch.number, (0, 0.0)))
 
     def close(self) -> None:
-        """Let go of the provider, and bring everything into the store."""
+        """Close the provider and the store; batches that go on count as spent at what is reserved for them."""
+        for calls, reserved in self.reserved.values():
+            self.spent.settle(reserved, calls, reserved, calls)
+        self.reserved.clear()
         try:
             if self._desk is not None:
                 self._desk.close()

@@ -219,7 +219,7 @@ class ResultCollector:
         means = self._means
         if means.store.find(request) is None:
             response = means.store.keep(request, response)
-            means.budget.settle(request, means.budget.take(request), response)
+            means.budget.record(request, response)
             means.tally.called(response, means.budget.price(request.model))
 
     def _note(self, digest: str, error: ServingError, found: Collected) -> None:

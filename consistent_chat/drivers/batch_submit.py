@@ -38,6 +38,7 @@ class BatchSubmission:
         self._outbox: BatchChunker | None = None
         self.new: list[Batch] = []
         self.over: BudgetSpent | None = None
+        self._is_full = False
 
     @property
     def under_way(self) -> list[Batch]:
@@ -85,12 +86,15 @@ class BatchSubmission:
 
     def _put(self, request: Request, folder: Path) -> None:
         self._outbox = self._outbox or BatchChunker(self._means.desk.batches, folder)
-        if self.over is not None or request in self._outbox:
+        if self.over is not None or self._is_full or request in self._outbox:
             return
         try:
             cost = self._means.budget.reserve(request)
         except BudgetSpent as error:
             self.over = error
+            return
+        if cost is None:  # the next wave has room when this one is settled
+            self._is_full = True
             return
         full = self._outbox.add(request, cost)
         if full is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, field
 
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.rate_limit import RateLimiter
@@ -17,54 +19,108 @@ CHARACTERS_PER_TOKEN = 3
 
 
 Prices = Callable[[str], "Price | None"]
-"""Tells what a model's tokens cost, None where nobody knows."""
+"""Return what a model's tokens cost, or None if that is unknown."""
+
+
+LIKELY_QUANTILE = 0.9
+"""The part of a stage's recent calls that cost no more than the likely cost of its next one."""
+RECENT_CALLS = 100
+"""Calls of a stage from which the likely cost follows."""
+FEWEST_CALLS = 20
+"""Calls of a stage from which on a batch reserves the likely cost of each request instead of its maximum."""
+ANSWER_PART = 16
+"""One part in so many of `max_tokens` is taken for an answer as long as no call was answered: about the mean length of
+the paper's messages. A low guess passes the limit by less than one call all the same."""
 
 
 @dataclass
 class Usage:
-    """Answered calls and US dollars, with what is in flight at the most it can cost.
+    """Calls answered and US dollars spent, and, apart from them, calls in flight with the dollars reserved for them.
 
     Runs that share one keep to their limits together, the splits of a dataset or the parts of a stream: each goes on at
-    the `pace` of the one before.
+    the `pace` of the one before. `costs` holds what recent calls cost, by model and stage.
     """
 
     calls: int = 0
     cost: float = 0.0
+    in_flight: int = 0
+    reserved: float = 0.0
     pace: RateLimiter | None = None
+    costs: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
 
-    def reserve(self, limits: Limits, cost: float) -> None:
-        """Take a call that may cost so much; raise BudgetSpent if it could pass a limit."""
-        if limits.max_calls is not None and self.calls + 1 > limits.max_calls:
-            raise BudgetSpent(f"max_calls={limits.max_calls} is reached. All answers are kept; run again to go on.")
-        if limits.max_cost is not None and self.cost + cost > limits.max_cost:
-            raise BudgetSpent(
-                f"max_cost={limits.max_cost:g} is reached: ${self.cost:.4f} is spent or in flight, and the next call "
-                f"could cost ${cost:.4f}. All answers are kept; run again to go on."
-            )
-        self.calls += 1
-        self.cost += cost
+    def reserve(self, limits: Limits, most: float, likely: float) -> bool:
+        """Reserve a call that costs `most` at most; return False if it has to wait until calls in flight are settled.
 
-    def correct(self, calls: int, cost: float) -> None:
-        """Take more, or with negative amounts give back, of what was reserved."""
+        All calls in flight fit into the limit at their maximum cost. Where that leaves no room, one call goes alone as
+        long as its likely cost fits, so that the limit is passed by less than the cost of one call. Raises BudgetSpent
+        when nothing is in flight and the call does not fit.
+        """
+        too_many = limits.max_calls is not None and self.calls + self.in_flight + 1 > limits.max_calls
+        if too_many or not self._has_room(limits.max_cost, most, likely):
+            if self.in_flight:
+                return False
+            raise BudgetSpent(_calls_message(limits) if too_many else self._cost_message(limits, min(likely, most)))
+        self.in_flight += 1
+        self.reserved += most
+        return True
+
+    def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1) -> None:
+        """Replace the reservation of calls in flight by the calls that were answered and what they cost."""
+        self.in_flight -= in_flight
+        self.reserved = self.reserved - reserved if self.in_flight else 0.0
         self.calls += calls
         self.cost += cost
 
+    def _has_room(self, limit: float | None, most: float, likely: float) -> bool:
+        if limit is None or self.cost + self.reserved + most <= limit:
+            return True
+        return not self.in_flight and self.cost + likely <= limit
+
+    def _cost_message(self, limits: Limits, likely: float) -> str:
+        least = math.ceil(likely * 10_000) / 10_000
+        if not (self.calls or self.cost):
+            return (
+                f"max_cost={limits.max_cost:g} is too low for a single call, which is likely to cost ${likely:.4f}. "
+                f"The least useful limit is max_cost={least:g}; nothing was spent."
+            )
+        return (
+            f"max_cost={limits.max_cost:g} is reached: ${self.cost:.4f} is spent, ${self.reserved:.4f} is reserved for "
+            f"calls in flight, and the next call is likely to cost ${likely:.4f}. All answers are kept; run again to "
+            f"go on. The least useful limit is max_cost={least:g}."
+        )
+
+
+def _quantile(costs: Collection[float]) -> float:
+    return sorted(costs)[round(LIKELY_QUANTILE * (len(costs) - 1))]
+
+
+def _calls_message(limits: Limits) -> str:
+    return f"max_calls={limits.max_calls} is reached. All answers are kept; run again to go on."
+
 
 class Budget:
-    """Keeps a run within `max_calls` and `max_cost`, counting what is in flight at the most it can cost.
+    """Keeps a run within `max_calls` and `max_cost`.
 
-    `models` are those that will be called, `prices` tells what they cost. Raises RecipeError where `max_cost` is to
-    hold and nobody knows a model's price.
+    `models` are those that will be called, `prices` tells what they cost. A `by_batch` budget reserves the likely cost
+    of each request once enough calls were answered: a batch holds many requests, and its surplus evens out. Raises
+    RecipeError for a `max_cost` with a model whose price is unknown.
     """
 
-    def __init__(self, limits: Limits, spent: Usage, models: Iterable[str] = (), prices: Prices = price_of) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        spent: Usage,
+        models: Iterable[str] = (),
+        prices: Prices = price_of,
+        by_batch: bool = False,
+    ) -> None:
         self.limits = limits
-        self._spent, self._prices = spent, prices
+        self._spent, self._prices, self._by_batch = spent, prices, by_batch
         for model in models:
             self.price(model)
 
     def price(self, model: str) -> Price | None:
-        """Return a model's price: a judge's is another than that of who writes the dialogues."""
+        """Return a model's price: that of a judge differs from that of the writer."""
         price = self._prices(model)
         if self.limits.max_cost is not None and price is None:
             raise RecipeError(f"max_cost cannot be held: no price is known for the model {model!r}. Use max_calls.")
@@ -77,37 +133,58 @@ class Budget:
             pace = self._spent.pace = RateLimiter(self.limits, time.monotonic)
         return pace
 
-    def reserve(self, request: Request) -> float:
-        """Take a call's worst cost out of the budget; raise BudgetSpent if it could pass a limit."""
-        cost = self.worst_cost(request)
-        self._spent.reserve(self.limits, cost)
-        return cost
+    def reserve(self, request: Request) -> float | None:
+        """Reserve a call and return the reserved dollars; None if it has to wait for calls in flight.
 
-    def take(self, request: Request) -> float:
-        """Take a call's worst cost out of the budget, whatever its limits: it was made already."""
-        cost = self.worst_cost(request)
-        self._spent.correct(1, cost)
-        return cost
+        Raises BudgetSpent when nothing is in flight and the call does not fit.
+        """
+        most = self.most(request)
+        likely = most if self.limits.max_cost is None else self.likely(request)
+        if self._by_batch:
+            known = len(self._spent.costs.get((request.model, request.stage), ())) >= FEWEST_CALLS
+            most = likely = likely if known else most
+        return most if self._spent.reserve(self.limits, most, likely) else None
 
-    def release(self, calls: int, cost: float) -> None:
-        """Put reservations back."""
-        self._spent.correct(-calls, -cost)
+    def release(self, calls: int, reserved: float) -> None:
+        """Give back the reservation of calls that will not be made."""
+        self._spent.settle(reserved, 0, 0.0, calls)
 
     def settle(self, request: Request, reserved: float, response: Response | None) -> None:
-        """Replace a reservation by what the call has cost; None stands for a call that was not answered.
-
-        An answer without a count of its tokens is taken to have cost the most that it could.
-        """
-        price = self.price(request.model)
+        """Replace a reservation by what the call has cost; None stands for a call that was not answered."""
         if response is None:
             self.release(1, reserved)
-        elif price is not None and response.input_tokens is not None and response.output_tokens is not None:
-            self._spent.correct(0, price.of(response.input_tokens, response.output_tokens) - reserved)
+        else:
+            self._spent.settle(reserved, 1, self._noted(request, response))
 
-    def worst_cost(self, request: Request) -> float:
-        """Return the most that a call can cost."""
+    def record(self, request: Request, response: Response) -> None:
+        """Count a call that was answered and for which nothing is reserved."""
+        self._spent.settle(0.0, 1, self._noted(request, response), 0)
+
+    def most(self, request: Request) -> float:
+        """Return the maximum cost of a call."""
+        return self._cost(request, request.max_tokens)
+
+    def likely(self, request: Request) -> float:
+        """Return a cost that most calls of this stage do not pass, as far as is known."""
+        costs = self._spent.costs.get((request.model, request.stage))
+        if costs:
+            return min(self.most(request), _quantile(costs))
+        others = [_quantile(known) for (model, _), known in self._spent.costs.items() if model == request.model]
+        return min([*others, self._cost(request, request.max_tokens // ANSWER_PART)])
+
+    def _cost(self, request: Request, tokens: int) -> float:
         price = self.price(request.model)
         if price is None:
             return 0.0
         characters = len(request.system) + sum(len(message["content"]) for message in request.messages)
-        return price.of(characters // CHARACTERS_PER_TOKEN, request.max_tokens)
+        return price.of(characters // CHARACTERS_PER_TOKEN, tokens)
+
+    def _noted(self, request: Request, response: Response) -> float:
+        """Return what a call has cost, the maximum where tokens are not counted, and note it for the next calls."""
+        price = self.price(request.model)
+        cost = self.most(request)
+        if price is not None and response.input_tokens is not None and response.output_tokens is not None:
+            cost = price.of(response.input_tokens, response.output_tokens)
+        recent = self._spent.costs.setdefault((request.model, request.stage), deque(maxlen=RECENT_CALLS))
+        recent.append(cost)
+        return cost

@@ -6,9 +6,15 @@ import asyncio
 import contextlib
 import heapq
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from consistent_chat.drivers.rate_limit import RateLimiter
+
+RECHECK = 0.25
+"""Seconds until a call that was not admitted is tried again: other processes may have made room."""
+
+Admit = Callable[[], bool]
+"""Reserves a call within the budget; False if it has to wait for calls in flight. An error closes the semaphore."""
 
 
 class AdaptiveSemaphore:
@@ -28,18 +34,19 @@ class AdaptiveSemaphore:
         self._shut = 0
         self._epoch = 0
         self._crowded = 0
-        self._waiting: list[tuple[int, int, float, asyncio.Future[int]]] = []
+        self._waiting: list[tuple[int, int, float, Admit, asyncio.Future[int]]] = []
         self._arrival = itertools.count()
         self._closed: BaseException | None = None
         self._closing = asyncio.Event()
 
     @contextlib.asynccontextmanager
-    async def one(self, order: int, tokens: float) -> AsyncIterator[int]:
+    async def one(self, order: int, tokens: float, admit: Admit = lambda: True) -> AsyncIterator[int]:
         """Hold a place while a call is in flight, and give the number that `shrink` wants.
 
-        `tokens` are what the call may be worth. Raises what `close` was given. An error in it closes the slots.
+        `tokens` are what the call may be worth; `admit` is called when it may go. Raises what `close` was given. An
+        error within closes the semaphore.
         """
-        epoch = await self._acquire(order, tokens)
+        epoch = await self._acquire(order, tokens, admit)
         try:
             yield epoch
         except Exception as error:
@@ -91,9 +98,9 @@ class AdaptiveSemaphore:
         if self._closed:
             raise self._closed
 
-    async def _acquire(self, order: int, tokens: float) -> int:
+    async def _acquire(self, order: int, tokens: float, admit: Admit) -> int:
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (order, next(self._arrival), tokens, waiter))
+        heapq.heappush(self._waiting, (order, next(self._arrival), tokens, admit, waiter))
         self._hand_out()
         try:
             return await waiter
@@ -109,7 +116,11 @@ class AdaptiveSemaphore:
 
     def _hand_out(self) -> None:
         while self._waiting and (self._closed or self._has_room()):
-            *_, tokens, waiter = heapq.heappop(self._waiting)
+            *_, tokens, admit, waiter = self._waiting[0]
+            if not (waiter.done() or self._closed or self._is_admitted(admit)):
+                return
+            if self._waiting and self._waiting[0][-1] is waiter:
+                heapq.heappop(self._waiting)
             if waiter.done():
                 continue
             if self._closed:
@@ -119,12 +130,27 @@ class AdaptiveSemaphore:
                 self._pace.take(tokens)
                 waiter.set_result(self._epoch)
 
+    def _is_admitted(self, admit: Admit) -> bool:
+        """Tell whether the budget has room for a call; if it has not, come back later. An error closes this."""
+        try:
+            admitted = admit()
+        except Exception as error:
+            self._closed = self._closed or error
+            self._closing.set()
+            return True
+        if not admitted:
+            self._come_back(RECHECK)
+        return admitted
+
     def _has_room(self) -> bool:
         """Tell whether a call may go now; if it is only too early for it, come back in time."""
         if self._shut or self.used >= int(self._size):
             return False
         wait = self._pace.wait()
+        self._come_back(wait)
+        return wait <= 0
+
+    def _come_back(self, wait: float) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(wait, self._hand_out) if wait > 0 else None
-        return wait <= 0

@@ -16,7 +16,7 @@ from typing import Any
 
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget
-from consistent_chat.drivers.concurrency import AdaptiveSemaphore
+from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore
 from consistent_chat.drivers.refusals import Refusals
 from consistent_chat.drivers.replay import replay_until_missing
 from consistent_chat.drivers.retry import CircuitBreaker, Passing, RetryPolicy, backoff
@@ -41,6 +41,20 @@ class Caller:
     tally: RunStats
     max_draws: int
     wait_for_server: float = 0.0
+
+
+class Reservation:
+    """The dollars of the budget that one call holds from when it may go."""
+
+    def __init__(self, budget: Budget, request: Request) -> None:
+        self._budget, self._request = budget, request
+        self.dollars = 0.0
+
+    def admit(self) -> bool:
+        """Reserve the call; False if it has to wait for calls in flight. Raises BudgetSpent."""
+        dollars = self._budget.reserve(self._request)
+        self.dollars = dollars or 0.0
+        return dollars is not None
 
 
 class Online:
@@ -100,18 +114,19 @@ class Online:
 
     async def _ask(self, order: int, request: Request) -> Response:
         """Call until answered, and keep the answer. A pause between tries holds no slot."""
-        first = 0
+        caller, first = self._caller, 0
         fault: Passing
         for tries in itertools.count(1):
             tokens, sent = self._pace.estimate(request), self._refusals.sent()
-            async with self._slots.one(order, tokens) as epoch:
+            reservation = Reservation(caller.budget, request)
+            async with self._slots.one(order, tokens, reservation.admit) as epoch:
                 try:
-                    response = await self._call(request, tokens)
+                    response = await self._call(request, tokens, reservation.dollars)
                 except (RefusedAccess, RefusedRequest) as error:
                     first, fault = first or sent, error
                     refused = await self._refusals.settle(request, tries, first, error)
                     if refused is not None:
-                        return self._caller.store.keep(request, refused)
+                        return caller.store.keep(request, refused)
                     self._patience.test(tries, error)
                 except TransportError as error:
                     self._patience.test(tries, error)
@@ -125,20 +140,23 @@ class Online:
                     self._patience.answered()
                     self._slots.grow()
                     return response
-            self._caller.tally.retried(fault)
+            caller.tally.retried(fault)
             if not fault.rate_limited:
                 await self._slots.backoff(self._patience.pause(tries, fault))
         raise AssertionError("unreachable: tries are counted without end")
 
     async def _ask_unrecorded(self, request: Request) -> Response:
         """Ask what is no part of any dialogue: it is paid for and counted like others, and not kept."""
-        response = await self._call(request, self._pace.estimate(request), keep=False)
+        reservation = Reservation(self._caller.budget, request)
+        while not reservation.admit():
+            await self._slots.backoff(RECHECK)
+        response = await self._call(request, self._pace.estimate(request), reservation.dollars, keep=False)
         self._patience.answered()
         return response
 
-    async def _call(self, request: Request, tokens: float, keep: bool = True) -> Response:
+    async def _call(self, request: Request, tokens: float, reserved: float, keep: bool = True) -> Response:
         caller = self._caller
-        reserved, response = caller.budget.reserve(request), None
+        response = None
         try:
             response = _checked(await caller.serving.answer(request), caller.serving)
             response = caller.store.keep(request, response) if keep else response

@@ -24,24 +24,31 @@ class Ledger:
         self._limits = limits
         self._spent = Usage(calls, cost)
         self._stopped = False
+        self._open: dict[int, list[float]] = defaultdict(list)
         self._attempts: dict[int, list[Counts]] = defaultdict(list)
 
     def begin(self, shard: int) -> int:
         """Return how many have begun this shard before. What they have counted as done will be done again."""
+        for reserved in self._open.pop(shard, ()):  # of a worker that died: its calls may have been made
+            self._spent.settle(reserved, 1, reserved)
         self._attempts[shard].append({})
         return len(self._attempts[shard]) - 1
 
-    def reserve(self, cost: float) -> BudgetSpent | None:
-        """Take a call that may cost so much; return why it may not be made. A worker that dies gives nothing back."""
+    def reserve(self, shard: int, most: float, likely: float) -> bool | BudgetSpent:
+        """Reserve a call for a shard; return False if it has to wait, or the reason why it may not be made."""
         try:
-            self._spent.reserve(self._limits, cost)
+            is_reserved = self._spent.reserve(self._limits, most, likely)
         except BudgetSpent as error:
             return error
-        return None
+        if is_reserved:
+            self._open[shard].append(most)
+        return is_reserved
 
-    def correct(self, calls: int, cost: float) -> None:
-        """Take more, or with negative amounts give back, of what was reserved."""
-        self._spent.correct(calls, cost)
+    def settle(self, shard: int, reserved: float, calls: int, cost: float) -> None:
+        """Replace the reservation of one call by what it has cost."""
+        if reserved in self._open[shard]:  # else it was counted as spent when its worker was taken for dead
+            self._open[shard].remove(reserved)
+            self._spent.settle(reserved, calls, cost)
 
     def report(self, shard: int, attempt: int, counts: Counts) -> bool:
         """Take note of what an attempt at a shard has done so far; return whether it is to go on."""

@@ -15,7 +15,7 @@ import ray
 from consistent_chat.builder.execution import ExecutionOptions
 from consistent_chat.drivers import Limits, RunStats, Usage
 from consistent_chat.drivers.online import Stopped
-from consistent_chat.errors import ConsistentChatError, StoreError
+from consistent_chat.errors import BudgetSpent, ConsistentChatError, StoreError
 from consistent_chat.recipe import Recipe
 from consistent_chat.store.location import StoreLocation
 
@@ -42,23 +42,24 @@ class Outcome:
 class SharedSpent(Usage):
     """What this worker may spend: the ledger knows. Its pace is its own."""
 
-    def __init__(self, ledger: Any, limits: Limits) -> None:
+    def __init__(self, ledger: Any, limits: Limits, shard: int) -> None:
         super().__init__()
-        self._ledger = ledger
+        self._ledger, self._shard = ledger, shard
         self._is_bounded = limits.max_calls is not None or limits.max_cost is not None
         self.stopped = False
 
-    def reserve(self, limits: Limits, cost: float) -> None:
-        """Ask the ledger for a call that may cost so much; raise BudgetSpent, or Stopped."""
+    def reserve(self, limits: Limits, most: float, likely: float) -> bool:
+        """Ask the ledger for a call; return False if it has to wait. Raises BudgetSpent, or Stopped."""
         self.go_on()
-        error = ray.get(self._ledger.reserve.remote(cost)) if self._is_bounded else None
-        if error is not None:
-            raise error
+        answer = ray.get(self._ledger.reserve.remote(self._shard, most, likely)) if self._is_bounded else True
+        if isinstance(answer, BudgetSpent):
+            raise answer
+        return bool(answer)
 
-    def correct(self, calls: int, cost: float) -> None:
+    def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1) -> None:
         """Tell the ledger what a call has cost."""
         if self._is_bounded:
-            self._ledger.correct.remote(calls, cost)
+            self._ledger.settle.remote(self._shard, reserved, calls, cost)
 
     def go_on(self) -> None:
         """Raise Stopped if nothing more is to be done."""
@@ -72,7 +73,7 @@ class SharedSpent(Usage):
 
 def run_shard(work: Work, ledger: Any, shard: int, places: Mapping[str, range]) -> Outcome:
     """Fill the store with a shard's responses. An error that was raised on purpose is returned."""
-    operation, spent = work.operation, SharedSpent(ledger, work.operation.limits)
+    operation, spent = work.operation, SharedSpent(ledger, work.operation.limits, shard)
     tallies = {split: RunStats() for split in places}
     attempt = ray.get(ledger.begin.remote(shard))
     if attempt:  # the worker that died may have called just now

@@ -131,3 +131,31 @@ def test_the_command_calls_nobody_and_a_pilot_is_part_of_the_build(
     assert "train: 18 dialogues, 0 of them recorded\nto do: 36 calls, " in told
     assert "train: 18 dialogues, 4 of them recorded\nto do: 28 calls, " in told
     assert "basis: measured on 8 recorded answers" in told
+
+
+def test_a_pilot_of_a_large_plan_is_measured_whole(place: str) -> None:
+    """Pilots lie at the beginning of a plan: all that they recorded counts, however few of the other places do."""
+    recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=2_000)
+    plan = Plan(recipe)
+    took = build(place, recipe, range(30))
+    told = estimate(recipe, plan, ResponseStore(place))
+    assert (told.recorded, told.measured) == (took.calls, took.calls)
+    assert (told.dialogues, told.missing) == (18_000, 17_970)
+    assert 60 <= told.usable < told.recorded
+    assert f"of all {told.recorded:,}, {told.usable:,} were usable" in str(told)
+    assert 1.0 < told.spread < 2.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_a_build_costs_lies_in_the_range(place: str, seed: int) -> None:
+    """The range narrows with what is recorded, and holds what the rest then costs."""
+    recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20, seed=seed)
+    plan, told = Plan(recipe), []
+    for pilot in (9, 45):
+        build(place, recipe, range(pilot))
+        told.append(estimate(recipe, plan, ResponseStore(place)))
+    took = build(place, recipe, range(len(plan)))
+    assert told[1].spread < told[0].spread
+    assert told[1].cost is not None
+    assert took.cost is not None
+    assert told[1].cost / told[1].spread <= took.cost <= told[1].cost * told[1].spread

@@ -54,7 +54,7 @@ def test_a_stream_keeps_to_max_cost_over_all_its_parts(provider: Provider) -> No
     """What a part has paid is missing to the next."""
     given = {"num_dialogs_per_intent": 20, "num_turns_per_dialog": 1, "streaming": True, "split": "train"}
     stream = load(provider, model=MODEL, max_cost=0.1, **given)
-    with pytest.raises(BudgetSpent, match=r"max_cost=0\.1 is reached: \$0\.0\d+ is spent or in flight"):
+    with pytest.raises(BudgetSpent, match=r"max_cost=0\.1 is reached: \$0\.0\d+ is spent"):
         list(stream)
     assert 0 < len(provider.requests) < 360
 
@@ -103,10 +103,12 @@ def test_a_ledger_keeps_one_budget_and_counts_what_was_paid_twice_but_not_what_w
         assert ledger.report(7, attempt, {"train": tally.counts()})
     total = ledger.totals()["train"]
     assert (total.dialogues, total.calls, total.cost) == (2, 3, 1.0)
-    assert [ledger.reserve(0.0) for _ in range(4)] == [None] * 4
-    assert isinstance(ledger.reserve(0.0), BudgetSpent)
-    ledger.correct(-1, 0.0)
-    assert ledger.reserve(0.0) is None
+    assert [ledger.reserve(7, 0.0, 0.0) for _ in range(5)] == [True] * 4 + [False]
+    ledger.settle(7, 0.0, 0, 0.0)
+    assert ledger.reserve(7, 0.0, 0.0) is True
+    for _ in range(4):
+        ledger.settle(7, 0.0, 1, 0.0)
+    assert isinstance(ledger.reserve(7, 0.0, 0.0), BudgetSpent)
     ledger.stop()
     assert not ledger.report(7, 1, {"train": tally.counts()})
 

@@ -1,0 +1,127 @@
+"""`max_cost` and `max_calls`: what a priced server's log sums up to, beside the limit."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat import drivers
+from consistent_chat.drivers import Limits, RunStats, Usage
+from consistent_chat.errors import BudgetSpent, TransportError
+from consistent_chat.prices import price_of
+from consistent_chat.ray.ledger import Ledger
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response
+from consistent_chat.store import ResponseStore
+from tests.answers import Answers
+
+MODEL = "claude-sonnet-4-6"
+RECIPE = Recipe(model=MODEL, num_dialogs_per_intent=20)
+
+
+class Priced:
+    """Answers of varied length, one in ten of them long; `log` holds what each has cost."""
+
+    def __init__(self, tokens: int = 200) -> None:
+        self.tokens, self.log = tokens, list[float]()
+        self.answers = Answers(self._answer, delay=0.001)
+
+    def _answer(self, request: Request, attempt: int) -> Response:
+        dice = random.Random(request.key)
+        texts = {name: f"{name} of {request.key[7:15]}" for name in request.schema["required"]}
+        tokens = min(
+            request.max_tokens, round(self.tokens * dice.uniform(0.5, 1.5) * (4 if dice.random() < 0.1 else 1))
+        )
+        price = price_of(MODEL)
+        assert price is not None
+        self.log.append(price.of(500, tokens))
+        return Response(json.dumps(texts), input_tokens=500, output_tokens=tokens)
+
+
+def run(place: Path, serving: Any, **limits: Any) -> None:
+    """Make all dialogues within these limits."""
+    store = ResponseStore(str(place))
+    list(drivers.run(RECIPE, range(180), store, lambda: serving, Limits(**limits), RunStats()))
+
+
+@pytest.mark.parametrize("limit", [0.01, 0.02, 0.05, 0.1, 0.3, 1.0])
+def test_a_run_spends_to_within_one_call_of_its_limit(limit: float, tmp_path: Path) -> None:
+    """Neither more than a call's cost above the limit nor more than a call's cost below it."""
+    server = Priced()
+    with pytest.raises(BudgetSpent, match=rf"max_cost={limit:g} is reached: \$[\d.]+ is spent, \$0.0000 is reserved"):
+        run(tmp_path, server.answers, max_cost=limit)
+    assert abs(sum(server.log) - limit) <= max(server.log)
+
+
+def test_each_run_with_a_small_limit_goes_on(tmp_path: Path) -> None:
+    """A limit below the maximum cost of a call is of use, time after time."""
+    for _ in range(3):
+        server = Priced()
+        with pytest.raises(BudgetSpent):
+            run(tmp_path, server.answers, max_cost=0.02)
+        assert len(server.log) > 1
+
+
+def test_a_limit_below_one_call_tells_the_least_useful_one(tmp_path: Path) -> None:
+    """Nothing is called, and the limit that the message names is enough."""
+    server = Priced()
+    with pytest.raises(BudgetSpent, match="too low for a single call") as told:
+        run(tmp_path, server.answers, max_cost=0.001)
+    assert server.log == []
+    least = float(str(told.value).partition("limit is max_cost=")[2].partition(";")[0])
+    with pytest.raises(BudgetSpent, match="is reached"):
+        run(tmp_path, server.answers, max_cost=least)
+    assert server.log
+
+
+def test_a_failed_call_gives_its_place_back(tmp_path: Path) -> None:
+    """With max_calls, a call waits for one in flight that may fail, and the limit is used up exactly."""
+    serving = Answers(lambda request, attempt: None if attempt else TransportError("try again", 0.0), delay=0.001)
+    with pytest.raises(BudgetSpent, match="max_calls=7"):
+        run(tmp_path, serving, max_calls=7)
+    assert len(list(ResponseStore(str(tmp_path)).records())) == 7
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=40), st.floats(0, 3), st.randoms())
+def test_no_order_of_settlements_passes_a_limit_by_a_call(
+    calls: list[tuple[float, float]], limit: float, dice: random.Random
+) -> None:
+    """Whatever calls cost up to their maximum, in whichever order they end."""
+    usage, limits, open_calls = Usage(), Limits(max_cost=limit), list[tuple[float, float]]()
+    try:
+        for part, most in calls:
+            while not usage.reserve(limits, most, most * dice.random()):
+                _settle(usage, open_calls, dice)
+            open_calls.append((most, most * part))
+    except BudgetSpent:
+        assert not open_calls
+    while open_calls:
+        _settle(usage, open_calls, dice)
+    assert usage.cost <= limit + max([most for _, most in calls], default=0.0)
+    assert (usage.in_flight, usage.reserved) == (0, 0.0)
+
+
+def _settle(usage: Usage, open_calls: list[tuple[float, float]], dice: random.Random) -> None:
+    most, cost = open_calls.pop(dice.randrange(len(open_calls)))
+    usage.settle(most, 1, cost)
+
+
+def test_a_dead_workers_calls_count_as_spent(tmp_path: Path) -> None:
+    """Other workers do not wait for them without end, and a settlement that arrives later counts once."""
+    ledger = Ledger(Limits(max_cost=1.0))
+    ledger.begin(1)
+    assert ledger.reserve(1, 0.9, 0.1) is True
+    ledger.begin(2)
+    assert ledger.reserve(2, 0.9, 0.1) is False
+    ledger.begin(1)
+    ledger.settle(1, 0.9, 1, 0.2)
+    assert ledger.reserve(2, 0.9, 0.05) is True
+    ledger.settle(2, 0.9, 1, 0.05)
+    assert isinstance(ledger.reserve(2, 0.9, 0.1), BudgetSpent)
