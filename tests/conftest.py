@@ -20,7 +20,12 @@ for name in (
 ):
     os.environ.pop(name, None)
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
+
+from tests.provider import Provider
 
 _connect = socket.socket.connect
 
@@ -35,3 +40,26 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         _connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider of models that answers everything well, at once."""
+    with Provider() as running:
+        yield running
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A location for a response store that does not exist yet."""
+    return str(tmp_path / "responses")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory and a cache of datasets of the test's own."""
+    import datasets  # takes 2 s, and most tests do without
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

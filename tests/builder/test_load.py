@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +26,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     work.mkdir()
     monkeypatch.chdir(work)
     return tmp_path
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    """A provider of models that answers well."""
-    with Provider() as running:
-        yield running
 
 
 def load(provider: Provider | None = None, serving: str = "anthropic", **given: Any) -> Any:

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import pyarrow.parquet as pq
 import pytest
 
@@ -24,15 +23,9 @@ from tests import ROOT
 from tests.provider import Provider
 from tests.stored import heed_signals, until
 
+pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
+
 DEMO = str(DEMO_FOLDER / "responses")
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and a cache of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

@@ -7,10 +7,8 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import datasets
 import pytest
 import yaml
 from datasets import load_dataset
@@ -21,23 +19,10 @@ from consistent_chat.errors import RecipeError
 from tests import ROOT
 from tests.provider import Provider
 
+pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
+
 SCALE = (ROOT / "docs" / "scale.md").read_text("utf-8")
 MODEL = "claude-sonnet-4-6"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and a cache of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    """A provider of models that answers well."""
-    with Provider() as running:
-        yield running
 
 
 def calling(provider: Provider) -> list[str]:

@@ -24,12 +24,6 @@ from tests.provider import Provider
 RECIPE = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
 def varied(request: Request, attempt: int) -> Response:
     """Answer at a length that depends on the request, one time in ten unusably, and count tokens as models do."""
     dice = random.Random(request.key)

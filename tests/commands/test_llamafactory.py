@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from datasets import load_dataset
 
@@ -14,19 +13,13 @@ from consistent_chat.cli import main
 from consistent_chat.commands import build as export
 from consistent_chat.errors import RecipeError
 
+pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
+
 LOADERS = {"parquet": "parquet", "jsonl": "json"}
 THEIRS = {
     "identity": {"file_name": "identity.json", "num_samples": 91},
     "对话": {"hf_hub_url": "somebody/dialogues", "formatting": "sharegpt", "columns": {"messages": "conversations"}},
 }
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and a cache of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def build(*options: str) -> int:

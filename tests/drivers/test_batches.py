@@ -27,12 +27,6 @@ each_kind = pytest.mark.parametrize("kind", KINDS)
 hurried, provider = filling.hurried, filling.provider
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
 def fated(fate: Fate, place: str, kind: str = "anthropic", **given: Any) -> BatchProvider:
     """Fill a store from a provider with a fate."""
     with BatchProvider(fate) as provider:

@@ -66,12 +66,6 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_SILENCE", 0.5)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
 @pytest.fixture(params=["anthropic", pytest.param("openai", marks=pytest.mark.slow)])
 def kind(request: pytest.FixtureRequest) -> str:
     """Each protocol in turn."""

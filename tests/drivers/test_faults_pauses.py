@@ -8,7 +8,6 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate, parsedate_to_datetime
-from pathlib import Path
 
 import pytest
 
@@ -21,12 +20,6 @@ from tests.provider import Call, Provider
 from tests.servings import OLD, opened
 
 SMALL = Recipe(model=OLD, num_dialogs_per_intent=1, num_turns_per_dialog=1)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
 
 
 @pytest.fixture(params=["anthropic", pytest.param("openai", marks=pytest.mark.slow)])

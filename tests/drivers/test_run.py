@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -23,12 +22,6 @@ from tests.answers import Answers, good
 
 RECIPE = Recipe(model="claude-sonnet-4-6", num_dialogs_per_intent=4, num_turns_per_dialog=2)
 COUNT = len(Plan(RECIPE))
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
 
 
 def dialogues(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from datasets import load_dataset
 
@@ -16,22 +14,9 @@ from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.ray.ledger import Ledger
 from tests.provider import Provider
 
+pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
+
 MODEL = "claude-sonnet-4-6"
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and a cache of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    """A provider of models that answers well."""
-    with Provider() as running:
-        yield running
 
 
 def load(provider: Provider, **given: Any) -> Any:

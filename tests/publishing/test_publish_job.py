@@ -29,13 +29,6 @@ def hub() -> Iterator[Hub]:
 
 
 @pytest.fixture
-def provider() -> Iterator[Provider]:
-    """A provider of its own."""
-    with Provider() as running:
-        yield running
-
-
-@pytest.fixture
 def user(hub: Hub, provider: Provider, tmp_path: Path) -> Iterator[Machine]:
     """A machine whose user has a key."""
     made = machine(hub, tmp_path / "user", ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=provider.url)

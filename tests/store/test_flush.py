@@ -26,12 +26,6 @@ EVERY_FIVE = Flush(records=5, seconds=None)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
-@pytest.fixture
 def remote() -> Iterator[str]:
     """A store elsewhere, of which this machine has no copies; what a test tells its filesystem is forgotten."""
     forget()

@@ -21,12 +21,6 @@ from consistent_chat.store.record import Record
 from tests.stored import asked, files, fill, kill_a_writer, processes, said
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
 def record(number: int) -> Record:
     """Return the record of the response of that number, kept short."""
     return Record.of(asked(number), Response(f"answer {number}"))

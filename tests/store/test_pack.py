@@ -24,12 +24,6 @@ from tests.stored import asked, files, fill, said
 NUMBERS = range(5)
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The bytes of a pack of five records."""

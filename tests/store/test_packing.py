@@ -34,12 +34,6 @@ PACKS = st.lists(st.lists(RECORDS, min_size=1, max_size=4), max_size=6)
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
-@pytest.fixture
 def remote() -> Iterator[str]:
     """A store elsewhere, of which this machine has no copies; what a test tells its filesystem is forgotten."""
     forget()

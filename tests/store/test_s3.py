@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -22,13 +22,6 @@ from tests.s3 import ACCESS_DENIED, INTERNAL_ERROR, UNKNOWN_KEY, Fault, always
 MODEL = "claude-haiku-4-5"
 
 server, bucket, machine, without_pauses = buckets.server, buckets.bucket, buckets.machine, buckets.without_pauses
-
-
-@pytest.fixture
-def provider() -> Iterator[Provider]:
-    """A provider of models, to see what is paid for."""
-    with Provider() as running:
-        yield running
 
 
 def test_what_one_machine_keeps_another_replays(bucket: Bucket, machine: Machine, tmp_path: Path) -> None:

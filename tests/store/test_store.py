@@ -27,12 +27,6 @@ TEXTS = st.lists(st.sampled_from(AWKWARD) | st.text(st.characters(exclude_catego
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
-@pytest.fixture
 def remote() -> str:
     """A store that is not on this machine's disk, and of which it has no copies."""
     forget()

@@ -32,12 +32,6 @@ NOBODY = 65534
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
-@pytest.fixture
 def unwritable() -> Iterator[str]:
     """A store with response 1 that may be read and not written."""
     with tempfile.TemporaryDirectory() as folder:

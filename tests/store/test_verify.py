@@ -25,12 +25,6 @@ from consistent_chat.store.record import Record, to_line
 from tests.stored import Moody, asked, files, fill, forget, kill_a_writer, said
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
 def record(number: int) -> Record:
     """Return the record of the response of that number, kept short."""
     return Record.of(asked(number), Response(f"answer {number}"))

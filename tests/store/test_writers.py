@@ -31,12 +31,6 @@ ONE_EACH = {"num_dialogs_per_intent": 1}
 SENTINEL = "sk-sentinel-3b1f8a6c5d"
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
-    return str(tmp_path / "responses")
-
-
 def share(writer: int) -> list[int]:
     """Return which responses a writer keeps, in an order of its own; others keep most of them too."""
     return random.Random(writer).sample(range(KEYS), EACH)
