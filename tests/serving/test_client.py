@@ -49,7 +49,7 @@ def test_a_compressed_answer_is_read() -> None:
     assert said("openai", Reply.body(200, gzip.compress(json.dumps(whole).encode()), GZIP)).text == "hello"
 
 
-@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}" * 99)[:-9]])
+@pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b"{}" * 99)[:-9]], ids=["no gzip", "cut"])
 def test_a_damaged_compressed_answer_is_a_passing_fault(body: bytes) -> None:
     """It is asked again."""
     assert isinstance(said("openai", Reply.body(200, body, GZIP)), TransportError)
