@@ -256,7 +256,7 @@ def test_reading_takes_linear_time(text: Callable[[int], str], small: int, folde
 
     seconds(small)
     quick = min(seconds(small) for _ in range(3))
-    assert seconds(4 * small) < 9 * quick
+    assert min(seconds(4 * small) for _ in range(2)) < 9 * quick
 
 
 def test_the_number_of_splits_is_bounded(folder: Path) -> None:

@@ -76,7 +76,7 @@ def test_a_journal_cut_anywhere_keeps_every_whole_record(data: st.DataObject) ->
         count = max(0, whole[:cut].count(b"\n") - 1)
         torn = whole[whole.rfind(b"\n", 0, cut) + 1 : cut]
         store = ResponseStore(folder)
-        assert [record.request for record in store.records()] == [record(n).request for n in (1, 2, 3)[:count]]
+        assert [found.request for found in store.records()] == [record(n).request for n in (1, 2, 3)[:count]]
         store.prepare()
         store.close()
         assert files(folder, "journals") == []
