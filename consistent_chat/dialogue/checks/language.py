@@ -23,6 +23,8 @@ LOOKED_AT = 3_000
 """Characters that the detector is shown, at the most."""
 MARGIN = 0.4
 """By how much another language must be likelier, in nats a letter (at least 40 letters' worth)."""
+ROMANISED = 4
+"""How many frequent words of a language in Latin letters a text has that is no transcription."""
 PLAIN = 2
 """How many frequent words make a message plain."""
 
@@ -39,11 +41,13 @@ def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
         return
     if sum(map(len, doubtful)) > share * len(side.all_lower):
         other = _other(_bare(" ".join(doubtful)), accepted, LETTERS)
-        if other and not _is_asked_for(other, asked):
-            raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {_title(other)} instead of {name}")
+        if other and _is_sure(other, " ".join(doubtful), accepted) and not _is_asked_for(other, asked):
+            turn = side.lower.index(max(doubtful, key=len)) + 1
+            raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {_title(other)} instead of {name}", turn)
     for text in doubtful:
         other = _other(_bare(text), accepted, ALONE)
-        if other and _has_words(other, text) and not (_is_asked_for(other, asked) or _is_written(other, side, asked)):
+        is_sure = other and _has_words(other, text) and _is_sure(other, text, accepted)
+        if is_sure and not (_is_asked_for(other, asked) or _is_written(other, side, asked)):
             number = side.lower.index(text)
             raise side.unusable(number, Reason.WRONG_LANGUAGE, f"is in {_title(other)} instead of {name}")
 
@@ -92,6 +96,17 @@ def _has_words(other: str, text: str) -> bool:
     """Tell whether a text has frequent words of a language: in Latin letters, names and ingredients are not enough."""
     _, words = _frequent(frozenset({other}))
     return not words or 2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or len(words & set(_WORD(text))) >= PLAIN
+
+
+def _is_sure(other: str, text: str, accepted: frozenset[str]) -> bool:
+    """Tell whether a text in Latin letters is no transcription of a language that has another script.
+
+    Romanised Hindi, Urdu or Arabic reads like some language of Latin letters, but has few of its frequent words.
+    """
+    if 2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or accepted.isdisjoint(_table()["romanised"]):
+        return True
+    _, words = _frequent(frozenset({other}))
+    return len(words & set(_WORD(text))) >= ROMANISED
 
 
 def _is_written(other: str, side: Side, asked: Iterable[str]) -> bool:

@@ -41,7 +41,7 @@ class Side:
 
     def unusable(self, number: int, reason: Reason, detail: str) -> Unusable:
         """Return the finding about a message, counted from 0."""
-        return Unusable(reason, f"{self.role}_{number + 1} {detail}")
+        return Unusable(reason, f"{self.role}_{number + 1} {detail}", number + 1)
 
 
 _MAY_QUOTE = re.compile('[`"\u201c\u201e\u00ab\u300c>]').search
