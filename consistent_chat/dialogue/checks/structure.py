@@ -248,7 +248,11 @@ _SLOTS = (
     r"|имя|дата|адрес|город|姓名|名字|日期|地址|公司|名前|住所|日付|이름|주소|날짜"
 )
 _OWN = r"your|my|ihr|ihre|dein|deine|tu|su|votre|ton|il tuo|seu|ваш|您的|你的|あなたの|당신의|insert"
-_INSIDE = rf"(?:(?:{_OWN}) ?[^\[\]{{}}<>()\n]{{1,40}}|[^\[\]{{}}<>()\n]{{0,24}}\b(?:{_SLOTS})\b[^\[\]{{}}<>()\n]{{0,24}}|[^\[\]{{}}\n\s]{{0,8}}(?:姓名|名字|日期|地址|名前|住所)[^\[\]{{}}\n\s]{{0,8}})"
+_PART = r"[^\[\]{}<>()\n]"
+_INSIDE = (
+    rf"(?:(?:{_OWN}) ?{_PART}{{1,40}}|{_PART}{{0,24}}\b(?:{_SLOTS})\b{_PART}{{0,24}}"
+    rf"|{_PART}{{0,8}}(?:姓名|名字|日期|地址|名前|住所){_PART}{{0,8}})"
+)
 _BLANK = re.compile(rf"\[{_INSIDE}\](?!\()|\{{\{{?{_INSIDE}\}}?\}}|<{_INSIDE}>").search
 _ABOUT_FORMS = re.compile(
     r"letter|mail|message|template|draft|\bnote\b|form\b|script|write|text|sign-?up|sheet|invit|speech|brief|vorlage"
