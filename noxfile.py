@@ -13,23 +13,15 @@ nox.options.sessions = ["ways", "s3", "trainers", "dataflow", "ray"]
 PYTHONS = ["3.10", "3.11", "3.13"]
 DATASETS = {"newest 5": "datasets>=5,<6", "last 4": "datasets>=4,<5", "3.6": "datasets==3.6.*"}
 WAYS = [
-    f"tests/test_{part}.py"
-    for part in (
-        "load",
-        "ways",
-        "hub",
-        "hub_store",
-        "streaming",
-        "shared_limits",
-        "determinism",
-        "demo",
-        "command_line",
-        "llamafactory",
-        "script",
-        "run",
-        "splits",
-        "duplicates",
-    )
+    "tests/builder",
+    "tests/cli/test_command_line.py",
+    "tests/commands/test_llamafactory.py",
+    "tests/drivers/test_duplicates.py",
+    "tests/drivers/test_run.py",
+    "tests/drivers/test_shared_limits.py",
+    "tests/plan/test_splits.py",
+    "tests/store/test_hub_store.py",
+    "tests/test_script.py",
 ]
 
 
@@ -45,7 +37,7 @@ def ways(session: nox.Session, datasets: str) -> None:
 def s3(session: nox.Session) -> None:
     """Keep responses in a bucket, against a local server."""
     _install_with_s3(session, "-e", ".[test,s3]")
-    tests = [f"tests/test_{part}.py" for part in ("s3", "s3_faults", "batches_s3")]
+    tests = ("tests/store/test_s3.py", "tests/store/test_s3_faults.py", "tests/drivers/test_batches_s3.py")
     session.run("python", "-m", "pytest", *tests, *session.posargs)
 
 
@@ -54,7 +46,9 @@ def trainers(session: nox.Session) -> None:
     """Hand the rows to transformers, TRL and a torch DataLoader."""
     session.install("torch==2.13.0")  # first, and by itself: what follows would choose another build
     session.install("transformers", "trl", "-e", ".[test]")
-    session.run("python", "-m", "pytest", "tests/test_trainers.py", "tests/test_streaming.py", *session.posargs)
+    session.run(
+        "python", "-m", "pytest", "tests/builder/test_trainers.py", "tests/builder/test_streaming.py", *session.posargs
+    )
 
 
 @nox.session(python="3.11")
@@ -70,7 +64,7 @@ def dataflow(session: nox.Session) -> None:
     imported = ("colorlog", "google-api-python-client", "google-cloud-aiplatform>=1.55", "librosa", "pillow", "rich")
     session.install("-e", ".[test]", *versions, *imported, "transformers")
     session.run("python", "-c", "import dataflow.serving")  # so that what is missing is an error, not a skipped test
-    session.run("python", "-m", "pytest", "tests/test_dataflow.py", "tests/test_dataflow_real.py", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/dataflow", *session.posargs)
 
 
 @nox.session(python="3.11")
@@ -78,7 +72,7 @@ def ray(session: nox.Session) -> None:
     """Fill a store with a cluster of two nodes on this machine, in a folder and in a bucket."""
     _install_with_s3(session, "-e", ".[test,s3,ray]")
     session.run("python", "-c", "import ray")  # so that what is missing is an error, not a skipped test
-    session.run("python", "-m", "pytest", "tests/test_ray.py", *session.posargs)
+    session.run("python", "-m", "pytest", "tests/ray", *session.posargs)
 
 
 def _install_with_s3(session: nox.Session, *packages: str) -> None:

@@ -1,16 +1,13 @@
 """Many-turn dialogues that hold together, made by a language model: `load_dataset("consistent_chat", ...)`.
 
-Importing this package teaches `datasets` the builder name "consistent_chat" and the extension of recipe files.
+Importing this package teaches `datasets` the builder name "consistent_chat" and the extension of recipe files: at once
+if `datasets` is imported already, else when it is. What the package offers is imported when it is first used.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from consistent_chat.builder import ConsistentChat
-from consistent_chat.builder.config import ConsistentChatConfig
-from consistent_chat.builder.registration import register
-from consistent_chat.commands.open import warm
-from consistent_chat.dataflow import ConsistentChatGenerator
-from consistent_chat.recipe import Recipe
+from consistent_chat.registration import register_with_datasets
 from consistent_chat.version import __version__
 
 __all__ = [
@@ -24,16 +21,36 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from consistent_chat.publishing import publish
+    from consistent_chat.builder import ConsistentChat
+    from consistent_chat.builder.config import ConsistentChatConfig
+    from consistent_chat.commands.open import warm
+    from consistent_chat.dataflow import ConsistentChatGenerator
+    from consistent_chat.publishing.publish import publish
+    from consistent_chat.recipe import Recipe
+
+_MODULES = {
+    "ConsistentChat": "consistent_chat.builder",
+    "ConsistentChatConfig": "consistent_chat.builder.config",
+    "ConsistentChatGenerator": "consistent_chat.dataflow",
+    "Recipe": "consistent_chat.recipe",
+    "publish": "consistent_chat.publishing",
+    "warm": "consistent_chat.commands.open",
+}
+"""Where each public name lives."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what publishes when it is asked for: it takes the Hub's client."""
-    if name == "publish":
-        from consistent_chat.publishing import publish
+    """Import a public name from its module when it is first used."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
 
-        return publish
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """List the public names that are not imported yet, too."""
+    return sorted({*globals(), *__all__})
 
 
-register()
+register_with_datasets()

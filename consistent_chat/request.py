@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 KEY_FORMAT = 1
 """Raised only when the meaning of the key's fields changes: every stored response is then asked again."""
@@ -27,7 +27,8 @@ class Request:
     `temperature` is the recipe's, in [0, 2]. `repeat` counts how often the plan has drawn the same combination
     before (negative for substitutes), `draw` how often this request was answered unusably. `schema` is the JSON
     schema the answer is to have. `max_tokens` bounds the answer and is no part of the key: a higher limit does
-    not change an answer that was complete.
+    not change an answer that was complete. `stage` says what the request is for ("skeleton", "answers", "judge"); it is
+    neither compared, nor part of the key, nor stored.
     """
 
     model: str
@@ -39,6 +40,7 @@ class Request:
     repeat: int
     draw: int
     max_tokens: int = field(default=4096, compare=False)
+    stage: str = field(default="", compare=False)
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that make the key, as plain data."""
@@ -90,21 +92,111 @@ class Schema(dict[str, Any]):
         return dict, (dict(self),)
 
 
-class Response(NamedTuple):
-    """What a model said, word for word.
+@dataclass(frozen=True)
+class Response:
+    """What a model said, word for word and whole.
 
     `finish` is "stop", "length" (cut by max_tokens) or "refusal"; anything else the provider reports is kept as
     it came and read like "stop". Tokens are the provider's own count; None where it gave none.
+
+    The other fields are empty where a server says nothing of them. `reasoning` is what the model thought before it
+    answered. `finish_reason`, `model` and `id` are the server's own words. `tool_calls` and `usage` are JSON texts of
+    what it sent, `extra` is one of what else its message had (`bounded_json` makes them).
+
+    Two halves of a character that follow each other become that character, since JSON does not tell them from it:
+    so a response equals what a store gives back. Raises TypeError and ValueError for fields that cannot be stored.
     """
 
     text: str
     finish: str = "stop"
     input_tokens: int | None = None
     output_tokens: int | None = None
+    reasoning: str = ""
+    tool_calls: str = ""
+    finish_reason: str = ""
+    model: str = ""
+    id: str = ""
+    usage: str = ""
+    extra: str = ""
+
+    def __post_init__(self) -> None:
+        for name in _TEXTS:
+            value = getattr(self, name)
+            if type(value) is not str:
+                raise TypeError(f"the field {name!r} of a response must be text, not {type(value).__name__}")
+            if not value.isascii() and _HALVES(value):
+                object.__setattr__(
+                    self, name, value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+                )
+        for name in _COUNTS:
+            tokens = getattr(self, name)
+            if tokens is not None and (type(tokens) is not int or not 0 <= tokens <= MOST_TOKENS):
+                raise TypeError(
+                    f"the field {name!r} of a response must be a number of tokens or None, not {tokens!r:.40}"
+                )
 
     def plain(self) -> dict[str, Any]:
-        """Return the response as plain data, in the form that is stored."""
-        return self._asdict()
+        """Return the response as plain data, in the form that is stored: of the further fields those that say a thing.
+
+        So the digests of records that were made before these fields existed stay as they are.
+        """
+        stored = {name: getattr(self, name) for name in _ALWAYS}
+        return {**stored, **{name: value for name in _FURTHER if (value := getattr(self, name))}}
+
+    @classmethod
+    def of(cls, stored: Any) -> Response:
+        """Return the response of plain data that was stored, without the fields that only later versions know.
+
+        Raises TypeError, which names the field, for data that is not a response.
+        """
+        if not isinstance(stored, dict) or "text" not in stored:
+            raise TypeError("it is not an object with the field 'text'")
+        return cls(**{name: stored[name] for name in _FIELDS if name in stored})
+
+    def as_stored(self) -> Response:
+        """Return the response that a store gives back for this one."""
+        return Response.of(json.loads(canonical_json(self.plain())))
+
+
+MOST_TOKENS = 1 << 53
+"""A larger count is a mistake: the sums of a dataset are 64-bit numbers."""
+EXTRA_BYTES = 64 << 10
+"""The most that is kept of what a server sends beside the fields that a response has."""
+LEFT_OUT = "left_out"
+"""The name under which `bounded_json` lists the fields that were too large."""
+_ALWAYS = ("text", "finish", "input_tokens", "output_tokens")
+_FURTHER = ("reasoning", "tool_calls", "finish_reason", "model", "id", "usage", "extra")
+_FIELDS = _ALWAYS + _FURTHER
+_COUNTS = ("input_tokens", "output_tokens")
+_TEXTS = tuple(name for name in _FIELDS if name not in _COUNTS)
+_HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]").search
+
+
+def bounded_json(fields: Mapping[str, Any], limit: int = EXTRA_BYTES) -> str:
+    """Return fields that a server sent as canonical JSON text; empty without fields.
+
+    Those that would make it longer than `limit` bytes, in the order of their names, or that JSON cannot hold are left
+    out, and their names listed under "left_out" as far as they fit.
+    """
+    kept: dict[str, Any] = {}
+    left_out: list[str] = []
+    for name in sorted(map(str, fields)):
+        size = _json_size({name: fields[name]}) if name in fields else None
+        if size is not None and size <= limit:
+            kept[name], limit = fields[name], limit - size
+        else:
+            left_out.append(name)
+    shown = [name for name in left_out if (limit := limit - len(name) * 4 - 16) > 0]
+    kept |= {LEFT_OUT: shown} if shown else {}
+    return canonical_json(kept).decode("utf-8") if kept else ""
+
+
+def _json_size(value: Any) -> int | None:
+    """Return the length of a value as canonical JSON; None where there is none: NaN, or nested too deeply."""
+    try:
+        return len(canonical_json(value))
+    except (ValueError, TypeError, RecursionError):
+        return None
 
 
 def request_key(canonical_request: bytes) -> str:

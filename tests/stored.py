@@ -42,7 +42,7 @@ def asked(number: int = 0, **changes: Any) -> Request:
 
 def said(number: int = 0) -> Response:
     """Return the response to a request of that number; every seventh is long."""
-    return Response(f"answer {number} " * (10_000 if number % 7 == 3 else 1), "stop", 100 + number, number)
+    return Response(f"answer {number} " * (10_000 if number % 7 == 3 else 1), "stop", 100 + number, abs(number))
 
 
 def fill(place: str, *numbers: int, refresh: bool = False) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 PACKAGE = ROOT / "consistent_chat"
 ROOMS = [
-    {"errors", "version", "text"},
+    {"errors", "files", "version", "text"},
     {"request", "prices", "duplicates"},
+    {"registration"},
     {"recipe"},
     {"plan"},
     {"dialogue"},
@@ -30,7 +32,7 @@ ROOMS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
-MAY_IMPORT_DATASETS = {"builder", "commands", "report", "publishing"}
+MAY_IMPORT_DATASETS = {"registration", "builder", "commands", "report", "publishing"}
 
 
 def room(module: str) -> str:

@@ -49,6 +49,12 @@ OTHER: dict[str, Any] = {
 }
 
 
+def test_a_stage_changes_neither_the_key_nor_equality() -> None:
+    """The stage tells what a request is for; a response is found whatever it says."""
+    staged = replace(PLAIN, stage="answers")
+    assert (staged, hash(staged.key), staged.canonical) == (PLAIN, hash(PLAIN.key), PLAIN.canonical)
+
+
 def test_the_bytes_of_a_plain_request_are_pinned() -> None:
     """Every response that anybody has stored is found by these bytes: they never change."""
     assert PLAIN.canonical == (
@@ -79,7 +85,7 @@ def test_whatever_can_change_an_answer_changes_the_key(name: str) -> None:
 
 def test_no_field_is_forgotten() -> None:
     """A field that is added must be put into the key, or be kept out of it on purpose."""
-    assert {field.name for field in fields(Request)} - set(OTHER) == {"max_tokens"}
+    assert {field.name for field in fields(Request)} - set(OTHER) == {"max_tokens", "stage"}
 
 
 def test_a_higher_limit_of_tokens_is_the_same_request() -> None:

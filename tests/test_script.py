@@ -11,7 +11,8 @@ import datasets
 import pytest
 from datasets import load_dataset
 
-ROOT = Path(__file__).parent.parent
+from tests import ROOT
+
 SCRIPT = ROOT / "builder.py"
 
 

@@ -15,8 +15,8 @@ from consistent_chat import drivers, duplicates
 from consistent_chat.builder.config import ConsistentChatConfig
 from consistent_chat.builder.execution import ExecutionOptions
 from consistent_chat.builder.fingerprint import fingerprint
+from consistent_chat.builder.hooks import BuilderHooks
 from consistent_chat.builder.progress import BatchBar, CallsBar, dialogues_bar
-from consistent_chat.builder.registration import NAME, BuilderHooks, normalize_data_files
 from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.dialogue.judge import CRITERIA
 from consistent_chat.drivers import RunStats, Usage
@@ -24,6 +24,7 @@ from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.plan.shards import Shard
 from consistent_chat.recipe import Recipe, taxonomy
+from consistent_chat.registration import NAME, normalize_data_files
 from consistent_chat.row import LAYOUTS, row
 from consistent_chat.serving import registry
 from consistent_chat.store import Mode, ResponseStore

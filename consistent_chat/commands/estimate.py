@@ -22,12 +22,14 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving.batches import DISCOUNT as BATCH_DISCOUNT
 from consistent_chat.store import ResponseStore
 
-WORDS = {"user": 19.8, "assistant": 59.3, "judge": 12.0}
+WORDS = {"skeleton": 19.8, "answers": 59.3, "judge": 12.0}
 """By stage, in their order: mean words of a user message and of an answer, the middle of the ranges that the
 ConsistentChat paper (arXiv 2506.03558) reports over its nine intents, 18.7-20.8 and 55.6-62.9; and what a judge says,
 of which half are scores and half reasons of about 25 words."""
 CHARACTERS_PER_WORD, TOKENS_PER_WORD, TOKENS_PER_CHARACTER = 5.7, 1.35, 0.24
 """English text, with its spaces, in the tokenizers of the day."""
+ROLES = {"skeleton": "user", "answers": "assistant"}
+"""Whose messages a stage writes."""
 FRAME_TOKENS = 8
 """Tokens of JSON around each message."""
 LOOKED_AT = 5_000
@@ -100,9 +102,9 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore) -> Estimate:
     stages = {name: Stage() for name in WORDS}
     walks = [_walk(recipe, plan, index, store, stages) for index in looked_at]
     missing = [walk for walk in walks if walk is not None]
-    made_up = {name: _made_up(name, stages[name], recipe.num_turns_per_dialog) for name in ("user", "assistant")}
+    made_up = {name: _made_up(name, stages[name], recipe.num_turns_per_dialog) for name in ROLES}
     asked = [request for walk in missing for request in _requests(*walk, made_up)]
-    expected = [(request.model, *stages[_stage(request)].asked(request)) for request in asked]
+    expected = [(request.model, *stages[request.stage].asked(request)) for request in asked]
     scale = len(plan) / len(looked_at)
     _, calls, tokens_in, tokens_out = _sum(expected, scale)
     costs = [_cost(model, [row for row in expected if row[0] == model], scale) for model in _models(recipe)]
@@ -129,12 +131,12 @@ def _walk(
             if response is None:
                 request = steps.throw(OutOfDraws())
                 continue
-            stages[_stage(request)].add(request, response)
+            stages[request.stage].add(request, response)
             request = steps.send(response)
     except StopIteration:
         _finish(stages, tuple(stages))
         return None
-    _finish(stages, tuple(stages)[: tuple(stages).index(_stage(request))])
+    _finish(stages, tuple(stages)[: tuple(stages).index(request.stage)])
     return steps, request
 
 
@@ -154,11 +156,11 @@ def _finish(stages: dict[str, Stage], names: Iterable[str]) -> None:
         stages[name].finished += 1
 
 
-def _made_up(role: str, stage: Stage, turns: int) -> Response:
+def _made_up(name: str, stage: Stage, turns: int) -> Response:
     """Return messages of about the length that such have: numbers, in which no check finds anything."""
-    usual = WORDS[role] * CHARACTERS_PER_WORD
+    usual = WORDS[name] * CHARACTERS_PER_WORD
     length = max(1, round(stage.said_characters / stage.counted / turns if stage.counted else usual))
-    texts = {f"{role}_{turn}": (f"{turn} " * length)[:length] for turn in range(1, turns + 1)}
+    texts = {f"{ROLES[name]}_{turn}": (f"{turn} " * length)[:length] for turn in range(1, turns + 1)}
     return Response(json.dumps(texts))
 
 
@@ -166,7 +168,7 @@ def _requests(steps: Steps, request: Request, made_up: dict[str, Response]) -> l
     """Return what is still to be asked if every answer is usable."""
     requests = [request]
     with contextlib.suppress(StopIteration):
-        while (stage := _stage(requests[-1])) in made_up:
+        while (stage := requests[-1].stage) in made_up:
             requests.append(steps.send(made_up[stage]))
     return requests
 
@@ -193,17 +195,12 @@ def _names(request: Request) -> Sequence[str]:
     return names
 
 
-def _stage(request: Request) -> str:
-    role = _names(request)[0].partition("_")[0]
-    return role if role in WORDS else "judge"
-
-
 def _characters(request: Request) -> int:
     return len(request.system) + sum(len(message["content"]) for message in request.messages)
 
 
 def _usual_tokens(request: Request) -> float:
-    return len(_names(request)) * (WORDS[_stage(request)] * TOKENS_PER_WORD + FRAME_TOKENS)
+    return len(_names(request)) * (WORDS[request.stage] * TOKENS_PER_WORD + FRAME_TOKENS)
 
 
 _ASSUMED = "the prompts' lengths, and the mean lengths of the paper's messages; --pilot measures instead"

@@ -10,11 +10,11 @@ from typing import Any
 import datasets
 
 from consistent_chat.builder import ConsistentChat
-from consistent_chat.builder.registration import NAME
 from consistent_chat.drivers import RunStats
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan.shards import Shard, independent
 from consistent_chat.recipe import EXTENSION
+from consistent_chat.registration import NAME
 
 
 def open_builder(recipe: str | Mapping[str, str] | None, **options: Any) -> ConsistentChat:

@@ -170,6 +170,7 @@ class _Work:
             repeat=repeat,
             draw=draw,
             max_tokens=tokens,
+            stage=stage,
         )
 
 
@@ -230,7 +231,7 @@ def _texts(response: Response, texts: Sequence[Any], stem: str, count: int = 1) 
     names = tuple(f"{stem}_{number}" for number in range(1, count + 1))
     if len(texts) != count:
         raise Unusable(Reason.WRONG_TURN_COUNT, f"{len(texts)} messages instead of {count}")
-    return parse.messages(response._replace(text=json.dumps(dict(zip(names, texts)))), names)
+    return parse.messages(replace(response, text=json.dumps(dict(zip(names, texts)))), names)
 
 
 @functools.lru_cache(maxsize=16)

@@ -95,9 +95,9 @@ class WaveDriver:
         # What an earlier run has brought to its end shows that the serving answers: a prompt without an answer may then
         # be declined. If it is the serving that is away, its substitute gets none either, and nothing is kept of it.
         self._answered = self._answered or any(seat.dialogue is not None for seat in seats)
-        while stages := dict.fromkeys(_stage(request) for _, request in _waiting(seats)):
+        while stages := dict.fromkeys(request.stage for _, request in _waiting(seats)):
             for stage in stages:
-                self._ask([asked for asked in _waiting(seats) if _stage(asked[1]) == stage])
+                self._ask([asked for asked in _waiting(seats) if asked[1].stage == stage])
         self._confirm()
         for seat in seats:
             if seat.dialogue is not None:
@@ -127,9 +127,9 @@ class WaveDriver:
         answers: list[Response | None] = [None] * len(asked)
         try:
             answers = self.ask([request for _, request in asked])
-            for (_, request), answer in zip(asked, answers):
-                if answer is not None:
-                    self.store.keep(request, answer)
+            for number, (_, request) in enumerate(asked):
+                if (answer := answers[number]) is not None:
+                    answers[number] = self.store.keep(request, answer)
         finally:
             for (_, request), cost, answer in zip(asked, reserved, answers):
                 self._budget.settle(request, cost, answer)
@@ -163,7 +163,7 @@ class WaveDriver:
             self.tally.called(answer, self._budget.price(request.model))
             self._go_on(seat, answer)
             usable += all(draw.key != request.key for draw in seat.failed)
-        in_vain = self._in_vain[_stage(given[0][1])]
+        in_vain = self._in_vain[given[0][1].stage]
         in_vain.append(len(given))
         if usable:
             in_vain.clear()
@@ -199,11 +199,6 @@ class WaveDriver:
 
 def _waiting(seats: list[_Slot]) -> list[_Asked]:
     return [(seat, seat.request) for seat in seats if seat.request is not None]
-
-
-def _stage(request: Request) -> str:
-    """Return a request's stage, by the first thing that its answer is to have."""
-    return str(next(iter(request.schema["properties"])))
 
 
 def _despair(count: int, fault: FailedDraw, model: str) -> str:

@@ -218,6 +218,7 @@ class _Work:
             repeat=self.spec.repeat,
             draw=draw,
             max_tokens=stage.max_tokens << min(widened, 3),
+            stage=stage.name,
         )
 
 

@@ -218,7 +218,7 @@ class ResultCollector:
     def _keep(self, request: Request, response: Response) -> None:
         means = self._means
         if means.store.find(request) is None:
-            means.store.keep(request, response)
+            response = means.store.keep(request, response)
             means.budget.settle(request, means.budget.take(request), response)
             means.tally.called(response, means.budget.price(request.model))
 

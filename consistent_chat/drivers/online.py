@@ -123,7 +123,7 @@ class Online:
         reserved, response = caller.budget.reserve(request), None
         try:
             response = _checked(await caller.serving.answer(request), caller.serving)
-            caller.store.keep(request, response)
+            response = caller.store.keep(request, response)
         except (ConsistentChatError, asyncio.CancelledError):
             raise
         except Exception as error:

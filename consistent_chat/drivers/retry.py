@@ -83,13 +83,12 @@ class CircuitBreaker:
         `failed` are the unusable answers of the dialogue, `step` is what follows. A cut answer that is asked again with
         more room says nothing yet.
         """
-        stage = next(iter(request.schema["properties"]))
         fault = next((draw for draw in reversed(failed) if draw.key == request.key), None)
         if fault is None:
-            self._in_vain[stage] = 0
+            self._in_vain[request.stage] = 0
         elif fault.reason is not Reason.TRUNCATED or not _has_more_room(step, request):
-            self._in_vain[stage] += 1
-            if self._in_vain[stage] >= HOPELESS:
+            self._in_vain[request.stage] += 1
+            if self._in_vain[request.stage] >= HOPELESS:
                 raise UnfilledSlot(despair(HOPELESS, request.model, fault))
 
 

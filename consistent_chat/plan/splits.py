@@ -7,7 +7,7 @@ changes neither another split nor its own beginning.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -29,8 +29,8 @@ def recipes(recipe: Recipe) -> dict[str, Recipe]:
     """
     if recipe.splits is None:
         return {MAIN: recipe}
-    owners, number = _owners(recipe, tuple(recipe.splits)), len(recipe.splits)
-    parts = {split: _of_split(split, number, recipe.chosen_taxonomy, owners) for split in recipe.splits}
+    owners = _owners(recipe, tuple(recipe.splits))
+    parts = _taxonomies(tuple(recipe.splits), recipe.chosen_taxonomy, owners)
     return {
         split: replace(recipe, splits=None, num_dialogs_per_intent=count, taxonomy=parts[split])
         for split, count in recipe.splits.items()
@@ -50,27 +50,38 @@ def _owners(recipe: Recipe, splits: Sequence[str]) -> dict[str, str]:
         topics = dict.fromkeys(_folded(topic) for _, topic in reversed(spread(recipe.seed, intent)))
         most = max(1, len(topics) // max(SHARE, len(splits)))
         has = Counter(owners[topic] for topic in topics if topic in owners)
+        room = deque(split for split in others if has[split] < most)
         for topic in topics:
             if topic not in owners:
-                owners[topic] = next((split for split in others if has[split] < most), main)
-                has[owners[topic]] += 1
+                owners[topic] = split = room[0] if room else main
+                has[split] += 1
+                if room and has[split] >= most:
+                    room.popleft()
     return owners
 
 
-def _of_split(split: str, splits: int, whole: Taxonomy, owners: dict[str, str]) -> Taxonomy:
-    return replace(whole, intents={key: _of_intent(i, split, splits, owners) for key, i in whole.intents.items()})
+def _taxonomies(splits: Sequence[str], whole: Taxonomy, owners: dict[str, str]) -> dict[str, Taxonomy]:
+    """Return the taxonomy of each split, in one pass over the topics."""
+    parts = {key: _of_intent(intent, splits, owners) for key, intent in whole.intents.items()}
+    return {split: replace(whole, intents={key: part[split] for key, part in parts.items()}) for split in splits}
 
 
-def _of_intent(intent: Intent, split: str, splits: int, owners: dict[str, str]) -> Intent:
-    own = ((name, tuple(t for t in topics if owners[_folded(t)] == split)) for name, topics in intent.categories)
-    categories = tuple((name, topics) for name, topics in own if topics)
-    if not categories:
-        count = sum(len(topics) for _, topics in intent.categories)
-        raise RecipeError(
-            f"The intent {intent.key!r} has {count} topics for {splits} splits, and none is left for {split!r}: no "
-            "topic is in two splits. Give it more topics in a taxonomy, or use fewer splits."
-        )
-    return replace(intent, categories=categories)
+def _of_intent(intent: Intent, splits: Sequence[str], owners: dict[str, str]) -> dict[str, Intent]:
+    own: dict[str, dict[str, list[str]]] = {split: {} for split in splits}
+    for name, topics in intent.categories:
+        for topic in topics:
+            own[owners[_folded(topic)]].setdefault(name, []).append(topic)
+    for split, categories in own.items():
+        if not categories:
+            count = sum(len(topics) for _, topics in intent.categories)
+            raise RecipeError(
+                f"The intent {intent.key!r} has {count} topics for {len(splits)} splits, and none is left for "
+                f"{split!r}: no topic is in two splits. Give it more topics in a taxonomy, or use fewer splits."
+            )
+    return {
+        split: replace(intent, categories=tuple((name, tuple(topics)) for name, topics in categories.items()))
+        for split, categories in own.items()
+    }
 
 
 def _folded(topic: str) -> str:

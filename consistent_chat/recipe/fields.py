@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 import os
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.safe_yaml import excerpt
 
 Check = Callable[[str, Any], Any]
 
+MAX_SPLITS = 1000
+"""Names in `splits`."""
 _UNTEXT = re.compile("[\0\ud800-\udfff]")
 _SPLIT = re.compile("[A-Za-z0-9_]{1,60}")
 
@@ -40,13 +43,18 @@ def paths(name: str, given: Any) -> list[str]:
     return [os.fspath(path) for path in several]
 
 
+def _is_number(value: Any, kind: type) -> TypeGuard[float]:
+    """Say whether a value is a number of a kind, numpy's included; true and false are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
 def whole(low: int, high: int) -> Check:
     """Return the check for whole numbers in a range."""
 
     def check(name: str, value: Any) -> int:
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        if not _is_number(value, numbers.Integral) or not low <= value <= high:
             raise type_error(name, value, f"a whole number from {low} to {high}")
-        return value
+        return int(value)  # numpy has integers of its own
 
     return check
 
@@ -55,8 +63,7 @@ def number(low: float, high: float) -> Check:
     """Return the check for numbers in a range, as floats."""
 
     def check(name: str, value: Any) -> float:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not is_number or not math.isfinite(value) or not low <= value <= high:
+        if not _is_number(value, numbers.Real) or not math.isfinite(value) or not low <= value <= high:
             raise type_error(name, value, f"a number from {low:g} to {high:g}")
         return float(value) + 0.0  # -0.0 is 0.0
 
@@ -109,7 +116,7 @@ def fraction(low: float, default: float) -> Check:
     def check(name: str, value: Any) -> float | bool:
         if value is False:
             return False
-        if value is not True and (not isinstance(value, (int, float)) or not low <= value <= 1):
+        if value is not True and (not _is_number(value, numbers.Real) or not low <= value <= 1):
             raise type_error(name, value, f"true, false or a number from {low:g} to 1")
         return default if value is True else float(value)
 
@@ -124,14 +131,19 @@ def counts(most: int) -> Check:
             raise type_error(
                 name, value, "a mapping of names to dialogues per intent, such as {'train': 18, 'test': 1}"
             )
+        if len(value) > MAX_SPLITS:
+            raise RecipeError(f"{name} must have at most {MAX_SPLITS:,} names, not {len(value):,}.")
         for split, count in value.items():
             if not isinstance(split, str) or not _SPLIT.fullmatch(split) or split == "all":
-                raise RecipeError(f"{name} must have names of up to 60 letters, digits and _, and not {split!r}.")
+                raise RecipeError(
+                    f"{name} must have names of up to 60 letters, digits and _, and not {excerpt(split)}."
+                )
             whole(1, most)(f"{name} must give dialogues per intent: {split}", count)
         if len({split.lower() for split in value}) < len(value):
             raise RecipeError(f"{name} must have names that differ in more than capitals: they become names of files.")
-        whole(1, most)(f"{name} must give dialogues per intent: their sum", sum(value.values()))
-        return dict(value)
+        checked = {split: int(count) for split, count in value.items()}
+        whole(1, most)(f"{name} must give dialogues per intent: their sum", sum(checked.values()))
+        return checked
 
     return check
 
@@ -167,7 +179,7 @@ DEFAULTS: Checks = {
 
 `leaks_prompt` counts words in a row, `repeats` is the share of their words that two messages have in common (Jaccard),
 `wrong_language` the share of one side's text that reads as another language, `loops` how often a piece of a message
-comes again. Calibrated on tests/texts.
+comes again. Calibrated on tests/dialogue/texts.
 """
 TAKES: dict[str, Callable[[str, Any], Any]] = {
     "leaks_prompt": whole(3, 50),

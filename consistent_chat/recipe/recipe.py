@@ -8,83 +8,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from consistent_chat import duplicates
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import file, taxonomy
-from consistent_chat.recipe.fields import (
-    boolean,
-    counts,
-    fraction,
-    line,
-    number,
-    one_of,
-    optional,
-    suggestion,
-    text,
-    thresholds,
-    type_error,
-    whole,
-)
+from consistent_chat.recipe.description import CHECKS, RECIPE
+from consistent_chat.recipe.fields import suggestion, type_error
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.taxonomy import Taxonomy
-
-EXTENSION = ".consistent_chat.yaml"
-LAYOUTS = ("conversation", "messages", "sharegpt")
-
-MAX_DIALOGS = 10**9
-MAX_SYSTEM_PROMPT = 20_000
-"""Characters. It goes into the second request of every dialogue, and into every row."""
-
-CHECKS = {
-    "num_dialogs_per_intent": whole(1, MAX_DIALOGS),
-    "num_turns_per_dialog": whole(1, 100),
-    "seed": whole(-(2**63), 2**63 - 1),
-    "temperature": number(0, 2),
-    "model": optional(line(200)),
-    "language": line(60),
-    "layout": one_of(*LAYOUTS),
-    "provenance": boolean,
-    "system_prompt": optional(text(MAX_SYSTEM_PROMPT)),
-    "splits": optional(counts(MAX_DIALOGS)),
-    "drop_near_duplicates": fraction(duplicates.LEAST, duplicates.THRESHOLD),
-    "checks": thresholds,
-    "judge_model": optional(line(200)),
-    "min_score": optional(number(1, 5)),
-}
-"""What the fields take, but for the taxonomy and what is looked up in it."""
 
 
 @dataclass(frozen=True)
 class Recipe:
     """What to make. Two equal recipes and the same responses give the same rows, byte for byte.
 
-    Args:
-        model: the provider's name of the model that writes the dialogues.
-        num_dialogs_per_intent: dialogues for each intent, 1 to 10**9.
-        num_turns_per_dialog: user messages in a dialogue, and as many answers; 1 to 100.
-        temperature: sampling temperature, 0 to 2.
-        seed: which specs are drawn, in which order; any integer of 64 bits.
-        intents: keys of the intents to use; None is all of the taxonomy's.
-        language: the language of the dialogues, by its English name.
-        taxonomy: what dialogues can be about; None is the built-in one. Also given as a mapping, or as the path
-            or URL of a YAML file.
-        layout: the names in a row. "conversation": conversation of {role, value}; "messages": messages of
-            {role, content}; "sharegpt": conversations of {from, value}.
-        provenance: whether each row says where it comes from.
-        personas: who the users are, in place of the taxonomy's personas.
-        manners: how they write, as names and descriptions, in place of the taxonomy's manners.
-        system_prompt: what the assistant is told first; the answers keep to it, and each row begins with it.
-        splits: dialogues for each intent by split, instead of `num_dialogs_per_intent`, which is then their sum. No
-            topic is in two splits.
-        drop_near_duplicates: whether a dialogue gives way to another where its user messages are nearly those of an
-            earlier one: True, or the similarity from which on they are, 0.1 to 1.
-        checks: what messages are checked for: None or True for everything, False for nothing, or thresholds by name.
-        judge_model: the model that scores each finished dialogue; None is no judge.
-        min_score: dialogues whose least score is lower, on the scale of 1 to 5, are answered anew.
+    `consistent_chat.recipe.description` describes each field.
 
     Raises:
         RecipeError: a value is wrong; the message names the field and what it takes.
@@ -166,7 +106,7 @@ class Recipe:
         return replace(self, model=model)
 
 
-FIELDS = tuple(f.name for f in fields(Recipe) if f.name != "origin")
+FIELDS = tuple(described.name for described in RECIPE)
 """The names of what shapes the data, in the order of the documentation."""
 SIZES = ("num_dialogs_per_intent", "splits")
 """The fields that say how many dialogues there are: the one or the other."""

@@ -6,6 +6,8 @@ nothing of recipes or taxonomies.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +23,19 @@ MAX_PARTS = 200_000
 MAX_NUMBER = 100
 """Longest number or date, in characters: YAML 1.1 has numbers (1:59:59...) whose reading takes quadratic time."""
 MAX_EXCERPT = 80
+
+_SURPRISES = {
+    "int": "an octal, binary or base 60 number",
+    "float": "a base 60 number",
+    "timestamp": "a date",
+    "merge": "a merge key",
+    "value": "a default value",
+}
+"""YAML 1.1 types of unquoted values, and what an unusual spelling of one becomes: 010 is 8 and 1:30 is 90."""
+_PLAIN_NUMBER = re.compile(
+    r"[-+]?(?:(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F_]+|[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?"
+    r"|\.[0-9_]+(?:[eE][-+][0-9]+)?|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
+)
 
 Path = tuple[Any, ...]
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -55,6 +70,7 @@ def parse(text: str, origin: str) -> Document:
     except (yaml.YAMLError, ValueError, ArithmeticError, RecursionError) as error:
         if isinstance(error, RecipeError):
             raise
+        _refuse_depth_before(error, text, origin)
         raise RecipeError(f"{origin} is not valid YAML: {_one_line(error)}. Correct it.") from None
     return Document(data, origin, lines)
 
@@ -81,6 +97,17 @@ def _refuse_unsafe(text: str, origin: str) -> None:
             depth -= 1
         if depth > MAX_DEPTH:
             raise RecipeError(f"{origin}, line {line}: nested more than {MAX_DEPTH} deep. Make it flatter.")
+
+
+def _refuse_depth_before(error: Exception, text: str, origin: str) -> None:
+    """Raise RecipeError if the text before an error is too deep.
+
+    The parser reads ahead, so its own nesting limit can stop it before it returns the events that show the depth.
+    """
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None and 0 < mark.index < len(text):
+        with contextlib.suppress(yaml.YAMLError):
+            _refuse_unsafe(text[: mark.index], origin)
 
 
 def _events(text: str) -> Iterator[Any]:
@@ -114,7 +141,17 @@ def _scalar(loader: Any, node: Any, origin: str) -> Any:
     if not node.tag.endswith(":str") and len(node.value) > MAX_NUMBER:
         line = node.start_mark.line + 1
         raise RecipeError(f"{origin}, line {line}: a number of more than {MAX_NUMBER} characters. Make it shorter.")
+    kind = node.tag.rpartition(":")[2]
+    if kind in _SURPRISES and not _PLAIN_NUMBER.fullmatch(node.value):
+        line, meaning = node.start_mark.line + 1, _SURPRISES[kind]
+        raise RecipeError(f"{origin}, line {line}: YAML reads {node.value} as {meaning}. {_remedy(kind)}")
     return loader.construct_object(node)
+
+
+def _remedy(kind: str) -> str:
+    if kind in ("int", "float"):
+        return "Write a decimal number without leading zeros, or put it in quotes if it is text."
+    return "Put it in quotes."
 
 
 def _one_line(error: Exception) -> str:

@@ -117,7 +117,8 @@ def _added(base: Any, extra: Any, document: Document, *path: str) -> Any:
         keys = [*base, *(key for key in extra if key not in base)]
         return {k: _added(base.get(k), extra.get(k), document, *path, k) if k in base else extra[k] for k in keys}
     if isinstance(base, list) and isinstance(extra, list):
-        return [*base, *(item for item in extra if item not in base)]
+        known = {item for item in base if isinstance(item, str)}  # whatever is no text is refused later
+        return [*base, *(item for item in extra if not (isinstance(item, str) and item in known))]
     if type(base) is not type(extra):
         raise RecipeError(f"{document.where('extend', *path)} must be a {_kind(type(base))}, as in what it extends.")
     return extra
@@ -153,7 +154,8 @@ def _intent(key: Any, value: Any, flows: Mapping[str, Flow], document: Document)
     for i, name in enumerate(names):
         if name not in flows:
             where = document.where(*path, "flows", i)
-            raise RecipeError(f"{where}: there is no flow {name!r}. Use one of: {', '.join(flows)}.")
+            suggestion = f" Use one of: {excerpt(', '.join(map(str, flows)))[1:-1]}."
+            raise RecipeError(f"{where}: there is no flow {excerpt(name)}.{suggestion}")
     _expect(value["categories"], dict, document, *place)
     if not value["categories"]:
         raise RecipeError(f"{document.where(*place)} is empty. Give at least one category.")

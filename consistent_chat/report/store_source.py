@@ -18,26 +18,25 @@ from typing import Any, NamedTuple
 from consistent_chat.dialogue import parse, prompts
 from consistent_chat.dialogue.judge import CRITERIA, Judgement
 from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.dialogue.stages import stage_of
 from consistent_chat.report.records import ReportRow, ReportSource, builtin_titles
 from consistent_chat.request import Response, canonical_json, request_key
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.record import Record
 
-STAGES = {"user": "skeleton", "assistant": "answers"}
-"""The stages that write messages, by whose."""
-SCORES = [name for criterion in CRITERIA for name in (f"{criterion}_reason", criterion)]
-"""What a judge is asked for."""
+ROLES = ("user", "assistant")
+"""Whose messages a dialogue has."""
 CHECKED = "drawn_again"
 """The reason of an answer that can be read, and was drawn again all the same."""
 
 
 class Asked(NamedTuple):
-    """A record that holds: whose messages were asked for ("judge": its scores), how many, what was said.
+    """A record that holds: its stage, how many messages were asked for, what was said.
 
     `failure` is reason and detail.
     """
 
-    role: str
+    stage: str
     turns: int
     key: str
     request: dict[str, Any]
@@ -53,7 +52,7 @@ class Asked(NamedTuple):
     @property
     def blanks(self) -> dict[str, str]:
         """What the prompt was filled in with; empty where it is of another version of the prompts."""
-        return prompts.blanks(f"{STAGES.get(self.role, self.role)}.user", self.prompt)
+        return prompts.blanks(f"{self.stage}.user", self.prompt)
 
 
 class Judged(NamedTuple):
@@ -79,10 +78,10 @@ class Facets(NamedTuple):
 
 def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
     """Yield the dialogues and failed draws of a store, in the order in which it has them, the user messages' last."""
-    skeletons = {_digest(asked.messages): _facets(asked) for asked in _asked(store, "user") if not asked.failure}
+    skeletons = {_digest(asked.messages): _facets(asked) for asked in _asked(store, "skeleton") if not asked.failure}
     judged, in_vain = _judgements(store)
     unfinished = dict.fromkeys(skeletons)
-    for asked in _asked(store, "assistant"):
+    for asked in _asked(store, "answers"):
         users = _users(asked)
         facets, said = skeletons.get(_digest(users)), judged.get(_digest([*users, *asked.messages]))
         if asked.failure:
@@ -91,7 +90,7 @@ def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
             unfinished.pop(_digest(users), None)
             yield ReportRow(_row(asked, users, facets, said))
     yield from in_vain
-    for asked in _asked(store, "user"):
+    for asked in _asked(store, "skeleton"):
         if asked.failure:
             yield ReportRow(None, [_failure(asked, asked.blanks.get("topic", ""))])
     if unfinished:
@@ -104,7 +103,7 @@ def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[ReportR
     in_vain = []
     for record in store.records():
         request = record.asked()
-        if list(request["schema"].get("required", ())) == SCORES and store.holds(record):
+        if stage_of(request["schema"]) == "judge" and store.holds(record):
             response = record.kept.answer()
             tokens = (response.input_tokens or 0, response.output_tokens or 0)
             try:
@@ -127,7 +126,7 @@ def _shown(request: dict[str, Any]) -> list[str]:
         said = json.loads(text, strict=False)
     except ValueError:  # of another version of the prompts
         return []
-    return [said[name] for role in STAGES for name in said if name.startswith(f"{role}_")]
+    return [said[name] for role in ROLES for name in said if name.startswith(f"{role}_")]
 
 
 def _failed(asked: Asked, topic: str, said: Judged | None) -> ReportRow:
@@ -141,16 +140,15 @@ def _failed(asked: Asked, topic: str, said: Judged | None) -> ReportRow:
     return ReportRow(None, [failure], [(judgement.model, judgement.input_tokens, judgement.output_tokens)])
 
 
-def _asked(store: ResponseStore, role: str) -> Iterator[Asked]:
+def _asked(store: ResponseStore, stage: str) -> Iterator[Asked]:
     """Yield the records of a stage that hold: of several answers to a request only one does."""
     for record in store.records():
         request = record.asked()
-        names = list(request["schema"].get("required", ()))
-        if names and names[0] == f"{role}_1" and store.holds(record):
-            yield _parsed(store, role, record, request, names)
+        if stage_of(request["schema"]) == stage and store.holds(record):
+            yield _parsed(store, stage, record, request, list(request["schema"]["required"]))
 
 
-def _parsed(store: ResponseStore, role: str, record: Record, request: dict[str, Any], names: Sequence[str]) -> Asked:
+def _parsed(store: ResponseStore, stage: str, record: Record, request: dict[str, Any], names: Sequence[str]) -> Asked:
     response, failure = record.kept.answer(), None
     messages: tuple[str, ...] = ()
     try:
@@ -160,7 +158,7 @@ def _parsed(store: ResponseStore, role: str, record: Record, request: dict[str, 
             failure = (CHECKED, "it can be read, and was drawn again")
     except Unusable as error:
         failure = (error.reason.value, error.detail)
-    return Asked(role, len(names), record.key, request, response, messages, failure)
+    return Asked(stage, len(names), record.key, request, response, messages, failure)
 
 
 def _users(asked: Asked) -> tuple[str, ...]:
@@ -213,7 +211,7 @@ def _failure(asked: Asked, topic: str) -> dict[str, Any]:
         "intent": _intent(said),
         "category": said.get("category", ""),
         "topic": topic,
-        "stage": STAGES.get(asked.role, asked.role),
+        "stage": asked.stage,
         "draw": asked.request["draw"],
         "substitute": 0,
         "reason": reason,

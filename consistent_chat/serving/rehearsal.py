@@ -49,21 +49,21 @@ class Rehearsal:
     async def answer(self, request: Request) -> Response:
         """Return a text for each key of the request's schema."""
         names: Mapping[str, Any] = request.schema.get("properties", {})
-        text = json.dumps({name: _value(request.key, name, about) for name, about in names.items()})
+        text = json.dumps({name: _value(request, name, about) for name, about in names.items()})
         asked = len(request.system.split()) + sum(len(message["content"].split()) for message in request.messages)
         return Response(text, "stop", round(asked * TOKENS_PER_WORD), round(len(text.split()) * TOKENS_PER_WORD))
 
 
-def _value(key: str, name: str, about: Mapping[str, Any]) -> Any:
+def _value(request: Request, name: str, about: Mapping[str, Any]) -> Any:
     """Return a score, one of the two best, where a number is wanted, or else a text."""
     if "enum" not in about:
-        return _text(key, name)
-    return about["enum"][-1 - hashlib.sha256(f"{key} {name}".encode()).digest()[0] % 2]
+        return _text(request, name)
+    return about["enum"][-1 - hashlib.sha256(f"{request.key} {name}".encode()).digest()[0] % 2]
 
 
-def _text(key: str, name: str) -> str:
+def _text(request: Request, name: str) -> str:
     """Return the text that belongs to a request's key and the name of a message."""
-    digest = hashlib.sha256(f"{key} {name}".encode()).digest()
-    parts = ASSISTANT if name.startswith("assistant") else USER
+    digest = hashlib.sha256(f"{request.key} {name}".encode()).digest()
+    parts = ASSISTANT if request.stage == "answers" else USER
     chosen = (choices[byte % len(choices)] for choices, byte in zip(parts, digest))
     return f"Rehearsal {digest[-6:].hex()}, {name.replace('_', ' message ')}: {' '.join(chosen)}"

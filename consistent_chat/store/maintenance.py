@@ -188,7 +188,8 @@ def _check_journal(path: Path, checked: Checked) -> None:
         for start, stop in lines(path, data):
             with checked.noting():
                 checked.responses += 1
-                from_line(data[start:stop], f"{path}, byte {start}")
+                where = f"{path}, byte {start}"
+                from_line(data[start:stop], where).check_fields(where, "the line")
 
 
 def _check_pack_of(place: StoreLocation, name: str, checked: Checked) -> None:

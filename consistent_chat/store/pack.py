@@ -167,7 +167,7 @@ class Pack:
 
     def _fault(self, row: int, values: Sequence[Any]) -> str | None:
         try:
-            self._record(row, values)
+            self._record(row, values).check_fields(self.where(row))
         except DamagedRecord as error:
             return str(error)
         return None

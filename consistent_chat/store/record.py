@@ -16,6 +16,9 @@ from typing import Any, NamedTuple
 from consistent_chat.errors import DamagedRecord
 from consistent_chat.request import Request, Response, canonical_json, request_key
 
+MOST_REFRESHES = 2**31 - 1
+"""The highest generation: packs have 32 bits for it."""
+
 
 class StoredResponse(NamedTuple):
     """What is kept for a key: a response, as JSON text.
@@ -28,9 +31,12 @@ class StoredResponse(NamedTuple):
     digest: str
     response: str
 
-    def answer(self) -> Response:
-        """Return the response."""
-        return Response(**json.loads(self.response))
+    def answer(self, key: str = "") -> Response:
+        """Return the response; raises DamagedRecord, which names the key, for what no version can have written."""
+        try:
+            return _response(self.response)
+        except FAULTS as error:
+            raise damaged(f"The response to {key or self.digest}", _reason(error), "its record") from None
 
 
 @dataclass(frozen=True)
@@ -59,16 +65,29 @@ class Record:
         return StoredResponse(self.generation, self.digest, self.response)
 
     def asked(self) -> dict[str, Any]:
-        """Return the request's identity as plain data."""
-        fields: dict[str, Any] = json.loads(self.request)
-        return fields
+        """Return the request's identity as plain data; raises DamagedRecord for what no version can have written."""
+        try:
+            return _request(self.request)
+        except FAULTS as error:
+            raise damaged(f"The request {self.key}", _reason(error), "its record") from None
 
     def check(self, digest: str, where: str, part: str = "the file") -> Record:
         """Return the record itself, or raise DamagedRecord when it is not what was written."""
         if self.digest != digest:
             raise damaged(where, f"the digest of {self.key} does not match its content", part)
+        if not 0 <= self.generation <= MOST_REFRESHES:
+            raise damaged(where, f"the generation of {self.key} is {self.generation}", part)
         if request_key(self.request.encode("utf-8")) != self.key:
             raise damaged(where, f"{self.key} is not the key of its request", part)
+        return self
+
+    def check_fields(self, where: str, part: str = "the file") -> Record:
+        """Return the record itself, or raise DamagedRecord, which names the field, when no version writes such data."""
+        for what, read, text in (("request", _request, self.request), ("response", _response, self.response)):
+            try:
+                read(text)
+            except FAULTS as error:
+                raise damaged(where, f"the {what} of {self.key} is not one: {_reason(error)}", part) from None
         return self
 
 
@@ -84,6 +103,51 @@ def damaged(where: str, why: str, part: str = "the file") -> DamagedRecord:
     )
 
 
+FAULTS = (ValueError, TypeError, RecursionError)
+"""What reading a hostile text raises."""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeError):
+        return "it is not text"
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    return f"it is not JSON ({error})" if isinstance(error, json.JSONDecodeError) else str(error)
+
+
+def _response(text: str) -> Response:
+    return Response.of(json.loads(text))
+
+
+def _request(text: str) -> dict[str, Any]:
+    """Return the identity of a request; raises one of FAULTS. Fields of later versions are no fault."""
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise TypeError("it is not an object")
+    for name, kinds in _ASKED.items():
+        if type(fields.get(name)) not in kinds:
+            raise TypeError(f"its field {name!r} is {type(fields.get(name)).__name__}")
+    if not all(map(_is_message, fields["messages"])):
+        raise TypeError("its field 'messages' has something else than messages")
+    return fields
+
+
+def _is_message(message: Any) -> bool:
+    return isinstance(message, dict) and all(isinstance(message.get(name), str) for name in ("role", "content"))
+
+
+_ASKED: dict[str, tuple[type, ...]] = {
+    "model": (str,),
+    "system": (str,),
+    "messages": (list,),
+    "temperature": (float, int),
+    "schema": (dict,),
+    "seed": (int,),
+    "repeat": (int,),
+    "draw": (int,),
+}
+
+
 def to_line(record: Record) -> bytes:
     """Return a record as one line of a journal."""
     return (
@@ -97,17 +161,26 @@ def from_line(line: bytes, where: str) -> Record:
     match = _LINE.fullmatch(line)
     if match is None:
         raise damaged(where, "it is no record", "the line")
-    # Within the texts every quote is escaped, and a response has no such field: the last one is the record's own.
     try:
-        request, _, response = match["rest"].decode("utf-8").rpartition(',"response":{')
-    except UnicodeDecodeError:
-        raise damaged(where, "it is not text", "the line") from None
-    record = Record(match["key"].decode("ascii"), int(match["generation"]), request, f"{{{response}")
+        request, response = _cut(match["rest"].decode("utf-8"))
+        record = Record(match["key"].decode("ascii"), int(match["generation"]), request, response)
+    except FAULTS as error:
+        raise damaged(where, _reason(error), "the line") from None
     return record.check(match["digest"].decode("ascii"), where, "the line")
 
 
+def _cut(rest: str) -> tuple[str, str]:
+    """Return request and response of a line. The request is read to its end: either may hold any field and text."""
+    _, end = _scan(rest, 0)
+    if not rest.startswith(BETWEEN, end):
+        raise ValueError("it has no response")
+    return rest[:end], rest[end + len(BETWEEN) :]
+
+
+BETWEEN = ',"response":'
+_scan = json.JSONDecoder().raw_decode
 _LINE = re.compile(
-    rb'\{"sha256":"(?P<digest>[0-9a-f]{64})","record":\{"generation":(?P<generation>0|[1-9]\d*),'
+    rb'\{"sha256":"(?P<digest>[0-9a-f]{64})","record":\{"generation":(?P<generation>0|[1-9]\d{0,9}),'
     rb'"key":"(?P<key>sha256:[0-9a-f]{64})","request":(?P<rest>.*)\}\}',
     re.DOTALL,
 )

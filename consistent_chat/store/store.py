@@ -15,7 +15,7 @@ from consistent_chat.store.index import StoreReader
 from consistent_chat.store.journal import JournalWriter, abandoned, remove
 from consistent_chat.store.location import Flush, StoreLocation, home
 from consistent_chat.store.maintenance import pack_journals
-from consistent_chat.store.record import Record, StoredResponse
+from consistent_chat.store.record import MOST_REFRESHES, Record, StoredResponse
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class ResponseStore:
         with self._lock:
             kept = self._journaled(request.key) if self._flusher.is_running else None
             kept = kept or self._recorded.find(request.key)
-        return None if kept is None else kept.answer()
+        return None if kept is None else kept.answer(request.key)
 
     def find_all(self, request: Request) -> list[Response]:
         """Return the response to a request, and then the others that writers at the same time have kept for it."""
@@ -81,7 +81,7 @@ class ResponseStore:
             return [kept for kept in [self.find(request)] if kept is not None]
         with self._lock:
             own = self._journaled(request.key)
-            return [kept.answer() for kept in ([own] if own else self._recorded.find_all(request.key))]
+            return [kept.answer(request.key) for kept in ([own] if own else self._recorded.find_all(request.key))]
 
     def prepare(self) -> None:
         """Make ready to keep responses, before any is paid; raises StoreError when that is not possible.
@@ -92,17 +92,22 @@ class ResponseStore:
             self._recorded.verify_checksum()
             self._begun()
 
-    def keep(self, request: Request, response: Response) -> None:
-        """Keep a response; when this returns, it survives the end of the process."""
+    def keep(self, request: Request, response: Response) -> Response:
+        """Keep a response and return it as it is stored; when this returns, it survives the end of the process.
+
+        Whoever goes on with what is returned comes to the same rows as whoever finds it later.
+        """
         with self._lock:
             before = self._recorded.find(request.key) if self._refresh else None
             writer = self._begun()
-            writer.append(Record.of(request, response, before.generation + 1 if before else 0))
+            record = Record.of(request, response, min(before.generation + 1, MOST_REFRESHES) if before else 0)
+            writer.append(record)
             if self._refresh:
                 self._own.add(request.key)
             if len(writer) >= self._flush_when.records:
                 self._turn_over(writer)
                 self._flusher.wake()
+        return record.kept.answer(request.key)
 
     def has(self, key: str) -> bool:
         """Tell whether anything is recorded for a key."""

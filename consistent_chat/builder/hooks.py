@@ -1,0 +1,144 @@
+"""Where the builder reaches into the steps of `datasets`, beyond its documented interface.
+
+What else this package touches there is in `consistent_chat.registration`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import threading
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import datasets
+import multiprocess  # type: ignore[import-untyped]
+from datasets.utils import file_utils
+
+from consistent_chat.errors import ConsistentChatError, RecipeError
+from consistent_chat.recipe import FIELDS, suggestion
+from consistent_chat.registration import NAME
+
+
+class BuilderHooks:
+    """For a builder: its own checks and errors, and the number of its processes, at the places where they belong."""
+
+    processes = 1
+    """Between how many processes a split is divided by `num_proc`."""
+
+    def num_workers(self) -> int:
+        """Return how many processes share the limits: those of `num_proc`, or the workers of a torch DataLoader."""
+        loading = sys.modules.get("torch.utils.data")  # if this is a worker, it is imported
+        worker = loading.get_worker_info() if loading else None
+        return worker.num_workers if worker else self.processes
+
+    def validate_config(self, config: Any, custom_features: Any) -> str:
+        """Check a config that is complete and return its id. For the builder to define; raises RecipeError."""
+        raise NotImplementedError
+
+    def _create_builder_config(
+        self, config_name: str | None = None, custom_features: Any = None, **given: Any
+    ) -> tuple[Any, str]:
+        """Refuse what is not valid before anything else: `datasets` sets overrides of a config without any check."""
+        known = tuple(f.name for f in dataclasses.fields(self.BUILDER_CONFIG_CLASS) if f.init)  # type: ignore[attr-defined]
+        for name in given:
+            if name not in (*known, "config_id"):
+                raise RecipeError(f"load_dataset({NAME!r}) takes no {name!r}.{suggestion(name, known)}")
+        for named in self.BUILDER_CONFIGS:  # type: ignore[attr-defined]
+            _refuse_operational(named)
+        config, _ = super()._create_builder_config(config_name, custom_features, **given)  # type: ignore[misc]
+        return config, self.validate_config(config, custom_features)
+
+    def reading(self, url: str) -> dict[str, Any]:
+        """Return the options to open a file with, as `datasets` does: the user's token is for the Hub alone."""
+        config = datasets.DownloadConfig(token=self.token, storage_options={**self.storage_options})  # type: ignore[attr-defined]
+        options: dict[str, Any] = file_utils._prepare_path_and_storage_options(url, download_config=config)[1]
+        return options
+
+    def _prepare_split(self, split_generator: Any, *args: Any, num_proc: int | None = None, **kwargs: Any) -> None:
+        shards = max(
+            (len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)), default=1
+        )
+        self.processes = max(1, min(num_proc or 1, shards))
+        with _waiting_for_workers() if self.processes > 1 else contextlib.nullcontext():
+            super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)  # type: ignore[misc]
+
+    def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Any:
+        """Let errors raised on purpose reach the user as they are, not wrapped."""
+        try:
+            steps = super()._prepare_split_single(*args, **kwargs)  # type: ignore[misc]
+            yield from _stoppable(steps) if self.processes > 1 else steps
+        except datasets.exceptions.DatasetGenerationError as error:
+            if isinstance(error.__cause__, ConsistentChatError):
+                raise error.__cause__ from None
+            raise
+
+
+@contextlib.contextmanager
+def _waiting_for_workers() -> Iterator[None]:
+    """On Ctrl-C wait for the workers, which keep what is in flight; `datasets` would kill them. A second one kills."""
+    in_charge = threading.current_thread() is threading.main_thread()
+    if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    stopped = False
+
+    def stop(*_: Any) -> None:
+        nonlocal stopped
+        stopped = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for worker in multiprocess.active_children():  # where it was this process alone that was told
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGINT)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if stopped:
+            raise KeyboardInterrupt from None
+
+
+def _stoppable(steps: Generator[Any, None, Any]) -> Iterator[Any]:
+    """Pass on the steps of a worker; the first Ctrl-C is an error within them, so that they end in order.
+
+    A worker that dies of it takes the others with it, and `datasets` does not let its steps be left in between.
+    """
+    error = ConsistentChatError("Stopped. All answers are kept; run again to go on.")
+    inside = pending = False
+
+    def stop(*_: Any) -> None:
+        nonlocal pending
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if inside:
+            raise error
+        pending = True
+
+    signal.signal(signal.SIGINT, stop)
+    while True:
+        throw, pending, inside = pending, False, True
+        try:
+            step = steps.throw(error) if throw else next(steps)
+        except StopIteration:
+            return
+        finally:
+            inside = False
+        yield step
+
+
+def _refuse_operational(config: Any) -> None:
+    """Refuse what only the user may say: `datasets` fills a config from the README of a folder or a Hub repo."""
+    harmless = {*FIELDS, *(f.name for f in dataclasses.fields(datasets.BuilderConfig))}
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if field.name in harmless and not (field.name == "taxonomy" and isinstance(value, str)):
+            continue
+        if value != field.default:
+            raise RecipeError(
+                f"The README of this dataset sets {field.name!r} for its config {config.name!r}, which only you may. "
+                "Take it out there, and pass it to load_dataset() if you mean it."
+            )

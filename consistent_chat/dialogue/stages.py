@@ -1,0 +1,20 @@
+"""The stage of a request that was read from a store, which does not record it: derived from the answer's schema."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from consistent_chat.dialogue.judge import CRITERIA
+
+SCORES = [name for criterion in CRITERIA for name in (f"{criterion}_reason", criterion)]
+"""The fields of a judge's answer."""
+_FIRST_FIELD = {"user_1": "skeleton", "assistant_1": "answers"}
+
+
+def stage_of(schema: Mapping[str, Any]) -> str:
+    """Return the stage whose answers have this schema, or "" for requests of another kind."""
+    names = list(schema.get("required", ()))
+    if names == SCORES:
+        return "judge"
+    return _FIRST_FIELD.get(names[0], "") if names and isinstance(names[0], str) else ""

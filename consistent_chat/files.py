@@ -1,0 +1,127 @@
+"""Files of this machine: written whole or not at all, read only where they are plain files of a bounded size.
+
+A temporary file lies in the folder of its target, so that it can take the target's place at once. Its name cannot be
+guessed and it is created exclusively, so that no link that waits there is followed. Nothing here knows what is in a
+file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+PUBLIC, PRIVATE = 0o666, 0o600
+"""Rights of a new file: PUBLIC leaves them to the user's umask, PRIVATE is for its owner alone."""
+PRIVATE_FOLDER = 0o700
+_BLOCK = 1 << 20
+_PLAIN = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # Windows has neither
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+
+
+class NotPlainFile(OSError):
+    """A path names a device, a pipe or a folder, or a file that is larger than it may be. `strerror` says which."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(None, reason)
+        self.strerror = reason
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | os.PathLike[str], mode: int = PUBLIC) -> Iterator[BinaryIO]:
+    """Give a binary file whose content becomes the file at `path` when the block ends without an error.
+
+    Readers see the old file or the whole new one, also after a crash. A link at `path` is replaced, never followed.
+    For text, wrap it: `io.TextIOWrapper(file, "utf-8", newline="")`, and `detach()` or flush it inside the block.
+    """
+    target = Path(path)
+    with temporary_file(target.parent, mode) as file:
+        yield file
+        move_into_place(file, target)
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path, mode: int = PRIVATE) -> Iterator[BinaryIO]:
+    """Give a new file in a folder, opened for writing; it is removed at the end unless it was moved away."""
+    path = folder / f".{uuid.uuid4().hex}.tmp"
+    with open(path, "xb", opener=lambda name, flags: os.open(name, flags | NO_LINKS, mode)) as file:
+        try:
+            yield file
+        finally:
+            with contextlib.suppress(OSError):  # it was moved
+                path.unlink()
+
+
+def move_into_place(file: BinaryIO, target: Path) -> None:
+    """Bring a temporary file to the disk and let it take the place of `target`, in the same folder."""
+    file.flush()
+    os.fsync(file.fileno())
+    if os.name == "nt":  # an open file cannot be moved there
+        file.close()
+    os.replace(file.name, target)
+    sync_folder(target.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Bring a folder's list of names to the disk, where the system can."""
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    except OSError:  # some network filesystems have no such call for folders
+        pass
+    finally:
+        os.close(opened)
+
+
+def make_private_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, for their owner alone; leave those that exist."""
+    missing = [path] if not path.exists() else []
+    while missing and not missing[-1].parent.exists():
+        missing.append(missing[-1].parent)
+    for folder in reversed(missing):
+        folder.mkdir(PRIVATE_FOLDER, exist_ok=True)
+    path.mkdir(PRIVATE_FOLDER, exist_ok=True)
+
+
+def read_plain(path: str | os.PathLike[str], limit: int, flags: int = 0) -> bytes:
+    """Return the bytes of a plain file of at most `limit` bytes.
+
+    Never waits for a pipe and never reads a device: NotPlainFile, an OSError as the system's others are, says what is
+    there instead. With `flags=NO_LINKS` a link is refused too.
+    """
+    descriptor = open_plain(path, flags)
+    with open(descriptor, "rb") as file:
+        size = os.fstat(descriptor).st_size
+        content = file.read(limit + 1) if size <= limit else b""
+    if size > limit or len(content) > limit:
+        raise NotPlainFile(f"it is larger than {limit:,} bytes")
+    return content
+
+
+def open_plain(path: str | os.PathLike[str], flags: int = 0) -> int:
+    """Return a descriptor of a plain file, opened for reading unless `flags` say more; raises OSError."""
+    if not flags & os.O_RDWR and os.path.isdir(path):
+        raise NotPlainFile("it is a folder")
+    if flags & NO_LINKS and os.path.islink(path):
+        raise NotPlainFile("it is a link")
+    descriptor = os.open(path, flags | _PLAIN | getattr(os, "O_BINARY", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotPlainFile("it is not a plain file")
+    return descriptor
+
+
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hex digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

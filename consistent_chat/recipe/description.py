@@ -1,0 +1,176 @@
+"""One description of each field: from it come the command line, the documentation's tables and the editors' schema.
+
+`RECIPE` are the fields that shape the data, `OPERATIONAL` those that say how it is made. The dataclasses `Recipe` and
+`ConsistentChatConfig` have the same names and defaults, which a test compares. This module imports no library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from consistent_chat.recipe import fields
+from consistent_chat.recipe.fields import Check
+
+LAYOUTS = ("conversation", "messages", "sharegpt")
+MAX_DIALOGS = 10**9
+MAX_SYSTEM_PROMPT = 20_000
+"""Characters. It goes into the second request of every dialogue, and into every row."""
+LEAST_SIMILARITY, SIMILARITY = 0.1, 0.7
+"""Of near-duplicates: the lowest threshold that can be given, and the one that `true` stands for."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field: its name, what it does, what it takes and its default.
+
+    `shown` is the default in words where the value itself says nothing; `docs` is what the documentation says where
+    it can say more than `help`, in Markdown. `check` is None where the value is looked up elsewhere. `metavar` names
+    the value on the command line.
+    """
+
+    name: str
+    help: str
+    schema: Mapping[str, Any]
+    default: Any = None
+    check: Check | None = None
+    shown: str = ""
+    docs: str = ""
+    metavar: str | None = None
+
+    @property
+    def option(self) -> str:
+        """The field's option on the command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def default_text(self) -> str:
+        """The default in words, empty if there is none."""
+        if self.shown or self.default is None:
+            return self.shown
+        return str(self.default).lower() if isinstance(self.default, bool) else str(self.default)
+
+
+def _whole(low: int, high: int) -> dict[str, Any]:
+    return {"schema": {"type": "integer", "minimum": low, "maximum": high}, "check": fields.whole(low, high)}
+
+
+def _number(low: float, high: float) -> dict[str, Any]:
+    return {"schema": {"type": "number", "minimum": low, "maximum": high}, "check": fields.number(low, high)}
+
+
+def _line(longest: int) -> dict[str, Any]:
+    return {"schema": {"type": "string", "minLength": 1, "maxLength": longest}, "check": fields.line(longest)}
+
+
+def _optional(kind: dict[str, Any]) -> dict[str, Any]:
+    return {**kind, "check": fields.optional(kind["check"])}
+
+
+TEXT = {"type": "string", "minLength": 1}
+TEXTS = {"type": "array", "items": TEXT, "minItems": 1}
+NAMED_TEXTS = {"type": "object", "additionalProperties": TEXT, "minProperties": 1}
+AT_LEAST_ONE = {"type": "integer", "minimum": 1}
+
+RECIPE = (
+    Field("model", "the provider's name of the model that writes the dialogues", **_optional(_line(200))),
+    Field("num_dialogs_per_intent", "dialogues for each intent", default=20, metavar="N", **_whole(1, MAX_DIALOGS),
+          docs="dialogues for each intent; intents take turns, so any beginning of the dataset is balanced"),
+    Field("num_turns_per_dialog", "user messages in a dialogue, and exactly as many answers (1 to 100)", default=6,
+          metavar="N", **_whole(1, 100)),
+    Field("temperature", "sampling temperature, 0 to 2", default=0.9, metavar="T", **_number(0, 2),
+          docs="sampling temperature, 0 to 2; not sent to models that take none, with a warning"),
+    Field("seed", "which specs are drawn, in which order", default=0, metavar="N", **_whole(-(2**63), 2**63 - 1)),
+    Field("intents", "the intents to use", {"anyOf": [TEXT, TEXTS]}, shown="all nine", metavar="INTENT",
+          docs="`problem_solving`, `educational`, `health_consultation`, `exploratory`, `entertainment`, `simulation`, "
+          "`emotional_support`, `information_retrieval`, `transaction`"),
+    Field("language", "the language of the dialogues, by its English name", default="English", **_line(60)),
+    Field("taxonomy", "what dialogues can be about: a path or URL", {"type": ["string", "object"]}, shown="built in",
+          metavar="FILE", docs="[what dialogues can be about](taxonomy.md): a path, a URL or a mapping"),
+    Field("layout", "the names in a row", {"enum": list(LAYOUTS)}, "conversation", fields.one_of(*LAYOUTS),
+          docs="the names in a row, see below"),
+    Field("provenance", "whether rows say where they come from", {"type": "boolean"}, True, fields.boolean),
+    Field("personas", "who the users are", TEXTS, shown="the taxonomy's", metavar="TEXT",
+          docs="[who the users are](taxonomy.md): a list of texts"),
+    Field("manners", "how the users write", NAMED_TEXTS, shown="the taxonomy's", metavar="NAME=TEXT",
+          docs="how they write: a mapping of names to descriptions"),
+    Field("system_prompt", "what the assistant is told before the conversation",
+          {"type": "string", "minLength": 1, "maxLength": MAX_SYSTEM_PROMPT},
+          check=fields.optional(fields.text(MAX_SYSTEM_PROMPT)), metavar="TEXT",
+          docs="[what the assistant is told first](#a-system-prompt), up to 20,000 characters"),
+    Field("splits", "dialogues for each intent by split, instead of --num-dialogs-per-intent",
+          {"type": "object", "additionalProperties": AT_LEAST_ONE, "minProperties": 1},
+          check=fields.optional(fields.counts(MAX_DIALOGS)), shown="train alone", metavar="NAME=N",
+          docs="[dialogues for each intent by split](#splits), instead of `num_dialogs_per_intent`"),
+    Field("drop_near_duplicates", "replace dialogues that are this similar to an earlier one",
+          {"anyOf": [{"type": "boolean"}, {"type": "number", "minimum": LEAST_SIMILARITY, "maximum": 1}]}, False,
+          fields.fraction(LEAST_SIMILARITY, SIMILARITY), metavar="SIMILARITY",
+          docs="[whether dialogues that repeat an earlier one give way to others](#near-duplicates)"),
+    Field("checks", "true, false or thresholds of the checks",
+          {"anyOf": [{"type": "boolean"}, {"type": "object", "additionalProperties": {"type": ["boolean", "number"]},
+                                           "propertyNames": {"enum": list(fields.DEFAULTS)}}]},
+          None, fields.thresholds, shown="true", metavar="JSON",
+          docs="[what messages are checked for](quality.md#checks): true, false, or thresholds by name"),
+    Field("judge_model", "the model that scores each dialogue", shown="no judge", metavar="MODEL",
+          **_optional(_line(200)), docs="[the model that scores each dialogue](quality.md#a-judge)"),
+    Field("min_score", "answers are drawn anew below this least score, 1 to 5", metavar="N",
+          **_optional(_number(1, 5))),
+)  # fmt: skip
+"""What shapes the data, in the order of the documentation."""
+
+OPERATIONAL = (
+    Field("serving", "anthropic, openai, huggingface, rehearsal or a plugin; omit to make no calls", TEXT,
+          shown="no calls", docs="[who answers](servings.md); without it, a response that is not stored is an error"),
+    Field("base_url", "the server's address", TEXT, shown="the provider's own", metavar="URL"),
+    Field("api_key", "the key; better set the provider's environment variable", TEXT,
+          shown="the environment variable", metavar="KEY",
+          docs="the key; better keep it in the provider's environment variable"),
+    Field("responses", "a response store; of several, the first is written", {"anyOf": [TEXT, TEXTS]},
+          shown="under `HF_HOME`", metavar="URL",
+          docs="[where responses are kept](responses.md), any fsspec URL, or several"),
+    Field("storage_options", "options for the stores' filesystem", {"type": "object"}, metavar="JSON"),
+    Field("mode", "record, replay or refresh", {"enum": ["record", "replay", "refresh"]}, "record",
+          docs="`record`, `replay` or `refresh`"),
+    Field("driver", "online, or batch: the provider's batch API, at half the price", {"enum": ["online", "batch"]},
+          "online", docs="`online`, or `batch`: [half the price, within a day](batches.md)"),
+    Field("max_concurrency", "calls in flight", AT_LEAST_ONE, 30, metavar="N"),
+    Field("max_draws", "maximum attempts per request before its spec is replaced by another", AT_LEAST_ONE, 4,
+          metavar="N"),
+    Field("timeout", "seconds a call", {"type": "number", "minimum": 0.001}, 600.0, shown="600", metavar="SECONDS"),
+    Field("max_cost", "stop before the run costs more US dollars; rerun to resume", {"type": "number", "minimum": 0},
+          shown="no limit", metavar="DOLLARS"),
+    Field("max_calls", "stop after this many answered calls; rerun to resume", {"type": "integer", "minimum": 0},
+          shown="no limit", metavar="N"),
+    Field("max_requests_per_minute", "the account's limit of requests, retries included", AT_LEAST_ONE,
+          shown="no limit", metavar="N",
+          docs="[the account's limit](servings.md) of requests, retries included"),
+    Field("max_tokens_per_minute", "the account's limit of tokens, prompts and answers together", AT_LEAST_ONE,
+          shown="no limit", metavar="N"),
+)  # fmt: skip
+"""What says how the data is made. It is no part of a dataset's identity, and no recipe file may hold it."""
+
+CHECKS = {described.name: described.check for described in RECIPE if described.check is not None}
+
+
+def table(described: Iterable[Field]) -> str:
+    """Return the documentation's table of fields, in Markdown."""
+    rows = (f"| `{one.name}` | {one.default_text} | {one.docs or one.help} |" for one in described)
+    return "\n".join(["| field | default | what it does |", "|---|---|---|", *rows]) + "\n"
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of a recipe file, for editors."""
+    properties = {}
+    for one in RECIPE:
+        properties[one.name] = {"description": one.help, **one.schema}
+        if one.default is not None:
+            properties[one.name]["default"] = one.default
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Recipe of consistent_chat",
+        "type": "object",
+        "properties": properties,
+        "additionalProperties": False,
+        "not": {"required": ["num_dialogs_per_intent", "splits"]},
+    }

@@ -1,0 +1,189 @@
+"""Teaches `load_dataset` the name "consistent_chat" and the extension of recipe files.
+
+The Vortex project did the same before it was adopted upstream. `register_with_datasets` does so at once where
+`datasets` is imported already. Where it is not, it leaves that import, which takes most of a second, to whoever needs
+it: a finder on `sys.meta_path` waits for `datasets`, registers after its import and then removes itself. It changes
+nothing else about the import, and a mere look-up (`importlib.util.find_spec`) leaves it in place.
+
+With `BuilderHooks` of the builder, this is all that the package touches of `datasets` beyond its documented interface.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import importlib.abc
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from consistent_chat.errors import RecipeError
+
+NAME = "consistent_chat"
+MODULE = "consistent_chat.builder"
+SUFFIX = ".consistent_chat"
+EXTENSION = f"{SUFFIX}.yaml"
+
+
+def register_with_datasets() -> None:
+    """Teach `datasets` this builder, now or as soon as it is imported."""
+    if "datasets" in sys.modules:
+        register()
+    elif not any(isinstance(finder, _DatasetsFinder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _DatasetsFinder())
+
+
+class _DatasetsFinder(importlib.abc.MetaPathFinder):
+    """Finds `datasets` as the other finders do, and registers when it is imported."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "datasets":
+            return None
+        others = (finder for finder in sys.meta_path if finder is not self and hasattr(finder, "find_spec"))
+        spec = next((found for finder in others if (found := finder.find_spec(fullname, path, target))), None)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _RegisteringLoader(spec.loader, self)
+        return spec
+
+
+class _RegisteringLoader(importlib.abc.Loader):
+    """Loads as another loader does, which it hands back before the module runs, and registers at the end."""
+
+    def __init__(self, loader: Any, finder: _DatasetsFinder) -> None:
+        self._loader, self._finder = loader, finder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        created: ModuleType | None = self._loader.create_module(spec)
+        return created
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        if self._finder in sys.meta_path:
+            sys.meta_path.remove(self._finder)
+        register()
+
+
+def register() -> None:
+    """Teach `load_dataset` this builder; a version of `datasets` that cannot learn it gets a warning."""
+    import datasets
+
+    try:
+        _register_name()
+        _register_extension()
+        _register_factory()
+    except (AttributeError, ImportError, TypeError) as error:
+        warnings.warn(
+            f'load_dataset("{NAME}") is not available with datasets {datasets.__version__} ({error}). Use '
+            "consistent_chat.ConsistentChat(...).download_and_prepare() and .as_dataset(), which always work, or "
+            "another version of datasets.",
+            stacklevel=3,
+        )
+
+
+def _register_name() -> None:
+    import datasets
+    from datasets import packaged_modules
+
+    # What shapes the data is in the config's id. A cache of datasets 4 cannot be read by 3, so each has its own.
+    major = datasets.__version__.partition(".")[0]
+    digest = hashlib.sha256(f"{MODULE} datasets {major}".encode("ascii")).hexdigest()
+    packaged_modules._PACKAGED_DATASETS_MODULES[NAME] = (MODULE, digest)
+
+
+def _register_extension() -> None:
+    from datasets import load, packaged_modules
+
+    packaged_modules._EXTENSION_TO_MODULE[SUFFIX] = (NAME, {})
+    packaged_modules._MODULE_TO_EXTENSIONS[NAME] = [SUFFIX]
+    packaged_modules._MODULE_TO_METADATA_FILE_NAMES[NAME] = []
+    getattr(packaged_modules, "_MODULE_TO_METADATA_EXTENSIONS", {})[NAME] = []
+    for module, name in (
+        (packaged_modules, "_ALL_EXTENSIONS"),
+        (packaged_modules, "_ALL_ALLOWED_EXTENSIONS"),
+        (load, "ALL_ALLOWED_EXTENSIONS"),  # 3.x
+    ):
+        known: list[str] = getattr(module, name, [])
+        if SUFFIX not in known:
+            known.append(SUFFIX)
+
+
+def _register_factory() -> None:
+    from datasets import load, packaged_modules
+    from datasets.data_files import DataFilesDict
+
+    original = load.PackagedDatasetModuleFactory
+    if getattr(original, "knows_consistent_chat", False):
+        return
+
+    class Factory(original):  # type: ignore[misc, valid-type]
+        """Needs no data files: a recipe may come from keyword arguments alone."""
+
+        knows_consistent_chat = True
+
+        def __init__(self, name: str, **given: Any) -> None:
+            if name != NAME:
+                super().__init__(name, **given)
+                return
+            # The original would count the load with a request to a server that knows nothing of this name.
+            self.name, self.data_dir, self.data_files = (
+                name,
+                given.get("data_dir"),
+                normalize_data_files(given.get("data_files")),
+            )
+            self.download_config, self.download_mode = given.get("download_config"), given.get("download_mode")
+
+        def get_module(self) -> Any:
+            if self.name != NAME or self.data_files is not None:
+                return super().get_module()
+            recipes = DataFilesDict() if self.data_dir is None else _recipes(self.data_dir)
+            return load.DatasetModule(
+                *packaged_modules._PACKAGED_DATASETS_MODULES[NAME], {"data_files": recipes, "dataset_name": NAME}
+            )
+
+    load.PackagedDatasetModuleFactory = Factory
+
+
+def normalize_data_files(files: Any) -> Any:
+    """Return `data_files` with its paths as text and the home folder in place of `~`, as `datasets` wants them."""
+    from datasets.data_files import DataFilesDict, DataFilesList
+
+    if isinstance(files, (DataFilesDict, DataFilesList)):  # found already
+        return files
+    if isinstance(files, dict):
+        return {name: normalize_data_files(part) for name, part in files.items()}
+    if isinstance(files, (list, tuple)):
+        return [normalize_data_files(part) for part in files]
+    return os.path.expanduser(files) if isinstance(files, (str, os.PathLike)) else files
+
+
+def _recipes(folder: str) -> Any:
+    """Return the recipes right in a local folder, in splits that `datasets` finds in their names."""
+    from datasets import data_files
+    from datasets.data_files import DataFilesDict, DataFilesList
+
+    base = Path(folder).expanduser().resolve()
+    if not base.is_dir():
+        raise RecipeError(f"data_dir must be an existing directory; {folder} was not found. Check the path.")
+    names = sorted(path.name for path in base.glob(f"*{EXTENSION}"))
+    if not names:
+        raise RecipeError(f"{folder} holds no recipe. Put a file there whose name ends in {EXTENSION}.")
+
+    def named(pattern: str) -> list[str]:
+        return fnmatch.filter(names, pattern.removeprefix("**/"))
+
+    splits = data_files._get_data_files_patterns(named)
+    found = {split: sorted({name for pattern in splits[split] for name in named(pattern)}) for split in splits}
+    return DataFilesDict({split: DataFilesList([str(base / n) for n in found[split]], []) for split in found})

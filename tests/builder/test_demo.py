@@ -1,0 +1,100 @@
+"""The demo: recorded responses that ship with the package. No key, no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from datasets import Dataset, load_dataset
+
+from consistent_chat import drivers
+from consistent_chat.builder.config import DEMO
+from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.files import file_digest
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import canonical_json
+from consistent_chat.store import ResponseStore
+from tests import ROOT
+from tools import record_demo
+
+
+@pytest.fixture(scope="module")
+def demo() -> Dataset:
+    """The demo as a user loads it."""
+    return load_dataset("consistent_chat", "demo", split="train")
+
+
+def test_it_has_two_dialogues_for_each_intent(demo: Dataset) -> None:
+    """18 dialogues of six turns, all different."""
+    intents = Counter(row["intent"] for row in demo["provenance"])
+    assert len(intents) == 9
+    assert set(intents.values()) == {2}
+    assert all([message["role"] for message in talk] == ["user", "assistant"] * 6 for talk in demo["conversation"])
+    values = [message["value"] for talk in demo["conversation"] for message in talk]
+    assert len(set(values)) == 18 * 12
+
+
+def test_its_model_is_named_honestly(demo: Dataset) -> None:
+    """Nobody takes it for the words of a provider's model."""
+    assert {row["model"] for row in demo["provenance"]} == {"demo"}
+
+
+def test_the_bytes_of_its_store_are_those_of_the_first_version() -> None:
+    """A response without the newer fields is written as ever: no record that was paid for changes its digest."""
+    journal = DEMO / "responses" / "journals" / "demo.jsonl"
+    assert file_digest(journal) == "0838fc4b2220a30385f5804cc80a325d6f6904d1233a8b2bc1178e28662da1d8"
+    for record in ResponseStore(str(DEMO / "responses")).records():
+        assert canonical_json(record.kept.answer().plain()).decode() == record.response
+
+
+def test_it_shows_how_failed_draws_are_walked_through() -> None:
+    """At least two first draws are malformed, in different ways, and followed by a good one."""
+    tally = RunStats()
+    recipe = Recipe.from_file(str(DEMO / "demo.consistent_chat.yaml"))
+    list(drivers.run(recipe, range(18), ResponseStore(str(DEMO / "responses")), None, Limits(), tally))
+    assert tally.failed == {"wrong_turn_count": 1, "truncated": 1, "no_json": 1}
+
+
+def test_the_recorded_responses_are_those_that_were_written(tmp_path: Path) -> None:
+    """tools/record_demo.py gives the shipped bytes: prompts, plan, keys and dialogues agree."""
+    record_demo.main(tmp_path)
+    for path in (DEMO / "responses").rglob("*"):
+        if path.is_file():
+            assert (tmp_path / path.relative_to(DEMO / "responses")).read_bytes() == path.read_bytes(), path.name
+
+
+def test_it_is_worth_reading(demo: Dataset) -> None:
+    """No filler, no trace of how it was made, answers of some substance."""
+    stale = re.compile(
+        r"great question|as an ai|language model|assistant_\d|user_\d|happy to help|feel free", re.IGNORECASE
+    )
+    for talk in demo["conversation"]:
+        assert not stale.search(json.dumps(talk))
+        assert all(len(message["value"].split()) >= 25 for message in talk if message["role"] == "assistant")
+
+
+def test_it_reaches_for_no_network(tmp_path: Path) -> None:
+    """Not even `datasets` does, which counts the loads of its own builders on a server."""
+    script = """
+import socket, sys
+sys.addaudithook(lambda event, given: event in ("socket.connect", "socket.getaddrinfo") and print(event, given))
+import consistent_chat, datasets
+assert len(datasets.load_dataset("consistent_chat", "demo", split="train")) == 18
+"""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert (done.stdout, done.returncode) == ("", 0), done.stderr
+
+
+def test_it_leaves_nothing_behind(demo: Dataset, tmp_path: Path) -> None:
+    """Loading it writes no store."""
+    load_dataset(
+        "consistent_chat", "demo", split="train", responses=str(tmp_path / "none"), download_mode="force_redownload"
+    )
+    assert not (tmp_path / "none").exists()

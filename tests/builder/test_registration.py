@@ -1,0 +1,130 @@
+"""How `datasets` learns the builder's name: at once, when it is imported, in other processes, or not at all."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import consistent_chat
+from tests import ROOT
+
+CANNOT_LEARN = """
+import sys, warnings
+from datasets import load
+del load.PackagedDatasetModuleFactory
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import consistent_chat
+said = [str(warning.message) for warning in caught if "consistent_chat" in str(warning.message)]
+assert len(said) == 1 and "ConsistentChat(...).download_and_prepare()" in said[0], said
+builder = consistent_chat.ConsistentChat(config_name="demo", cache_dir=sys.argv[1])
+builder.download_and_prepare()
+assert len(builder.as_dataset(split="train")) == 18
+"""
+LOOKED_UP = """
+import importlib.util, sys
+import consistent_chat
+assert importlib.util.find_spec("datasets") is not None and "datasets" not in sys.modules
+from datasets import load_dataset
+import datasets, inspect
+assert type(datasets.__spec__.loader).__name__ == "SourceFileLoader", datasets.__spec__
+assert datasets.__loader__ is datasets.__spec__.loader
+assert not any("consistent_chat" in type(finder).__module__ for finder in sys.meta_path)
+assert inspect.getsource(datasets)
+assert len(load_dataset("consistent_chat", "demo", split="train", cache_dir=sys.argv[1])) == 18
+"""
+DATASETS_FIRST = """
+import sys
+from datasets import load_dataset
+import consistent_chat
+assert len(load_dataset("consistent_chat", "demo", split="train", cache_dir=sys.argv[1])) == 18
+"""
+IMPORT_FAILS_ONCE = """
+import sys
+import consistent_chat
+sys.modules["pyarrow"] = None
+try:
+    import datasets
+except ImportError:
+    del sys.modules["pyarrow"]
+for name in [name for name in sys.modules if name.partition(".")[0] == "datasets"]:
+    del sys.modules[name]
+from datasets import load_dataset_builder
+assert load_dataset_builder("consistent_chat", "demo", cache_dir=sys.argv[1]).config.name == "demo"
+"""
+SPAWNED = """
+import multiprocessing, sys
+
+import consistent_chat
+from datasets import load_dataset
+
+def rows(cache):
+    return len(load_dataset("consistent_chat", "demo", split="train", cache_dir=cache))
+
+if __name__ == "__main__":
+    for method in ("spawn", "fork"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            assert pool.apply(rows, (sys.argv[1],)) == 18, method
+"""
+PICKLED = """
+import pickle, subprocess, sys
+import consistent_chat
+from datasets import load_dataset_builder
+pickled = pickle.dumps(load_dataset_builder("consistent_chat", "demo", cache_dir=sys.argv[1]))
+code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).config.name)"
+told = subprocess.run([sys.executable, "-c", code], input=pickled, stdout=subprocess.PIPE, check=True)
+assert told.stdout.strip() == b"demo"
+"""
+MAPPED = """
+import sys
+import consistent_chat
+from datasets import load_dataset
+rows = load_dataset("consistent_chat", "demo", split="train", cache_dir=sys.argv[1])
+assert rows.map(lambda row: {"turns": len(row["conversation"])}, num_proc=2)["turns"]
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [CANNOT_LEARN, LOOKED_UP, DATASETS_FIRST, IMPORT_FAILS_ONCE, SPAWNED, PICKLED, MAPPED],
+    ids=["cannot learn", "looked up", "datasets first", "fails once", "spawned and forked", "pickled", "mapped"],
+)
+def test_datasets_knows_the_builder(script: str, tmp_path: Path) -> None:
+    """In either order of imports and in every process; where it cannot, a warning names a way out that works."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    (tmp_path / "script.py").write_text(script)
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "cache")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+HEAVY = (
+    "datasets",
+    "pyarrow",
+    "pandas",
+    "numpy",
+    "anthropic",
+    "openai",
+    "huggingface_hub",
+    "fsspec",
+    "yaml",
+    "pydantic",
+)
+
+
+def test_importing_the_package_imports_no_library() -> None:
+    """Neither `datasets` nor what it stands on."""
+    code = f"import sys, consistent_chat; print([name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_every_public_name_is_listed_and_found() -> None:
+    """Before and after it is used; another one is an ordinary error."""
+    assert set(consistent_chat.__all__) <= set(dir(consistent_chat))
+    assert all(getattr(consistent_chat, name) is not None for name in consistent_chat.__all__)
+    assert not hasattr(consistent_chat, "nothing_of_this_name")

@@ -1,0 +1,225 @@
+"""`--driver batch`, `--detach` and `consistent-chat batches`, and the same through `load_dataset`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import pytest
+from datasets import load_dataset
+
+from consistent_chat.cli import main
+from consistent_chat.drivers import batch_poll
+from consistent_chat.errors import BatchesPending, RecipeError
+from tests import ROOT
+from tests.batches import BatchProvider
+from tests.filling import KEY, hurry
+from tests.stored import heed_signals
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, a cache of its own, and no long pauses."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
+        monkeypatch.setattr(batch_poll, name, getattr(batch_poll, name))
+    hurry()
+    return tmp_path
+
+
+@pytest.fixture
+def provider() -> Iterator[BatchProvider]:
+    """A provider with batch APIs, whose batches have ended when they are looked at for the second time."""
+    with BatchProvider(looks=2) as running:
+        yield running
+
+
+def calling(provider: BatchProvider) -> list[str]:
+    """Return the options that name a small recipe and a provider."""
+    return [
+        "--serving", "anthropic", "--base-url", provider.url, "--api-key", KEY, "--model", "claude-sonnet-4-6",
+        "--num-dialogs-per-intent", "1", "--responses", "responses",
+    ]  # fmt: skip
+
+
+def build(provider: BatchProvider, output: str, *options: str) -> int:
+    """Run the command in this process and return its exit code."""
+    return main(["build", *calling(provider), "--output", output, *options])
+
+
+def batches(*options: str) -> int:
+    """Run the command in this process and return its exit code."""
+    return main(["batches", "--responses", "responses", *options])
+
+
+def test_the_files_of_a_batch_build_are_those_of_an_online_build(
+    provider: BatchProvider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """To the byte, with one process or two; the last line tells of the calls at half the price."""
+    assert build(provider, "batch.parquet", "--driver", "batch") == 0
+    assert "9 dialogues, 18 calls" in capsys.readouterr().err
+    assert build(provider, "again.parquet", "--driver", "batch", "--num-proc", "2") == 0
+    online = [option if option != "responses" else "other" for option in calling(provider)]
+    datasets.config.HF_DATASETS_CACHE = Path("other_cache")
+    assert main(["build", *online, "--output", "online.parquet"]) == 0
+    assert Path("batch.parquet").read_bytes() == Path("again.parquet").read_bytes()
+    assert Path("batch.parquet").read_bytes() == Path("online.parquet").read_bytes()
+    assert len(provider.digests) == len(provider.online) == 18
+
+
+def test_detached_it_ends_well_and_says_how_to_collect(
+    provider: BatchProvider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without an output; a later build goes on, detached or waiting."""
+    assert build(provider, "made.parquet", "--driver", "batch", "--detach") == 0
+    said = capsys.readouterr().err
+    assert "9 requests are submitted" in said
+    assert "Run the same again to collect it" in said
+    assert not Path("made.parquet").exists()
+    assert build(provider, "made.parquet", "--driver", "batch") == 0
+    assert len(set(provider.digests)) == len(provider.digests) == 18
+
+
+def test_batches_lists_what_is_under_way(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
+    """With what the provider says; collected ones only when asked for."""
+    assert batches() == 0
+    assert "no batch is under way" in capsys.readouterr().out
+    build(provider, "made.parquet", "--driver", "batch", "--detach")
+    capsys.readouterr()
+    address = ("--base-url", provider.url, "--api-key", KEY)
+    for told in ("in_progress, 0 of 9 through, expires 2026-11-22 09:00 UTC", "ended, 9 of 9 through; the next build"):
+        assert batches(*address) == 0
+        line = capsys.readouterr().out
+        assert line.startswith("1  msgbatch_0000  anthropic  claude-sonnet-4-6  9 requests  20")
+        assert told in line
+    build(provider, "made.parquet", "--driver", "batch")
+    capsys.readouterr()
+    batches()
+    assert "no batch is under way" in capsys.readouterr().out
+    batches("--all")
+    assert capsys.readouterr().out.count("ended: 9 of 9 answered") == 2
+
+
+def test_without_a_key_batches_are_listed_all_the_same(
+    provider: BatchProvider, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their state is not known then."""
+    build(provider, "made.parquet", "--driver", "batch", "--detach")
+    assert batches() == 0
+    assert "its state is not known: There is no key" in capsys.readouterr().out
+
+
+def test_a_batch_can_be_given_up(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
+    """What it was asked is then asked anew; a number that is none is wrong usage."""
+    build(provider, "made.parquet", "--driver", "batch", "--detach")
+    assert batches("--forget", "1") == 0
+    assert batches("--forget", "1") == 2
+    assert "There is no batch 1 under way" in capsys.readouterr().err
+    assert build(provider, "made.parquet", "--driver", "batch") == 0
+    assert len(provider.digests) == 27
+
+
+def test_an_online_build_waits_for_what_is_in_a_batch(provider: BatchProvider) -> None:
+    """Instead of paying for it twice."""
+    build(provider, "made.parquet", "--driver", "batch", "--detach")
+    assert build(provider, "made.parquet") == 0
+    assert len(provider.digests) == len(provider.online) == 9
+
+
+def test_a_budget_ends_with_code_3(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
+    """When all is collected that it allowed."""
+    assert build(provider, "made.parquet", "--driver", "batch", "--max-calls", "4") == 3
+    assert "max_calls=4 is reached" in capsys.readouterr().err
+    assert build(provider, "made.parquet", "--driver", "batch") == 0
+    assert len(set(provider.digests)) == len(provider.digests) == 18
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--driver", "bulk"], "there is no driver 'bulk'"),
+        (["--detach"], "detach is for batches"),
+        (["--driver", "batch", "--serving", "rehearsal"], "Rehearsal has no batch API"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_usage(
+    provider: BatchProvider, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    """One message, before anything is submitted."""
+    assert build(provider, "made.parquet", *options) == 2
+    assert message in capsys.readouterr().err
+    assert provider.submitted == []
+
+
+def test_load_dataset_by_batch(provider: BatchProvider) -> None:
+    """All splits share the waves; a stream says that it cannot wait."""
+    recipe = "num_dialogs_per_intent: 1\nmodel: claude-sonnet-4-6\n"
+    for name, seed in (("train", 0), ("test", 1)):
+        Path(f"{name}.consistent_chat.yaml").write_text(f"{recipe}seed: {seed}\n")
+    given = {
+        "data_files": {name: f"{name}.consistent_chat.yaml" for name in ("train", "test")},
+        "serving": "anthropic",
+        "base_url": provider.url,
+        "api_key": KEY,
+        "driver": "batch",
+        "responses": "responses",
+    }
+    with pytest.raises(RecipeError, match="A stream cannot wait for batches"):
+        load_dataset("consistent_chat", **given, streaming=True)
+    with pytest.raises(BatchesPending):
+        load_dataset("consistent_chat", **given, detach=True)
+    assert {split: len(rows) for split, rows in load_dataset("consistent_chat", **given).items()} == {
+        "train": 9,
+        "test": 9,
+    }
+    assert [len(batch.calls) for batch in provider.submitted] == [18, 18]
+
+
+def test_to_warm_by_batch_all_splits_share_the_waves(provider: BatchProvider) -> None:
+    """Detached it has submitted what all of them begin with; a shard submits its own part."""
+    address = ["--serving", "anthropic", "--base-url", provider.url, "--api-key", KEY, "--responses", "responses"]
+    recipe = ["--model", "claude-sonnet-4-6", "--splits", "train=2", "test=1"]
+    warm = ["warm", *address, *recipe, "--driver", "batch", "--detach"]
+    assert main([*warm, "--shard", "1/3"]) == 0
+    assert main(warm) == 0
+    assert [len(batch.calls) for batch in provider.submitted] == [9, 18]
+
+
+def test_more_processes_than_calls_at_once_are_no_matter_by_batch(provider: BatchProvider) -> None:
+    """Those calls are the online driver's; when batches have answered, nobody makes any."""
+    given = ["--num-dialogs-per-intent", "8", "--driver", "batch", "--num-proc", "4", "--max-concurrency", "3"]
+    assert build(provider, "made.parquet", *given, "--max-calls", "144") == 0
+
+
+def test_a_refresh_by_batch_supersedes(provider: BatchProvider) -> None:
+    """And the rows are those of the new responses."""
+    build(provider, "made.parquet", "--driver", "batch")
+    assert build(provider, "made.parquet", "--driver", "batch", "--mode", "refresh") == 0
+    assert len(provider.digests) == 36
+
+
+def test_ctrl_c_leaves_the_batches_to_the_provider(tmp_path: Path) -> None:
+    """It says so, and how to collect them."""
+    with BatchProvider(looks=10**6) as provider:
+        command = [sys.executable, "-m", "consistent_chat", "build", *calling(provider), "--driver", "batch"]
+        environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+        build = subprocess.Popen(
+            [*command, "--output", "made.parquet"],
+            stderr=subprocess.PIPE,
+            env=environment,
+            text=True,
+            preexec_fn=heed_signals,
+        )
+        provider.reached("look", 30)
+        build.send_signal(signal.SIGINT)
+        _, said = build.communicate(timeout=30)
+    assert build.returncode == 130
+    assert "This goes on at the provider: batch 1 (msgbatch_0000, 9 requests" in said
+    assert "Traceback" not in said

@@ -1,0 +1,237 @@
+"""`consistent-chat build`: what it writes, what it says, and with which code it ends."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+
+from consistent_chat.builder.config import DEMO as DEMO_FOLDER
+from consistent_chat.cli import main
+from consistent_chat.store import ResponseStore
+from tests import ROOT
+from tests.provider import Provider
+from tests.stored import heed_signals, until
+
+DEMO = str(DEMO_FOLDER / "responses")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and a cache of its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def slow_provider() -> Iterator[Provider]:
+    """A provider that takes its time."""
+    with Provider(delay=0.1) as running:
+        yield running
+
+
+def build(*options: str) -> int:
+    """Run the command in this process and return its exit code."""
+    return main(["build", "--responses", "responses", *options])
+
+
+def calling(provider: Provider) -> tuple[str, ...]:
+    """Return the options that name a provider."""
+    return ("--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key", "--model", "claude-sonnet-4-6")
+
+
+def test_the_demo_as_parquet_and_as_jsonl() -> None:
+    """Both hold the same 18 rows."""
+    assert main(["build", "demo", "--output", "demo.parquet"]) == 0
+    assert main(["build", "demo", "--output", "demo.jsonl"]) == 0
+    rows = [json.loads(line) for line in Path("demo.jsonl").read_text("utf-8").splitlines()]
+    assert pq.read_table("demo.parquet").to_pylist() == rows
+    assert len(rows) == 18
+
+
+def test_jsonl_is_readable_in_any_language() -> None:
+    """Letters are written as they are, not as escapes."""
+    main(["build", "demo", "--output", "demo.jsonl"])
+    assert "\\u" not in Path("demo.jsonl").read_text("utf-8")
+
+
+def test_a_folder_gets_a_file_for_each_split() -> None:
+    """`--output` without an ending is a folder."""
+    assert build("--serving", "rehearsal", "--num-dialogs-per-intent", "1", "--output", "made") == 0
+    assert pq.read_table("made/train.parquet").num_rows == 9
+
+
+def test_every_recipe_field_is_an_option() -> None:
+    """In kebab case, and each does what it says."""
+    code = build(
+        "--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--num-turns-per-dialog", "3", "--seed", "7",
+        "--temperature", "0.5", "--intents", "educational", "transaction", "--language", "French",
+        "--layout", "sharegpt", "--no-provenance", "--output", "made.jsonl",
+    )  # fmt: skip
+    assert code == 0
+    rows = [json.loads(line) for line in Path("made.jsonl").read_text("utf-8").splitlines()]
+    assert len(rows) == 4
+    assert list(rows[0]) == ["category", "conversations"]
+    assert [message["from"] for message in rows[0]["conversations"]] == ["human", "gpt"] * 3
+    asked = next(ResponseStore("responses").records()).asked()
+    assert (asked["temperature"], asked["seed"]) == (0.5, 7)
+    assert "French" in asked["system"]
+
+
+def test_the_last_line_says_what_was_made(capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows, calls and tokens."""
+    build("--serving", "rehearsal", "--num-dialogs-per-intent", "1", "--output", "made.parquet")
+    assert "made.parquet: 9 rows of train (train: 9 dialogues, 18 calls, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--serving", "rehearsal", "--num-turns-per-dialog", "0"], 2, "num_turns_per_dialog must be a whole"),
+        (["recipe.yml"], 2, "There is no recipe file recipe.yml"),
+        (["dmeo"], 2, "'dmeo' is neither a config"),
+        (["--model", "m"], 1, "Pass serving="),
+        ([], 2, "No model is named"),
+        (["--serving", "anthropic", "--model", "claude-sonnet-4-6"], 1, "ANTHROPIC_API_KEY"),
+    ],
+)
+def test_what_is_wrong_is_one_message(
+    options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1 is a failure, 2 wrong usage; no traceback, and nothing at the output."""
+    assert build(*options, "--output", "made.parquet") == code
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert not Path("made.parquet").exists()
+
+
+def test_an_output_that_cannot_be_is_said_first(capsys: pytest.CaptureFixture[str]) -> None:
+    """Before anything is called."""
+    assert build("--serving", "rehearsal", "--output", "made.csv") == 2
+    assert ".parquet or .jsonl" in capsys.readouterr().err
+    assert not Path("responses").exists()
+
+
+def test_a_budget_stops_with_code_3_and_the_next_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing that was paid for is asked again."""
+    options = ("--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--output", "made.parquet")
+    assert build(*options, "--max-calls", "10") == 3
+    assert "run again to go on" in capsys.readouterr().err
+    assert build(*options) == 0
+    assert "26 calls" in capsys.readouterr().err
+
+
+def run_and_signal(
+    provider: Provider, number: signal.Signals, *options: str, to_all: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Start a build in another process and send it, or it and its workers, a signal when half of it is done."""
+    command = [sys.executable, "-m", "consistent_chat", "build", *calling(provider), "--num-dialogs-per-intent", "6"]
+    command += ["--responses", "responses", "--output", "made.parquet", "--max-concurrency", "4", *options]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=to_all,
+        preexec_fn=heed_signals,
+    ) as running:
+        while len(provider.requests) < 40 and running.poll() is None:
+            time.sleep(0.01)
+        os.killpg(running.pid, number) if to_all else running.send_signal(number)
+        _, said = running.communicate(timeout=30)
+    return subprocess.CompletedProcess(command, running.returncode, "", said)
+
+
+def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(slow_provider: Provider) -> None:
+    """What was in flight is kept, one line is said, and no request is sent twice."""
+    done = run_and_signal(slow_provider, signal.SIGINT)
+    assert "Stopped. All answers are kept; run again to go on." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(list(ResponseStore("responses").records())) == len(slow_provider.requests)
+    assert build(*calling(slow_provider), "--num-dialogs-per-intent", "6", "--output", "made.parquet") == 0
+    assert len(slow_provider.requests) == 108
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("to_all", [True, False], ids=["to all", "to the first"])
+def test_ctrl_c_stops_several_processes_cleanly_too(slow_provider: Provider, to_all: bool) -> None:
+    """From the keyboard it reaches all of them, from `kill` the first: the workers keep what is in flight."""
+    done = run_and_signal(slow_provider, signal.SIGINT, "--num-proc", "3", to_all=to_all)
+    assert done.returncode == 130
+    assert done.stderr.strip().splitlines()[-1].endswith("Stopped. All answers are kept; run again to go on.")
+    assert "Traceback" not in done.stderr
+    until(lambda: len(list(ResponseStore("responses").records())) == len(slow_provider.requests))
+    assert len(slow_provider.requests) < 108
+    assert not Path("made.parquet").exists()
+
+
+def test_kill_9_loses_at_most_what_was_in_flight(slow_provider: Provider) -> None:
+    """The journal has every answer that had arrived."""
+    run_and_signal(slow_provider, signal.SIGKILL)
+    assert build(*calling(slow_provider), "--num-dialogs-per-intent", "6", "--output", "made.parquet") == 0
+    assert len(slow_provider.requests) <= 108 + 4
+
+
+REASONS = ["no_json", "truncated", "wrong_turn_count"]
+
+
+def test_failures_are_a_file_of_their_own() -> None:
+    """Each with its reason and what was said, word for word, in the order of the plan."""
+    assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "failures.jsonl"]) == 0
+    rows = [json.loads(line) for line in Path("failures.jsonl").read_text("utf-8").splitlines()]
+    assert sorted(row["reason"] for row in rows) == REASONS
+    assert [row["index"] for row in rows] == sorted(row["index"] for row in rows)
+    said = {record.key: record.kept.answer().text for record in ResponseStore(DEMO).records()}
+    assert [row["response"] for row in rows] == [said[row["request_key"]] for row in rows]
+
+
+def test_a_build_without_failures_has_an_empty_file_of_them() -> None:
+    """With all columns, whatever the format; also where several processes have built it."""
+    options = ("--serving", "rehearsal", "--num-dialogs-per-intent", "4", "--num-proc", "2")
+    assert build(*options, "--output", "made.parquet", "--failures", "failures.parquet") == 0
+    assert pq.read_table("failures.parquet").num_rows == 0
+    assert "response" in pq.read_table("failures.parquet").column_names
+
+
+def test_a_file_for_failures_needs_a_known_ending(capsys: pytest.CaptureFixture[str]) -> None:
+    """Said before anything is built."""
+    assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "failures.csv"]) == 2
+    assert "--failures failures.csv must end in .parquet or .jsonl." in capsys.readouterr().err
+    assert not Path("demo.jsonl").exists()
+
+
+def test_failures_never_take_the_place_of_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor with another spelling of the same path."""
+    assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "./demo.jsonl"]) == 2
+    assert "--failures ./demo.jsonl is where --output writes. Give two names." in capsys.readouterr().err
+    assert not Path("demo.jsonl").exists()
+
+
+def test_verbose_says_why_answers_were_of_no_use(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line each, with the dialogue, the stage and the draw; the last line counts them."""
+    logger = logging.getLogger("consistent_chat")
+    handlers = list(logger.handlers)
+    try:
+        assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "failures.jsonl", "-v"]) == 0
+    finally:
+        logger.handlers, logger.propagate = handlers, True
+        logger.setLevel(logging.NOTSET)
+    said = capsys.readouterr().err
+    assert (
+        len(re.findall(r"^dialogue \d+, (?:skeleton|answers), draw 0: (?:no_json|truncated|wrong_t)", said, re.M)) == 3
+    )
+    assert "3 unusable answers (1 no_json, 1 truncated, 1 wrong_turn_count)" in said

@@ -1,0 +1,224 @@
+"""`consistent-chat warm`: a store that is filled shard by shard, and the build that then finds everything."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import datasets
+import pytest
+import yaml
+from datasets import load_dataset
+
+import consistent_chat
+from consistent_chat.cli import BUDGET, USAGE, main
+from consistent_chat.errors import RecipeError
+from tests import ROOT
+from tests.provider import Provider
+
+SCALE = (ROOT / "docs" / "scale.md").read_text("utf-8")
+MODEL = "claude-sonnet-4-6"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and a cache of its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider of models that answers well."""
+    with Provider() as running:
+        yield running
+
+
+def calling(provider: Provider) -> list[str]:
+    """Return the options of a dataset of 18 dialogues whose answers come from a provider."""
+    options = ["--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key", "--model", MODEL]
+    return [*options, "--num-dialogs-per-intent", "2", "--responses", "responses"]
+
+
+def test_all_shards_together_are_the_build(provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
+    """No request is made twice, none by the build, and no dataset by the shards."""
+    for number in range(1, 5):
+        assert main(["warm", *calling(provider), "--shard", f"{number}/4"]) == 0
+        assert f"warmed shard {number}/4, train: " in capsys.readouterr().err
+    assert len(provider.requests) == 36
+    assert not list(Path("cache").rglob("*.arrow"))
+    assert main(["build", *calling(provider), "--output", "made.parquet"]) == 0
+    assert "18 dialogues, 0 calls" in capsys.readouterr().err
+    assert len(provider.requests) == 36
+
+
+def test_a_store_that_is_complete_needs_no_provider(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nor a key, nor a connection: the provider's port is closed, and would be called a fault."""
+    with Provider() as provider:
+        options = calling(provider)
+        assert main(["warm", *options]) == 0
+    assert main(["warm", *options, "--shard", "2/3"]) == 0
+    assert "warmed shard 2/3, train: 6 dialogues, 0 calls" in capsys.readouterr().err
+    assert main(["build", *options, "--output", "made.parquet"]) == 0
+
+
+def test_the_splits_of_several_recipes_are_all_warmed(provider: Provider) -> None:
+    """From Python, as `load_dataset` names them."""
+    for seed, split in enumerate(("train", "test")):
+        text = f"model: {MODEL}\nnum_dialogs_per_intent: 2\nintents: [simulation]\nseed: {seed}\n"
+        Path(f"{split}.consistent_chat.yaml").write_text(text)
+    files = {split: f"{split}.consistent_chat.yaml" for split in ("train", "test")}
+    where = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key", "responses": "responses"}
+    tallies = consistent_chat.warm(data_files=files, **where)
+    assert {split: tally.dialogues for split, tally in tallies.items()} == {"train": 2, "test": 2}
+    assert load_dataset("consistent_chat", data_files=files, responses="responses").num_rows == {"train": 2, "test": 2}
+
+
+def test_more_shards_than_dialogues_leave_some_with_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    """That is no error: whoever starts the processes need not count."""
+    assert main(["warm", "--serving", "rehearsal", "--intents", "simulation", "--shard", "1/100"]) == 0
+    assert "warmed shard 1/100, which has no dialogue" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--shard", "0/16"], 2, "There is no shard '0/16'. Shards are counted from 1: use 1/16 to 16/16"),
+        (["--shard", "17/16"], 2, "There is no shard '17/16'"),
+        (["--max-calls", "3"], 3, "max_calls=3 is reached. All answers are kept; run again to go on."),
+        (["--mode", "replay"], 1, "No response is recorded for dialogue 0"),
+        (["--ray", "care.consistent_chat.yaml"], 2, "put the recipe before it"),
+    ],
+)
+def test_what_cannot_be_is_one_message(
+    options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the exit codes of a build."""
+    assert main(["warm", "--serving", "rehearsal", "--responses", "responses", *options]) == code
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_near_duplicates_are_left_to_the_build(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
+    """A shard knows only its own dialogues, so it drops none."""
+    given = {"model": MODEL, "num_dialogs_per_intent": 2, "drop_near_duplicates": 0.1, "responses": "responses"}
+    where = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
+    for number in (1, 2):
+        tally = consistent_chat.warm(shard=f"{number}/2", **given, **where)["train"]
+        assert (tally.dialogues, tally.substitutes) == (9, 0)
+    assert "give serving= to the build as well" in caplog.text
+
+
+def test_ray_is_imported_by_who_uses_it() -> None:
+    """The package, its command line and the module that offers Ray do without."""
+    look = "import sys, consistent_chat.cli, consistent_chat.ray; sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], cwd=ROOT, timeout=300).returncode == 0
+
+
+def test_a_shard_and_a_cluster_are_two_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ray divides the work itself."""
+    with pytest.raises(SystemExit, match="2"):
+        main(["warm", "--shard", "1/2", "--ray"])
+    assert "not allowed with" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["warm"], ["estimate"], ["build", "--output", "made.parquet"]], ids=lambda c: c[0])
+def test_combinations_that_run_out_are_said_up_front(
+    command: list[str], provider: Provider, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With the numbers, once, before anything is called."""
+    Path("few.yaml").write_text("personas: [a baker]\nmanners: {terse: short}\n")
+    options = [*calling(provider), "--intents", "problem_solving", "--taxonomy", "few.yaml"]
+    main([*command, *options, "--num-dialogs-per-intent", "170", "--max-calls", "0"])
+    said = [record.message for record in caplog.records if "combinations" in record.message]
+    assert len(said) == 1
+    assert "'problem_solving' has 169 combinations of topic, flow, persona and manner for 170 dialogues" in said[0]
+    assert provider.requests == []
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_ends_the_process_loses_nothing() -> None:
+    """SIGTERM is a Ctrl-C: what is in flight is kept and packed, and the next process goes on."""
+    half = threading.Event()
+    with Provider(lambda call: half.set() if call.number == 12 else None, delay=0.2) as provider:
+        options = [*calling(provider), "--max-concurrency", "4"]
+        command = [sys.executable, "-m", "consistent_chat", "warm", *options]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+            assert half.wait(300)
+            running.terminate()
+            said = running.communicate(timeout=300)[1]
+        assert running.returncode == 130, said
+        assert "Stopped. All answers are kept; run again to go on." in said
+        assert not list(Path("responses", "journals").glob("*"))
+        assert main(["warm", *options]) == 0
+        assert len(provider.requests) == 36
+
+
+def line_with(variable: str) -> str:
+    """Return the command of the docs that reads a scheduler's variable, over a store in a folder."""
+    line = next(line for line in SCALE.splitlines() if variable in line and "consistent-chat warm" in line)
+    command = "consistent-chat" + line.partition("consistent-chat")[2].rstrip('"')
+    return command.replace("s3://bucket/responses", "shared/responses")
+
+
+@pytest.mark.slow
+def test_the_lines_of_the_docs_fill_one_store_side_by_side(provider: Provider, folder: Path) -> None:
+    """Sixteen processes at once, eight as Slurm starts them and eight as Kubernetes; the build then calls nobody."""
+    scripts = folder / "bin"
+    scripts.mkdir()
+    (scripts / "consistent-chat").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m consistent_chat "$@"\n')
+    (scripts / "consistent-chat").chmod(0o755)
+    (folder / "care.consistent_chat.yaml").write_text(f"model: {MODEL}\nnum_dialogs_per_intent: 2\n")
+    environment = {
+        **os.environ,
+        "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "ANTHROPIC_API_KEY": "a-key",
+        "ANTHROPIC_BASE_URL": provider.url,
+    }
+    tasks = [("SLURM_ARRAY_TASK_ID", number) for number in range(1, 9)]
+    indices = [("JOB_COMPLETION_INDEX", number) for number in range(8, 16)]
+    running = [
+        subprocess.Popen(["bash", "-euc", line_with(variable)], env={**environment, variable: str(number)})
+        for variable, number in (*tasks, *indices)
+    ]
+    assert [process.wait(240) for process in running] == [0] * 16
+    assert len(provider.requests) == 36
+    where = {"data_files": "care.consistent_chat.yaml", "responses": "shared/responses", "mode": "replay"}
+    assert load_dataset("consistent_chat", **where, split="train").num_rows == 18
+
+
+def test_the_kubernetes_job_is_one() -> None:
+    """An Indexed Job with as many completions as there are shards; what cannot pass is not started again."""
+    block = re.search(r"```yaml\n(# job\.yaml\n.*?)```", SCALE, re.DOTALL)
+    assert block
+    job = yaml.safe_load(block[1])
+    assert (job["apiVersion"], job["kind"], job["spec"]["completionMode"]) == ("batch/v1", "Job", "Indexed")
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    assert f"/{job['spec']['completions']}" in " ".join(container["command"])
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # as a policy of failures wants it
+    (rule,) = job["spec"]["podFailurePolicy"]["rules"]
+    assert rule == {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [USAGE, BUDGET]}}
+
+
+def test_a_shard_that_is_none_is_an_error_in_python_too() -> None:
+    """Before anything else."""
+    with pytest.raises(RecipeError, match="no shard '5/4'"):
+        consistent_chat.warm(serving="rehearsal", shard="5/4")
+
+
+@pytest.mark.slow
+def test_the_table_of_a_million_dialogues_is_computed() -> None:
+    """From the figures that its script holds: the page shows what the script prints."""
+    done = subprocess.run(
+        [sys.executable, "benchmarks/million.py"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() in SCALE

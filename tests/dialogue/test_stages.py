@@ -1,0 +1,37 @@
+"""The stage of a request: told by it, or derived where a store did not keep it."""
+
+from __future__ import annotations
+
+from consistent_chat.dialogue.at_once import converse
+from consistent_chat.dialogue.stages import stage_of
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.serving.rehearsal import Rehearsal
+from tests.servings import asked
+
+
+def test_the_stage_derived_from_a_stored_schema_is_the_one_the_request_tells() -> None:
+    """A store keeps the schema alone, and all three stages follow from it."""
+    recipe = Recipe(model="m", judge_model="j", num_dialogs_per_intent=1)
+    steps = converse(recipe, Plan(recipe).spec(0), [])
+    request, told = next(steps), []
+    try:
+        while True:
+            told.append((request.stage, stage_of(request.schema)))
+            (response,) = asked(Quiet(), request)
+            request = steps.send(response)
+    except StopIteration:
+        assert told == [(stage, stage) for stage in ("skeleton", "answers", "judge")]
+
+
+def test_other_schemas_have_no_stage() -> None:
+    """Requests of other programs in a store are not taken for stages of a dialogue."""
+    for schema in ({}, {"required": []}, {"required": [["user_1"]]}, {"required": ["user_2"]}, {"type": "array"}):
+        assert stage_of(schema) == ""
+
+
+class Quiet(Rehearsal):
+    """A rehearsal that can be closed."""
+
+    async def close(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,159 @@
+"""Publishing from the Hub's machines: what a job is asked for, and that the job does it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import HfApi
+
+from tests import ROOT, published
+from tests.hub import WRITER, Hub
+from tests.hub.machines import Machine, machine
+from tests.provider import Provider
+
+needs_jobs = pytest.mark.skipif(not hasattr(HfApi, "create_bucket"), reason="this huggingface_hub starts no such jobs")
+KEY = "sk-ant-planted-key-of-the-user"
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A Hub of its own."""
+    with Hub() as running:
+        yield running
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider of its own."""
+    with Provider() as running:
+        yield running
+
+
+@pytest.fixture
+def user(hub: Hub, provider: Provider, tmp_path: Path) -> Iterator[Machine]:
+    """A machine whose user has a key."""
+    made = machine(hub, tmp_path / "user", ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=provider.url)
+    yield made
+    made.pool.shutdown()
+
+
+def start(user: Machine, *options: str) -> str:
+    """Ask for a job that publishes three dialogues."""
+    given = ["--model", "claude-haiku-4-5", "--num-dialogs-per-intent", "3", "--serving", "anthropic", "--on-hub"]
+    done = user.run(published.command, "publish", "simulation", "me/made", *given, *options)
+    assert done.code == 0, done.said
+    return str(done.said)
+
+
+def work(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Do what a machine of the Hub does with the last job: with its files at /data, its variables and its secrets."""
+    job = hub.jobs[-1]
+    (volume,) = job["volumes"]
+    prefix = volume["path"] + "/"
+    for path, content in hub.buckets[volume["source"]].items():
+        if path.startswith(prefix):
+            (folder / "data").mkdir(parents=True, exist_ok=True)
+            (folder / "data" / path.removeprefix(prefix)).write_bytes(content)
+    assert job["command"][:2] == ["uv", "run"]
+    command = [part.replace(volume["mountPath"], str(folder / "data")) for part in job["command"][2:]]
+    of_job = {**job["environment"], **job["secrets"]}
+    mine = {name: os.environ[name] for name in ("PATH",)}
+    environment = {**mine, **of_job, "PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home")}
+    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=120)
+
+
+@needs_jobs
+@pytest.mark.slow
+def test_a_job_publishes(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
+    """The key is a secret and nothing else; answers go into a bucket; what the job publishes proves itself."""
+    assert "/jobs/me/1" in start(user, "--flavor", "cpu-upgrade", "--job-timeout", "2h", "--licence", "mit")
+    assert "me/made" not in hub.repos
+    (job,) = hub.jobs
+    assert job["secrets"] == {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": provider.url, "HF_TOKEN": WRITER}
+    assert KEY not in json.dumps({**job, "secrets": {}})
+    assert WRITER not in json.dumps({**job, "secrets": {}})
+    assert (job["flavor"], job["timeoutSeconds"]) == ("cpu-upgrade", 7200)
+    done = work(hub, tmp_path / "job")
+    assert done.returncode == 0, done.stderr
+    assert len(provider.requests) == 6
+    assert user.run(published.command, "verify", "me/made").code == 0
+    assert {path.partition("/")[0] for path in hub.buckets["me/made-responses"]} == {"packs", "store.json"}
+    assert not any(
+        KEY.encode() in content
+        for content in (*hub.repos["me/made"].values(), *hub.buckets["me/made-responses"].values())
+    )
+
+
+@pytest.mark.slow
+@needs_jobs
+def test_a_job_that_was_stopped_goes_on(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
+    """On another machine: what was answered lies in the bucket."""
+    start(user, "--max-calls", "2")
+    assert work(hub, tmp_path / "one").returncode == 3
+    assert len(provider.requests) == 2
+    start(user)
+    done = work(hub, tmp_path / "two")
+    assert done.returncode == 0, done.stderr
+    assert len(provider.requests) == 6
+
+
+@pytest.mark.slow
+@needs_jobs
+def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
+    """It is not paid for twice."""
+    recorded = {"model": "claude-haiku-4-5", "serving": "anthropic", "num_dialogs_per_intent": 2}
+    user.run(published.rows, "consistent_chat", "simulation", **recorded)
+    provider.requests.clear()
+    start(user)
+    done = work(hub, tmp_path / "job")
+    assert done.returncode == 0, done.stderr
+    assert len(provider.requests) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "code", "says"),
+    [
+        (["--responses", "here"], 2, "is on this machine"),
+        (["--storage-options", '{"a": 1}'], 2, "are not passed on"),
+        (["--secret", "NOT_SET"], 1, "The job needs NOT_SET, which is not set here"),
+        (["--serving", "openai"], 1, "The job needs OPENAI_API_KEY"),
+        (["--revision", "short", "--private", "--create-pr"], 1, "There is no repo"),
+    ],
+)
+def test_what_a_job_could_not_do_is_said_here(
+    hub: Hub, user: Machine, options: list[str], code: int, says: str
+) -> None:
+    """Before anything is sent."""
+    given = ["--model", "m", "--serving", "anthropic", "--on-hub"]
+    done = user.run(published.command, "publish", "simulation", "me/made", *given, *options)
+    assert done.code == code, done.said
+    assert says in done.said
+    assert not hub.writes()
+
+
+@needs_jobs
+def test_a_job_without_a_serving_lacks_nothing(hub: Hub, user: Machine) -> None:
+    """It would find out hours later."""
+    done = user.run(published.command, "publish", "simulation", "me/made", "--model", "m", "--on-hub")
+    assert done.code == 1
+    assert "20 of 20 dialogues lack a response" in done.said
+    assert hub.jobs == []
+
+
+def test_the_script_publishes_and_builds(hub: Hub, tmp_path: Path) -> None:
+    """`uv run builder.py --recipe demo --publish me/made`, on any machine."""
+    environment = {
+        **os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path), "HF_ENDPOINT": hub.url, "HF_TOKEN": WRITER,
+        "HF_HUB_OFFLINE": "0",
+    }  # fmt: skip
+    command = [sys.executable, str(ROOT / "builder.py"), "--recipe", "demo", "--publish", "me/made", "--private"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert hub.private["me/made"] == WRITER

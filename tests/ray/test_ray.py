@@ -1,0 +1,331 @@
+"""A store that is filled by a Ray cluster: two real nodes on this machine, and a provider of models that counts."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset
+
+from consistent_chat.cli import main
+from consistent_chat.commands.open import warm as local_warm
+from consistent_chat.drivers import batch_poll
+from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, ServingError, StoreError
+from tests.batches import BatchProvider
+from tests.provider import Provider
+from tests.stored import heed_signals, until
+
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray is not to tell its makers
+ray = pytest.importorskip("ray")
+
+from ray.cluster_utils import Cluster
+
+from consistent_chat.ray import warm
+from consistent_chat.request import Response
+from tests import ROOT
+
+MODEL = "claude-sonnet-4-6"
+DIALOGUES, CALLS = 36, 72
+COUNTER = itertools.count()
+WAIT = 300
+"""Seconds until what does not come is a fault: on a small machine under load, a process and its Ray take a minute."""
+RECIPE: dict[str, Any] = {"model": MODEL, "num_dialogs_per_intent": 4, "num_turns_per_dialog": 2}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """Two nodes with a CPU each; one of them is this process's."""
+    head = {"num_cpus": 1, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    made.add_node(num_cpus=1)
+    made.connect()
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture
+def other_node(cluster: Cluster) -> Iterator[Any]:
+    """The node that is not this process's. If a test kills it, another takes its place."""
+    yield next(iter(cluster.worker_nodes))
+    if not cluster.worker_nodes:
+        cluster.add_node(num_cpus=1)
+    until(lambda: ray.cluster_resources().get("CPU") == 2, WAIT)
+
+
+@pytest.fixture
+def provider() -> Iterator[Provider]:
+    """A provider of models that takes a moment."""
+    with Provider(delay=0.05) as running:
+        yield running
+
+
+Store = dict[str, Any]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Store:
+    """A store in a folder that both nodes see."""
+    return {"responses": str(tmp_path / "responses")}
+
+
+@pytest.fixture
+def bucket() -> Iterator[Store]:
+    """A store in a bucket."""
+    pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    import s3fs
+
+    from tests.s3 import S3
+
+    with S3() as s3:
+        options = {"endpoint_url": s3.url, "key": "any", "secret": "any"}
+        name = f"bucket-{next(COUNTER)}"  # buckets outlive their server
+        s3fs.S3FileSystem(**options).mkdir(name)
+        yield {"responses": f"s3://{name}/responses", "storage_options": options}
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def store(request: pytest.FixtureRequest) -> Store:
+    """A store in each of the two."""
+    made: Store = request.getfixturevalue(request.param)
+    return made
+
+
+def calling(provider: Provider) -> dict[str, Any]:
+    """Return what names a provider."""
+    return {"serving": "anthropic", "base_url": provider.url, "api_key": "planted-key"}
+
+
+def replayed(store: Store, folder: Path) -> bytes:
+    """Return the bytes of the dataset that a store gives to whoever has no key."""
+    where = {"mode": "replay", "cache_dir": str(folder / "cache"), "split": "train"}
+    dataset = load_dataset("consistent_chat", **RECIPE, **store, **where)
+    dataset.to_parquet(str(folder / "made.parquet"))
+    return (folder / "made.parquet").read_bytes()
+
+
+def built(folder: Path) -> bytes:
+    """Return the bytes of the same dataset, built by one process."""
+    folder.mkdir()
+    with Provider() as provider:
+        where = {"responses": str(folder / "responses"), "cache_dir": str(folder / "cache"), "split": "train"}
+        load_dataset("consistent_chat", **RECIPE, **calling(provider), **where)
+    return replayed({"responses": str(folder / "responses")}, folder)
+
+
+def test_what_a_cluster_has_filled_is_what_one_process_builds(
+    cluster: Cluster, store: Store, provider: Provider, tmp_path: Path
+) -> None:
+    """To the byte, in a folder and in a bucket; to fill it again makes no call."""
+    tally = warm(**RECIPE, **store, **calling(provider))["train"]
+    assert (tally.dialogues, tally.calls, len(provider.requests)) == (DIALOGUES, CALLS, CALLS)
+    assert replayed(store, tmp_path) == built(tmp_path / "alone")
+    assert warm(**RECIPE, **store, **calling(provider))["train"].calls == 0
+    assert len(provider.requests) == CALLS
+
+
+def test_a_node_that_dies_half_way_costs_what_it_had_in_flight(
+    cluster: Cluster, other_node: Any, store: Store, tmp_path: Path
+) -> None:
+    """Its shard goes on elsewhere, the bytes are the same, and no answer is paid for again."""
+    half = threading.Event()
+    with Provider(lambda call: half.set() if call.number > CALLS // 2 else None, delay=0.2) as provider:
+
+        def kill() -> None:
+            assert half.wait(WAIT)
+            cluster.remove_node(other_node, allow_graceful=False)
+
+        killing = threading.Thread(target=kill)
+        killing.start()
+        tally = warm(**RECIPE, **store, **calling(provider), max_concurrency=4)["train"]
+        killing.join()
+        again = Counter(call.attempt for call in provider.requests)
+    assert tally.dialogues == DIALOGUES
+    assert again[0] == CALLS
+    assert len(provider.requests) - CALLS <= 2  # half of the calls in flight are its
+    assert replayed(store, tmp_path) == built(tmp_path / "alone")
+
+
+def test_a_worker_that_is_killed_is_replaced(cluster: Cluster, folder: Store, tmp_path: Path) -> None:
+    """Whatever it had answered is found by the next."""
+    with Provider(delay=0.2) as provider:
+        serving = Suicidal(provider.url, str(tmp_path / "dead"))
+        tally = warm(**RECIPE, **folder, serving=serving, max_concurrency=4)["train"]
+        assert tally.dialogues == DIALOGUES
+        assert Path(tmp_path, "dead").exists()
+        assert CALLS <= len(provider.requests) <= CALLS + 2
+
+
+class Suicidal:
+    """A serving whose process kills itself at the tenth call, once."""
+
+    def __init__(self, url: str, mark: str) -> None:
+        self.url, self.mark, self.calls = url, mark, 0
+
+    async def answer(self, request: Any) -> Response:
+        """Ask the provider, or die."""
+        from consistent_chat.serving.anthropic import Anthropic
+
+        self.calls += 1
+        if self.calls == 10 and not Path(self.mark).exists():
+            Path(self.mark).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if not hasattr(self, "client"):
+            self.client = Anthropic(base_url=self.url, api_key="a-key", timeout=600.0, max_concurrency=4)
+        return await self.client.answer(request)
+
+
+def test_no_more_calls_are_in_flight_than_the_one_limit_says(cluster: Cluster, folder: Store) -> None:
+    """Over both nodes together; and both do call."""
+    with Provider(delay=0.2) as provider:
+        warm(**RECIPE, **folder, **calling(provider), max_concurrency=5)
+        assert 2 < provider.in_flight_peak <= 5
+
+
+def test_a_budget_of_calls_is_the_clusters(cluster: Cluster, folder: Store, provider: Provider, tmp_path: Path) -> None:
+    """To the call, whoever makes it; what one shard does not use the next one has. Running again goes on."""
+    with pytest.raises(BudgetSpent, match=r"max_calls=50 is reached.*run again to go on"):
+        warm(**RECIPE, **folder, **calling(provider), max_calls=50)
+    assert len(provider.requests) == 50
+    assert warm(**RECIPE, **folder, **calling(provider), max_calls=CALLS - 50)["train"].dialogues == DIALOGUES
+    assert len(provider.requests) == CALLS
+
+
+def test_a_budget_of_dollars_is_the_clusters(cluster: Cluster, folder: Store, provider: Provider) -> None:
+    """Counted at the most that what is in flight can cost."""
+    with pytest.raises(BudgetSpent, match=r"max_cost=0\.15 is reached: \$0\.\d+ is spent or in flight"):
+        warm(**RECIPE, **folder, **calling(provider), max_cost=0.15)
+    assert 0 < len(provider.requests) < CALLS
+
+
+def test_the_pace_is_the_clusters(cluster: Cluster, folder: Store) -> None:
+    """Six calls at one a second take the time of five intervals, over all shards and nodes."""
+    times: list[float] = []
+    with Provider(lambda call: times.append(time.monotonic())) as provider:
+        few = {**RECIPE, "num_dialogs_per_intent": 1, "intents": ["simulation", "educational", "transaction"]}
+        warm(**few, **folder, **calling(provider), max_requests_per_minute=60)
+    assert len(times) == 6
+    assert times[-1] - times[0] > 5 - 1
+
+
+def test_what_a_batch_has_is_not_asked_again(cluster: Cluster, folder: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster waits for it, and asks for what is missing then; both are counted, and out of one purse."""
+    monkeypatch.setattr(batch_poll, "FIRST_PAUSE", 0.01)
+    few = {**RECIPE, "num_dialogs_per_intent": 1}
+    with BatchProvider(looks=2) as provider:
+        with pytest.raises(BatchesPending):
+            local_warm(**few, **folder, **calling(provider), driver="batch", detach=True)
+        with pytest.raises(BudgetSpent):
+            warm(**few, **folder, **calling(provider), max_calls=12)
+        assert (len(provider.digests), len(provider.online)) == (9, 3)
+        tally = warm(**few, **folder, **calling(provider))["train"]
+    assert (tally.dialogues, tally.calls) == (9, 6)
+    assert (len(provider.digests), len(provider.online)) == (9, 9)
+
+
+def test_a_refused_key_is_one_clear_error(cluster: Cluster, folder: Store, provider: Provider) -> None:
+    """And all workers stop at once."""
+    with pytest.raises(ServingError, match="invalid x-api-key") as caught:
+        warm(**RECIPE, **folder, serving="anthropic", base_url=provider.url, api_key="wrong-key")
+    assert "wrong-key" not in str(caught.value)
+    assert len(provider.requests) <= 30
+
+
+def test_a_fault_in_a_workers_own_code_is_one_clear_error(cluster: Cluster, folder: Store) -> None:
+    """With its kind and its words."""
+    with pytest.raises(ServingError, match="Broken failed with ZeroDivisionError: division by zero"):
+        warm(**RECIPE, **folder, serving=Broken())
+
+
+class Broken:
+    """A serving with a mistake in it."""
+
+    async def answer(self, request: Any) -> Response:
+        """Fail."""
+        return Response(str(1 / 0))
+
+
+def test_a_serving_that_cannot_be_sent_is_said_before_anything_is_called(cluster: Cluster, folder: Store) -> None:
+    """A lock, as clients have one, is a thing of one process."""
+    with pytest.raises(RecipeError, match=r"The serving Locked cannot be sent to Ray's workers: .*lock"):
+        warm(**RECIPE, **folder, serving=Locked())
+
+
+class Locked(Broken):
+    """A serving that holds a lock."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
+def test_secrets_are_neither_said_nor_shown(
+    cluster: Cluster, folder: Store, provider: Provider, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The key is in no log of Ray's, and in nothing that was printed."""
+    few = {**RECIPE, "num_dialogs_per_intent": 1, "intents": ["simulation"]}
+    warm(**few, **folder, **calling(provider))
+    assert {call.headers["authorization"] for call in provider.requests} == {"Bearer planted-key"}
+    logs = Path(ray._private.worker._global_node.get_session_dir_path()) / "logs"
+    texts = [path.read_bytes() for path in logs.rglob("*") if path.is_file()]
+    assert texts
+    assert not any(b"planted-key" in text for text in texts)
+    assert "planted-key" not in "".join(capfd.readouterr())
+
+
+def test_what_cannot_be_shared_is_said(cluster: Cluster) -> None:
+    """Memory is one process's; a refresh would pay again for what a dead worker had."""
+    with pytest.raises(RecipeError, match="memory://store is the memory of one process"):
+        warm(**RECIPE, serving="rehearsal", responses="memory://store")
+    with pytest.raises(RecipeError, match="mode='refresh' cannot go with Ray"):
+        warm(**RECIPE, serving="rehearsal", mode="refresh")
+
+
+def test_without_a_serving_it_is_a_check(cluster: Cluster, folder: Store) -> None:
+    """What the store lacks is an error, as in a build."""
+    with pytest.raises(StoreError, match="serving="):
+        warm(**RECIPE, **folder)
+
+
+def test_ctrl_c_waits_for_all_workers_and_the_next_run_goes_on(
+    cluster: Cluster, folder: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From the command line, on a cluster by its address: all that was answered is kept."""
+    options = ["--num-dialogs-per-intent", "4", "--num-turns-per-dialog", "2", "--model", MODEL]
+    half = threading.Event()
+    with Provider(lambda call: half.set() if call.number > CALLS // 2 else None, delay=0.3) as provider:
+        options += ["--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key"]
+        options += ["--responses", folder["responses"], "--max-concurrency", "4"]
+        command = [sys.executable, "-m", "consistent_chat", "warm", *options, "--ray", cluster.address]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        with subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals
+        ) as running:
+            assert half.wait(WAIT)
+            running.send_signal(signal.SIGINT)
+            said = running.communicate(timeout=WAIT)[1]
+        assert running.returncode == 130, said
+        assert "Stopped. All answers are kept; run again to go on." in said
+        assert "Traceback" not in said
+        assert CALLS // 2 < len(provider.requests) < CALLS
+        assert main(["warm", *options, "--ray"]) == 0
+        assert len(provider.requests) == CALLS
+    assert f"warmed train: {DIALOGUES} dialogues" in capsys.readouterr().err
+
+
+def test_a_cluster_that_is_not_there_is_said_soon() -> None:
+    """In a process that is connected to none."""
+    command = [sys.executable, "-m", "consistent_chat", "warm", "demo", "--ray", "127.0.0.1:1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, cwd=ROOT)
+    assert done.returncode == 1
+    assert "There is no Ray at 127.0.0.1:1 to work with: [Errno" in done.stderr

@@ -1,0 +1,357 @@
+"""The recipe: keyword arguments, and files that a stranger may have written."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.plan.splits import recipes as splits_of
+from consistent_chat.recipe import FIELDS, Recipe, safe_yaml, taxonomy
+from consistent_chat.recipe.fields import DEFAULTS
+
+LAW = settings(deadline=None, max_examples=150, derandomize=True)
+FILE = "r.consistent_chat.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder for a recipe, beside which lies a secret."""
+    (tmp_path / "secret.yaml").write_text("personas: [a spy]", "utf-8")
+    (tmp_path / "recipes" / "below").mkdir(parents=True)
+    return tmp_path / "recipes"
+
+
+def read(folder: Path, text: str | bytes, **overrides: Any) -> Recipe:
+    """Write a recipe file and read it."""
+    path = folder / FILE
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
+    return Recipe.from_file(str(path), **overrides)
+
+
+def refusal(folder: Path, text: str | bytes, **overrides: Any) -> str:
+    """Return the message with which a recipe file is refused, which is one line of bearable length."""
+    with pytest.raises(RecipeError) as caught:
+        read(folder, text, **overrides)
+    message = str(caught.value)
+    assert len(message) < 600
+    assert "\n" not in message
+    return message
+
+
+def test_the_defaults_are_the_documented_ones() -> None:
+    """They are a promise: changing one changes everybody's data."""
+    recipe = Recipe()
+    assert {name: getattr(recipe, name) for name in FIELDS} == {
+        "model": None,
+        "num_dialogs_per_intent": 20,
+        "num_turns_per_dialog": 6,
+        "temperature": 0.9,
+        "seed": 0,
+        "intents": None,
+        "language": "English",
+        "taxonomy": None,
+        "layout": "conversation",
+        "provenance": True,
+        "personas": None,
+        "manners": None,
+        "system_prompt": None,
+        "splits": None,
+        "drop_near_duplicates": False,
+        "checks": DEFAULTS,
+        "judge_model": None,
+        "min_score": None,
+    }
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "model": ("", "model must be one line of text, 1 to 200 characters, not ''."),
+    "num_dialogs_per_intent": (0, "num_dialogs_per_intent must be a whole number from 1 to 1000000000, not 0."),
+    "num_turns_per_dialog": (101, "num_turns_per_dialog must be a whole number from 1 to 100, not 101."),
+    "temperature": (2.5, "temperature must be a number from 0 to 2, not 2.5."),
+    "seed": ("0", "seed must be a whole number from -9223372036854775808 to 9223372036854775807, not '0'."),
+    "intents": ([], "intents must be a list of intents, or None for all, not []."),
+    "language": ("En\nglish", "language must be one line of text, 1 to 60 characters, not 'En\\nglish'."),
+    "taxonomy": (3, "taxonomy must be a path, a URL or a mapping, not int."),
+    "layout": ("alpaca", "layout must be one of conversation, messages, sharegpt, not 'alpaca'."),
+    "provenance": (1, "provenance must be true or false, not 1."),
+    "personas": ("a nurse", "personas must be a list, not str."),
+    "manners": ({"terse": 5}, "manners (terse) must be text, not 5. Put it in quotes."),
+    "system_prompt": (" ", "system_prompt must be valid text of 1 to 20,000 characters, not ' '."),
+    "splits": ({"my-test": 1}, "splits must have names of up to 60 letters, digits and _, and not 'my-test'."),
+    "drop_near_duplicates": (0, "drop_near_duplicates must be true, false or a number from 0.1 to 1, not 0."),
+    "checks": ([], "checks must be true, false, or a mapping of checks to their thresholds, not []."),
+    "judge_model": ("", "judge_model must be one line of text, 1 to 200 characters, not ''."),
+    "min_score": (6, "min_score must be a number from 1 to 5, not 6."),
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_a_wrong_value_is_refused_by_name(name: str) -> None:
+    """Every field says what it takes."""
+    value, message = WRONG[name]
+    with pytest.raises(RecipeError) as caught:
+        Recipe(**{name: value})
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("name", ["num_dialogs_per_intent", "num_turns_per_dialog", "seed", "temperature"])
+@pytest.mark.parametrize("value", [True, None, "6", float("nan"), float("inf"), [6]])
+def test_no_number_is_guessed(name: str, value: Any) -> None:
+    """True is not 1, and "6" is not 6."""
+    with pytest.raises(RecipeError, match=f"^{name} must be a"):
+        Recipe(**{name: value})
+
+
+def test_a_long_wrong_value_is_cut_in_the_message() -> None:
+    """Nobody reads four million letters."""
+    with pytest.raises(RecipeError) as caught:
+        Recipe(model="x" * 4_000_000)
+    assert str(caught.value).endswith(f"not '{'x' * 76}....")
+
+
+def test_an_unknown_field_suggests_the_right_one() -> None:
+    """A slip of the pen is not silently ignored."""
+    with pytest.raises(RecipeError, match=r"^there is no field 'num_turn_per_dialog'. Did you mean 'num_turns_per_d"):
+        Recipe.from_mapping({"num_turn_per_dialog": 3})
+
+
+def test_intents_are_taken_by_key_or_title_in_any_order() -> None:
+    """They come out as keys, in the taxonomy's order, each once."""
+    chosen = Recipe(intents=("transaction", "Problem Solving", "problem-solving")).intents
+    assert chosen == ("problem_solving", "transaction")
+    assert Recipe(intents="simulation").intents == ("simulation",)  # type: ignore[arg-type]
+
+
+def test_a_file_says_what_keywords_say(folder: Path) -> None:
+    """Both ways give equal recipes; a keyword beside a file wins."""
+    text = "model: m\nintents: [simulation]\ntemperature: 1\nnum_turns_per_dialog: 3"
+    assert read(folder, text) == Recipe("m", intents=("simulation",), temperature=1.0, num_turns_per_dialog=3)
+    assert read(folder, text, num_turns_per_dialog=4).num_turns_per_dialog == 4
+
+
+REFUSED = {
+    "modle: m": f"{FILE}, line 1 (modle): a recipe file has no field 'modle'. Did you mean 'model'?",
+    "seed: 0\napi_key: x": f"{FILE}, line 2 (api_key): a recipe file has no field 'api_key'. Use: {', '.join(FIELDS)}.",
+    "seed: 0\nbase_url: http://x": f"{FILE}, line 2 (base_url): a recipe file has no field 'base_url'. Use: "
+    f"{', '.join(FIELDS)}.",
+    "origin: elsewhere": f"{FILE}, line 1 (origin): a recipe file has no field 'origin'. Use: {', '.join(FIELDS)}.",
+    "seed: 0\ntemperature: hot": f"{FILE}, line 2 (temperature): temperature must be a number from 0 to 2, not 'hot'.",
+    "seed: 0\nintents: [simulatio]": f"{FILE}, line 2 (intents): there is no intent 'simulatio'. "
+    "Did you mean 'simulation'?",
+    "": f"{FILE} must be a mapping of recipe fields. Use: {', '.join(FIELDS)}.",
+    "- model": f"{FILE}, line 1 must be a mapping of recipe fields. Use: {', '.join(FIELDS)}.",
+    "seed: !!python/object/apply:os.system [ls]": f"{FILE}, line 1: the tag tag:yaml.org,2002:python/object/apply:"
+    "os.system is not allowed. Use plain YAML values.",
+    "model: &a m\nlanguage: *a": f"{FILE}, line 1: anchors and aliases (& and *) are not allowed. Write it out.",
+    "seed: 1\nseed: 2": f"{FILE}, line 2: the key 'seed' stands twice. Keep one.",
+    "[a]: 1": f"{FILE}, line 1: a key must be plain text. Correct it.",
+    "seed:\n " + "[" * 100_000: f"{FILE}, line 2: nested more than 16 deep. Make it flatter.",
+    "taxonomy: 3": f"{FILE}, line 1 (taxonomy) must be a mapping or a file beside the recipe.",
+    "seed: 0\ntaxonomy:\n  personas: [3]": f"{FILE}, line 3 (personas.0) must be text, not 3. Put it in quotes.",
+    "? " * 2_000: f"{FILE}, line 1: nested more than 16 deep. Make it flatter.",
+    "model: [" + "{a: " * 300: f"{FILE}, line 1: nested more than 16 deep. Make it flatter.",
+    "seed: 2026-13-01": f"{FILE}, line 1: YAML reads 2026-13-01 as a date. Put it in quotes.",
+    "<<: {seed: 1}": f"{FILE}, line 1: YAML reads << as a merge key. Put it in quotes.",
+    **{
+        f"model: m\nseed: {number}": f"{FILE}, line 2: YAML reads {number} as an octal, binary or base 60 number. "
+        "Write a decimal number without leading zeros, or put it in quotes if it is text."
+        for number in ("010", "-0_17", "1:30", "190:20:30", "0b101", "00")
+    },
+    "temperature: 1:30.5": f"{FILE}, line 1: YAML reads 1:30.5 as a base 60 number. "
+    "Write a decimal number without leading zeros, or put it in quotes if it is text.",
+    "seed: 0x" + "f" * 10_000: f"{FILE}, line 1: a number of more than 100 characters. Make it shorter.",
+    "#" * (safe_yaml.MAX_BYTES + 1): f"{FILE} is larger than 4 MiB. Make it smaller.",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:25])
+def test_a_bad_file_is_one_clear_message(text: str, folder: Path) -> None:
+    """File, line, key and remedy, whatever a stranger wrote."""
+    assert refusal(folder, text) == REFUSED[text]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "temperature: 1" + ":1" * 20_000 + ".5",
+        "seed: 1" + ":1" * 1_000_000,
+        "intents: {" + "a: " * 1_000_000,
+        "-\n" * 1_000_000,
+        "? " * 1_000_000,
+    ],
+    ids=lambda text: text[:16],
+)
+def test_a_hostile_file_is_refused_soon(text: str, folder: Path) -> None:
+    """Sexagesimal numbers, nested keys and a million items cost seconds, not hours or a crash."""
+    started = time.process_time()
+    refusal(folder, text)
+    assert time.process_time() - started < 5
+
+
+def test_a_syntax_error_names_its_place(folder: Path) -> None:
+    """The library's own words stand between the file and the remedy."""
+    said = refusal(folder, "a: b: c")
+    assert said.startswith(f"{FILE} is not valid YAML: ")
+    assert "line 1, column 5" in said
+    assert said.endswith(" Correct it.")
+
+
+@pytest.mark.parametrize(("written", "value"), [("12", 12), ("+12", 12), ("-3", -3), ("0x1F", 31), ("1_000", 1000)])
+def test_plain_numbers_are_read(written: str, value: int, folder: Path) -> None:
+    """As their writer meant them."""
+    assert read(folder, f"seed: {written}").seed == value
+
+
+@pytest.mark.parametrize(("written", "value"), [("0.5", 0.5), (".5", 0.5), ("1.", 1.0), ("1.0e+0", 1.0), ("'0'", None)])
+def test_plain_fractions_are_read(written: str, value: float | None, folder: Path) -> None:
+    """A text is no number."""
+    if value is None:
+        assert "must be a number" in refusal(folder, f"temperature: {written}")
+    else:
+        assert read(folder, f"temperature: {written}").temperature == value
+
+
+def test_numpy_numbers_are_numbers() -> None:
+    """They become Python's own, so that the dataset is the same one."""
+    recipe = Recipe(seed=np.int64(3), temperature=np.float64(0.5), splits={"train": np.int32(2), "test": np.uint8(1)})
+    assert recipe == Recipe(seed=3, temperature=0.5, splits={"train": 2, "test": 1})
+    assert [type(value) for value in (recipe.seed, recipe.temperature, *recipe.splits.values())] == [  # type: ignore[union-attr]
+        int, float, int, int,
+    ]  # fmt: skip
+    with pytest.raises(RecipeError, match=r"^provenance must be true or false"):
+        Recipe(provenance=np.int64(1))  # type: ignore[arg-type]
+
+
+def _large(lines: int) -> str:
+    personas = "".join(f"    - somebody with the number {number}\n" for number in range(lines))
+    return f"taxonomy:\n  personas:\n{personas}  extend:\n   personas:\n{personas}"
+
+
+def _with_splits(number: int) -> str:
+    topics = "".join(f"      - topic {n}\n" for n in range(20 * number))
+    splits = ", ".join(f"s{n}: 1" for n in range(number))
+    head = "  intents:\n   one:\n    title: One\n    purpose: test\n    flows: [f]\n    categories:\n     c:\n"
+    return f"splits: {{{splits}}}\ntaxonomy:\n  flows: {{f: {{title: F, steps: [a, b]}}}}\n{head}{topics}"
+
+
+@pytest.mark.parametrize(("text", "small"), [(_large, 2_000), (_with_splits, 200)], ids=["personas", "splits"])
+def test_reading_takes_linear_time(text: Callable[[int], str], small: int, folder: Path) -> None:
+    """Four times the recipe takes about four times as long, not sixteen."""
+
+    def seconds(size: int) -> float:
+        written = text(size)
+        started = time.process_time()
+        splits_of(read(folder, written))
+        return time.process_time() - started
+
+    seconds(small)
+    quick = min(seconds(small) for _ in range(3))
+    assert seconds(4 * small) < 9 * quick
+
+
+def test_the_number_of_splits_is_bounded(folder: Path) -> None:
+    """Before anything is computed for them."""
+    names = ", ".join(f"s{n}: 1" for n in range(5_000))
+    expected = f"{FILE}, line 1 (splits): splits must have at most 1,000 names, not 5,000."
+    assert refusal(folder, f"splits: {{{names}}}") == expected
+
+
+def test_a_file_that_is_no_text_is_refused(folder: Path) -> None:
+    """A picture is no recipe."""
+    assert refusal(folder, b"\x89PNG\xff").endswith(f"{FILE} is not UTF-8 text. Save it as UTF-8.")
+
+
+def test_a_file_that_is_not_there_is_named(folder: Path) -> None:
+    """The message has the path as it was given."""
+    path = str(folder / "none.yaml")
+    with pytest.raises(RecipeError) as caught:
+        Recipe.from_file(path)
+    assert str(caught.value).startswith(f"{path} cannot be read: ")
+    assert str(caught.value).endswith(" Check the path or URL.")
+
+
+def test_a_wrong_override_is_not_blamed_on_the_file(folder: Path) -> None:
+    """The file has no line to correct."""
+    assert refusal(folder, "seed: 1", seed=0.5).startswith("seed must be a whole number")
+    assert refusal(folder, "seed: 1", sed=1) == "there is no field 'sed'. Did you mean 'seed'?"
+
+
+@pytest.mark.parametrize("name", ["own.yaml", "below/own.yaml", "./own.yaml"])
+def test_a_taxonomy_may_lie_beside_or_below_the_recipe(name: str, folder: Path) -> None:
+    """Relative paths start at the recipe, not at the working directory."""
+    (folder / name).write_text("personas: [a lighthouse keeper]", "utf-8")
+    assert read(folder, f"taxonomy: {name}").full_taxonomy.personas == ("a lighthouse keeper",)
+
+
+OUTSIDE = ["../secret.yaml", "below/../../secret.yaml", "/etc/passwd", "~/secret.yaml", "file:///etc/passwd"]
+OUTSIDE += ["https://example.org/own.yaml", "simplecache::own.yaml", "..\\secret.yaml", "C:/secret.yaml", "a//b", ""]
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_a_taxonomy_may_not_lie_elsewhere(name: str, folder: Path) -> None:
+    """A stranger's recipe reads no file but its own."""
+    place = f"{FILE}, line 2 (taxonomy)"
+    expected = f"{place}: {name!r} must be a relative path within the recipe's own folder."
+    assert refusal(folder, f"seed: 0\ntaxonomy: '{name}'") == expected
+
+
+def test_a_mistake_in_a_taxonomy_names_the_taxonomys_line(folder: Path) -> None:
+    """It is that file which is to be corrected."""
+    (folder / "own.yaml").write_text("# mine\npersonas: [1]", "utf-8")
+    assert refusal(folder, "taxonomy: own.yaml").startswith("own.yaml, line 2 (personas.0) must be text")
+
+
+def test_a_recipe_and_its_taxonomy_are_read_from_any_url() -> None:
+    """Both lie in the same remote folder."""
+    files = fsspec.filesystem("memory")
+    files.pipe({"/remote/r.yaml": b"taxonomy: own.yaml", "/remote/own.yaml": b"personas: [a pilot]"})
+    assert Recipe.from_file("memory://remote/r.yaml").full_taxonomy.personas == ("a pilot",)
+
+
+def test_a_mapping_is_a_taxonomy_too() -> None:
+    """What a file says can be said in Python; the built-in taxonomy is not touched."""
+    recipe = Recipe(taxonomy={"extend": {"personas": ["a pilot"]}}, intents=("simulation",))
+    assert recipe.chosen_taxonomy.personas == (*taxonomy.builtin().personas, "a pilot")
+    assert list(recipe.chosen_taxonomy.intents) == ["simulation"]
+    assert Recipe().full_taxonomy is taxonomy.builtin()
+
+
+MARKS = [": ", "\n", "  ", "- ", "[", "]", "{", "}", "'", '"', "1", "~", "&a ", "*a", "!", "|", "<<", "=", "1:1", "\0"]
+YAML_LIKE = st.lists(st.sampled_from([*FIELDS, *MARKS]), max_size=15).map("".join)
+
+
+@LAW
+@given(st.text(max_size=60) | YAML_LIKE)
+def test_any_text_is_a_recipe_or_a_recipe_error(text: str) -> None:
+    """Never another exception, on whatever text."""
+    fsspec.filesystem("memory").pipe("/any/r.yaml", text.encode("utf-8", "surrogatepass"))
+    with contextlib.suppress(RecipeError):
+        assert isinstance(Recipe.from_file("memory://any/r.yaml"), Recipe)
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=3)
+KEYS = st.text(max_size=5) | st.integers()
+VALUES = st.recursive(
+    LEAVES, lambda some: st.lists(some, max_size=3) | st.dictionaries(KEYS, some, max_size=3) | st.tuples(some)
+)
+
+
+@LAW
+@given(st.sampled_from(FIELDS), VALUES)
+def test_any_value_is_a_recipe_or_a_recipe_error(name: str, value: Any) -> None:
+    """Of every field; what is taken has one form."""
+    try:
+        made = Recipe(**{name: value})
+    except RecipeError:
+        return
+    assert Recipe(**{name: getattr(made, name)}) == made

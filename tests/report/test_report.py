@@ -1,0 +1,312 @@
+"""`consistent-chat report`: what it reads, from wherever, and what it says of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+
+from consistent_chat.builder.config import DEMO as DEMO_FOLDER
+from consistent_chat.cli import main
+from consistent_chat.errors import ConsistentChatError
+from consistent_chat.report import Summary, report
+from consistent_chat.report.sources import read
+from consistent_chat.request import Request, Response
+from consistent_chat.store import ResponseStore
+from tests import ROOT
+from tests.hub import Hub
+from tests.provider import Provider, Reply
+
+DEMO = str(DEMO_FOLDER / "responses")
+REHEARSAL = ("--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--num-turns-per-dialog", "3")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, and a cache of its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("COLUMNS", raising=False)  # which the workers of pytest-xdist have
+    return tmp_path
+
+
+def build(*options: str) -> None:
+    """Build into `made.parquet`, with what was of no use in `failures.jsonl`, unless options say otherwise."""
+    assert main(["build", *options]) == 0
+
+
+def counted(summary: Summary) -> dict[str, Any]:
+    """Return what any way of reading the same dialogues must agree on."""
+    total = summary.total
+    return {
+        "by intent": [(title, group.dialogues) for title, group in summary.intents],
+        "words": (dict(total.query_words), dict(total.response_words)),
+        "reasons": total.reasons,
+        "tokens": summary.tokens,
+    }
+
+
+def test_the_demo_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line for each intent, beside the paper; failed draws with their reasons; plain text, in 100 columns."""
+    assert main(["report", "demo"]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^Problem Solving +2 +12\.0 +49\.4 +56 +134\.2 +145$", said, re.M)
+    assert re.search(
+        r"^the paper, by intent +1,551.1,637 +15\.4.15\.7 +18\.7.20\.8 +37.46 +55\.6.62\.9 +118.135$", said, re.M
+    )
+    assert "failed draws: 3 (1 no json, 1 truncated, 1 wrong turn count)" in said
+    assert "\x1b" not in said
+    assert max(map(len, said.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("columns", [50, 64, 80, 88])
+def test_it_fits_narrow_terminals(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No line is longer, and all intents can be read."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    main(["report", "demo"])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= columns
+    assert "Entertainment" in said
+    assert "1,551" in said
+
+
+@pytest.mark.parametrize("layout", ["conversation", "messages", "sharegpt"])
+@pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
+def test_files_of_any_layout_say_the_same_as_a_replay(layout: str, suffix: str) -> None:
+    """Also a folder of them, and with the failed draws named or beside them."""
+    options = ("--layout", layout, "--failures", f"failures.{suffix}")
+    build("demo", *options, "--output", f"made.{suffix}")
+    build("demo", *options, "--output", "made")
+    replayed = counted(report("demo"))
+    assert counted(report(f"made.{suffix}", failures=f"failures.{suffix}")) == replayed
+    assert report("made").total.failed.total() == 0
+    Path(f"failures.{suffix}").rename(f"made/failures.{suffix}")
+    assert counted(report("made")) == replayed
+
+
+def test_without_provenance_the_categories_tell_the_intents() -> None:
+    """Failed draws are counted too, though nothing says to which dialogue they belong."""
+    build("demo", "--no-provenance", "--output", "made.jsonl", "--failures", "failures.jsonl")
+    summary = report("made.jsonl", failures="failures.jsonl")
+    assert [title for title, _ in summary.intents] == [title for title, _ in report("demo").intents]
+    assert summary.total.failed.total() == 3
+
+
+def test_a_store_by_itself_says_the_same_as_with_its_recipe() -> None:
+    """Dialogues are put together from what was asked and said."""
+    alone = report(DEMO)
+    assert counted(alone) == counted(report(DEMO, recipe="demo")) == counted(report("demo", responses=DEMO))
+    topics = {entry.origin["topic"] for entry in read(DEMO).entries if entry.row}
+    assert topics == {entry.origin["topic"] for entry in read("demo").entries}
+
+
+def test_what_is_recorded_of_an_unfinished_run_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    """By its recipe and by its store alike, and what is missing is said."""
+    options = (*REHEARSAL, "--responses", "store")
+    assert main(["build", *options, "--max-calls", "21", "--output", "made.parquet"]) == 3
+    recipe = {"model": "rehearsal", "num_dialogs_per_intent": 2, "num_turns_per_dialog": 3}
+    by_recipe = report(responses="store", **recipe)
+    alone = report("store")
+    assert counted(by_recipe) == {**counted(alone), "tokens": by_recipe.tokens}
+    done = alone.total.dialogues
+    assert 0 < done < 18
+    assert by_recipe.notes == [f"{18 - done} of 18 dialogues of train are not recorded, or not finished."]
+    assert alone.notes == [f"{21 - 2 * done} dialogues have their user messages, and no usable answers yet."]
+    main(["report", "store"])
+    assert alone.notes[0] in capsys.readouterr().out
+
+
+def asked(store: str, stage: str) -> list[dict[str, Any]]:
+    """Return what was asked in a stage, as it is recorded."""
+    return [record.asked() for record in ResponseStore(store).records() if f"{stage}_1" in record.request]
+
+
+def again(request: dict[str, Any], **changes: Any) -> Request:
+    """Return a recorded request, or one that differs from it."""
+    fields = {name: value for name, value in {**request, **changes}.items() if name != "format"}
+    return Request(**{**fields, "messages": tuple(fields["messages"])})
+
+
+def test_of_several_answers_in_a_store_one_holds() -> None:
+    """A refreshed answer takes the place of the one before; an answer that was drawn again was of no use."""
+    build(*REHEARSAL, "--intents", "simulation", "--responses", "store", "--output", "made.parquet")
+    first, second = (
+        request for request in asked("store", "assistant") if '"assistant_1"' in json.dumps(request["schema"])
+    )
+    new = {f"assistant_{number}": f"anew {number}" for number in (1, 2, 3)}
+    refreshed = ResponseStore("store", refresh=True)
+    refreshed.keep(again(first), Response(json.dumps(new)))
+    refreshed.keep(again(second, draw=1), Response(json.dumps(new)))
+    refreshed.close()
+    entries = list(read("store").entries)
+    texts = [text for entry in entries if entry.row for role, text in entry.messages if role == "assistant"]
+    assert texts == ["anew 1", "anew 2", "anew 3"] * 2
+    assert [failure["reason"] for entry in entries for failure in entry.failures] == ["drawn_again"]
+
+
+def test_prompts_of_another_version_are_read_as_far_as_they_can_be() -> None:
+    """The user messages are found by their names; intent and category are unknown."""
+    build(*REHEARSAL, "--intents", "simulation", "--responses", "store", "--output", "made.parquet")
+    request = next(request for request in asked("store", "assistant") if "user_3" in request["messages"][0]["content"])
+    said = {"role": "user", "content": 'Answer all of these: {"user_1": "a", "user_2": "b", "user_3": "c"}. Thanks!'}
+    store = ResponseStore("other")
+    answers = Response(json.dumps({f"assistant_{number}": f"to {number}" for number in (1, 2, 3)}))
+    store.keep(again(request, messages=[said]), answers)
+    store.close()
+    (entry,) = read("other").entries
+    assert [text for _, text in entry.messages] == ["a", "to 1", "b", "to 2", "c", "to 3"]
+    assert [title for title, _ in report("other").intents] == ["not stated"]
+
+
+def test_tokens_cost_what_the_model_costs() -> None:
+    """By model, with those of failed draws; both ways of reading a store agree."""
+    with Provider(lambda call: Reply.text("no JSON") if len(provider.requests) == 2 else None) as provider:
+        options = (
+            "--serving",
+            "anthropic",
+            "--base-url",
+            provider.url,
+            "--api-key",
+            "k",
+            "--model",
+            "claude-sonnet-4-6",
+        )
+        build(*options, "--num-dialogs-per-intent", "1", "--responses", "store", "--output", "made.parquet")
+    by_file, by_store = report("made.parquet"), report("store")
+    assert by_file.tokens == by_store.tokens
+    assert by_store.total.reasons == {"no_json": 1}
+    ((model, *tokens, cost),) = by_store.used
+    assert model == "claude-sonnet-4-6"
+    assert cost == pytest.approx(tokens[0] * 3e-6 + tokens[1] * 15e-6)
+
+
+@pytest.mark.parametrize("source", ["me/demo", "hf://datasets/me/demo/data"])
+def test_a_repo_on_the_hub(source: str, folder: Path) -> None:
+    """By its id or URL; its files are data and failed draws, and its responses are left alone."""
+    build("demo", "--output", "data/train.parquet", "--failures", "failures/train.parquet")
+    paths = [*Path("data").iterdir(), *Path("failures").iterdir()]
+    responses = {f"responses/{path.relative_to(DEMO)}": path for path in Path(DEMO).rglob("*") if path.is_file()}
+    with Hub() as hub:
+        files = {**{str(path): path for path in paths}, **responses}
+        hub.repos["me/demo"] = {name: path.read_bytes() for name, path in files.items()}
+        settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "0"}
+        command = [sys.executable, "-m", "consistent_chat", "report", source]
+        environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert re.search(r"^all +18 ", done.stdout, re.M), done.stderr
+    assert ("failed draws: 3" in done.stdout) == (source == "me/demo")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["nothing.parquet"], 2, "There is nothing at nothing.parquet. Give a dataset"),
+        (["dmeo"], 2, "There is nothing at dmeo"),
+        (["there.yaml"], 2, "There is no recipe file there.yaml"),
+        (["lines.jsonl", "--model", "m"], 2, "model go with a recipe, and lines.jsonl is none"),
+        (
+            ["lines.jsonl"],
+            1,
+            "lines.jsonl, row 2 is no dialogue: it needs a list of messages, each with role and content.",
+        ),
+        (["broken.jsonl"], 1, "broken.jsonl cannot be read"),
+        (["broken.parquet"], 1, "broken.parquet cannot be read"),
+        (["."], 1, "broken.parquet cannot be read"),
+        (["empty"], 1, "There are no dialogues in files ending in .parquet or .jsonl, of which there are none"),
+        (["other.jsonl"], 1, "There are no dialogues in"),
+        (["demo", "--html", "made.parquet"], 2, "--html made.parquet must end in .html or .htm."),
+        (["demo", "--html", "folder.html"], 2, "--html folder.html cannot be written: it is a folder"),
+        (["good.jsonl", "--failures", "none.jsonl"], 2, "There is nothing at none.jsonl"),
+        (["good.jsonl", "--failures", "good.jsonl"], 1, "good.jsonl, row 1 is no failed draw"),
+        (["demo", "--failures", "good.jsonl"], 2, "failures goes with a dataset"),
+        (["odd.jsonl"], 1, "odd.jsonl, row 1, provenance: topic is of type int, not str."),
+        (["demo", "--html", "no/such/page.html"], 2, "--html no/such/page.html cannot be written: No such file"),
+        (["--model", "m", "--responses", "none"], 1, "180 of 180 dialogues of train are not recorded"),
+    ],
+)
+def test_what_is_wrong_is_one_message(
+    options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """1 is a failure, 2 wrong usage; no traceback, and no page."""
+    Path("empty").mkdir()
+    Path("folder.html").mkdir()
+    Path("good.jsonl").write_text('{"messages": [{"role": "user", "content": null}]}\n')
+    Path("odd.jsonl").write_text('{"messages": [], "provenance": {"topic": 5}}\n')
+    Path("lines.jsonl").write_text('{"messages": []}\n{"messages": [{"role": "user", "content": 5}]}\n')
+    Path("other.jsonl").write_text('{"text": "of no use"}\n')
+    Path("broken.jsonl").write_text('{"messages": []}\n{"mess')
+    Path("broken.parquet").write_bytes(b"PAR1 and nothing more")
+    assert main(["report", *options]) == code
+    said = capsys.readouterr().err
+    assert message in said
+    assert "Traceback" not in said
+    assert [path.name for path in Path().glob("*.html*")] == ["folder.html"]
+
+
+def test_a_judges_scores_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """As are those of any further column of whole numbers."""
+    rows = [{"messages": [], "judgement": {"consistency": score, "consistency_reason": "so"}} for score in (3, 5)]
+    Path("judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["report", "judged.jsonl", "--html", "judged.html"]) == 0
+    assert "judgement: consistency: 4.00 on average, 3 at least" in capsys.readouterr().out
+    cells = "judgement: consistency</th><td>2</td><td>4.00</td><td>3</td><td>5</td>"
+    assert cells in Path("judged.html").read_text("utf-8")
+
+
+def test_near_duplicates_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    """By what users say; the very same dialogue is both."""
+    said = " ".join(f"word{number}" for number in range(60))
+    texts = (said, f"{said} more", "something quite else that nobody said", said)
+    rows = [{"messages": [{"role": "user", "content": text}]} for text in texts]
+    Path("alike.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main(["report", "alike.jsonl"]) == 0
+    assert "duplicates: 1 word for word; 2 near-duplicates" in capsys.readouterr().out
+
+
+def test_nothing_is_called_and_nothing_written(folder: Path) -> None:
+    """Not even where a serving is named."""
+    with Provider() as provider, pytest.raises(ConsistentChatError, match="not recorded"):
+        report(None, serving="anthropic", base_url=provider.url, model="m", responses="none")
+    assert provider.requests == []
+    report("demo")
+    assert not Path("none").exists()
+
+
+def test_the_same_dialogues_give_the_same_page() -> None:
+    """Byte for byte."""
+    for name in ("one.html", "other.html"):
+        report("demo", html=name)
+    assert Path("one.html").read_bytes() == Path("other.html").read_bytes()
+
+
+def test_the_page_stands_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is wrong in the middle of a dataset leaves the page of before."""
+    Path("lines.jsonl").write_text('{"messages": []}\n{"messages": 5}\n')
+    Path("page.html").write_text("of before")
+    with pytest.raises(ConsistentChatError):
+        report("lines.jsonl", html="page.html")
+    assert Path("page.html").read_text() == "of before"
+    assert sorted(path.name for path in Path().iterdir()) == ["lines.jsonl", "page.html"]
+
+
+def test_hostile_words_do_not_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """In what names and models are called."""
+    row = {
+        "category": "c",
+        "messages": [],
+        "provenance": {"intent": "\x1b[2Jgone\u202e", "model": "m\x07\ud83d", "input_tokens": 1},
+    }
+    Path("lines.jsonl").write_text(json.dumps(row) + "\n")
+    assert main(["report", "lines.jsonl"]) == 0
+    said = capsys.readouterr().out
+    assert "\ufffd[2Jgone" in said
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e\ud800-\udfff]", said)

@@ -1,0 +1,218 @@
+"""Opening a serving: by name, as an object, from a plugin; and what is said when that cannot be."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from consistent_chat.errors import ConsistentChatError, RecipeError, ServingError
+from consistent_chat.request import Request, Response
+from consistent_chat.serving import Serving, registry
+from tests import ROOT
+
+
+class Shout:
+    """A complete third-party serving."""
+
+    def __init__(self, *, base_url: Any = None, api_key: Any = None, timeout: float = 600, max_concurrency: int = 30):
+        self.settings = (base_url, api_key, timeout, max_concurrency)
+
+    async def answer(self, request: Request) -> Response:
+        """Answer in capitals."""
+        return Response(request.system.upper())
+
+
+class Mute:
+    """Not a serving: its answer is a plain method."""
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def answer(self, request: Request) -> Response:
+        """Answer nothing."""
+        return Response("")
+
+
+class Broken:
+    """A plugin that fails while it is opened."""
+
+    def __init__(self, **_: Any) -> None:
+        raise ModuleNotFoundError("No module named 'megaphone'")
+
+
+def shouting(request: Request) -> Response:
+    """Answer in capitals, but not as a serving."""
+    return Response(request.system.upper())
+
+
+@pytest.fixture
+def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend that a package with three servings is installed."""
+    points = [
+        importlib.metadata.EntryPoint(name, f"{__name__}:{value}", registry.GROUP)
+        for name, value in {"shout": "Shout", "mute": "Mute", "broken": "Broken", "openai": "Shout"}.items()
+    ]
+
+    def entry_points(**wanted: Any) -> importlib.metadata.EntryPoints:
+        return importlib.metadata.EntryPoints(points).select(**wanted)
+
+    monkeypatch.setattr(registry, "entry_points", entry_points)
+
+
+def message(serving: Any, **settings: Any) -> str:
+    """Return what is said when a serving cannot be opened."""
+    with pytest.raises(ConsistentChatError) as caught:
+        registry.open_serving(serving, **settings)
+    return str(caught.value)
+
+
+def test_the_table_is_in_alphabetical_order() -> None:
+    """So that it stays easy to find and merge."""
+    assert list(registry.BUILT_IN) == sorted(registry.BUILT_IN)
+
+
+@pytest.mark.parametrize("name", registry.BUILT_IN)
+def test_built_in_servings_open_by_name(name: str) -> None:
+    """All of them take the same keywords."""
+    serving = registry.open_serving(name, model="m", base_url="http://localhost:1", api_key="key", timeout=5)
+    assert isinstance(serving, Serving)
+
+
+def test_an_object_is_its_own_serving() -> None:
+    """Nothing is put around it."""
+    shout = Shout()
+    assert registry.open_serving(shout, model="m") is shout
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_plugin_is_opened_like_a_built_in() -> None:
+    """With the same keywords, by the name of its entry point."""
+    settings: Any = {"base_url": "http://a", "api_key": "k", "timeout": 1, "max_concurrency": 2}
+    serving: Any = registry.open_serving("shout", model="m", **settings)
+    assert type(serving).__name__ == "Shout"
+    assert serving.settings == tuple(settings.values())
+
+
+@pytest.mark.usefixtures("plugins")
+def test_no_plugin_takes_the_place_of_a_built_in() -> None:
+    """A name in the table is looked up there first."""
+    serving = registry.open_serving("openai", model="m", api_key="key")
+    assert type(serving).__name__ == "OpenAI"
+
+
+@pytest.mark.usefixtures("plugins")
+def test_an_unknown_name_is_answered_with_all_known_ones() -> None:
+    """Plugins are among them, and the nearest is suggested."""
+    assert message("antropic") == (
+        "There is no serving 'antropic'. Did you mean 'anthropic'? There are: anthropic, broken, huggingface, mute, "
+        "openai, rehearsal, shout; or pass an object with a coroutine method `answer`."
+    )
+    assert message("xyz").startswith("There is no serving 'xyz'. There are: anthropic, broken,")
+
+
+@pytest.mark.usefixtures("plugins")
+def test_a_plugin_that_is_no_serving_or_fails_is_named() -> None:
+    """The message says which, why, and what may help."""
+    assert message("mute") == "Mute.answer is not a coroutine method. Write `async def answer`."
+    assert message("broken").startswith(
+        "The serving 'broken' cannot be imported: No module named 'megaphone'. It may need: pip install --upgrade"
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        (Shout, "serving is the class Shout itself. Pass an object of it: Shout()."),
+        (shouting, "serving is the function 'shouting'."),
+        (Mute(), "Mute.answer is not a coroutine method."),
+        (7, "serving must be a name (anthropic, huggingface, openai, rehearsal) or an object with a coroutine method"),
+    ],
+)
+def test_what_cannot_answer_is_refused_with_a_hint(wrong: Any, expected: str) -> None:
+    """Both when a configuration is checked and when it is opened."""
+    assert message(wrong).startswith(expected)
+    with pytest.raises(RecipeError):
+        registry.check(wrong)
+
+
+def test_checking_opens_nothing() -> None:
+    """A name can be checked where there is no key; None stands for nobody."""
+    registry.check("anthropic")
+    registry.check(Shout())
+    registry.check(None)
+
+
+def test_settings_that_an_object_would_not_follow_are_refused() -> None:
+    """An address or a key beside an object is a mistake that must not pass unnoticed."""
+    assert message(Shout(), base_url="http://a") == "base_url= has no effect on an object. Give it to Shout instead."
+    assert message(Shout(), api_key="secret") == "api_key= has no effect on an object. Give it to Shout instead."
+
+
+def test_nobody_and_no_model_are_refused() -> None:
+    """Both are found before anything is called."""
+    assert message(None) == "No serving is named, so nobody can be called. Pass serving=."
+    assert message("openai", model="") == "No model is named, so nobody can be called. Pass model=."
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("anthropic", "There is no key for Anthropic. Set the environment variable ANTHROPIC_API_KEY or pass api_key="),
+        ("openai", "There is no key for OpenAI. Set the environment variable OPENAI_API_KEY"),
+        ("huggingface", "There is no token for Hugging Face. Set the environment variable HF_TOKEN, run `hf auth"),
+    ],
+)
+def test_a_missing_key_is_found_before_any_call(name: str, expected: str) -> None:
+    """The message names the variable to set."""
+    assert message(name, model="m").startswith(expected)
+
+
+@pytest.mark.parametrize("key", ["two words", "line\nbreak", "schlüssel-schlüssel"])
+@pytest.mark.parametrize("name", ["anthropic", "openai"])
+def test_a_key_that_no_header_can_hold_is_refused_and_not_shown(name: str, key: str) -> None:
+    """The HTTP libraries would show it in their errors."""
+    said = message(name, model="m", api_key=key)
+    assert "in api_key has characters that no key has" in said
+    assert key not in said
+
+
+def test_white_space_around_a_key_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of environment variables often end in a line break."""
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\n")
+    assert registry.open_serving("openai", model="m") is not None
+
+
+@pytest.mark.parametrize("name", ["anthropic", "openai", "huggingface"])
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://a", "http://", "http://[", "http://a:99999", 7])
+def test_an_address_that_is_none_is_refused(name: str, url: Any) -> None:
+    """It would look like a server that is away, and be tried again and again."""
+    assert message(name, model="m", base_url=url, api_key="key").startswith("base_url must be an address such as")
+
+
+@pytest.mark.parametrize("name", ["anthropic", "openai", "huggingface"])
+def test_an_address_with_a_password_is_refused_and_not_shown(name: str) -> None:
+    """It would be shown in logs, and does not go together with a key."""
+    said = message(name, model="m", base_url="http://me:hunter2@localhost:8000/v1", api_key="key")
+    assert said == "base_url must not have a user name or password in it. Pass the key as api_key=."
+
+
+def test_a_missing_library_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The extra that holds it is in the message."""
+    monkeypatch.setitem(sys.modules, "openai", None)
+    with pytest.raises(ServingError, match=r'It may need: pip install "consistent_chat\[openai\]"'):
+        registry.open_serving("openai", model="m", api_key="key")
+
+
+def test_importing_the_registry_imports_no_sdk() -> None:
+    """A replay must not pay for what only calls need."""
+    code = (
+        "import sys, consistent_chat.serving.registry\n"
+        "from consistent_chat.serving import anthropic, huggingface, openai, rehearsal\n"
+        "print({'anthropic', 'openai'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,238 @@
+"""The response store: what is kept is found, by whoever looks, and which of several responses holds."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import uuid
+from pathlib import Path
+
+import fsspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.errors import DamagedRecord
+from consistent_chat.request import Response
+from consistent_chat.store import ResponseStore, default_location
+from consistent_chat.store.location import StoreLocation
+from consistent_chat.store.pack import write_pack
+from consistent_chat.store.record import Record
+from tests.stored import asked, files, fill, forget, kill_a_writer, machine, said
+
+AWKWARD = ['"', "\\", "\n", "\r", "\0", "\ud800", "\udc00", "\\ud800", "\u2028", "😀"]
+AWKWARD += ['","response":', '"request":{}', "}}"]
+TEXTS = st.lists(st.sampled_from(AWKWARD) | st.text(st.characters(exclude_categories=())), max_size=8).map("".join)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A folder for a response store."""
+    return str(tmp_path / "responses")
+
+
+@pytest.fixture
+def remote() -> str:
+    """A store that is not on this machine's disk, and of which it has no copies."""
+    forget()
+    return f"memory://{uuid.uuid4().hex}/responses"
+
+
+@settings(max_examples=60, deadline=None)
+@given(system=TEXTS, text=TEXTS, finish=st.sampled_from(["stop", "length", "refusal", 'a "new" one']))
+def test_what_is_kept_is_found_word_for_word(system: str, text: str, finish: str) -> None:
+    """By the store that kept it, by another while that is open, and by another when it is packed."""
+    request, response = asked(system=system), Response(text, finish, 1, None)
+    with tempfile.TemporaryDirectory() as folder:
+        store = ResponseStore(folder)
+        assert store.keep(request, response) == response
+        assert store.find(request) == ResponseStore(folder).find(request) == response
+        store.close()
+        assert ResponseStore(folder).find(request) == response
+        assert ResponseStore(folder).find(asked(system=system + "!")) is None
+
+
+def test_a_megabyte_is_found_too(place: str) -> None:
+    """Long answers, in many bytes a character, are responses like others."""
+    long = Response("😀\n" * 200_000)
+    store = ResponseStore(place)
+    store.keep(asked(), long)
+    assert store.find(asked()) == ResponseStore(place).find(asked()) == long
+    store.close()
+    assert ResponseStore(place).find(asked()) == long
+
+
+def test_a_higher_max_tokens_finds_the_same_response(place: str) -> None:
+    """The limit is no part of what was asked."""
+    fill(place, 1)
+    assert ResponseStore(place).find(asked(1, max_tokens=9)) == said(1)
+
+
+@pytest.mark.parametrize("field", ["model", "system", "messages", "temperature", "schema", "seed", "repeat", "draw"])
+def test_a_request_that_differs_in_one_field_is_another(place: str, field: str) -> None:
+    """No response is found for what was not asked."""
+    others = {"model": "m", "system": "s", "messages": (), "temperature": 1, "schema": {}}
+    fill(place, 0)
+    assert ResponseStore(place).find(asked(**{field: others.get(field, 1)})) is None
+
+
+def test_looking_writes_nothing(place: str) -> None:
+    """A place that is not there is an empty store, and stays away until something is kept."""
+    store = ResponseStore(place)
+    assert store.find(asked()) is None
+    assert list(store.records()) == []
+    store.close()
+    assert not Path(place).exists()
+
+
+def test_many_stores_write_to_one_folder(place: str) -> None:
+    """Each has a journal of its own; whoever opens the folder later sees all of them."""
+    stores = [ResponseStore(place) for _ in range(5)]
+    for number in range(50):
+        stores[number % 5].keep(asked(number), said(number))
+    assert len(files(place, "journals")) == 5
+    reader = ResponseStore(place)
+    assert [reader.find(asked(number)) for number in range(50)] == [said(number) for number in range(50)]
+    assert {record.key for record in reader.records()} == {asked(number).key for number in range(50)}
+
+
+def test_one_store_serves_many_threads(place: str) -> None:
+    """What eight threads keep at once is all found."""
+    store = ResponseStore(place)
+    barrier = threading.Barrier(8)
+
+    def keep(first: int) -> None:
+        barrier.wait()
+        for number in range(first, 200, 8):
+            store.keep(asked(number), said(number))
+            assert store.find(asked(number)) == said(number)
+
+    threads = [threading.Thread(target=keep, args=(first,)) for first in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store.close()
+    assert len(list(ResponseStore(place).records())) == 200
+
+
+def test_the_first_layer_is_written_and_all_are_read(tmp_path: Path) -> None:
+    """Others' responses are used from where they are, and their folders stay as they were."""
+    mine, packed, open_still = (str(tmp_path / name) for name in ("mine", "packed", "open"))
+    fill(packed, 1)
+    other = ResponseStore(open_still)
+    other.keep(asked(2), said(2))
+    before = sorted(Path(tmp_path).rglob("*"))
+    layers = ResponseStore([mine, packed, open_still])
+    layers.keep(asked(3), said(3))
+    assert [layers.find(asked(number)) for number in (1, 2, 3)] == [said(1), said(2), said(3)]
+    layers.close()
+    assert [path for path in sorted(Path(tmp_path).rglob("*")) if Path(mine) not in [path, *path.parents]] == before
+    assert ResponseStore(mine).find(asked(3)) == said(3)
+    assert ResponseStore(mine).find(asked(1)) is None
+
+
+def test_a_refresh_asks_again_and_its_response_holds(place: str) -> None:
+    """Each refresh counts one generation up, and keeps what it supersedes."""
+    fill(place, 1)
+    for generation in (1, 2):
+        refresh = ResponseStore(place, refresh=True)
+        assert refresh.find(asked(1)) is None
+        new = Response(f"refreshed {generation} times")
+        refresh.keep(asked(1), new)
+        assert refresh.find(asked(1)) == new
+        refresh.close()
+        assert ResponseStore(place).find(asked(1)) == new
+    assert sorted(record.generation for record in ResponseStore(place).records()) == [0, 1, 2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    kept=st.lists(st.tuples(st.integers(0, 3), *map(st.sampled_from, ("abc", "wxyz"))), min_size=1, max_size=8),
+    shift=st.integers(0, 3),
+)
+def test_which_record_holds_depends_neither_on_names_nor_on_order(kept: list[tuple[int, str, str]], shift: int) -> None:
+    """Stores that were refreshed apart and copied together agree, however their packs are named and layered."""
+    records = [Record.of(asked(), Response(text), generation) for generation, text, _ in kept]
+    holds = min(records, key=lambda record: (-record.generation, record.digest))
+    packs: dict[str, list[Record]] = {}
+    for record, (_, _, name) in zip(records, kept):
+        packs.setdefault(name, []).append(record)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in packs.items():
+            new_name = "wxyz"[("wxyz".index(name) + shift) % 4]
+            layer = Path(folder, "one" if new_name < "y" else "two", "packs")
+            write_pack(content, layer).rename(layer / f"{new_name}.parquet")
+        one, two = str(Path(folder, "one")), str(Path(folder, "two"))
+        for layer in (one, two):
+            StoreLocation(layer).prepare()
+        assert ResponseStore([one, two]).find(asked()) == ResponseStore([two, one]).find(asked()) == holds.kept.answer()
+
+
+def test_of_two_responses_that_one_store_keeps_the_later_holds(place: str) -> None:
+    """Now, while it is a journal, and when it is packed."""
+    store = ResponseStore(place)
+    for text in ("one", "two", "three"):
+        store.keep(asked(), Response(text))
+        assert store.find(asked()) == ResponseStore(place).find(asked()) == Response(text)
+    store.close()
+    assert ResponseStore(place).find(asked()) == Response("three")
+
+
+def test_a_remote_store_gets_packs_alone(remote: str) -> None:
+    """One file for many responses; the spool on this machine is empty when it has arrived."""
+    fill(remote, *range(20))
+    there = fsspec.filesystem("memory")
+    names = sorted(path.rpartition("/responses/")[2] for path in there.find(remote))
+    assert len(names) == 2
+    assert names[0].startswith("packs/")
+    assert names[1] == "store.json"
+    assert machine() == machine("packs")
+
+
+def test_a_remote_store_is_read_elsewhere(remote: str) -> None:
+    """Another machine, which has no copies, finds what was sent, and copies each pack once."""
+    fill(remote, 1)
+    fill(remote, 2)
+    forget()
+    store = ResponseStore(remote)
+    assert [store.find(asked(number)) for number in (1, 2)] == [said(1), said(2)]
+    copies = {path: path.stat().st_mtime_ns for path in machine()}
+    assert len(copies) == 2
+    assert ResponseStore(remote).find(asked(1)) == said(1)
+    assert {path: path.stat().st_mtime_ns for path in machine()} == copies
+
+
+def test_what_a_killed_writer_spooled_is_found_and_sent_next_time(remote: str) -> None:
+    """A remote store loses nothing either."""
+    reported = kill_a_writer(remote, after=5)
+    store = ResponseStore(remote)
+    assert [store.find(asked(number)) for number in reported] == [said(number) for number in reported]
+    store.prepare()
+    store.close()
+    forget()
+    found = {record.key for record in ResponseStore(remote).records()}
+    assert {asked(number).key for number in reported} <= found
+
+
+def test_a_damaged_pack_of_a_remote_store_is_named_by_its_address(remote: str) -> None:
+    """It is noticed as it is copied, and no copy stays."""
+    fill(remote, 1)
+    forget()
+    there = fsspec.filesystem("memory")
+    (pack,) = there.glob(f"{remote}/packs/*.parquet")
+    there.pipe_file(pack, b"x" + there.cat_file(pack)[1:])
+    with pytest.raises(DamagedRecord) as caught:
+        ResponseStore(remote)
+    name = pack.rpartition("/")[2]
+    assert str(caught.value) == (
+        f"{remote}/packs/{name} is damaged: its bytes are not those it is named after. "
+        "Restore the file from a copy, or delete the file to ask for its responses again."
+    )
+    assert machine() == []
+
+
+def test_responses_are_kept_in_hf_home_unless_told_otherwise() -> None:
+    """They lie beside what datasets keeps, and move with it."""
+    assert default_location() == os.path.join(os.environ["HF_HOME"], "consistent_chat", "responses")
