@@ -149,7 +149,7 @@ def _message(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise Unusable(*_no_text(value, name))
     text = value.strip()
-    if not text or (len(text) < LONGEST_EMPTY and is_empty(text, name)):
+    if not text or is_empty(text, name):
         raise Unusable(Reason.UNANSWERED if _is_answer(name) else Reason.EMPTY_MESSAGE, f"{name!r} is empty")
     if "\0" in text or not (text.isascii() or _is_whole(text)):
         raise Unusable(Reason.BAD_CHARACTER, f"{name!r} has NUL or half a surrogate pair")
@@ -157,7 +157,9 @@ def _message(value: Any, name: str) -> str:
 
 
 def is_empty(text: str, name: str) -> bool:
-    """Tell whether nothing of a short text is visible, or it is a value that stands for no text."""
+    """Tell whether nothing of a text is visible, or it is a value that stands for no text."""
+    if len(text) >= LONGEST_EMPTY:
+        return False
     if all(unicodedata.category(character) in _UNSEEN for character in text):
         return True
     return text.lower() in (_NOTHING if _is_answer(name) else _NOTHING - {"n/a", "none", "nan"})

@@ -52,6 +52,15 @@ def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
             raise side.unusable(number, Reason.WRONG_LANGUAGE, f"is in {_title(other)} instead of {name}")
 
 
+def spoken(texts: Sequence[str]) -> str:
+    """Return the English name of the language that texts are in, English where nothing is sure."""
+    text = _bare("\n".join(texts))[:LOOKED_AT].lower()
+    best = max(_ranked(text), key=lambda found: found[1])[0] if text.strip() else "en"
+    known = _table()["languages"]
+    is_sure = best in known and (2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or _has_words(best, text))
+    return _title(best) if is_sure else "English"
+
+
 def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
     """Return the messages that have letters, and not two frequent words of the right language.
 
