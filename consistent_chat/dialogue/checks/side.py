@@ -46,7 +46,7 @@ class Side:
 
 _MAY_QUOTE = re.compile('[`"\u201c\u201e\u00ab\u300c>]').search
 _QUOTED = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[\u201c\u201e][^\u201c\u201d\n]*[\u201c\u201d]|\u00ab[^\u00bb\n]*\u00bb"
-    r"|\u300c[^\u300d\n]*\u300d|^[ \t]*>[^\n]*$",
+    r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[\u201c\u201e][^\u201c\u201d\n]*[\u201c\u201d]|\u00ab[^\u00ab\u00bb\n]*\u00bb"
+    r"|\u300c[^\u300c\u300d\n]*\u300d|^[ \t]*>[^\n]*$",
     re.DOTALL | re.MULTILINE,
 )

@@ -5,6 +5,7 @@ Each looks first for a sign that good messages lack, which is quick, and applies
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -151,12 +152,16 @@ def foreign_script(side: Side, asked: Sequence[str]) -> None:
     for number, text in enumerate(side.messages):
         if text.isascii() or not (own := _own_script(text)):
             continue
-        runs = list(_RUNS[own](text))
+        runs = list(itertools.islice(_RUNS[own](text), MOST_LOOKED_AT))
         if side.role == "user" and (len(runs) > MOST_SLIPS or _ABOUT_WORDS(text.lower())):
             continue  # a person who mixes languages, or asks about one
-        said = [*asked[:number], *asked[number + (side.role == "user") : number + 1]]
+        if not runs:
+            continue
+        said = "\n".join([*asked[:number], *asked[number + (side.role == "user") : number + 1]])
+        if _ABOUT_WORDS(said.lower()):
+            continue
         for match in runs:
-            if not _is_explained(text, match, said):
+            if not _is_explained(text, match) and not any(letter in said for letter in match[0][:MOST_LOOKED_AT]):
                 raise side.unusable(number, Reason.FOREIGN_SCRIPT, f"has words of another script: {match[0][:20]!r}")
 
 
@@ -167,15 +172,11 @@ def _own_script(text: str) -> str:
     return name if name in _RUNS and 2 * counts[name] > sum(counts.values()) else ""
 
 
-def _is_explained(text: str, match: re.Match[str], asked: Sequence[str]) -> bool:
-    """Tell whether words are quoted, in brackets, at an end of the line, or the talk is of words and languages."""
-    line_start, line_end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.end())
-    before = text[line_start : match.start()].rstrip(" ")
-    after = text[match.end() : line_end if line_end >= 0 else len(text)].lstrip(" ")
-    if not before or not after or before[-1] in _OPENERS or after[0] in _CLOSERS:
-        return True
-    said = "\n".join(asked)
-    return bool(_ABOUT_WORDS(said.lower())) or any(character in said for character in match[0] if character != " ")
+def _is_explained(text: str, match: re.Match[str]) -> bool:
+    """Tell whether words are quoted, in brackets, or at an end of the line."""
+    before = text[max(0, match.start() - PROBE) : match.start()].rpartition("\n")[2].rstrip(" ")
+    after = text[match.end() : match.end() + PROBE].partition("\n")[0].lstrip(" ")
+    return not before or not after or before[-1] in _OPENERS or after[0] in _CLOSERS
 
 
 _WORDY = re.compile(r"[^\W_]|[\u2190-\u2bff\u20a0-\u20cf\U0001f000-\U0001faff+=%]").search
