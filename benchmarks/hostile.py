@@ -48,7 +48,7 @@ PIECES = {
     "questions by number": "question 1 ",
     "the messages": "your messages ",
     "long words": f"{'x' * 40} ",
-    "fixed texts of a prompt": "Intent: ()\nCategory: \nTopic: \nInformation flow: \nPersona of the user: \nManner of the user: (",
+    "fixed texts of a prompt": "Intent: ()\nCategory: \nTopic: \nInformation flow: \nPersona of the user: ",
     "mixed": 'a "b" `c` [d] 1. e? f! ',
 }
 

@@ -19,6 +19,16 @@ class Side:
         self.messages, self.role = messages, role
 
     @cached_property
+    def joined(self) -> str:
+        """All messages as they are, in one text: a character that it lacks, no message has."""
+        return APART.join(self.messages)
+
+    @cached_property
+    def is_ascii(self) -> bool:
+        """Whether all messages are ASCII."""
+        return self.joined.isascii()
+
+    @cached_property
     def lower(self) -> tuple[str, ...]:
         """The messages in lower case, with straight apostrophes."""
         return tuple([text.replace("\u2019", "'").lower() for text in self.messages])

@@ -22,7 +22,7 @@ def titles(side: Side) -> None:
     for number, text in enumerate(side.messages):
         if text.strip(' .*#"') in _titles():
             raise side.unusable(number, Reason.LEAKS_PROMPT, f"is a title: {text[:60]!r}")
-    are = [bool(_TITLE(text)) for text in side.messages]
+    are = [text[0].isupper() and text[-1].isalpha() and bool(_TITLE(text)) for text in side.messages]
     if are[0] and sum(are) > 1 and 2 * sum(are) >= len(are):
         raise side.unusable(0, Reason.LEAKS_PROMPT, f"is a title: {side.messages[0][:60]!r}")
     _sentences(side)
@@ -37,8 +37,10 @@ def labels(side: Side, language: str) -> None:
 
 
 def _sentences(side: Side) -> None:
+    prompted = _prompted()
     for number, text in enumerate(side.messages):
-        if not _prompted().isdisjoint(_SENTENCE_ENDS(text)):
+        first, line = text.partition(". ")[0], text.partition("\n")[0]
+        if first.rstrip(_ENDS) in prompted or line.strip(_ENDS) in prompted or text.rstrip(_ENDS) in prompted:
             raise side.unusable(number, Reason.LEAKS_PROMPT, "has a sentence of its prompt")
 
 
@@ -57,6 +59,7 @@ def _prompted() -> frozenset[str]:
     return frozenset(sentence for sentence in sentences if len(sentence.split()) >= LEAST_WORDS and "$" not in sentence)
 
 
+_ENDS = " .:!?-*\n"
 _SENTENCE_ENDS = re.compile(r"[.!?:]\s+|[.!?:]?\n|[.!?:]\Z").split
 _TITLE = re.compile(
     rf"[A-Z][a-z'-]+(?:,? (?:and|or|of|the|for|in|on|to|with|a|an|&|[A-Z][a-z'-]+)){{1,{MOST_WORDS}}}"
