@@ -12,7 +12,7 @@ from consistent_chat.dialogue import prompts
 from consistent_chat.recipe import FIELDS, Recipe
 from consistent_chat.request import canonical_json
 
-DATA_FORMAT = 2
+DATA_FORMAT = 3
 """Raised when the same recipe and responses would give other rows than before."""
 
 WITHIN = ("taxonomy", "intents", "personas", "manners")

@@ -6,10 +6,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from consistent_chat.cli import batches, build, estimate, pack, preview, publish, report, verify, warm
+from consistent_chat.cli import batches, build, check, estimate, pack, preview, publish, report, verify, warm
 from consistent_chat.errors import BatchesPending, BudgetSpent, ConsistentChatError, RecipeError
 
-COMMANDS = (build, preview, warm, estimate, batches, report, publish, pack, verify)
+COMMANDS = (build, preview, warm, estimate, batches, report, publish, pack, verify, check)
 """Modules with a function `add`, which adds the command's parser. A parser's `run` gets the arguments by name, and
 returns an exit code, or None when all is well."""
 

@@ -79,7 +79,9 @@ def _add_recipe_options(group: Any) -> None:
     group.add_argument(
         "--provenance", action=argparse.BooleanOptionalAction, help="whether rows say where they come from"
     )
-    group.add_argument("--checks", type=_checks, metavar="JSON", help="true, false or thresholds of the checks (true)")
+    group.add_argument(
+        "--checks", type=checks_option, metavar="JSON", help="true, false or thresholds of the checks (true)"
+    )
     group.add_argument("--judge-model", metavar="MODEL", help="the model that scores each dialogue (nobody)")
     group.add_argument("--min-score", type=float, metavar="N", help="answers are drawn anew below it, 1 to 5")
 
@@ -129,7 +131,8 @@ def _share(text: str) -> float:
         ) from None
 
 
-def _checks(text: str) -> Any:
+def checks_option(text: str) -> Any:
+    """Return the value of --checks, which is JSON."""
     try:
         return json.loads(text)
     except ValueError:

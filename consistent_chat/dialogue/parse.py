@@ -9,12 +9,17 @@ from __future__ import annotations
 import functools
 import json
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
 from consistent_chat.request import Response
 
+LONGEST_EMPTY = 64
+"""Characters of a text that may be empty for all that: invisible ones, or the name of nothing."""
+_UNSEEN = {"Cf", "Cc", "Cn", "Co", "Zs", "Zl", "Zp", "Mn"}
+_NOTHING = {"null", "none", "n/a", "nan", "nil", "undefined", "[]", "{}", "[object object]", '""', "''"}
 MAX_FAILURES = 5_000
 MAX_REREADING = 20
 """How many brackets may turn out to open no JSON, and how many times the text's length may be read in finding
@@ -43,6 +48,16 @@ class Reason(str, Enum):
     REPEATS = "repeats"
     MIXED_ROLES = "mixed_roles"
     WRONG_LANGUAGE = "wrong_language"
+    NO_WORDS = "no_words"
+    GARBLED = "garbled"
+    LEFTOVERS = "leftovers"
+    NUMBERED = "numbered"
+    LOOPS = "loops"
+    PLACEHOLDER = "placeholder"
+    FOREIGN_SCRIPT = "foreign_script"
+    BOILERPLATE = "boilerplate"
+    LEAKS_REASONING = "leaks_reasoning"
+    SWAPPED_ROLES = "swapped_roles"
     NO_SCORE = "no_score"
     LOW_SCORE = "low_score"
 
@@ -50,8 +65,9 @@ class Reason(str, Enum):
 class Unusable(Exception):
     """An answer that cannot be used, with its reason and what was found."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, turn: int | None = None) -> None:
         super().__init__(f"{reason.value}: {detail}")
+        self.turn = turn
         self.reason = reason
         self.detail = detail
 
@@ -144,11 +160,20 @@ def _message(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise Unusable(*_no_text(value, name))
     text = value.strip()
-    if not text:
+    if not text or is_empty(text, name):
         raise Unusable(Reason.UNANSWERED if _is_answer(name) else Reason.EMPTY_MESSAGE, f"{name!r} is empty")
     if "\0" in text or not (text.isascii() or _is_whole(text)):
         raise Unusable(Reason.BAD_CHARACTER, f"{name!r} has NUL or half a surrogate pair")
     return text
+
+
+def is_empty(text: str, name: str) -> bool:
+    """Tell whether nothing of a text is visible, or it is a value that stands for no text."""
+    if len(text) >= LONGEST_EMPTY:
+        return False
+    if all(unicodedata.category(character) in _UNSEEN for character in text):
+        return True
+    return text.lower() in (_NOTHING if _is_answer(name) else _NOTHING - {"n/a", "none", "nan"})
 
 
 def _no_text(value: Any, name: str) -> tuple[Reason, str]:

@@ -164,16 +164,28 @@ DEFAULTS: Checks = {
     "repeats": 0.8,
     "mixed_roles": True,
     "wrong_language": 0.3,
+    "no_words": True,
+    "garbled": True,
+    "leftovers": True,
+    "numbered": True,
+    "loops": 4,
+    "placeholder": True,
+    "foreign_script": True,
+    "boilerplate": True,
+    "leaks_reasoning": True,
+    "swapped_roles": True,
 }
 """Every check with its threshold; True is one that has none, False one that is not made.
 
 `leaks_prompt` counts words in a row, `repeats` is the share of their words that two messages have in common (Jaccard),
-`wrong_language` the share of one side's text that reads as another language. Calibrated on tests/dialogue/texts.
+`wrong_language` the share of one side's text that reads as another language, `loops` how often a piece of a message
+comes again. Calibrated on tests/dialogue/texts.
 """
 TAKES: dict[str, Callable[[str, Any], Any]] = {
     "leaks_prompt": whole(3, 50),
     "repeats": number(0.1, 1),
     "wrong_language": number(0.05, 1),
+    "loops": whole(3, 100),
 }
 
 

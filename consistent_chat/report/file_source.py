@@ -48,7 +48,7 @@ class File(NamedTuple):
     def rows(self) -> Iterator[Row]:
         """Yield its rows. Raises ConsistentChatError for what is no such file."""
         with self._opened() as stream:
-            yield from (_parquet if self.path.endswith(".parquet") else _lines)(stream)
+            yield from _READERS.get(posixpath.splitext(self.path)[1], _lines)(stream)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -131,6 +131,30 @@ def _lines(stream: Any) -> Iterator[Row]:
             if not isinstance(row, dict):
                 raise ValueError(f"line {number} is no JSON object")
             yield row
+
+
+def _array(stream: Any) -> Iterator[Row]:
+    """Yield the rows of a JSON file: a list, alone or as the only list in an object, or lines of JSON."""
+    start = stream.read(1)
+    stream.seek(0)
+    try:
+        data = json.load(stream) if start in (b"[", b"{") else []
+    except ValueError:
+        stream.seek(0)
+        yield from _lines(stream)
+        return
+    lists = [value for value in data.values() if isinstance(value, list)] if isinstance(data, dict) else [data]
+    rows = (
+        [data] if isinstance(data, dict) and not _COLUMNS_SET.isdisjoint(data) else lists[0] if len(lists) == 1 else []
+    )
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise ValueError(f"item {number} is not a JSON object")
+        yield row
+
+
+_READERS = {".parquet": _parquet, ".json": _array}
+_COLUMNS_SET = frozenset(layout.column for layout in LAYOUTS.values())
 
 
 def _check(row: Row, where: str) -> None:

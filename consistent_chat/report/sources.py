@@ -33,7 +33,7 @@ def read(
     Raises RecipeError for what is none of them.
     """
     given = {name: value for name, value in options.items() if value is not None}
-    if recipe is not None or (given if source is None else _is_recipe(source)):
+    if recipe is not None or (given if source is None else is_recipe(source)):
         if failures is not None:
             raise RecipeError("failures goes with a dataset; a replay knows its failed draws.")
         store = {} if recipe is None or source is None else {"responses": source}
@@ -63,11 +63,11 @@ def _store(url: str, storage_options: Mapping[str, Any] | None) -> ReportSource:
 
 def _kept(source: str, failures: str | None, storage_options: Mapping[str, Any] | None) -> ReportSource:
     try:
-        url, fs, root = _located(source, storage_options)
+        url, fs, root = located(source, storage_options)
         if fs.exists(posixpath.join(root, MARKER)):
             return _store(url, storage_options)
         found = file_source.files(fs, root)
-        ledgers = [] if failures is None else [file_source.File(*_located(failures, storage_options)[1:])]
+        ledgers = [] if failures is None else [file_source.File(*located(failures, storage_options)[1:])]
     except ConsistentChatError:
         raise
     except Exception as error:  # each filesystem has errors of its own
@@ -77,7 +77,7 @@ def _kept(source: str, failures: str | None, storage_options: Mapping[str, Any] 
     return ReportSource(_name(source), file_source.entries(found, ledgers), builtin_titles())
 
 
-def _located(source: str, storage_options: Mapping[str, Any] | None) -> tuple[str, Any, str]:
+def located(source: str, storage_options: Mapping[str, Any] | None) -> tuple[str, Any, str]:
     """Return a path, URL or repo as a URL, with its filesystem and path there; raises RecipeError where nothing is."""
     url = os.path.expanduser(source)
     if not os.path.exists(url) and REPO.fullmatch(url):
@@ -93,7 +93,7 @@ def _located(source: str, storage_options: Mapping[str, Any] | None) -> tuple[st
     return url, fs, root
 
 
-def _is_recipe(source: str) -> bool:
+def is_recipe(source: str) -> bool:
     """Tell a recipe file, or the name of a config where there is no such path, from all else."""
     if source.endswith(RECIPES) or os.path.exists(source):
         return source.endswith(RECIPES)

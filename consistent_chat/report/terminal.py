@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +24,18 @@ def show(summary: Summary) -> None:
     console.print(_statistics(summary, console.width))
     for line in _lines(summary, console.width < NARROW):
         console.print(line)
+
+
+def show_checks(counts: Mapping[tuple[str, str], int]) -> None:
+    """Print how often the checks found each reason on each side."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column("reason")
+    for side in ("users", "answers"):
+        table.add_column(side, justify="right")
+    reasons = sorted({reason for reason, _ in counts})
+    for reason in sorted(reasons, key=lambda name: -counts.get((name, "users"), 0) - counts.get((name, "answers"), 0)):
+        table.add_row(reason, *(f"{counts.get((reason, side), 0):,}" for side in ("users", "answers")))
+    screen().print(table if reasons else "No findings.")
 
 
 def _statistics(summary: Summary, width: int) -> Table:

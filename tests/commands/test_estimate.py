@@ -23,12 +23,35 @@ from tests.provider import Provider
 
 RECIPE = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20)
 
+WORDS = [
+    "river",
+    "stone",
+    "market",
+    "evening",
+    "bicycle",
+    "window",
+    "garden",
+    "letter",
+    "kitchen",
+    "winter",
+    "morning",
+    "train",
+    "paper",
+    "forest",
+    "bridge",
+]
+
+
+def _words(dice: random.Random, characters: int) -> str:
+    """Return a text of so many characters that no check takes for a loop."""
+    return " ".join(dice.choices(WORDS, k=characters))[:characters].strip()
+
 
 def varied(request: Request, attempt: int) -> Response:
     """Answer at a length that depends on the request, one time in ten unusably, and count tokens as models do."""
     dice = random.Random(request.key)
     long = 150 if "user_1" in request.schema["required"] else 600
-    texts = {name: "x" * dice.randint(long // 2, long * 3 // 2) for name in request.schema["required"]}
+    texts = {name: _words(dice, dice.randint(long // 2, long * 3 // 2)) for name in request.schema["required"]}
     text = json.dumps(texts) if dice.random() > 0.1 else "no"
     asked = len(request.system) + sum(len(message["content"]) for message in request.messages)
     return Response(text, input_tokens=asked // 3, output_tokens=len(text) // 5)

@@ -200,10 +200,10 @@ def test_a_dialogue_has_exactly_as_many_turns_as_were_asked_for(turns: int) -> N
     recipe = replace(RECIPE, num_turns_per_dialog=turns)
     steps = at_once.fill(recipe, Plan(recipe), 0)
     first = next(steps)
-    second = steps.send(Response(json.dumps({name: name for name in names(first)})))
-    made = finished(steps, Response(json.dumps({name: name for name in names(second)})))
-    assert made.user_messages == tuple(f"user_{number}" for number in range(1, turns + 1))
-    assert made.answers == tuple(f"assistant_{number}" for number in range(1, turns + 1))
+    second = steps.send(Response(json.dumps({name: f"Text of {name}" for name in names(first)})))
+    made = finished(steps, Response(json.dumps({name: f"Text of {name}" for name in names(second)})))
+    assert made.user_messages == tuple(f"Text of user_{number}" for number in range(1, turns + 1))
+    assert made.answers == tuple(f"Text of assistant_{number}" for number in range(1, turns + 1))
 
 
 def test_the_first_prompt_says_all_that_was_drawn() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consistent_chat.dialogue.parse import Reason, Unusable, messages
+from consistent_chat.dialogue.parse import Reason, Unusable, is_empty, messages
 from consistent_chat.recipe.fields import DEFAULTS
 from consistent_chat.request import Response
 
@@ -42,7 +42,9 @@ SNIPPETS = ["```python\nd = {'a': [1]}\n```"]
 SNIPPETS += ['{"user_1": "x"}', '["x"]', "</think>", "<think>", "{", "]", "\\", '"', "\n"]
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.lists(st.sampled_from(SNIPPETS) | st.text(LETTERS, max_size=8), min_size=1).map("".join)
-MESSAGES = st.lists(TEXT.map(str.strip).filter(bool), min_size=1, max_size=6)
+MESSAGES = st.lists(
+    TEXT.map(str.strip).filter(lambda text: bool(text) and not is_empty(text, "user_1")), min_size=1, max_size=6
+)
 PROSE = st.sampled_from(
     ["", "Here you are:", "[1]", "}", 'It uses values["key"] and {x}.', 'They are ["one"], I think.', '{"note": "no"}']
 )
@@ -149,6 +151,10 @@ REFUSED: list[tuple[str, tuple[str, ...], Reason, str]] = [
     ('{"user_1": null, "user_2": "b"}', ASKED, A.NOT_TEXT, "'user_1' is of type NoneType"),
     ('{"assistant_1": "a", "assistant_2": null}', ANSWERED, A.UNANSWERED, "'assistant_2' is null"),
     ('{"assistant_1": "a", "assistant_2": ""}', ANSWERED, A.UNANSWERED, "'assistant_2' is empty"),
+    ('{"assistant_1": "a", "assistant_2": "\u200b\u2060"}', ANSWERED, A.UNANSWERED, "'assistant_2' is empty"),
+    ('{"assistant_1": "a", "assistant_2": "N/A"}', ANSWERED, A.UNANSWERED, "'assistant_2' is empty"),
+    ('{"assistant_1": "a", "assistant_2": "[]"}', ANSWERED, A.UNANSWERED, "'assistant_2' is empty"),
+    ('{"user_1": "a", "user_2": "NULL"}', ASKED, A.EMPTY_MESSAGE, "'user_2' is empty"),
     ('{"assistant_1": "a"}', ANSWERED, A.UNANSWERED, "no 'assistant_2'"),
     ('{"user_1": "a\\u0000", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has NUL or half a surrogate pair"),
     ('{"user_1": "a\\ud83d", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has NUL or half a surrogate pair"),
@@ -183,7 +189,8 @@ def test_the_names_of_reasons_are_kept_in_ledgers() -> None:
     values = "refused truncated no_json wrong_shape repeated_key wrong_turn_count empty_message not_text"
     values += " unanswered_question bad_character near_duplicate"
     values += " answers_itself leaks_prompt empty_courtesy broken_off mentions_list"
-    values += " repeats mixed_roles wrong_language no_score low_score"
+    values += " repeats mixed_roles wrong_language no_words garbled leftovers numbered loops placeholder foreign_script"
+    values += " boilerplate leaks_reasoning swapped_roles no_score low_score"
     assert [reason.value for reason in Reason] == values.split()
 
 

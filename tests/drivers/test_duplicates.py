@@ -166,7 +166,7 @@ DROP: dict[str, Any] = {**SMALL, "drop_near_duplicates": True}
 def repeated(prompt: str, names: Any, subjects: int) -> str:
     """Say one of so few things to a prompt that it has often been said before, but never quite so."""
     digest = hashlib.sha256(prompt.encode()).digest()
-    return json.dumps({name: f"{name}: {SUBJECTS[digest[0] % subjects]} {digest.hex()}" for name in names})
+    return json.dumps({name: f"Of {name[-1]} {SUBJECTS[digest[0] % subjects]} {digest.hex()}" for name in names})
 
 
 def repeating(subjects: int) -> Callable[[Call], Reply | None]:

@@ -5,58 +5,138 @@ Pure functions of the messages and the recipe's thresholds: a replay comes to th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
-from consistent_chat.dialogue.checks import language, repeats, roles
+from consistent_chat.dialogue.checks import language as languages
+from consistent_chat.dialogue.checks import repeats, roles, structure, titles, voices
 from consistent_chat.dialogue.checks.answers import broken_off, empty_courtesy, mentions_list
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.checks.users import answers_itself, leaks_prompt
-from consistent_chat.plan.plan import Spec
+from consistent_chat.dialogue.parse import Unusable
+from consistent_chat.plan import Spec
 from consistent_chat.recipe import Recipe
 
 REHEARSAL = "rehearsal"
 """The model whose texts are English, whatever the language of the recipe is."""
+SIDES = {"user": "users", "assistant": "answers"}
+
+Check = Callable[[], None]
+
+
+class Finding(NamedTuple):
+    """What is wrong with a chat: the reason's name, "users" or "answers", the turn from 1 (None: the whole side)."""
+
+    reason: str
+    side: str
+    turn: int | None
+    detail: str
 
 
 def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
     """Raise Unusable with the first that is wrong with the user messages of a dialogue."""
-    checks = recipe.checks
-    if not any(checks.values()):
-        return
-    side = Side(messages, "user")
-    if checks["mixed_roles"]:
-        roles.transcripts(side)
-    if checks["answers_itself"]:
-        answers_itself(side, recipe.language)
-    if checks["leaks_prompt"]:
-        leaks_prompt(side, recipe.language, _drawn(spec), checks["leaks_prompt"])
-    _both(side, recipe, messages)
+    if any(recipe.checks.values()):
+        for check in _of_users(Side(messages, "user"), messages, _of(recipe), recipe.language, _drawn(spec)):
+            check()
 
 
 def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe) -> None:
     """Raise Unusable with the first that is wrong with the answers to user messages."""
-    checks = recipe.checks
-    if not any(checks.values()):
-        return
-    side = Side(messages, "assistant")
+    if any(recipe.checks.values()):
+        for check in _of_answers(Side(messages, "assistant"), asked, _of(recipe), recipe.language):
+            check()
+
+
+def findings(
+    asked: Sequence[str], answered: Sequence[str], checks: Mapping[str, Any], language: str, drawn: Sequence[str] = ()
+) -> list[Finding]:
+    """Return what is wrong with a chat, at most one finding of each check and side, in the order of the turns.
+
+    `drawn` are texts that a user message must not quote, such as the topic that it was written for.
+    """
+    found: list[Finding | None] = []
+    if asked:
+        made = _of_users(Side(asked, "user"), asked, checks, language, drawn)
+        found += [_finding(check, "user") for check in made]
+    if answered:
+        made = _of_answers(Side(answered, "assistant"), asked, checks, language)
+        found += [_finding(check, "assistant") for check in made]
+    return sorted(
+        {finding for finding in found if finding is not None},
+        key=lambda finding: (finding.turn or 0, finding.side == "answers", finding.reason),
+    )
+
+
+def _finding(check: Check, role: str) -> Finding | None:
+    try:
+        check()
+    except Unusable as error:
+        return Finding(error.reason.value, SIDES[role], error.turn, error.detail)
+    return None
+
+
+def _of(recipe: Recipe) -> dict[str, Any]:
+    checks: dict[str, Any] = recipe.checks
+    return {**checks, "wrong_language": False} if recipe.model == REHEARSAL else checks
+
+
+def _of_users(
+    side: Side, asked: Sequence[str], checks: Mapping[str, Any], language: str, drawn: Sequence[str]
+) -> Iterator[Check]:
     if checks["mixed_roles"]:
-        roles.transcripts(side)
-        roles.echoes(side, asked)
+        yield partial(roles.transcripts, side)
+    if checks["answers_itself"]:
+        yield partial(answers_itself, side, language)
+    if checks["leaks_prompt"]:
+        yield partial(titles.titles, side)
+        yield partial(leaks_prompt, side, language, drawn, checks["leaks_prompt"])
+    yield from _of_both(side, asked, checks, language)
+
+
+def _of_answers(side: Side, asked: Sequence[str], checks: Mapping[str, Any], language: str) -> Iterator[Check]:
+    if checks["mixed_roles"]:
+        yield partial(roles.transcripts, side)
+        yield partial(roles.echoes, side, asked)
     if checks["empty_courtesy"]:
-        empty_courtesy(side, recipe.language)
+        yield partial(empty_courtesy, side, language, asked)
+    if checks["boilerplate"]:
+        yield partial(voices.boilerplate, side, language, asked)
     if checks["mentions_list"]:
-        mentions_list(side, recipe.language, asked)
+        yield partial(mentions_list, side, language, asked)
+    if checks["leaks_prompt"]:
+        yield partial(titles.labels, side, language)
+    if checks["swapped_roles"]:
+        yield partial(voices.swapped_roles, side, language, asked)
     if checks["broken_off"]:
-        broken_off(side)
-    _both(side, recipe, asked)
+        yield partial(broken_off, side)
+    yield from _of_both(side, asked, checks, language)
 
 
-def _both(side: Side, recipe: Recipe, asked: Sequence[str]) -> None:
-    checks = recipe.checks
+def _of_both(side: Side, asked: Sequence[str], checks: Mapping[str, Any], language: str) -> Iterator[Check]:
+    if checks["no_words"]:
+        yield partial(structure.no_words, side)
+    if checks["garbled"]:
+        yield partial(structure.garbled, side)
+    if checks["leaks_reasoning"]:
+        yield partial(voices.leaks_reasoning, side, language, asked)
+    for name, check in _WITH_ASKED.items():
+        if checks[name]:
+            yield partial(check, side, asked)
+    if checks["loops"]:
+        yield partial(structure.loops, side, checks["loops"], asked)
     if checks["repeats"]:
-        repeats.repeats(side, checks["repeats"])
-    if checks["wrong_language"] and recipe.model != REHEARSAL:
-        language.wrong(side, recipe.language, checks["wrong_language"], asked)
+        yield partial(repeats.repeats, side, checks["repeats"], asked)
+    if checks["wrong_language"]:
+        yield partial(languages.wrong, side, language, checks["wrong_language"], asked)
+
+
+_WITH_ASKED: dict[str, Callable[[Side, Sequence[str]], None]] = {
+    "leftovers": structure.leftovers,
+    "numbered": structure.numbered,
+    "placeholder": structure.placeholder,
+    "foreign_script": structure.foreign_script,
+}
 
 
 def _drawn(spec: Spec) -> tuple[str, ...]:

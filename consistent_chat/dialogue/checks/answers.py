@@ -20,14 +20,32 @@ TERMS = ".!?…。！？؟۔।"
 FRAGMENT = {"spaced": 6, "dense": 12}
 """Words, or letters where there are no spaces, after the last full stop: fewer are a label, a name, a short reply."""
 MANY_QUESTIONS = 3
+ORDINALS = {
+    1: ("first message",),
+    2: ("second message",),
+    3: ("third", "dritte", "troisième", "tercera", "terza", "terceira"),
+    4: ("fourth", "vierte", "quatrième", "cuarta", "quarta"),
+    5: ("fifth", "fünfte", "cinquième", "quinta"),
+    6: ("sixth", "sechste", "sixième", "sexta", "sesta"),
+}
+"""Stems of ordinals, by what they count; a question so numbered exists from that turn on."""
 
 
-def empty_courtesy(side: Side, language: str) -> None:
-    """Raise Unusable if every sentence of an answer is an empty courtesy."""
+def empty_courtesy(side: Side, language: str, asked: Sequence[str]) -> None:
+    """Raise Unusable if every sentence of an answer is an empty courtesy, and the user has not just said thanks."""
     known = phrases(language)
     for number, text in enumerate(side.lower):
-        if len(text) < LONGEST_COURTESY and known.begins.match(text) and _is_courtesy(text, known.courtesies):
+        if len(text) >= LONGEST_COURTESY or not known.begins.match(text) or not _is_courtesy(text, known.courtesies):
+            continue
+        if number >= len(asked) or not _is_closing(asked[number]):
             raise side.unusable(number, Reason.EMPTY_COURTESY, f"says nothing: {text[:80]!r}")
+
+
+def _is_closing(said: str) -> bool:
+    """Tell whether a user asks for nothing: a few words without a question mark, or thanks."""
+    if "?" in said or "？" in said or len(said) > LONGEST_SENTENCE:
+        return False
+    return bool(_THANKS(said.lower())) or (said.isascii() and len(said.split()) < 3)
 
 
 def _is_courtesy(text: str, courtesies: re.Pattern[str]) -> bool:
@@ -54,17 +72,16 @@ def mentions_list(side: Side, language: str, asked: Sequence[str]) -> None:
     Where the talk is of exams and the like, or a message asks many things, numbers of questions are natural.
     """
     known = phrases(language)
-    if len(side.lower) > 1 and all(text.startswith(_numbers(n)) for n, text in enumerate(side.lower, 1)):
-        raise side.unusable(0, Reason.MENTIONS_LIST, "and all the others are numbered")
     for number, phrase in found(side, known.mentions):
         before = "\n".join(asked[: number + 1]).lower()
         is_natural = known.exams.search(before) or asked[number].count("?") >= MANY_QUESTIONS
-        if not (is_natural and ("question" in phrase or "answer" in phrase)):
+        if not _is_past(phrase, number + 1) and not (is_natural and ("question" in phrase or "answer" in phrase)):
             raise side.unusable(number, Reason.MENTIONS_LIST, f"mentions that all were given at once: {phrase!r}")
 
 
-def _numbers(number: int) -> tuple[str, ...]:
-    return f"{number}. ", f"{number}) ", f"({number}) "
+def _is_past(phrase: str, turn: int) -> bool:
+    """Tell whether the ordinal of a phrase is of a turn that was there already: "your third question" in turn 3."""
+    return any(stem in phrase for nth, stems in ORDINALS.items() if nth <= turn for stem in stems)
 
 
 def broken_off(side: Side) -> None:
@@ -86,6 +103,8 @@ def _is_complete(text: str) -> bool:
     """Tell whether a text that ends without a mark may do so."""
     body, _, last = text.rpartition("\n")
     last = last.strip()
+    if not _WORDY(last):
+        return True  # a rule, a line of marks
     if last[-1] in ",、，-–—(" or _DANGLING(last):
         return len(last.split()) < 4 and last[-1] in ",，"  # "Best wishes,"
     if not (last[-1].isalnum() or last[-1] in ",、"):
@@ -94,7 +113,7 @@ def _is_complete(text: str) -> bool:
         return True
     fragment = re.split(f"[{TERMS}]", last)[-1]
     is_verse = bool(body) and body[-1] != "\n" and body.rstrip()[-1] not in f"{TERMS}:"
-    uses_terms = any(mark in text for mark in TERMS)
+    uses_terms = _ENDED(text) is not None and _WITHOUT_STOPS(last) is None
     return not uses_terms or is_verse or not _is_long(fragment)
 
 
@@ -107,11 +126,19 @@ def _promises(text: str) -> bool:
     return len(text.rpartition("\n")[2].split()) >= 4
 
 
+_THANKS = re.compile(
+    r"thank|thanks|cheers|\bty\b|great|perfect|lovely|nice|good|cool|works?\b|worked|merci|danke|gracias|grazie|obrigad"
+    r"|bedankt|dank|спасибо|谢|ありがと|고마|감사|شكر|धन्यवाद|shukri|teşekkür|dziękuj|bye|ciao|tschüss|adiós"
+).search
 _SENTENCES = re.compile(r"[.!?。！？\n]+").split
 _FIRST: Callable[[str], Any] = re.compile(r"[^.!?。！？\n]*").match
 _JOINTS = re.compile(r"\s*(?:[,;:–—，、]|\s-\s|\band\b|\bso\b|\bbut\b|\bund\b|\by\b|\bet\b)\s*").split
 _AROUND = " \t,;:-–—*_~，、；：()¡¿😊🙂😀😄👍🙏❤️💪✨🎉"
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE).findall
+_WORDY = re.compile(r"[^\W_]|[\u0900-\u17ff]").search
+_ENDED = re.compile(rf"[{TERMS}](?:[\s\"'”»)*_]|\Z)|[。！？]").search
+# Thai, Lao, Tibetan, Burmese, Khmer, which end sentences with a space or marks of their own.
+_WITHOUT_STOPS = re.compile(r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff]").search
 _ITEM = re.compile(r"[-*•+–#>]|\d+[.)、]|[a-zA-Z][.)] |\w+ \d+[.:)]|\W").match
 _DANGLING = re.compile(
     r"(?:^|\s)(?:the|a|an|and|or|of|with|because|your|my|their|to|than|und|oder|der|die|das|ein|eine|mit|weil|y|o|el|la"

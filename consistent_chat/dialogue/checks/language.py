@@ -23,6 +23,8 @@ LOOKED_AT = 3_000
 """Characters that the detector is shown, at the most."""
 MARGIN = 0.4
 """By how much another language must be likelier, in nats a letter (at least 40 letters' worth)."""
+ROMANISED = 4
+"""How many frequent words of a language in Latin letters a text has that is no transcription."""
 PLAIN = 2
 """How many frequent words make a message plain."""
 
@@ -39,13 +41,24 @@ def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
         return
     if sum(map(len, doubtful)) > share * len(side.all_lower):
         other = _other(_bare(" ".join(doubtful)), accepted, LETTERS)
-        if other and not _is_asked_for(other, asked):
-            raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {_title(other)} instead of {name}")
+        if other and _is_sure(other, " ".join(doubtful), accepted) and not _is_asked_for(other, asked):
+            turn = side.lower.index(max(doubtful, key=len)) + 1
+            raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {_title(other)} instead of {name}", turn)
     for text in doubtful:
         other = _other(_bare(text), accepted, ALONE)
-        if other and _has_words(other, text) and not (_is_asked_for(other, asked) or _is_written(other, side, asked)):
+        is_sure = other and _has_words(other, text) and _is_sure(other, text, accepted)
+        if is_sure and not (_is_asked_for(other, asked) or _is_written(other, side, asked)):
             number = side.lower.index(text)
             raise side.unusable(number, Reason.WRONG_LANGUAGE, f"is in {_title(other)} instead of {name}")
+
+
+def spoken(texts: Sequence[str]) -> str:
+    """Return the English name of the language that texts are in, English where nothing is sure."""
+    text = _bare("\n".join(texts))[:LOOKED_AT].lower()
+    best = max(_ranked(text), key=lambda found: found[1])[0] if text.strip() else "en"
+    known = _table()["languages"]
+    is_sure = best in known and (2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or _has_words(best, text))
+    return _title(best) if is_sure else "English"
 
 
 def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
@@ -94,6 +107,17 @@ def _has_words(other: str, text: str) -> bool:
     return not words or 2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or len(words & set(_WORD(text))) >= PLAIN
 
 
+def _is_sure(other: str, text: str, accepted: frozenset[str]) -> bool:
+    """Tell whether a text in Latin letters is no transcription of a language that has another script.
+
+    Romanised Hindi, Urdu or Arabic reads like some language of Latin letters, but has few of its frequent words.
+    """
+    if 2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or accepted.isdisjoint(_table()["romanised"]):
+        return True
+    _, words = _frequent(frozenset({other}))
+    return len(words & set(_WORD(text))) >= ROMANISED
+
+
 def _is_written(other: str, side: Side, asked: Iterable[str]) -> bool:
     """Tell whether the user writes a language, or one of its kin, to the assistant."""
     kin = _kin(other)
@@ -110,7 +134,7 @@ def _ranked(text: str) -> list[tuple[str, float]]:
 
 def _bare(text: str) -> str:
     """Return a text without what belongs to no language: code, quotations, addresses, marks."""
-    return (_NO_LANGUAGE_OR_ADDRESS if "@" in text else _NO_LANGUAGE).sub(" ", text)
+    return _NO_LANGUAGE.sub(" ", text)
 
 
 def _title(other: str) -> str:
@@ -148,10 +172,8 @@ _LATIN_ENDS = "\u036f"
 _LETTER = re.compile(r"[^\W\d_]|[\u0370-\U0010ffff]")  # beyond Latin, some are marks on a letter
 _DENSE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
 _WORD = re.compile(r"[\w']+").findall
-_QUOTED_OR_LINK = (
-    r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^»\n]*»|「[^」\n]*」|^[ \t]*>[^\n]*$|https?://\S+"
+_NO_LANGUAGE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^«»\n]*»|「[^「」\n]*」|^[ \t]*>[^\n]*$"
+    r"|https?://\S+|(?<!\S)\S{1,80}@\S+|(?<![A-Za-z0-9_])[A-Za-z0-9_]*\d[A-Za-z0-9_]*|[#*_|=<>{}\[\]\\/^~-]+",
+    re.DOTALL | re.MULTILINE,
 )
-_NUMBERS_OR_MARKS = r"(?:(?<![A-Za-z0-9])[A-Za-z0-9_]*)?\d[A-Za-z0-9_]*|[#*_|=<>{}\[\]\\/^~-]+"
-_NO_LANGUAGE = re.compile(f"{_QUOTED_OR_LINK}|{_NUMBERS_OR_MARKS}", re.DOTALL | re.MULTILINE)
-# Looks for an @ from every character of a long word, so only where there is one.
-_NO_LANGUAGE_OR_ADDRESS = re.compile(rf"{_QUOTED_OR_LINK}|\S+@\S+|{_NUMBERS_OR_MARKS}", re.DOTALL | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The phrases of `phrases.yaml`, as regexes that are compiled once for each language."""
+"""The phrases of `phrases.yaml` and `voices.yaml`, as regexes that are compiled once for each language."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ AROUND = 60
 """Characters before and after a hint that its patterns see: they are short, and a whole text takes long."""
 
 Pairs = tuple[tuple[str, re.Pattern[str]], ...]
+PAIRS = ("as_assistant", "labels", "mentions", "boilerplate", "reasoning", "flips")
+"""Fields that are a hint and a regex each; the others are regexes."""
 
 
 class Phrases(NamedTuple):
@@ -31,6 +33,10 @@ class Phrases(NamedTuple):
     begins: re.Pattern[str]
     courtesies: re.Pattern[str]
     exams: re.Pattern[str]
+    boilerplate: Pairs
+    reasoning: Pairs
+    flips: Pairs
+    refusals: re.Pattern[str]
 
 
 @functools.lru_cache(maxsize=64)
@@ -40,8 +46,7 @@ def phrases(language: str) -> Phrases:
     values: dict[str, Any] = {}
     for name in Phrases._fields:
         found = [part for entry in entries for part in _listed(entry.get(name, []))]
-        pairs = name in ("as_assistant", "labels", "mentions")
-        values[name] = _pairs(found) if pairs else re.compile("|".join(f"(?:{p})" for p in found))
+        values[name] = _pairs(found) if name in PAIRS else re.compile("|".join(f"(?:{p})" for p in found))
     return Phrases(**values)
 
 
@@ -80,7 +85,12 @@ def _listed(value: Any) -> list[Any]:
 
 
 @functools.lru_cache(maxsize=1)
-def _file() -> dict[str, Any]:
-    text = resources.files("consistent_chat.dialogue.checks").joinpath("phrases.yaml").read_text("utf-8")
-    data: dict[str, Any] = safe_yaml.parse(text, "phrases.yaml").data
-    return data
+def _file() -> dict[str, dict[str, list[Any]]]:
+    """Return the lists of both files, joined by language and name."""
+    joined: dict[str, dict[str, list[Any]]] = {}
+    for name in ("phrases.yaml", "voices.yaml"):
+        text = resources.files("consistent_chat.dialogue.checks").joinpath(name).read_text("utf-8")
+        for language, lists in safe_yaml.parse(text, name).data.items():
+            for key, value in lists.items():
+                joined.setdefault(language, {}).setdefault(key, []).extend(_listed(value))
+    return joined

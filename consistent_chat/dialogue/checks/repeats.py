@@ -19,25 +19,34 @@ LETTERS_A_WORD = 12
 """Where words seem to be longer than this, the writing has no spaces, and three letters stand for a word."""
 
 
-def repeats(side: Side, similarity: float) -> None:
+def repeats(side: Side, similarity: float, asked: Sequence[str] = ()) -> None:
     """Raise Unusable if two messages say the same, word for word or nearly.
 
     Nearly is: about as long, the same beginning or end, and they share so much of their words, of
-    what either has (Jaccard). Messages that differ in a number differ: "7 times 8" is not "7 times 9".
+    what either has (Jaccard). Messages that differ in a number differ: "7 times 8" is not "7 times 9". An answer
+    whose new words the user has just said is a revision.
     """
     for i, j in _candidates(side.lower):
         one, other = sorted((side.lower[i], side.lower[j]), key=len)
-        if similarity * len(other) <= len(one) and _is_same(one, other, similarity):
+        if similarity * len(other) > len(one) or not _is_same(one, other, similarity):
+            continue
+        if side.role == "user" or not _is_revision(side.lower[i], side.lower[j], asked[j : j + 1]):
             raise side.unusable(j, Reason.REPEATS, f"repeats {side.role}_{i + 1}")
 
 
+def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
+    changed = frozenset(_WORD(after)) ^ frozenset(_WORD(before))
+    return bool(changed) and any(changed & frozenset(_WORD(said.lower())) for said in asked)
+
+
 def _candidates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of texts that share their beginning or their end: most are told apart by that."""
+    """Yield the pairs of texts that share their beginning, middle or end: most are told apart by that."""
     starts, ends = [text[:EDGE] for text in texts], [text[-EDGE:-1] for text in texts]
-    if len({*starts}) < len(texts) or len({*ends}) < len(texts):
-        for i, j in combinations(range(len(texts)), 2):
-            if starts[i] == starts[j] or ends[i] == ends[j]:
-                yield i, j
+    middles = [text[len(text) // 2 : len(text) // 2 + EDGE] for text in texts]
+    are_apart = len({*starts}) == len(texts) and len({*ends}) == len(texts)
+    for i, j in combinations(range(len(texts)), 2):
+        if middles[i] in texts[j] or (not are_apart and (starts[i] == starts[j] or ends[i] == ends[j])):
+            yield i, j
 
 
 def _is_same(one: str, other: str, similarity: float) -> bool:

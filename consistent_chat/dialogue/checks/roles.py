@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
+SHORTEST_ECHO = 14
+"""Characters of a longer answer that can be an echo."""
 LEAST_WORDS = 5
 """A shorter answer may be the user's own words: "Yes, Tuesday at nine."."""
 USER = "user|human|benutzer|nutzer|usuario|utilisateur|utente|用户|ユーザー"
@@ -39,12 +41,15 @@ def _has_both(text: str) -> bool:
 
 def echoes(side: Side, asked: Sequence[str]) -> None:
     """Raise Unusable if an answer is, word for word, one of the user's own messages."""
-    own = {*asked}
-    if own.isdisjoint(side.messages):
-        return
+    own = {_plain(said) for said in asked} - {""}
     for number, message in enumerate(side.messages):
-        if message in own and len(message) > 20 and len(message.split()) >= LEAST_WORDS:
+        said = _plain(message) if len(message) > SHORTEST_ECHO else ""
+        if said in own and (len(said.split()) >= LEAST_WORDS or not said.isascii()):
             raise side.unusable(number, Reason.MIXED_ROLES, "is a message of the user, word for word")
+
+
+def _plain(text: str) -> str:
+    return text.lower().strip(" \n\"'.?!…¿¡»«“”。？！").replace("\u2019", "'")
 
 
 def _line(names: str) -> re.Pattern[str]:

@@ -19,6 +19,16 @@ class Side:
         self.messages, self.role = messages, role
 
     @cached_property
+    def joined(self) -> str:
+        """All messages as they are, in one text: a character that it lacks, no message has."""
+        return APART.join(self.messages)
+
+    @cached_property
+    def is_ascii(self) -> bool:
+        """Whether all messages are ASCII."""
+        return self.joined.isascii()
+
+    @cached_property
     def lower(self) -> tuple[str, ...]:
         """The messages in lower case, with straight apostrophes."""
         return tuple([text.replace("\u2019", "'").lower() for text in self.messages])
@@ -41,12 +51,12 @@ class Side:
 
     def unusable(self, number: int, reason: Reason, detail: str) -> Unusable:
         """Return the finding about a message, counted from 0."""
-        return Unusable(reason, f"{self.role}_{number + 1} {detail}")
+        return Unusable(reason, f"{self.role}_{number + 1} {detail}", number + 1)
 
 
 _MAY_QUOTE = re.compile('[`"\u201c\u201e\u00ab\u300c>]').search
 _QUOTED = re.compile(
-    r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[\u201c\u201e][^\u201c\u201d\n]*[\u201c\u201d]|\u00ab[^\u00bb\n]*\u00bb"
-    r"|\u300c[^\u300d\n]*\u300d|^[ \t]*>[^\n]*$",
+    r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[\u201c\u201e][^\u201c\u201d\n]*[\u201c\u201d]|\u00ab[^\u00ab\u00bb\n]*\u00bb"
+    r"|\u300c[^\u300c\u300d\n]*\u300d|^[ \t]*>[^\n]*$",
     re.DOTALL | re.MULTILINE,
 )

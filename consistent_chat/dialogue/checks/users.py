@@ -126,7 +126,8 @@ _SENTENCE_END = re.compile(r"[.!\n](?:\s|$)").split
 _QUESTION_END = re.compile(r"\?\s+").split
 _ASKS_WHAT_TO_DO = re.compile(r"\b(?:should|could|can) (?:i|we)\b").search
 _ASKS_WHAT_IT_IS = re.compile(
-    r"\b(?:what(?:'s| is| are)|explain|who (?:is|was)|define|describe|tell me about)(?: what)? (?:an? |the )?([^,;:]+)$"
+    r"\b(?:what(?:'s| is| are)|what about|how about|explain|who (?:is|was)|define|describe"
+    r"|tell me about)(?: what)? (?:an? |the )?([^,;:]+)$"
 ).search
 _ADVISING = {"should", "could"}
 _WORDS = re.compile(r"[\w']+").findall

@@ -6,7 +6,6 @@ The system text is the same for all dialogues of a recipe, so that providers can
 from __future__ import annotations
 
 import functools
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -66,8 +65,17 @@ def judge(
 
 def blanks(name: str, text: str) -> dict[str, str]:
     """Return what a prompt of this name was filled in with, by the names of its blanks; empty where it is another."""
-    match = _pattern(name).fullmatch(text)
-    return match.groupdict() if match else {}
+    fixed, names = _parts(name)
+    at, found = len(fixed[0]), dict[str, str]()
+    if not text.startswith(fixed[0]) or not text.endswith(fixed[-1]):
+        return {}
+    for number, (blank, after) in enumerate(zip(names, fixed[1:]), 1):
+        stop = at + len(found[blank]) if blank in found else text.find(after, at)
+        stop = len(text) - len(after) if number == len(names) else stop
+        if stop < at or not text.startswith(after, stop) or found.setdefault(blank, text[at:stop]) != text[at:stop]:
+            return {}
+        at = stop + len(after)
+    return found
 
 
 def _about(spec: Spec, turns: int, language: str) -> Mapping[str, object]:
@@ -101,12 +109,10 @@ def _form(name: str) -> str:
 
 
 @functools.lru_cache(maxsize=len(NAMES))
-def _pattern(name: str) -> re.Pattern[str]:
-    """Return a regex with a group for each blank; what fills the same blank again is the same."""
+def _parts(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return a prompt's fixed texts and the names of the blanks between them: each is searched for once, in order."""
     parts = re.split(r"\$(\w+)", _text(name))
-    groups = [f"(?P={part})" if part in parts[:at] else f"(?P<{part}>.*?)" for at, part in enumerate(parts) if at % 2]
-    fixed = map(re.escape, parts[::2])
-    return re.compile("".join(itertools.chain(*itertools.zip_longest(fixed, groups, fillvalue=""))), re.DOTALL)
+    return tuple(parts[::2]), tuple(parts[1::2])
 
 
 class _Blanks(dict[str, str]):

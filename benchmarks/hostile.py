@@ -1,0 +1,107 @@
+"""How the time of checks, parser and prompt patterns grows with hostile input: each is doubled, and fitted.
+
+    python benchmarks/hostile.py [LETTERS]
+
+prints the slowest inputs with the exponent of their growth (1 is linear) and the microseconds at the largest size.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+
+from consistent_chat.dialogue import checks, parse, prompts
+from consistent_chat.recipe.fields import DEFAULTS
+from consistent_chat.request import Response
+
+DOUBLINGS = 4
+PIECES = {
+    "one letter": "a",
+    "one letter of Thai": "ก",
+    "words": "the user wants it ",
+    "questions": "what is it? it is it. ",
+    "capital words": "Title Of It and ",
+    "quotes": '"',
+    "backticks": "`",
+    "fences": "```\n",
+    "brackets": "[",
+    "placeholders": "[your name ",
+    "braces": "{ ",
+    "keys": '","a',
+    "tags": "<think",
+    "entities": "&amp",
+    "escapes": "\\n",
+    "colons": "user: ",
+    "numbers": "1. ",
+    "spaces": " ",
+    "lines": "\n",
+    "dashes": "- ",
+    "courtesies": "thank you, ",
+    "let me know": "let me know if you need anything ",
+    "mojibake": "Ã©",
+    "mojibake of Cyrillic": "\u0420\u00b0",
+    "scripts": "a 你 ",
+    "an ai": "as an ai ",
+    "questions by number": "question 1 ",
+    "the messages": "your messages ",
+    "long words": f"{'x' * 40} ",
+    "fixed texts of a prompt": "Intent: ()\nCategory: \nTopic: \nInformation flow: \nPersona of the user: ",
+    "mixed": 'a "b" `c` [d] 1. e? f! ',
+}
+
+
+def chats(text: str) -> object:
+    """Check a text as a message of each side."""
+    return checks.findings([text, text + "x"], [text, text + "y"], DEFAULTS, "English")
+
+
+def parsed(text: str) -> object:
+    """Parse a text as a response."""
+    try:
+        return parse.messages(Response(text), ("user_1", "user_2"))
+    except parse.Unusable as error:
+        return error
+
+
+def quoted(text: str) -> object:
+    """Parse a text as a message in a response."""
+    return parsed(json.dumps({"user_1": text, "user_2": text}))
+
+
+def pattern(text: str) -> object:
+    """Read a text as a prompt that was filled in."""
+    return [prompts.blanks(name, text) for name in prompts.NAMES]
+
+
+def seconds(step: Callable[[str], object], text: str) -> float:
+    """Return the least time of three."""
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        step(text)
+        times.append(time.perf_counter() - start)
+        if times[-1] > 2:
+            break
+    return min(times)
+
+
+def main(letters: int) -> None:
+    """Print the table, the slowest first."""
+    found = []
+    for step in (chats, parsed, quoted, pattern):
+        step("warm up ")
+        for name, piece in PIECES.items():
+            sizes = [letters >> shift for shift in range(DOUBLINGS, -1, -1)]
+            times = [seconds(step, piece * (size // len(piece))) for size in sizes]
+            exponent = math.log2(times[-1] / times[-3]) / 2
+            found.append((times[-1], exponent, step.__name__, name))
+    for taken, exponent, step, name in sorted(found, reverse=True)[:25]:
+        print(f"{step:8} {name:22} {taken * 1e6:12,.0f} us  exponent {exponent:5.2f}")
+    print(f"worst exponent over 2 ms: {max((e for t, e, *_ in found if t > 0.002), default=0):.2f}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 32_000)

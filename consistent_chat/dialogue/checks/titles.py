@@ -1,0 +1,66 @@
+"""Words of the prompt as messages: the titles of intents and categories, and the prompts' own sentences."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from consistent_chat.dialogue import prompts
+from consistent_chat.dialogue.checks.phrases import found, phrases
+from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.parse import Reason
+from consistent_chat.recipe import taxonomy
+
+LEAST_WORDS = 5
+"""Words of a prompt's sentence that is looked for."""
+MOST_WORDS = 8
+"""Words of a title."""
+
+
+def titles(side: Side) -> None:
+    """Raise Unusable if a user message is a title of the taxonomy, a sentence of a prompt, or if several are titles."""
+    for number, text in enumerate(side.messages):
+        if text.strip(' .*#"') in _titles():
+            raise side.unusable(number, Reason.LEAKS_PROMPT, f"is a title: {text[:60]!r}")
+    are = [text[0].isupper() and text[-1].isalpha() and bool(_TITLE(text)) for text in side.messages]
+    if are[0] and sum(are) > 1 and 2 * sum(are) >= len(are):
+        raise side.unusable(0, Reason.LEAKS_PROMPT, f"is a title: {side.messages[0][:60]!r}")
+    _sentences(side)
+
+
+def labels(side: Side, language: str) -> None:
+    """Raise Unusable if an answer has words about messages, or a sentence of a prompt."""
+    for number, phrase in found(side, phrases(language).labels):
+        if "user" in phrase or "note" in phrase or "end of" in phrase or "message" in phrase:
+            raise side.unusable(number, Reason.LEAKS_PROMPT, f"speaks of how it was asked for: {phrase!r}")
+    _sentences(side)
+
+
+def _sentences(side: Side) -> None:
+    prompted = _prompted()
+    for number, text in enumerate(side.messages):
+        first, line = text.partition(". ")[0], text.partition("\n")[0]
+        if first.rstrip(_ENDS) in prompted or line.strip(_ENDS) in prompted or text.rstrip(_ENDS) in prompted:
+            raise side.unusable(number, Reason.LEAKS_PROMPT, "has a sentence of its prompt")
+
+
+@functools.lru_cache(maxsize=1)
+def _titles() -> frozenset[str]:
+    intents = taxonomy.builtin().intents.values()
+    return frozenset(
+        name for intent in intents for name in (intent.title, *(category for category, _ in intent.categories))
+    )
+
+
+@functools.lru_cache(maxsize=1)
+def _prompted() -> frozenset[str]:
+    lines = [line.lstrip("- ") for text in prompts.contents().values() for line in text.splitlines()]
+    sentences = [sentence for line in lines for sentence in _SENTENCE_ENDS(line)]
+    return frozenset(sentence for sentence in sentences if len(sentence.split()) >= LEAST_WORDS and "$" not in sentence)
+
+
+_ENDS = " .:!?-*\n"
+_SENTENCE_ENDS = re.compile(r"[.!?:]\s+|[.!?:]?\n|[.!?:]\Z").split
+_TITLE = re.compile(
+    rf"[A-Z][a-z'-]+(?:,? (?:and|or|of|the|for|in|on|to|with|a|an|&|[A-Z][a-z'-]+)){{1,{MOST_WORDS}}}"
+).fullmatch

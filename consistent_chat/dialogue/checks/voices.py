@@ -1,0 +1,59 @@
+"""Checks of who speaks: an answer is the assistant's, to the user; a message is the user's; neither is a writer's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from consistent_chat.dialogue.checks.phrases import found, phrases
+from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.parse import Reason
+
+LONGEST_REFUSAL = 160
+"""Characters of an answer that declines and says nothing else."""
+
+
+def boilerplate(side: Side, language: str, asked: Sequence[str]) -> None:
+    """Raise Unusable if an answer speaks of the model, or declines without a word more; talk of machines may."""
+    known = phrases(language)
+    for number, text in enumerate(side.lower):
+        if len(text) < LONGEST_REFUSAL and known.refusals.fullmatch(text):
+            raise side.unusable(number, Reason.BOILERPLATE, f"only declines: {text[:60]!r}")
+    for number, phrase in found(side, known.boilerplate):
+        if not _ABOUT_MACHINES("\n".join(asked[: number + 1]).lower()):
+            raise side.unusable(number, Reason.BOILERPLATE, f"speaks of the model: {phrase!r}")
+
+
+def leaks_reasoning(side: Side, language: str, asked: Sequence[str]) -> None:
+    """Raise Unusable if a message thinks aloud of the user, whom nobody has spoken of before."""
+    for number, phrase in found(side, phrases(language).reasoning):
+        said = "\n".join(asked[: number + 1] if side.role == "assistant" else asked[:number]).lower()
+        about = side.role == "assistant" and _ABOUT_USERS(said)
+        begins = side.role == "assistant" or side.lower[number].lstrip(" \"'(*").startswith(phrase)
+        if begins and not about:
+            raise side.unusable(number, Reason.LEAKS_REASONING, f"speaks of the user: {phrase!r}")
+
+
+def swapped_roles(side: Side, language: str, asked: Sequence[str]) -> None:
+    """Raise Unusable if an answer asks for help or thanks for it, as a user does; in a role play it may."""
+    for number, phrase in found(side, phrases(language).flips):
+        if not _ROLE_PLAY("\n".join(asked[: number + 1]).lower()):
+            raise side.unusable(number, Reason.SWAPPED_ROLES, f"speaks as the user: {phrase!r}")
+
+
+_ABOUT_MACHINES = re.compile(
+    r"\b(?:ai|ais|ki|ia|robots?|bots?|chatbots?|computers?|machines?|language models?|chatgpt|gpt|llms?|openai"
+    r"|sprachmodell\w*"
+    r"|are you (?:an?|the|human|real|sure)|who are you|what are you|bist du|es-tu|eres (?:un|una|human))\b|人工智能"
+    r"|机器人|你是谁"
+).search
+_ABOUT_USERS = re.compile(
+    r"\busers?\b|\bapp\b|form\b|login|\bbug\b|website|software|\bpage\b|feature|nutzer|utilisat|usuari|utent|gebruiker"
+    r"|пользоват|用户|ユーザー|사용자"
+).search
+_ROLE_PLAY = re.compile(
+    r"\b(?:act as|acting|play|pretend|role-?play|you'?re (?:an?|the|my)|you are (?:an?|the|my)|be my|as if you|imagine"
+    r"|interview"
+    r"|improvis\w+|practi[sc]e|simulat\w+|character|scene|story|dialogue|rollenspiel|spiel\w*|stell dir vor|actúa|juega"
+    r"|imagina|joue\w*|imagine\w*)\b|扮演|角色|演じ|역할|сыгра|представь"
+).search

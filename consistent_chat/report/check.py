@@ -1,0 +1,161 @@
+"""`check`: what is wrong with the chats of any dataset, found without a model, counted, and written row by row.
+
+Reads rows with a list of messages in our layout, as `messages`, or in ShareGPT's form; a file, a folder, a repo on the
+Hub, a response store or a recipe. It changes nothing and calls nobody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import posixpath
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from consistent_chat.dialogue import checks
+from consistent_chat.dialogue.checks import Finding, language
+from consistent_chat.dialogue.parse import Reason, is_empty
+from consistent_chat.errors import ConsistentChatError
+from consistent_chat.recipe.fields import thresholds
+from consistent_chat.report import file_source, sources
+from consistent_chat.row import LAYOUTS
+from consistent_chat.store.backends import MARKER
+
+ROLES = {
+    **dict.fromkeys(("user", "human", "prompter", "customer"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "bot", "model", "chatgpt", "ai", "agent"), "assistant"),
+}
+"""What datasets call the two sides, in lower case; messages of other roles (system, tool) are not checked."""
+UNSAID = "Two."
+"""Stands for an empty message, which is found by itself, so that the others keep their turns."""
+QUOTABLE = ("topic", "persona")
+"""Columns of `provenance` that a user message must not quote."""
+
+
+@dataclass
+class CheckReport:
+    """How many chats were read, how many have findings, and the findings counted by (reason, side)."""
+
+    chats: int = 0
+    flagged: int = 0
+    counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+
+class _Turns(NamedTuple):
+    users: list[str]
+    answers: list[str]
+
+
+def check_chats(
+    source: str,
+    output: str | None = None,
+    language: str | None = None,
+    checks: Any = None,
+    storage_options: Mapping[str, Any] | None = None,
+) -> CheckReport:
+    """Check every chat of a source; write a JSON line a row to `output`: its `id` and `reasons`.
+
+    `language` is the chats' by its English name, else found out of each chat; `checks` as in a recipe. A row's id is
+    its own, else its number from 1. Raises ConsistentChatError for what has no chats.
+    """
+    chosen = thresholds("checks", checks)
+    report, lines = CheckReport(), []
+    for number, row in enumerate(_rows(source, storage_options), 1):
+        found = chat_findings(row, chosen, language, f"{source}, row {number}")
+        report.chats += 1
+        report.flagged += bool(found)
+        report.counts.update((each.reason, each.side) for each in found)
+        if output is not None:
+            name = row.get("id")
+            line = {"id": number if name is None else name, "reasons": [each._asdict() for each in found]}
+            lines.append(json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode())
+    if output is not None:
+        _write(output, lines)
+    return report
+
+
+def chat_findings(
+    row: Mapping[str, Any], chosen: Mapping[str, Any], spoken: str | None = None, where: str = "the row"
+) -> list[Finding]:
+    """Return what is wrong with a row's chat. Raises ConsistentChatError if it has none."""
+    turns = _turns(row, where)
+    found = [*_empty(turns.users, "user"), *_empty(turns.answers, "assistant")]
+    users, answers = ([UNSAID if is_empty(text, "") else text for text in side] for side in turns)
+    origin = row.get("provenance")
+    drawn = [origin[name] for name in QUOTABLE if isinstance(origin.get(name), str)] if isinstance(origin, dict) else []
+    name = spoken or language.spoken([*users, *answers])
+    return found + checks.findings(users, answers, chosen, name, drawn)
+
+
+def _empty(texts: list[str], role: str) -> Iterator[Finding]:
+    reason = Reason.UNANSWERED if role == "assistant" else Reason.EMPTY_MESSAGE
+    for turn, text in enumerate(texts, 1):
+        if is_empty(text, f"{role}_{turn}"):
+            yield Finding(reason.value, checks.SIDES[role], turn, f"{role}_{turn} is empty")
+
+
+def _turns(row: Mapping[str, Any], where: str) -> _Turns:
+    """Return a chat's messages by side; those of one side in a row are one, so that both sides have the same turns."""
+    turns, last = _Turns([], []), ""
+    for role, text in _messages(row, where):
+        side = turns.users if role == "user" else turns.answers
+        if role == last:
+            side[-1] = f"{side[-1]}\n\n{text}"
+        elif role == "assistant" and not turns.users:
+            continue  # a greeting, which answers nothing
+        else:
+            side.append(text)
+        last = role
+    return turns
+
+
+def _messages(row: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
+    for layout in LAYOUTS.values():
+        said = row.get(layout.column)
+        if isinstance(said, list) and all(isinstance(each, dict) and layout.role in each for each in said):
+            for each in said:
+                if role := ROLES.get(str(each[layout.role]).lower()):
+                    yield role, _text(each.get(layout.text))
+            return
+    columns = ", ".join(f"{layout.column} ({layout.role}, {layout.text})" for layout in LAYOUTS.values())
+    raise ConsistentChatError(f"{where} has no chat: a list of messages in a column {columns} is needed.")
+
+
+def _text(content: Any) -> str:
+    """Return a message's text, of whose parts those with a text count."""
+    if isinstance(content, list):
+        content = "\n".join(
+            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
+        )
+    return content.strip() if isinstance(content, str) else ""
+
+
+def _rows(source: str, storage_options: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    if sources.is_recipe(source):
+        yield from _of_report(source, storage_options)
+        return
+    _, fs, root = sources.located(source, storage_options)
+    if fs.exists(posixpath.join(root, MARKER)):
+        yield from _of_report(source, storage_options)
+        return
+    found = file_source.files(fs, root)
+    if not found:
+        raise ConsistentChatError(f"There are no files of chats in {source}. Name a .jsonl, .json or .parquet file.")
+    for file in found:
+        yield from file.rows()
+
+
+def _of_report(source: str, storage_options: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    for entry in sources.read(source, storage_options=storage_options).entries:
+        if entry.row is not None:
+            yield entry.row
+
+
+def _write(output: str, lines: list[str]) -> None:
+    path = os.path.expanduser(output)
+    partial = f"{path}.{os.getpid()}.partial"
+    with open(partial, "x", encoding="utf-8") as stream:
+        stream.writelines(f"{line}\n" for line in lines)
+    os.replace(partial, path)

@@ -1,0 +1,94 @@
+"""`consistent-chat check`: any chats, counts by reason and side, a JSON line a row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from consistent_chat.cli import main
+from consistent_chat.errors import ConsistentChatError
+from consistent_chat.report.check import check_chats
+
+CHATS: list[list[str]] = [
+    ["is it far?", "Two miles.", "by bus?", "[Insert bus times here]"],
+    ["capital of peru", "Lima.", "population", "About ten million."],
+    ["Wie lange muss Hefeteig gehen?", "Als KI-Sprachmodell backe ich nicht.", "Und?", "Bis er sich verdoppelt."],
+]
+
+
+def rows(layout: str) -> list[dict[str, Any]]:
+    """Return the chats as rows of a layout, with ids where it is ShareGPT's."""
+    column, role, text, names = {
+        "conversation": ("conversation", "role", "value", ("user", "assistant")),
+        "messages": ("messages", "role", "content", ("user", "assistant")),
+        "sharegpt": ("conversations", "from", "value", ("human", "gpt")),
+    }[layout]
+    made = [{column: [{role: names[at % 2], text: said} for at, said in enumerate(chat)]} for chat in CHATS]
+    return [{"id": f"chat-{at}", **row} for at, row in enumerate(made)] if layout == "sharegpt" else made
+
+
+def write(path: Path, found: list[dict[str, Any]]) -> str:
+    """Write rows in the format that the file's name says."""
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(found), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(found))
+    else:
+        path.write_text("".join(f"{json.dumps(row)}\n" for row in found))
+    return str(path)
+
+
+@pytest.mark.parametrize("layout", ["conversation", "messages", "sharegpt"])
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet"])
+def test_chats_of_any_layout_and_format(layout: str, suffix: str, tmp_path: Path) -> None:
+    """Each row's line has its id, else its number from 1, and the reasons with side and turn."""
+    source, output = write(tmp_path / f"chats.{suffix}", rows(layout)), tmp_path / "found.jsonl"
+    assert main(["check", source, "--output", str(output)]) == 0
+    lines = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
+    assert [line["id"] for line in lines] == (["chat-0", "chat-1", "chat-2"] if layout == "sharegpt" else [1, 2, 3])
+    found = [[(each["reason"], each["side"], each["turn"]) for each in line["reasons"]] for line in lines]
+    assert found == [[("placeholder", "answers", 2)], [], [("boilerplate", "answers", 1)]]
+
+
+def test_counts_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By reason and side, and how many chats have any."""
+    assert main(["check", write(tmp_path / "chats.jsonl", rows("messages"))]) == 0
+    said = capsys.readouterr()
+    assert "placeholder" in said.out
+    assert "2 of 3 chats have findings" in said.err
+
+
+def test_the_demo_has_no_findings() -> None:
+    """A recipe with its recorded responses is a source, too."""
+    assert check_chats("demo").flagged == 0
+
+
+def test_checks_can_be_left_out(tmp_path: Path) -> None:
+    """With the thresholds of a recipe."""
+    source = write(tmp_path / "chats.jsonl", rows("messages"))
+    assert check_chats(source, checks={"placeholder": False}).counts == {("boilerplate", "answers"): 1}
+
+
+def test_other_roles_and_odd_messages(tmp_path: Path) -> None:
+    """A system prompt, tools, content in parts, a greeting, an empty answer, two messages in a row."""
+    chat = [
+        {"role": "system", "content": "You are terse."},
+        {"role": "assistant", "content": "Hello! How can I help you today?"},
+        {"role": "user", "content": [{"type": "text", "text": "is it far?"}]},
+        {"role": "user", "content": "to the lake, I mean"},
+        {"role": "tool", "content": "{}"},
+        {"role": "assistant", "content": None},
+    ]
+    report = check_chats(write(tmp_path / "chats.jsonl", [{"messages": chat}]))
+    assert report.counts == {("unanswered_question", "answers"): 1}
+
+
+def test_what_has_no_chats_is_named(tmp_path: Path) -> None:
+    """With the row and the columns that are looked for."""
+    with pytest.raises(ConsistentChatError, match=r"row 1 has no chat: a list of messages in a column conversation"):
+        check_chats(write(tmp_path / "chats.jsonl", [{"text": "hello"}]))
