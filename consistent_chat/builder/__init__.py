@@ -27,7 +27,7 @@ from consistent_chat.recipe import Recipe, taxonomy
 from consistent_chat.registration import NAME, normalize_data_files
 from consistent_chat.row import LAYOUTS, row
 from consistent_chat.serving import registry
-from consistent_chat.store import Mode, ResponseStore
+from consistent_chat.store import Mode, ResponseStore, StoreLocation
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +58,12 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     def validate_config(self, config: ConsistentChatConfig, custom_features: Any) -> str:
         """Check everything that can be checked before a call, and name the cache directory by what shapes the data."""
         self.recipes = config.recipes(self.reading)
+        adjacent = config.adjacent_places(self._store_options)
         self.operation = ExecutionOptions(
             serving=config.serving,
             base_url=config.base_url,
             api_key=config.api_key,
-            places=tuple(config.places(self._store_options)),
+            places=tuple(config.places(adjacent)),
             storage_options=self._store_options,
             mode=config.checked_mode(),
             limits=config.limits(),
@@ -76,8 +77,18 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         if any(recipe.drop_near_duplicates for recipe in self.recipes.values()):
             duplicates.check()
         identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes.items()]
-        digest = hashlib.sha256(repr((identity, custom_features)).encode("utf-8")).hexdigest()
+        shaping = (identity, custom_features, *self._foreign(config, adjacent))
+        digest = hashlib.sha256(repr(shaping).encode("utf-8")).hexdigest()
         return f"{config.name}-{digest[:16]}"
+
+    def _foreign(self, config: ConsistentChatConfig, adjacent: Sequence[str]) -> list[Any]:
+        """Return what the stores beside recipe files hold: rows made with it are not those of a build without it.
+
+        The demo's store is the package's own.
+        """
+        is_demo = config.name == "demo" and not config.data_files
+        stores = [] if is_demo else [StoreLocation(url, self._store_options) for url in adjacent]
+        return sorted(store.content() for store in stores)
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
         """Build the dataset. A refresh builds anew although the dataset is in the cache."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from typing import Any
@@ -13,7 +13,7 @@ from consistent_chat.drivers import Limits
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan import splits
 from consistent_chat.recipe import FIELDS, Recipe, paths, suggestion
-from consistent_chat.store import Mode, adjacent_store, default_location
+from consistent_chat.store import Mode, StoreLocation, adjacent_store, default_location
 
 DRIVERS = ("online", "batch")
 DEMO = resources.files("consistent_chat") / "demo"
@@ -128,14 +128,22 @@ class ConsistentChatConfig(datasets.BuilderConfig):
             raise RecipeError("detach is for batches: pass driver='batch' as well.")
         return self.driver
 
-    def places(self, storage_options: Mapping[str, Any]) -> list[str]:
-        """Return the URLs of the response stores, the one that is written first.
+    def places(self, adjacent: Sequence[str]) -> list[str]:
+        """Return the URLs of the response stores, the one that is written first; those beside recipe files are last."""
+        return list(dict.fromkeys([*self._given_places(), *adjacent]))
 
-        Those that lie beside a recipe file are read after the others. Raises RecipeError, StoreError.
+    def adjacent_places(self, storage_options: Mapping[str, Any]) -> list[str]:
+        """Return the URLs of the stores beside recipe files, which may be strangers', without those the caller names.
+
+        Raises RecipeError, StoreError.
         """
-        given = paths("responses", default_location() if self.responses is None else self.responses)
         found = (adjacent_store(url, storage_options) for url in self.recipe_files().values())
-        return list(dict.fromkeys([*given, *(url for url in found if url is not None)]))
+        beside = dict.fromkeys(url for url in found if url is not None)
+        own = [StoreLocation(url, storage_options) for url in self._given_places()] if beside else []
+        return [url for url in beside if not any(StoreLocation(url, storage_options).is_same(one) for one in own)]
+
+    def _given_places(self) -> list[str]:
+        return paths("responses", default_location() if self.responses is None else self.responses)
 
 
 def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:

@@ -9,20 +9,19 @@
 A remote store has packs and batches alone: journals, until they are sent, and copies of its packs lie on the machine
 that uses it.
 
-    store.py      find and keep: what drivers use
-    record.py     one request and its response, and their digest
-    journal.py    what was kept a moment ago
-    pack.py       what was kept before; index.py finds it
-    packing.py    from journals to packs, and to larger packs; flusher.py says when
-    place.py      a folder, or a URL; copies.py has what was fetched from there
-    beside.py     the store beside a recipe file
-    batch_log.py  what was asked and is not answered yet
-    verify.py     is all of it whole?
-    nearest.py    what to say when nothing is found
+    store.py         find and keep: what drivers use
+    record.py        one request and its response, and their digest
+    journal.py       what was kept a moment ago
+    pack.py          what was kept before; index.py finds it
+    maintenance.py   from journals to packs, and to larger packs; is all of it whole?
+    location.py      a folder, or a URL, and the store beside a recipe file; cache.py has what was fetched from there
+    backends.py      how files get into a place; hub_backends.py has the Hub's ways
+    batch_log.py     what was asked and is not answered yet
+    miss.py          what to say when nothing is found
 """
 
 from consistent_chat.store.batch_log import Batch, BatchLog
-from consistent_chat.store.location import Flush, adjacent_store
+from consistent_chat.store.location import Flush, StoreLocation, adjacent_store
 from consistent_chat.store.maintenance import compact, verify
 from consistent_chat.store.store import Mode, ResponseStore, default_location
 
@@ -32,6 +31,7 @@ __all__ = [
     "Flush",
     "Mode",
     "ResponseStore",
+    "StoreLocation",
     "adjacent_store",
     "compact",
     "default_location",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import accumulate, chain
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,6 +17,8 @@ from consistent_chat.store.journal import Journal, read_journals, report_torn
 from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import Pack, PackGone, RowGroup
 from consistent_chat.store.record import Record, StoredResponse, damaged, digest_of
+
+_T = TypeVar("_T")
 
 GROUPS_KEPT = 16
 """Groups that are kept decoded, at most 4 MB each: a plan asks in about the order in which responses came."""
@@ -64,46 +68,57 @@ class Index:
         return self.packs[pack].group(group)
 
 
-class StoreReader:
-    """The answers in some places. Where others have packed them anew meanwhile, the places are read again."""
+@dataclass
+class _Layer:
+    """What one place holds."""
 
-    _index: Index
-    _journals: list[Journal]
+    index: Index
+    journals: list[Journal]
+
+    def find(self, key: str) -> list[StoredResponse]:
+        """Return all that the place has for a key."""
+        return self.index.find(key) + [kept for journal in self.journals if (kept := journal.find(key)) is not None]
+
+
+class StoreReader:
+    """The answers in some places. Where others have packed them anew meanwhile, the places are read again.
+
+    The first place that has anything for a key decides, whatever generation or digest the records of a later one claim:
+    they may be a stranger's.
+    """
+
+    _layers: list[_Layer]
 
     def __init__(self, places: Sequence[StoreLocation]) -> None:
         self._places = places
         retry_if_repacked(self._read)
-        report_torn(self._journals)
+        report_torn(chain.from_iterable(layer.journals for layer in self._layers))
 
     def find(self, key: str) -> StoredResponse | None:
         """Return what holds for a key, or None."""
-        found = self._all(key)
+        found = self._steadily(lambda: next(filter(None, (layer.find(key) for layer in self._layers)), []))
         return found[0] if len(found) == 1 else min(found, key=_order, default=None)
 
     def find_all(self, key: str) -> list[StoredResponse]:
-        """Return what holds for a key, and then all that other writers have kept for it as often refreshed."""
-        found = sorted(set(self._all(key)), key=_order)
-        return [kept for kept in found if kept.generation == found[0].generation]
+        """Return what holds for a key, and then all that other writers have kept for it, place by place.
+
+        Of each place those count that were refreshed most often.
+        """
+        found = self._steadily(lambda: [layer.find(key) for layer in self._layers])
+        return list(dict.fromkeys(chain.from_iterable(map(_latest, found))))
 
     def verify_checksum(self) -> None:
         """Hold all packs to their names: what one of them lacks would be asked for, and paid for, again."""
-        for pack in self._index.packs:
+        for pack in self._packs():
             pack.verify_checksum()
-
-    def _all(self, key: str) -> list[StoredResponse]:
-        try:
-            found = self._index.find(key)
-        except PackGone:
-            retry_if_repacked(self._read)
-            found = self._index.find(key)
-        return found + [kept for journal in self._journals if (kept := journal.find(key)) is not None]
 
     def records(self) -> Iterator[Record]:
         """Yield all records, superseded ones too, each once."""
         seen: set[int] = set()
         while True:
+            journals = (journal for layer in self._layers for journal in layer.journals)
             try:
-                for record in chain(*self._index.packs, *self._journals):
+                for record in chain(*self._packs(), *journals):
                     if (mark := int(record.digest[:16], 16)) not in seen:
                         seen.add(mark)
                         yield record
@@ -112,9 +127,9 @@ class StoreReader:
                 retry_if_repacked(self._read)
 
     def add(self, path: Path) -> None:
-        """Take in a pack that was made since."""
+        """Take in a pack that was made since, in the first place."""
         try:
-            self._index = self._index.plus(Pack(path))
+            self._layers[0].index = self._layers[0].index.plus(Pack(path))
         except PackGone:
             retry_if_repacked(self._read)
 
@@ -122,12 +137,28 @@ class StoreReader:
         """Read the places again."""
         retry_if_repacked(self._read)
 
+    def _packs(self) -> list[Pack]:
+        return [pack for layer in self._layers for pack in layer.index.packs]
+
+    def _steadily(self, look: Callable[[], _T]) -> _T:
+        try:
+            return look()
+        except PackGone:
+            retry_if_repacked(self._read)
+            return look()
+
     def _read(self) -> None:
         # Journals first: a record leaves its journal only when it lies in a pack, so none is missed in between.
-        self._journals = [journal for place in self._places for journal in read_journals(place.journals)]
-        self._index = Index([Pack(path) for place in self._places for path in fetch(place)])
+        journals = [read_journals(place.journals) for place in self._places]
+        packs = [Index([Pack(path) for path in fetch(place)]) for place in self._places]
+        self._layers = [_Layer(index, found) for index, found in zip(packs, journals)]
+
+
+def _latest(found: list[StoredResponse]) -> list[StoredResponse]:
+    ordered = sorted(found, key=_order)
+    return [kept for kept in ordered if kept.generation == ordered[0].generation]
 
 
 def _order(kept: StoredResponse) -> tuple[int, str]:
-    """Order what is kept for one key: the highest generation holds, then the smallest digest, wherever it came from."""
+    """Order what a place has for one key: the highest generation holds, then the smallest digest, in whatever file."""
     return -kept.generation, kept.digest

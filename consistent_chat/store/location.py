@@ -95,6 +95,15 @@ class StoreLocation:
         if not self.is_marked() and not self.names() and not journal_paths(self.journals):
             raise StoreError(f"There is no response store at {self.url!r}. Look for a mistake in the name.")
 
+    def is_same(self, other: StoreLocation) -> bool:
+        """Tell whether another location is this very place, however it is written."""
+        return (self._fs, self._root.rstrip("/")) == (other._fs, other._root.rstrip("/"))
+
+    def content(self) -> list[tuple[str, int]]:
+        """Return what the place has: names of packs, which follow from their content, and journals with their sizes."""
+        journals = [(path.name, path.stat().st_size) for path in journal_paths(self.journals)] if self.is_local else []
+        return [*((name, 0) for name in self.names()), *journals]
+
     def is_marked(self) -> bool:
         """Tell whether the marker is there, which makes a place a store."""
         return self._is_there(f"{self._root}/{MARKER}")

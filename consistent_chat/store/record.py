@@ -23,8 +23,8 @@ MOST_REFRESHES = 2**31 - 1
 class StoredResponse(NamedTuple):
     """What is kept for a key: a response, as JSON text.
 
-    `generation` counts how often the request was refreshed. Of several responses to one key the one with the
-    highest generation holds, and among those the one with the smallest digest, wherever they came from.
+    `generation` counts how often the request was refreshed. Of several responses that one place has to a key, the one
+    with the highest generation holds, and among those the one with the smallest digest, in whatever file it lies.
     """
 
     generation: int

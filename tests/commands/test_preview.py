@@ -53,7 +53,7 @@ def test_it_costs_little_and_the_build_does_not_pay_it_again(capsys: pytest.Capt
         said = capsys.readouterr().out
         assert re.search(r"these: 3 dialogues, 6 calls, [\d,]+ tokens, \$0\.\d{4}", said)
         assert "all of train: 18 dialogues, 3 of them recorded\nto do: 30 calls" in said
-        assert re.search(r"cost: \$0\.\d{4}, as a batch", said)
+        assert re.search(r"cost: \$0\.\d{4} \(likely \$0\.\d{4} to \$0\.\d{4}\), as a batch", said)
         assert main(["build", *calling(provider), *RECIPE, "--output", "made.parquet"]) == 0
         assert len(provider.requests) == 36
 

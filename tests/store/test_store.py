@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from consistent_chat.errors import DamagedRecord
 from consistent_chat.request import Response
-from consistent_chat.store import ResponseStore, default_location
+from consistent_chat.store import ResponseStore, compact, default_location
+from consistent_chat.store.journal import JournalWriter
 from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import write_pack
 from consistent_chat.store.record import Record
@@ -147,7 +148,7 @@ def test_a_refresh_asks_again_and_its_response_holds(place: str) -> None:
     shift=st.integers(0, 3),
 )
 def test_which_record_holds_depends_neither_on_names_nor_on_order(kept: list[tuple[int, str, str]], shift: int) -> None:
-    """Stores that were refreshed apart and copied together agree, however their packs are named and layered."""
+    """Stores that were refreshed apart and copied together agree, however their packs are named."""
     records = [Record.of(asked(), Response(text), generation) for generation, text, _ in kept]
     holds = min(records, key=lambda record: (-record.generation, record.digest))
     packs: dict[str, list[Record]] = {}
@@ -156,12 +157,36 @@ def test_which_record_holds_depends_neither_on_names_nor_on_order(kept: list[tup
     with tempfile.TemporaryDirectory() as folder:
         for name, content in packs.items():
             new_name = "wxyz"[("wxyz".index(name) + shift) % 4]
-            layer = Path(folder, "one" if new_name < "y" else "two", "packs")
-            write_pack(content, layer).rename(layer / f"{new_name}.parquet")
-        one, two = str(Path(folder, "one")), str(Path(folder, "two"))
-        for layer in (one, two):
-            StoreLocation(layer).prepare()
-        assert ResponseStore([one, two]).find(asked()) == ResponseStore([two, one]).find(asked()) == holds.kept.answer()
+            packed = Path(folder, "packs")
+            write_pack(content, packed).rename(packed / f"{new_name}.parquet")
+        assert ResponseStore(folder).find(asked()) == holds.kept.answer()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    own=st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc")), max_size=2),
+    strangers=st.lists(st.tuples(st.integers(0, 2**31 - 1), st.sampled_from("xyz")), min_size=1, max_size=3),
+    packed=st.booleans(),
+)
+def test_ones_own_response_holds_whatever_a_later_place_claims(
+    own: list[tuple[int, str]], strangers: list[tuple[int, str]], packed: bool
+) -> None:
+    """A generation and a digest are the words of whoever wrote them: a later place fills only what the first lacks."""
+    with tempfile.TemporaryDirectory() as folder:
+        first, later = str(Path(folder, "own")), str(Path(folder, "strangers"))
+        for place, kept in ((first, own), (later, strangers)):
+            StoreLocation(place).prepare()
+            writer = JournalWriter(Path(place, "journals"))
+            for generation, text in kept:
+                writer.append(Record.of(asked(), Response(text), generation))
+            writer.close()
+            if packed:
+                compact(place)
+        deciding = ResponseStore(first if own else later)
+        layered = ResponseStore([first, later])
+        assert layered.find(asked()) == deciding.find(asked())
+        assert layered.find_all(asked())[0] == deciding.find(asked())
+        assert len(layered.find_all(asked())) <= len(own) + len(strangers)
 
 
 def test_of_two_responses_that_one_store_keeps_the_later_holds(place: str) -> None:
