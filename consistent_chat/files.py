@@ -29,7 +29,7 @@ class NotPlainFile(OSError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(None, reason)
-        self.strerror = reason
+        self.strerror = self.reason = reason
 
 
 @contextlib.contextmanager

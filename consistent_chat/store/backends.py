@@ -11,11 +11,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from fsspec.utils import get_protocol
+
+from consistent_chat.files import PRIVATE, atomic_write, make_private_folder, move_into_place, temporary_file
 
 STORE_FORMAT = 1
 MARKER = "store.json"
@@ -62,10 +64,9 @@ class LocalBackend:
         """Leave the marker, completely or not at all: other writers start at the same time."""
         marker = self._root / MARKER
         if not marker.exists():
-            (self._root / "packs").mkdir(parents=True, exist_ok=True)
-            partial = marker.with_name(f"{MARKER}.{uuid.uuid4().hex}")
-            partial.write_bytes(MARKED)
-            partial.replace(marker)
+            make_private_folder(self._root / "packs")
+            with atomic_write(marker, PRIVATE) as file:
+                file.write(MARKED)
 
     def send(self, pack: Path) -> None:
         """Do nothing: it is there."""
@@ -82,40 +83,42 @@ class LocalBackend:
             if content is None:
                 target.unlink(missing_ok=True)
             else:
-                self._written(target, content).replace(target)
+                with self._written(target, content) as file:
+                    move_into_place(file, target)
 
     def create(self, path: str, content: bytes, beside: Files) -> bool:
         """Put a file where there is none: a link is made by one writer alone."""
         self.put(beside)
-        partial = self._written(self._root / path, content)
-        try:
-            os.link(partial, self._root / path)
-        except FileExistsError:
-            return False
-        except OSError:  # there are no links on this filesystem
-            return self._opened(self._root / path, content)
-        finally:
-            partial.unlink()
+        with self._written(self._root / path, content) as file:
+            try:
+                os.link(file.name, self._root / path)
+            except FileExistsError:
+                return False
+            except OSError:  # there are no links on this filesystem
+                return self._opened(self._root / path, content)
         return True
 
     def _opened(self, target: Path, content: bytes) -> bool:
         try:
-            with target.open("xb") as file:
+            with open(target, "xb", opener=lambda name, flags: os.open(name, flags, PRIVATE)) as file:
                 file.write(content)
         except FileExistsError:
             return False
         return True
 
-    def _written(self, target: Path, content: bytes | Path) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        if isinstance(content, Path):
-            shutil.copyfile(content, partial)
-        else:
-            partial.write_bytes(content)
-        with partial.open("rb") as file:
+    @contextlib.contextmanager
+    def _written(self, target: Path, content: bytes | Path) -> Iterator[BinaryIO]:
+        """Give a temporary file with this content, beside the target and on the disk."""
+        make_private_folder(target.parent)
+        with temporary_file(target.parent) as file:
+            if isinstance(content, Path):
+                with content.open("rb") as source:
+                    shutil.copyfileobj(source, file)
+            else:
+                file.write(content)
+            file.flush()
             os.fsync(file.fileno())
-        return partial
+            yield file
 
 
 class FsspecBackend:

@@ -89,7 +89,7 @@ class BatchLog:
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self._place = StoreLocation(url, storage_options)
-        self._closed: dict[int, Batch] = {}
+        self._closed: dict[str, Batch] = {}
 
     @property
     def is_idle(self) -> bool:
@@ -108,7 +108,7 @@ class BatchLog:
     def read(self) -> list[Batch]:
         """Return all batches, in order."""
         names = [name for name in self._place.listed(FOLDER) if name.endswith(".json") and not name.startswith(".")]
-        return [self._closed.get(_number(name)) or self._read(name) for name in names]
+        return [self._closed.get(name) or self._read(name) for name in names]
 
     def begin(self, batch: Batch, requests: Path) -> bool:
         """Write a batch down, with a file of its requests as `Requests` reads it; False if its number is taken."""
@@ -149,14 +149,14 @@ class BatchLog:
 
     def _read(self, name: str) -> Batch:
         try:
-            batch = Batch(**json.loads(self._place.read(f"{FOLDER}/{name}")))
-        except (NotFound, ValueError, TypeError):
+            batch = _batch(json.loads(self._place.read(f"{FOLDER}/{name}")))
+        except (NotFound, ValueError, TypeError, RecursionError):
             raise StoreError(
                 f"{self._place.url}/{FOLDER}/{name} is no batch that this version reads. Update the package, or "
                 "remove the file."
             ) from None
         if not batch.is_open:
-            self._closed[batch.number] = batch
+            self._closed[name] = batch
         return batch
 
 
@@ -214,8 +214,22 @@ def _requests(batch: Batch) -> str:
     return f"{FOLDER}/{batch.name}.jsonl.gz"
 
 
-def _number(name: str) -> int:
-    return int(name.partition(".")[0])
+LATEST = 1e11
+"""Seconds since 1970 after which no batch was submitted."""
+
+
+def _batch(fields: Any) -> Batch:
+    """Return the entry that plain data makes; raises TypeError for what no version writes."""
+    batch = Batch(**fields)
+    texts = (batch.serving, batch.model, batch.name, batch.writer)
+    perhaps = (batch.before, batch.id, batch.outcome)
+    numbers = (batch.number, batch.requests)
+    is_whole = all(type(number) is int and 0 <= number < 1 << 53 for number in numbers)
+    if not (is_whole and all(type(text) is str for text in texts) and 0 <= batch.submitted < LATEST):
+        raise TypeError("it is not a batch")
+    if not all(text is None or type(text) is str for text in perhaps) or not batch.name.isalnum():
+        raise TypeError("it is not a batch")
+    return batch
 
 
 def _content(batch: Batch) -> bytes:

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from consistent_chat.files import file_digest
 from consistent_chat.store.location import NotFound, StoreLocation, make_folder
-from consistent_chat.store.pack import PackGone, content_name
+from consistent_chat.store.pack import PackGone
 from consistent_chat.store.record import damaged
 
 _T = TypeVar("_T")
@@ -68,7 +69,7 @@ def _download(place: StoreLocation, name: str, path: Path) -> bool:
     partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
     try:
         place.download(name, partial)
-        whole = content_name(partial) == path.stem
+        whole = file_digest(partial) == path.stem
         if whole:
             partial.replace(path)
     except NotFound:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from consistent_chat.errors import StoreError
+from consistent_chat.files import NO_LINKS, PRIVATE, make_private_folder, open_plain, read_plain
 from consistent_chat.store.record import Record, StoredResponse, from_line, to_line
 
 try:
@@ -30,6 +31,11 @@ HELD = 64
 """Journals that are packed at once at the most: each is an open file. The rest is packed next time."""
 
 
+FULL_BYTES = 256 << 20
+MOST_BYTES = 1 << 30
+"""Bytes of a journal at which it is packed, and above which it is not read: reading takes as much memory."""
+
+
 RESERVE = 4 << 20
 """Bytes of the disk that a writer holds back, so that answers in flight can be kept when the disk is full."""
 
@@ -42,8 +48,8 @@ class JournalWriter:
         self._offsets: dict[str, tuple[int, int]] = {}
         fresh = self.path.with_suffix(".new")  # no packer sees it before it is locked, or it would be taken over
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+            make_private_folder(folder)
+            self._file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, PRIVATE)
         except OSError as error:
             raise StoreError(_unwritable(folder, error)) from None
         try:
@@ -58,6 +64,11 @@ class JournalWriter:
 
     def __len__(self) -> int:
         return len(self._offsets)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is so large that it is to be packed, however few records it has."""
+        return self._size >= FULL_BYTES
 
     def append(self, record: Record) -> None:
         """Append a record; when this returns, the record survives the end of the process.
@@ -138,7 +149,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._data = path.read_bytes()
+        self._data = read_journal(path)
         self.torn = self._data[self._data.rfind(b"\n") + 1 :]
         self._spans = {self._record(span).key: span for span in lines(path, self._data)}
 
@@ -172,6 +183,14 @@ def lines(path: Path, data: bytes) -> Iterator[tuple[int, int]]:
         start = stop + 1
     if len(data) > end + 1 and _is_whole(data[end:-1]):
         yield end, len(data)
+
+
+def read_journal(path: Path) -> bytes:
+    """Return the bytes of a journal; raises OSError, also for a link, a pipe, and a file that no writer made as large.
+
+    A writer makes plain files. A link may lead to a device, or to another user's file.
+    """
+    return read_plain(path, MOST_BYTES, NO_LINKS)
 
 
 def read_journals(folder: Path) -> list[Journal]:
@@ -244,7 +263,7 @@ def is_abandoned(path: Path) -> bool:
 def _take(path: Path) -> int | None:
     """Open a journal and lock it; None where its writer holds it, or where it is gone or not ours to take."""
     try:
-        file = os.open(path, os.O_RDWR)
+        file = open_plain(path, os.O_RDWR | NO_LINKS)
     except OSError:
         return None
     if _lock(file) and path.exists():

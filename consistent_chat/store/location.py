@@ -22,6 +22,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from consistent_chat.errors import StoreError
+from consistent_chat.files import NotPlainFile, make_private_folder, read_plain
 from consistent_chat.store.backends import MARKER, STORE_FORMAT, Files, FsspecBackend, LocalBackend, StoreBackend
 from consistent_chat.store.hub_backends import open_way
 from consistent_chat.store.journal import journal_paths
@@ -44,6 +45,11 @@ REPO = Flush(10_000, 300.0)
 """On a Hub repo each flush is a commit, and it takes so many of them an hour."""
 
 
+MOST_MARKER = 64 << 10
+MOST_BYTES = 1 << 30
+"""The most that is read of a marker, and of the file of a batch."""
+
+
 class NotFound(Exception):
     """A file is no longer at its place."""
 
@@ -56,7 +62,7 @@ def home() -> Path:
 def make_folder(path: Path) -> None:
     """Make a folder on this machine; raises StoreError."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_private_folder(path)
     except OSError as error:
         raise StoreError(f"{path} cannot be made: {error.strerror}. Give rights there, or set HF_HOME.") from None
 
@@ -93,7 +99,7 @@ class StoreLocation:
     def check_exists(self) -> None:
         """Raise StoreError when there is neither a marker nor a pack nor a journal: the name may be mistyped."""
         if not self.is_marked() and not self.names() and not journal_paths(self.journals):
-            raise StoreError(f"There is no response store at {self.url!r}. Look for a mistake in the name.")
+            raise StoreError(f"There is no response store at {self.url!r}. Check the path for typos.")
 
     def is_same(self, other: StoreLocation) -> bool:
         """Tell whether another location is this very place, however it is written."""
@@ -151,7 +157,7 @@ class StoreLocation:
 
     def read(self, path: str) -> bytes:
         """Return what is in a file; raises Gone."""
-        content = self._attempt("read from", lambda: self._fs.cat_file(f"{self._root}/{path}"), absent=NotFound)
+        content = self._attempt("read from", lambda: self._bytes(path, MOST_BYTES), absent=NotFound)
         if content is NotFound:
             raise NotFound
         return bytes(content)
@@ -189,18 +195,29 @@ class StoreLocation:
         return hashlib.sha256(identity.encode("utf-8")).hexdigest()[:16]
 
     def _check_format(self) -> None:
-        marker = self._attempt("read from", lambda: self._fs.cat_file(f"{self._root}/{MARKER}"), absent=NotFound)
+        marker = self._attempt("read from", lambda: self._bytes(MARKER, MOST_MARKER), absent=NotFound)
         if marker is NotFound:
             return
         try:
             version = json.loads(marker)["consistent_chat_store"]
-        except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{self.url}/{MARKER} is no response store's. Pass another place as responses=.") from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            version = None
+        if type(version) is not int:
+            raise StoreError(f"{self.url}/{MARKER} is not a response store. Pass another location as responses=.")
         if version != STORE_FORMAT:
             raise StoreError(
                 f"The response store {self.url!r} has format {version}; this version reads {STORE_FORMAT}. "
                 "Update consistent_chat."
             )
+
+    def _bytes(self, path: str, limit: int) -> bytes:
+        """Return what is in a file of at most so many bytes; one on this machine must be a plain file."""
+        if self.is_local:
+            return read_plain(Path(self._root, path), limit)
+        content = self._fs.cat_file(f"{self._root}/{path}", end=limit + 1)
+        if len(content) > limit:
+            raise NotPlainFile(f"{path} is larger than {limit:,} bytes")
+        return bytes(content)
 
     def _attempt(self, verb: str, act: Callable[[], Any], absent: Any = None) -> Any:
         try:
@@ -209,8 +226,8 @@ class StoreLocation:
             if absent is not None and _is_absent(error):
                 return absent
             raise StoreError(
-                f"The response store {self.url!r} cannot be {verb}: {_reason(error)}. Look whether it is there and "
-                "what you may do there, or pass another place as responses=."
+                f"The response store {self.url!r} cannot be {verb}: {_reason(error)}. Check that it exists and "
+                "that you have access, or pass another location as responses=."
             ) from None
 
 

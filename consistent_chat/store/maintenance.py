@@ -12,8 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from consistent_chat.errors import StoreError
+from consistent_chat.files import PRIVATE, atomic_write, make_private_folder
 from consistent_chat.store.cache import fetch, retry_if_repacked
-from consistent_chat.store.journal import Journal, abandoned, journal_paths, lines, read_journals, remove, report_torn
+from consistent_chat.store.journal import (
+    Journal,
+    abandoned,
+    journal_paths,
+    lines,
+    read_journal,
+    read_journals,
+    remove,
+    report_torn,
+)
 from consistent_chat.store.location import NotFound, StoreLocation
 from consistent_chat.store.pack import Pack, PackGone, write_pack
 from consistent_chat.store.record import Record, from_line
@@ -104,8 +114,9 @@ def _records(paths: Iterable[Path], torn: Path) -> Iterator[Record]:
     for path in paths:
         journal = Journal(path)
         if journal.torn:
-            torn.mkdir(parents=True, exist_ok=True)
-            (torn / path.name).write_bytes(journal.torn)
+            make_private_folder(torn)
+            with atomic_write(torn / path.name, PRIVATE) as file:
+                file.write(journal.torn)
         yield from journal
 
 
@@ -176,7 +187,7 @@ def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> Checke
 
 def _check_journal(path: Path, checked: Checked) -> None:
     try:
-        data = path.read_bytes()
+        data = read_journal(path)
     except FileNotFoundError:
         return  # it has just been packed
     except OSError as error:

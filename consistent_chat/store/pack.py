@@ -6,12 +6,9 @@ shows them. A pack is read by row group, and holds no open file in between.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
 import os
 import re
-import uuid
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,11 +19,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consistent_chat.errors import DamagedRecord, StoreError
+from consistent_chat.files import (
+    NotPlainFile,
+    file_digest,
+    make_private_folder,
+    move_into_place,
+    open_plain,
+    temporary_file,
+)
 from consistent_chat.store.record import Record, damaged
 
 FORMAT = 1
 ROWS_PER_GROUP, BYTES_PER_GROUP = 512, 4 << 20
 """A group is the least that is read: so many rows, or so many bytes of text where answers are long."""
+MOST_ROWS, MOST_GROUP_BYTES = 2_000_000, 128 << 20
+"""A pack of more rows, or with a group of more bytes, is not read: packing makes none, and it would fill the memory."""
 KEY_LENGTH = len("sha256:") + 64
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError, AttributeError)
@@ -69,33 +76,18 @@ def write_pack(records: Iterable[Record], folder: Path) -> Path | None:
     first = next(groups, None)
     if first is None:
         return None
-    temporary = folder / f".{uuid.uuid4().hex}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with pq.ParquetWriter(temporary, _SCHEMA, **_WRITING) as writer:
-            writer.write_table(first)
-            for group in groups:
-                writer.write_table(group)
-        path = folder / f"{content_name(temporary)}.parquet"
-        _sync(temporary, os.O_RDWR)
-        os.replace(temporary, path)
-        if os.name == "posix":
-            _sync(folder, os.O_RDONLY)
+        make_private_folder(folder)
+        with temporary_file(folder) as file:
+            with pq.ParquetWriter(file, _SCHEMA, **_WRITING) as writer:
+                for group in itertools.chain([first], groups):
+                    writer.write_table(group)
+            file.flush()
+            path = folder / f"{file_digest(file.name)}.parquet"
+            move_into_place(file, path)
     except OSError as error:
         raise StoreError(f"A pack cannot be written to {folder}: {error.strerror or error}. Make room there.") from None
-    finally:
-        with contextlib.suppress(OSError):  # gone, or never begun
-            temporary.unlink()
     return path
-
-
-def content_name(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes, 64 hex digits: what a pack is named."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 class RowGroup(NamedTuple):
@@ -113,6 +105,7 @@ class Pack:
         self.path = path
         self._footer: Any = None
         self._vouched = False
+        self._check_plain()
         self._footer, self.ends, self.prefixes = self._read(self._look, str(path))
 
     def __len__(self) -> int:
@@ -150,7 +143,7 @@ class Pack:
                 yield str(error)
                 continue
             yield from filter(None, (self._fault(*row) for row in rows))
-        if content_name(self.path) != self.path.stem:
+        if file_digest(self.path) != self.path.stem:
             yield str(damaged(str(self.path), "its bytes are not those it is named after"))
 
     def verify_checksum(self) -> None:
@@ -158,7 +151,7 @@ class Pack:
         if self._vouched:
             return
         try:
-            whole = not _NAME.fullmatch(self.path.stem) or content_name(self.path) == self.path.stem
+            whole = not _NAME.fullmatch(self.path.stem) or file_digest(self.path) == self.path.stem
         except OSError as error:
             raise _unread(self.path, error) from None
         if not whole:
@@ -187,10 +180,18 @@ class Pack:
         where = f"{self.path}, rows {self.start(number)} to {self.ends[number] - 1},"
         return self._read(lambda file: _lists(file.read_row_group(number, columns=names), names), where)
 
+    def _check_plain(self) -> None:
+        try:
+            os.close(open_plain(self.path))
+        except NotPlainFile as error:
+            raise damaged(str(self.path), error.reason) from None
+        except OSError as error:
+            raise _unread(self.path, error) from None
+
     def _look(self, file: pq.ParquetFile) -> tuple[Any, list[int], Prefixes]:
         """Return the footer, where the groups end, and the first 64 bits of every key, by row."""
         self._check_format(file)
-        sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
+        sizes = _sizes(file.metadata)
         prefixes = [_prefixes(batch.column(0)) for batch in file.iter_batches(1 << 16, columns=["key"])]
         joined = np.concatenate([*prefixes, np.empty(0, np.uint64)])
         if not len(joined) == sum(sizes) == file.metadata.num_rows or min(sizes, default=0) < 0:
@@ -215,6 +216,21 @@ class Pack:
             )
         if not file.schema_arrow.equals(_SCHEMA):
             raise ValueError("its columns are not those of a pack")
+
+
+def _sizes(footer: Any) -> list[int]:
+    """Return the rows of each group; raises ValueError, before anything is read, where they would not fit into memory.
+
+    A few kilobytes can be compressed from gigabytes.
+    """
+    if footer.num_rows > MOST_ROWS:
+        raise ValueError(f"it has {footer.num_rows:,} rows, and a pack has at most {MOST_ROWS:,}")
+    groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
+    for number, group in enumerate(groups):
+        size = sum(group.column(column).total_uncompressed_size for column in range(group.num_columns))
+        if not 0 <= size <= MOST_GROUP_BYTES:
+            raise ValueError(f"its group {number} has {size:,} bytes, and at most {MOST_GROUP_BYTES:,} are read")
+    return [group.num_rows for group in groups]
 
 
 def _unread(path: Path, error: OSError) -> StoreError:
@@ -250,12 +266,3 @@ def _groups(records: Iterable[Record]) -> Iterator[pa.Table]:
 
 def _table(rows: list[tuple[Any, ...]]) -> pa.Table:
     return pa.table([pa.array(column, type) for column, type in zip(zip(*rows), _SCHEMA.types)], schema=_SCHEMA)
-
-
-def _sync(path: Path, access: int) -> None:
-    """Bring a file, or a folder's list of names, to the disk."""
-    file = os.open(path, access)
-    try:
-        os.fsync(file)
-    finally:
-        os.close(file)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,15 +122,29 @@ def _response(text: str) -> Response:
 
 def _request(text: str) -> dict[str, Any]:
     """Return the identity of a request; raises one of FAULTS. Fields of later versions are no fault."""
-    fields = json.loads(text)
+    fields = _STRICT.decode(text)
     if not isinstance(fields, dict):
         raise TypeError("it is not an object")
     for name, kinds in _ASKED.items():
         if type(fields.get(name)) not in kinds:
             raise TypeError(f"its field {name!r} is {type(fields.get(name)).__name__}")
-    if not all(map(_is_message, fields["messages"])):
-        raise TypeError("its field 'messages' has something else than messages")
+    if not fields["messages"] or not all(map(_is_message, fields["messages"])):
+        raise TypeError("its field 'messages' is not a list of messages")
+    names = fields["schema"].get("required", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError("its field 'schema' requires something else than names")
     return fields
+
+
+def _number(text: str) -> float:
+    """Return a JSON number with a fraction or exponent; raises ValueError for NaN and what no float holds."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"it has the number {text:.20}")
+    return number
+
+
+_STRICT = json.JSONDecoder(parse_float=_number, parse_constant=_number)
 
 
 def _is_message(message: Any) -> bool:

@@ -104,7 +104,7 @@ class ResponseStore:
             writer.append(record)
             if self._refresh:
                 self._own.add(request.key)
-            if len(writer) >= self._flush_when.records:
+            if len(writer) >= self._flush_when.records or writer.is_full:
                 self._turn_over(writer)
                 self._flusher.wake()
         return record.kept.answer(request.key)

@@ -169,7 +169,7 @@ def test_journals_that_cannot_be_removed_are_said_too(caplog: pytest.LogCaptureF
 def unremovable(folder: Path, name: str) -> Iterator[None]:
     """Let nobody, root included, remove what is in one of the folders; the others can be written."""
     user = os.geteuid()
-    for path in (folder, *folder.iterdir()):
+    for path in (folder, *folder.rglob("*")):
         os.chmod(path, 0o555 if path.name == name else 0o777)
     if user == 0:
         os.seteuid(65534)

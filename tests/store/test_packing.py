@@ -124,9 +124,7 @@ def test_no_store_is_none_to_tidy(tmp_path: Path) -> None:
     """The name may be mistyped; nothing is made there."""
     with pytest.raises(StoreError) as caught:
         compact(str(tmp_path / "respones"))
-    assert str(caught.value) == (
-        f"There is no response store at '{tmp_path}/respones'. Look for a mistake in the name."
-    )
+    assert str(caught.value) == (f"There is no response store at '{tmp_path}/respones'. Check the path for typos.")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -36,7 +36,7 @@ def unwritable() -> Iterator[str]:
     """A store with response 1 that may be read and not written."""
     with tempfile.TemporaryDirectory() as folder:
         fill(folder, 1)
-        for path in (folder, *Path(folder).iterdir()):
+        for path in (folder, *Path(folder).rglob("*")):
             os.chmod(path, 0o555)
         user = os.geteuid()
         if user == 0:
@@ -71,7 +71,7 @@ def test_a_new_store_in_an_unwritable_folder_stops_too(unwritable: str) -> None:
         ResponseStore(place).prepare()
     assert str(caught.value) == (
         f"The response store {place!r} cannot be written to: {os.strerror(errno.EACCES)}. "
-        "Look whether it is there and what you may do there, or pass another place as responses=."
+        "Check that it exists and that you have access, or pass another location as responses=."
     )
 
 
@@ -89,8 +89,9 @@ def test_what_may_not_be_read_is_no_empty_store(nobody: None, part: str) -> None
     if os.geteuid():
         pytest.skip("only root becomes another user")
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
         fill(folder, 1)
+        for path in (folder, *Path(folder).rglob("*")):
+            os.chmod(path, 0o755)
         hidden = Path(folder, "journals") if part == "journals" else files(folder, "packs")[0]
         hidden.chmod(0)
         os.seteuid(NOBODY)
@@ -104,9 +105,7 @@ def test_a_layer_that_is_not_there_is_named(place: str, tmp_path: Path) -> None:
     """A mistyped name would have all that it holds asked for again; only what is written may be new."""
     with pytest.raises(StoreError) as caught:
         ResponseStore([place, f"{tmp_path}/mistyped"])
-    assert str(caught.value) == (
-        f"There is no response store at '{tmp_path}/mistyped'. Look for a mistake in the name."
-    )
+    assert str(caught.value) == (f"There is no response store at '{tmp_path}/mistyped'. Check the path for typos.")
 
 
 def test_a_pack_with_another_ones_bytes_stops_before_anything_is_paid(place: str) -> None:
@@ -127,7 +126,7 @@ def test_a_file_in_the_folders_place_is_named(place: str) -> None:
         ResponseStore(place)
     assert str(caught.value) == (
         f"The response store {place!r} cannot be read from: {os.strerror(errno.ENOTDIR)}. "
-        "Look whether it is there and what you may do there, or pass another place as responses=."
+        "Check that it exists and that you have access, or pass another location as responses=."
     )
     assert Path(place).read_text() == "mine"
 
@@ -162,7 +161,7 @@ def test_another_programs_store_is_left_alone(place: str, content: str) -> None:
     Path(place, "store.json").write_text(content, errors="surrogateescape")
     with pytest.raises(StoreError) as caught:
         ResponseStore(place)
-    assert str(caught.value) == (f"{place}/store.json is no response store's. Pass another place as responses=.")
+    assert str(caught.value) == (f"{place}/store.json is not a response store. Pass another location as responses=.")
 
 
 def test_a_kind_of_place_that_nobody_knows_is_named() -> None:

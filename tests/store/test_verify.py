@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from consistent_chat.cli import main
 from consistent_chat.errors import StoreError
+from consistent_chat.files import file_digest
 from consistent_chat.request import Response
-from consistent_chat.store import ResponseStore, compact, pack, verify
+from consistent_chat.store import ResponseStore, compact, maintenance, pack, verify
 from consistent_chat.store.journal import JournalWriter
 from consistent_chat.store.location import StoreLocation
-from consistent_chat.store.pack import content_name, write_pack
+from consistent_chat.store.pack import write_pack
 from consistent_chat.store.record import Record, to_line
 from tests.stored import Moody, asked, files, fill, forget, kill_a_writer, said
 
@@ -55,7 +56,7 @@ def flip(path: Path, byte: int, bit: int = 0) -> None:
 
 def named_anew(path: Path) -> Path:
     """Give a pack that was written by other means the name of its content."""
-    return path.rename(path.with_name(f"{content_name(path)}.parquet"))
+    return path.rename(path.with_name(f"{file_digest(path)}.parquet"))
 
 
 def test_a_whole_store_is_counted(place: str) -> None:
@@ -196,7 +197,7 @@ def test_a_folder_where_a_file_should_be_is_a_fault_and_the_rest_is_checked(plac
         assert any(name in fault for fault in faults)
 
 
-@pytest.mark.parametrize("method", [(StoreLocation, "names"), (Path, "read_bytes")], ids=["packs", "journals"])
+@pytest.mark.parametrize("method", [(StoreLocation, "names"), (maintenance, "read_journal")], ids=["packs", "journals"])
 def test_what_is_packed_anew_meanwhile_is_no_fault(
     place: str, monkeypatch: pytest.MonkeyPatch, method: tuple[Any, str]
 ) -> None:
@@ -208,8 +209,8 @@ def test_what_is_packed_anew_meanwhile_is_no_fault(
     owner, name = method
     original = getattr(owner, name)
 
-    def and_tidy(self: Any) -> Any:
-        found = original(self)
+    def and_tidy(given: Any) -> Any:
+        found = original(given)
         monkeypatch.setattr(owner, name, original)
         compact(place)
         return found
