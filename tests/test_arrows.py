@@ -13,7 +13,7 @@ from tests import ROOT
 
 PACKAGE = ROOT / "consistent_chat"
 ROOMS = [
-    {"errors", "files", "version", "text"},
+    {"errors", "files", "signals", "version", "text"},
     {"request", "prices", "duplicates"},
     {"registration"},
     {"recipe"},

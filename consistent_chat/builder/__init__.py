@@ -136,8 +136,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         """
         if any(recipe.model is None for recipe in self.recipes.values()):
             raise RecipeError(
-                "No model is named. Pass model= (and serving= to call it), or try "
-                'load_dataset("consistent_chat", "demo"), or serving="rehearsal".'
+                "No model is named. Pass model= (and serving= to call it), or try the config 'demo', or "
+                "serving='rehearsal'."
             )
         plans = {split: Plan(recipe) for split, recipe in self.recipes.items()}
         for split in [split for split in plans if split not in self._warned]:

@@ -10,14 +10,14 @@ import dataclasses
 import os
 import signal
 import sys
-import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import datasets
 import multiprocess  # type: ignore[import-untyped]
 from datasets.utils import file_utils
 
+from consistent_chat import signals
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.recipe import FIELDS, suggestion
 from consistent_chat.registration import NAME
@@ -79,55 +79,82 @@ class BuilderHooks:
 
 @contextlib.contextmanager
 def _waiting_for_workers() -> Iterator[None]:
-    """On Ctrl-C wait for the workers, which keep what is in flight; `datasets` would kill them. A second one kills."""
-    in_charge = threading.current_thread() is threading.main_thread()
-    if not in_charge or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    """When interrupted, wait for the workers, which keep what is in flight; `datasets` would kill them.
+
+    A second signal kills.
+    """
+    handlers, process = signals.interrupting(), os.getpid()
+    if signal.SIGINT not in handlers:
         yield
         return
     stopped = False
 
-    def stop(*_: Any) -> None:
+    def stop(number: int, _: Any) -> None:
         nonlocal stopped
+        if os.getpid() != process and number != signal.SIGINT:  # inherited by a child that has no handler of its own
+            if multiprocess.current_process().name.startswith("SyncManager"):
+                return  # the others speak with it until they end
+            signals.die_of(number)
         stopped = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _restore(handlers)
         for worker in multiprocess.active_children():  # where it was this process alone that was told
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.pid, signal.SIGINT)
 
-    signal.signal(signal.SIGINT, stop)
+    for number in handlers:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _restore(handlers)
         if stopped:
             raise KeyboardInterrupt from None
 
 
-def _stoppable(steps: Generator[Any, None, Any]) -> Iterator[Any]:
-    """Pass on the steps of a worker; the first Ctrl-C is an error within them, so that they end in order.
+def _restore(handlers: Mapping[int, Any]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
-    A worker that dies of it takes the others with it, and `datasets` does not let its steps be left in between.
+
+def _stoppable(steps: Generator[Any, None, Any]) -> Iterator[Any]:
+    """Pass on the steps of a worker; the first signal is an error within them, so that they end in order.
+
+    A worker that dies of it takes the others with it, and `datasets` does not let its steps be left in between. After
+    SIGTERM and SIGHUP the worker ends with its steps: a pool waits until those that it terminates are gone.
     """
     error = ConsistentChatError("Stopped. All answers are kept; run again to go on.")
-    inside = pending = False
+    inside = pending = stopping = False
+    fatal = 0
 
-    def stop(*_: Any) -> None:
-        nonlocal pending
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def stop(number: int, _: Any) -> None:
+        nonlocal pending, stopping, fatal
+        fatal = fatal if number == signal.SIGINT else number
+        if stopping:  # the first signal may be the parent's SIGINT, and a scheduler's SIGTERM the second
+            return
+        stopping = True
         if inside:
             raise error
         pending = True
 
-    signal.signal(signal.SIGINT, stop)
-    while True:
-        throw, pending, inside = pending, False, True
-        try:
-            step = steps.throw(error) if throw else next(steps)
-        except StopIteration:
-            return
-        finally:
-            inside = False
-        yield step
+    for number in (signal.SIGINT, *signals.STOPPING):
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, stop)
+    try:
+        while True:
+            throw, pending, inside = pending, False, True
+            try:
+                step = steps.throw(error) if throw else next(steps)
+            except StopIteration:
+                return
+            finally:
+                inside = False
+            yield step
+    finally:
+        for number in signals.STOPPING:
+            if signal.getsignal(number) is stop:
+                signal.signal(number, signal.SIG_DFL)
+        if fatal:
+            signals.die_of(fatal)
 
 
 def _refuse_operational(config: Any) -> None:

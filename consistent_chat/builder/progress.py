@@ -10,6 +10,7 @@ from datasets.utils import tqdm
 
 from consistent_chat.drivers import BatchProgress, RunStats
 from consistent_chat.recipe import Recipe
+from consistent_chat.text.console import for_bar
 
 
 def dialogues_bar(about: str, total: int) -> Any:
@@ -32,9 +33,9 @@ class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
     def show(self, tally: RunStats) -> None:
         """Show the counts of a tally."""
         if self._bar is None:
-            self._bar = tqdm(desc=f"Calling {self._model}", unit=" calls", position=1, leave=False)
+            self._bar = tqdm(desc=for_bar(f"Calling {self._model}", 40), unit=" calls", position=1, leave=False)
         cost = "" if tally.cost is None else f", ${tally.cost:.4f}"
-        retries = f", {tally.retries} retries, the last: {tally.last_fault[:80]}" if tally.retries else ""
+        retries = f", {tally.retries} retries, the last: {for_bar(tally.last_fault, 80)}" if tally.retries else ""
         waiting = tally.calls == self._bar.n  # nothing was answered: say so at once, not with the next answer
         postfix = f"{tally.input_tokens + tally.output_tokens:,} tokens{cost}{retries}"
         self._bar.set_postfix_str(postfix, refresh=waiting)
@@ -56,12 +57,13 @@ class BatchBar(contextlib.AbstractContextManager["BatchBar"]):
         """Show how the batches of a wave are getting on."""
         if self._bar is None or self._bar.total != progress.requests:
             self.__exit__()
-            self._bar = tqdm(desc=f"Batches of {self._model}", unit=" requests", total=progress.requests, leave=False)
+            name = for_bar(f"Batches of {self._model}", 40)
+            self._bar = tqdm(desc=name, unit=" requests", total=progress.requests, leave=False)
         said = [f"{progress.batches} under way"]
         if progress.expires is not None:
             said.append(f"expire in {_hours(progress.expires - time.time())}")
         if progress.fault:
-            said.append(f"the last look: {progress.fault[:80]}")
+            said.append(f"the last look: {for_bar(progress.fault, 80)}")
         self._bar.set_postfix_str(", ".join(said), refresh=False)
         self._bar.n = progress.done
         self._bar.refresh()

@@ -1,27 +1,37 @@
-"""The command line: `consistent-chat COMMAND`, one file a command. It sees everything and holds no logic of its own."""
+"""The command line: `consistent-chat COMMAND`. It holds no logic; what a command needs is imported when it runs.
+
+commands.py  the commands and their options
+options.py   options made from the descriptions of fields; what several commands take
+group.py     how commands are listed, and which is meant where one is mistyped
+language.py  messages in terms of options
+"""
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Sequence
 
-from consistent_chat.cli import batches, build, check, estimate, pack, preview, publish, report, verify, warm
 from consistent_chat.errors import BatchesPending, BudgetSpent, ConsistentChatError, RecipeError
-
-COMMANDS = (build, preview, warm, estimate, batches, report, publish, pack, verify, check)
-"""Modules with a function `add`, which adds the command's parser. A parser's `run` gets the arguments by name, and
-returns an exit code, or None when all is well."""
+from consistent_chat.signals import taken_like_ctrl_c
 
 DONE, FAILED, USAGE, BUDGET, STOPPED = 0, 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 0 done, 1 failed, 2 wrong usage, 3 stopped by a budget, 130 by Ctrl-C."""
-    arguments = vars(_parser().parse_args(argv))
-    run = arguments.pop("run")
+    """Run a command and return its exit code.
+
+    0 done, 1 failed, 2 wrong usage, 3 stopped by a budget, 130 stopped by Ctrl-C, SIGTERM or SIGHUP.
+    """
+    import click
+
+    from consistent_chat.cli.commands import cli
+    from consistent_chat.text.console import log_to_stderr
+
+    log_to_stderr()
     try:
-        return run(**arguments) or DONE
+        with taken_like_ctrl_c():
+            return cli.main(None if argv is None else [*argv], "consistent-chat", standalone_mode=False) or DONE
+    except click.UsageError as error:
+        return _say(_with_usage(error), USAGE)
     except BatchesPending as error:  # as asked for
         return _say(error, DONE)
     except BudgetSpent as error:
@@ -30,12 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(error, USAGE)
     except (ConsistentChatError, OSError) as error:
         return _say(error, FAILED)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         return _say("Stopped. All answers are kept; run again to go on.", STOPPED)
 
 
 def script(argv: Sequence[str]) -> int:
     """Run `publish` where `--publish` names a repo, else `build`, as main does; `--recipe` names a recipe file."""
+    import argparse
+
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--recipe", nargs=1, default=[])
     parser.add_argument("--publish", nargs=1, default=[])
@@ -43,14 +55,17 @@ def script(argv: Sequence[str]) -> int:
     return main(["publish" if names.publish else "build", *names.recipe, *names.publish, *rest])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="consistent-chat", description="Many-turn dialogues that hold together.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in COMMANDS:
-        command.add(commands)
-    return parser
+def _with_usage(error: object) -> str:
+    context = getattr(error, "ctx", None)
+    message = getattr(error, "format_message", lambda: str(error))()
+    if context is None:
+        return message
+    return f"{message} Run `{context.command_path} --help` for its usage."
 
 
 def _say(message: object, code: int) -> int:
-    print(f"consistent-chat: {message}", file=sys.stderr)
+    from consistent_chat.cli.language import in_options
+    from consistent_chat.text.console import complain
+
+    complain(f"consistent-chat: {in_options(str(message))}")
     return code

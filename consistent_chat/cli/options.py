@@ -1,149 +1,132 @@
-"""What several commands take: a recipe with its fields and how to make it, a response store."""
+"""Options: one for each described field, and what several commands take."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from consistent_chat.recipe import LAYOUTS
+import click
 
+from consistent_chat.recipe.description import OPERATIONAL, RECIPE, SIMILARITY, Field
 
-def add_command(commands: Any, name: str, run: Callable[..., int | None], about: str) -> Any:
-    """Add a command of this name, which calls `run` with its arguments by name, and return its parser."""
-    command = commands.add_parser(name, help=about, description=run.__doc__)
-    command.set_defaults(run=run)
-    return command
+Decorator = Callable[[Any], Any]
+COUNT = click.IntRange(1)
 
 
-def add_recipe(
-    command: Any,
-    name: str = "recipe",
-    metavar: str = "RECIPE",
-    about: str = 'a recipe file, or "demo"; or give the fields',
-) -> None:
-    """Add a recipe, all its fields, and all that is operational."""
-    command.add_argument(name, nargs="?", metavar=metavar, help=about)
-    _add_recipe_options(command.add_argument_group("what to make (each wins over the recipe file)"))
-    _add_operational_options(command.add_argument_group("how to make it"))
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # it is generic only in newer versions of click
 
 
-def add_detach(command: Any) -> None:
-    """Add the choice not to wait for batches."""
-    command.add_argument("--detach", action="store_true", help="with --driver batch: submit, and collect another time")
+class Json(_ParamType):
+    """A value in JSON; an object alone, where `only_objects`."""
+
+    name = "JSON"
+
+    def __init__(self, only_objects: bool, example: str) -> None:
+        self._only_objects, self._example = only_objects, example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value that the text stands for."""
+        try:
+            parsed = json.loads(value) if isinstance(value, str) else value
+        except ValueError:
+            parsed = self
+        if parsed is self or (self._only_objects and not isinstance(parsed, dict)):
+            self.fail(f"give {self._example}", param, ctx)
+        return parsed
 
 
-def add_store(command: Any) -> None:
-    """Add a response store."""
-    command.add_argument("store", nargs="?", metavar="STORE", help="path or URL (the default store)")
-    add_storage_options(command)
+class Several(click.Option):
+    """An option that takes one value or more after its name, and may be repeated. Without it the value is None."""
+
+    takes_several = True
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return a list, or None if the option is not given."""
+        values = super().type_cast_value(ctx, value)
+        return list(values) if values else None
 
 
-def count(text: str) -> int:
-    """Return a whole number of at least 1, as an argument."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError("give a whole number of at least 1")
-    return int(text)
+class Pairs(Several):
+    """The same for `NAME=VALUE`: a mapping, with whole numbers as such."""
 
-
-def add_storage_options(group: Any) -> None:
-    """Add the options of a filesystem."""
-    group.add_argument("--storage-options", type=_json, metavar="JSON", help="options for the store's filesystem")
-
-
-def _add_recipe_options(group: Any) -> None:
-    group.add_argument("--model", help="the model that writes the dialogues")
-    group.add_argument("--num-dialogs-per-intent", type=int, metavar="N", help="dialogues for each intent (20)")
-    group.add_argument("--num-turns-per-dialog", type=int, metavar="N", help="user messages in a dialogue (6)")
-    group.add_argument("--temperature", type=float, metavar="T", help="sampling temperature, 0 to 2 (0.9)")
-    group.add_argument("--seed", type=int, metavar="N", help="which specs are drawn (0)")
-    group.add_argument("--intents", nargs="+", action="extend", metavar="INTENT", help="the intents to use (all)")
-    group.add_argument("--language", help="language of the dialogues (English)")
-    group.add_argument("--taxonomy", metavar="FILE", help="path or URL of a taxonomy of your own")
-    group.add_argument("--personas", nargs="+", action="extend", metavar="TEXT", help="who the users are")
-    group.add_argument("--manners", nargs="+", action=_Pairs, metavar="NAME=TEXT", help="how the users write")
-    group.add_argument("--system-prompt", metavar="TEXT", help="what the assistant is told before the conversation")
-    group.add_argument(
-        "--splits", nargs="+", action=_Pairs, metavar="NAME=N", help="dialogues for each intent by split"
-    )
-    group.add_argument(
-        "--drop-near-duplicates",
-        nargs="?",
-        const=True,
-        type=_share,
-        metavar="SIMILARITY",
-        help="replace dialogues that are so much like an earlier one (0.7)",
-    )
-    group.add_argument("--layout", choices=LAYOUTS, help="names in a row (conversation)")
-    group.add_argument(
-        "--provenance", action=argparse.BooleanOptionalAction, help="whether rows say where they come from"
-    )
-    group.add_argument(
-        "--checks", type=checks_option, metavar="JSON", help="true, false or thresholds of the checks (true)"
-    )
-    group.add_argument("--judge-model", metavar="MODEL", help="the model that scores each dialogue (nobody)")
-    group.add_argument("--min-score", type=float, metavar="N", help="answers are drawn anew below it, 1 to 5")
-
-
-def _add_operational_options(group: Any) -> None:
-    group.add_argument("--serving", help="anthropic, openai, huggingface, rehearsal or a plugin; none calls nobody")
-    group.add_argument("--base-url", metavar="URL", help="the server's address")
-    group.add_argument("--api-key", metavar="KEY", help="better set the provider's environment variable")
-    group.add_argument(
-        "--responses", action="append", metavar="URL", help="a response store; of several, the first is written"
-    )
-    add_storage_options(group)
-    group.add_argument("--mode", help="record, replay or refresh (record)")
-    group.add_argument("--driver", help="online, or batch: the provider's batch API, at half the price (online)")
-    group.add_argument("--max-concurrency", type=int, metavar="N", help="calls in flight (30)")
-    group.add_argument("--max-draws", type=int, metavar="N", help="how often a request is asked (4)")
-    group.add_argument("--timeout", type=float, metavar="SECONDS", help="for one call (600)")
-    group.add_argument("--max-cost", type=float, metavar="DOLLARS", help="stop before this is passed")
-    group.add_argument("--max-calls", type=int, metavar="N", help="stop after so many answered calls")
-    group.add_argument("--max-requests-per-minute", type=int, metavar="N", help="the account's limit")
-    group.add_argument(
-        "--max-tokens-per-minute", type=int, metavar="N", help="the same of prompts and answers together"
-    )
-
-
-class _Pairs(argparse.Action):
-    """Puts `NAME=VALUE` into a dict, whole numbers as such."""
-
-    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
-        pairs = dict(getattr(namespace, self.dest) or {})
-        for given in values:
-            name, equals, value = given.partition("=")
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return a mapping, or None if the option is not given."""
+        pairs: dict[str, Any] = {}
+        for given in super().type_cast_value(ctx, value) or ():
+            name, equals, text = given.partition("=")
             if not equals:
-                raise argparse.ArgumentError(self, f"give {self.metavar}, not {given!r}")
+                raise click.BadParameter(f"give {self.metavar}, not {given!r}", ctx, self)
             if name in pairs:
-                raise argparse.ArgumentError(self, f"{name!r} is given twice")
-            pairs[name] = int(value) if value.isdecimal() else value
-        setattr(namespace, self.dest, pairs)
+                raise click.BadParameter(f"{name!r} is given twice", ctx, self)
+            pairs[name] = int(text) if text.isdecimal() else text
+        return pairs or None
 
 
-def _share(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"give a number from 0.1 to 1, or none and the recipe before it, not {text!r}"
-        ) from None
+class Repeated(click.Option):
+    """An option that may be repeated; a list of its values, or None if it is not given."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return a list, or None if the option is not given."""
+        values = super().type_cast_value(ctx, value)
+        return list(values) if values else None
 
 
-def checks_option(text: str) -> Any:
-    """Return the value of --checks, which is JSON."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError('give true, false or a JSON object, such as {"repeats": 0.9}') from None
+def _kind(field: Field) -> dict[str, Any]:
+    """Return what click needs to know of a field's values, from its schema."""
+    kind = field.schema.get("type")
+    if field.name == "drop_near_duplicates":
+        return {"is_flag": False, "flag_value": str(SIMILARITY), "type": float}
+    if field.name == "checks":
+        return {"type": Json(False, 'true, false or a JSON object, such as {"repeats": 0.9}')}
+    if field.name == "storage_options":
+        return {"type": Json(True, 'a JSON object, such as {"anon": true}')}
+    if field.name == "responses":
+        return {"cls": Repeated, "multiple": True}
+    if kind == "array" or "anyOf" in field.schema:
+        return {"cls": Several, "multiple": True}
+    if kind == "object":
+        return {"cls": Pairs, "multiple": True}
+    if "enum" in field.schema:
+        return {"type": click.Choice(field.schema["enum"])}
+    return {"type": {"integer": int, "number": float, "boolean": bool}.get(str(kind), str)}
 
 
-def _json(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise argparse.ArgumentTypeError('give a JSON object, such as {"anon": true}')
-    return value
+def option(field: Field) -> Decorator:
+    """Return the option of a field."""
+    shown = f"{field.help} ({field.default_text.replace('`', '')})" if field.default_text else field.help
+    name = field.option
+    if field.schema.get("type") == "boolean":
+        name = f"{name}/--no-{name.removeprefix('--')}"
+    given: dict[str, Any] = {"metavar": field.metavar, "help": shown, "default": None, **_kind(field)}
+    return click.option(name, field.name, **given)
+
+
+def _all_of(decorators: list[Decorator]) -> Decorator:
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+def recipe_fields(function: Any) -> Any:
+    """Add all fields of a recipe and all operational ones."""
+    return _all_of([option(field) for field in (*RECIPE, *OPERATIONAL)])(function)
+
+
+def fields(*names: str) -> Decorator:
+    """Add a few of the fields."""
+    return _all_of([option(field) for field in (*RECIPE, *OPERATIONAL) if field.name in names])
+
+
+def recipe_argument(function: Any) -> Any:
+    """Add a recipe."""
+    return click.argument("recipe", required=False)(function)
+
+
+detach = click.option("--detach", is_flag=True, help="With --driver batch: submit, and collect another time.")

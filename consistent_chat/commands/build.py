@@ -39,7 +39,12 @@ FAILURES = datasets.Features(
 
 
 def build(
-    recipe: str | None, output: str, num_proc: int | None = None, failures: str | None = None, **options: Any
+    recipe: str | None,
+    output: str,
+    num_proc: int | None = None,
+    failures: str | None = None,
+    force: bool = False,
+    **options: Any,
 ) -> str:
     """Build and write; return a line that says what was made.
 
@@ -58,7 +63,8 @@ def build(
     with _tried([*files.values(), *ledger]):
         if for_llamafactory:
             check(files)
-        builder.download_and_prepare(num_proc=num_proc)
+        mode = {"download_mode": datasets.DownloadMode.REUSE_CACHE_IF_EXISTS} if force else {}
+        builder.download_and_prepare(num_proc=num_proc, **mode)
         splits = builder.as_dataset()
         for split, dataset in splits.items():
             _write(dataset, files[split])

@@ -1,27 +1,133 @@
-"""The terminal: in colour where it is one, no wider than can be read, and not driven by what a model wrote."""
+"""The terminal: what this package prints passes here, and none of it drives the terminal.
+
+`say` and `tell` print lines, `log_to_stderr` shows log lines, `shown` is for tables and dialogues, `for_bar` for the
+text of progress bars. What comes from files, servers and models is made visible: escapes, controls, overrides of
+direction.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import shutil
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.text import Text
+from consistent_chat.text.sanitize import visible, visible_line
 
-from consistent_chat.text.sanitize import visible
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
 
 WIDTH = 100
 """Columns that are used at the most, and where the output goes to a file or a pipe."""
+NO_BARS = "HF_DATASETS_DISABLE_PROGRESS_BARS"
+"""The variable of `datasets`, read when it is imported."""
+_LOGGER = logging.getLogger("consistent_chat")
+_is_quiet = False
+
+
+def complain(text: object) -> None:
+    """Print an error to the standard error, as one line."""
+    _print(visible_line(str(text)), sys.stderr)
+
+
+def say(text: object) -> None:
+    """Print what was done to the standard error, as one line, unless the command is quiet."""
+    if not _is_quiet:
+        complain(text)
+
+
+def tell(text: object) -> None:
+    """Print what was asked for to the standard output. Line breaks stay."""
+    _print(visible(str(text)), sys.stdout)
+
+
+def for_bar(text: str, width: int = WIDTH) -> str:
+    """Return a text for a progress bar: one line, cut between words where it is too long."""
+    line = visible_line(text)
+    return line if len(line) <= width else line[: width - 3].rsplit(" ", 1)[0] + "..."
 
 
 def screen() -> Console:
     """Return what prints to the standard output. What its encoding lacks is printed as an escape."""
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    from rich.console import Console
+
+    _tolerate(sys.stdout)
     width = shutil.get_terminal_size((WIDTH, 24)).columns
     return Console(width=min(width, WIDTH), markup=False, highlight=False, emoji=False)
 
 
 def shown(text: str) -> Text:
     """Return a text without control characters and overrides of direction, for printing."""
+    from rich.text import Text
+
     return Text(visible(text))
+
+
+def log_to_stderr(verbose: bool = False) -> None:
+    """Show this package's log lines: warnings, and if verbose all that it tells. Calling it again changes the level."""
+    if not any(isinstance(handler, _Lines) for handler in _LOGGER.handlers):
+        _LOGGER.addHandler(_Lines())
+    _LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Show errors alone: no bars, no warnings, no line on what was done."""
+    global _is_quiet
+    before, loaded = (_is_quiet, os.environ.get(NO_BARS)), sys.modules.get("datasets")
+    _is_quiet, os.environ[NO_BARS] = True, "1"
+    had_bars = loaded is not None and loaded.is_progress_bar_enabled()
+    level = _LOGGER.level
+    _LOGGER.setLevel(logging.ERROR)
+    try:
+        with _without_bars(loaded if had_bars else None):
+            yield
+    finally:
+        _LOGGER.setLevel(level)
+        _is_quiet = before[0]
+        os.environ.pop(NO_BARS)
+        if before[1] is not None:
+            os.environ[NO_BARS] = before[1]
+
+
+@contextlib.contextmanager
+def _without_bars(loaded: Any) -> Iterator[None]:
+    """Hide the bars of `datasets` where it was imported before."""
+    if loaded is None:
+        yield
+        return
+    loaded.disable_progress_bars()
+    try:
+        yield
+    finally:
+        loaded.enable_progress_bars()
+
+
+class _Lines(logging.Handler):
+    """Writes each record as one visible line, above the bars that are shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with contextlib.suppress(OSError, ValueError):  # a closed standard error
+            complain(record.getMessage())
+
+
+def _print(text: str, stream: Any) -> None:
+    """Print a text, and let progress bars make room for it."""
+    _tolerate(stream)
+    with _room(stream):
+        print(text, file=stream, flush=True)
+
+
+def _room(stream: Any) -> contextlib.AbstractContextManager[Any]:
+    tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+    return contextlib.nullcontext() if tqdm is None else tqdm.external_write_mode(file=stream)
+
+
+def _tolerate(stream: Any) -> None:
+    """Print what a stream's encoding lacks as an escape."""
+    if hasattr(stream, "reconfigure"):
+        stream.reconfigure(errors="backslashreplace")

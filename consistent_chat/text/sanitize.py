@@ -1,4 +1,4 @@
-"""Text that shows what it is: for documents, whose readers and parsers must not be led astray by it."""
+"""Text that shows what it is: for documents and terminals, whose readers and parsers must not be misled by it."""
 
 from __future__ import annotations
 
@@ -17,3 +17,8 @@ def visible(text: str) -> str:
     That is controls other than tab and line breaks, overrides of the writing direction, unpaired surrogates, tags.
     """
     return _UNSEEN.sub("\ufffd", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def visible_line(text: str) -> str:
+    """Return a text as one line, so that none of it can pass for a line of somebody else's."""
+    return " ".join(visible(text).split("\n"))

@@ -176,7 +176,7 @@ def test_no_processes_cannot_build(count: int, capsys: pytest.CaptureFixture[str
     with pytest.raises(RecipeError, match=message):
         load(num_proc=count)
     assert build("--num-proc", str(count), "--output", "made.parquet") == 2
-    assert message in capsys.readouterr().err
+    assert f"--{message.replace('_', '-')}" in capsys.readouterr().err
     assert not Path("../responses").exists()
 
 

@@ -135,7 +135,7 @@ def test_an_online_build_waits_for_what_is_in_a_batch(provider: BatchProvider) -
 def test_a_budget_ends_with_code_3(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
     """When all is collected that it allowed."""
     assert build(provider, "made.parquet", "--driver", "batch", "--max-calls", "4") == 3
-    assert "max_calls=4 is reached" in capsys.readouterr().err
+    assert "--max-calls 4 is reached" in capsys.readouterr().err
     assert build(provider, "made.parquet", "--driver", "batch") == 0
     assert len(set(provider.digests)) == len(provider.digests) == 18
 
@@ -143,7 +143,7 @@ def test_a_budget_ends_with_code_3(provider: BatchProvider, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--driver", "bulk"], "there is no driver 'bulk'"),
+        (["--driver", "bulk"], "'bulk' is not one of 'online', 'batch'"),
         (["--detach"], "detach is for batches"),
         (["--driver", "batch", "--serving", "rehearsal"], "Rehearsal has no batch API"),
     ],

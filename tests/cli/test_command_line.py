@@ -92,10 +92,10 @@ def test_the_last_line_says_what_was_made(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--serving", "rehearsal", "--num-turns-per-dialog", "0"], 2, "num_turns_per_dialog must be a whole"),
+        (["--serving", "rehearsal", "--num-turns-per-dialog", "0"], 2, "--num-turns-per-dialog must be a whole"),
         (["recipe.yml"], 2, "There is no recipe file recipe.yml"),
         (["dmeo"], 2, "'dmeo' is neither a config"),
-        (["--model", "m"], 1, "Pass serving="),
+        (["--model", "m"], 1, "Pass --serving"),
         ([], 2, "No model is named"),
         (["--serving", "anthropic", "--model", "claude-sonnet-4-6"], 1, "ANTHROPIC_API_KEY"),
     ],
@@ -160,16 +160,28 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(slow_provider: Provider) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 @pytest.mark.parametrize("to_all", [True, False], ids=["to all", "to the first"])
-def test_ctrl_c_stops_several_processes_cleanly_too(slow_provider: Provider, to_all: bool) -> None:
+def test_a_signal_stops_several_processes_cleanly_too(
+    slow_provider: Provider, number: signal.Signals, to_all: bool
+) -> None:
     """From the keyboard it reaches all of them, from `kill` the first: the workers keep what is in flight."""
-    done = run_and_signal(slow_provider, signal.SIGINT, "--num-proc", "3", to_all=to_all)
+    done = run_and_signal(slow_provider, number, "--num-proc", "3", to_all=to_all)
     assert done.returncode == 130
     assert done.stderr.strip().splitlines()[-1].endswith("Stopped. All answers are kept; run again to go on.")
     assert "Traceback" not in done.stderr
     until(lambda: len(list(ResponseStore("responses").records())) == len(slow_provider.requests))
     assert len(slow_provider.requests) < 108
     assert not Path("made.parquet").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_scheduler_stops_a_build_as_ctrl_c_does(slow_provider: Provider, number: signal.Signals) -> None:
+    """What was in flight is kept."""
+    done = run_and_signal(slow_provider, number)
+    assert done.returncode == 130
+    assert "Stopped. All answers are kept; run again to go on." in done.stderr
+    assert len(list(ResponseStore("responses").records())) == len(slow_provider.requests)
 
 
 def test_kill_9_loses_at_most_what_was_in_flight(slow_provider: Provider) -> None:

@@ -187,7 +187,7 @@ def test_misses_are_listed(hub: Hub, user: Machine, name: str, tmp_path: Path) -
         (["--live"], "pass --serving"),
         (["--flavor", "cpu-basic"], "pass --on-hub"),
         (["--create-pr"], "There is no repo"),
-        (["--num-dialogs-per-intent", "0"], "num_dialogs_per_intent must be"),
+        (["--num-dialogs-per-intent", "0"], "--num-dialogs-per-intent must be"),
     ],
 )
 def test_what_does_not_go_together_is_said(hub: Hub, user: Machine, name: str, options: list[str], says: str) -> None:

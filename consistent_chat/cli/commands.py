@@ -1,0 +1,280 @@
+"""The commands. Each imports what it needs when it runs, so that help and wrong usage come at once."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import click
+
+from consistent_chat.cli.group import Command, Commands
+from consistent_chat.cli.options import COUNT, Repeated, detach, fields, recipe_argument, recipe_fields
+from consistent_chat.errors import RecipeError
+from consistent_chat.text.console import say, tell
+from consistent_chat.version import __version__
+
+MAKE, SHOW, SHARE, KEEP = "Make a dataset", "Look at it", "Share it", "Response stores"
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="consistent-chat", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Many-turn dialogues that hold together.
+
+    RECIPE is a recipe file, or "demo"; or give its fields as options. Exit codes: 0 done, 1 failed, 2 wrong usage,
+    3 stopped by --max-calls or --max-cost, 130 stopped by Ctrl-C, SIGTERM or SIGHUP with all answers kept.
+    """
+
+
+command = functools.partial(cli.command, cls=Command)
+
+
+@command(
+    section=MAKE,
+    examples="consistent-chat preview demo\nconsistent-chat preview my.consistent_chat.yaml --serving anthropic -n 5",
+)
+@recipe_argument
+@click.option("-n", "--number", type=COUNT, default=3, metavar="N", help="dialogues to make (3)")
+@recipe_fields
+def preview(recipe: str | None, number: int, **options: Any) -> None:
+    """Make a few dialogues, show them, and estimate the whole.
+
+    Their answers are kept: the build does not pay for them again.
+    """
+    from consistent_chat.commands.open import open_builder
+    from consistent_chat.commands.preview import preview as show
+
+    show(open_builder(recipe, **options), number)
+
+
+@command(
+    section=MAKE,
+    examples="consistent-chat estimate my.consistent_chat.yaml --model claude-haiku-4-5\n"
+    "consistent-chat estimate my.consistent_chat.yaml --serving anthropic --pilot 9",
+)
+@recipe_argument
+@click.option("--pilot", type=COUNT, default=None, metavar="N", help="make the first N dialogues, and measure")
+@recipe_fields
+def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
+    """Tell calls, tokens and dollars before a build. Nothing is called, but for a pilot."""
+    from consistent_chat.commands.estimate import estimate as estimated
+    from consistent_chat.commands.open import open_builder
+
+    builder = open_builder(recipe, **options)
+    for split, plan in builder.plans().items():
+        if pilot:
+            tallies = builder.fill({split: range(min(pilot, len(plan)))})
+            say(f"{split}: pilot of {tallies[split]}")
+        tell(f"{split}: {estimated(builder.recipes[split], plan, builder.store())}")
+
+
+@command(
+    section=MAKE,
+    examples="consistent-chat build demo --output demo.parquet\n"
+    "consistent-chat build my.consistent_chat.yaml --serving anthropic --max-cost 5 --output data",
+)
+@recipe_argument
+@click.option(
+    "--output",
+    required=True,
+    metavar="PATH",
+    help="a .parquet or .jsonl file, or a folder",
+)
+@click.option("--num-proc", type=int, metavar="N", help="processes that build side by side")
+@click.option("--failures", metavar="FILE", help="a .parquet or .jsonl file for answers that were unusable")
+@click.option("--force", is_flag=True, help="build again although the dataset is in the cache, from what is recorded")
+@detach
+@click.option("-v", "--verbose", is_flag=True, help="say why each unusable answer is so, as it comes")
+@recipe_fields  # fmt: skip
+def build(recipe: str | None, output: str, verbose: bool, **options: Any) -> None:
+    """Build a dataset and write it to a file or folder."""
+    from consistent_chat.commands.build import build as built
+    from consistent_chat.text.console import log_to_stderr
+
+    if verbose:
+        log_to_stderr(verbose=True)
+    say(built(recipe, output, **options))
+
+
+@command(
+    section=MAKE,
+    examples="consistent-chat warm my.consistent_chat.yaml --serving anthropic --shard 3/16\n"
+    "consistent-chat warm my.consistent_chat.yaml --serving anthropic --ray",
+)
+@recipe_argument
+@click.option("--shard", default=None, metavar="I/N", help="the I-th of N parts alone: 1/16 to 16/16")
+@click.option(
+    "--ray",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[ADDRESS]",
+    help="with a Ray cluster: this machine's, or the one at ADDRESS",
+)
+@detach
+@recipe_fields  # fmt: skip
+def warm(recipe: str | None, shard: str | None, ray: str | None, **options: Any) -> None:
+    """Fill the response store and write no dataset: all of it, one shard of it, or all of it with a Ray cluster."""
+    if ray is not None and shard is not None:
+        raise click.UsageError("--shard is not allowed with --ray, which divides the work itself.")
+    if recipe is None and ray and ray.endswith((".yaml", ".yml")):
+        raise RecipeError(f"--ray takes {ray} for the address of a cluster: put the recipe before it.")
+    tallies = _warmed(recipe, shard or "1/1", ray, options)
+    done = "; ".join(f"{split}: {tally}" for split, tally in tallies.items())
+    whole = "" if shard in (None, "1/1") else f"shard {shard}, "
+    say(f"warmed {whole}{done or 'which has no dialogue'}")
+
+
+def _warmed(recipe: str | None, shard: str, ray: str | None, options: dict[str, Any]) -> dict[str, Any]:
+    if ray is None:
+        from consistent_chat.commands.open import warm as warm_here
+
+        return warm_here(recipe, shard, **options)
+    from consistent_chat.ray import warm as warm_with_ray
+
+    return warm_with_ray(recipe, ray or None, **options)
+
+
+@command(section=SHOW, examples="consistent-chat report demo\nconsistent-chat report data --html data.html")
+@click.argument("source", required=False)
+@click.option("--html", metavar="FILE", help="write a page that opens offline, with all dialogues")
+@click.option("--recipe", metavar="RECIPE", help="the recipe with which a response store is read")
+@click.option("--failures", metavar="FILE", help="failed draws beside a dataset, as build writes them")
+@recipe_fields
+def report(source: str | None, html: str | None, **options: Any) -> None:
+    """Show a dataset's statistics, and all its dialogues as a page. Nothing is called.
+
+    SOURCE is a dataset (file, folder, user/repo), a response store, or a recipe.
+    """
+    from consistent_chat.report import report as reported
+    from consistent_chat.report.terminal import show
+
+    show(reported(source, html, **options))
+
+
+@command(
+    section=SHOW, examples="consistent-chat check chats.jsonl\nconsistent-chat check user/repo --output findings.jsonl"
+)
+@click.argument("source", metavar="DATASET")
+@click.option("--output", metavar="FILE", help="write a JSON line a row: its id and reasons")
+@click.option("--language", metavar="NAME", help="the chats' language (default: found out of each chat)")
+@fields("checks", "storage_options")
+def check(source: str, output: str | None, language: str | None, checks: Any, storage_options: Any) -> None:
+    """Find what is wrong with the chats of any dataset. Nothing is called, nothing is changed.
+
+    DATASET is a file (.jsonl, .json, .parquet), a folder, a store or user/repo.
+    """
+    from consistent_chat.report.check import check_chats
+    from consistent_chat.report.terminal import show_checks
+
+    report = check_chats(source, output, language, checks, storage_options)
+    show_checks(report.counts)
+    written = f" The reasons of each row are in {output}." if output else ""
+    say(f"consistent-chat: {report.flagged:,} of {report.chats:,} chats have findings.{written}")
+
+
+@command(
+    section=SHARE,
+    examples="consistent-chat publish my.consistent_chat.yaml user/repo --licence cc-by-4.0\n"
+    "consistent-chat publish my.consistent_chat.yaml user/repo --serving anthropic --on-hub",
+)
+@click.argument("names", nargs=-1, required=True, metavar="[RECIPE] REPO")
+@recipe_fields
+@click.option("--private", is_flag=True, help="a repo that is made new is private")
+@click.option("--revision", metavar="BRANCH", help="a branch, which is made if there is none")
+@click.option("--create-pr", is_flag=True, help="propose the changes as a pull request")
+@click.option("--overwrite", is_flag=True, help="also where something else is")
+@click.option("--licence", "--license", "licence", metavar="NAME", help="the licence, such as cc-by-4.0 (none)")
+@click.option("--live", is_flag=True, help="show the progress of a build in the card")
+@click.option("--on-hub", is_flag=True, help="let a job of the Hub do it")
+@click.option("--flavor", metavar="NAME", help="with --on-hub: the machine (cpu-basic)")
+@click.option("--job-timeout", metavar="TIME", help="with --on-hub: how long the job may take, such as 2h")
+@click.option("--package", metavar="SPEC", help="with --on-hub: what the job installs (this version of this package)")
+@click.option("--secret", cls=Repeated, multiple=True, metavar="NAME",
+              help="with --on-hub: a variable of yours that the job gets as a secret")  # fmt: skip
+def publish(names: tuple[str, ...], on_hub: bool, secret: list[str] | None, **options: Any) -> None:
+    """Put a dataset on the Hub, with all that it is made of; with --serving, ask first for what is not recorded.
+
+    REPO is user/repo, or buckets/user/name/path.
+    """
+    if len(names) > 2:
+        raise click.UsageError(f"publish takes a recipe and a repo, not {len(names)} names.")
+    recipe, repo = (names[0] if len(names) == 2 else None), names[-1]
+    of_jobs = {name: options.pop(name) for name in ("flavor", "job_timeout", "package")} | {"secret": secret or []}
+    if on_hub:
+        from consistent_chat.publishing import job
+
+        say(f"{repo}: the job {job.start(recipe, repo, **of_jobs, **options)} has started")
+        return
+    if any(of_jobs.values()):
+        raise RecipeError("--flavor, --job-timeout, --package and --secret are for a job: pass --on-hub as well.")
+    from consistent_chat.publishing import publish as published
+
+    say(published(recipe, repo, **options))
+
+
+@command(section=SHARE, examples="consistent-chat verify user/repo\nconsistent-chat verify s3://bucket/responses")
+@click.argument("what", required=False)
+@fields("storage_options")
+def verify(what: str | None, storage_options: dict[str, Any] | None) -> int:
+    """Prove a published dataset, or check a whole response store; list what is wrong.
+
+    WHAT is user/repo, a folder or a URL; without it, the default store. What has a consistent_chat.json is a dataset,
+    as is user/repo where no such path is on this machine.
+    """
+    from consistent_chat import publishing, store
+
+    url = store.default_location() if what is None else what
+    check: Any = publishing.verify if publishing.is_dataset(url, storage_options) else store.verify
+    found = check(url, storage_options=storage_options)
+    for fault in found.faults:
+        tell(fault)
+    for line in (*getattr(found, "notes", ()), f"consistent-chat: {url}: {found}"):
+        say(line)
+    return 1 if found.faults else 0
+
+
+@command(section=KEEP, examples="consistent-chat pack\nconsistent-chat pack s3://bucket/responses")
+@click.argument("store", required=False)
+@fields("storage_options")
+def pack(store: str | None, storage_options: dict[str, Any] | None) -> None:
+    """Pack a store's journals, and merge its small packs.
+
+    STORE is a path or URL; without it, the default store.
+    """
+    from consistent_chat.store import compact, default_location
+
+    url = default_location() if store is None else store
+    say(f"{url}: {compact(url, storage_options)}")
+
+
+@command(
+    section=KEEP, examples="consistent-chat batches\nconsistent-chat batches --all --responses s3://bucket/responses"
+)
+@click.option("--responses", metavar="URL", help="the response store (the default store)")
+@fields("storage_options", "base_url", "api_key")
+@click.option("--all", "closed", is_flag=True, help="also those that are collected")
+@click.option("--forget", type=COUNT, metavar="NUMBER", help="give up a batch: its requests are asked anew")
+def batches(
+    responses: str | None, storage_options: dict[str, Any] | None, closed: bool, forget: int | None, **address: Any
+) -> None:
+    """List the batches of a response store that are not collected, each with what the provider says of it."""
+    from consistent_chat.commands.batches import forgotten, listed
+    from consistent_chat.store import default_location
+
+    url = default_location() if responses is None else responses
+    if forget is not None:
+        say(f"{forgotten(url, storage_options, forget)}: given up.")
+        return
+    for line in listed(url, storage_options, closed=closed, **address) or [f"{url}: no batch is under way."]:
+        tell(line)
+
+
+@command(section=MAKE, examples="consistent-chat schema > recipe.schema.json")
+def schema() -> None:
+    """Print the JSON schema of recipe files, for editors."""
+    import json
+
+    from consistent_chat.recipe.description import json_schema
+
+    tell(json.dumps(json_schema(), indent=2))

@@ -1,0 +1,110 @@
+"""How commands are listed in the help, and which are meant where one is mistyped."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from typing import Any
+
+import click
+
+from consistent_chat.recipe.description import OPERATIONAL, RECIPE
+
+TITLES = {"Options": (), "What to make (each wins over the recipe file)": RECIPE, "How to make it": OPERATIONAL}
+SECTIONS = {described.name: title for title, fields in TITLES.items() for described in fields}
+"""Under which title of a command's help a field stands."""
+
+
+class Commands(click.Group):
+    """A group that lists its commands by sections, in the order of their definition."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands as they are defined, which is the order in which they are used."""
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find a command; name the nearest where there is none."""
+        if args[0] not in self.commands and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], self.commands, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Use one of: {', '.join(self.commands)}."
+            raise click.UsageError(f"There is no command {args[0]!r}. {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands of each section below its title."""
+        width = max(map(len, self.commands))
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for name, command in self.commands.items():
+            title = getattr(command, "section", "Commands")
+            sections.setdefault(title, []).append((name.ljust(width), command.get_short_help_str(80)))
+        for title, rows in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+class Command(click.Command):
+    """A command of a section, whose options may take several values in a row, as `--intents one two`."""
+
+    def __init__(self, *args: Any, section: str = "Commands", examples: str = "", **given: Any) -> None:
+        super().__init__(*args, **given)
+        self.section, self.examples = section, examples
+        self.params.append(
+            click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, help="Show errors alone.", callback=_hush)
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the name of an option that takes several values before each of them, which is how click reads them."""
+        several = {name for option in self.params if getattr(option, "takes_several", False) for name in option.opts}
+        return super().parse_args(ctx, _spread(args, several))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, without bars if it is quiet."""
+        from consistent_chat.text.console import quiet
+
+        with quiet() if ctx.meta.get("quiet") else contextlib.nullcontext():
+            return super().invoke(ctx)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options, then the recipe's fields, then the operational ones."""
+        sections: dict[str, list[tuple[str, str]]] = {title: [] for title in TITLES}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx)
+            if record is not None:
+                sections[SECTIONS.get(str(param.name), "Options")].append(record)
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, a line each."""
+        if self.examples:
+            with formatter.section("Examples"):
+                for line in self.examples.splitlines():
+                    formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def _hush(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    ctx.meta["quiet"] = value
+
+
+def _spread(args: list[str], several: set[str]) -> list[str]:
+    spread: list[str] = []
+    name = ""
+    for number, arg in enumerate(args):
+        if arg == "--":
+            return [*spread, *args[number:]]
+        if arg in several:
+            name, first = arg, True
+            continue
+        if name and (not arg.startswith("-") or arg == "-"):
+            spread += [name, arg]
+            first = False
+            continue
+        if name and first:
+            spread.append(name)  # without a value: click says so
+        name = ""
+        spread.append(arg)
+    return [*spread, name] if name and first else spread

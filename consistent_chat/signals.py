@@ -1,0 +1,58 @@
+"""Signals that stop a run in order, as Ctrl-C does: SIGTERM, which schedulers send before they kill, and SIGHUP."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+
+
+class Interrupter:
+    """A handler that raises KeyboardInterrupt in the process that made it. A process forked from it dies as usual."""
+
+    def __init__(self) -> None:
+        self._process = os.getpid()
+
+    def __call__(self, number: int, frame: Any) -> None:
+        """Interrupt."""
+        if os.getpid() != self._process:
+            die_of(number)
+        raise KeyboardInterrupt
+
+
+def die_of(number: int) -> None:
+    """End this process by a signal's default action."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
+@contextlib.contextmanager
+def taken_like_ctrl_c() -> Iterator[None]:
+    """Let the signals that have their default action interrupt; `nohup`, which ignores SIGHUP, keeps its meaning."""
+    taken = []
+    if threading.current_thread() is threading.main_thread():
+        taken = [number for number in STOPPING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in taken:
+        signal.signal(number, Interrupter())
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def interrupting() -> dict[int, Any]:
+    """Return the handlers, by their signals, that would interrupt this thread; none outside the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *STOPPING)}
+    return {
+        number: handler
+        for number, handler in handlers.items()
+        if handler is signal.default_int_handler or isinstance(handler, Interrupter)
+    }
