@@ -27,7 +27,7 @@ from consistent_chat.recipe import Recipe, taxonomy
 from consistent_chat.registration import NAME, normalize_data_files
 from consistent_chat.row import LAYOUTS, row
 from consistent_chat.serving import registry
-from consistent_chat.store import Mode, ResponseStore, StoreLocation
+from consistent_chat.store import Mode, ResponseStore, StoreLocation, options_beside
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             serving=config.serving,
             base_url=config.base_url,
             api_key=config.api_key,
-            places=tuple(config.places(adjacent)),
+            places=tuple(config.places()),
+            adjacent=tuple(adjacent),
             storage_options=self._store_options,
             mode=config.checked_mode(),
             limits=config.limits(),
@@ -87,7 +88,9 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         The demo's store is the package's own.
         """
         is_demo = config.name == "demo" and not config.data_files
-        stores = [] if is_demo else [StoreLocation(url, self._store_options) for url in adjacent]
+        named = config.places()
+        options = [options_beside(url, self._store_options, named) for url in adjacent]
+        stores = [] if is_demo else [StoreLocation(url, given) for url, given in zip(adjacent, options)]
         return sorted(store.content() for store in stores)
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from typing import Any
@@ -13,7 +13,7 @@ from consistent_chat.drivers import Limits
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan import splits
 from consistent_chat.recipe import FIELDS, Recipe, paths, suggestion
-from consistent_chat.store import Mode, StoreLocation, adjacent_store, default_location
+from consistent_chat.store import Mode, StoreLocation, adjacent_store, default_location, options_beside
 
 DRIVERS = ("online", "batch")
 DEMO = resources.files("consistent_chat") / "demo"
@@ -128,22 +128,25 @@ class ConsistentChatConfig(datasets.BuilderConfig):
             raise RecipeError("detach is for batches: pass driver='batch' as well.")
         return self.driver
 
-    def places(self, adjacent: Sequence[str]) -> list[str]:
-        """Return the URLs of the response stores, the one that is written first; those beside recipe files are last."""
-        return list(dict.fromkeys([*self._given_places(), *adjacent]))
+    def places(self) -> list[str]:
+        """Return the URLs of the response stores that the caller names, the one that is written first."""
+        named = paths("responses", default_location() if self.responses is None else self.responses)
+        return list(dict.fromkeys(named))
 
     def adjacent_places(self, storage_options: Mapping[str, Any]) -> list[str]:
         """Return the URLs of the stores beside recipe files, which may be strangers', without those the caller names.
 
         Raises RecipeError, StoreError.
         """
-        found = (adjacent_store(url, storage_options) for url in self.recipe_files().values())
-        beside = dict.fromkeys(url for url in found if url is not None)
-        own = [StoreLocation(url, storage_options) for url in self._given_places()] if beside else []
-        return [url for url in beside if not any(StoreLocation(url, storage_options).is_same(one) for one in own)]
-
-    def _given_places(self) -> list[str]:
-        return paths("responses", default_location() if self.responses is None else self.responses)
+        named = self.places()
+        own = [StoreLocation(url, storage_options) for url in named]
+        found = []
+        for recipe in dict.fromkeys(self.recipe_files().values()):
+            options = options_beside(recipe, storage_options, named)
+            url = adjacent_store(recipe, options)
+            if url is not None and not any(StoreLocation(url, options).is_same(one) for one in own):
+                found.append(url)
+        return list(dict.fromkeys(found))
 
 
 def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:

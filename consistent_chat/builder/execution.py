@@ -27,6 +27,7 @@ class ExecutionOptions:
     limits: Limits
     driver: str = "online"
     detach: bool = False
+    adjacent: tuple[str, ...] = ()
 
     @property
     def by_batch(self) -> bool:
@@ -47,11 +48,13 @@ class ExecutionOptions:
 
     def store(self) -> ResponseStore:
         """Open the response store."""
-        return ResponseStore(self.places, self.storage_options, refresh=self.mode is Mode.REFRESH)
+        return ResponseStore(
+            self.places, self.storage_options, refresh=self.mode is Mode.REFRESH, adjacent=self.adjacent
+        )
 
     def recorded(self) -> ResponseStore:
         """Open the response store to look at what is recorded, also after a refresh."""
-        return ResponseStore(self.places, self.storage_options)
+        return ResponseStore(self.places, self.storage_options, adjacent=self.adjacent)
 
     def run(self, recipe: Recipe, indices: Iterable[int], tally: RunStats, spent: Usage) -> Iterator[Dialogue]:
         """Yield the dialogues at these places of a recipe's plan, in this order; by batch, those that are filled."""

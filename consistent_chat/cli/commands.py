@@ -11,6 +11,7 @@ from consistent_chat.cli.group import Command, Commands
 from consistent_chat.cli.options import COUNT, Repeated, detach, fields, recipe_argument, recipe_fields
 from consistent_chat.errors import RecipeError
 from consistent_chat.text.console import say, tell
+from consistent_chat.text.urls import without_secrets
 from consistent_chat.version import __version__
 
 MAKE, SHOW, SHARE, KEEP = "Make a dataset", "Look at it", "Share it", "Response stores"
@@ -229,7 +230,7 @@ def verify(what: str | None, storage_options: dict[str, Any] | None) -> int:
     found = check(url, storage_options=storage_options)
     for fault in found.faults:
         tell(fault)
-    for line in (*getattr(found, "notes", ()), f"consistent-chat: {url}: {found}"):
+    for line in (*getattr(found, "notes", ()), f"consistent-chat: {without_secrets(url)}: {found}"):
         say(line)
     return 1 if found.faults else 0
 
@@ -245,7 +246,7 @@ def pack(store: str | None, storage_options: dict[str, Any] | None) -> None:
     from consistent_chat.store import compact, default_location
 
     url = default_location() if store is None else store
-    say(f"{url}: {compact(url, storage_options)}")
+    say(f"{without_secrets(url)}: {compact(url, storage_options)}")
 
 
 @command(
@@ -266,7 +267,9 @@ def batches(
     if forget is not None:
         say(f"{forgotten(url, storage_options, forget)}: given up.")
         return
-    for line in listed(url, storage_options, closed=closed, **address) or [f"{url}: no batch is under way."]:
+    for line in listed(url, storage_options, closed=closed, **address) or [
+        f"{without_secrets(url)}: no batch is under way."
+    ]:
         tell(line)
 
 

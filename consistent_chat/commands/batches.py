@@ -11,6 +11,7 @@ from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.serving import registry
 from consistent_chat.serving.batches import BatchStatus
 from consistent_chat.store import Batch, BatchLog
+from consistent_chat.text.urls import without_secrets
 
 
 def listed(
@@ -42,7 +43,7 @@ def forgotten(url: str, storage_options: Mapping[str, Any] | None, number: int) 
     log = BatchLog(url, storage_options)
     batch = next((batch for batch in log.read() if batch.number == number and batch.is_open), None)
     if batch is None:
-        raise RecipeError(f"There is no batch {number} under way in {url}.")
+        raise RecipeError(f"There is no batch {number} under way in {without_secrets(url)}.")
     log.close(batch, "given up")
     return batch
 

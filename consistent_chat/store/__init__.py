@@ -21,7 +21,7 @@ that uses it.
 """
 
 from consistent_chat.store.batch_log import Batch, BatchLog
-from consistent_chat.store.location import Flush, StoreLocation, adjacent_store
+from consistent_chat.store.location import Flush, StoreLocation, adjacent_store, options_beside
 from consistent_chat.store.maintenance import compact, verify
 from consistent_chat.store.store import Mode, ResponseStore, default_location
 
@@ -35,5 +35,6 @@ __all__ = [
     "adjacent_store",
     "compact",
     "default_location",
+    "options_beside",
     "verify",
 ]

@@ -10,10 +10,12 @@ import hashlib
 import json
 import os
 import posixpath
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -23,9 +25,17 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from consistent_chat.errors import StoreError
 from consistent_chat.files import NotPlainFile, make_private_folder, read_plain
-from consistent_chat.store.backends import MARKER, STORE_FORMAT, Files, FsspecBackend, LocalBackend, StoreBackend
+from consistent_chat.store.backends import (
+    MARKER,
+    STORE_FORMAT,
+    Files,
+    FsspecBackend,
+    LocalBackend,
+    StoreBackend,
+)
 from consistent_chat.store.hub_backends import open_way
 from consistent_chat.store.journal import journal_paths
+from consistent_chat.text.urls import secrets_of, without_secrets
 
 ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
 """Options that say which of several servers a URL means, as opposed to who asks."""
@@ -68,15 +78,19 @@ def make_folder(path: Path) -> None:
 
 
 class StoreLocation:
-    """One store's location. `journals`, `torn`, `packs` and `outbox`, where packs are made, are on this machine."""
+    """One store's location. `journals`, `torn`, `packs` and `outbox`, where packs are made, are on this machine.
+
+    `url` is what is shown: without user, password and query.
+    """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
-        self.url = url
+        self.url = without_secrets(url)
         options = _own_options(url, storage_options or {})
+        self._secrets = [*secrets_of(url), *_secret_values(options)]
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url, **options)
-        except (ValueError, ImportError, OSError) as error:
-            raise StoreError(f"The response store {url!r} cannot be opened: {error}") from None
+        except Exception as error:  # of the filesystem: that of FTP, for one, connects
+            raise StoreError(f"The response store {self.url!r} cannot be opened: {self._reason(error)}.") from None
         self.is_local = isinstance(self._fs, LocalFileSystem)
         base = Path(self._root) if self.is_local else home() / "remote" / self._identity(options)
         self.journals, self.torn, self.packs = base / "journals", base / "torn", base / "packs"
@@ -126,7 +140,8 @@ class StoreLocation:
             raise NotFound from None
         except Exception as error:
             raise StoreError(
-                f"{self.url}/packs/{name} cannot be read: {_reason(error)}. Nothing is lost: run again when it can."
+                f"{self.url}/packs/{name} cannot be read: {self._reason(error)}. Nothing is lost: "
+                "run again when it can."
             ) from None
 
     def send(self, pack: Path) -> Path:
@@ -136,7 +151,7 @@ class StoreLocation:
         except Exception as error:
             pack.unlink(missing_ok=True)  # it is made anew: more may go with it
             raise StoreError(
-                f"Responses cannot be sent to {self.url!r}: {_reason(error)}. They are kept on this machine, in "
+                f"Responses cannot be sent to {self.url!r}: {self._reason(error)}. They are kept on this machine, in "
                 f"{self.journals}, and go out with the next run there."
             ) from None
         make_folder(self.packs)
@@ -219,6 +234,14 @@ class StoreLocation:
             raise NotPlainFile(f"{path} is larger than {limit:,} bytes")
         return bytes(content)
 
+    def _reason(self, error: Exception) -> str:
+        """Return what an error says, without the secrets of the URL and the options."""
+        kind = "" if isinstance(error, (ValueError, ImportError)) else f"{type(error).__name__}: "
+        said = str(getattr(error, "strerror", None) or f"{kind}{error}").rstrip(".")
+        for secret in self._secrets:
+            said = said.replace(secret, "[secret]")
+        return without_secrets(said)
+
     def _attempt(self, verb: str, act: Callable[[], Any], absent: Any = None) -> Any:
         try:
             return act()
@@ -226,13 +249,18 @@ class StoreLocation:
             if absent is not None and _is_absent(error):
                 return absent
             raise StoreError(
-                f"The response store {self.url!r} cannot be {verb}: {_reason(error)}. Check that it exists and "
+                f"The response store {self.url!r} cannot be {verb}: {self._reason(error)}. Check that it exists and "
                 "that you have access, or pass another location as responses=."
             ) from None
 
 
-def _reason(error: Exception) -> str:
-    return (getattr(error, "strerror", None) or f"{type(error).__name__}: {error}").rstrip(".")
+def _secret_values(options: Mapping[str, Any]) -> list[str]:
+    """Return what options hold that must not be shown, whatever a filesystem's error quotes."""
+    named = [(name, value) for name, value in options.items() if isinstance(value, str) and len(value) > 2]
+    return [value for name, value in named if _SECRET.search(name)]
+
+
+_SECRET = re.compile("pass|secret|token|key|sas|connection_string|credential", re.IGNORECASE)
 
 
 def _is_absent(error: Exception) -> bool:
@@ -250,6 +278,27 @@ def _own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
 FOLDER = "responses"
 UNLISTED = frozenset({"http", "https"})
 """Protocols whose folders cannot be listed, so that a store's packs cannot be found."""
+
+
+def options_beside(url: str, storage_options: Mapping[str, Any], named: Iterable[str]) -> dict[str, Any]:
+    """Return the options for a place that the caller has not named, such as the store beside a recipe.
+
+    Options that stand under no protocol's name are for the places that the caller names. They go to another one only on
+    the same server, or where a URL names no server: a stranger's would be told the caller's password.
+    """
+    servers = {_server(place) for place in named}
+    if get_protocol(url) in SERVERLESS or _server(url) in servers:
+        return dict(storage_options)
+    known = fsspec.available_protocols()
+    return {name: value for name, value in storage_options.items() if name in known}
+
+
+SERVERLESS = frozenset({"file", "local", "memory", "hf", "s3", "s3a", "gs", "gcs", "oss", "oci"})
+"""Protocols whose URLs name no server: it is the provider's, or stands in the options."""
+
+
+def _server(url: str) -> tuple[str, str]:
+    return str(get_protocol(url)), urlsplit(url).netloc.rpartition("@")[2].lower()
 
 
 def adjacent_store(url: str, storage_options: Mapping[str, Any] | None = None) -> str | None:

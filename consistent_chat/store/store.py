@@ -13,7 +13,7 @@ from consistent_chat.errors import StoreError
 from consistent_chat.request import Request, Response
 from consistent_chat.store.index import StoreReader
 from consistent_chat.store.journal import JournalWriter, abandoned, remove
-from consistent_chat.store.location import Flush, StoreLocation, home
+from consistent_chat.store.location import Flush, StoreLocation, home, options_beside
 from consistent_chat.store.maintenance import pack_journals
 from consistent_chat.store.record import MOST_REFRESHES, Record, StoredResponse
 
@@ -39,6 +39,9 @@ def default_location() -> str:
 class ResponseStore:
     """Responses by request, over one or several places: all are read, the first is written.
 
+    The first that has a response to a request decides.
+    `adjacent` are places that the caller does not name: they are read last, and get `options_beside`.
+
     What is kept goes to a journal on this machine at once, and from there to packs: when `flush` says so (None stands
     for what suits the place), and when the store is closed. Safe to use from several threads, and, each with a store
     of its own, from any number of processes. Raises StoreError when a place cannot be read or written, and
@@ -51,9 +54,12 @@ class ResponseStore:
         storage_options: Mapping[str, Any] | None = None,
         refresh: bool = False,
         flush: Flush | None = None,
+        adjacent: Sequence[str] = (),
     ) -> None:
         urls = [places] if isinstance(places, str) else list(places)
-        self._places = [StoreLocation(url, storage_options) for url in urls]
+        options = storage_options or {}
+        beside = [StoreLocation(url, options_beside(url, options, urls)) for url in adjacent]
+        self._places = [*(StoreLocation(url, options) for url in urls), *beside]
         for place in self._places[1:]:
             place.check_exists()
         self._refresh = refresh
