@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -73,10 +73,27 @@ def has_licence(head: str) -> bool:
     return bool(_parse(head).get("license"))
 
 
-def names(head: str, configs: Iterable[Values]) -> bool:
-    """Tell whether a header has these configs, with just these files; those of an empty list are none."""
+def has_configs(head: str, configs: Sequence[Values]) -> bool:
+    """Tell whether a header's configs begin with these, and no other config has a name of theirs or is a default.
+
+    The first config decides which builder `datasets` takes for all, and of two of one name it takes the last.
+    """
     there = _parse(head).get("configs")
-    return isinstance(there, list) and all(config in there for config in configs if config["data_files"] != [])
+    wanted = [dict(config) for config in configs if config["data_files"] != []]
+    if not isinstance(there, list) or there[: len(wanted)] != wanted:
+        return False
+    others, taken = there[len(wanted) :], {config["config_name"] for config in configs}
+    return all(
+        isinstance(each, dict) and each.get("config_name", "default") not in taken and not each.get("default")
+        for each in others
+    )
+
+
+def has_info(head: str, names: Collection[str]) -> bool:
+    """Tell whether a header says under `dataset_info` which columns these configs have."""
+    info = _parse(head).get("dataset_info")
+    entries = info if isinstance(info, list) else [] if info is None else [info]
+    return any(not isinstance(each, dict) or each.get("config_name", "default") in names for each in entries)
 
 
 def merged(previous: str, values: Values) -> str:

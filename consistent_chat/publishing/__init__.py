@@ -12,12 +12,13 @@ The rows follow from the recipe and the responses beside it, here and there.
 
     publish.py      all of it, in order
     target.py       what is meant by "user/repo" and "buckets/user/name/path"
-    making.py       a folder with all files: selecting.py has the responses, recipe_file.py the recipe
-    rebuilding.py   the rows and failures, from a folder's recipe and responses alone
-    describing.py   the card and its images
-    sending.py      what is new or gone; hub.py, repo.py and bucket.py know how to send it
-    verifying.py    the same rows once more; comparing.py finds where they differ
-    live.py         the card of a build that goes on
+    layout.py       paths in a dataset, and the manifest
+    bundle.py       a folder with all files but card and manifest
+    rebuild.py      the rows and failures, from a folder's recipe and responses alone
+    upload.py       sends what is new, removes what is gone; hub.py, repo.py and bucket.py talk to the Hub
+    verify.py       compares files, responses and rows; diff.py finds the first row that differs
+    resolution.py   what a plain `load_dataset` takes, held to what was published
+    live.py         the card during a build, and the configs in it
     job.py          the same on the Hub's own machines
 """
 

@@ -9,6 +9,7 @@ from typing import Any
 from huggingface_hub import HfApi
 
 from consistent_chat.errors import PublishError
+from consistent_chat.files import file_digest
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.hub import RemoteState, check_namespace, translate_errors
 from consistent_chat.publishing.layout import Manifest
@@ -64,7 +65,7 @@ class BucketDestination:
             return state.readme.encode("utf-8") == file.read_bytes()
         if path == layout.MANIFEST:
             return state.manifest.text() == file.read_bytes()
-        return state.manifest.files.get(path) == layout.sha256(file)
+        return state.manifest.files.get(path) == file_digest(file)
 
     def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
         """Send recipe and responses first, then rows, then card and manifest; raises Moved, PublishError.

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consistent_chat.errors import PublishError
+from consistent_chat.files import file_digest
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.layout import Manifest
 
@@ -38,7 +39,7 @@ def _compare_rows(
     name: str, there: dict[str, Path], here: dict[str, Path], manifest: Manifest, verdict: VerificationResult
 ) -> None:
     try:
-        difference = _difference(name, _rows(there), _rows(here))
+        difference = _difference(name, _rows(there), _rows(here)) or _types(name, there, here)
     except PublishError as error:
         difference = str(error)
     if difference:
@@ -56,7 +57,7 @@ def _files(folder: Path, pattern: str) -> dict[str, Path]:
 
 
 def _same_bytes(there: dict[str, Path], here: dict[str, Path]) -> bool:
-    return list(there) == list(here) and all(layout.sha256(there[path]) == layout.sha256(here[path]) for path in here)
+    return list(there) == list(here) and all(file_digest(there[path]) == file_digest(here[path]) for path in here)
 
 
 def _rows(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
@@ -70,6 +71,13 @@ def _rows(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
                     done += batch.num_rows
         except UNREADABLE as error:
             raise PublishError(f"{name} cannot be read from row {done} on: {' '.join(str(error).split())}.") from None
+
+
+def _types(name: str, there: dict[str, Path], here: dict[str, Path]) -> str:
+    """Return whether columns have other types, which `load_dataset` would show; nothing if all are the same."""
+    (made, *_) = map(pq.read_schema, here.values())
+    other = [path for path, file in there.items() if not pq.read_schema(file).equals(made)]
+    return f"{name}s: the columns of {other[0]} have other types than those that are made." if other else ""
 
 
 def _difference(name: str, there: Iterator[dict[str, Any]], here: Iterator[dict[str, Any]]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from consistent_chat.errors import PublishError
+from consistent_chat.files import file_digest
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.store.backends import MARKER
 from consistent_chat.version import __version__
@@ -21,7 +23,17 @@ README, MANIFEST = "README.md", "consistent_chat.json"
 DATA, FAILURES, RESPONSES, PLOTS = "data", "failures", "responses", "plots"
 ROWS = (f"{DATA}/", f"{FAILURES}/")
 """Folders of which `load_dataset` takes every file."""
+FOLDERS = (*ROWS, f"{RESPONSES}/", f"{PLOTS}/")
 GITATTRIBUTES = ".gitattributes"
+
+MAX_MANIFEST, MAX_SPLITS = 16 << 20, 1_000
+"""Bytes of a manifest that are read, and the splits that it may have."""
+_PATH_PART = re.compile(r"(?!\.{1,2}$)[\w .()-]{1,200}")
+"""A name of a file or folder: what the publisher writes. No separators, no `..`, no drive, no control character."""
+_SPLIT = re.compile(r"\w+(\.\w+)*")
+"""A name of a split, as `datasets` takes it."""
+_DIGEST = re.compile("[0-9a-f]{64}")
+_VERSION = re.compile(r"[\w.+!-]{1,100}")
 
 
 def shard(split: str, number: int, count: int) -> str:
@@ -45,7 +57,7 @@ class Manifest:
     @classmethod
     def of(cls, folder: Path, recipes: Mapping[str, str]) -> Manifest:
         """Return the manifest of what lies in a folder now."""
-        files = {path: sha256(folder / path) for path in paths(folder) if path not in (README, MANIFEST)}
+        files = {path: file_digest(folder / path) for path in paths(folder) if path not in (README, MANIFEST)}
         return cls(files, dict(recipes), {"consistent_chat": __version__, "pyarrow": pa.__version__})
 
     def text(self) -> bytes:
@@ -55,25 +67,44 @@ class Manifest:
 
     @classmethod
     def read(cls, text: bytes, origin: str) -> Manifest:
-        """Return the manifest that a stranger may have written; raises PublishError where it is none."""
+        """Return the manifest in a file that a stranger may have written; raises PublishError if it is not valid.
+
+        All names are checked here, once: what uses them writes, reads and deletes files of these names.
+        """
         try:
+            if len(text) > MAX_MANIFEST:
+                raise ValueError(f"it has more than {MAX_MANIFEST:,} bytes")
             content: Any = json.loads(text)
             version = content.pop("consistent_chat_dataset")
             manifest = cls(**content)
-            parts = (manifest.files, manifest.recipes, manifest.versions)
-            if not all(isinstance(text, str) for part in parts for pair in part.items() for text in pair):
-                raise ValueError("it must hold text")
-            for path in manifest.recipes.values():
-                _check_recipe(path)
+            manifest._check()
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise PublishError(f"{origin} is not the manifest of a published dataset: {error}.") from None
         if version != FORMAT:
-            raise PublishError(f"{origin} has format {version}; this version reads {FORMAT}. Update consistent_chat.")
+            raise PublishError(f"{origin} has format {version!r}; this version reads {FORMAT}. Update consistent_chat.")
         return manifest
+
+    def _check(self) -> None:
+        """Raise ValueError for a name that the publisher would not have written."""
+        parts = (self.files, self.recipes, self.versions)
+        if not all(isinstance(text, str) for part in parts for pair in part.items() for text in pair):
+            raise ValueError("it must hold text")
+        if len(self.recipes) > MAX_SPLITS:
+            raise ValueError(f"it has more than {MAX_SPLITS:,} splits")
+        checks = [
+            *((is_split(split), split, "a name of a split") for split in self.recipes),
+            *((_is_recipe(path), path, "a recipe beside it") for path in self.recipes.values()),
+            *((is_published(path), path, "a path of a published file") for path in self.files),
+            *((_DIGEST.fullmatch(digest), digest, "a SHA-256") for digest in self.files.values()),
+            *((_VERSION.fullmatch(text), text, "a version") for pair in self.versions.items() for text in pair),
+        ]
+        for is_valid, text, what in checks:
+            if not is_valid:
+                raise ValueError(f"{text[:80]!r} is not {what}")
 
     @classmethod
     def found(cls, text: bytes | None) -> Manifest | None:
-        """Return the manifest of a dataset that can be published anew; what is none is as good as not there."""
+        """Return a published dataset's manifest, or None if it is missing or invalid: the dataset can be replaced."""
         try:
             return None if text is None else cls.read(text, MANIFEST)
         except PublishError:
@@ -85,14 +116,32 @@ def paths(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, 64 hex digits."""
-    return _digest(hashlib.sha256(), path)
+def is_path(path: str) -> bool:
+    """Tell whether a path stays in its folder, whatever the system: plain names, separated by `/`."""
+    return all(_PATH_PART.fullmatch(part) for part in path.split("/"))
+
+
+def is_split(name: str) -> bool:
+    """Tell whether a split may have this name, which becomes part of file names."""
+    return len(name) <= 200 and _SPLIT.fullmatch(name) is not None
+
+
+def is_published(path: str) -> bool:
+    """Tell whether the publisher writes a file at this path: in one of its folders, or a recipe."""
+    return is_path(path) and (path.startswith(FOLDERS) or _is_recipe(path))
+
+
+def _is_recipe(path: str) -> bool:
+    return "/" not in path and is_path(path) and path.endswith(EXTENSION)
 
 
 def blob(path: Path) -> str:
     """Return the id that git gives to a file."""
-    return _digest(hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False), path)
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def foreign(listed: Collection[str], begun: bool) -> list[str]:
@@ -106,15 +155,3 @@ def foreign(listed: Collection[str], begun: bool) -> list[str]:
     folders = (f"{RESPONSES}/", *((*ROWS, f"{PLOTS}/") if begun else ()))
     known = {README, GITATTRIBUTES, *recipes}
     return [path for path in listed if path not in known and not path.startswith(folders)]
-
-
-def _check_recipe(path: str) -> None:
-    if "/" in path or "\\" in path or not path.endswith(EXTENSION):
-        raise ValueError(f"{path!r} is no recipe beside it")
-
-
-def _digest(digest: Any, path: Path) -> str:
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return str(digest.hexdigest())

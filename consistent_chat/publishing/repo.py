@@ -12,6 +12,7 @@ from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundErro
 from huggingface_hub.hf_api import RepoFile
 
 from consistent_chat.errors import PublishError
+from consistent_chat.files import file_digest
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.hub import RemoteState, asking, check_namespace, translate_errors
 from consistent_chat.publishing.layout import Manifest
@@ -79,7 +80,7 @@ class RepoDestination:
     def has(self, state: RemoteState, path: str, file: Path) -> bool:
         """Compare with the ids that the Hub lists: the SHA-256 of large files, git's of the others."""
         there = state.files.get(path)
-        return there is not None and there == (layout.sha256(file) if len(there) == 64 else layout.blob(file))
+        return there is not None and there == (file_digest(file) if len(there) == 64 else layout.blob(file))
 
     def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
         """Make one commit; what was uploaded before a stop is not uploaded again."""

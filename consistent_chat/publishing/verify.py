@@ -14,19 +14,17 @@ from fsspec.implementations.local import LocalFileSystem
 from huggingface_hub import HfApi
 
 from consistent_chat import store
-from consistent_chat.card import header
 from consistent_chat.errors import ConsistentChatError, MissingResponse, PublishError
-from consistent_chat.publishing import diff, layout, live
+from consistent_chat.files import file_digest
+from consistent_chat.publishing import diff, layout, live, resolution
 from consistent_chat.publishing.diff import VerificationResult
 from consistent_chat.publishing.hub import said
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.rebuild import rebuild
 from consistent_chat.publishing.target import RepoTarget
-from consistent_chat.recipe import EXTENSION
 from consistent_chat.version import __version__
 
 AT_ONCE = 8
-FOLDERS = tuple(f"{name}/" for name in (layout.DATA, layout.FAILURES, layout.RESPONSES, layout.PLOTS))
 
 
 def is_dataset(where: str, storage_options: Mapping[str, Any] | None = None) -> bool:
@@ -61,7 +59,7 @@ def verify(
             raise PublishError(f"{where} is no published dataset: it has no {layout.MANIFEST}.")
         manifest = Manifest.read(file.read_bytes(), f"{where}/{layout.MANIFEST}")
         _check_files(folder, manifest, verdict)
-        _check_card(folder, manifest, verdict)
+        _check_loading(folder, where.rstrip("/").partition("@")[0].rpartition("/")[2], manifest, verdict)
         if _rebuilt(folder, manifest, Path(made), verdict):
             diff.compare(folder, Path(made), manifest, verdict)
     return verdict
@@ -73,7 +71,7 @@ def _check_files(folder: Path, manifest: Manifest, verdict: VerificationResult) 
     for path, digest in manifest.files.items():
         if path not in there:
             verdict.faults.append(f"{path} is missing.")
-        elif layout.sha256(folder / path) != digest:
+        elif file_digest(folder / path) != digest:
             verdict.faults.append(f"{path} is not the file that was published: its SHA-256 is another one.")
     rows = (path for path in there if path.startswith(layout.ROWS) and path not in manifest.files)
     verdict.faults += [f"{path} was not published, and would be taken for rows." for path in rows]
@@ -82,13 +80,11 @@ def _check_files(folder: Path, manifest: Manifest, verdict: VerificationResult) 
         verdict.faults += [fault.replace(f"{folder}/", "") for fault in found.faults]
 
 
-def _check_card(folder: Path, manifest: Manifest, verdict: VerificationResult) -> None:
-    """Hold the card to the configs: it says which files `load_dataset` takes. All else in it is its owner's."""
-    file = folder / layout.README
-    readme = file.read_bytes().decode("utf-8", "replace") if file.is_file() else ""
+def _check_loading(folder: Path, title: str, manifest: Manifest, verdict: VerificationResult) -> None:
+    """Hold what `load_dataset` takes to what was published. All else in the card is its owner's."""
+    configs = [config for config in live.configs(folder, manifest.recipes) if config["data_files"] != []]
     with _noting(verdict):
-        if not header.names(header.split(readme)[0], live.configs(folder, manifest.recipes)):
-            verdict.faults.append(f"{layout.README} does not say under `configs` which files were published as rows.")
+        verdict.faults += resolution.faults(folder, title, configs)
 
 
 def _rebuilt(folder: Path, manifest: Manifest, made: Path, verdict: VerificationResult) -> bool:
@@ -164,6 +160,11 @@ def _download(fs: Any, root: str, folder: Path) -> None:
 
 
 def _is_wanted(name: str) -> bool:
-    if "/" in name:
-        return name.startswith(FOLDERS) and ".." not in name.split("/")
-    return name in (layout.README, layout.MANIFEST) or name.endswith(EXTENSION)
+    """Tell whether a file is fetched: what was published, and what changes how it is loaded. Names are a stranger's."""
+    if not layout.is_path(name):
+        return False
+    return (
+        layout.is_published(name)
+        or name in (layout.README, layout.MANIFEST, *resolution.REDIRECTS)
+        or ("/" not in name and name.endswith(".py"))
+    )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from consistent_chat.errors import PublishError
+from consistent_chat.files import file_digest
 from consistent_chat.publishing import layout
 from tests import published
 from tests.hub import Files, Hub
@@ -18,6 +24,7 @@ from tests.provider import Provider
 
 COUNTER = itertools.count()
 RECIPE = "demo.consistent_chat.yaml"
+ROWS_FILE = "data/train-00000-of-00001.parquet"
 Edit = Callable[[bytes], bytes]
 
 hub = published.hub
@@ -116,7 +123,7 @@ def test_the_first_row_that_differs_is_named(hub: Hub, user: Machine, name: str,
     changed = published.edited(hub.repos[name][file], tmp_path, edit, 7)
     hub.repos[name][file] = changed
     manifest = json.loads(hub.repos[name]["consistent_chat.json"])
-    manifest["files"][file] = layout.sha256(tmp_path / "edited.parquet")
+    manifest["files"][file] = file_digest(tmp_path / "edited.parquet")
     hub.repos[name]["consistent_chat.json"] = json.dumps(manifest).encode()
     done = verified(user, name)
     assert done.code == 1
@@ -130,7 +137,7 @@ def test_other_bytes_of_the_same_rows_are_no_fault(hub: Hub, user: Machine, name
     file = "data/train-00000-of-00001.parquet"
     hub.repos[name][file] = published.edited(hub.repos[name][file], tmp_path, lambda row: None, 0)
     manifest = json.loads(hub.repos[name]["consistent_chat.json"])
-    manifest["files"][file] = layout.sha256(tmp_path / "edited.parquet")
+    manifest["files"][file] = file_digest(tmp_path / "edited.parquet")
     manifest["versions"]["pyarrow"] = "1.0"
     hub.repos[name]["consistent_chat.json"] = json.dumps(manifest).encode()
     done = verified(user, name)
@@ -265,3 +272,126 @@ def test_layouts_and_failures_of_none(hub: Hub, user: Machine, columns: str) -> 
     header = hub.repos[name]["README.md"].decode().split("---\n")[1]
     assert "failures" not in header
     assert not any(path.startswith("failures/") for path in hub.repos[name])
+
+
+def other_rows(files: Files, tmp_path: Path) -> bytes:
+    """Return a Parquet file with other rows than were published."""
+
+    def edit(row: dict[str, Any]) -> None:
+        row["conversation"][1]["value"] = "Buy gold."
+
+    return published.edited(files[ROWS_FILE], tmp_path, edit, 0)
+
+
+def in_header(text: str) -> Edit:
+    """Return what puts lines at the end of a card's header."""
+    return lambda card: card.replace(b"\n---\n", b"\n" + text.encode() + b"\n---\n", 1)
+
+
+def in_configs(text: str) -> Edit:
+    """Return what puts a config at the end of those of a card."""
+    return lambda card: card.replace(b"configs:\n", b"configs:\n" + text.encode(), 1)
+
+
+OTHER = "- config_name: {}\n  data_files:\n  - split: train\n    path: more/x.parquet\n"
+REDIRECTIONS: dict[str, tuple[str, Edit]] = {
+    "a standalone YAML": (".huggingface.yaml", lambda _: b"configs:\n" + OTHER.format("default").encode()),
+    "a second config of the name": ("README.md", lambda card: re.sub(
+        b"(configs:\n(?:(?:- |  ).*\n)*)", lambda found: found[1] + OTHER.format("default").encode(), card, count=1)),
+    "a first config of the name": ("README.md", in_configs(OTHER.format("default"))),
+    "a config without a name": ("README.md", in_configs(OTHER.format("x").replace("config_name: x\n ", ""))),
+    "another default": ("README.md", in_configs(OTHER.format("more") + "  default: true\n")),
+    "a first config, which chooses the builder": ("README.md", in_configs(OTHER.format("more"))),
+    "a second key": ("README.md", in_header("configs:\n" + OTHER.format("default").rstrip())),
+    "a folder": ("README.md", lambda card: card.replace(b"- config_name: default\n",
+                                                        b"- config_name: default\n  data_dir: more\n", 1)),
+    "filters": ("README.md", lambda card: card.replace(b"- config_name: default\n",
+                                                       b"- config_name: default\n  columns: [category]\n", 1)),
+    "other features": ("README.md", in_header(
+        "dataset_info:\n  features:\n  - name: category\n    dtype: string")),
+    "other features of a config": ("README.md", in_header(
+        "dataset_info:\n- config_name: default\n  features:\n  - name: category\n    dtype: string")),
+    "old metadata": ("dataset_infos.json", lambda _: json.dumps(
+        {"default": {"features": {"category": {"dtype": "string", "_type": "Value"}}}}).encode()),
+    "a script": ("{title}.py", lambda _: b"raise SystemExit\n"),
+}  # fmt: skip
+"""What makes `load_dataset` give other rows, or none: the file, and how it is changed."""
+
+
+@pytest.mark.parametrize("what", REDIRECTIONS)
+def test_what_redirects_load_dataset_is_seen(hub: Hub, user: Machine, name: str, tmp_path: Path, what: str) -> None:
+    """All files are as published, and a plain `load_dataset` gives other rows: that is no proven dataset."""
+    path, edit = REDIRECTIONS[what]
+    path = path.format(title=name.rpartition("/")[2])
+    hub.repos[name]["more/x.parquet"] = other_rows(hub.repos[name], tmp_path)
+    assert verified(user, name).code == 0  # of no config
+    before = hub.repos[name].get(path, b"")
+    hub.repos[name][path] = edit(before)
+    assert hub.repos[name][path] != before
+    done = verified(user, name)
+    assert done.code == 1, done.said
+    assert "Traceback" not in done.said
+
+
+def test_types_in_a_file_are_seen(hub: Hub, user: Machine, name: str) -> None:
+    """The metadata of a Parquet file can make `datasets` show its columns as others."""
+    table = pq.read_table(pa.BufferReader(hub.repos[name][ROWS_FILE]))
+    features = {"info": {"features": {"category": {"dtype": "large_string", "_type": "Value"}}}}
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({b"huggingface": json.dumps(features).encode()}), sink)
+    replace(hub, name, ROWS_FILE, sink.getvalue().to_pybytes())
+    done = verified(user, name)
+    assert done.code == 1
+    assert f"{ROWS_FILE} tells `datasets` to read its columns as other types" in done.said
+
+
+def test_columns_of_other_types_are_seen(hub: Hub, user: Machine, name: str) -> None:
+    """Rows that are equal in Python may have other types, which `load_dataset` shows."""
+    table = pq.read_table(pa.BufferReader(hub.repos[name][ROWS_FILE]))
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.set_column(0, "category", table["category"].cast(pa.large_string())), sink)
+    replace(hub, name, ROWS_FILE, sink.getvalue().to_pybytes())
+    done = verified(user, name)
+    assert done.code == 1
+    assert "other types" in done.said
+
+
+def replace(hub: Hub, name: str, path: str, content: bytes) -> None:
+    """Replace a file, and its digest in the manifest."""
+    hub.repos[name][path] = content
+    manifest = json.loads(hub.repos[name]["consistent_chat.json"])
+    manifest["files"][path] = hashlib.sha256(content).hexdigest()
+    hub.repos[name]["consistent_chat.json"] = json.dumps(manifest).encode()
+
+
+OUTSIDE = ["../../victim/data/train", "/victim/train", "..", "a/b", "a\\b", "C:x", "train\x00", "train\n", "", " "]
+
+
+@pytest.mark.parametrize("split", OUTSIDE)
+def test_nothing_is_written_outside(user: Machine, demo: Files, tmp_path: Path, split: str) -> None:
+    """Names of splits become names of files: one that leaves the folder is refused before anything is written."""
+    folder, victim = tmp_path / "dataset", tmp_path / "victim" / "data" / "train-00000-of-00001.parquet"
+    victim.parent.mkdir(parents=True)
+    victim.write_bytes(b"mine")
+    for path, content in demo.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    up = "../" * 20 + str(victim.parent / "train").lstrip("/")
+    for name in (split, up):
+        manifest = json.loads(demo["consistent_chat.json"])
+        manifest["recipes"] = {"train": RECIPE, name: RECIPE}
+        (folder / "consistent_chat.json").write_text(json.dumps(manifest))
+        done = verified(user, str(folder))
+        assert done.code == 1
+        assert "is not a name of a split" in done.said
+    assert victim.read_bytes() == b"mine"
+    assert sorted(tmp_path.rglob("*.parquet")) == sorted([victim, *folder.rglob("*.parquet")])
+
+
+@pytest.mark.parametrize("path", ["../x.parquet", "LICENSE", "models/weights.bin", "data/../../x", "/data/x", "data//x",
+                                  "data/./x", "README.md", "data\\x", "data/\x1b[2Jx", ".gitattributes"])  # fmt: skip
+def test_a_manifest_names_only_what_is_published(path: str) -> None:
+    """Files that it names are read, compared and, when published anew, deleted."""
+    content = {"consistent_chat_dataset": 1, "files": {path: "0" * 64}, "recipes": {}, "versions": {}}
+    with pytest.raises(PublishError, match="is not a path of a published file"):
+        layout.Manifest.read(json.dumps(content).encode(), "manifest")
