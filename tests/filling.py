@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -97,6 +98,14 @@ def online(place: str, provider: BatchProvider, kind: str, made: Recipe, count: 
     indices = range(len(Plan(made)) if count is None else count)
     opener = lambda: opened(kind, provider.url)  # noqa: E731
     return list(drivers.run(made, indices, ResponseStore(place), opener, Limits(), RunStats()))
+
+
+def without_ids(dialogues: list[Dialogue]) -> list[Dialogue]:
+    """Return dialogues whose failed responses lack the provider's id, which counts its calls."""
+    return [
+        dialogue._replace(failed=tuple(f._replace(response=replace(f.response, id="")) for f in dialogue.failed))
+        for dialogue in dialogues
+    ]
 
 
 def entries(place: str, options: Mapping[str, Any] | None = None) -> list[Batch]:

@@ -18,7 +18,7 @@ from tests import filling
 from tests.answers import Answers
 from tests.batches import BatchProvider, Fate
 from tests.faults import HARMLESS, UNUSABLE, Reply, run
-from tests.filling import KEY, KINDS, Filler, entries, filled, online, opened, recipe, replayed
+from tests.filling import KEY, KINDS, Filler, entries, filled, online, opened, recipe, replayed, without_ids
 from tests.provider import Call
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -130,7 +130,8 @@ def test_what_was_not_answered_is_asked_again(place: str, tmp_path: Path, kind: 
     assert again > 0
     assert sum(asked) == 18 + again
     with BatchProvider() as other:
-        assert replayed(place, recipe(kind)) == online(str(tmp_path / "online"), other, kind, recipe(kind))
+        expected = online(str(tmp_path / "online"), other, kind, recipe(kind))
+    assert without_ids(replayed(place, recipe(kind))) == without_ids(expected)
 
 
 @each_kind
@@ -161,7 +162,8 @@ def test_unusable_answers_are_drawn_again(place: str, tmp_path: Path, kind: str,
     assert len(provider.submitted) > 2
     with BatchProvider(some(UNUSABLE[name])) as other:
         other.script_online()
-        assert replayed(place, recipe(kind)) == online(str(tmp_path / "online"), other, kind, recipe(kind))
+        expected = online(str(tmp_path / "online"), other, kind, recipe(kind))
+    assert without_ids(replayed(place, recipe(kind))) == without_ids(expected)
 
 
 @each_kind
