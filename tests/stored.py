@@ -175,5 +175,6 @@ def _next(reports: Connection) -> int | None:
 
 
 def heed_signals() -> None:
-    """Let a process be interrupted, though the tests may have been started in the background."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """Let signals stop a process, though the tests may have been started in the background or by nohup."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
