@@ -129,8 +129,10 @@ class Online:
                         return caller.store.keep(request, refused)
                     self._patience.test(tries, error)
                 except TransportError as error:
-                    self._patience.test(tries, error)
                     fault = error
+                    refused = await self._given_up(request, tries, sent, error)
+                    if refused is not None:
+                        return caller.store.keep(request, refused)
                     times = self._slots.shrink(epoch) if error.rate_limited else 0
                     if times and (error.retry_after or self._slots.alone):  # else calls in flight are waited for
                         # one call alone finds out whether it is over: it may do so more often than each of many
@@ -144,6 +146,17 @@ class Online:
             if not fault.rate_limited:
                 await self._slots.backoff(self._patience.pause(tries, fault))
         raise AssertionError("unreachable: tries are counted without end")
+
+    async def _given_up(self, request: Request, tries: int, sent: int, error: TransportError) -> Response | None:
+        """Return the refusal of a request that alone has failed too often, None to try again; else stop the run."""
+        try:
+            self._patience.test(tries, error)
+        except ServingError:
+            refused = None if error.rate_limited else await self._refusals.give_up(request, sent, error)
+            if refused is None:
+                raise
+            return refused
+        return None
 
     async def _ask_unrecorded(self, request: Request) -> Response:
         """Ask what is no part of any dialogue: it is paid for and counted like others, and not kept."""

@@ -32,6 +32,7 @@ class Refusals:
         self._ask = ask
         self._clock = itertools.count(1)
         self._latest: dict[Kind, int] = {}
+        self._failed: dict[Kind, int] = {}  # the last harmless request that failed too
         self._asking: dict[Kind, asyncio.Lock] = {}
         self._in_vain: dict[Kind, int] = {}
         self._stopped: ServingError | None = None
@@ -68,10 +69,23 @@ class Refusals:
             return None
         return Response(error.words or str(error), "refusal") if self._latest.get(kind, 0) > first else None
 
-    async def _ask_another(self, request: Request, tries: int, error: Refusal, first: int) -> None:
+    async def give_up(self, request: Request, sent: int, error: TransportError) -> Response | None:
+        """Return the refusal to record for a request that has failed on every try, or None where others fail too.
+
+        `sent` is the number of its last try: what was answered before says nothing of an outage that goes on now.
+        Some filters and templates answer with a 500, which would else stop the run at the same prompt each time.
+        """
+        if self._latest.get(_kind(request), 0) <= sent:
+            await self._ask_another(request, 1, error, sent)
+        is_alone = self._latest.get(_kind(request), 0) > sent
+        return Response(str(error), "refusal") if is_alone else None
+
+    async def _ask_another(self, request: Request, tries: int, error: ServingError, first: int) -> None:
         """Have a harmless request answered, once for all that wait for it; raise the refusal if that is refused too."""
         async with self._asking.setdefault(_kind(request), asyncio.Lock()):
             if self._latest.get(_kind(request), 0) > first:
+                return
+            if isinstance(error, TransportError) and self._failed.get(_kind(request), 0) > first:
                 return
             if self._stopped is not None:
                 raise self._stopped
@@ -79,6 +93,7 @@ class Refusals:
             try:
                 await self._ask(harmless(request))
             except TransportError:
+                self._failed[_kind(request)] = sent
                 return
             except ServingError as other:
                 if isinstance(other, (RefusedRequest, RefusedAccess)):
@@ -100,7 +115,7 @@ def _kind(request: Request) -> Kind:
     return request.model, stage_of(request)
 
 
-def _stopped(error: Refusal, tries: int) -> ServingError:
+def _stopped(error: ServingError, tries: int) -> ServingError:
     """Return the error with which a refusal stops the run."""
     said = str(error) if tries == 1 else f"{str(error).rstrip('.')}. This was try {tries}, and the run stops."
     return ServingError(f"{said} All answers are kept; run again to go on.")
