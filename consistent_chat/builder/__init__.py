@@ -68,6 +68,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             storage_options=self._store_options,
             mode=config.checked_mode(),
             limits=config.limits(),
+            abilities=config.abilities(),
             driver=config.checked_driver(),
             detach=config.detach,
         )

@@ -13,8 +13,13 @@ from consistent_chat.drivers import Limits
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan import splits
 from consistent_chat.recipe import FIELDS, Recipe, paths, suggestion
+from consistent_chat.recipe.description import STRUCTURED_OUTPUT
+from consistent_chat.recipe.fields import boolean, one_of, optional, whole
+from consistent_chat.serving.abilities import Abilities
 from consistent_chat.store import Mode, StoreLocation, adjacent_store, default_location, options_beside
 
+MOST_TOKENS = 2**31 - 1
+"""The largest limit of tokens that can be stated."""
 DRIVERS = ("online", "batch")
 DEMO = resources.files("consistent_chat") / "demo"
 
@@ -41,6 +46,9 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         timeout: seconds a call.
         max_cost: US dollars, max_calls: answered calls; reaching one stops the build, running again goes on.
         max_requests_per_minute, max_tokens_per_minute: the account's limits, tokens of prompts and answers together.
+        max_output_tokens, context_tokens, structured_output, system_role, streaming: what the server can do, where that
+            is better stated than found out.
+        wait_for_server: seconds to wait for a server that cannot be reached yet.
         driver: "online" (calls one by one) or "batch" (the provider's batch API: half the price, within a day).
         detach: with driver="batch", submit what is missing and raise BatchesPending instead of waiting.
     """
@@ -76,6 +84,12 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     max_calls: int | None = None
     max_requests_per_minute: int | None = None
     max_tokens_per_minute: int | None = None
+    max_output_tokens: int | None = None
+    context_tokens: int | None = None
+    structured_output: str | None = None
+    system_role: bool | None = None
+    streaming: bool | None = None
+    wait_for_server: float = Limits.wait_for_server
     driver: str = DRIVERS[0]
     detach: bool = False
 
@@ -110,6 +124,16 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     def limits(self) -> Limits:
         """Return the run's limits; raises RecipeError for values out of range."""
         return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
+
+    def abilities(self) -> Abilities:
+        """Return what is stated of the server; raises RecipeError for values out of range."""
+        stated = {one.name: getattr(self, one.name) for one in fields(Abilities)}
+        for name in ("max_output_tokens", "context_tokens"):
+            optional(whole(1, MOST_TOKENS))(name, stated[name])
+        for name in ("system_role", "streaming"):
+            optional(boolean)(name, stated[name])
+        optional(one_of(*STRUCTURED_OUTPUT))("structured_output", stated["structured_output"])
+        return Abilities(**stated)
 
     def checked_mode(self) -> Mode:
         """Return the mode; raises RecipeError for a name that is none."""

@@ -11,6 +11,7 @@ from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.drivers import BatchProgress, Limits, PlanSlice, RunStats, Usage
 from consistent_chat.recipe import Recipe
 from consistent_chat.serving import Serving, registry
+from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.store import BatchLog, Mode, ResponseStore
 
 
@@ -28,6 +29,7 @@ class ExecutionOptions:
     driver: str = "online"
     detach: bool = False
     adjacent: tuple[str, ...] = ()
+    abilities: Abilities = UNKNOWN
 
     @property
     def by_batch(self) -> bool:
@@ -96,4 +98,5 @@ class ExecutionOptions:
             api_key=self.api_key,
             timeout=self.limits.timeout,
             max_concurrency=self.limits.max_concurrency,
+            abilities=self.abilities,
         )

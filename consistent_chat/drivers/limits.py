@@ -27,11 +27,13 @@ class Limits:
     max_cost: float | None = None
     max_requests_per_minute: int | None = None
     max_tokens_per_minute: int | None = None
+    wait_for_server: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("max_concurrency", "max_draws"):
             self._check(name, 1, whole=True)
         self._check("timeout", 0.001)
+        self._check("wait_for_server", 0)
         if self.max_calls is not None:
             self._check("max_calls", 0, whole=True)
         if self.max_cost is not None:

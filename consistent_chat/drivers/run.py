@@ -114,7 +114,9 @@ class _Driver:
             budget = Budget(self._limits, self._spent, models)
             serving = open_serving()
             self._store.prepare()
-            caller = Caller(serving, self._store, budget, self._tally, self._limits.max_draws)
+            caller = Caller(
+                serving, self._store, budget, self._tally, self._limits.max_draws, self._limits.wait_for_server
+            )
             self._online = Online(caller, self._limits.max_concurrency)
         return self._online
 

@@ -21,6 +21,10 @@ LEAST_SIMILARITY, SIMILARITY = 0.1, 0.7
 """Of near-duplicates: the lowest threshold that can be given, and the one that `true` stands for."""
 
 
+STRUCTURED_OUTPUT = ("json_schema", "json_object", "none")
+"""Forms of JSON that a server can enforce."""
+
+
 @dataclass(frozen=True)
 class Field:
     """A field: its name, what it does, what it takes and its default.
@@ -151,6 +155,16 @@ OPERATIONAL = (
           docs="[the account's limit](servings.md) of requests, retries included"),
     Field("max_tokens_per_minute", "the account's limit of tokens, prompts and answers together", AT_LEAST_ONE,
           shown="no limit", metavar="N"),
+    Field("max_output_tokens", "the longest answer that the server gives, in tokens", AT_LEAST_ONE, shown="found out",
+          metavar="N"),
+    Field("context_tokens", "tokens that the server takes, prompt and answer together", AT_LEAST_ONE,
+          shown="found out", metavar="N"),
+    Field("structured_output", "the form of JSON that the server enforces", {"enum": list(STRUCTURED_OUTPUT)},
+          shown="found out", docs="the form of JSON that the server enforces: `json_schema`, `json_object` or `none`"),
+    Field("system_role", "whether the server takes a system message", {"type": "boolean"}, shown="found out"),
+    Field("streaming", "whether answers are read as a stream", {"type": "boolean"}, shown="found out"),
+    Field("wait_for_server", "seconds to wait for a server that cannot be reached yet",
+          {"type": "number", "minimum": 0}, 0.0, shown="0", metavar="SECONDS"),
 )  # fmt: skip
 """What says how the data is made. It is no part of a dataset's identity, and no recipe file may hold it."""
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from consistent_chat.request import Request, Response
+from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.serving.anthropic_messages import (
     HIGHEST_TEMPERATURE,
     NO_TEMPERATURE_SINCE,
@@ -24,7 +25,7 @@ from consistent_chat.serving.anthropic_messages import (
 from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
 from consistent_chat.serving.client import HttpClient
 from consistent_chat.serving.http import Fault, Peer, checked_model, checked_url, need_key, warn_of_plain_http
-from consistent_chat.serving.negotiate import UNKNOWN, Abilities, Adapting, Learnt, blamed, is_off_scale, stage_of
+from consistent_chat.serving.negotiate import Adapting, Learnt, blamed, is_off_scale, stage_of
 from consistent_chat.serving.wire import Wire, client_timeout, open_client
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ from typing import Any
 
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
+from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.cap import limit
 from consistent_chat.serving.finish import finish_of, refused_or_broken, told
 from consistent_chat.serving.http import Peer, count
-from consistent_chat.serving.negotiate import Abilities, warn_no_temperature
+from consistent_chat.serving.negotiate import warn_no_temperature
 from consistent_chat.serving.openai_chat import messages
 
 VERSION = "2026-10-21"

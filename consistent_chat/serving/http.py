@@ -319,7 +319,7 @@ def _masked(found: re.Match[str]) -> str:
 
 # An account without money, in words of several languages. They shorten the way: without them it takes longer.
 _UNPAID = re.compile(
-    r"\b(?:credits?|balance|billing|payment|arrears|overdue|recharge|top[ -]?up|prepaid|funds|unpaid)\b"
+    r"\b(?:credits?|balance|billing|payment|arrear\w*|overdue|recharge|top[ -]?up|prepaid|funds|unpaid)\b"
     r"|insufficient.{0,20}quota|quota.{0,40}(?:exhausted|used up|plan)|\u4f59\u989d|\u6b20\u8d39",
     re.IGNORECASE,
 )

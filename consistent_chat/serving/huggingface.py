@@ -6,9 +6,10 @@ from functools import partial
 
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
+from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.serving.client import HttpClient
 from consistent_chat.serving.http import Peer, checked_model, checked_url, find_key, warn_of_plain_http
-from consistent_chat.serving.negotiate import UNKNOWN, Abilities, Adapting
+from consistent_chat.serving.negotiate import Adapting
 from consistent_chat.serving.openai_chat import (
     LIMITS,
     PATH,

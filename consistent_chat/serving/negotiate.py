@@ -10,7 +10,7 @@ import asyncio
 import re
 import warnings
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -19,26 +19,6 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving.http import LOOKED_AT, Fault, Peer
 
 Form = TypeVar("Form")
-
-
-@dataclass(frozen=True)
-class Abilities:
-    """What a user states of a server; None is found out.
-
-    `max_output_tokens` is the longest answer, `context_tokens` bounds prompt and answer together, `structured_output`
-    is "json_schema", "json_object" or "none", `system_role` and `streaming` say whether it takes a system message and
-    whether answers are read as a stream.
-    """
-
-    max_output_tokens: int | None = None
-    context_tokens: int | None = None
-    structured_output: str | None = None
-    system_role: bool | None = None
-    streaming: bool | None = None
-
-
-UNKNOWN = Abilities()
-"""Nothing is stated."""
 
 
 def stage_of(request: Request) -> str:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from consistent_chat.request import Request, Response, canonical_json
+from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
 from consistent_chat.serving.finish import finish_of, raise_told_fault, refused_or_broken, told
 from consistent_chat.serving.http import Fault, Peer, count
-from consistent_chat.serving.negotiate import Abilities, blamed, is_off_scale, warn_no_temperature
+from consistent_chat.serving.negotiate import blamed, is_off_scale, warn_no_temperature
 
 PATH = "/chat/completions"
 LIMITS = ("max_completion_tokens", "max_tokens")

@@ -14,6 +14,7 @@ from typing import Any
 from consistent_chat.errors import ConsistentChatError, RecipeError, ServingError
 from consistent_chat.recipe import suggestion
 from consistent_chat.serving import Serving
+from consistent_chat.serving.abilities import UNKNOWN, Abilities
 
 GROUP = "consistent_chat.servings"
 """The group of entry points in which packages offer servings: `name = module:Class`."""
@@ -52,10 +53,12 @@ def open_serving(
     api_key: str | None = None,
     timeout: float = 600.0,
     max_concurrency: int = 30,
+    abilities: Abilities = UNKNOWN,
 ) -> Serving:
     """Return the serving of this name, ready to answer, or the given object itself.
 
-    Each request names its model, so `model` only serves to find an empty name early. `timeout` is in seconds a call.
+    Each request names its model, so `model` only serves to find an empty name early. `timeout` is in seconds a call,
+    `abilities` what the user states of the server.
     Raises RecipeError for an unknown name or something that is no serving; ServingError when the serving cannot be
     opened, for example because it has no key.
     """
@@ -64,9 +67,16 @@ def open_serving(
         missing = "model" if serving is not None else "serving"
         raise RecipeError(f"No {missing} is named, so nobody can be called. Pass {missing}=.")
     if not isinstance(serving, str):
-        _refuse_settings(serving, base_url=base_url, api_key=api_key)
+        _refuse_settings(serving, base_url=base_url, api_key=api_key, **vars(abilities))
         return serving
-    settings = {"base_url": base_url, "api_key": api_key, "timeout": timeout, "max_concurrency": max_concurrency}
+    settings: dict[str, Any] = {
+        "base_url": base_url,
+        "api_key": api_key,
+        "timeout": timeout,
+        "max_concurrency": max_concurrency,
+    }
+    if abilities != UNKNOWN:
+        settings["abilities"] = abilities
     opened: Serving = _constructed(serving, settings)
     _check_object(opened)
     return opened
@@ -115,7 +125,7 @@ def _check_object(serving: Any) -> None:
         raise RecipeError(f"{type(serving).__name__}.answer is not a coroutine method. Write `async def answer`.")
 
 
-def _refuse_settings(serving: Serving, **settings: str | None) -> None:
+def _refuse_settings(serving: Serving, **settings: object) -> None:
     """Raise RecipeError for settings that an object, which has its own, would not follow."""
     for name, value in settings.items():
         if value is not None:
@@ -125,7 +135,10 @@ def _refuse_settings(serving: Serving, **settings: str | None) -> None:
 def _constructed(name: str, settings: dict[str, Any]) -> Any:
     load, hint = _found(name)
     try:
-        return load()(**settings)
+        kind = load()
+        if "abilities" in settings and "abilities" not in inspect.signature(kind).parameters:
+            raise RecipeError(f"The serving {name!r} takes no {' and no '.join(_stated(settings['abilities']))}.")
+        return kind(**settings)
     except ConsistentChatError:
         raise
     except ImportError as error:
@@ -133,6 +146,10 @@ def _constructed(name: str, settings: dict[str, Any]) -> Any:
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         raise ServingError(f"The serving {name!r} cannot be opened: {what}. It may need: {hint}") from error
+
+
+def _stated(abilities: Abilities) -> list[str]:
+    return [f"{name}=" for name, value in vars(abilities).items() if value is not None]
 
 
 def _found(name: str) -> tuple[Callable[[], Any], str]:
