@@ -11,7 +11,7 @@
         TransportError         a passing fault of the connection or server: tried again by the driver
       PublishError             a dataset cannot be published or read where it is published
       UnfilledSlot             every spec tried for one place in the plan failed for good
-      BatchesPending           batches are under way, and nobody waits for them; run again to collect them
+      BatchesPending           batches are in progress and were not waited for; rerun to collect them
       BudgetSpent              `max_calls` or `max_cost` is reached; run again to go on
 
 Messages say what happened, to what, and what to do. They never contain a key or a request header.

@@ -32,11 +32,11 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     `num_dialogs_per_intent` (20), `num_turns_per_dialog` (6), `temperature` (0.9), `seed` (0), `intents` (all nine),
     `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
     `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
-    `judge_model` (nobody), `min_score` (None).
+    `judge_model` (none), `min_score` (None).
 
     Operational, outside the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
-            method `answer`. None calls nobody.
+            method `answer`. None makes no calls.
         base_url: the server's address, if not the provider's own.
         api_key: else the provider's own environment variable.
         responses: URL or path of the response store, or several: the first is written, all are read.

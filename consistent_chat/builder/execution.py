@@ -38,13 +38,13 @@ class ExecutionOptions:
 
     @property
     def may_call(self) -> bool:
-        """Whether somebody may be called."""
+        """Whether calls may be made."""
         return self.serving is not None and self.mode is not Mode.REPLAY
 
     def split(self, parts: int) -> ExecutionOptions:
         """Return what one of so many processes does, so that all together keep to limits.
 
-        Those bound calls alone, which after batches nobody makes.
+        Limits bound calls alone, and none are made after batches.
         """
         return replace(self, limits=self.limits.split(parts)) if self.may_call and not self.by_batch else self
 

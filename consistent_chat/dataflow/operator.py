@@ -43,7 +43,7 @@ class ConsistentChatGenerator:
     Args:
         llm_serving: DataFlow's serving or ours by that name, any object with
             `generate_from_input(user_inputs, system_prompt)` which answers None where a call failed, or a serving's
-            name or object as for `load_dataset`. None calls nobody: what is recorded is used.
+            name or object as for `load_dataset`. None makes no calls: only recorded responses are used.
         num_dialogs_per_intent, num_turns_per_dialog, temperature: as in `Recipe`.
         prompt_template: an object of DataFlow's with `build_prompt(mode=...)`; None for our own prompts.
         model: the model's name; else the serving's own.

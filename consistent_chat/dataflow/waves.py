@@ -39,7 +39,7 @@ Ask = Callable[[Sequence[Request]], "list[Response | None]"]
 WAVE = 1000
 """Dialogues in a wave: enough for any serving, and what a run that is killed can lose is one call's answers."""
 TRIES = 3
-"""How often a prompt is asked that gets no answer, and how often in a row nobody may get one."""
+"""Maximum attempts of a prompt without an answer, and maximum waves in a row without any answer."""
 DECLINED = Response("", "refusal")
 """What is kept for a prompt that got no answer in all its tries while others did: its substitute takes its place."""
 
@@ -170,7 +170,7 @@ class WaveDriver:
             raise UnfilledSlot(_despair(sum(in_vain), given[-1][0].failed[-1], self.model))
 
     def _miss(self, missed: list[_Asked], in_silence: bool) -> None:
-        """Note who got no answer; wait if nobody did; decline for those who have been asked often enough."""
+        """Record prompts without an answer; wait if all lack one; decline those that were asked often enough."""
         fault = TransportError(self._why(len(missed)))
         if in_silence:
             self._silent += 1
@@ -242,7 +242,7 @@ class BatchedServingAdapter:
         if len(requests) == 1:
             return [self._response(answers[0] if answers else None)]
         logger.warning(
-            "%s gave %d answers to %d prompts, so that nobody can tell which belongs to which. None is used, and each "
+            "%s gave %d answers to %d prompts, so answers cannot be matched to prompts. None is used, and each "
             "prompt is asked by itself. It should return None where it has no answer.",
             self.name,
             len(answers),

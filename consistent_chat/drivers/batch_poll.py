@@ -94,7 +94,7 @@ class BatchPoller:
         return closed
 
     def _sought_after(self, batch: Batch) -> Batch:
-        """Find out whether a batch has arrived whose submission nobody saw answered."""
+        """Find out whether a batch arrived whose submission was not confirmed."""
         if not (batch.is_own or batch.writer_is_gone or time.time() > batch.submitted + LIVES):
             return batch  # it is being submitted
         if batch.name in SUBMITTING:

@@ -56,8 +56,8 @@ class BatchSubmission:
                     if not self._is_under_way(request) and self._means.submits:
                         self._put(request, Path(folder))
                 check()
-                while self._outbox is not None and (parcel := self._outbox.take()) is not None:
-                    self._submit(parcel)
+                while self._outbox is not None and (chunk := self._outbox.take()) is not None:
+                    self._submit(chunk)
             finally:
                 self._release()
         self._close_answered()
@@ -100,29 +100,29 @@ class BatchSubmission:
         if full is not None:
             self._submit(full)
 
-    def _submit(self, parcel: BatchChunk) -> None:
+    def _submit(self, chunk: BatchChunk) -> None:
         """Write a batch down, and then submit it; what is not known of it after that is found out by waiting."""
         log = self._means.log
         self._number += 1
-        batch = Batch(self._number, self._means.name, parcel.model, len(parcel), self._means.desk.newest())
+        batch = Batch(self._number, self._means.name, chunk.model, len(chunk), self._means.desk.newest())
         SUBMITTING.add(batch.name)
         try:
-            if not log.begin(batch, parcel.requests):
+            if not log.begin(batch, chunk.requests):
                 raise Overtaken
-            self._means.reserved[batch.number] = len(parcel), parcel.cost
-            batch = self._sent(batch, parcel)
+            self._means.reserved[batch.number] = len(chunk), chunk.cost
+            batch = self._sent(batch, chunk)
         finally:
             SUBMITTING.discard(batch.name)
             if batch.number not in self._means.reserved:
-                self._means.budget.release(len(parcel), parcel.cost)
+                self._means.budget.release(len(chunk), chunk.cost)
         logger.info("Submitted: %s", batch)
-        self._open[batch] = self._library.take(batch, parcel.requests)
+        self._open[batch] = self._library.take(batch, chunk.requests)
         self._needed.add(batch)
         self.new.append(batch)
 
-    def _sent(self, batch: Batch, parcel: BatchChunk) -> Batch:
+    def _sent(self, batch: Batch, chunk: BatchChunk) -> Batch:
         try:
-            state = self._means.desk.submit(batch.name, batch.model, parcel.entries)
+            state = self._means.desk.submit(batch.name, batch.model, chunk.entries)
         except ServingError:
             self._means.log.close(batch, "refused")
             raise
@@ -130,8 +130,8 @@ class BatchSubmission:
 
     def _release(self) -> None:
         """Put back what is reserved for parcels that were not submitted."""
-        while self._outbox is not None and (parcel := self._outbox.take()) is not None:
-            self._means.budget.release(len(parcel), parcel.cost)
+        while self._outbox is not None and (chunk := self._outbox.take()) is not None:
+            self._means.budget.release(len(chunk), chunk.cost)
 
 
 ENVELOPE = 1_000
@@ -178,28 +178,28 @@ class BatchChunker:
         self._count = 0
 
     def __contains__(self, request: Request) -> bool:
-        parcel = self._open.get(request.model)
-        return parcel is not None and request.digest in parcel
+        chunk = self._open.get(request.model)
+        return chunk is not None and request.digest in chunk
 
     def add(self, request: Request, cost: float) -> BatchChunk | None:
         """Add a request; return the parcel that it does not fit into any more."""
         entry, full = self._batches.entry(request), None
-        parcel = self._open.get(request.model)
-        if parcel is not None and not self._has_room(parcel, entry):
+        chunk = self._open.get(request.model)
+        if chunk is not None and not self._has_room(chunk, entry):
             full = self._open.pop(request.model).seal()
-            parcel = None
-        if parcel is None:
-            parcel = self._open[request.model] = self._new(request.model)
-        parcel.add(request, entry, cost)
+            chunk = None
+        if chunk is None:
+            chunk = self._open[request.model] = self._new(request.model)
+        chunk.add(request, entry, cost)
         return full
 
     def take(self) -> BatchChunk | None:
-        """Return a parcel that is not full, in the order in which they were begun, or None."""
+        """Return the oldest chunk that is not full, or None."""
         return self._open.pop(next(iter(self._open))).seal() if self._open else None
 
-    def _has_room(self, parcel: BatchChunk, entry: bytes) -> bool:
-        fits = parcel.size + len(entry) + 1 <= self._batches.most_bytes - ENVELOPE
-        return fits and len(parcel) < self._batches.most_requests
+    def _has_room(self, chunk: BatchChunk, entry: bytes) -> bool:
+        fits = chunk.size + len(entry) + 1 <= self._batches.most_bytes - ENVELOPE
+        return fits and len(chunk) < self._batches.most_requests
 
     def _new(self, model: str) -> BatchChunk:
         folder = self._folder / str(self._count)

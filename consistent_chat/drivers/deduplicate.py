@@ -31,26 +31,26 @@ class Deduplicator:
         self._kept, self._begin = KeptTexts(threshold), begin
         self._sketches: dict[tuple[int, int], Sketch] = {}
 
-    def next(self, begun: deque[PendingDialogue]) -> Dialogue:
+    def next(self, pending: deque[PendingDialogue]) -> Dialogue:
         """Take the first of the begun dialogues, in plan order, and return it or what stands in for it."""
-        while (match := self._match(dialogue := finished(begun.popleft()))) is not None:
-            begun.appendleft(self._stand_in(dialogue, match))
-            if not is_done(begun[0]):
-                self._look_ahead(begun)
+        while (match := self._match(dialogue := finished(pending.popleft()))) is not None:
+            pending.appendleft(self._stand_in(dialogue, match))
+            if not is_done(pending[0]):
+                self._look_ahead(pending)
         self._kept.add(dialogue.spec.index, self._sketches.pop(_place(dialogue)))
         return dialogue
 
-    def _look_ahead(self, begun: deque[PendingDialogue]) -> None:
+    def _look_ahead(self, pending: deque[PendingDialogue]) -> None:
         """Begin what will have to stand in for later dialogues too, as the first one takes its time.
 
         What duplicates one that is kept already will do so when it is its turn. Once for each place: if everything is
         a duplicate, the run will end, and is to cost little.
         """
-        for number, later in enumerate(begun):
+        for number, later in enumerate(pending):
             if is_done(later) and not _has_failed(later):
                 dialogue = finished(later)
                 if not dialogue.spec.substitute and (match := self._match(dialogue)) is not None:
-                    begun[number] = self._stand_in(dialogue, match)
+                    pending[number] = self._stand_in(dialogue, match)
 
     def _match(self, dialogue: Dialogue) -> Match | None:
         place = _place(dialogue)
@@ -68,8 +68,8 @@ def _place(dialogue: Dialogue) -> tuple[int, int]:
     return dialogue.spec.index, dialogue.spec.substitute
 
 
-def _has_failed(begun: PendingDialogue) -> bool:
-    return not isinstance(begun, Dialogue) and (begun.cancelled() or begun.exception() is not None)
+def _has_failed(pending: PendingDialogue) -> bool:
+    return not isinstance(pending, Dialogue) and (pending.cancelled() or pending.exception() is not None)
 
 
 def _given_up(dialogue: Dialogue, match: Match) -> FailedDraw:
@@ -85,11 +85,11 @@ def _given_up(dialogue: Dialogue, match: Match) -> FailedDraw:
 PendingDialogue = Dialogue | Future[Dialogue]
 
 
-def is_done(begun: PendingDialogue) -> bool:
+def is_done(pending: PendingDialogue) -> bool:
     """Tell whether nothing needs to be waited for."""
-    return isinstance(begun, Dialogue) or begun.done()
+    return isinstance(pending, Dialogue) or pending.done()
 
 
-def finished(begun: PendingDialogue) -> Dialogue:
+def finished(pending: PendingDialogue) -> Dialogue:
     """Wait for a dialogue; raises what has stopped it."""
-    return begun if isinstance(begun, Dialogue) else begun.result()
+    return pending if isinstance(pending, Dialogue) else pending.result()

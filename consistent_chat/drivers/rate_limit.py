@@ -2,7 +2,7 @@
 
 A generic cell rate algorithm: each request pushes back the time from which the next may go, by as long as it is worth.
 There is no burst. Providers refill their buckets all the time and hold a minute's limit over shorter times too (60 a
-minute may be one a second), so that only an even pace is never refused; and nobody knows how full the bucket is when a
+minute may be one a second), so that only an even pace is never refused; and it is unknown how full the bucket is when a
 run begins.
 """
 

@@ -40,7 +40,7 @@ def run(
 ) -> Iterator[Dialogue]:
     """Yield the dialogues at these places of the plan, in this order.
 
-    Without `open_serving` nobody is called, and a response that the store lacks raises MissingResponse. With it,
+    Without `open_serving` no calls are made, and a response that the store lacks raises MissingResponse. With it,
     the serving is opened at the first request that is not recorded, if there is one. Runs that are given the same
     `spent` keep to the limits together.
     """
@@ -77,13 +77,13 @@ class _Driver:
 
     def dialogues(self, indices: Iterable[int]) -> Iterator[Dialogue]:
         window = max(256, WINDOW * self._limits.max_concurrency)
-        begun: deque[PendingDialogue] = deque()
+        pending: deque[PendingDialogue] = deque()
         for index in indices:
-            begun.append(self._begin(index))
-            while begun and (len(begun) > window or is_done(begun[0])):
-                yield self._next(begun)
-        while begun:
-            yield self._next(begun)
+            pending.append(self._begin(index))
+            while pending and (len(pending) > window or is_done(pending[0])):
+                yield self._next(pending)
+        while pending:
+            yield self._next(pending)
 
     def stop(self) -> None:
         try:
@@ -92,8 +92,8 @@ class _Driver:
         finally:
             self._store.close()
 
-    def _next(self, begun: deque[PendingDialogue]) -> Dialogue:
-        return finished(begun.popleft()) if self._distinct is None else self._distinct.next(begun)
+    def _next(self, pending: deque[PendingDialogue]) -> Dialogue:
+        return finished(pending.popleft()) if self._distinct is None else self._distinct.next(pending)
 
     def _begin(self, index: int, substitute: int = 0, given_up: Sequence[FailedDraw] = ()) -> PendingDialogue:
         """Begin a dialogue, with a substitute where the specs before it were given up, and go on while replaying."""

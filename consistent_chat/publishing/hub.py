@@ -28,7 +28,7 @@ class ConflictError(Exception):
 class RemoteState:
     """What is there: files by path with something that changes with their content, the card, the manifest.
 
-    `head` is the commit, None where there is no repo yet. `private` is None where nobody knows.
+    `head` is the commit, None where there is no repo yet. `private` is None where it is unknown.
     """
 
     exists: bool = False

@@ -133,7 +133,7 @@ def _hand_over(api: HfApi, builder: ConsistentChat, responses: str) -> None:
 
 
 def _recorded(builder: ConsistentChat) -> Iterator[Record]:
-    """Yield what is recorded; raises MissingResponse where nobody will be asked for the rest."""
+    """Yield what is recorded; raises MissingResponse where the rest will not be requested."""
     with contextlib.suppress(*([] if builder.config.serving is None else [MissingResponse])):
         yield from select(builder.recipes, builder.recorded())
 

@@ -59,7 +59,7 @@ def publish(
 ) -> Published:
     """Publish a dataset with all that it is made of; return what was sent.
 
-    Without `serving=` nobody is called: it is made from what is recorded. With it, what is missing is asked for first.
+    Without `serving=` no calls are made, and only recorded responses are used. With it, missing ones are requested.
 
     Args:
         recipe: a recipe file, one for each split, a config ("demo"), or None for the options alone.

@@ -47,7 +47,7 @@ def is_dataset(where: str, storage_options: Mapping[str, Any] | None = None) -> 
 def verify(
     where: str, token: str | None = None, storage_options: Mapping[str, Any] | None = None
 ) -> VerificationResult:
-    """Rebuild a published dataset from its own recipe and responses, and compare. It needs no key and calls nobody.
+    """Rebuild a published dataset from its own recipe and responses, and compare. It needs no key and makes no calls.
 
     `where` is "user/repo" (or "user/repo@revision"), "buckets/user/name/path", a URL, or a folder with these files.
     Raises PublishError where there is no published dataset, or it cannot be read.

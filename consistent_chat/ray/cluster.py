@@ -66,7 +66,7 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def check_reachable(address: str) -> None:
-    """Raise OSError where nobody answers at HOST:PORT: Ray would wait for a long time, and say nothing."""
+    """Raise OSError if HOST:PORT does not answer: Ray would wait for a long time without a message."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), KNOCK).close()
@@ -167,7 +167,7 @@ def _seats(limits: Limits, length: int) -> int:
 
 
 def _here() -> NodeAffinitySchedulingStrategy:
-    """Keep the ledger on the caller's machine: if that dies, nobody is left to read it."""
+    """Keep the ledger on the caller's machine: if that dies, no reader is left."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 

@@ -116,7 +116,7 @@ def _reporting(report: Callable[..., Any], tallies: Mapping[str, RunStats], spen
         try:
             if not ray.get(report({split: tally.counts() for split, tally in tallies.items()})):
                 spent.stopped = True
-        except ray.exceptions.RayError:  # nobody is left who would want more
+        except ray.exceptions.RayError:  # no caller is left
             spent.stopped = True
 
     def go_on_telling() -> None:

@@ -1,7 +1,7 @@
 """`check`: what is wrong with the chats of any dataset, found without a model, counted, and written row by row.
 
 Reads rows with a list of messages in our layout, as `messages`, or in ShareGPT's form; a file, a folder, a repo on the
-Hub, a response store or a recipe. It changes nothing and calls nobody.
+Hub, a response store or a recipe. It changes nothing and makes no calls.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def open_serving(
     check(serving)
     if serving is None or model == "":
         missing = "model" if serving is not None else "serving"
-        raise RecipeError(f"No {missing} is named, so nobody can be called. Pass {missing}=.")
+        raise RecipeError(f"No {missing} is named, so no calls can be made. Pass {missing}=.")
     if not isinstance(serving, str):
         _refuse_settings(serving, base_url=base_url, api_key=api_key, **vars(abilities))
         return serving
@@ -101,7 +101,7 @@ def names() -> tuple[str, ...]:
 
 
 def variables(name: str) -> tuple[str, ...]:
-    """Return the environment variables that a built-in serving reads, its key first; of a plugin nobody knows."""
+    """Return the environment variables that a built-in serving reads, its key first; unknown for a plugin."""
     return tuple(BUILT_IN.get(name, {}).get("variables", ()))
 
 

@@ -100,8 +100,8 @@ class BatchLog:
         """Make sure that batches can be written down where others see them; raises StoreError."""
         if get_protocol(self._place.url) == "memory":
             raise StoreError(
-                f"The response store {self._place.url!r} ends with this process, and nobody would find its "
-                "batches again. Pass a folder or a bucket as responses=."
+                f"The response store {self._place.url!r} ends with this process, and its batches would "
+                "be lost. Pass a folder or a bucket as responses=."
             )
         self._place.prepare()
 

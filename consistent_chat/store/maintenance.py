@@ -48,7 +48,7 @@ class CompactionResult:
 
 
 def compact(url: str, storage_options: Mapping[str, Any] | None = None) -> CompactionResult:
-    """Pack the journals that nobody writes any more, and put small packs together. It can be stopped at any time.
+    """Pack abandoned journals, and merge small packs. It can be stopped at any time.
 
     Raises StoreError when there is no store, or when it cannot be read or written.
     """
@@ -92,7 +92,7 @@ def merge_packs(place: StoreLocation) -> None:
 
 
 def _sweep(place: StoreLocation) -> None:
-    """Remove what was half made when its maker was killed, a day ago or longer: nobody works at it any more."""
+    """Remove what was half made when its maker was killed, a day ago or longer: it is abandoned."""
     for path in (*place.packs.glob(".*.tmp"), *(() if place.is_local else place.outbox.glob("*"))):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > DAY:

@@ -54,7 +54,7 @@ _SCHEMA = pa.schema(
     metadata={"consistent_chat_pack": str(FORMAT)},
 )
 # No dictionaries: hardly a value comes twice. No statistics: they would repeat whole texts in the footer.
-# Page checksums: without them a flipped bit in a key is a record that cannot be found, and nobody knows.
+# Page checksums: without them a flipped bit in a key is a record that cannot be found, and no error tells.
 _WRITING = {
     "compression": "zstd",
     "use_dictionary": False,

@@ -139,7 +139,7 @@ class ResponseStore:
             self.pack()
 
     def pack(self) -> None:
-        """Turn the journals of this store, and those that nobody writes any more, into one pack."""
+        """Turn the journals of this store, and abandoned ones, into one pack."""
         with self._packing, abandoned(self._places[0].journals) as left:
             own = self._taken()
             try:

@@ -222,7 +222,7 @@ def test_too_few_answers_are_never_mixed_up(lost: int, tmp_path: Path, caplog: p
 
     whole = made(TheirServing(), tmp_path / "whole")
     assert made(Losing(), tmp_path).equals(whole)
-    assert "nobody can tell which belongs to which" in caplog.text
+    assert "answers cannot be matched to prompts" in caplog.text
 
 
 def test_an_exception_of_the_serving_is_one_message(tmp_path: Path) -> None:

@@ -154,8 +154,8 @@ def test_settings_that_an_object_would_not_follow_are_refused() -> None:
 
 def test_nobody_and_no_model_are_refused() -> None:
     """Both are found before anything is called."""
-    assert message(None) == "No serving is named, so nobody can be called. Pass serving=."
-    assert message("openai", model="") == "No model is named, so nobody can be called. Pass model=."
+    assert message(None) == "No serving is named, so no calls can be made. Pass serving=."
+    assert message("openai", model="") == "No model is named, so no calls can be made. Pass model=."
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from consistent_chat.recipe import safe_yaml
 from consistent_chat.text.languages import code
 
 LETTERS = 100
-"""Below so many letters, or a third of them where the writing has no spaces, nobody can be sure."""
+"""Below so many letters, or a third of them where the writing has no spaces, no detector is reliable."""
 ALONE = 50
 """The same for one message, which must have frequent words of the other language, too."""
 LEAST_WORDS = 8

@@ -25,7 +25,7 @@ def boilerplate(side: Side, language: str, asked: Sequence[str]) -> None:
 
 
 def leaks_reasoning(side: Side, language: str, asked: Sequence[str]) -> None:
-    """Raise Unusable if a message thinks aloud of the user, whom nobody has spoken of before."""
+    """Raise Unusable if a message reasons about the user although the conversation has not mentioned one."""
     for number, phrase in found(side, phrases(language).reasoning):
         said = "\n".join(asked[: number + 1] if side.role == "assistant" else asked[:number]).lower()
         about = side.role == "assistant" and _ABOUT_USERS(said)
