@@ -141,11 +141,17 @@ class StoreReader:
         return [pack for layer in self._layers for pack in layer.index.packs]
 
     def _steadily(self, look: Callable[[], _T]) -> _T:
-        try:
+        """Look; read the places again before each further try, since others may pack a busy store faster than once."""
+        stale = False
+
+        def attempt() -> _T:
+            nonlocal stale
+            if stale:
+                self._read()
+            stale = True
             return look()
-        except PackGone:
-            retry_if_repacked(self._read)
-            return look()
+
+        return retry_if_repacked(attempt)
 
     def _read(self) -> None:
         # Journals first: a record leaves its journal only when it lies in a pack, so none is missed in between.

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from consistent_chat.errors import DamagedRecord, StoreError
 from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore, compact, maintenance, verify
+from consistent_chat.store.index import StoreReader
 from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.miss import explain_miss
 from consistent_chat.store.pack import Pack, write_pack
@@ -346,3 +347,31 @@ def test_what_a_killed_packer_has_left_goes_after_a_day(place: str) -> None:
         os.utime(half, (time.time() - age, time.time() - age))
     compact(place)
     assert [path.name for path in files(place, "packs") if path.suffix == ".tmp"] == [".new.tmp"]
+
+
+class Overtaken(StoreReader):
+    """A reader after each of whose first readings the store is packed anew."""
+
+    numbers: Sequence[int] = (1, 2, 3)
+
+    def _read(self) -> None:
+        super()._read()
+        if self.numbers:
+            first, *self.numbers = self.numbers
+            pack_anew(self._places[0].url, first)
+
+
+def test_a_reader_follows_a_store_that_is_packed_anew_again_and_again(place: str) -> None:
+    """The packs vanish after the first, second and third reading; the reader goes on until it has looked."""
+    fill(place, 0)
+    reader = Overtaken([StoreLocation(place)])
+    found = reader.find(asked(0).key)
+    assert found is not None
+    assert found.answer() == said(0)
+    assert reader.numbers == []
+
+
+def pack_anew(place: str, number: int) -> None:
+    """Add a response, and put all responses into one new pack."""
+    fill(place, number)
+    compact(place)
