@@ -191,12 +191,17 @@ def bounded_json(fields: Mapping[str, Any], limit: int = EXTRA_BYTES) -> str:
     return canonical_json(kept).decode("utf-8") if kept else ""
 
 
-def _json_size(value: Any) -> int | None:
-    """Return the length of a value as canonical JSON; None where there is none: NaN, or nested too deeply."""
+def json_text(value: Any) -> str:
+    """Return what a server sent as canonical JSON text; empty where there is none: NaN, or nested too deeply."""
     try:
-        return len(canonical_json(value))
+        return canonical_json(value).decode("utf-8")
     except (ValueError, TypeError, RecursionError):
-        return None
+        return ""
+
+
+def _json_size(value: Any) -> int | None:
+    """Return the length of a value as canonical JSON, in bytes; None where there is none."""
+    return len(json_text(value).encode("utf-8")) or None
 
 
 def request_key(canonical_request: bytes) -> str:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from consistent_chat.errors import ServingError
-from consistent_chat.request import Request, Response
+from consistent_chat.request import Request, Response, json_text
 from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.cap import limit
 from consistent_chat.serving.finish import finish_of, refused_or_broken, told
 from consistent_chat.serving.http import Peer, count
 from consistent_chat.serving.negotiate import warn_no_temperature
 from consistent_chat.serving.openai_chat import messages
+from consistent_chat.serving.stream import joined
 
 VERSION = "2026-10-21"
 """The `anthropic-version` of a request, as Anthropic's SDK 2 sends it."""
@@ -119,14 +121,15 @@ def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:
         _input(usage),
         count(usage.get("output_tokens")),
         reasoning=_text(content, "thinking"),
-        **told(body, reason, _KNOWN),
+        tool_calls=json_text(calls) if (calls := _calls(content)) else "",
+        **told(body, reason, _KNOWN, **_unread(content)),
     )
 
 
 def join(events: list[Any]) -> dict[str, Any]:
     """Return the message that a stream's events tell piece by piece."""
     message: dict[str, Any] = {}
-    blocks: dict[Any, dict[str, Any]] = {}
+    blocks: dict[Any, list[dict[str, Any]]] = {}
     for event in events:
         kind = event.get("type")
         if kind == "error":
@@ -134,21 +137,29 @@ def join(events: list[Any]) -> dict[str, Any]:
         if kind == "message_start" and isinstance(event.get("message"), dict):
             message = dict(event["message"])
         elif kind == "content_block_start" and isinstance(event.get("content_block"), dict):
-            blocks[event.get("index")] = {**event["content_block"], "parts": []}
+            blocks[event.get("index")] = [event["content_block"]]
         elif kind == "content_block_delta" and isinstance(event.get("delta"), dict) and event.get("index") in blocks:
-            delta = event["delta"]
-            blocks[event["index"]]["parts"].append(delta.get("text") or delta.get("thinking") or "")
+            blocks[event["index"]].append(_piece(event["delta"]))
         elif kind == "message_delta":
             delta, usage = event.get("delta"), event.get("usage")
             message |= delta if isinstance(delta, dict) else {}
             message["usage"] = {**(message.get("usage") or {}), **(usage if isinstance(usage, dict) else {})}
-    return {**message, "content": [_whole(block) for block in blocks.values()]}
+    return {**message, "content": [_whole(joined(pieces)) for pieces in blocks.values()]}
+
+
+def _piece(delta: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a delta adds to its block. Its type is its own, and citations come one by one."""
+    rest = {name: value for name, value in delta.items() if name not in ("type", "citation")}
+    return {**rest, "citations": [delta["citation"]]} if "citation" in delta else rest
 
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:
-    parts = block.pop("parts")
-    name = "thinking" if block.get("type") == "thinking" else "text"
-    return {**block, name: str(block.get(name) or "") + "".join(part for part in parts if isinstance(part, str))}
+    """Return a block with the input of its tool, which a stream sends as pieces of JSON text."""
+    try:
+        told = json.loads(block["partial_json"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return block
+    return {**{name: value for name, value in block.items() if name != "partial_json"}, "input": told}
 
 
 _KNOWN = frozenset({"type", "role", "content", "stop_reason", "usage", "model", "id"})
@@ -158,8 +169,28 @@ def _text(content: Any, kind: str) -> str:
     """Join the blocks of a kind; blocks of thinking, which can come before the text, are no part of the answer."""
     if isinstance(content, str):
         return content if kind == "text" else ""
-    blocks = [block for block in content or () if isinstance(block, dict) and block.get("type") == kind]
+    blocks = [block for block in _blocks(content) if block.get("type") == kind]
     return "".join(block[kind] for block in blocks if isinstance(block.get(kind), str))
+
+
+def _calls(content: Any) -> list[Any]:
+    """Return the blocks in which the model, or the server, calls a tool."""
+    return [block for block in _blocks(content) if str(block.get("type")).endswith("tool_use")]
+
+
+def _unread(content: Any) -> dict[str, Any]:
+    """Return what blocks hold beside text, thoughts and calls: signatures, citations, whole blocks of other types."""
+    rest = [
+        {name: value for name, value in block.items() if name != block.get("type")}
+        for block in _blocks(content)
+        if not str(block.get("type")).endswith("tool_use")
+    ]
+    unread = [block for block in rest if block.keys() > {"type"}]
+    return {"content": unread} if unread else {}
+
+
+def _blocks(content: Any) -> list[dict[str, Any]]:
+    return [block for block in content if isinstance(block, dict)] if isinstance(content, list) else []
 
 
 def _input(usage: Mapping[str, Any]) -> int | None:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from consistent_chat.request import Request, Response, canonical_json
+from consistent_chat.request import Request, Response, json_text
 from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
 from consistent_chat.serving.finish import finish_of, raise_told_fault, refused_or_broken, told
 from consistent_chat.serving.http import Fault, Peer, count
 from consistent_chat.serving.negotiate import blamed, is_off_scale, warn_no_temperature
+from consistent_chat.serving.stream import joined
 
 PATH = "/chat/completions"
 LIMITS = ("max_completion_tokens", "max_tokens")
@@ -118,31 +119,40 @@ def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
     raise_told_fault(peer, message.get("error"))
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    refusal = _text(message.get("refusal"))
-    calls = message.get("tool_calls")
+    refusal, content = _text(message.get("refusal")), message.get("content")
+    calls = json_text(message["tool_calls"]) if message.get("tool_calls") else ""
     return Response(
-        refusal or _text(message.get("content")),
+        refusal or _text(content),
         "refusal" if refusal else finish,
         count(usage.get("prompt_tokens")),
         count(usage.get("completion_tokens")),
-        reasoning=_text(message.get("reasoning_content") or message.get("reasoning")),
-        tool_calls=canonical_json(calls).decode() if isinstance(calls, list) and calls else "",
-        **told(body, reason, _KNOWN, **_unknown(choice, message)),
+        reasoning=next(filter(None, (_text(message.get(name)) for name in _REASONING)), _thought(content)),
+        tool_calls=calls,
+        **told(body, reason, _KNOWN, **_unread(choice, message, calls), **_unread_parts(content, bool(refusal))),
     )
 
 
-def _unknown(choice: Mapping[str, Any], message: Mapping[str, Any]) -> dict[str, Any]:
+def _unread(choice: Mapping[str, Any], message: Mapping[str, Any], calls: str) -> dict[str, Any]:
     """Return the fields of a choice and its message that are not read, by names of their own."""
     rest = {f"choice.{name}": value for name, value in choice.items() if name not in _OF_CHOICE and value is not None}
-    said = {f"message.{name}": value for name, value in message.items() if name not in _OF_MESSAGE}
+    read = _OF_MESSAGE if calls else _OF_MESSAGE - {"tool_calls"}
+    said = {f"message.{name}": value for name, value in message.items() if name not in read}
     return {**rest, **{name: value for name, value in said.items() if value not in (None, [], "")}}
 
 
+def _unread_parts(content: Any, refused: bool) -> dict[str, Any]:
+    """Return the parts of a content that are neither text nor thinking; all of it where a refusal is the text."""
+    if refused:
+        return {"message.content": content} if content else {}
+    parts = content if isinstance(content, list) else []
+    unread = [part for part in parts if isinstance(part, dict) and part.get("type", "text") not in _READ_PARTS]
+    return {"message.content": unread} if unread else {}
+
+
 def join(events: list[Any]) -> dict[str, Any]:
-    """Return the completion that a stream's chunks tell piece by piece."""
+    """Return the completion that a stream's chunks tell piece by piece: of the whole, the last that each tells."""
     whole: dict[str, Any] = {}
-    texts: dict[str, list[str]] = {}
-    reason, found = None, False
+    pieces: list[dict[str, Any]] = []
     for chunk in events:
         if chunk.get("error"):
             return dict(chunk)
@@ -153,15 +163,12 @@ def join(events: list[Any]) -> dict[str, Any]:
         for choice in choices if isinstance(choices, list) else ():
             if not isinstance(choice, dict) or choice.get("index", 0) != 0:
                 continue
-            found, reason = True, choice.get("finish_reason") or reason
             if choice.get("error"):
                 return {**whole, "choices": [{"error": choice["error"]}]}
-            delta = choice.get("delta") or choice.get("message")
-            for name, value in (delta if isinstance(delta, dict) else {}).items():
-                if isinstance(value, (str, list)) and name in ("content", *_STREAMED):
-                    texts.setdefault(name, []).append(_text(value))
-    message = {"role": "assistant", **{name: "".join(parts) for name, parts in texts.items()}}
-    return {**whole, "choices": [{"index": 0, "message": message, "finish_reason": reason}] if found else []}
+            told = choice.get("delta") or choice.get("message")
+            rest = {name: value for name, value in choice.items() if name not in ("delta", "message", "error")}
+            pieces.append({**rest, "message": told if isinstance(told, dict) else {}})
+    return {**whole, "choices": [{"index": 0, **joined(pieces)}] if pieces else []}
 
 
 def arguments(request: Request, form: Form) -> dict[str, Any]:
@@ -194,8 +201,19 @@ def _text(content: Any) -> str:
         return "".join(map(_part, content))
     if isinstance(content, dict):
         is_part = isinstance(content.get("text"), str) and set(content) <= _OF_PART
-        return content["text"] if is_part else canonical_json(content).decode("utf-8", "replace")
+        return content["text"] if is_part else json_text(content)
     return content if isinstance(content, str) else ""
+
+
+def _thought(content: Any) -> str:
+    """Return what parts of thinking say, which stand before the text."""
+    return "".join(map(_thinking, content)) if isinstance(content, list) else ""
+
+
+def _thinking(part: Any) -> str:
+    if not isinstance(part, dict) or part.get("type") not in _THINKING_PARTS:
+        return ""
+    return _text(part.get(part["type"], part.get("text")))
 
 
 def _part(part: Any) -> str:
@@ -219,11 +237,13 @@ _SCHEMA = "response_format|json_schema|schema|validation"
 
 
 _TEXT_PARTS = ("text", "output_text")
-
-
+_THINKING_PARTS = ("thinking", "reasoning")
+"""Types of parts with the model's thoughts, in a field of that name or in `text`. Mistral's models send them."""
+_READ_PARTS = _TEXT_PARTS + _THINKING_PARTS
 _SYSTEM = r"\bsystem\b|\bdeveloper (?:role|message|instruction)|\broles?\b"
 _STREAM = r"\bstream(?:ing|ed)?\b"
-_STREAMED = ("reasoning_content", "reasoning", "refusal")
+_REASONING = ("reasoning_content", "reasoning")
+"""Names of what a model thought: of DeepSeek, Qwen, vLLM and llama.cpp; of OpenRouter, Ollama and newer vLLM."""
 _OF_PART = {"type", "text", "annotations"}
 _KNOWN = frozenset({"choices", "usage", "model", "id", "object", "created"})
 _OF_CHOICE = {"index", "message", "finish_reason", "error"}
