@@ -10,11 +10,8 @@ import yaml
 from huggingface_hub import DatasetCardData
 from huggingface_hub.repocard import REGEX_YAML_BLOCK
 
-from consistent_chat.card import sections
 from consistent_chat.card.about import About, Seen
-from consistent_chat.card.html import plain
 from consistent_chat.errors import ConsistentChatError
-from consistent_chat.stats.charts import plots
 from consistent_chat.text import languages
 from consistent_chat.text.sanitize import visible
 
@@ -166,47 +163,3 @@ def _is(text: str, values: Values) -> bool:
         return bool(yaml.safe_load(text) == values)
     except yaml.YAMLError:
         return False
-
-
-BEGIN = "<!-- consistent_chat:begin. What follows is made anew each time. Write above or below: that stays. -->"
-END = "<!-- consistent_chat:end -->"
-_MARKER = re.compile(r"^<!-- consistent_chat:(begin|end)\b[^\n]*-->[ \t]*(?:\r?\n|\Z)", re.MULTILINE)
-
-
-def files(about: About, seen: Seen, previous: str = "") -> dict[str, str]:
-    """Return the text of README.md, as `card` does, and of the images in it, by their paths."""
-    images = plots(seen.statistics, about.titles)
-    return {"README.md": card(about, seen, previous), **{f"plots/{name}.svg": svg for name, svg in images.items()}}
-
-
-def card(about: About, seen: Seen, previous: str = "") -> str:
-    """Return the text of README.md. The same build and previous card give the same text; it holds no date.
-
-    Of the previous card, everything outside of the marker lines is kept to the letter. Where no begin has an end as
-    the next marker, all of it is somebody's own text: it stays first, and what is made here follows. In its header,
-    the keys of `OWNED` are set anew, all others stay as they are, and what is not there is added.
-
-    Raises ConsistentChatError where that header is not valid YAML.
-    """
-    before, body = split(previous.removeprefix("\ufeff"))
-    head = merged(before, metadata(about, seen))
-    return f"---\n{head}\n---\n{_placed(body, about, seen, has_licence(head))}"
-
-
-def _placed(body: str, about: About, seen: Seen, has_licence: bool) -> str:
-    """Put what is made into a body: in place of what was made before, or else at its end."""
-    made = "\n\n".join([BEGIN, *sections.sections(about, seen, has_licence), END]) + "\n"
-    place = _place(body)
-    if place is not None:
-        return f"{body[: place.start]}{made}{body[place.stop :]}"
-    if not body.strip():
-        body = f"\n# {plain(about.title)}\n"
-    gap = "\n" if body.endswith("\n") else "\n\n"
-    return f"{body}{gap}{made}"
-
-
-def _place(body: str) -> slice | None:
-    markers = list(_MARKER.finditer(body))
-    pairs = ((first, then) for first, then in zip(markers, markers[1:]) if (first[1], then[1]) == ("begin", "end"))
-    pair = next(pairs, None)
-    return None if pair is None else slice(pair[0].start(), pair[1].end())

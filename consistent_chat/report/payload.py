@@ -7,9 +7,8 @@ other, for its search. They wait in a file, so that memory does not grow with th
 from __future__ import annotations
 
 import base64
-import shutil
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from consistent_chat.dialogue.judge import CRITERIA
@@ -46,7 +45,7 @@ FACTS = {
 
 
 class Payload:
-    """Takes entries, packs them into a file, and writes them into a page."""
+    """Takes entries, packs them into a file, and gives them to a page's template."""
 
     def __init__(self, summary: Summary, file: BinaryIO) -> None:
         self._summary, self._file = summary, file
@@ -73,19 +72,24 @@ class Payload:
             self._list(failure, failure.get("topic") or words(reason), reason, "")
             self._pack([("Reason", words(reason)), *_facts(failure)], [("raw", str(failure["response"]))])
 
-    def write(self, output: BinaryIO) -> None:
-        """Write all that was taken, as elements that are no scripts to a browser."""
+    def index(self) -> str:
+        """Return the list of all that was taken, packed."""
+        return _packed(
+            {
+                "about": [dict(zip(ABOUT, about)) for about in self._abouts],
+                "intents": self._intents(),
+                "items": self._items,
+                "roles": ROLES,
+                "size": PART,
+            }
+        )
+
+    def parts(self) -> Iterator[str]:
+        """Yield all that was taken, `PART` entries at a time, packed."""
         self._flush()
-        index = {
-            "about": [dict(zip(ABOUT, about)) for about in self._abouts],
-            "intents": self._intents(),
-            "items": self._items,
-            "roles": ROLES,
-            "size": PART,
-        }
-        output.write(_element('id="index"', index))
         self._file.seek(0)
-        shutil.copyfileobj(self._file, output)
+        for line in self._file:
+            yield line.decode("ascii").rstrip("\n")
 
     def _intents(self) -> list[tuple[str, str]]:
         others = sorted({about[0] for about in self._abouts} - set(self._summary.titles))
@@ -103,7 +107,7 @@ class Payload:
 
     def _flush(self) -> None:
         if self._part:
-            self._file.write(_element('class="part"', self._part))
+            self._file.write(f"{_packed(self._part)}\n".encode("ascii"))
             self._part = []
 
 
@@ -132,6 +136,5 @@ def _title(text: str) -> str:
     return line if len(line) <= TITLE else f"{line[: TITLE - 1].rstrip()}…"
 
 
-def _element(attribute: str, data: Any) -> bytes:
-    content = base64.b64encode(zlib.compress(canonical_json(data)))
-    return b'<script type="text/plain" %s>%s</script>\n' % (attribute.encode("ascii"), content)
+def _packed(data: Any) -> str:
+    return base64.b64encode(zlib.compress(canonical_json(data))).decode("ascii")

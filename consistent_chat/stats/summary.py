@@ -105,6 +105,11 @@ class Distribution(Counter[int]):
         """The maximum; 0 where nothing was seen."""
         return max(self, default=0)
 
+    @property
+    def smallest(self) -> int:
+        """The minimum; 0 where nothing was seen."""
+        return min(self, default=0)
+
     def quantile(self, share: float) -> int:
         """Return the least value that this share (0 to 1) of all is not above; 0 where nothing was seen."""
         left = share * self.total()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from consistent_chat.card import About, Seen, card, files, header
-from consistent_chat.card.header import BEGIN, END
+from consistent_chat.card.readme import BEGIN, END
 from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
 from consistent_chat.dialogue.parse import Reason

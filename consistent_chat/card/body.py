@@ -1,0 +1,103 @@
+"""What a card says below its header: the values for templates/card.md.jinja, which has the words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from consistent_chat.card.about import About, Seen
+from consistent_chat.recipe import FIELDS, Recipe
+from consistent_chat.recipe.taxonomy import Taxonomy
+from consistent_chat.stats import PAPER, SAMPLE, DialogueSample
+from consistent_chat.text.templates import environment
+
+TURNS = 8
+"""Turns of a sample that are shown."""
+LONGEST = 120
+"""Characters of a field's value that are shown; the recipe has all of them."""
+NO_MODELS = ("demo", "rehearsal")
+"""Values of `model` that stand for texts that no model wrote."""
+
+_TEMPLATES = environment("consistent_chat.card")
+
+
+class _Shown(NamedTuple):
+    """A sample as it is shown: its first turns, and the number of the others."""
+
+    title: str
+    category: str
+    topic: str
+    turns: Sequence[tuple[str, str]]
+    more: int
+
+
+def body(about: About, seen: Seen, has_licence: bool) -> str:
+    """Return the body of a card without line breaks at its end. The same values give the same text."""
+    values = {"about": about, "seen": seen, "has_licence": has_licence}
+    made = {**_recipes(about), **_numbers(about, seen), **_files(about)}
+    return _TEMPLATES.get_template("card.md.jinja").render(**values, **made).rstrip("\n")
+
+
+def _recipes(about: About) -> dict[str, Any]:
+    recipes = about.recipes.values()
+    models = {recipe.model or "" for recipe in recipes}
+    return {
+        "models": models,
+        "writers": sorted(models.difference(NO_MODELS)),
+        "judges": sorted({recipe.judge_model for recipe in recipes if recipe.judge_model is not None}),
+        "languages": sorted({recipe.language for recipe in recipes}),
+        "turns": sorted({recipe.num_turns_per_dialog for recipe in recipes}),
+        "dropping": [split for split, recipe in about.recipes.items() if recipe.drop_near_duplicates],
+        "fields": list(_fields(about.recipes)),
+    }
+
+
+def _numbers(about: About, seen: Seen) -> dict[str, Any]:
+    tokens_in, tokens_out = (sum(counts) for counts in zip(*seen.tokens.values())) if seen.tokens else (0, 0)
+    groups = seen.statistics.intents.items()
+    return {
+        "total": seen.statistics.total,
+        "groups": [(about.titles.get(key) or key or "unknown", group) for key, group in groups],
+        "paper": PAPER,
+        "sample_size": SAMPLE,
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "cost": seen.cost(about.recipes),
+        "samples": [_shown(talk, about.titles) for talk in seen.samples],
+    }
+
+
+def _files(about: About) -> dict[str, Any]:
+    urls = {split: f"{about.url}/{file}" for split, file in about.files.items()}
+    return {
+        "configs": [config["config_name"] for config in about.configs[1:] if config.get("data_files") != []],
+        "files": list(dict.fromkeys(about.files.values())),
+        "urls": urls,
+        "builds": [(url, f"{split}.parquet") for split, url in urls.items()],
+    }
+
+
+def _fields(recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, list[str]]]:
+    """Yield each field that has a value in any split, with its value in each."""
+    for name in FIELDS:
+        values = [_value(name, recipe) for recipe in recipes.values()]
+        if any(values):
+            yield name, values
+
+
+def _value(name: str, recipe: Recipe) -> str:
+    value: Any = recipe.chosen_taxonomy if name == "taxonomy" else getattr(recipe, name)
+    if isinstance(value, Taxonomy):
+        topics = [topics for intent in value.intents.values() for _, topics in intent.categories]
+        return f"{len(value.intents)} intents, {len(topics):,} categories, {sum(map(len, topics)):,} topics"
+    if name == "intents":
+        return "all" if value is None else ", ".join(value)
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _shown(talk: DialogueSample, titles: Mapping[str, str]) -> _Shown:
+    turns = list(zip(talk.user_messages, talk.answers))
+    title = titles.get(talk.intent, talk.intent)
+    return _Shown(title, talk.category, talk.topic, turns[:TURNS], max(0, len(turns) - TURNS))
