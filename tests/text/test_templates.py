@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ast
+import functools
 import shlex
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from jinja2 import DictLoader, Environment, TemplateAssertionError, UndefinedError, nodes
+from jinja2 import DictLoader, Environment, Template, TemplateAssertionError, UndefinedError, nodes
 from markdown_it import MarkdownIt
 
 from consistent_chat.text.sanitize import visible
@@ -37,10 +38,16 @@ MARKUP = [
 TEXTS = st.text(max_size=20) | st.lists(st.sampled_from(MARKUP)).map("".join)
 
 
+@functools.cache
+def compiled(language: str, template: str) -> Template:
+    """Return a template of a language, ready to render."""
+    found = environment("consistent_chat.card").overlay(loader=DictLoader({f"x.{language}.jinja": template}))
+    return found.get_template(f"x.{language}.jinja")
+
+
 def rendered(language: str, template: str, **values: Any) -> str:
     """Return what a template of a language gives."""
-    found = environment("consistent_chat.card").overlay(loader=DictLoader({f"x.{language}.jinja": template}))
-    return found.get_template(f"x.{language}.jinja").render(**values)
+    return compiled(language, template).render(**values)
 
 
 class Seen(HTMLParser):
@@ -65,6 +72,7 @@ def one_line(text: str) -> str:
     return " ".join(visible(text).split())
 
 
+@settings(deadline=None, max_examples=50)
 @given(TEXTS)
 @pytest.mark.parametrize("template", ["Said: {{ text }}", "Said: {{ [text]|join(', ') }}", "Said: {{ text|line }}"])
 def test_html_shows_a_text(template: str, text: str) -> None:
@@ -74,6 +82,7 @@ def test_html_shows_a_text(template: str, text: str) -> None:
     assert one_line(seen.words) == one_line(f"Said: {text}")
 
 
+@settings(deadline=None, max_examples=50)
 @given(TEXTS)
 @pytest.mark.parametrize("template", ["Said: {{ text }}.", "Said: {{ [text, text]|join(' ') }}."])
 def test_markdown_shows_a_text(template: str, text: str) -> None:
@@ -83,6 +92,7 @@ def test_markdown_shows_a_text(template: str, text: str) -> None:
     assert one_line(text) in one_line(page.words)
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=20))
 def test_code_has_a_text_as_one_value(text: str) -> None:
     """A string in Python; one word in a shell, on one line."""
