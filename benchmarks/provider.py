@@ -23,7 +23,10 @@ from typing import Any
 
 from aiohttp import web
 
-FILLER = " and it goes on for as long as messages do" * 5
+FILLER = (
+    " and goes on for as long as messages usually do: with a reason for the question, two things that were tried "
+    "before, what came of them, how much time and money there is, and at last a polite hope for a short reply"
+)
 FAULTS = ("429", "500", "malformed", "truncated", "wrong count")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import tempfile
 
 # Read by datasets and huggingface_hub when they are imported, so before any test module is.
@@ -19,6 +20,10 @@ for name in (
     "HF_TOKEN",
 ):
     os.environ.pop(name, None)
+
+# Else each process that tests start compiles all of the package, which takes as long again as importing it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 from collections.abc import Iterator
 from pathlib import Path
