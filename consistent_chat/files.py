@@ -37,12 +37,26 @@ def atomic_write(path: str | os.PathLike[str], mode: int = PUBLIC) -> Iterator[B
     """Give a binary file whose content becomes the file at `path` when the block ends without an error.
 
     Readers see the old file or the whole new one, also after a crash. A link at `path` is replaced, never followed.
+    A file that was there keeps its permissions, unless `mode` is PRIVATE.
     For text, wrap it: `io.TextIOWrapper(file, "utf-8", newline="")`, and `detach()` or flush it inside the block.
     """
     target = Path(path)
-    with temporary_file(target.parent, mode) as file:
+    rights = None if mode == PRIVATE else _rights(target)
+    with temporary_file(target.parent, mode if rights is None else PRIVATE) as file:
         yield file
+        if rights is not None:
+            with contextlib.suppress(OSError):  # some filesystems have no rights
+                os.chmod(file.name, rights)
         move_into_place(file, target)
+
+
+def _rights(path: Path) -> int | None:
+    """Return the permissions of a plain file, None where there is none."""
+    try:
+        mode = os.lstat(path).st_mode
+    except OSError:
+        return None
+    return mode & 0o777 if stat.S_ISREG(mode) else None
 
 
 @contextlib.contextmanager

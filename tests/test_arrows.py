@@ -20,7 +20,7 @@ ROOMS = [
     {"plan"},
     {"dialogue"},
     {"serving", "store"},
-    {"drivers", "row"},
+    {"drivers", "row", "output"},
     {"stats"},
     {"card"},
     {"builder"},

@@ -79,7 +79,7 @@ def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
     "--output",
     required=True,
     metavar="PATH",
-    help="a .parquet or .jsonl file, or a folder",
+    help="a .parquet or .jsonl file, a folder, a URL, or - for JSON lines on the standard output",
 )
 @click.option("--num-proc", type=int, metavar="N", help="processes that build side by side")
 @click.option("--failures", metavar="FILE", help="a .parquet or .jsonl file for answers that were unusable")
@@ -150,7 +150,9 @@ def report(source: str | None, html: str | None, **options: Any) -> None:
     from consistent_chat.report import report as reported
     from consistent_chat.report.terminal import show
 
-    show(reported(source, html, **options))
+    summary = reported(source, html, **options)
+    if html != "-":
+        show(summary)
 
 
 @command(
@@ -169,8 +171,9 @@ def check(source: str, output: str | None, language: str | None, checks: Any, st
     from consistent_chat.report.terminal import show_checks
 
     report = check_chats(source, output, language, checks, storage_options)
-    show_checks(report.counts)
-    written = f" The reasons of each row are in {output}." if output else ""
+    if output != "-":
+        show_checks(report.counts)
+    written = f" The reasons of each row are in {output}." if output not in (None, "-") else ""
     say(f"consistent-chat: {report.flagged:,} of {report.chats:,} chats have findings.{written}")
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import os
+import sys
 from typing import Any
 
 import click
@@ -60,11 +62,15 @@ class Command(click.Command):
         return super().parse_args(ctx, _spread(args, several))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, without bars if it is quiet."""
+        """Run the command, without bars if it is quiet. It succeeds if the reader of its output stops reading."""
         from consistent_chat.text.console import quiet
 
         with quiet() if ctx.meta.get("quiet") else contextlib.nullcontext():
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            except BrokenPipeError:  # the reader of the output has all that it wants, as `head` has
+                _discard_output()
+        return None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the command's own options, then the recipe's fields, then the operational ones."""
@@ -84,6 +90,12 @@ class Command(click.Command):
             with formatter.section("Examples"):
                 for line in self.examples.splitlines():
                     formatter.write(f"{'':{formatter.current_indent}}{line}\n")
+
+
+def _discard_output() -> None:
+    """Let the standard output take what is left in its buffer when Python ends, which would else complain."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _hush(ctx: click.Context, _: click.Parameter, value: bool) -> None:

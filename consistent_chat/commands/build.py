@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
 import os
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
 import datasets
+import pyarrow.parquet as pq
 
 from consistent_chat import row
 from consistent_chat.builder import ConsistentChat
 from consistent_chat.commands.open import open_builder
 from consistent_chat.errors import ConsistentChatError, RecipeError
+from consistent_chat.output import Output, parse_output
+from consistent_chat.output.stdout import StandardOutput
 from consistent_chat.row import LAYOUTS
 
 WRITERS = {
-    ".parquet": lambda dataset, path: dataset.to_parquet(path),
-    ".jsonl": lambda dataset, path: dataset.to_json(path, force_ascii=False),
+    ".parquet": lambda dataset, file: dataset.to_parquet(file),
+    ".jsonl": lambda dataset, file: dataset.to_json(file, force_ascii=False),
+}
+COUNTERS: dict[str, Callable[[Any], int]] = {
+    ".parquet": lambda file: pq.read_metadata(file).num_rows,
+    ".jsonl": lambda file: sum(1 for line in file if line.strip()),
 }
 TEXT, NUMBER = datasets.Value("string"), datasets.Value("int64")
 FAILURES = datasets.Features(
@@ -40,40 +45,44 @@ FAILURES = datasets.Features(
 
 def build(
     recipe: str | None,
-    output: str,
+    output: str | os.PathLike[str],
     num_proc: int | None = None,
-    failures: str | None = None,
+    failures: str | os.PathLike[str] | None = None,
     force: bool = False,
     **options: Any,
 ) -> str:
-    """Build and write; return a line that says what was made.
+    """Build and write; return a line that says what was written.
 
-    `output` is a .parquet or .jsonl file for one split, or a folder, which gets `<split>.parquet` for each. With the
-    layout "sharegpt", LLaMA-Factory's list of datasets beside them names the files. `failures` is a file for the
-    answers that were of no use. Nothing is left at `output` when the build fails.
+    `output` is a .parquet or .jsonl file for one split, "-" for JSON lines on the standard output, or a folder, which
+    gets `<split>.parquet` for each split; paths and URLs alike. With the layout "sharegpt", LLaMA-Factory's list of
+    datasets beside the files names them. `failures` is a file for the unusable answers. Nothing is left at `output`
+    when the build fails. Raises RecipeError, before anything is called, if a file cannot be written.
     """
-    ledger = [] if failures is None else [_ledger(failures)]
-    suffix = _suffix(output)
+    storage_options = options.get("storage_options")
+    ledger = [] if failures is None else [_ledger(parse_output(failures, "--failures", storage_options))]
+    target = parse_output(output, "--output", storage_options)
+    _check_name(target)
     _try_cache()
     builder = open_builder(recipe, **options)
-    files = _files(output, suffix, list(builder.recipes))
-    if {path.resolve() for path in ledger} & {path.resolve() for path in files.values()}:
+    files = _files(target, list(builder.recipes))
+    if {each.identity for each in ledger} & {each.identity for each in files.values()}:
         raise RecipeError(f"--failures {failures} is where --output writes. Give two names.")
-    for_llamafactory = LAYOUT.column in builder.info.features
-    with _tried([*files.values(), *ledger]):
-        if for_llamafactory:
-            check(files)
-        mode = {"download_mode": datasets.DownloadMode.REUSE_CACHE_IF_EXISTS} if force else {}
-        builder.download_and_prepare(num_proc=num_proc, **mode)
-        splits = builder.as_dataset()
-        for split, dataset in splits.items():
-            _write(dataset, files[split])
-        for path in ledger:
-            _write(_failures(builder), path)
-        if for_llamafactory:
-            add(files)
+    listed = not isinstance(target, StandardOutput) and LAYOUT.column in builder.info.features
+    if listed:
+        check(files)
+    for place in (*files.values(), *ledger, *([_list(files)] if listed else [])):
+        place.check()
+    mode = {"download_mode": datasets.DownloadMode.REUSE_CACHE_IF_EXISTS} if force else {}
+    builder.download_and_prepare(num_proc=num_proc, **mode)
+    for place in ledger:
+        _write(_failures(builder), place)
+    splits = builder.as_dataset()
+    for split, dataset in splits.items():
+        _write(dataset, files[split])
+    if listed:
+        add(files)
     rows = ", ".join(f"{len(dataset)} rows of {split}" for split, dataset in splits.items())
-    return f"{output}: {rows} ({_done(builder)})"
+    return f"{target.name}: {rows} ({_done(builder)})"
 
 
 def _done(builder: Any) -> str:
@@ -82,10 +91,10 @@ def _done(builder: Any) -> str:
     return "; ".join(f"{split}: {tally}" for split, tally in builder.tallies.items())
 
 
-def _ledger(path: str) -> Path:
-    if Path(path).suffix not in WRITERS:
-        raise RecipeError(f"--failures {path} must end in {' or '.join(WRITERS)}.")
-    return Path(path)
+def _ledger(target: Output) -> Output:
+    if not isinstance(target, StandardOutput) and target.suffix not in WRITERS:
+        raise RecipeError(f"--failures {target.name} must end in {' or '.join(WRITERS)}.")
+    return target
 
 
 def _failures(builder: ConsistentChat) -> datasets.Dataset:
@@ -99,25 +108,31 @@ def _failures(builder: ConsistentChat) -> datasets.Dataset:
     return datasets.Dataset.from_dict({name: [values[name] for values in rows] for name in FAILURES}, FAILURES)
 
 
-def _suffix(output: str) -> str:
-    suffix = Path(output).suffix
-    if suffix and suffix not in WRITERS and not os.path.isdir(output):
-        raise RecipeError(f"--output {output} must end in {' or '.join(WRITERS)}, or be a folder.")
-    return suffix if suffix in WRITERS and not os.path.isdir(output) else ""
+def _check_name(target: Output) -> None:
+    """Raise RecipeError for a name that is neither a folder's nor one of a format that is written."""
+    if target.is_folder or target.suffix in ("", *WRITERS):
+        return
+    raise RecipeError(
+        f"--output {target.name} must end in {' or '.join(WRITERS)}, or be a folder. For a new folder of that name, "
+        "end it with a slash."
+    )
 
 
-def _files(output: str, suffix: str, splits: list[str]) -> dict[str, Path]:
+def _files(target: Output, splits: list[str]) -> dict[str, Output]:
     """Return where each split is written."""
-    if suffix and len(splits) > 1:
-        raise RecipeError(f"{output} is one file and the recipe has {len(splits)} splits. Give a folder as --output.")
-    return {split: Path(output) if suffix else Path(output) / f"{split}.parquet" for split in splits}
+    is_file = isinstance(target, StandardOutput) or (target.suffix in WRITERS and not target.is_folder)
+    if is_file and len(splits) > 1:
+        raise RecipeError(
+            f"{target.name} is one file and the recipe has {len(splits)} splits. Give a folder as --output."
+        )
+    return {split: target if is_file else target.child(f"{split}.parquet") for split in splits}
 
 
 def _try_cache() -> None:
     """Make sure that `datasets` can write its cache, which it says of a path alone."""
     folder = Path(datasets.config.HF_DATASETS_CACHE).expanduser()
     try:
-        _make(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
@@ -127,90 +142,60 @@ def _try_cache() -> None:
         ) from None
 
 
-@contextlib.contextmanager
-def _tried(paths: Collection[Path]) -> Iterator[None]:
-    """Make sure that these files of one folder can be written, before anything is paid; leave no empty trace."""
-    new = []
-    try:
-        for path in paths:
-            new += [folder for folder in path.parents if not os.path.exists(folder)]
-            _try(path)
-        yield
-    finally:
-        for path in paths:
-            with contextlib.suppress(OSError):
-                _partial(path).unlink()
-        for folder in new:
-            with contextlib.suppress(OSError):  # it is not empty: the build was a success
-                folder.rmdir()
-
-
-def _try(path: Path) -> None:
-    try:
-        _make(path.parent)
-        _partial(path).touch()
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-    except OSError as error:
-        raise RecipeError(
-            f"--output {path} cannot be written: {error.strerror}. Give rights there, or another path."
-        ) from None
-
-
-def _make(folder: Path) -> None:
-    with contextlib.suppress(FileExistsError):  # if it is a file, who writes there hears so in better words
-        folder.mkdir(parents=True)
-
-
-def _write(dataset: datasets.Dataset, path: Path) -> None:
-    WRITERS[path.suffix](dataset, str(_partial(path)))
-    os.replace(_partial(path), path)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.partial{path.suffix}")
+def _write(dataset: datasets.Dataset, target: Output) -> None:
+    """Write rows, and count those that are then in the file. Raises ConsistentChatError."""
+    suffix = target.suffix or ".jsonl"
+    with target.write() as file:
+        WRITERS[suffix](dataset, file)
+    if isinstance(target, StandardOutput):
+        return
+    with target.open() as file:
+        rows = COUNTERS[suffix](file)
+    if rows != len(dataset):
+        raise ConsistentChatError(f"{target.name} has {rows} rows instead of {len(dataset)}. Run again.")
 
 
 LAYOUT = LAYOUTS["sharegpt"]
 LIST = "dataset_info.json"
 
 
-def check(files: Mapping[str, Path]) -> None:
-    """Raise RecipeError if the list beside these files is none that they could be added to."""
-    _entries(_folder(files))
+def check(files: Mapping[str, Output]) -> None:
+    """Raise RecipeError if the list beside these files is not one to which entries can be added."""
+    _entries(_list(files))
 
 
-def add(files: Mapping[str, Path]) -> None:
+def add(files: Mapping[str, Output]) -> None:
     """Name files of one folder in the list beside them, each by its name without the ending; keep all other entries."""
-    folder = _folder(files)
-    entries = {**_entries(folder), **{path.stem: _entry(path.name) for path in files.values()}}
-    partial = folder / f".{LIST}.partial"
-    partial.write_text(json.dumps(entries, indent=2) + "\n", "ascii")  # it is read in the platform's own encoding
-    os.replace(partial, folder / LIST)
+    place = _list(files)
+    names = [PurePath(file.name) for file in files.values()]
+    entries = {**_entries(place), **{name.stem: _entry(name.name) for name in names}}
+    with place.write() as file:  # in ASCII, since it is read in the platform's own encoding
+        file.write(json.dumps(entries, indent=2).encode("ascii") + b"\n")
 
 
-def _folder(files: Mapping[str, Path]) -> Path:
-    return next(iter(files.values())).parent
+def _list(files: Mapping[str, Output]) -> Output:
+    return next(iter(files.values())).sibling(LIST)
 
 
-def _entries(folder: Path) -> dict[str, Any]:
-    path = folder / LIST
+def _entries(place: Output) -> dict[str, Any]:
     try:
-        entries = json.loads(path.read_text("utf-8"))
+        with place.open() as file:
+            entries = json.loads(file.read().decode("utf-8"))
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise _unusable(path, f"cannot be read ({error.strerror})") from error
+        raise _unusable(place, f"cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise _unusable(path, f"is not valid JSON ({error})") from error
+        raise _unusable(place, f"is not valid JSON ({error})") from error
     if not isinstance(entries, dict):
-        raise _unusable(path, "holds no JSON object")
+        raise _unusable(place, "holds no JSON object")
     return entries
 
 
-def _unusable(path: Path, why: str) -> RecipeError:
+def _unusable(place: Output, why: str) -> RecipeError:
     return RecipeError(
-        f"{path} {why}, and the layout 'sharegpt' adds an entry for LLaMA-Factory to it. Repair it, or move it away."
+        f"{place.name} {why}, and the layout 'sharegpt' adds an entry for LLaMA-Factory to it. Repair it, or move it "
+        "away."
     )
 
 

@@ -8,25 +8,25 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from consistent_chat.dataflow.interfaces import DataFlowStorage
 from consistent_chat.errors import ConsistentChatError, RecipeError
+from consistent_chat.output import Output, parse_output
 from consistent_chat.recipe import suggestion
 
-WRITERS: dict[str, Callable[[Any, str], None]] = {
-    "json": lambda frame, path: frame.to_json(path, orient="records", force_ascii=False, indent=2),
-    "jsonl": lambda frame, path: frame.to_json(path, orient="records", lines=True, force_ascii=False),
-    "csv": lambda frame, path: frame.to_csv(path, index=False),
-    "parquet": lambda frame, path: frame.to_parquet(path),
-    "pickle": lambda frame, path: frame.to_pickle(path),
+WRITERS: dict[str, Callable[[Any, BinaryIO], None]] = {
+    "json": lambda frame, file: frame.to_json(file, orient="records", force_ascii=False, indent=2),
+    "jsonl": lambda frame, file: frame.to_json(file, orient="records", lines=True, force_ascii=False),
+    "csv": lambda frame, file: frame.to_csv(file, index=False),
+    "parquet": lambda frame, file: frame.to_parquet(file),
+    "pickle": lambda frame, file: frame.to_pickle(file),
 }
-READERS: dict[str, Callable[[Any, str], Any]] = {
-    "json": lambda pandas, path: pandas.read_json(path),
-    "jsonl": lambda pandas, path: pandas.read_json(path, lines=True),
-    "csv": lambda pandas, path: pandas.read_csv(path),
-    "parquet": lambda pandas, path: pandas.read_parquet(path),
+READERS: dict[str, Callable[[Any, BinaryIO], Any]] = {
+    "json": lambda pandas, file: pandas.read_json(file),
+    "jsonl": lambda pandas, file: pandas.read_json(file, lines=True),
+    "csv": lambda pandas, file: pandas.read_csv(file),
+    "parquet": lambda pandas, file: pandas.read_parquet(file),
 }
 
 
@@ -35,7 +35,7 @@ class FileStorage(DataFlowStorage):
 
     Args:
         first_entry_file_name: the file that the first step reads; "" for none.
-        cache_path: the folder of the files.
+        cache_path: the folder of the files, a path or any URL that fsspec writes.
         file_name_prefix: how their names begin.
         cache_type: "json", "jsonl", "csv", "parquet" or "pickle".
 
@@ -84,15 +84,10 @@ class FileStorage(DataFlowStorage):
         import pandas  # slow to import, and only wanted here
 
         frame = data if isinstance(data, pandas.DataFrame) else pandas.DataFrame(data)
-        path = self._path(self._stepped() + 1)
-        os.makedirs(path.parent, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
-        try:
-            WRITERS[self.cache_type](frame, str(partial))
-            os.replace(partial, path)
-        finally:
-            partial.unlink(missing_ok=True)
-        return str(path)
+        place = self._place(self._stepped() + 1)
+        with place.write() as file:
+            WRITERS[self.cache_type](frame, file)
+        return place.name
 
     def _read(self) -> Any:
         import pandas
@@ -100,21 +95,29 @@ class FileStorage(DataFlowStorage):
         step = self._stepped()
         if step == 0 and not self.first_entry_file_name:
             return pandas.DataFrame()
-        path = Path(self.first_entry_file_name) if step == 0 else self._path(step)
-        kind = path.suffix[1:]
+        first = self.first_entry_file_name
+        place = parse_output(first, "first_entry_file_name") if step == 0 else self._place(step)
+        kind = place.suffix[1:]
         if kind not in READERS:
-            raise RecipeError(f"{path} is not read here, only {', '.join(READERS)}. Load it yourself and use write().")
-        if not path.is_file():
-            raise ConsistentChatError(f"There is no file {path}. Check first_entry_file_name and cache_path.")
-        return READERS[kind](pandas, str(path))
+            raise RecipeError(
+                f"{place.name} is not read here, only {', '.join(READERS)}. Load it yourself and use write()."
+            )
+        try:
+            with place.open() as file:
+                return READERS[kind](pandas, file)
+        except (FileNotFoundError, IsADirectoryError):
+            raise ConsistentChatError(
+                f"There is no file {place.name}. Check first_entry_file_name and cache_path."
+            ) from None
 
     def _stepped(self) -> int:
         if self.operator_step < 0:
             raise RecipeError("The storage has no step yet. Pass storage.step().")
         return self.operator_step
 
-    def _path(self, step: int) -> Path:
-        return Path(self.cache_path, f"{self.file_name_prefix}_step{step}.{self.cache_type}")
+    def _place(self, step: int) -> Output:
+        name = f"{self.file_name_prefix}_step{step}.{self.cache_type}"
+        return parse_output(os.path.join(self.cache_path, name), "cache_path")
 
 
 def check(storage: Any) -> None:
@@ -123,16 +126,7 @@ def check(storage: Any) -> None:
         raise RecipeError(f"storage must be an object with a method `write`, not {storage!r}. Pass storage.step().")
     if getattr(storage, "operator_step", 0) < 0:
         raise RecipeError("The storage has no step yet. Pass storage.step().")
-    folder = getattr(storage, "cache_path", None)
-    if isinstance(folder, str):
-        _check_folder(Path(folder))
-
-
-def _check_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        writable = os.access(folder, os.W_OK | os.X_OK)
-    except OSError as error:
-        raise RecipeError(f"cache_path {folder} cannot be made: {error.strerror}. Give another path.") from None
-    if not writable:
-        raise RecipeError(f"cache_path {folder} cannot be written. Give rights there, or another path.")
+    if isinstance(storage, FileStorage):
+        storage._place(storage.operator_step + 1).check()
+    elif isinstance(folder := getattr(storage, "cache_path", None), str):
+        parse_output(os.path.join(folder, "any"), "cache_path").check()

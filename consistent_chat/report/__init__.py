@@ -10,9 +10,11 @@ page.py       as a page: sections.py above page.html, page.css, page.js, and the
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Any
 
 from consistent_chat.errors import ConsistentChatError
+from consistent_chat.output import parse_output
 from consistent_chat.report.page import writing
 from consistent_chat.report.sources import read
 from consistent_chat.report.summary import Summary
@@ -20,17 +22,19 @@ from consistent_chat.report.summary import Summary
 __all__ = ["Summary", "report"]
 
 
-def report(source: str | None = None, html: str | None = None, **options: Any) -> Summary:
+def report(source: str | None = None, html: str | os.PathLike[str] | None = None, **options: Any) -> Summary:
     """Read a dataset, a response store or a recipe's replay, and return its numbers; write a page to `html` as well.
 
     `source` is a .parquet or .jsonl file, a folder of them, a Hub repo "user/name", any URL of these, a response
-    store, a recipe file, "demo", or None for the default store. `options`: `recipe`, with whose replay a store is read;
-    `failures`, a file of failed draws beside a dataset; `storage_options`; and with a recipe what a build takes.
-    Nobody is called. Raises RecipeError for what is nothing of these, ConsistentChatError for what cannot be read.
+    store, a recipe file, "demo", or None for the default store. `html` is a path, a URL or "-" for the standard
+    output. `options`: `recipe`, with whose replay a store is read; `failures`, a file of failed draws beside a dataset;
+    `storage_options`; and with a recipe what a build takes. Makes no calls. Raises RecipeError for a source of none of
+    these kinds, ConsistentChatError for one that cannot be read.
     """
+    place = None if html is None else parse_output(html, "--html", options.get("storage_options"))
     reading = read(source, **options)
     summary = Summary(reading.title, reading.titles, notes=reading.notes)
-    with writing(html, summary) if html else contextlib.nullcontext() as pages:
+    with writing(place, summary) if place else contextlib.nullcontext() as pages:
         for entry in reading.entries:
             summary.add(entry)
             if pages is not None:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 from consistent_chat.dialogue import checks
 from consistent_chat.dialogue.checks import Finding, language
 from consistent_chat.dialogue.parse import Reason, is_empty
-from consistent_chat.errors import ConsistentChatError
+from consistent_chat.errors import ConsistentChatError, RecipeError
+from consistent_chat.output import Output, parse_output
 from consistent_chat.recipe.fields import thresholds
 from consistent_chat.report import file_source, sources
 from consistent_chat.row import LAYOUTS
@@ -50,7 +51,7 @@ class _Turns(NamedTuple):
 
 def check_chats(
     source: str,
-    output: str | None = None,
+    output: str | os.PathLike[str] | None = None,
     language: str | None = None,
     checks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
@@ -61,18 +62,20 @@ def check_chats(
     its own, else its number from 1. Raises ConsistentChatError for what has no chats.
     """
     chosen = thresholds("checks", checks)
+    place = None if output is None else _place(output, source, storage_options)
     report, lines = CheckReport(), []
     for number, row in enumerate(_rows(source, storage_options), 1):
         found = chat_findings(row, chosen, language, f"{source}, row {number}")
         report.chats += 1
         report.flagged += bool(found)
         report.counts.update((each.reason, each.side) for each in found)
-        if output is not None:
+        if place is not None:
             name = row.get("id")
             line = {"id": number if name is None else name, "reasons": [each._asdict() for each in found]}
-            lines.append(json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace").decode())
-    if output is not None:
-        _write(output, lines)
+            lines.append(json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace"))
+    if place is not None:
+        with place.write() as file:
+            file.writelines(line + b"\n" for line in lines)
     return report
 
 
@@ -153,9 +156,12 @@ def _of_report(source: str, storage_options: Mapping[str, Any] | None) -> Iterat
             yield entry.row
 
 
-def _write(output: str, lines: list[str]) -> None:
-    path = os.path.expanduser(output)
-    partial = f"{path}.{os.getpid()}.partial"
-    with open(partial, "x", encoding="utf-8") as stream:
-        stream.writelines(f"{line}\n" for line in lines)
-    os.replace(partial, path)
+def _place(output: str | os.PathLike[str], source: str, storage_options: Mapping[str, Any] | None) -> Output:
+    """Return where the findings go. Raises RecipeError if they cannot be written there, or are to replace the chats."""
+    place = parse_output(output, "--output", storage_options)
+    if place.is_folder:
+        raise RecipeError(f"--output {place.name} is a folder. Give a file for the findings.")
+    if source == output or place.identity == os.path.realpath(os.path.expanduser(source)):
+        raise RecipeError(f"--output {place.name} is the file that is checked. Give another name.")
+    place.check()
+    return place

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import errno
 import hashlib
 import html
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
 from importlib import resources
-from pathlib import Path
 
 from markupsafe import Markup
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.files import atomic_write
+from consistent_chat.output import Output
+from consistent_chat.output.stdout import StandardOutput
 from consistent_chat.report.payload import Payload
 from consistent_chat.report.sections import sections
 from consistent_chat.report.summary import Summary
@@ -29,26 +28,17 @@ _TEMPLATES = environment("consistent_chat.report")
 
 
 @contextlib.contextmanager
-def writing(path: str, summary: Summary) -> Iterator[Payload]:
-    """Take entries for a page that is at `path` when all went well. Raises RecipeError where no file can be written."""
-    with contextlib.ExitStack() as stack:
-        try:
-            output = stack.enter_context(atomic_write(_target(path)))
-        except OSError as error:
-            raise RecipeError(f"--html {path} cannot be written: {error.strerror}. Give another path.") from None
-        payload = Payload(summary, stack.enter_context(tempfile.TemporaryFile()))
+def writing(place: Output, summary: Summary) -> Iterator[Payload]:
+    """Take entries for a page that is at `place` when all went well. Raises RecipeError if it cannot be written."""
+    if place.suffix not in SUFFIXES and not isinstance(place, StandardOutput):  # perhaps the dataset's own name
+        raise RecipeError(f"--html {place.name} must end in {' or '.join(SUFFIXES)}.")
+    place.check()
+    with tempfile.TemporaryFile() as spool:
+        payload = Payload(summary, spool)
         yield payload
-        for text in _page(summary, payload):
-            output.write(text.encode("utf-8"))
-
-
-def _target(path: str) -> Path:
-    target = Path(path).expanduser()
-    if target.suffix not in SUFFIXES:  # it may be the dataset that is named by mistake
-        raise RecipeError(f"--html {path} must end in {' or '.join(SUFFIXES)}.")
-    if target.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a folder")
-    return target
+        with place.write() as file:
+            for text in _page(summary, payload):
+                file.write(text.encode("utf-8"))
 
 
 def _page(summary: Summary, payload: Payload) -> Iterator[str]:

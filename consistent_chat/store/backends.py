@@ -174,8 +174,8 @@ class FsspecBackend:
         return True
 
     def _put(self, target: str, content: bytes | Path) -> None:
-        folder, _, name = target.rpartition("/")
-        first = f"{folder}/.{name}.{uuid.uuid4().hex}" if self._has_folders else target
+        folder = target.rpartition("/")[0]
+        first = f"{folder}/.{uuid.uuid4().hex}.tmp" if self._has_folders else target  # `mv` takes * and ? for patterns
         if self._has_folders:
             self._fs.makedirs(folder, exist_ok=True)
         if isinstance(content, Path):

@@ -54,7 +54,7 @@ class HubRepoBackend:
         operations: list[Any] = [CommitOperationDelete(info.path) for info in there]
         operations += [CommitOperationAdd(path, content) for path, content in paths.items() if content is not None]
         if operations:
-            self._commit(operations, "Write down a batch")
+            self._commit(operations, f"Write {' and '.join(files)}")
 
     def create(self, path: str, content: bytes, beside: Files) -> bool:
         """Put files into the repo, by one commit, unless the first is there."""

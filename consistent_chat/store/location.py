@@ -85,8 +85,8 @@ class StoreLocation:
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self.url = without_secrets(url)
-        options = _own_options(url, storage_options or {})
-        self._secrets = [*secrets_of(url), *_secret_values(options)]
+        options = own_options(url, storage_options or {})
+        self._secrets = [*secrets_of(url), *secret_values(options)]
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url, **options)
         except Exception as error:  # of the filesystem: that of FTP, for one, connects
@@ -254,7 +254,7 @@ class StoreLocation:
             ) from None
 
 
-def _secret_values(options: Mapping[str, Any]) -> list[str]:
+def secret_values(options: Mapping[str, Any]) -> list[str]:
     """Return what options hold that must not be shown, whatever a filesystem's error quotes."""
     named = [(name, value) for name, value in options.items() if isinstance(value, str) and len(value) > 2]
     return [value for name, value in named if _SECRET.search(name)]
@@ -268,7 +268,7 @@ def _is_absent(error: Exception) -> bool:
     return isinstance(error, FileNotFoundError) and not isinstance(error.__cause__, HfHubHTTPError)
 
 
-def _own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return what is for this URL: what stands under a protocol's name, as the Hub's token does, is for that alone."""
     common = {name: value for name, value in options.items() if name not in fsspec.available_protocols()}
     own = options.get(get_protocol(url), {})  # where `datasets` puts a token of None if it is given none

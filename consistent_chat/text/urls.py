@@ -10,11 +10,16 @@ _USER = re.compile(r"://(?:[^/\s]*|[^/@:\s]*:(?!\d+/)[^@\s]*)@")
 _QUERY = re.compile(r"\?[^\s#'\"]*")
 
 
+def without_user(url: str) -> str:
+    """Return a URL without user and password. A query stays: where it holds no keys it is part of a file's name."""
+    return _USER.sub("://", url)
+
+
 def without_secrets(url: str) -> str:
     """Return a URL without user, password and query; other text, a path among it, as it is."""
     if "://" not in url:
         return url
-    return _QUERY.sub("", _USER.sub("://", url))
+    return _QUERY.sub("", without_user(url))
 
 
 def secrets_of(url: str) -> list[str]:

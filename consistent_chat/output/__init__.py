@@ -1,0 +1,74 @@
+"""Output where the user asked for it: a path on this machine, a URL that fsspec knows, or "-" for the standard output.
+
+A file is written in full or not at all, and read back before anything says that it was written.
+
+local.py   files of this machine
+remote.py  files in object stores, on the Hub and wherever else fsspec writes
+stdout.py  the standard output
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from typing import Any, BinaryIO, Protocol
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.output import local, remote
+from consistent_chat.output.stdout import StandardOutput
+
+STDOUT = "-"
+
+
+class Output(Protocol):
+    """One place for a file, or a folder for several."""
+
+    @property
+    def name(self) -> str:
+        """The name as the user wrote it, without passwords."""
+
+    @property
+    def suffix(self) -> str:
+        """The extension of the file's name in lower case (".parquet"), or ""."""
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether the place is a folder: it exists as one, or its name ends in a slash."""
+
+    @property
+    def identity(self) -> object:
+        """A value that is equal for two names of the same file."""
+
+    def child(self, name: str) -> Output:
+        """Return the place of a file in this folder."""
+
+    def sibling(self, name: str) -> Output:
+        """Return the place of another file in the folder of this file."""
+
+    def check(self) -> None:
+        """Raise RecipeError unless a file can be written here. Leaves no trace."""
+
+    def write(self) -> AbstractContextManager[BinaryIO]:
+        """Give a binary file whose content is at this place, and was read back from it, when the block has ended.
+
+        Raises ConsistentChatError if the content cannot be written or differs when it is read.
+        """
+
+    def open(self) -> AbstractContextManager[BinaryIO]:
+        """Open the file that is here for reading; raises FileNotFoundError."""
+
+
+def parse_output(name: str | os.PathLike[str], option: str, storage_options: Mapping[str, Any] | None = None) -> Output:
+    """Return the place that a name means; `option` ("--output") is named in errors.
+
+    A leading `~` is expanded. "-" is the standard output; a file called "-" is "./-". In URLs no character is special:
+    a `%`, `#` or `?` belongs to the name. Raises RecipeError.
+    """
+    text = os.fspath(name)
+    if not text or "\0" in text:
+        raise RecipeError(f"{option} {text!r} is not a path. Give a file or a folder.")
+    if text == STDOUT:
+        return StandardOutput(option)
+    url = remote.parse(text, option, storage_options or {})
+    return url or local.parse(text, option)

@@ -1,0 +1,113 @@
+"""Output on this machine."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from consistent_chat.errors import ConsistentChatError, RecipeError
+from consistent_chat.files import atomic_write, file_digest, temporary_file
+
+
+@dataclass(frozen=True)
+class LocalOutput:
+    """A file or folder of this machine; `path` is absolute.
+
+    An existing file is replaced at once and keeps its permissions; one without permission to write is refused. A
+    symbolic link at `path` is replaced and never followed: links in the caches of the Hub or DVC lead to files that
+    must not change, and a link in a shared folder may be a stranger's. Links among the folders above are followed.
+    """
+
+    path: Path
+    name: str
+    option: str
+    is_folder: bool
+
+    @property
+    def suffix(self) -> str:
+        """The extension in lower case, with its dot, or ""."""
+        return self.path.suffix.lower()
+
+    @property
+    def identity(self) -> object:
+        """The folder without links, and the name in it."""
+        return os.path.join(os.path.realpath(self.path.parent), self.path.name)
+
+    def child(self, name: str) -> LocalOutput:
+        """Return the place of a file in this folder."""
+        return LocalOutput(self.path / name, os.path.join(self.name, name), self.option, is_folder=False)
+
+    def sibling(self, name: str) -> LocalOutput:
+        """Return the place of another file in the folder of this file."""
+        shown = os.path.join(os.path.dirname(self.name), name)
+        return LocalOutput(self.path.with_name(name), shown, self.option, is_folder=False)
+
+    def check(self) -> None:
+        """Raise RecipeError unless a file can be written here. Leaves no trace."""
+        missing = [folder for folder in self.path.parents if not os.path.lexists(folder)]
+        try:
+            self._try()
+        except OSError as error:
+            raise RecipeError(f"{self._failed(error)} Grant access, or give another path.") from None
+        finally:
+            for folder in missing:
+                with contextlib.suppress(OSError):  # it was not made
+                    folder.rmdir()
+
+    def _try(self) -> None:
+        _make(self.path.parent)
+        with temporary_file(self.path.parent):
+            pass
+        if self.path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        with contextlib.suppress(FileNotFoundError):
+            kind = os.lstat(self.path).st_mode
+            if stat.S_ISREG(kind) and not os.access(self.path, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            if not stat.S_ISREG(kind) and not stat.S_ISLNK(kind):
+                raise OSError(errno.EINVAL, "it is a pipe, device or socket (- is the standard output)")
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[BinaryIO]:
+        """Give a binary file whose content becomes that of `path`, and is read back, when the block has ended."""
+        try:
+            _make(self.path.parent)
+            with atomic_write(self.path) as file:
+                yield file
+                file.flush()
+                written = file_digest(file.name)
+            read = file_digest(self.path)
+        except OSError as error:
+            raise ConsistentChatError(f"{self._failed(error)} Mend that or give another path, and run again.") from None
+        if read != written:
+            raise ConsistentChatError(f"{self.name} differs from what was written to it. Check the disk and run again.")
+
+    def open(self) -> BinaryIO:
+        """Open the file for reading; raises OSError."""
+        return self.path.open("rb")
+
+    def _failed(self, error: OSError) -> str:
+        return f"{self.option} {self.name} cannot be written: {error.strerror or error}."
+
+
+def parse(text: str, option: str) -> LocalOutput:
+    """Return the place of a path; raises RecipeError if its `~` names no home."""
+    expanded = os.path.expanduser(text)
+    if expanded.startswith("~"):
+        raise RecipeError(
+            f"{option} {text}: there is no home folder for {text.split('/')[0]}. Give an absolute path, or ./{text} "
+            "for a file with that name."
+        )
+    is_folder = text.endswith(("/", os.sep)) or os.path.isdir(expanded)
+    return LocalOutput(Path(os.path.abspath(expanded)), text, option, is_folder)
+
+
+def _make(folder: Path) -> None:
+    with contextlib.suppress(FileExistsError):  # a file; writing into it raises the clearer error
+        folder.mkdir(parents=True)
