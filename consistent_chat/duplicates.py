@@ -109,7 +109,7 @@ def check() -> None:
     if importlib.util.find_spec("datasketch") is None:
         raise ConsistentChatError(
             "Near-duplicates are found with the package datasketch, which is not installed: "
-            'pip install "consistent_chat[quality]".'
+            'pip install "datasketch>=2.0".'
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import configparser
 import re
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -74,3 +75,47 @@ def test_every_requirement_of_the_tests_is_pinned(file: str) -> None:
 def test_no_list_of_versions_names_an_index(file: str) -> None:
     """Whoever installs has an index of their own."""
     assert "://" not in (ROOT / file).read_text("utf-8")
+
+
+BARE = re.compile(
+    r"""(?:\binstall\b|--with\b|--from\b|\buvx\b|\bpipx\b|\bdependencies\b)(?:[^`\n&;|]|\\\n)*?"""
+    r"""(?<![\w/.:@-])consistent[_-]chat(?![\w.:/-]|\s*@)""",
+    re.IGNORECASE,
+)
+"""A command or list that installs the package by its name: until it is on an index, whoever takes it gets the keys."""
+
+
+@pytest.mark.parametrize(
+    ("text", "is_bare"),
+    [
+        ("pip install consistent_chat", True),
+        ('pip install "consistent-chat[openai]"', True),
+        ("uv pip install -q --upgrade consistent_chat==0.1", True),
+        ("uvx consistent-chat build demo", True),
+        ('# dependencies = ["consistent_chat"]', True),
+        ("uv run --with consistent_chat x.py", True),
+        ('dependencies = ["datasets", "consistent_chat>=1"]', True),
+        ("pip install -q . && .venv/bin/consistent-chat build demo", False),
+        ("pip install ./consistent_chat", False),
+        ("pip install consistent_chat-0.1-py3-none-any.whl", False),
+        ("pip install consistent_chat @ git+https://host/x@1", False),
+        ("consistent-chat build demo", False),
+    ],
+)
+def test_a_bare_name_is_told_from_a_path_and_an_address(text: str, is_bare: bool) -> None:
+    """The pattern finds what it should."""
+    assert (BARE.search(text) is not None) is is_bare
+
+
+def test_nothing_installs_the_package_by_its_bare_name() -> None:
+    """Neither a document nor a script, a workflow, a message or a job."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    texts = [name for name in tracked if name.endswith((".py", ".md", ".yml", ".yaml", ".toml", ".cfg", "run", ".sh"))]
+    found = [name for name in texts if BARE.search((ROOT / name).read_text("utf-8"))]
+    assert [name for name in found if name != "tests/test_dependencies.py"] == []
+
+
+def test_the_script_lists_what_the_package_requires() -> None:
+    """builder.py imports the package beside it, and `uv` installs what that needs."""
+    header = (ROOT / "builder.py").read_text("utf-8").partition("# dependencies = ")[2].partition("# ///")[0]
+    assert ast.literal_eval(header.replace("#", "").strip()) == REQUIRED.strip().splitlines()

@@ -15,6 +15,7 @@ from consistent_chat.errors import ConsistentChatError, PublishError
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.target import RepoTarget
 from consistent_chat.store.hub_backends import PASSING
+from consistent_chat.text.urls import without_secrets
 
 UNKNOWN = frozenset({404, 405, 501})
 """What a server answers that does not know a question."""
@@ -120,5 +121,5 @@ def _reason(error: Exception, status: int | None) -> str:
 
 
 def said(error: Exception) -> str:
-    """Return an error of a client in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(".")
+    """Return an error of a client in one line, without what an address in it may hold of secrets."""
+    return f"{type(error).__name__}: {' '.join(without_secrets(str(error)).split())[:300]}".rstrip(".")

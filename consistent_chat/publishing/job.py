@@ -1,12 +1,16 @@
 """Publishes from the Hub's own machines: a job there does what `builder.py` does, with the recipe and its secrets.
 
-What it is answered goes into a bucket, so that a job that was stopped goes on where it was.
+Responses go into a bucket, so that a job that was stopped continues where it was. The job brings this package with it
+as a wheel: nothing is installed by the package's name. Its command, its script and its files are shown to everybody who
+may see the job, so no secret stands in them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,28 +26,43 @@ from consistent_chat.publishing.hub import open_api, translate_errors
 from consistent_chat.publishing.publish import name_of, open_destination, open_to_publish
 from consistent_chat.publishing.target import RepoTarget
 from consistent_chat.publishing.upload import check
+from consistent_chat.publishing.wheel import NAME, requirements, write_wheel
 from consistent_chat.recipe import FIELDS
 from consistent_chat.serving import registry
+from consistent_chat.serving.http import checked_url
 from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import write_pack
 from consistent_chat.store.record import Record
-from consistent_chat.version import __version__
+from consistent_chat.text.urls import is_secret, without_secrets
 
 SCRIPT = """# /// script
 # requires-python = ">=3.10"
-# dependencies = ["{package}"]
+# dependencies = {dependencies}
 # ///
 import sys
+import tempfile
+import zipfile
+from pathlib import Path
 
-from consistent_chat.cli import script
+if len(sys.argv) > 1 and sys.argv[1].endswith(".whl"):
+    package = tempfile.mkdtemp()
+    zipfile.ZipFile(sys.argv.pop(1)).extractall(package)
+    sys.path.insert(0, package)
 
-raise SystemExit(script(sys.argv[1:]))
+if __name__ == "__main__":
+    from consistent_chat.cli import script
+
+    raise SystemExit(script(sys.argv[1:]))
 """
-"""What `builder.py` does, by the version of this package that has checked the recipe."""
+"""What `builder.py` does, with the very package that has checked the recipe."""
 
 IN_THE_RECIPE = frozenset(FIELDS)
 ELSEWHERE = frozenset({"api_key", "responses"})
 """Options that reach the job as a secret, or in a form of their own."""
+
+_VARIABLE = re.compile(r"[A-Za-z_]\w{0,199}", re.ASCII)
+SHORTEST_SECRET = 8
+"""Characters. A shorter value may stand in a command by chance, and is no key."""
 
 
 def start(
@@ -66,45 +85,80 @@ def start(
     """Start a job that publishes a dataset, and return its address. First all is checked here, as `publish` does.
 
     `flavor` is the Hub's name of a machine (None: its smallest, "cpu-basic"), `job_timeout` how long the job may take,
-    such as "2h" (None: the Hub's own limit), `package` what is to be installed there (None: this version of this
-    package), and `secret` names environment variables that the job gets as secrets, beside those of the serving.
-    All else is as in `publish`. Raises RecipeError and PublishError.
+    such as "2h" (None: the Hub's own limit), `package` the address of what is installed there (None: the job brings
+    this package with it), and `secret` names environment variables that the job gets as secrets, beside those of the
+    serving. All else is as in `publish`. Raises RecipeError and PublishError.
     """
     target = RepoTarget.parse(repo, revision)
+    checked_url(options.get("base_url"))
+    responses = _responses(target, options)
     destination = open_destination(target, private, create_pr, token)
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
     if len(builder.recipes) > 1:
         raise RecipeError("A job makes one split. Publish from here, or give a recipe without splits.")
-    responses = _responses(target, options)
+    dependencies = _dependencies(builder, package, responses)
     check(destination, overwrite)
     api = open_api(target, token)
     secrets = {**_secrets(options, secret), "HF_TOKEN": str(api.token)}
     where = {"publish": str(target), "revision": target.revision, "private": private, "create_pr": create_pr}
     how = {name: value for name, value in options.items() if name not in IN_THE_RECIPE | ELSEWHERE}
     asked = {**where, "overwrite": overwrite, "live": live, "licence": licence, **how, "responses": responses}
-    with (
-        translate_errors(target),
-        _files(builder, name_of(recipe, target), package or _package(options)) as (script, file),
-    ):
+    arguments = _arguments(asked)
+    _check_shown([*arguments, *dependencies], secrets)
+    with translate_errors(target), _files(builder, name_of(recipe, target), dependencies, package is None) as files:
+        script, *given = files
         _hand_over(api, builder, responses[0])
-        given = {"script_args": ["--recipe", file, *_arguments(asked)], "flavor": flavor, "timeout": job_timeout}
-        return str(api.run_uv_job(script, secrets=secrets, **given).url)
+        machine = {"flavor": flavor, "timeout": job_timeout}
+        return str(api.run_uv_job(script, script_args=[*given, *arguments], secrets=secrets, **machine).url)
 
 
 @contextlib.contextmanager
-def _files(builder: ConsistentChat, name: str, package: str) -> Iterator[tuple[str, str]]:
-    """Give the paths of the script and the recipe: the Hub's client sends files that stand among the arguments."""
+def _files(builder: ConsistentChat, name: str, dependencies: list[str], with_wheel: bool) -> Iterator[list[str]]:
+    """Give the path of the script and its first arguments: the Hub's client sends files that stand among them."""
     ((split, file),) = recipe_names(builder.recipes, name).items()
     with tempfile.TemporaryDirectory() as folder:
         script, recipe = Path(folder, "builder.py"), Path(folder, file)
-        script.write_text(SCRIPT.format(package=package), encoding="utf-8")
+        script.write_text(SCRIPT.format(dependencies=json.dumps(dependencies)), encoding="utf-8")
         bundle.write(builder.recipes[split], recipe)
-        yield str(script), str(recipe)
+        wheel = [str(write_wheel(Path(folder)))] if with_wheel else []
+        yield [str(script), *wheel, "--recipe", str(recipe)]
 
 
-def _package(options: Mapping[str, Any]) -> str:
-    extras = "[openai]" if options.get("serving") == "openai" else ""
-    return f"consistent_chat{extras}=={__version__}"
+def _dependencies(builder: ConsistentChat, package: str | None, responses: Sequence[str]) -> list[str]:
+    """Return what is installed for the job: this package's requirements, or the package that is named."""
+    needed = {
+        "openai": builder.config.serving == "openai",
+        "quality": any(recipe.drop_near_duplicates for recipe in builder.recipes.values()),
+        "s3": any(url.startswith(("s3://", "s3a://")) for url in responses),
+    }
+    extras = [name for name, is_needed in needed.items() if is_needed]
+    if package is None:
+        return requirements(extras)
+    if "://" not in package or not package.isprintable():
+        raise RecipeError(
+            f"--package {package!r} is no address, and what an index has under a name can be anybody's. Leave it out "
+            "to send this package along, or give the address of a wheel or a repository: git+https://...@COMMIT."
+        )
+    named = f"[{','.join(extras)}]" if extras else ""
+    return [package if " @ " in package else f"{NAME}{named} @ {package}"]
+
+
+def _check_shown(shown: Sequence[str], secrets: Mapping[str, str]) -> None:
+    """Raise RecipeError where a secret would stand in the job's command or script, which others can see."""
+    keys = [value for name, value in secrets.items() if is_secret(name) and len(value) >= SHORTEST_SECRET]
+    for text in shown:
+        option = text.partition("=")[0] if text.startswith("--") else "--package"
+        _check_address(option, text)
+        if any(key in text for key in keys):
+            raise RecipeError(f"{option} holds a key, which the job's command would show. Pass it with --secret NAME.")
+
+
+def _check_address(option: str, text: str) -> None:
+    if without_secrets(text) != text:
+        raise RecipeError(
+            f"{option} is an address with a user name, a password or a query (?...), which the job's command would "
+            "show. Leave them out, set them as environment variables, and pass these with --secret NAME."
+        )
 
 
 def _responses(target: RepoTarget, options: Mapping[str, Any]) -> list[str]:
@@ -112,10 +166,14 @@ def _responses(target: RepoTarget, options: Mapping[str, Any]) -> list[str]:
     given = options.get("responses") or f"hf://buckets/{target.name}-responses"
     places = [given] if isinstance(given, str) else [str(place) for place in given]
     for place in places:
+        _check_address("--responses", place)
         if "://" not in place or place.startswith(("file://", "local://", "memory://")):
             raise RecipeError(f"--responses {place} is on this machine, where a job cannot read. Give a bucket's URL.")
     if options.get("storage_options"):
-        raise RecipeError("--storage-options are not passed on to a job. Pass what they hold with --secret NAME.")
+        raise RecipeError(
+            "--storage-options are not passed on to a job. Set environment variables, such as AWS_SECRET_ACCESS_KEY, "
+            "and pass them with --secret NAME."
+        )
     return places
 
 
@@ -143,6 +201,8 @@ def _secrets(options: Mapping[str, Any], more: Sequence[str]) -> dict[str, str]:
     serving = options.get("serving")
     if not isinstance(serving, (str, type(None))):
         raise RecipeError("A job cannot be given an object as its serving. Pass the name of one.")
+    if not all(_VARIABLE.fullmatch(name) for name in more):
+        raise RecipeError("--secret takes the name of an environment variable, such as MY_KEY, and not its value.")
     names = registry.variables(serving or "")
     found = {name: os.environ[name] for name in (*names, *more) if os.environ.get(name)}
     if options.get("api_key"):

@@ -50,7 +50,7 @@ def warm(recipe: str | None = None, address: str | None = None, **options: Any) 
         from consistent_chat.ray.cluster import connected, fill
         from consistent_chat.ray.worker import Work
     except ImportError as error:
-        raise ConsistentChatError(f'Ray cannot be imported: {error}. pip install "consistent_chat[ray]"') from None
+        raise ConsistentChatError(f'Ray cannot be imported: {error}. pip install "ray>=2.40"') from None
     builder.recipes = independent(builder.recipes)
     before = RunStats()
     builder.fill_from_batches({split: range(len(plan)) for split, plan in plans.items()}, before)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from consistent_chat.serving.openai_batches import OpenAIBatches
 
 BASE_URL = "https://api.openai.com/v1"
-HINT = 'Run pip install "consistent_chat[openai]".'
+HINT = 'Run pip install "openai[aiohttp]>=2.0".'
 PLACEHOLDER = "none"
 """Sent to a server of one's own where no key is given: the SDK insists on one, such servers do not."""
 

@@ -34,12 +34,12 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     },
     "openai": {
         "class": "consistent_chat.serving.openai:OpenAI",
-        "hint": 'pip install "consistent_chat[openai]"',
+        "hint": 'pip install "openai[aiohttp]>=2.0"',
         "variables": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
     },
     "rehearsal": {
         "class": "consistent_chat.serving.rehearsal:Rehearsal",
-        "hint": "pip install --force-reinstall consistent_chat",
+        "hint": "a whole installation of consistent_chat",
         "variables": (),
     },
 }

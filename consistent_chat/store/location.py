@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import posixpath
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +34,7 @@ from consistent_chat.store.backends import (
 )
 from consistent_chat.store.hub_backends import open_way
 from consistent_chat.store.journal import journal_paths
-from consistent_chat.text.urls import secrets_of, without_secrets
+from consistent_chat.text.urls import is_secret, secrets_of, without_secrets
 
 ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
 """Options that say which of several servers a URL means, as opposed to who asks."""
@@ -256,11 +255,13 @@ class StoreLocation:
 
 def secret_values(options: Mapping[str, Any]) -> list[str]:
     """Return what options hold that must not be shown, whatever a filesystem's error quotes."""
-    named = [(name, value) for name, value in options.items() if isinstance(value, str) and len(value) > 2]
-    return [value for name, value in named if _SECRET.search(name)]
-
-
-_SECRET = re.compile("pass|secret|token|key|sas|connection_string|credential", re.IGNORECASE)
+    found = []
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            found += _secret_values(value)
+        elif isinstance(value, str) and len(value) > 2 and is_secret(str(name)):
+            found.append(value)
+    return found
 
 
 def _is_absent(error: Exception) -> bool:

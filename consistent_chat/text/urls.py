@@ -1,4 +1,4 @@
-"""URLs as they are shown: without user names, passwords and queries, which can hold keys."""
+"""URLs as they are shown: without user names, passwords and queries, which can hold keys; names of secrets."""
 
 from __future__ import annotations
 
@@ -8,6 +8,12 @@ import re
 # follows an @ in the path of a Hub address is a branch.
 _USER = re.compile(r"://(?:[^/\s]*|[^/@:\s]*:(?!\d+/)[^@\s]*)@")
 _QUERY = re.compile(r"\?[^\s#'\"]*")
+_SECRET = re.compile("pass|secret|token|key|sas|auth|connection_string|credential", re.IGNORECASE)
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether an option or environment variable of this name holds what must not be shown."""
+    return _SECRET.search(name) is not None
 
 
 def without_user(url: str) -> str:
@@ -24,6 +30,8 @@ def without_secrets(url: str) -> str:
 
 def secrets_of(url: str) -> list[str]:
     """Return what `without_secrets` leaves out, in whole and in words, the longest first: an error may quote it."""
-    parts = [match.group().strip(":/?@") for pattern in (_USER, _QUERY) for match in pattern.finditer(url)]
-    words = {word for part in parts for word in (part, *re.split("[:&=]", part))}
+    users = [match.group().removeprefix("://").removesuffix("@") for match in _USER.finditer(url)]
+    parts = [*users, *(match.group().removeprefix("?") for match in _QUERY.finditer(url))]
+    passwords = [user.partition(":")[2] for user in users]
+    words = {word for part in parts for word in (part, *re.split("[:&=]", part))}.union(passwords)
     return sorted((word for word in words if len(word) > 2), key=len, reverse=True)

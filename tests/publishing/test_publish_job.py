@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from consistent_chat.version import __version__
 from tests import ROOT, published
 from tests.hub import WRITER, Hub
 from tests.hub.machines import Machine, machine
 from tests.provider import Provider
 
 needs_jobs = pytest.mark.skipif(not hasattr(HfApi, "create_bucket"), reason="this huggingface_hub starts no such jobs")
-KEY = "sk-ant-planted-key-of-the-user"
+KEY, OTHER = "sk-ant-planted-key-of-the-user", "planted-secret-of-the-user"
 
 
 @pytest.fixture
@@ -57,7 +59,10 @@ def work(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [part.replace(volume["mountPath"], str(folder / "data")) for part in job["command"][2:]]
     of_job = {**job["environment"], **job["secrets"]}
     mine = {name: os.environ[name] for name in ("PATH",)}
-    environment = {**mine, **of_job, "PYTHONPATH": str(ROOT), "HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home")}
+    other = folder / "other"  # a package of the same name, which must not be taken
+    other.mkdir()
+    (other / "consistent_chat.py").write_text("raise SystemExit('the wrong package')")
+    environment = {**mine, **of_job, "PYTHONPATH": str(other), "HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home")}
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=120)
 
 
@@ -116,7 +121,22 @@ def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Pro
         (["--responses", "here"], 2, "is on this machine"),
         (["--storage-options", '{"a": 1}'], 2, "are not passed on"),
         (["--secret", "NOT_SET"], 1, "The job needs NOT_SET, which is not set here"),
+        (["--secret", f"KEY={KEY}"], 2, "--secret takes the name of an environment variable"),
         (["--serving", "openai"], 1, "The job needs OPENAI_API_KEY"),
+        (["--base-url", f"http://127.0.0.1/v1?api_key={OTHER}"], 2, "must not have a query"),
+        (["--base-url", f"http://me:{OTHER}@127.0.0.1/v1"], 2, "must not have a user name or password"),
+        (["--base-url", f"http://127.0.0.1/{KEY}/v1"], 2, "--base-url holds a key"),
+        (["--responses", f"s3://me:{OTHER}@bucket/a"], 2, "--responses is an address with a user name"),
+        (
+            ["--responses", "hf://buckets/me/a", "--responses", f"https://h/a?sig={OTHER}"],
+            2,
+            "--responses is an address",
+        ),
+        (["--storage-options", json.dumps({"secret": OTHER})], 2, "are not passed on"),
+        (["--licence", KEY], 2, "--licence holds a key"),
+        (["--package", "consistent_chat==0.1.0"], 2, "can be anybody's"),
+        (["--package", "other"], 2, "can be anybody's"),
+        (["--package", f"git+https://me:{OTHER}@host/me/fork"], 2, "is an address with a user name"),
         (["--revision", "short", "--private", "--create-pr"], 1, "There is no repo"),
     ],
 )
@@ -128,6 +148,8 @@ def test_what_a_job_could_not_do_is_said_here(
     done = user.run(published.command, "publish", "simulation", "me/made", *given, *options)
     assert done.code == code, done.said
     assert says in done.said
+    assert KEY not in done.said
+    assert OTHER not in done.said
     assert not hub.writes()
 
 
@@ -138,6 +160,30 @@ def test_a_job_without_a_serving_lacks_nothing(hub: Hub, user: Machine) -> None:
     assert done.code == 1
     assert "20 of 20 dialogues lack a response" in done.said
     assert hub.jobs == []
+
+
+@needs_jobs
+def test_a_job_brings_this_package_and_installs_what_it_requires(hub: Hub, user: Machine) -> None:
+    """No index is asked for the package's own name."""
+    start(user)
+    sent = {path.rpartition("/")[2]: content for path, content in hub.buckets["me/jobs-artifacts"].items()}
+    assert set(sent) == {
+        "builder.py",
+        "simulation.consistent_chat.yaml",
+        f"consistent_chat-{__version__}-py3-none-any.whl",
+    }
+    (dependencies,) = re.findall("^# dependencies = (.*)$", sent["builder.py"].decode(), re.MULTILINE)
+    assert "datasets>=3.6" in json.loads(dependencies)
+    assert not [name for name in json.loads(dependencies) if name.startswith("consistent")]
+
+
+@needs_jobs
+def test_a_job_installs_another_package_by_its_address_alone(hub: Hub, user: Machine) -> None:
+    """With what it needs for this recipe."""
+    start(user, "--package", "git+https://host/me/fork@1234", "--drop-near-duplicates")
+    sent = {path.rpartition("/")[2]: content for path, content in hub.buckets["me/jobs-artifacts"].items()}
+    assert '["consistent_chat[quality] @ git+https://host/me/fork@1234"]' in sent["builder.py"].decode()
+    assert not [name for name in sent if name.endswith(".whl")]
 
 
 def test_the_script_publishes_and_builds(hub: Hub, tmp_path: Path) -> None:

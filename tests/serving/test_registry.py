@@ -204,7 +204,7 @@ def test_only_batches_need_the_sdk_of_openai(monkeypatch: pytest.MonkeyPatch) ->
     """Single calls do without; the error names the extra."""
     monkeypatch.setitem(sys.modules, "openai", None)
     serving: Any = registry.open_serving("openai", model="m", api_key="key")
-    with pytest.raises(ServingError, match=r'pip install "consistent_chat\[openai\]"'):
+    with pytest.raises(ServingError, match=r'pip install "openai\[aiohttp\]>=2.0"'):
         _ = serving.batches
 
 
