@@ -51,7 +51,9 @@ def by_check(recipe: Recipe, dialogues: list[Dialogue], rounds: int) -> dict[str
     for _ in range(rounds):
         taken: dict[str, float] = defaultdict(float)
         for made in dialogues:
-            users, answers = checks.Side(made.user_messages, "user"), checks.Side(made.answers, "assistant")
+            find = checks.signs_of(recipe.language).find
+            users = checks.Side(made.user_messages, "user", find)
+            answers = checks.Side(made.answers, "assistant", find)
             of_users = checks._of_users(
                 users, made.user_messages, recipe.checks, recipe.language, checks._drawn(made.spec)
             )

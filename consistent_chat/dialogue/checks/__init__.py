@@ -13,6 +13,7 @@ from consistent_chat.dialogue.checks import language as languages
 from consistent_chat.dialogue.checks import repeats, roles, structure, titles, voices
 from consistent_chat.dialogue.checks.answers import broken_off, empty_courtesy, mentions_list
 from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.checks.signs import signs_of
 from consistent_chat.dialogue.checks.users import answers_itself, leaks_prompt
 from consistent_chat.dialogue.parse import Unusable
 from consistent_chat.plan import Spec
@@ -37,14 +38,18 @@ class Finding(NamedTuple):
 def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
     """Raise Unusable with the first that is wrong with the user messages of a dialogue."""
     if any(recipe.checks.values()):
-        for check in _of_users(Side(messages, "user"), messages, _of(recipe), recipe.language, _drawn(spec)):
+        for check in _of_users(
+            Side(messages, "user", signs_of(recipe.language).find), messages, _of(recipe), recipe.language, _drawn(spec)
+        ):
             check()
 
 
 def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe) -> None:
     """Raise Unusable with the first that is wrong with the answers to user messages."""
     if any(recipe.checks.values()):
-        for check in _of_answers(Side(messages, "assistant"), asked, _of(recipe), recipe.language):
+        for check in _of_answers(
+            Side(messages, "assistant", signs_of(recipe.language).find), asked, _of(recipe), recipe.language
+        ):
             check()
 
 
@@ -55,12 +60,13 @@ def findings(
 
     `drawn` are texts that a user message must not quote, such as the topic that it was written for.
     """
+    find = signs_of(language).find
     found: list[Finding | None] = []
     if asked:
-        made = _of_users(Side(asked, "user"), asked, checks, language, drawn)
+        made = _of_users(Side(asked, "user", find), asked, checks, language, drawn)
         found += [_finding(check, "user") for check in made]
     if answered:
-        made = _of_answers(Side(answered, "assistant"), asked, checks, language)
+        made = _of_answers(Side(answered, "assistant", find), asked, checks, language)
         found += [_finding(check, "assistant") for check in made]
     return sorted(
         {finding for finding in found if finding is not None},

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from consistent_chat.dialogue.checks.phrases import found, phrases
+from consistent_chat.dialogue.checks.phrases import phrases
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
@@ -33,6 +33,8 @@ ORDINALS = {
 
 def empty_courtesy(side: Side, language: str, asked: Sequence[str]) -> None:
     """Raise Unusable if every sentence of an answer is an empty courtesy, and the user has not just said thanks."""
+    if "begins" not in side.signs:
+        return
     known = phrases(language)
     for number, text in enumerate(side.lower):
         if len(text) >= LONGEST_COURTESY or not known.begins.match(text) or not _is_courtesy(text, known.courtesies):
@@ -72,7 +74,7 @@ def mentions_list(side: Side, language: str, asked: Sequence[str]) -> None:
     Where the talk is of exams and the like, or a message asks many things, numbers of questions are natural.
     """
     known = phrases(language)
-    for number, phrase in found(side, known.mentions):
+    for number, phrase in side.matches("mentions", known.mentions):
         before = "\n".join(asked[: number + 1]).lower()
         is_natural = known.exams.search(before) or asked[number].count("?") >= MANY_QUESTIONS
         if not _is_past(phrase, number + 1) and not (is_natural and ("question" in phrase or "answer" in phrase)):
@@ -89,9 +91,10 @@ def broken_off(side: Side) -> None:
 
     Lists, tables, code, verses, links, emoji, and texts that use no full stops at all may end as they do.
     """
+    has_fence = "fence" in side.signs
     for number, text in enumerate(side.messages):
         last = text[-1]
-        if "`" in text and len(_FENCE(text)) % 2:
+        if has_fence and "```" in text and len(_FENCE(text)) % 2:
             raise side.unusable(number, Reason.BROKEN_OFF, "ends within a block of code")
         if last not in ENDS and not _is_complete(text):
             raise side.unusable(number, Reason.BROKEN_OFF, f"breaks off: {text[-40:]!r}")
@@ -134,6 +137,8 @@ _SENTENCES = re.compile(r"[.!?。！？\n]+").split
 _FIRST: Callable[[str], Any] = re.compile(r"[^.!?。！？\n]*").match
 _JOINTS = re.compile(r"\s*(?:[,;:–—，、]|\s-\s|\band\b|\bso\b|\bbut\b|\bund\b|\by\b|\bet\b)\s*").split
 _AROUND = " \t,;:-–—*_~，、；：()¡¿😊🙂😀😄👍🙏❤️💪✨🎉"
+SIGNS = {"fence": "```"}
+"""Patterns of RE2 of what the checks look for."""
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE).findall
 _WORDY = re.compile(r"[^\W_]|[\u0900-\u17ff]").search
 _ENDED = re.compile(rf"[{TERMS}](?:[\s\"'”»)*_]|\Z)|[。！？]").search

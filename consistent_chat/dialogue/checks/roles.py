@@ -10,6 +10,8 @@ from consistent_chat.dialogue.parse import Reason
 
 SHORTEST_ECHO = 14
 """Characters of a longer answer that can be an echo."""
+MOST_MARKS = 8
+"""Characters by which an echo is longer than the message: quotation marks, a full stop."""
 LEAST_WORDS = 5
 """A shorter answer may be the user's own words: "Yes, Tuesday at nine."."""
 USER = "user|human|benutzer|nutzer|usuario|utilisateur|utente|用户|ユーザー"
@@ -20,11 +22,12 @@ ASSISTANT = (
 
 def transcripts(side: Side) -> None:
     """Raise Unusable if a message begins with a role's name, or has lines of both roles, or a template's tokens."""
+    if side.signs.isdisjoint(SIGNS):
+        return
     for number, message in enumerate(side.lower):
-        if ("<" in message or "[" in message) and _TOKEN(message) and _TOKEN(side.prose(number)):
+        if _TOKEN(side.prose(number)):
             raise side.unusable(number, Reason.MIXED_ROLES, "has the marks of a chat template")
-        if ":" in message or "\uff1a" in message:
-            _transcript(side, number, message)
+        _transcript(side, number, message)
 
 
 def _transcript(side: Side, number: int, message: str) -> None:
@@ -42,8 +45,9 @@ def _has_both(text: str) -> bool:
 def echoes(side: Side, asked: Sequence[str]) -> None:
     """Raise Unusable if an answer is, word for word, one of the user's own messages."""
     own = {_plain(said) for said in asked} - {""}
+    longest = max(map(len, asked), default=0) + MOST_MARKS
     for number, message in enumerate(side.messages):
-        said = _plain(message) if len(message) > SHORTEST_ECHO else ""
+        said = _plain(message) if SHORTEST_ECHO < len(message) <= longest else ""
         if said in own and (len(said.split()) >= LEAST_WORDS or not said.isascii()):
             raise side.unusable(number, Reason.MIXED_ROLES, "is a message of the user, word for word")
 
@@ -52,15 +56,18 @@ def _plain(text: str) -> str:
     return text.lower().strip(" \n\"'.?!…¿¡»«“”。？！").replace("\u2019", "'")
 
 
-def _line(names: str) -> re.Pattern[str]:
-    number = r"(?: ?(?:message|turn|answer|response))?(?: ?\d+)?"
-    return re.compile(rf"[ \t>*_#\[(\"-]*(?:{names}){number}[*_\])\"]*[ \t]*[:：]")
+def _line(names: str) -> str:
+    number = r"(?: ?(?:message|turn|answer|response))?(?: ?[0-9]+)?"
+    return rf"[ \t>*_#\[(\"-]*(?:{names}){number}[*_\])\"]*[ \t]*[:：]"
 
 
-_PREFIX = _line(f"{USER}|{ASSISTANT}").match
-_OF_USER = _line(USER).match
-_OF_ASSISTANT = _line(ASSISTANT).match
-_TOKEN = re.compile(
+_TOKENS = (
     r"<\|(?:im_start|im_end|user|assistant|system|end|eot_id|start_header_id|endoftext)\|>|\[/?inst\]|<start_of_turn>"
     r"|</s>"
-).search
+)
+_PREFIX = re.compile(_line(f"{USER}|{ASSISTANT}")).match
+_OF_USER = re.compile(_line(USER)).match
+_OF_ASSISTANT = re.compile(_line(ASSISTANT)).match
+_TOKEN = re.compile(_TOKENS).search
+SIGNS = {"role_line": f"(?m:^){_line(f'{USER}|{ASSISTANT}')}", "chat_token": _TOKENS}
+"""Patterns of RE2, one of which a transcript has."""

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.checks.side import START, Side
 from consistent_chat.dialogue.parse import Reason
 
 PROBE = 10
@@ -21,11 +21,6 @@ LOOPED = 0.4
 """The share of a message that loops."""
 MOST_LOOKED_AT = 40
 """Runs of letters beyond ASCII in a message that are decoded again."""
-SIGNS = ("\\", "{", "}", "&", "<", '":', '"]', "_1", "_2", "_3", "_4", "_5", "_6", "_7", "_8", "_9", "```")
-"""What remains of JSON and markup have."""
-MARKS = "0123456789(#*_[qQ"
-MARKED = 24
-"""What a number or label of a message begins with, or how far into it its colon stands at the most."""
 MOST_SLIPS = 2
 """Words of another script in a user message that are a slip; with more of them a person mixes languages."""
 LEAST_LETTERS = 25
@@ -45,8 +40,9 @@ def no_words(side: Side) -> None:
 
 def garbled(side: Side) -> None:
     """Raise Unusable if a message was decoded wrongly, or is letters without words."""
+    is_misread = "misread" in side.signs
     for number, text in enumerate(side.messages):
-        if not side.is_ascii and not text.isascii() and ("\ufffd" in text or _is_mojibake(text)):
+        if is_misread and ("\ufffd" in text or _is_mojibake(text)):
             raise side.unusable(number, Reason.GARBLED, "has characters of a wrong encoding")
         if 50 * text.count("e") < len(text) and text.isascii() and _is_unspeakable(text):
             raise side.unusable(number, Reason.GARBLED, f"is no language: {text[:40]!r}")
@@ -81,11 +77,10 @@ def _is_unspeakable(text: str) -> bool:
 
 def leftovers(side: Side, asked: Sequence[str]) -> None:
     """Raise Unusable if a message has remains of JSON, of escapes, entities or tags; talk of code may have them."""
-    signs = [sign for sign in SIGNS if sign in side.joined]
+    if "leftover" not in side.signs:
+        return
     is_code = None
     for number, text in enumerate(side.messages):
-        if not any(sign in text for sign in signs):
-            continue
         body = _CODE.sub(" ", text) if "`" in text else text
         match = _TURN_KEYS(text) if "_" in text else None
         if match:
@@ -101,12 +96,9 @@ def leftovers(side: Side, asked: Sequence[str]) -> None:
 
 def numbered(side: Side, asked: Sequence[str]) -> None:
     """Raise Unusable if messages begin with their numbers, or with a label of a message; a quiz and steps may."""
-    marks = [
-        _NUMBER(text) if text[0] in MARKS or ":" in text[:MARKED] or "：" in text[:MARKED] else None
-        for text in side.messages
-    ]
-    if not any(marks):
+    if "marked" not in side.signs:
         return
+    marks = [NUMBER.match(text) for text in side.messages]
     own = [at for at, mark in enumerate(marks) if mark and mark["number"] and int(mark["number"]) == at + 1]
     labelled = [at for at, mark in enumerate(marks) if mark and mark["label"]]
     found = own if len(own) > 1 and 2 * len(own) >= len(marks) else labelled if len(labelled) > 1 else []
@@ -146,9 +138,10 @@ def _is_loop(text: str, probe: str, copies: int) -> bool:
 def placeholder(side: Side, asked: Sequence[str]) -> None:
     """Raise Unusable if a message has a blank that was never filled in; a form or letter that was asked for may."""
     may = None
-    has_brackets = "[" in side.joined or "{" in side.joined or "<" in side.joined
+    if "blank" not in side.signs and min(map(len, side.messages)) > LEAST_LOOP:
+        return
     for number, text in enumerate(side.messages):
-        if len(text) > LEAST_LOOP and not text.startswith("Lorem") and not (has_brackets and _BRACKET(text)):
+        if len(text) > LEAST_LOOP and not text.startswith("Lorem") and not _BRACKET(text):
             continue
         said = side.prose(number)
         if _DUMMY(said):
@@ -193,6 +186,15 @@ def _is_explained(text: str, match: re.Match[str]) -> bool:
     return not before or not after or before[-1] in _OPENERS or after[0] in _CLOSERS
 
 
+SIGNS = {
+    "blank": rf"[\[{{<]|{START}lorem",
+    "leftover": rf'[\\{{}}&<]|"\s*[:\]]|_[1-9]|\[\s*[\["]|{START}\s*"?[,\]]',
+    "misread": (
+        "\ufffd|[\u00e2-\u00e9\u00f0\u00f1]['\u0080-\u00bf\u00ff\u0153\u0161\u017e\u0192\u02c6\u02dc\u2018-\u2030\u2039\u203a"
+        "\u20ac\u2122]|[\u0432\u0440\u0441]['\u0080-\u00bf\u0452-\u045f\u0491\u2018-\u203a\u20ac\u2116\u2122]"
+    ),
+}
+"""Patterns of RE2 of what the checks look for, in lower case."""
 _WORDY = re.compile(r"[^\W_]|[\u2190-\u2bff\u20a0-\u20cf\U0001f000-\U0001faff+=%]").search
 _EMOTICON = re.compile(r"\s*(?:[:;=8][-'^]?[()\[\]/\\|*<>]|<3+|\^_?\^|[(][;:])\s*").fullmatch
 _MARKS = re.compile(r"[?!.\u2026\u061f\uff1f\uff01 ]{1,6}").fullmatch
@@ -232,14 +234,14 @@ _ABOUT_CODE = re.compile(
     r"|schema|latex"
     r"|\\|\{|&\w+;|```"
 ).search
-_NUMBER = re.compile(
+NUMBER = re.compile(
     r"[ \t*_#(\[]{0,4}(?P<label>(?:user |assistant )?(?:message|turn|query|prompt|answer|response|nachricht|messaggio"
     r"|mensaje"
     r"|antwort|respuesta|risposta|réponse|resposta|mensagem|ответ|сообщение)\b ?#?)?(?P<question>question|frage"
     r"|pregunta"
     r"|domanda|pergunta|вопрос|q)? ?(?P<number>\d{1,2})?[*_\])]{0,2} ?(?P<end>[.):：、])",
     re.IGNORECASE,
-).match
+)
 _NEXT_ITEM = re.compile(r"\s\(?[2-9][.)] ").search
 _SERIES = re.compile(
     r"quiz|number|steps?\b|question \d|exam|one at a time|list|prüfung|schritt|nummer|examen|étape|número|paso|游戏"

@@ -6,7 +6,7 @@ import functools
 import re
 
 from consistent_chat.dialogue import prompts
-from consistent_chat.dialogue.checks.phrases import found, phrases
+from consistent_chat.dialogue.checks.phrases import phrases
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.recipe import taxonomy
@@ -30,17 +30,19 @@ def titles(side: Side) -> None:
 
 def labels(side: Side, language: str) -> None:
     """Raise Unusable if an answer has words about messages, or a sentence of a prompt."""
-    for number, phrase in found(side, phrases(language).labels):
+    for number, phrase in side.matches("labels", phrases(language).labels):
         if "user" in phrase or "note" in phrase or "end of" in phrase or "message" in phrase:
             raise side.unusable(number, Reason.LEAKS_PROMPT, f"speaks of how it was asked for: {phrase!r}")
     _sentences(side)
 
 
 def _sentences(side: Side) -> None:
-    prompted = _prompted()
+    if "prompted" not in side.signs:
+        return
+    sentences = prompted()
     for number, text in enumerate(side.messages):
         first, line = text.partition(". ")[0], text.partition("\n")[0]
-        if first.rstrip(_ENDS) in prompted or line.strip(_ENDS) in prompted or text.rstrip(_ENDS) in prompted:
+        if first.rstrip(_ENDS) in sentences or line.strip(_ENDS) in sentences or text.rstrip(_ENDS) in sentences:
             raise side.unusable(number, Reason.LEAKS_PROMPT, "has a sentence of its prompt")
 
 
@@ -53,7 +55,8 @@ def _titles() -> frozenset[str]:
 
 
 @functools.lru_cache(maxsize=1)
-def _prompted() -> frozenset[str]:
+def prompted() -> frozenset[str]:
+    """Return the sentences of the prompts that have no blanks, without their full stops."""
     lines = [line.lstrip("- ") for text in prompts.contents().values() for line in text.splitlines()]
     sentences = [sentence for line in lines for sentence in _SENTENCE_ENDS(line)]
     return frozenset(sentence for sentence in sentences if len(sentence.split()) >= LEAST_WORDS and "$" not in sentence)

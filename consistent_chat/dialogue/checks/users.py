@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterable, Iterator
 
-from consistent_chat.dialogue.checks.phrases import Phrases, found, phrases
+from consistent_chat.dialogue.checks.phrases import Phrases, phrases
 from consistent_chat.dialogue.checks.side import APART, Side
 from consistent_chat.dialogue.parse import Reason
 
@@ -20,12 +20,12 @@ LISTED = 3
 def answers_itself(side: Side, language: str) -> None:
     """Raise Unusable if a user message speaks as an assistant, or answers its own question."""
     known = phrases(language)
-    for number, phrase in found(side, known.as_assistant):
+    for number, phrase in side.matches("as_assistant", known.as_assistant):
         raise side.unusable(number, Reason.ANSWERS_ITSELF, f"speaks as the assistant: {phrase!r}")
-    for number, text in enumerate(side.lower):
+    for number, text in enumerate(side.lower) if "openings" in side.signs else ():
         if known.openings.match(text.lstrip(" *_#¡!")) and _reads_as_answer(side.prose(number), known):
             raise side.unusable(number, Reason.ANSWERS_ITSELF, "reads as an assistant's answer")
-    for number, text in enumerate(side.lower):
+    for number, text in enumerate(side.lower) if "question" in side.signs else ():
         for asked, said in _pairs(text):
             if _answers(asked, said, known):
                 raise side.unusable(number, Reason.ANSWERS_ITSELF, f"answers its own question: {said[:60]!r}")
@@ -58,10 +58,10 @@ def _answers(asked: str, said: str, known: Phrases) -> bool:
     """Tell whether a sentence takes up the words of the question before it and says nothing of the one who asks."""
     if known.first_person.search(said) or "?" in said:
         return False
-    turned = [_TURNED.get(word, word) for word in _WORDS(asked)]
     spoken = _WORDS(said)
     if len(spoken) < 5:
         return False
+    turned = [_TURNED.get(word, word) for word in _WORDS(asked)]
     if spoken[0] == "you" and spoken[1] in _MODALS:
         is_told = spoken[1] in _ADVISING and _ASKS_WHAT_TO_DO(asked) is not None
         return is_told or bool({word for word in turned if len(word) > 3} & set(spoken[2:]) - _COMMON)
@@ -89,7 +89,7 @@ def leaks_prompt(side: Side, language: str, secrets: Iterable[str], run: int) ->
 
     Of a drawn text that is shorter, all of it counts from five words on.
     """
-    for number, phrase in found(side, phrases(language).labels):
+    for number, phrase in side.matches("labels", phrases(language).labels):
         raise side.unusable(number, Reason.LEAKS_PROMPT, f"names what it was asked for: {phrase!r}")
     text = side.all_lower.replace(",", "")
     for secret in secrets:
@@ -97,7 +97,7 @@ def leaks_prompt(side: Side, language: str, secrets: Iterable[str], run: int) ->
             if piece in text and (leaked := next((run for run in _runs(secret, run) if run in text), "")):
                 number = text[: text.find(leaked)].count(APART)
                 raise side.unusable(number, Reason.LEAKS_PROMPT, f"quotes its prompt: {leaked!r}")
-    for number, text in enumerate(side.lower):
+    for number, text in enumerate(side.lower) if "field" in side.signs else ():
         if ":" in text and (_FIELD(text) or len(set(_FIELDS(text))) > 1):
             raise side.unusable(number, Reason.LEAKS_PROMPT, "has the fields of its prompt")
 
@@ -135,5 +135,10 @@ _ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)、])", re.MULTILINE).findall
 _TURNED = {"i": "you", "my": "your", "me": "you", "am": "are", "mine": "yours", "we": "you", "our": "your"}
 _MODALS = {"should", "can", "could", "need", "must", "may", "might", "have", "will"}
 _COMMON = {"your", "have", "that", "this", "what", "with", "should", "could", "would", "when", "them", "need", "from"}
+SIGNS = {
+    "question": r"\?[\s\pZ]+[^\s\x1f]",
+    "field": r"(?:intent|category|topic|information flow|persona|manner)[^a-z0-9_]*:",
+}
+"""Patterns of RE2 of what the checks look for: a question before the end of a message, a field of a prompt."""
 _FIELD = re.compile(r"\W*(?:intent|category|topic|information flow|persona)\W*:").match
 _FIELDS = re.compile(r"^\W*(intent|category|topic|information flow|persona|manner)\W*:", re.MULTILINE).findall

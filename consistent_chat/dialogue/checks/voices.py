@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from consistent_chat.dialogue.checks.phrases import found, phrases
+from consistent_chat.dialogue.checks.phrases import phrases
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
@@ -16,17 +16,17 @@ LONGEST_REFUSAL = 160
 def boilerplate(side: Side, language: str, asked: Sequence[str]) -> None:
     """Raise Unusable if an answer speaks of the model, or declines without a word more; talk of machines may."""
     known = phrases(language)
-    for number, text in enumerate(side.lower):
+    for number, text in enumerate(side.lower) if "refusals" in side.signs else ():
         if len(text) < LONGEST_REFUSAL and known.refusals.fullmatch(text):
             raise side.unusable(number, Reason.BOILERPLATE, f"only declines: {text[:60]!r}")
-    for number, phrase in found(side, known.boilerplate):
+    for number, phrase in side.matches("boilerplate", known.boilerplate):
         if not _ABOUT_MACHINES("\n".join(asked[: number + 1]).lower()):
             raise side.unusable(number, Reason.BOILERPLATE, f"speaks of the model: {phrase!r}")
 
 
 def leaks_reasoning(side: Side, language: str, asked: Sequence[str]) -> None:
     """Raise Unusable if a message reasons about the user although the conversation has not mentioned one."""
-    for number, phrase in found(side, phrases(language).reasoning):
+    for number, phrase in side.matches("reasoning", phrases(language).reasoning):
         said = "\n".join(asked[: number + 1] if side.role == "assistant" else asked[:number]).lower()
         about = side.role == "assistant" and _ABOUT_USERS(said)
         begins = side.role == "assistant" or side.lower[number].lstrip(" \"'(*").startswith(phrase)
@@ -36,7 +36,7 @@ def leaks_reasoning(side: Side, language: str, asked: Sequence[str]) -> None:
 
 def swapped_roles(side: Side, language: str, asked: Sequence[str]) -> None:
     """Raise Unusable if an answer asks for help or thanks for it, as a user does; in a role play it may."""
-    for number, phrase in found(side, phrases(language).flips):
+    for number, phrase in side.matches("flips", phrases(language).flips):
         if not _ROLE_PLAY("\n".join(asked[: number + 1]).lower()):
             raise side.unusable(number, Reason.SWAPPED_ROLES, f"speaks as the user: {phrase!r}")
 

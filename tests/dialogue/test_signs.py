@@ -1,0 +1,99 @@
+"""Signs are necessary: with them a check finds what it finds when it looks closely at everything."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from consistent_chat.dialogue import checks
+from consistent_chat.dialogue.checks.phrases import Phrases, phrases
+from consistent_chat.dialogue.checks.signs import Signs, signs_of, weaken
+from consistent_chat.recipe.fields import DEFAULTS
+from tests.dialogue.test_checks_rates import cases
+
+re2 = pytest.importorskip("re2")
+
+CHATS = [
+    (case["chat"], case.get("language", "English"))
+    for name in ("bad_dialogues", "bad_dialogues_held_out", "good_dialogues")
+    for case in cases(name)
+]
+PIECES = [text for chat, _ in CHATS for text in chat]
+
+
+class All(frozenset[str]):
+    """Signs that has every sign."""
+
+    def __contains__(self, sign: object) -> bool:
+        return True
+
+    def isdisjoint(self, other: object) -> bool:
+        return False
+
+
+def found(chat: list[str], language: str) -> list[Any]:
+    """Return what the checks find in a chat."""
+    return checks.findings([*map(str.strip, chat[::2])], [*map(str.strip, chat[1::2])], DEFAULTS, language)
+
+
+def found_without_signs(chat: list[str], language: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Return what the checks find where every sign is there."""
+    with monkeypatch.context() as patched:
+        patched.setattr(Signs, "find", lambda self, text: All())
+        return found(chat, language)
+
+
+def test_no_finding_is_lost_for_want_of_a_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On all dialogues of the corpus, good and bad, in all their languages."""
+    for chat, language in CHATS:
+        assert found(chat, language) == found_without_signs(chat, language, monkeypatch), chat
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=60), min_size=2, max_size=6))
+@example(["Is it ready?\n\x1f\nYou should ask.", "Human: yes"])
+def test_no_finding_is_lost_in_other_company(chat: list[str]) -> None:
+    """Messages of all kinds in one chat."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        chat = [text.strip() or "x" for text in chat]
+        assert found(chat, "English") == found_without_signs(chat, "English", monkeypatch)
+
+
+def patterns() -> Iterator[tuple[str, str]]:
+    """Give every phrase's pattern, of every language that has some."""
+    for language in ("English", "German", "Spanish", "French", "Chinese", "Japanese", "Russian"):
+        for name in Phrases._fields:
+            yield f"{language} {name}", getattr(phrases(language), name).pattern
+
+
+def test_a_weakened_pattern_fits_wherever_the_pattern_does() -> None:
+    """Each of our own, on all texts of the corpus."""
+    text = "\n".join(PIECES).lower()
+    for name, pattern in patterns():
+        weak = re2.compile(weaken(pattern))
+        assert all(weak.fullmatch(match[0]) for match in re.finditer(pattern, text)), name
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (r"\bwörter\b(?! (?:on|in) the)", "wörter"),
+        (r"[^\w]+x", "…x"),
+        (r"(?<!\w)(?:a|b)\s\d+[\w ]{2,4}$", "a\u00a0٣é ü"),
+        (r"^\W*sure\W+", "¡sure\n"),
+    ],
+)
+def test_what_re2_cannot_tell_is_left_out(pattern: str, text: str) -> None:
+    """Looks ahead and behind, anchors, boundaries; letters and digits of every script count."""
+    assert re.search(pattern, text)
+    assert re2.fullmatch(weaken(pattern), text)
+
+
+def test_a_text_that_is_no_unicode_has_signs_too() -> None:
+    """Half a surrogate pair is no letter of any pattern."""
+    assert "as_assistant" in signs_of("English").find("as an ai language model, i \ud83d cannot")
