@@ -86,7 +86,12 @@ def wheel(session: nox.Session) -> None:
 def s3(session: nox.Session) -> None:
     """Keep responses in a bucket, against a local server."""
     _install_with_s3(session, "-e", ".[test,s3]")
-    tests = ("tests/store/test_s3.py", "tests/store/test_s3_faults.py", "tests/drivers/test_batches_s3.py")
+    tests = (
+        "tests/store/test_s3.py",
+        "tests/store/test_s3_faults.py",
+        "tests/drivers/test_batches_s3.py",
+        "tests/output/test_output_s3.py",
+    )
     session.run("python", "-m", "pytest", *tests, *session.posargs)
 
 
