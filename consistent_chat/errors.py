@@ -80,6 +80,7 @@ class TransportError(ServingError):
     `retry_after` is the pause the server asked for, in seconds, or None. `rate_limited` says that the server takes
     fewer calls than it gets (429, 529): the run then slows down as a whole, where otherwise one call waits by itself.
     `loading` says that the server is there and not ready yet (503), `unreachable` that there is no connection to it.
+    `retried` says that the serving has a retry policy of its own and has used it up.
     """
 
     def __init__(
@@ -89,12 +90,14 @@ class TransportError(ServingError):
         rate_limited: bool = False,
         loading: bool = False,
         unreachable: bool = False,
+        retried: bool = False,
     ) -> None:
-        super().__init__(message, retry_after, rate_limited, loading, unreachable)
+        super().__init__(message, retry_after, rate_limited, loading, unreachable, retried)
         self.message = message
         self.loading, self.unreachable = loading, unreachable
         self.retry_after = retry_after
         self.rate_limited = rate_limited
+        self.retried = retried
 
     def __str__(self) -> str:
         return self.message

@@ -4,10 +4,11 @@
     operator.py    ConsistentChatGenerator
     storage.py     FileStorage: the same files as DataFlow's
     serving.py     APILLMServing_request: the same parameters as DataFlow's, over our own serving
-    asking.py      any of DataFlow's servings, asked for many answers in one call
-    waves.py       the driver for such servings
+    adapter.py     any of DataFlow's servings, which answer many prompts in one call
     templates.py   DataFlow's prompt objects and the shapes of their answers
-    joining.py     where DataFlow is installed, all of this counts as its own
+    compat.py      where DataFlow is installed, all of this counts as its own
+
+The driver for such servings is `drivers/waves.py`.
 
 Importing this package never imports DataFlow.
 """

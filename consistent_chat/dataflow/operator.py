@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from importlib import resources
 from typing import Any
@@ -16,12 +16,13 @@ from typing import Any
 from consistent_chat import drivers
 from consistent_chat.builder.progress import CallsBar
 from consistent_chat.dataflow import storage as storages
+from consistent_chat.dataflow.adapter import BatchedServingAdapter, model_of, unnamed
 from consistent_chat.dataflow.compat import join
 from consistent_chat.dataflow.serving import APILLMServing_request
 from consistent_chat.dataflow.templates import Templates
-from consistent_chat.dataflow.waves import BatchedServingAdapter, WaveDriver, model_of, unnamed
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps, fill
+from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.drivers.waves import BatchedServing
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe, paths
@@ -73,7 +74,7 @@ class ConsistentChatGenerator:
         self._batched = _is_batched(llm_serving)
         _check_template(prompt_template, llm_serving, self._batched)
         _check_settings(settings, prompt_template is not None)
-        self._limits = _limits(settings, llm_serving, in_waves=self._batched or prompt_template is not None)
+        self._limits = _limits(settings, llm_serving, in_waves=self._batched)
         self._places = paths("responses", default_location() if responses is None else responses)
         self._recipe = Recipe.from_mapping(
             {
@@ -115,26 +116,17 @@ class ConsistentChatGenerator:
         return frame
 
     def _dialogues(self) -> Iterator[Dialogue]:
-        store = ResponseStore(self._places)
-        if self.prompt_template is not None:
-            templates = Templates(self.prompt_template, self._recipe)
-            return self._waves(templates.begin, store).run(len(templates))
-        plan = Plan(self._recipe)
-        if self._batched:
-            return self._waves(self._begin(plan), store).run(len(plan))
+        templates = None if self.prompt_template is None else Templates(self.prompt_template, self._recipe)
+        count, begin = (len(Plan(self._recipe)), None) if templates is None else (len(templates), templates.begin)
         opener = None if self.llm_serving is None else self._open
-        return drivers.run(self._recipe, range(len(plan)), store, opener, self._limits, self.tally)
+        store = ResponseStore(self._places)
+        return drivers.run(self._recipe, range(count), store, opener, self._limits, self.tally, begin=begin)
 
-    def _begin(self, plan: Plan) -> Callable[[int, list[FailedDraw]], Steps]:
-        return lambda index, failed: fill(self._recipe, plan, index, failed)
-
-    def _waves(self, begin: Callable[[int, list[FailedDraw]], Steps], store: ResponseStore) -> WaveDriver:
-        ask = None if self.llm_serving is None else BatchedServingAdapter(self.llm_serving, self._recipe.temperature)
-        return WaveDriver(begin, ask, store, self._limits, self.tally, self._recipe.model or "")
-
-    def _open(self) -> Serving:
+    def _open(self) -> Serving | BatchedServing:
+        if self._batched:
+            return BatchedServingAdapter(self.llm_serving, self._recipe.temperature)
         if isinstance(self.llm_serving, APILLMServing_request):
-            return self.llm_serving.open()
+            return self.llm_serving.open(plain_text=self.prompt_template is not None)
         return registry.open_serving(
             self.llm_serving,
             model=self._recipe.model,

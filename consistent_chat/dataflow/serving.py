@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from consistent_chat.dataflow.interfaces import LLMServingABC
-from consistent_chat.drivers import Limits
-from consistent_chat.drivers.retry import RetryPolicy, backoff
-from consistent_chat.errors import RecipeError, RefusedRequest, TransportError
+from consistent_chat.drivers import Limits, RunStats, Usage
+from consistent_chat.drivers.budget import Budget
+from consistent_chat.drivers.calls import Caller, Calls
+from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import suggestion
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving, registry
@@ -78,8 +79,10 @@ class APILLMServing_request(LLMServingABC):  # noqa: N801  DataFlow's name
             said = str(error).replace("max_concurrency", "max_workers").replace("timeout", "read_timeout")
             raise RecipeError(said) from None
 
-    def open(self) -> Serving:
-        """Return the serving that does a run's calls."""
+    def open(self, plain_text: bool = False) -> Serving:
+        """Return the serving that does a run's calls; one of `plain_text` sends no schema."""
+        if plain_text:
+            return PlainText(**self._settings())
         return registry.open_serving("openai", model=self.model_name, **self._settings())
 
     def generate_from_input(
@@ -95,8 +98,8 @@ class APILLMServing_request(LLMServingABC):  # noqa: N801  DataFlow's name
         requests = [self._request(text, system_prompt, json_schema) for text in user_inputs]
         serving = (OpenAI if json_schema else PlainText)(**self._settings())
         with ThreadPoolExecutor(1) as thread:  # there may be a running event loop in this one
-            responses = thread.submit(asyncio.run, _answers(serving, requests, self.max_workers)).result()
-        return [None if said is None or said.finish == "refusal" else said.text for said in responses]
+            responses = thread.submit(asyncio.run, _answers(serving, requests, self.limits())).result()
+        return [None if said.finish == "refusal" else said.text for said in responses]
 
     def _settings(self) -> dict[str, Any]:
         key = os.environ.get(self._variable, "").strip()
@@ -118,39 +121,26 @@ class APILLMServing_request(LLMServingABC):  # noqa: N801  DataFlow's name
 
 
 class PlainText(OpenAI):
-    """Asks for text as it comes: no schema goes with a prompt."""
+    """Asks for text as it comes: no schema goes with a prompt of unknown kind, and the limit of its answer is high."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         limit = LIMITS[0] if self._peer.base_url is None else LIMITS[1]
         self._adapting = Adapting(self._peer, Form(limit, rung=len(SCHEMAS) - 1))
 
+    async def answer(self, request: Request) -> Response:
+        """Return what the model said; raise TransportError or ServingError."""
+        return await super().answer(replace(request, max_tokens=MAX_TOKENS))
 
-async def _answers(serving: OpenAI, requests: Sequence[Request], at_once: int) -> list[Response | None]:
-    room, patience = asyncio.Semaphore(at_once), RetryPolicy(asyncio.get_running_loop().time)
+
+async def _answers(serving: OpenAI, requests: Sequence[Request], limits: Limits) -> list[Response]:
+    """Return the answers to requests that belong to no dialogue; a prompt that is refused has a refusal."""
+    caller = Caller(serving, lambda request, response: response, Budget(limits, Usage()), RunStats())
+    calls = Calls(caller, limits.max_concurrency, asyncio.get_running_loop().time)
     try:
-        return list(await asyncio.gather(*(_answer(serving, request, room, patience) for request in requests)))
+        return list(await asyncio.gather(*(calls.ask(order, request) for order, request in enumerate(requests))))
     finally:
         await serving.close()
-
-
-async def _answer(
-    serving: Serving, request: Request, room: asyncio.Semaphore, patience: RetryPolicy
-) -> Response | None:
-    """Ask until answered; None for a request that is refused as it is."""
-    for tries in itertools.count(1):
-        try:
-            async with room:
-                response = await serving.answer(request)
-        except RefusedRequest:
-            return None
-        except TransportError as error:
-            patience.test(tries, error)
-            await asyncio.sleep(backoff(tries, error))
-        else:
-            patience.answered()
-            return response
-    raise AssertionError("unreachable: tries are counted without end")
 
 
 def _base_url(api_url: str) -> str | None:

@@ -86,9 +86,12 @@ class Templates:
     def __len__(self) -> int:
         return len(self._queries)
 
-    def begin(self, index: int, failed: list[FailedDraw]) -> Steps:
-        """Make the dialogue at a place, passing to substitutes where a prompt fails for good."""
-        for substitute in range(MAX_SUBSTITUTES + 1):
+    def begin(self, index: int, failed: list[FailedDraw], first: int = 0) -> Steps:
+        """Make the dialogue at a place, passing to substitutes where a prompt fails for good.
+
+        `first` is the substitute to begin with. Raises UnfilledSlot when the substitutes are used up too.
+        """
+        for substitute in range(first, MAX_SUBSTITUTES + 1):
             query, repeat = self._query(index, substitute)
             spec = Spec(index, substitute, repeat, NOWHERE, "", "", NO_FLOW, "", ("", ""))
             try:

@@ -26,10 +26,15 @@ Kind = tuple[str, str]
 
 
 class Refusals:
-    """Knows which kinds of requests (by model and stage) are answered. `ask` sends a request and keeps nothing."""
+    """Knows which kinds of requests (by model and stage) are answered.
 
-    def __init__(self, ask: Callable[[Request], Awaitable[Response]]) -> None:
-        self._ask = ask
+    `ask` sends a request and keeps nothing. `make_up` gives the harmless request to send beside a refused one.
+    """
+
+    def __init__(
+        self, ask: Callable[[Request], Awaitable[Response]], make_up: Callable[[Request], Request] | None = None
+    ) -> None:
+        self._ask, self._make_up = ask, make_up or harmless
         self._clock = itertools.count(1)
         self._latest: dict[Kind, int] = {}
         self._failed: dict[Kind, int] = {}  # the last harmless request that failed too
@@ -91,7 +96,7 @@ class Refusals:
                 raise self._stopped
             sent = self.sent()
             try:
-                await self._ask(harmless(request))
+                await self._ask(self._make_up(request))
             except TransportError:
                 self._failed[_kind(request)] = sent
                 return

@@ -20,6 +20,8 @@ MAX_TRIES = 10
 """Tries of one call while the server answers others."""
 MAX_TRIES_AT_FIRST = 5
 """Tries of one call as long as nothing was ever answered: about ten seconds, then the address is likely wrong."""
+MAX_TRIES_RETRIED = 3
+"""Tries of one call by a serving that has retries of its own: DataFlow's takes half a minute for each of ours."""
 LONGEST_SILENCE = 300.0
 """Seconds without any answer after which a server that is crowded, or has never answered, is given up."""
 LOADING_PAUSE = 5.0
@@ -53,7 +55,9 @@ class RetryPolicy:
         silent = self._in_vain > 1 and waited > LONGEST_SILENCE
         if not self._answered and self._is_waited_for(error, waited):
             return
-        if error.rate_limited:
+        if isinstance(error, TransportError) and error.retried:
+            enough = tries >= MAX_TRIES_RETRIED
+        elif error.rate_limited:
             enough = silent
         else:
             enough = tries >= MAX_TRIES if self._answered else tries >= MAX_TRIES_AT_FIRST or silent

@@ -75,7 +75,7 @@ def test_two_calls_make_a_wave(tmp_path: Path) -> None:
 def test_waves_make_no_difference_to_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large run has several, each of two calls."""
     whole = made(TheirServing(), tmp_path / "whole")
-    monkeypatch.setattr("consistent_chat.dataflow.waves.WAVE", 8)
+    monkeypatch.setattr("consistent_chat.drivers.waves.WAVE", 8)
     serving = TheirServing()
     assert made(serving, tmp_path).equals(whole)
     assert [len(call) for call in serving.calls] == [8, 8, 8, 8, 2, 2]
@@ -165,6 +165,20 @@ def test_a_prompt_that_is_never_answered_is_replaced(tmp_path: Path) -> None:
     assert made(None, tmp_path, model="their-model").equals(frame)
 
 
+@pytest.mark.parametrize("left", [1, 3])
+def test_refused_prompts_cost_those_prompts_alone(left: int, tmp_path: Path) -> None:
+    """Also in a run that has nothing else to ask: a harmless prompt tells whether the serving answers."""
+    with pytest.raises(BudgetSpent):
+        made(TheirServing(), tmp_path, max_calls=36 - left)
+    rest = TheirServing()
+    rest.script = lambda prompt, tries: None if prompt in rest.calls[0] else ...
+    frame = made(rest, tmp_path)
+    assert is_exact(frame)
+    assert {rest.asked[prompt] for prompt in rest.calls[0]} == {3}
+    assert len(rest.calls[0]) == left
+    assert made(None, tmp_path, model="their-model").equals(frame)
+
+
 def test_a_serving_that_goes_away_declines_nothing(tmp_path: Path) -> None:
     """Then the run stops, and goes on later where it was."""
     whole = made(TheirServing(), tmp_path / "whole")
@@ -206,9 +220,9 @@ def test_what_is_no_list_is_no_answer(odd: set[int], survives: bool, tmp_path: P
 def test_nothing_of_use_ends_the_run(tmp_path: Path) -> None:
     """Instead of paying for every draw of every substitute."""
     serving = TheirServing(lambda prompt, tries: "No.")
-    with pytest.raises(UnfilledSlot, match=r"54 answers in a row were of no use.*no_json.*'No\.'"):
+    with pytest.raises(UnfilledSlot, match=r"30 answers in a row were of no use.*no_json.*'No\.'"):
         made(serving, tmp_path)
-    assert len(serving.calls) == 3
+    assert len(serving.calls) == 2
 
 
 @pytest.mark.parametrize("lost", [1, 18])
@@ -260,7 +274,7 @@ def test_what_is_not_answered_does_not_count(tmp_path: Path) -> None:
 
 def test_a_serving_that_comes_back_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However often it was away, if not too long at a time."""
-    monkeypatch.setattr("consistent_chat.dataflow.waves.WAVE", 2)
+    monkeypatch.setattr("consistent_chat.drivers.waves.WAVE", 2)
     serving = TheirServing()
     serving.script = lambda prompt, tries: ... if len(serving.calls) % 3 else None
     assert is_exact(made(serving, tmp_path))
@@ -304,6 +318,23 @@ def test_the_temperature_reaches_their_servings(place: str, tmp_path: Path) -> N
     made(serving, tmp_path, temperature=0.7)
     assert serving.seen == {0.7}
     assert serving.held == 0.1
+
+
+def test_near_duplicates_are_dropped_in_waves(tmp_path: Path) -> None:
+    """As by the other drivers; the replay comes to the same rows."""
+    serving = TheirServing()
+    same = "Where does the old road to the village by the river end?"
+
+    def script(prompt: str, tries: int) -> Any:
+        stem = USER if '"user_1"' in serving.systems[-1] else ASSISTANT
+        is_same = prompt in serving.calls[0][:2]
+        words = [same] * 3 if is_same else [f"{random.Random(prompt + x).sample(range(10_000), 20)}" for x in "abc"]
+        return json.dumps({f"{stem}_{turn}": text for turn, text in enumerate(words, 1)})
+
+    serving.script = script
+    frame = made(serving, tmp_path, drop_near_duplicates=0.8, checks=False)
+    assert [talk[0]["value"] for talk in frame["conversation"]].count(same) == 1
+    assert made(None, tmp_path, drop_near_duplicates=0.8, checks=False, model="their-model").equals(frame)
 
 
 def test_descriptions_are_in_two_languages() -> None:
@@ -570,16 +601,48 @@ def test_their_serving_takes_prompt_objects(key: None, tmp_path: Path) -> None:
     assert not any("response_format" in call.body for call in provider.requests)
 
 
-def test_prompts_are_answered_in_their_order_and_none_where_refused(key: None) -> None:
-    """As DataFlow's own does for all of its operators."""
+REFUSALS = {"a bad request": 400, "a filter": 403, "a template": 500}
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses between tries."""
+    monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_PAUSE", 0.01)
+
+
+@pytest.mark.parametrize("status", REFUSALS.values(), ids=REFUSALS)
+def test_prompts_are_answered_in_their_order_and_none_where_refused(status: int, key: None, quick: None) -> None:
+    """As DataFlow's own does for all of its operators; one refused prompt costs that prompt alone."""
 
     def script(call: Any) -> Reply:
         text = call.body["messages"][1]["content"]
-        return Reply.error(400, "I do not like it") if text == "b" else Reply.text(text.upper())
+        return Reply.error(status, "I do not like it") if text == "b" else Reply.text(text.upper())
 
     with Provider(script) as provider:
         assert api(provider).generate_from_input(["a", "b", "c"]) == ["A", None, "C"]
         assert provider.requests[0].body["messages"][0]["content"] == "You are a helpful assistant"
+
+
+@pytest.mark.parametrize("status", REFUSALS.values(), ids=REFUSALS)
+def test_a_prompt_of_a_prompt_object_that_is_refused_is_replaced(
+    status: int, key: None, quick: None, tmp_path: Path
+) -> None:
+    """By another one of the same intent; the replay knows that too."""
+    refused: list[str] = []
+
+    def script(call: Any) -> Reply:
+        system, user = (message["content"] for message in call.body["messages"])
+        refused[:] = refused or [user]
+        if user == refused[0]:
+            return Reply.error(status, "I do not like it")
+        return Reply.text(good(user, system) if "exactly" in system else "It rained.")
+
+    given: dict[str, Any] = {"prompt_template": TheirPrompt(), "num_dialogs_per_intent": 1}
+    with Provider(script) as provider:
+        frame = made(api(provider), tmp_path, **given)
+    assert is_exact(frame, 2)
+    assert made(None, tmp_path, model="gpt-4o", **given).equals(frame)
 
 
 def test_a_wrong_key_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

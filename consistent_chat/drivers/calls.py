@@ -1,0 +1,149 @@
+"""Calls of a serving: each is retried until the serving answers it, or refuses this one request.
+
+What all calls of a run share is here: places, rate limit, budget, retry policy and what was learnt of refusals. The
+online driver makes its calls here, and so does DataFlow's serving for prompts that belong to no dialogue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from consistent_chat.drivers.budget import Budget
+from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore
+from consistent_chat.drivers.refusals import Refusals
+from consistent_chat.drivers.retry import Passing, RetryPolicy, backoff
+from consistent_chat.drivers.stats import RunStats
+from consistent_chat.errors import ConsistentChatError, RefusedAccess, RefusedRequest, ServingError, TransportError
+from consistent_chat.request import Request, Response
+from consistent_chat.serving import Serving
+
+Keep = Callable[[Request, Response], Response]
+"""Keeps a response, and returns it as a store gives it back."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """What calls need: who answers, what keeps the answers, what bounds and counts them.
+
+    `wait_for_server` is in seconds: how long a server that has never answered is waited for.
+    """
+
+    serving: Serving
+    keep: Keep
+    budget: Budget
+    tally: RunStats
+    wait_for_server: float = 0.0
+
+
+class Reservation:
+    """The dollars of the budget that one call holds from when it may go."""
+
+    def __init__(self, budget: Budget, request: Request) -> None:
+        self._budget, self._request = budget, request
+        self.dollars = 0.0
+
+    def admit(self) -> bool:
+        """Reserve the call; False if it has to wait for calls in flight. Raises BudgetSpent."""
+        dollars = self._budget.reserve(self._request)
+        self.dollars = dollars or 0.0
+        return dollars is not None
+
+
+class Calls:
+    """Makes calls, `max_concurrency` at a time. It belongs to one event loop, whose time `clock` gives in seconds."""
+
+    def __init__(self, caller: Caller, max_concurrency: int, clock: Callable[[], float]) -> None:
+        self._caller = caller
+        self._pace = caller.budget.pace()
+        self._slots = AdaptiveSemaphore(max_concurrency, self._pace)
+        self._policy = RetryPolicy(clock, caller.wait_for_server)
+        self._refusals = Refusals(self._ask_unrecorded)
+
+    def close(self, error: BaseException) -> None:
+        """Start no more calls: whatever waits for one gets the error."""
+        self._slots.close(error)
+
+    async def ask(self, order: int, request: Request) -> Response:
+        """Return the answer, or the refusal, to a request, and keep it; lower orders go first.
+
+        A pause between tries holds no place. Raises ServingError and BudgetSpent, which stop the run.
+        """
+        caller, first = self._caller, 0
+        fault: Passing
+        for tries in itertools.count(1):
+            tokens, sent = self._pace.estimate(request), self._refusals.sent()
+            reservation = Reservation(caller.budget, request)
+            async with self._slots.one(order, tokens, reservation.admit) as epoch:
+                try:
+                    response = await self._call(request, tokens, reservation.dollars)
+                except (RefusedAccess, RefusedRequest) as error:
+                    first, fault = first or sent, error
+                    refused = await self._refusals.settle(request, tries, first, error)
+                    if refused is not None:
+                        return caller.keep(request, refused)
+                    self._policy.test(tries, error)
+                except TransportError as error:
+                    fault = error
+                    refused = await self._given_up(request, tries, sent, error)
+                    if refused is not None:
+                        return caller.keep(request, refused)
+                    times = self._slots.shrink(epoch) if error.rate_limited else 0
+                    if times and (error.retry_after or self._slots.alone):  # else calls in flight are waited for
+                        # one call alone finds out whether it is over: it may do so more often than each of many
+                        self._slots.shut(backoff((times + 1) / 2, error))
+                else:
+                    self._refusals.answered(request, sent)
+                    self._policy.answered()
+                    self._slots.grow()
+                    return response
+            caller.tally.retried(fault)
+            if not fault.rate_limited:
+                await self._slots.backoff(self._policy.pause(tries, fault))
+        raise AssertionError("unreachable: tries are counted without end")
+
+    async def _given_up(self, request: Request, tries: int, sent: int, error: TransportError) -> Response | None:
+        """Return the refusal of a request that alone has failed too often, None to try again; else stop the run."""
+        try:
+            self._policy.test(tries, error)
+        except ServingError:
+            refused = None if error.rate_limited else await self._refusals.give_up(request, sent, error)
+            if refused is None:
+                raise
+            return refused
+        return None
+
+    async def _ask_unrecorded(self, request: Request) -> Response:
+        """Ask what is no part of any dialogue: it is paid for and counted like others, and not kept."""
+        reservation = Reservation(self._caller.budget, request)
+        while not reservation.admit():
+            await self._slots.backoff(RECHECK)
+        response = await self._call(request, self._pace.estimate(request), reservation.dollars, keep=False)
+        self._policy.answered()
+        return response
+
+    async def _call(self, request: Request, tokens: float, reserved: float, keep: bool = True) -> Response:
+        caller = self._caller
+        response = None
+        try:
+            response = _checked(await caller.serving.answer(request), caller.serving)
+            response = caller.keep(request, response) if keep else response
+        except (ConsistentChatError, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            name = type(caller.serving).__name__
+            raise ServingError(f"The serving {name} failed with {type(error).__name__}: {error}") from error
+        finally:
+            caller.budget.settle(request, reserved, response)
+            self._pace.settle(tokens, response)
+        caller.tally.called(response, caller.budget.price(request.model))
+        return response
+
+
+def _checked(response: object, serving: Serving) -> Response:
+    if not isinstance(response, Response):
+        name = type(serving).__name__
+        raise ServingError(f"The serving {name} returned {type(response).__name__}. It must return a Response.")
+    return response

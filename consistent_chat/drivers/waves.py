@@ -1,0 +1,211 @@
+"""The wave driver: all requests of a stage that wait at the same time go out in one call.
+
+For servings that take many prompts in one call, as DataFlow's do. It runs in the caller's thread, since such a serving
+may hold a model that belongs to it. Responses are kept before anything is made of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps
+from consistent_chat.drivers.budget import Budget
+from consistent_chat.drivers.concurrency import RECHECK
+from consistent_chat.drivers.limits import Limits
+from consistent_chat.drivers.refusals import Refusals, harmless
+from consistent_chat.drivers.replay import replay_until_missing
+from consistent_chat.drivers.retry import MAX_TRIES_RETRIED, CircuitBreaker, RetryPolicy
+from consistent_chat.drivers.stats import RunStats
+from consistent_chat.errors import TransportError
+from consistent_chat.request import Request, Response
+from consistent_chat.store import ResponseStore
+
+T = TypeVar("T")
+
+WAVE = 1000
+"""Dialogues that are started ahead: enough for any serving, and a run that is killed loses one call's responses."""
+REFUSED = Response("", "refusal")
+"""What is kept for a request that alone got no response: its serving gives no words for it."""
+
+Outcome = Response | TransportError
+"""What came of one request of a call."""
+
+
+@runtime_checkable
+class BatchedServing(Protocol):
+    """Whatever answers many requests in one call."""
+
+    def answer_all(self, requests: Sequence[Request]) -> Sequence[Outcome]:
+        """Return what came of each request, in their order; they share stage and system text.
+
+        Raises ServingError for a fault that does not pass.
+        """
+
+
+@dataclass
+class _Slot:
+    """A dialogue that waits for the response to `request`.
+
+    `tries` counts the calls without one; `probed` is the number of the call after which another request was sent to see
+    whether the serving answers at all, or 0.
+    """
+
+    steps: Steps
+    request: Request
+    failed: list[FailedDraw]
+    dialogue: Future[Dialogue]
+    tries: int = 0
+    probed: int = 0
+
+
+class _Awaited(Future[Dialogue]):
+    """A dialogue; whoever asks for it makes the calls until it is finished."""
+
+    def __init__(self, advance: Callable[[], None]) -> None:
+        super().__init__()
+        self._advance = advance
+
+    def result(self, timeout: float | None = None) -> Dialogue:
+        """Return the dialogue. Raises what stops the run."""
+        while not self.done():
+            self._advance()
+        return super().result(timeout)
+
+
+class Waves:
+    """Runs dialogues with one call for each stage of all that wait. `window` dialogues are started ahead at most."""
+
+    def __init__(
+        self, serving: BatchedServing, store: ResponseStore, budget: Budget, limits: Limits, tally: RunStats
+    ) -> None:
+        self.window = WAVE
+        self._serving, self._store, self._budget, self._tally = serving, store, budget, tally
+        self._max_draws = limits.max_draws
+        self._policy, self._breaker = RetryPolicy(time.monotonic), CircuitBreaker()
+        self._refusals = Refusals(self._ask_unrecorded, _harmless)
+        self._slots: list[_Slot] = []
+
+    def submit(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
+        """Take a dialogue that needs this request answered; they are asked for in the order of their coming.
+
+        `failed` is where the dialogue notes its unusable answers.
+        """
+        slot = _Slot(steps, request, failed, _Awaited(self._advance))
+        self._slots.append(slot)
+        return slot.dialogue
+
+    def stop(self) -> None:
+        """Leave the serving as it is: it belongs to the caller."""
+
+    def _advance(self) -> None:
+        """Make one call for each kind of request that waits now."""
+        for slots in _by_kind(self._slots):
+            self._ask(slots)
+        self._slots = [slot for slot in self._slots if not slot.dialogue.done()]
+
+    def _ask(self, slots: Sequence[_Slot]) -> None:
+        sent = self._refusals.sent()
+        reserved = self._reserve([slot.request for slot in slots])
+        slots = slots[: len(reserved)]
+        outcomes = self._call([slot.request for slot in slots], reserved, self._store.keep)
+        missed = [(slot, outcome) for slot, outcome in zip(slots, outcomes) if isinstance(outcome, TransportError)]
+        for slot, outcome in zip(slots, outcomes):
+            if isinstance(outcome, Response):
+                self._policy.answered()
+                self._refusals.answered(slot.request, self._refusals.sent())
+                self._go_on(slot, outcome)
+        is_silent = len(missed) == len(slots)
+        for slot, fault in missed:
+            self._retry(slot, sent, fault, is_silent)
+        if is_silent:
+            time.sleep(self._policy.pause(slots[0].tries or 1, missed[0][1]))
+
+    def _reserve(self, requests: Sequence[Request]) -> list[float]:
+        """Return the reserved dollars of as many calls as the budget has room for; the others go in a later call.
+
+        Raises BudgetSpent where there is room for none.
+        """
+        reserved: list[float] = []
+        for request in requests:
+            while (dollars := self._budget.reserve(request)) is None:
+                if reserved:
+                    return reserved
+                time.sleep(RECHECK)  # another run shares the budget
+            reserved.append(dollars)
+        return reserved
+
+    def _call(
+        self, requests: Sequence[Request], reserved: Sequence[float], keep: Callable[[Request, Response], Response]
+    ) -> list[Outcome | None]:
+        outcomes: list[Outcome | None] = [None] * len(requests)
+        try:
+            outcomes = list(self._serving.answer_all(requests))
+            for number, (request, outcome) in enumerate(zip(requests, outcomes)):
+                if isinstance(outcome, Response):
+                    outcomes[number] = keep(request, outcome)
+        finally:
+            for request, dollars, outcome in zip(requests, reserved, outcomes):
+                response = outcome if isinstance(outcome, Response) else None
+                self._budget.settle(request, dollars, response)
+                if response is not None:
+                    self._tally.called(response, self._budget.price(request.model))
+        return outcomes
+
+    def _go_on(self, slot: _Slot, response: Response) -> None:
+        request, slot.tries, slot.probed = slot.request, 0, 0
+        step = replay_until_missing(slot.steps, response, self._store.find, self._max_draws)
+        self._breaker.test(request, response, slot.failed, step)
+        if isinstance(step, Dialogue):
+            slot.dialogue.set_result(step)
+        else:
+            slot.request = step
+
+    def _retry(self, slot: _Slot, sent: int, fault: TransportError, is_silent: bool) -> None:
+        """Leave a request for the next call, or give it up; raise the fault where other requests fail too.
+
+        Before the last try of a call without any response another request is sent: so many are not given up together
+        because the serving was away for a while.
+        """
+        slot.tries += 1
+        self._tally.retried(fault)
+        is_last = slot.tries >= MAX_TRIES_RETRIED
+        if not is_last and not (is_silent and slot.tries == MAX_TRIES_RETRIED - 1):
+            return
+        slot.probed = slot.probed or sent
+        if _at_once(self._refusals.give_up(slot.request, slot.probed, fault)) is None:
+            self._policy.test(MAX_TRIES_RETRIED, fault)
+        if is_last:
+            self._go_on(slot, self._store.keep(slot.request, REFUSED))
+
+    async def _ask_unrecorded(self, request: Request) -> Response:
+        (outcome,) = self._call([request], self._reserve([request]), lambda request, response: response)
+        if not isinstance(outcome, Response):
+            raise outcome or TransportError("The serving gave no response.")
+        return outcome
+
+
+def _by_kind(slots: Iterable[_Slot]) -> list[list[_Slot]]:
+    """Return the slots whose requests may go out in one call, in the order of the first of each kind."""
+    kinds: dict[tuple[str, str, str], list[_Slot]] = {}
+    for slot in slots:
+        kinds.setdefault((slot.request.model, slot.request.stage, slot.request.system), []).append(slot)
+    return list(kinds.values())
+
+
+def _harmless(request: Request) -> Request:
+    """Return a harmless request with the same system text, which DataFlow's servings may need to tell stages apart."""
+    return replace(harmless(request), system=request.system)
+
+
+def _at_once(work: Coroutine[Any, Any, T]) -> T:
+    """Return what a coroutine returns that waits for nothing: no other work runs beside a wave."""
+    try:
+        work.send(None)
+    except StopIteration as finished:
+        result: T = finished.value
+        return result
+    raise AssertionError("unreachable: the calls of a wave are not awaited")
