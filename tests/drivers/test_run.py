@@ -75,12 +75,14 @@ def test_stages_of_different_dialogues_overlap(place: str) -> None:
     """No dialogue waits for the whole first stage: a slow skeleton delays only its own dialogue."""
     slowest, tally = Plan(RECIPE)[0].topic, RunStats()
 
+    async def others_are_finished() -> None:
+        while tally.calls < 2 * (COUNT - 1):
+            await asyncio.sleep(0.001)
+
     class OneSlow(Answers):
         async def answer(self, request: Request) -> Response:
             if slowest in request.messages[0]["content"]:
-                async with asyncio.timeout(30):
-                    while tally.calls < 2 * (COUNT - 1):  # the others go on through both stages meanwhile
-                        await asyncio.sleep(0.001)
+                await asyncio.wait_for(others_are_finished(), 30)
             return await super().answer(request)
 
     run = dialogues(place, OneSlow(), tally=tally, max_concurrency=4)
