@@ -258,7 +258,7 @@ def secret_values(options: Mapping[str, Any]) -> list[str]:
     found = []
     for name, value in options.items():
         if isinstance(value, Mapping):
-            found += _secret_values(value)
+            found += secret_values(value)
         elif isinstance(value, str) and len(value) > 2 and is_secret(str(name)):
             found.append(value)
     return found
