@@ -11,7 +11,10 @@ from consistent_chat.recipe import Recipe
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the messages' column, of the fields of a message, and of the roles."""
+    """Names of the messages' column, of the fields of a message, and of the roles.
+
+    `reasoning` is the field of an assistant's message with what the model thought; empty where the layout has none.
+    """
 
     column: str
     role: str
@@ -19,13 +22,16 @@ class Layout:
     user: str
     assistant: str
     system: str = "system"
+    reasoning: str = ""
 
 
 LAYOUTS = {
     "conversation": Layout("conversation", "role", "value", "user", "assistant"),
-    "messages": Layout("messages", "role", "content", "user", "assistant"),
+    "messages": Layout("messages", "role", "content", "user", "assistant", reasoning="reasoning_content"),
     "sharegpt": Layout("conversations", "from", "value", "human", "gpt"),
 }
+REASONING = "reasoning"
+"""The column with what the model thought before it answered."""
 
 
 def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
@@ -33,13 +39,25 @@ def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
     layout = LAYOUTS[recipe.layout]
     role, text, user, assistant = layout.role, layout.text, layout.user, layout.assistant
     system = recipe.system_prompt
-    messages = [] if system is None else [{role: layout.system, text: system}]
+    messages: list[dict[str, str | None]] = [] if system is None else [{role: layout.system, text: system}]
     for asked, answered in zip(dialogue.user_messages, dialogue.answers):
         messages += ({role: user, text: asked}, {role: assistant, text: answered})
     values: dict[str, Any] = {"category": dialogue.spec.category, layout.column: messages}
+    if recipe.reasoning:
+        values[REASONING] = dialogue.reasoning or None
+        if layout.reasoning:
+            _add_reasoning(messages, layout, dialogue.reasoning)
     if dialogue.judgement is not None:
         values["judgement"] = dialogue.judgement.plain()
     return {**values, "provenance": provenance(dialogue, recipe)} if recipe.provenance else values
+
+
+def _add_reasoning(messages: list[dict[str, str | None]], layout: Layout, thought: str) -> None:
+    """Put what the model thought where it stands: before the first answer, as all answers were written after it."""
+    for message in messages:
+        message[layout.reasoning] = None
+    first = next(message for message in messages if message[layout.role] == layout.assistant)
+    first[layout.reasoning] = thought or None
 
 
 def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from consistent_chat.plan.plan import Plan
 from consistent_chat.plan.shards import Shard
 from consistent_chat.recipe import Recipe, taxonomy
 from consistent_chat.registration import NAME, normalize_data_files
-from consistent_chat.row import LAYOUTS, row
+from consistent_chat.row import LAYOUTS, REASONING, row
 from consistent_chat.serving import registry
 from consistent_chat.store import Mode, ResponseStore, StoreLocation, options_beside
 
@@ -115,8 +115,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         recipe, *others = self.recipes.values()
         if any(_columns(other) != _columns(recipe) for other in others):
             raise RecipeError(
-                "All splits need the same layout and provenance, and a judge or none. Pass layout=, provenance= and "
-                "judge_model=."
+                "All splits need the same layout, provenance and reasoning, and a judge or none. Pass layout=, "
+                "provenance=, reasoning= and judge_model=."
             )
         return datasets.DatasetInfo(
             description="Many-turn dialogues that hold together, made by consistent_chat from a recipe.",
@@ -258,12 +258,17 @@ def _split_generator(split: str, parts: list[tuple[int, int]]) -> datasets.Split
 
 
 def _columns(recipe: Recipe) -> tuple[object, ...]:
-    return recipe.layout, recipe.provenance, recipe.judge_model is None
+    return recipe.layout, recipe.provenance, recipe.reasoning, recipe.judge_model is None
 
 
 def _features(recipe: Recipe) -> datasets.Features:
     layout, text, number = LAYOUTS[recipe.layout], datasets.Value("string"), datasets.Value("int64")
-    features: dict[str, Any] = {"category": text, layout.column: [{layout.role: text, layout.text: text}]}
+    message = {layout.role: text, layout.text: text}
+    if recipe.reasoning and layout.reasoning:
+        message[layout.reasoning] = text
+    features: dict[str, Any] = {"category": text, layout.column: [message]}
+    if recipe.reasoning:
+        features[REASONING] = text
     if recipe.judge_model is not None:
         reasons = (f"{name}_reason" for name in CRITERIA)
         scores = dict.fromkeys(CRITERIA, number)

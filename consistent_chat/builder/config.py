@@ -32,7 +32,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     `num_dialogs_per_intent` (20), `num_turns_per_dialog` (6), `temperature` (0.9), `seed` (0), `intents` (all nine),
     `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
     `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
-    `judge_model` (none), `min_score` (None).
+    `judge_model` (none), `min_score` (None), `reasoning` (False).
 
     Operational, outside the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
@@ -71,6 +71,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     checks: Any = None
     judge_model: str | None = None
     min_score: float | None = None
+    reasoning: bool | None = None
 
     serving: Any = None
     base_url: str | None = None

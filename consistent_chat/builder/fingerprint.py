@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from consistent_chat.dialogue import prompts
-from consistent_chat.recipe import FIELDS, Recipe
+from consistent_chat.recipe import Recipe
 from consistent_chat.request import canonical_json
 
 DATA_FORMAT = 3
@@ -23,7 +23,7 @@ def fingerprint(recipe: Recipe) -> str:
     """Return 64 hex digits that change with anything that shapes the data."""
     content = {
         "data_format": DATA_FORMAT,
-        "fields": {name: getattr(recipe, name) for name in FIELDS if name not in WITHIN},
+        "fields": {name: value for name, value in recipe.values().items() if name not in WITHIN},
         "taxonomy": recipe.chosen_taxonomy.plain(),
         "prompts": prompts.contents(),
     }

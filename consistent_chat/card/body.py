@@ -80,7 +80,8 @@ def _files(about: About) -> dict[str, Any]:
 
 def _fields(recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, list[str]]]:
     """Yield each field that has a value in any split, with its value in each."""
-    for name in FIELDS:
+    used = {name for recipe in recipes.values() for name in recipe.values()}
+    for name in (name for name in FIELDS if name in used):
         values = [_value(name, recipe) for recipe in recipes.values()]
         if any(values):
             yield name, values

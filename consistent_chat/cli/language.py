@@ -8,6 +8,7 @@ from consistent_chat.recipe.description import OPERATIONAL, RECIPE
 
 NAMES = (*(described.name for described in (*RECIPE, *OPERATIONAL)), "detach", "num_proc")
 _NAME = "|".join(sorted(NAMES, key=len, reverse=True))
+_SWITCHES = {*(one.name for one in (*RECIPE, *OPERATIONAL) if one.schema.get("type") == "boolean"), "detach"}
 _KEYWORD = re.compile(rf"""(?<![\w.?&-])({_NAME})=('[\w.-]*'|"[\w.-]*"|True|False|[\d.]*\d)?""")
 _SUBJECT = re.compile(rf"^({_NAME})(?= (?:must|cannot|needs|is for)\b)")
 
@@ -23,7 +24,7 @@ def _name(field: str) -> str:
 
 def _option(keyword: re.Match[str]) -> str:
     field, value = keyword[1], (keyword[2] or "").strip("'\"")
-    if field in ("provenance", "detach") and value in ("True", "False"):
+    if field in _SWITCHES and value in ("True", "False"):
         return _name(field) if value == "True" else _name(f"no_{field}")
     value = value.lower() if value in ("True", "False") else value
     return f"{_name(field)} {value}" if value else _name(field)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from consistent_chat.dialogue import checks, parse, prompts
 from consistent_chat.dialogue.judge import CRITERIA, Judgement
 from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.plan.plan import MAX_STAND_INS, MAX_SUBSTITUTES, Plan, Spec
 from consistent_chat.recipe import Recipe
@@ -64,7 +65,8 @@ class Dialogue(NamedTuple):
 
     `keys` are the request keys of the responses it is made of, one a stage; `draws` counts all responses that its spec
     took, and the tokens are theirs (0 where the provider gave no count). `failed` lists the unusable responses
-    on the way here, of specs given up before this one too. `judgement` is what the judge says, if there is one.
+    on the way here, of specs given up before this one too. `judgement` is what the judge says, if there is one;
+    `reasoning` what the model thought before it wrote the answers, where the recipe asks for it, else empty.
     """
 
     spec: Spec
@@ -76,6 +78,7 @@ class Dialogue(NamedTuple):
     output_tokens: int
     failed: tuple[FailedDraw, ...]
     judgement: Judgement | None = None
+    reasoning: str = ""
 
     @property
     def scores(self) -> dict[str, int]:
@@ -134,12 +137,12 @@ def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw]) -> Steps:
     prompt, read = prompts.answers(spec, users, language, recipe.system_prompt), _answers(users, recipe)
     judgement, third, draw = None, list[str](), -1
     while draw < 0 or _is_low(judgement, recipe):
-        answers, second, draw = yield from work.ask(writing, prompt, read, draw + 1)
+        (answers, thought), second, draw = yield from work.ask(writing, prompt, read, draw + 1)
         if recipe.judge_model is not None:
             shown = prompts.judge(users, answers, language, recipe.system_prompt)
             judgement, *third = yield from work.judge(shown, _judging(recipe.judge_model))
     taken = (work.draws, work.input_tokens, work.output_tokens)
-    return Dialogue(spec, users, answers, (first, second, *third), *taken, tuple(failed), judgement)
+    return Dialogue(spec, users, answers, (first, second, *third), *taken, tuple(failed), judgement, thought)
 
 
 class _SpecFailed(Exception):
@@ -253,11 +256,14 @@ def _users(spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
     return read
 
 
-def _answers(users: tuple[str, ...], recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
-    def read(response: Response) -> tuple[str, ...]:
-        messages = parse.messages(response, _names("assistant", len(users)))
+def _answers(users: tuple[str, ...], recipe: Recipe) -> Callable[[Response], tuple[tuple[str, ...], str]]:
+    """Return what reads a response as the answers, and what the model thought before them if the recipe asks for it."""
+    names = _names("assistant", len(users))
+
+    def read(response: Response) -> tuple[tuple[str, ...], str]:
+        messages = parse.messages(response, names)
         checks.answers(messages, users, recipe)
-        return messages
+        return messages, reasoning(response, names) if recipe.reasoning else ""
 
     return read
 

@@ -79,8 +79,13 @@ def messages(response: Response, names: Sequence[str]) -> tuple[str, ...]:
     object. Raises Unusable.
     """
     _check_finish(response)
-    read = functools.partial(_read, names=names)
+    read = reader(names)
     return read(_answer(response, read))
+
+
+def reader(names: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
+    """Return what reads a JSON value as messages with these keys, or raises Unusable."""
+    return functools.partial(_read, names=names)
 
 
 def scores(response: Response, criteria: Sequence[str]) -> tuple[tuple[int, str], ...]:
@@ -93,9 +98,9 @@ def scores(response: Response, criteria: Sequence[str]) -> tuple[tuple[int, str]
 def _answer(response: Response, read: Callable[[Any], object]) -> Any:
     """Return the JSON of the answer. Some servers put it where the reasoning belongs, and leave the text empty."""
     if response.text.strip() or not response.reasoning.strip():
-        return _last_json(response.text, read)
+        return last_json(response.text, read)[1]
     try:
-        return _last_json(response.reasoning, read)
+        return last_json(response.reasoning, read)[1]
     except Unusable as error:
         detail = f"the text is empty, and its reasoning (reasoning_content) holds no answer either: {error.detail}"
         raise Unusable(error.reason, detail) from None
@@ -195,24 +200,26 @@ def _is_whole(text: str) -> bool:
     return True
 
 
-def _last_json(text: str, read: Callable[[Any], object]) -> Any:
-    """Return the last JSON value in a text that has the shape, or else the last one that could be meant.
+def last_json(text: str, read: Callable[[Any], object]) -> tuple[int, Any]:
+    """Return the last JSON value in a text that has the shape, or else the last one that could be meant, and its start.
 
     Objects go before lists: the object is what was asked for, and prose may quote a list of as many texts.
     """
     try:
-        return _whole(text.strip())
+        return 0, _whole(text.strip())
     except (ValueError, RecursionError):
         pass
-    found = _after_reasoning(text, _candidates(text))
-    ranked = sorted(found, key=lambda value: isinstance(value, dict))
-    for value in reversed(ranked):
+    located = candidates(text)
+    end = end_of_reasoning(text, located)
+    found = [(start, value) for start, _, value in located if start >= end]
+    ranked = sorted(found, key=lambda one: isinstance(one[1], dict))
+    for start, value in reversed(ranked):
         try:
             read(value)
-            return value
+            return start, value
         except Unusable:
             continue
-    meant = [value for value in found if isinstance(value, dict) or (value and isinstance(value, list))]
+    meant = [one for one in found if isinstance(one[1], dict) or (one[1] and isinstance(one[1], list))]
     if not meant:
         raise Unusable(Reason.NO_JSON, f"no JSON object in {len(text)} characters")
     return meant[-1]
@@ -226,7 +233,7 @@ def _whole(text: str) -> Any:
     return value
 
 
-def _candidates(text: str) -> list[tuple[int, int, Any]]:
+def candidates(text: str) -> list[tuple[int, int, Any]]:
     """Return (start, end, value) of the outermost JSON objects and lists in a text, in order."""
     found, position, failures, reread = [], 0, 0, 0
     while failures < MAX_FAILURES and reread <= MAX_REREADING * len(text):
@@ -251,12 +258,11 @@ def _read_until(error: Exception, text: str) -> int:
     return len(text)
 
 
-def _after_reasoning(text: str, found: list[tuple[int, int, Any]]) -> list[Any]:
-    """Leave out what stands in the model's reasoning: before the last closing tag that is in no string of the JSON."""
+def end_of_reasoning(text: str, found: list[tuple[int, int, Any]]) -> int:
+    """Return where the model's reasoning ends: after the last closing tag that is in no string of the JSON."""
     edges = [0, *(edge for start, stop, _ in found for edge in (start, stop)), len(text)]
     gaps = zip(edges[::2], edges[1::2])
-    end = max((tag.end() for gap in gaps for tag in _REASONING_END.finditer(text, *gap)), default=0)
-    return [value for start, _, value in found if start >= end]
+    return max((tag.end() for gap in gaps for tag in REASONING_END.finditer(text, *gap)), default=0)
 
 
 class _Repeated(dict[str, Any]):
@@ -272,4 +278,4 @@ def _noting_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_noting_repeats)
 # An object may stand anywhere; a list stands at the beginning of a line, or it is somebody's values["key"].
 _OPENING = re.compile(r"(?:\{|^[ \t]*\[)(?=\s*[\"{\[])", re.MULTILINE)
-_REASONING_END = re.compile(r"</(?:think|thinking|thought|reasoning|analysis)>", re.IGNORECASE)
+REASONING_END = re.compile(r"</(?:think|thinking|thought|reasoning|analysis)>", re.IGNORECASE)

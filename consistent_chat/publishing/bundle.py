@@ -20,7 +20,7 @@ from consistent_chat.errors import MissingResponse, PublishError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.rebuild import See, rebuild
-from consistent_chat.recipe import EXTENSION, FIELDS, Recipe
+from consistent_chat.recipe import EXTENSION, Recipe
 from consistent_chat.recipe.taxonomy import Taxonomy
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
@@ -74,7 +74,7 @@ HEAD = "# Everything that shapes this dataset. The responses that it is made of 
 
 def write(recipe: Recipe, path: Path) -> None:
     """Write a recipe; raises PublishError where it would not be read as the same."""
-    values = {name: getattr(recipe, name) for name in FIELDS}
+    values = recipe.values()
     values["personas"] = values["manners"] = None  # they are in the taxonomy
     values["intents"] = None if recipe.intents is None else list(recipe.intents)
     values["taxonomy"] = _plain(recipe.full_taxonomy)

@@ -124,8 +124,14 @@ RECIPE = (
           **_optional(_model()), docs="[the model that scores each dialogue](quality.md#a-judge)"),
     Field("min_score", "answers are drawn anew below this least score, 1 to 5", metavar="N",
           **_optional(_number(1, 5))),
+    Field("reasoning", "whether rows have what the model thought before it answered", {"type": "boolean"}, False,
+          fields.boolean, docs="[whether rows have what the model thought](#reasoning) before it answered"),
 )  # fmt: skip
 """What shapes the data, in the order of the documentation."""
+
+LATER = ("reasoning",)
+"""Fields of a recipe that came when datasets had been made without them: at their defaults they are left out of the
+identity of a dataset, of recipe files and cards, which stay as they were."""
 
 OPERATIONAL = (
     Field("serving", "anthropic, openai, huggingface, rehearsal or a plugin; omit to make no calls", TEXT,

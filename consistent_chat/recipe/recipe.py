@@ -14,7 +14,7 @@ from typing import Any
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import file, taxonomy
-from consistent_chat.recipe.description import CHECKS, RECIPE
+from consistent_chat.recipe.description import CHECKS, LATER, RECIPE
 from consistent_chat.recipe.fields import suggestion, type_error
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.taxonomy import Taxonomy
@@ -48,6 +48,7 @@ class Recipe:
     checks: Any = None
     judge_model: str | None = None
     min_score: float | None = None
+    reasoning: bool = False
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -100,6 +101,11 @@ class Recipe:
     def chosen_taxonomy(self) -> Taxonomy:
         """The taxonomy with the chosen intents alone."""
         return self.full_taxonomy if self.intents is None else self.full_taxonomy.only(self.intents)
+
+    def values(self) -> dict[str, Any]:
+        """Return the values of all fields by name; those of LATER only where they are not the default."""
+        used = (name for name in FIELDS if name not in LATER or getattr(self, name) != getattr(Recipe, name))
+        return {name: getattr(self, name) for name in used}
 
     def with_model(self, model: str) -> Recipe:
         """Return the same recipe for another model."""

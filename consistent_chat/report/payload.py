@@ -21,7 +21,14 @@ PART = 200
 """Entries in a part: what is unpacked to show one of them."""
 TITLE = 120
 """Characters of a title in the list."""
-ROLES = {"user": "User", "assistant": "Assistant", "system": "System", "judge": "Judge", "raw": "What the model said"}
+ROLES = {
+    "user": "User",
+    "assistant": "Assistant",
+    "system": "System",
+    "reasoning": "Reasoning",
+    "judge": "Judge",
+    "raw": "What the model said",
+}
 ABOUT = ("intent", "intentTitle", "category", "reason", "redrawn")
 """What entries are filtered by; many share one."""
 FACTS = {
@@ -66,7 +73,7 @@ class Payload:
                 for name, value in entry.extras.items()
                 if not (judged and name.startswith("judgement: "))
             ]
-            self._pack([*_facts(values), *extras], [*messages, *judged])
+            self._pack([*_facts(values), *extras], [*_with_reasoning(messages, entry.reasoning), *judged])
         for failure in entry.failures:
             reason = str(failure["reason"])
             self._list(failure, failure.get("topic") or words(reason), reason, "")
@@ -116,6 +123,12 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     if not known["input_tokens"]:  # 0 where the provider gave no counts
         known.update(input_tokens=None, output_tokens=None)
     return [(label, str(known[name])) for name, label in FACTS.items() if known[name] not in (None, "")]
+
+
+def _with_reasoning(messages: list[tuple[str, str]], thought: str) -> list[tuple[str, str]]:
+    """Return messages with what the model thought before the first answer."""
+    first = next((place for place, (role, _) in enumerate(messages) if role == "assistant"), len(messages))
+    return [*messages[:first], ("reasoning", thought), *messages[first:]] if thought else messages
 
 
 def _judged(said: Any) -> list[tuple[str, str]]:

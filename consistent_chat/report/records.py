@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from consistent_chat.recipe import taxonomy
-from consistent_chat.row import LAYOUTS
+from consistent_chat.row import LAYOUTS, REASONING
 from consistent_chat.stats import DialogueSample
 
 
@@ -36,9 +36,16 @@ class ReportRow(NamedTuple):
         return [(roles.get(message[layout.role], message[layout.role]), message[layout.text] or "") for message in said]
 
     @property
+    def reasoning(self) -> str:
+        """What the model thought before it answered; empty where the row says nothing of it."""
+        thought = (self.row or {}).get(REASONING)
+        return thought if isinstance(thought, str) else ""
+
+    @property
     def extras(self) -> dict[str, Any]:
         """What further columns say, such as a judge's: by their names, those of a struct as "column: field"."""
         known = {"category", "provenance", *(layout.column for layout in LAYOUTS.values())}
+        known |= {REASONING} if self.reasoning else set()
         columns = ((name, value) for name, value in (self.row or {}).items() if name not in known)
         fields = (_fields(name, value) for name, value in columns)
         return {name: value for named in fields for name, value in named if value is not None}

@@ -18,9 +18,11 @@ from typing import Any, NamedTuple
 from consistent_chat.dialogue import parse, prompts
 from consistent_chat.dialogue.judge import CRITERIA, Judgement
 from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.dialogue.stages import stage_of
 from consistent_chat.report.records import ReportRow, ReportSource, builtin_titles
 from consistent_chat.request import Response, canonical_json, request_key
+from consistent_chat.row import REASONING
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.record import Record
 
@@ -189,6 +191,7 @@ def _row(asked: Asked, users: Sequence[str], facets: Facets | None, judged: Judg
     return {
         "category": said.get("category", ""),
         "conversation": [{"role": role, "value": text} for pair in pairs for role, text in pair],
+        **({REASONING: thought} if (thought := reasoning(response, asked.request["schema"]["required"])) else {}),
         **({"judgement": judged.judgement.plain()} if judged else {}),
         "provenance": {
             "intent": _intent(said),

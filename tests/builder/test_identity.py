@@ -32,6 +32,7 @@ OTHER: dict[str, Any] = {
     "checks": False,
     "judge_model": "judge",
     "min_score": 2,
+    "reasoning": True,
 }
 RECIPE = Recipe(model="m")
 

@@ -71,6 +71,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "checks": DEFAULTS,
         "judge_model": None,
         "min_score": None,
+        "reasoning": False,
     }
 
 
@@ -93,6 +94,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "checks": ([], "checks must be true, false, or a mapping of checks to their thresholds, not []."),
     "judge_model": ("", "judge_model must be one line of text, 1 to 200 characters, not ''."),
     "min_score": (6, "min_score must be a number from 1 to 5, not 6."),
+    "reasoning": (1, "reasoning must be true or false, not 1."),
 }
 
 
