@@ -10,6 +10,8 @@
 #     "fsspec>=2024.6",
 #     "genai-prices>=0.0.60",
 #     "huggingface_hub>=1.20",
+#     "jinja2>=3.1",
+#     "markupsafe>=2.1",
 #     "multiprocess>=0.70.16",
 #     "numpy>=1.26",
 #     "pandas>=2.2",
