@@ -25,16 +25,16 @@ MAX_NUMBER = 100
 MAX_EXCERPT = 80
 
 _SURPRISES = {
-    "int": "an octal, binary or base 60 number",
-    "float": "a base 60 number",
+    "int": "an octal, hexadecimal, binary or base 60 number, or one with underscores",
+    "float": "infinity, not a number, a base 60 number or one with underscores",
+    "bool": "true or false",
     "timestamp": "a date",
     "merge": "a merge key",
     "value": "a default value",
 }
-"""YAML 1.1 types of unquoted values, and what an unusual spelling of one becomes: 010 is 8 and 1:30 is 90."""
-_PLAIN_NUMBER = re.compile(
-    r"[-+]?(?:(?:0|[1-9][0-9_]*)|0x[0-9a-fA-F_]+|[0-9][0-9_]*\.[0-9_]*(?:[eE][-+][0-9]+)?"
-    r"|\.[0-9_]+(?:[eE][-+][0-9]+)?|\.(?:inf|Inf|INF))|\.(?:nan|NaN|NAN)"
+"""YAML 1.1 types of unquoted values, and what an unusual spelling of one becomes: 010 is 8, 1:30 is 90, no is false."""
+_PLAIN = re.compile(
+    r"[-+]?(?:0|[1-9][0-9]*)|[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?|true|True|TRUE|false|False|FALSE"
 )
 
 Path = tuple[Any, ...]
@@ -119,10 +119,10 @@ def _plain(loader: Any, node: Any, path: Path, lines: dict[Path, int], origin: s
     if isinstance(node, yaml.SequenceNode):
         return [_plain(loader, item, (*path, i), lines, origin) for i, item in enumerate(node.value)]
     if not isinstance(node, yaml.MappingNode):
-        return _scalar(loader, node, origin)
+        return _scalar(loader, node, Document(None, origin, lines).where(*path))
     mapping: dict[Any, Any] = {}
     for key_node, value_node in node.value:
-        key = _key(loader, key_node, origin)
+        key = _key(loader, key_node, f"{origin}, line {key_node.start_mark.line + 1}")
         if key in mapping:
             raise RecipeError(f"{origin}, line {key_node.start_mark.line + 1}: the key {key!r} stands twice. Keep one.")
         place = (*path, key)
@@ -131,26 +131,27 @@ def _plain(loader: Any, node: Any, path: Path, lines: dict[Path, int], origin: s
     return mapping
 
 
-def _key(loader: Any, node: Any, origin: str) -> Any:
+def _key(loader: Any, node: Any, where: str) -> Any:
     if not isinstance(node, yaml.ScalarNode):
-        raise RecipeError(f"{origin}, line {node.start_mark.line + 1}: a key must be plain text. Correct it.")
-    return _scalar(loader, node, origin)
+        raise RecipeError(f"{where}: a key must be plain text. Correct it.")
+    return _scalar(loader, node, where)
 
 
-def _scalar(loader: Any, node: Any, origin: str) -> Any:
+def _scalar(loader: Any, node: Any, where: str) -> Any:
+    """Return a value; `where` names its file, line and field in errors."""
     if not node.tag.endswith(":str") and len(node.value) > MAX_NUMBER:
-        line = node.start_mark.line + 1
-        raise RecipeError(f"{origin}, line {line}: a number of more than {MAX_NUMBER} characters. Make it shorter.")
+        raise RecipeError(f"{where}: a number of more than {MAX_NUMBER} characters. Make it shorter.")
     kind = node.tag.rpartition(":")[2]
-    if kind in _SURPRISES and not _PLAIN_NUMBER.fullmatch(node.value):
-        line, meaning = node.start_mark.line + 1, _SURPRISES[kind]
-        raise RecipeError(f"{origin}, line {line}: YAML reads {node.value} as {meaning}. {_remedy(kind)}")
+    if kind in _SURPRISES and not _PLAIN.fullmatch(node.value):
+        raise RecipeError(f"{where}: YAML reads {node.value} as {_SURPRISES[kind]}. {_remedy(kind)}")
     return loader.construct_object(node)
 
 
 def _remedy(kind: str) -> str:
     if kind in ("int", "float"):
         return "Write a decimal number without leading zeros, or put it in quotes if it is text."
+    if kind == "bool":
+        return "Write true or false, or put it in quotes if it is text."
     return "Put it in quotes."
 
 

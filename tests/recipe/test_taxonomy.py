@@ -175,7 +175,9 @@ MISTAKES = {
     "extend:\n  personas: {a: b}": "own.yaml, line 2 (extend.personas) must be a list, as in what it extends.",
     "personas: []": "own.yaml, line 1 (personas) is empty. Give at least one entry, or leave it out.",
     "personas:\n  - a\n  - 3": "own.yaml, line 3 (personas.1) must be text, not 3. Put it in quotes.",
-    "personas:\n  - yes": "own.yaml, line 2 (personas.0) must be text, not True. Put it in quotes.",
+    "personas:\n  - yes": "own.yaml, line 2 (personas.0): YAML reads yes as true or false. Write true or false, or put "
+    "it in quotes if it is text.",
+    "personas:\n  - 7": "own.yaml, line 2 (personas.0) must be text, not 7. Put it in quotes.",
     "personas:\n  - a\n  - b\n  - a": "own.yaml, line 4 (personas.2): 'a' stands twice. Keep one.",
     "personas: ['']": "own.yaml, line 1 (personas.0) must have 1 to 500 characters, not 0.",
     f"personas: [{'a' * 501}]": "own.yaml, line 1 (personas.0) must have 1 to 500 characters, not 501.",
