@@ -12,6 +12,7 @@ It knows nothing of prompts, stores or models.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -128,13 +129,14 @@ class _Deck:
         return self._personas[p], self._manners[manner], self._flows[flow]
 
 
+@functools.lru_cache(maxsize=32)  # a build opens its plan several times, of nine intents mostly
 def spread(seed: int, intent: Intent) -> Sequence[tuple[str, str]]:
     """Return all (category, topic) pairs of an intent, shuffled so that the categories take turns."""
     ranked = []
     for category, topics in intent.categories:
         shuffled = sorted(topics, key=lambda topic: _hash(seed, intent.key, category, topic))
         ranked += [(rank, _hash(seed, intent.key, rank, category), category, t) for rank, t in enumerate(shuffled)]
-    return [(category, topic) for *_, category, topic in sorted(ranked)]
+    return tuple((category, topic) for *_, category, topic in sorted(ranked))
 
 
 def _hash(*parts: object) -> bytes:
