@@ -16,6 +16,8 @@ from consistent_chat.files import (
     make_private_folder,
     read_plain,
 )
+from consistent_chat.recipe import safe_yaml
+from tests import ROOT
 
 
 def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
@@ -102,3 +104,11 @@ def test_a_files_digest_is_that_of_its_bytes(tmp_path):
     """The digest is the published SHA-256 of `abc`."""
     (tmp_path / "file").write_bytes(b"abc")
     assert file_digest(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_no_word_of_the_packages_own_yaml_is_read_as_something_else():
+    """Each file passes the reader that refuses `no` without quotes, which would be false."""
+    found = sorted((ROOT / "consistent_chat").rglob("*.yaml"))
+    assert found
+    for path in found:
+        safe_yaml.parse(path.read_text("utf-8"), path.name)
