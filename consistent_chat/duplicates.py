@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from consistent_chat.errors import ConsistentChatError
+from consistent_chat.text.scripts import SPACELESS
 
 THRESHOLD = 0.7
 """The similarity from which on two texts are near-duplicates, if no other is given."""
@@ -36,9 +37,6 @@ FUNCTIONS = 128
 OVERLOOKED = 0.001
 """The most likely a pair right at the threshold may be overlooked; one that is more alike is so less often."""
 
-# Thai, Lao, Tibetan, Myanmar, Khmer, kana, bopomofo, Chinese characters.
-_SPACELESS = "\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u312f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
-_SPACELESS += "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 # Written down and not left to the version of Unicode that a Python has: ASCII, Latin-1, Greek, Hebrew, Arabic, Indic,
 # general punctuation with its symbols, and that of East Asia.
 _PUNCTUATION = (
@@ -46,7 +44,7 @@ _PUNCTUATION = (
 )
 _PUNCTUATION += "\u06d4\u0964\u0965\u2000-\u206f\u2190-\u2bff\u2e00-\u2e7f\u3000-\u3004\u3008-\u3030\u303d\u30fb"
 _PUNCTUATION += "\ufe00-\ufe6f\uff00-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65"
-_WORD = re.compile(f"[{_SPACELESS}]|[^{_SPACELESS}{_PUNCTUATION}]+")
+_WORD = re.compile(f"[{SPACELESS}]|[^{SPACELESS}{_PUNCTUATION}]+")
 
 
 class Match(NamedTuple):

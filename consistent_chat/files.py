@@ -12,13 +12,15 @@ import hashlib
 import os
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 PUBLIC, PRIVATE = 0o666, 0o600
 """Rights of a new file: PUBLIC leaves them to the user's umask, PRIVATE is for its owner alone."""
 PRIVATE_FOLDER = 0o700
+Files = Mapping[str, "bytes | Path | None"]
+"""Files by their paths in a store, repo or bucket: the content, a local file that has it, or None to delete it."""
 _BLOCK = 1 << 20
 _PLAIN = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)  # Windows has neither
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)

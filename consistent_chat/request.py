@@ -214,6 +214,11 @@ def canonical_json(value: Any) -> bytes:
     return _in_bytes(_spelt(value))
 
 
+def json_line(value: Any) -> bytes:
+    """Return JSON without white space in ASCII, its names in the given order: one line of a file, without its end."""
+    return json.dumps(value, separators=(",", ":")).encode("ascii")
+
+
 def quoted(text: str) -> str:
     """Return a text as canonical JSON.
 

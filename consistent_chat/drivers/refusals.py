@@ -13,7 +13,6 @@ from dataclasses import replace
 
 from consistent_chat.errors import RefusedAccess, RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving.negotiate import stage_of
 
 TRIES = 3
 """Tries after which a request that is refused each time, while others are answered, is given up."""
@@ -117,7 +116,7 @@ def harmless(request: Request) -> Request:
 
 
 def _kind(request: Request) -> Kind:
-    return request.model, stage_of(request)
+    return request.model, request.stage
 
 
 def _stopped(error: ServingError, tries: int) -> ServingError:

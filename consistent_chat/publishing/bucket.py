@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi
 
 from consistent_chat.errors import PublishError
-from consistent_chat.files import file_digest
+from consistent_chat.files import Files, file_digest
+from consistent_chat.hub import HubBucket, deletions
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.hub import RemoteState, check_namespace, translate_errors
 from consistent_chat.publishing.layout import Manifest
@@ -23,7 +23,7 @@ class BucketDestination:
 
     def __init__(self, api: HfApi, target: RepoTarget, private: bool) -> None:
         self.target = target
-        self._api, self._private = api, private
+        self._api, self._private, self._bucket = api, private, HubBucket(api, target.name)
         if not hasattr(api, "batch_bucket_files"):
             raise PublishError('This huggingface_hub knows no buckets. Run `pip install "huggingface_hub>=2"`.')
 
@@ -77,9 +77,8 @@ class BucketDestination:
             if not state.exists:
                 self._api.create_bucket(self.target.name, private=self._private, exist_ok=True)
             if first:
-                self._batch(add=[(folder / path, self._path(path)) for path in first])
-            last = [(folder / path, self._path(path)) for path in add if path in LAST]
-            self._batch(add=last, delete=[self._path(path) for path in gone])
+                self._change({path: folder / path for path in first})
+            self._change({**{path: folder / path for path in add if path in LAST}, **deletions(gone)})
         return self.target.url
 
     def say(self, edit: Callable[[str], str]) -> None:
@@ -90,10 +89,10 @@ class BucketDestination:
             return
         with translate_errors(self.target):
             self._api.create_bucket(self.target.name, private=self._private, exist_ok=True)
-            self._batch(add=[(readme.encode("utf-8"), self._path(layout.README))])
+            self._change({layout.README: readme.encode("utf-8")})
 
-    def _batch(self, **changes: Any) -> None:
-        self._api.batch_bucket_files(self.target.name, **changes)
+    def _change(self, files: Files) -> None:
+        self._bucket.change({self._path(path): content for path, content in files.items()})
 
     def _path(self, path: str) -> str:
         return f"{self.target.path}/{path}" if self.target.path else path

@@ -12,9 +12,9 @@ from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from consistent_chat.errors import ConsistentChatError, PublishError
+from consistent_chat.hub import PASSING
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.target import RepoTarget
-from consistent_chat.store.hub_backends import PASSING
 from consistent_chat.text.urls import without_secrets
 
 UNKNOWN = frozenset({404, 405, 501})

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from consistent_chat.errors import PublishError
-from consistent_chat.files import file_digest
+from consistent_chat.files import Files, file_digest
+from consistent_chat.hub import HubRepo, deletions
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.hub import RemoteState, asking, check_namespace, translate_errors
 from consistent_chat.publishing.layout import Manifest
@@ -29,7 +30,7 @@ class RepoDestination:
         self._api, self._private, self._create_pr = api, private, create_pr
         self._revision = target.revision or MAIN
         self._branched = True
-        self._of: dict[str, Any] = {"repo_id": target.name, "repo_type": "dataset"}
+        self._repo = HubRepo(api, target.name, revision=self._revision)
 
     def look(self) -> RemoteState:
         """Find out what is there. A branch that is missing will be made from the main one."""
@@ -42,7 +43,7 @@ class RepoDestination:
                 if getattr(error.response, "status_code", 404) == 401:
                     raise
                 return RemoteState()
-            tree = self._api.list_repo_tree(recursive=True, revision=info.sha, **self._of)
+            tree = self._api.list_repo_tree(recursive=True, revision=info.sha, **self._repo.id)
             files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
             readme = self._read(layout.README, info.sha) if layout.README in files else b""
             manifest = self._read(layout.MANIFEST, info.sha) if layout.MANIFEST in files else None
@@ -73,7 +74,7 @@ class RepoDestination:
 
     def _check_right(self) -> None:
         with asking(self.target), contextlib.suppress(TypeError):  # clients before 1.0 do not ask that
-            self._api.auth_check(write=True, **self._of)
+            self._repo.check_write_access()
             return
         check_namespace(self._api, self.target)
 
@@ -84,43 +85,30 @@ class RepoDestination:
 
     def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
         """Make one commit; what was uploaded before a stop is not uploaded again."""
-        operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            *(CommitOperationAdd(path, folder / path) for path in add),
-            *(CommitOperationDelete(path) for path in gone),
-        ]
-        return self._commit(operations, message, state)
+        return self._commit({**{path: folder / path for path in add}, **deletions(gone)}, message, state)
 
     def say(self, edit: Callable[[str], str]) -> None:
         """Commit a card alone, if it changes."""
         state = self.look()
         readme = edit(state.readme)
         if readme != state.readme:
-            self._commit([CommitOperationAdd(layout.README, readme.encode("utf-8"))], "Show progress", state)
+            self._commit({layout.README: readme.encode("utf-8")}, "Show progress", state)
 
-    def _commit(
-        self, operations: list[CommitOperationAdd | CommitOperationDelete], message: str, state: RemoteState
-    ) -> str:
+    def _commit(self, files: Files, message: str, state: RemoteState) -> str:
         with translate_errors(self.target, moving=True):
             if not state.exists:
-                self._api.create_repo(private=self._private, exist_ok=True, **self._of)
+                self._api.create_repo(private=self._private, exist_ok=True, **self._repo.id)
             if not self._branched or (not state.exists and self._revision != MAIN):
-                self._api.create_branch(branch=self._revision, exist_ok=True, **self._of)
-            made = self._api.create_commit(
-                operations=operations,
-                commit_message=message,
-                revision=self._revision,
-                parent_commit=state.head,
-                create_pr=self._create_pr,
-                **self._of,
-            )
+                self._api.create_branch(branch=self._revision, exist_ok=True, **self._repo.id)
+            made = self._repo.commit(files, message, parent_commit=state.head, create_pr=self._create_pr)
         return str(made.pr_url or made.commit_url)
 
     def _info(self) -> Any:
         try:
-            return self._api.repo_info(revision=self._revision, **self._of)
+            return self._api.repo_info(revision=self._revision, **self._repo.id)
         except RevisionNotFoundError:
             self._branched = False
-            return self._api.repo_info(revision=MAIN, **self._of)
+            return self._api.repo_info(revision=MAIN, **self._repo.id)
 
     def _read(self, path: str, revision: str) -> bytes:
-        return Path(self._api.hf_hub_download(filename=path, revision=revision, **self._of)).read_bytes()
+        return Path(self._api.hf_hub_download(filename=path, revision=revision, **self._repo.id)).read_bytes()

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from consistent_chat.errors import PublishError
+from consistent_chat.hub import PAUSES
 from consistent_chat.publishing import layout, live
 from consistent_chat.publishing.hub import ConflictError, Destination, RemoteState
-from consistent_chat.store.hub_backends import PAUSES
 
 
 @dataclass(frozen=True)

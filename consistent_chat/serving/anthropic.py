@@ -25,7 +25,7 @@ from consistent_chat.serving.anthropic_messages import (
 from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
 from consistent_chat.serving.client import HttpClient
 from consistent_chat.serving.http import Fault, Peer, checked_model, checked_url, need_key, warn_of_plain_http
-from consistent_chat.serving.negotiate import Adapting, Learnt, blamed, is_off_scale, stage_of
+from consistent_chat.serving.negotiate import Adapting, Learnt, blamed, is_off_scale
 from consistent_chat.serving.wire import Wire, client_timeout, open_client
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Anthropic:
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
         checked_model(request.model)
-        self._form(request, self._adapting.about(request.model, stage_of(request), request.temperature))
+        self._form(request, self._adapting.about(request.model, request.stage, request.temperature))
         return await self._adapting.answer(request, self._send, self._simpler)
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from consistent_chat.errors import TransportError
-from consistent_chat.request import Request
+from consistent_chat.request import Request, json_line
 from consistent_chat.serving.anthropic_messages import Form, headers, read_message
 from consistent_chat.serving.batches import (
     MOST_LISTED,
@@ -62,7 +61,7 @@ class AnthropicBatches:
     def entry(self, request: Request) -> bytes:
         """Return a request as one line of JSON."""
         entry = {"custom_id": request.digest, "params": self._body(request)}
-        return json.dumps(entry, separators=(",", ":")).encode("ascii")
+        return json_line(entry)
 
     async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
         """Submit a batch. The API takes no name for it."""

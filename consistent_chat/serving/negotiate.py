@@ -21,11 +21,6 @@ from consistent_chat.serving.http import LOOKED_AT, Fault, Peer
 Form = TypeVar("Form")
 
 
-def stage_of(request: Request) -> str:
-    """Return the stage of a request, by its name or else by the first key of the answer."""
-    return getattr(request, "stage", "") or next(iter(request.schema.get("properties", {})), "")
-
-
 Simpler = Callable[[Request, Form, "Fault"], "Form | None"]
 """Gives the form to try after a refusal, or None."""
 
@@ -73,7 +68,7 @@ class Adapting(Generic[Form]):
         A refusal of this one prompt by the provider's filter is an answer, as if the model itself had declined.
         """
         try:
-            learnt = self.about(request.model, stage_of(request), request.temperature)
+            learnt = self.about(request.model, request.stage, request.temperature)
             return await learnt.ask(partial(send, request), partial(simpler, request))
         except Fault as fault:
             if fault.filtered:

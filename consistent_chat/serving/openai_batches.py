@@ -6,14 +6,13 @@ What is asked and how it is answered is as in openai.py.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from consistent_chat.errors import ServingError, TransportError
-from consistent_chat.request import Request
+from consistent_chat.request import Request, json_line
 from consistent_chat.serving.batches import (
     MOST_LISTED,
     SUBMIT_SECONDS,
@@ -53,7 +52,7 @@ class OpenAIBatches:
         """Return a request as one line of JSON."""
         body = arguments(request, self._adapting.about(request.model).form)
         entry = {"custom_id": request.digest, "method": "POST", "url": ENDPOINT, "body": body}
-        return json.dumps(entry, separators=(",", ":")).encode("ascii")
+        return json_line(entry)
 
     async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
         """Send a file of entries and make a batch of it, which keeps the name in its metadata."""
@@ -160,7 +159,7 @@ def _order(file: str, name: str) -> dict[str, Any]:
 def _fault(status: int, body: Any, error: Any) -> Fault:
     """Return an error of one request: as the endpoint would have answered it, or as the batch reports it."""
     said = body if isinstance(body, dict) and status >= 400 else {"error": error or {}}
-    return fault_of(status if status >= 400 else 500, {}, json.dumps(said).encode())
+    return fault_of(status if status >= 400 else 500, {}, json_line(said))
 
 
 def _words(told: Mapping[str, Any]) -> str:

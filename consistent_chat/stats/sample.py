@@ -9,13 +9,9 @@ from typing import Any, NamedTuple
 
 from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.row import LAYOUTS
+from consistent_chat.text.scripts import SPACELESS
 
-_SPACELESS = (
-    "\u0e01-\u0e4e\u0e81-\u0ece\u0edc-\u0edf\u1000-\u103f\u1050-\u109f\u1780-\u17dd"  # Thai, Lao, Burmese, Khmer
-    "\u3005-\u3007\u3041-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9f"  # kana
-    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"  # Han
-)
-_WORD = re.compile(rf"(?=[{_SPACELESS}])\w|[^\W{_SPACELESS}][^\s{_SPACELESS}]*")
+_WORD = re.compile(rf"(?=[{SPACELESS}])[^\W\d]|(?:[^\W{SPACELESS}]|\d)(?:[^\s{SPACELESS}]|\d)*")
 _ASCII_WORD = re.compile(r"[A-Za-z0-9_]\S*")
 _PUNCTUATION = "".join(chr(code) for code in range(0x2100) if unicodedata.category(chr(code)).startswith("P"))
 

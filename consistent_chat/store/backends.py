@@ -1,4 +1,4 @@
-"""How files get into a store: into a folder, or to whatever fsspec reaches. hub.py has the Hub's own ways.
+"""How files get into a store: into a folder, or to whatever fsspec reaches. hub_backends.py has those for the Hub.
 
 Each way can `check` that it is open, `send` a pack and `remove` packs, and `put` and `create` other files; it leaves
 the marker that makes a place a store.
@@ -11,13 +11,13 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from fsspec.utils import get_protocol
 
-from consistent_chat.files import PRIVATE, atomic_write, make_private_folder, move_into_place, temporary_file
+from consistent_chat.files import PRIVATE, Files, atomic_write, make_private_folder, move_into_place, temporary_file
 
 STORE_FORMAT = 1
 MARKER = "store.json"
@@ -26,10 +26,6 @@ WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "a
 """Protocols of object stores: to make a folder there would be to make the bucket of a mistyped name."""
 SECONDS = 600.0
 """How long sending a file may take where nothing else bounds it: botocore waits for ever for a leave to send."""
-
-
-Files = Mapping[str, "bytes | Path | None"]
-"""Files by their paths in a store: what is in them, or a file that has it."""
 
 
 class StoreBackend(Protocol):

@@ -31,7 +31,7 @@ from typing import IO, Any
 from fsspec.utils import get_protocol
 
 from consistent_chat.errors import StoreError
-from consistent_chat.request import Request
+from consistent_chat.request import Request, json_line
 from consistent_chat.store.location import NotFound, StoreLocation
 from consistent_chat.store.record import damaged
 
@@ -203,7 +203,7 @@ class Requests:
 def request_line(request: Request) -> bytes:
     """Return a request as a line of the file that `Requests` reads."""
     fields = {**request.identity(), "max_tokens": request.max_tokens}
-    return json.dumps({"id": request.digest, "request": fields}, separators=(",", ":")).encode("ascii") + b"\n"
+    return json_line({"id": request.digest, "request": fields}) + b"\n"
 
 
 def _path(batch: Batch) -> str:

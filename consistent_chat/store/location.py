@@ -23,16 +23,15 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError
 
 from consistent_chat.errors import StoreError
-from consistent_chat.files import NotPlainFile, make_private_folder, read_plain
+from consistent_chat.files import Files, NotPlainFile, make_private_folder, read_plain
 from consistent_chat.store.backends import (
     MARKER,
     STORE_FORMAT,
-    Files,
     FsspecBackend,
     LocalBackend,
     StoreBackend,
 )
-from consistent_chat.store.hub_backends import open_way
+from consistent_chat.store.hub_backends import hub_backend
 from consistent_chat.store.journal import journal_paths
 from consistent_chat.text.urls import is_secret, secrets_of, without_secrets
 
@@ -196,7 +195,7 @@ class StoreLocation:
         if self.is_local:
             return LocalBackend(Path(self._root))
         is_hub = get_protocol(self.url) == "hf"
-        return open_way(self._fs, self._root) if is_hub else FsspecBackend(self._fs, self._root, self.url)
+        return hub_backend(self._fs, self._root) if is_hub else FsspecBackend(self._fs, self._root, self.url)
 
     def _path(self, name: str) -> str:
         return f"{self._root}/packs/{name}"

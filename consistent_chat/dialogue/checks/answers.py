@@ -9,6 +9,7 @@ from typing import Any
 from consistent_chat.dialogue.checks.phrases import phrases
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
+from consistent_chat.text.scripts import SOUTHEAST_ASIAN
 
 LONGEST_COURTESY = 300
 """Characters of an answer that could be nothing but courtesy."""
@@ -142,8 +143,7 @@ SIGNS = {"fence": "```"}
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE).findall
 _WORDY = re.compile(r"[^\W_]|[\u0900-\u17ff]").search
 _ENDED = re.compile(rf"[{TERMS}](?:[\s\"'”»)*_]|\Z)|[。！？]").search
-# Thai, Lao, Tibetan, Burmese, Khmer, which end sentences with a space or marks of their own.
-_WITHOUT_STOPS = re.compile(r"[\u0e00-\u0fff\u1000-\u109f\u1780-\u17ff]").search
+_WITHOUT_STOPS = re.compile(f"[{SOUTHEAST_ASIAN}]").search
 _ITEM = re.compile(r"[-*•+–#>]|\d+[.)、]|[a-zA-Z][.)] |\w+ \d+[.:)]|\W").match
 _DANGLING = re.compile(
     r"(?:^|\s)(?:the|a|an|and|or|of|with|because|your|my|their|to|than|und|oder|der|die|das|ein|eine|mit|weil|y|o|el|la"

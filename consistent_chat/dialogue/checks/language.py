@@ -12,6 +12,7 @@ from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.recipe import safe_yaml
 from consistent_chat.text.languages import code
+from consistent_chat.text.scripts import EAST_ASIAN
 
 LETTERS = 100
 """Below so many letters, or a third of them where the writing has no spaces, no detector is reliable."""
@@ -170,7 +171,7 @@ def _table() -> dict[str, Any]:
 
 _LATIN_ENDS = "\u036f"
 _LETTER = re.compile(r"[^\W\d_]|[\u0370-\U0010ffff]")  # beyond Latin, some are marks on a letter
-_DENSE = re.compile(r"[\u3040-\u9fff\uac00-\ud7af]")
+_DENSE = re.compile(f"[{EAST_ASIAN}]")
 _WORD = re.compile(r"[\w']+").findall
 _NO_LANGUAGE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^«»\n]*»|「[^「」\n]*」|^[ \t]*>[^\n]*$"

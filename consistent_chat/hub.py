@@ -1,0 +1,96 @@
+"""Writing to the Hugging Face Hub: a repo by commits, a storage bucket by batches. The store and the publisher use it.
+
+The Hub's filesystem for fsspec would send file by file, each as a commit of its own and by way of a temporary copy.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError
+
+from consistent_chat.files import Files
+
+PASSING = frozenset({408, 409, 412, 429, 500, 502, 503, 504})
+"""Statuses of a write that may succeed when it is tried again: another commit came first, or the Hub is overloaded."""
+PAUSES = (1.0, 4.0)
+"""Seconds before the second and the third try of a write."""
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class HubRepo:
+    """A repo, or a branch of one. `kind` is "dataset", "model" or "space"."""
+
+    api: HfApi
+    name: str
+    kind: str = "dataset"
+    revision: str | None = None
+
+    @property
+    def id(self) -> dict[str, Any]:
+        """The arguments by which the Hub's client names the repo."""
+        return {"repo_id": self.name, "repo_type": self.kind}
+
+    def check_write_access(self) -> None:
+        """Ask whether the token may write, without writing. Raises HfHubHTTPError."""
+        self.api.auth_check(**self.id, write=True)
+
+    def exists(self, path: str) -> bool:
+        """Tell whether a file is there."""
+        return bool(self.api.file_exists(filename=path, revision=self.revision, **self.id))
+
+    def existing(self, paths: list[str]) -> set[str]:
+        """Return which of these files are there."""
+        found = self.api.get_paths_info(paths=paths, revision=self.revision, **self.id) if paths else []
+        return {info.path for info in found}
+
+    def commit(self, files: Files, message: str, **options: Any) -> Any:
+        """Add and delete files by one commit and return the client's answer. `options` are of `HfApi.create_commit`."""
+        operations = [
+            CommitOperationDelete(path) if content is None else CommitOperationAdd(path, content)
+            for path, content in files.items()
+        ]
+        given: dict[str, Any] = {**self.id, "revision": self.revision, "commit_message": message, **options}
+        return self.api.create_commit(operations=operations, **given)
+
+
+@dataclass(frozen=True)
+class HubBucket:
+    """A storage bucket. A change is two requests, whatever the number of files."""
+
+    api: HfApi
+    name: str
+
+    def exists(self, path: str) -> bool:
+        """Tell whether a file is there."""
+        return bool(list(self.api.get_bucket_paths_info(self.name, [path])))
+
+    def change(self, files: Files) -> None:
+        """Add and delete files."""
+        add = [(content, path) for path, content in files.items() if content is not None]
+        delete = [path for path, content in files.items() if content is None]
+        changes: dict[str, Any] = {name: paths for name, paths in (("add", add), ("delete", delete)) if paths}
+        self.api.batch_bucket_files(self.name, **changes)
+
+
+def deletions(paths: Iterable[str]) -> Files:
+    """Return the files to pass to delete these paths."""
+    return dict.fromkeys(paths)
+
+
+def with_retries(write: Callable[[], Result]) -> Result:
+    """Return the result of a write that is tried again after each status in `PASSING`. Raises HfHubHTTPError."""
+    for pause in PAUSES:
+        try:
+            return write()
+        except HfHubHTTPError as error:
+            if error.response.status_code not in PASSING:
+                raise
+            time.sleep(pause)
+    return write()
