@@ -24,8 +24,9 @@ from consistent_chat.serving.anthropic_messages import (
 )
 from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
 from consistent_chat.serving.client import HttpClient
-from consistent_chat.serving.http import Fault, Peer, checked_model, checked_url, need_key, warn_of_plain_http
+from consistent_chat.serving.http import Fault, Peer
 from consistent_chat.serving.negotiate import Adapting, Learnt, blamed, is_off_scale
+from consistent_chat.serving.settings import checked_model, checked_url, need_key, warn_of_plain_http
 from consistent_chat.serving.wire import Wire, client_timeout, open_client
 
 if TYPE_CHECKING:

@@ -15,15 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from consistent_chat.errors import TransportError
-from consistent_chat.serving.http import (
-    CONNECT_SECONDS,
-    Peer,
-    fault_of,
-    late,
-    read_object,
-    redirect_error,
-    unreachable,
-)
+from consistent_chat.serving.http import CONNECT_SECONDS, Peer, fault_of, late, read_object, redirect_error, unreachable
 
 MOST_BYTES = 16 << 20
 """Bytes of an answer after decoding. The longest dialogues have less than one MB."""

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 import time
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-from consistent_chat.errors import RecipeError, RefusedAccess, RefusedRequest, ServingError, TransportError
-from consistent_chat.recipe.fields import is_model_name
+from consistent_chat.errors import RefusedAccess, RefusedRequest, ServingError, TransportError
 from consistent_chat.text.sanitize import visible
 
 PASSING = frozenset({408, 409, 429})
@@ -124,72 +121,6 @@ class Peer:
         advice = f" {STATE_LIMITS}" if fault.status in (400, 413, 422) and "token" in fault.message.lower() else ""
         refused = f"{said}. The request for the model {model!r} cannot be answered as it is.{advice}"
         return RefusedRequest(refused, quoted)
-
-
-def find_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str] | None:
-    """Return the key and where it is from ("api_key" or an environment variable), or None if there is none."""
-    given = [("api_key", api_key), *((variable, os.environ.get(variable)) for variable in variables)]
-    for origin, key in given:
-        if not key:
-            continue
-        if not isinstance(key, str) or not key.strip().isascii() or not key.strip().isprintable() or " " in key.strip():
-            raise ServingError(
-                f"The key for {name} in {origin} has characters that no key has, such as a space or a line break. "
-                "Copy it again."
-            )
-        return key.strip(), origin
-    return None
-
-
-def need_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str]:
-    """Return the key and where it is from; raise ServingError that names the variable to set."""
-    found = find_key(name, api_key, variables)
-    if found is None:
-        raise ServingError(f"There is no key for {name}. Set the environment variable {variables[0]} or pass api_key=.")
-    return found
-
-
-def checked_url(base_url: str | None) -> str | None:
-    """Return a server's address as given; raise RecipeError for what is not one, without showing a secret in it."""
-    if base_url is None:
-        return None
-    try:
-        parts = urlsplit(base_url)
-        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and base_url.isprintable()
-    except (ValueError, TypeError, AttributeError):
-        good = False
-    if isinstance(base_url, str) and "@" in (parts.netloc if good else base_url):  # it may stand in a path
-        raise RecipeError("base_url must not have a user name or password in it. Pass the key as api_key=.")
-    if isinstance(base_url, str) and ("?" in base_url or "#" in base_url):
-        raise RecipeError("base_url must not have a query (?...) or a fragment (#...). Pass the key as api_key=.")
-    if not good:
-        raise RecipeError(f"base_url must be an address such as 'http://localhost:8000/v1', not {base_url!r:.200}.")
-    return base_url
-
-
-def checked_model(model: str) -> str:
-    """Return a model's name as given; raise RecipeError for an address or what no name has.
-
-    Some clients take a model that is a URL for the server to call, and would send it the key.
-    """
-    if is_model_name(model):
-        return model
-    raise RecipeError(
-        f"The model {visible(model)!r:.200} is not a name: it has white space, a control character or '://'. "
-        "Pass the model's name as model=, a server's address as base_url=."
-    )
-
-
-def warn_of_plain_http(base_url: str | None, has_key: bool) -> None:
-    """Warn where a key would go to another machine without encryption."""
-    parts = urlsplit(base_url or "")
-    host = parts.hostname or ""
-    if has_key and parts.scheme == "http" and host != "localhost" and not re.match(r"127\.|::1$", host):
-        warnings.warn(
-            f"The key goes to {host} over plain http, where others on the way can read it. Use https in base_url.",
-            UserWarning,
-            stacklevel=2,
-        )
 
 
 def redirect_error(peer: Peer, status: int, url: str, path: str, location: str) -> RefusedAccess:

@@ -14,7 +14,7 @@ from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.serving.client import HttpClient
-from consistent_chat.serving.http import Peer, checked_model, checked_url, find_key, warn_of_plain_http
+from consistent_chat.serving.http import Peer
 from consistent_chat.serving.negotiate import Adapting
 from consistent_chat.serving.openai_chat import (
     LIMITS,
@@ -27,6 +27,7 @@ from consistent_chat.serving.openai_chat import (
     simpler,
     stated,
 )
+from consistent_chat.serving.settings import checked_model, checked_url, find_key, warn_of_plain_http
 from consistent_chat.serving.wire import Wire, client_timeout, open_client
 
 if TYPE_CHECKING:

@@ -14,14 +14,16 @@ that uses it.
     journal.py       what was kept a moment ago
     pack.py          what was kept before; index.py finds it
     maintenance.py   from journals to packs, and to larger packs; is all of it whole?
-    location.py      a folder, or a URL, and the store beside a recipe file; cache.py has what was fetched from there
-    backends.py      how files get into a place; hub_backends.py has the Hub's ways
+    location.py      where a store is: a folder or a URL; cache.py has copies of a remote store's packs
+    adjacent.py      the store beside a recipe file, and which options it gets
+    backends.py      how files are written to a folder or URL; hub_backends.py to the Hub
     batch_log.py     what was asked and is not answered yet
     miss.py          what to say when nothing is found
 """
 
+from consistent_chat.store.adjacent import adjacent_store, options_beside
 from consistent_chat.store.batch_log import Batch, BatchLog
-from consistent_chat.store.location import Flush, StoreLocation, adjacent_store, options_beside
+from consistent_chat.store.location import Flush, StoreLocation
 from consistent_chat.store.maintenance import compact, verify
 from consistent_chat.store.store import Mode, ResponseStore, default_location
 

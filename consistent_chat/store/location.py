@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -273,43 +270,3 @@ def own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     common = {name: value for name, value in options.items() if name not in fsspec.available_protocols()}
     own = options.get(get_protocol(url), {})  # where `datasets` puts a token of None if it is given none
     return {**common, **{name: value for name, value in own.items() if value is not None}}
-
-
-FOLDER = "responses"
-UNLISTED = frozenset({"http", "https"})
-"""Protocols whose folders cannot be listed, so that a store's packs cannot be found."""
-
-
-def options_beside(url: str, storage_options: Mapping[str, Any], named: Iterable[str]) -> dict[str, Any]:
-    """Return the options for a place that the caller has not named, such as the store beside a recipe.
-
-    Options that stand under no protocol's name are for the places that the caller names. They go to another one only on
-    the same server, or where a URL names no server: a stranger's would be told the caller's password.
-    """
-    servers = {_server(place) for place in named}
-    if get_protocol(url) in SERVERLESS or _server(url) in servers:
-        return dict(storage_options)
-    known = fsspec.available_protocols()
-    return {name: value for name, value in storage_options.items() if name in known}
-
-
-SERVERLESS = frozenset({"file", "local", "memory", "hf", "s3", "s3a", "gs", "gcs", "oss", "oci"})
-"""Protocols whose URLs name no server: it is the provider's, or stands in the options."""
-
-
-def _server(url: str) -> tuple[str, str]:
-    return str(get_protocol(url)), urlsplit(url).netloc.rpartition("@")[2].lower()
-
-
-def adjacent_store(url: str, storage_options: Mapping[str, Any] | None = None) -> str | None:
-    """Return the address of the store in the folder `responses` beside a file, None where there is none.
-
-    Raises StoreError where that cannot be told.
-    """
-    if "::" in url or get_protocol(url) in UNLISTED:
-        return None
-    if "://" in url:
-        place = posixpath.join(posixpath.dirname(url), FOLDER)
-    else:
-        place = os.path.join(os.path.dirname(os.path.abspath(os.path.expanduser(url))), FOLDER)
-    return place if StoreLocation(place, storage_options).is_marked() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from consistent_chat.errors import RecipeError, ServingError
-from consistent_chat.serving.http import checked_url
+from consistent_chat.serving.settings import checked_url
 from tests.provider import Provider, Reply
 from tests.servings import NEW, OLD, asked, opened, request
 

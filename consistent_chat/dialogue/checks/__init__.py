@@ -10,8 +10,11 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from consistent_chat.dialogue.checks import language as languages
-from consistent_chat.dialogue.checks import repeats, roles, structure, titles, voices
+from consistent_chat.dialogue.checks import letters, repeats, roles, titles, voices
 from consistent_chat.dialogue.checks.answers import broken_off, empty_courtesy, mentions_list
+from consistent_chat.dialogue.checks.loops import loops
+from consistent_chat.dialogue.checks.mixed_scripts import foreign_script
+from consistent_chat.dialogue.checks.remains import leftovers, numbered, placeholder
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.checks.signs import signs_of
 from consistent_chat.dialogue.checks.users import answers_itself, leaks_prompt
@@ -121,16 +124,16 @@ def _of_answers(side: Side, asked: Sequence[str], checks: Mapping[str, Any], lan
 
 def _of_both(side: Side, asked: Sequence[str], checks: Mapping[str, Any], language: str) -> Iterator[Check]:
     if checks["no_words"]:
-        yield partial(structure.no_words, side)
+        yield partial(letters.no_words, side)
     if checks["garbled"]:
-        yield partial(structure.garbled, side)
+        yield partial(letters.garbled, side)
     if checks["leaks_reasoning"]:
         yield partial(voices.leaks_reasoning, side, language, asked)
     for name, check in _WITH_ASKED.items():
         if checks[name]:
             yield partial(check, side, asked)
     if checks["loops"]:
-        yield partial(structure.loops, side, checks["loops"], asked)
+        yield partial(loops, side, checks["loops"], asked)
     if checks["repeats"]:
         yield partial(repeats.repeats, side, checks["repeats"], asked)
     if checks["wrong_language"]:
@@ -138,10 +141,10 @@ def _of_both(side: Side, asked: Sequence[str], checks: Mapping[str, Any], langua
 
 
 _WITH_ASKED: dict[str, Callable[[Side, Sequence[str]], None]] = {
-    "leftovers": structure.leftovers,
-    "numbered": structure.numbered,
-    "placeholder": structure.placeholder,
-    "foreign_script": structure.foreign_script,
+    "leftovers": leftovers,
+    "numbered": numbered,
+    "placeholder": placeholder,
+    "foreign_script": foreign_script,
 }
 
 

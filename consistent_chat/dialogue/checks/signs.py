@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Iterable, Mapping
 
-from consistent_chat.dialogue.checks import answers, roles, structure, titles, users
+from consistent_chat.dialogue.checks import answers, letters, remains, roles, titles, users
 from consistent_chat.dialogue.checks.phrases import phrases
 from consistent_chat.dialogue.checks.side import START
 
@@ -49,8 +49,8 @@ def signs_of(language: str) -> Signs:
     known = phrases(language)._asdict()
     spoken = {name: weaken(known[name].pattern) for name in ANYWHERE}
     spoken |= {name: rf"{START}[ *_#¡!]*{weaken(known[name].pattern)}" for name in AT_START}
-    spoken |= {"marked": START + weaken(structure.NUMBER.pattern), "prompted": _any_of(titles.prompted())}
-    return Signs({**spoken, **answers.SIGNS, **roles.SIGNS, **structure.SIGNS, **users.SIGNS})
+    spoken |= {"marked": START + weaken(remains.NUMBER.pattern), "prompted": _any_of(titles.prompted())}
+    return Signs({**spoken, **answers.SIGNS, **roles.SIGNS, **letters.SIGNS, **remains.SIGNS, **users.SIGNS})
 
 
 def _any_of(sentences: Iterable[str]) -> str:

@@ -1,0 +1,102 @@
+"""Checks of a message's characters: it has words, and they were decoded as they were encoded.
+
+Each looks first for a sign that good messages lack, which is quick, and applies a regex to the few that have it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.parse import Reason
+
+MOST_LOOKED_AT = 40
+"""Runs of characters beyond ASCII in a message that are decoded again to find a wrong encoding."""
+LEAST_LETTERS = 25
+"""Lower-case letters that a message needs before its vowels are counted."""
+VOWELS = 0.12
+"""The lowest share of vowels among the Latin letters of words."""
+SIGNS = {
+    "misread": (
+        "\ufffd|[\u00e2-\u00e9\u00f0\u00f1]['\u0080-\u00bf\u00ff\u0153\u0161\u017e\u0192\u02c6\u02dc\u2018-\u2030\u2039\u203a"
+        "\u20ac\u2122]|[\u0432\u0440\u0441]['\u0080-\u00bf\u0452-\u045f\u0491\u2018-\u203a\u20ac\u2116\u2122]"
+    ),
+}
+"""Patterns of RE2 of what the checks look for, in lower case."""
+
+
+def no_words(side: Side) -> None:
+    """Raise Unusable if a message has no letter, digit or symbol; a user may send marks alone ("?!"), not always."""
+    empty = [number for number, text in enumerate(side.messages) if not _WORDY(text) and not _EMOTICON(text)]
+    for number in empty:
+        is_mark = side.role == "user" and _MARKS(side.messages[number])
+        if not is_mark or 2 * len(empty) > len(side.messages):
+            raise side.unusable(number, Reason.NO_WORDS, f"has no words: {side.messages[number][:20]!r}")
+
+
+def garbled(side: Side) -> None:
+    """Raise Unusable if a message was decoded wrongly, or is letters without words."""
+    is_misread = "misread" in side.signs
+    for number, text in enumerate(side.messages):
+        if is_misread and ("\ufffd" in text or _is_mojibake(text)):
+            raise side.unusable(number, Reason.GARBLED, "has characters of a wrong encoding")
+        if 50 * text.count("e") < len(text) and text.isascii() and _is_unspeakable(text):
+            raise side.unusable(number, Reason.GARBLED, f"is no language: {text[:40]!r}")
+
+
+def _is_mojibake(text: str) -> bool:
+    if not _MISREAD(text):
+        return False
+    if len(_MISREAD_EAST(text)) >= 3:
+        return True
+    runs = _BEYOND_ASCII(text)[:MOST_LOOKED_AT]
+    return any(_decodes(run, "cp1252", 2) or _decodes(run, "cp1251", 4) for run in runs)
+
+
+def _decodes(run: str, encoding: str, least: int) -> bool:
+    """Tell whether a run of characters is UTF-8 that was read in another encoding; "O”" after a capital is not."""
+    if len(run) < least or (len(run) == 2 and run[1] in "\u2018\u2019\u201c\u201d\u2013\u2014\u2026"):
+        return False
+    try:
+        return len(run.encode(encoding).decode("utf-8")) < len(run)
+    except UnicodeError:
+        return False
+
+
+def _is_unspeakable(text: str) -> bool:
+    """Tell whether a text of small letters has hardly a vowel."""
+    if len(_VOWEL(text)) > VOWELS * len(text):
+        return False
+    letters = _SMALL(text)
+    return len(letters) >= max(LEAST_LETTERS, len(text) // 2) and len(_VOWEL(text)) < VOWELS * len(letters)
+
+
+_WORDY = re.compile(r"[^\W_]|[\u2190-\u2bff\u20a0-\u20cf\U0001f000-\U0001faff+=%]").search
+
+
+_EMOTICON = re.compile(r"\s*(?:[:;=8][-'^]?[()\[\]/\\|*<>]|<3+|\^_?\^|[(][;:])\s*").fullmatch
+
+
+_MARKS = re.compile(r"[?!.\u2026\u061f\uff1f\uff01 ]{1,6}").fullmatch
+
+
+_MISREAD = re.compile(
+    r"[\u00c2\u00c3\u00d0\u00d1\u00e2-\u00e9][\u0080-\u00bf\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc"
+    r"\u2018-\u2030\u2039\u203a\u20ac\u2122]|[\u0420\u0421\u0432][\u0080-\u00bf\u0402-\u040f\u0452-\u045f\u0490\u0491"
+    r"\u2018-\u203a\u20ac\u2116\u2122]"
+).search
+
+
+_MISREAD_EAST = re.compile(
+    r"[\u00e3-\u00e9][\u0080-\u009f\u00a1-\u00aa\u00ac-\u00ba\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u0192\u02c6\u02dc"
+    r"\u201a\u201e\u2020-\u2022\u2030\u20ac\u2122]|[\u00e3]\u20ac"
+).findall
+
+
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]{2,}").findall
+
+
+_VOWEL = re.compile(r"[aeiouyw]", re.IGNORECASE).findall
+
+
+_SMALL = re.compile(r"[a-z]").findall

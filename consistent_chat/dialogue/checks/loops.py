@@ -1,0 +1,52 @@
+"""The check for a message that repeats a piece of itself."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.parse import Reason
+
+PROBE = 10
+"""Characters of a message that are looked for again in it."""
+LEAST_LOOP = 30
+"""Characters of a shorter message may repeat: "no no no no"."""
+LOOPED = 0.4
+"""The share of a message that loops."""
+
+
+def loops(side: Side, copies: int, asked: Sequence[str]) -> None:
+    """Raise Unusable if much of a message is a piece that comes again and again."""
+    for number, text in enumerate(side.messages):
+        length = len(text)
+        if length < LEAST_LOOP:
+            continue
+        size = PROBE if text.isascii() else PROBE // 2
+        tail, middle = text[-size - 4 : -4], text[length // 2 : length // 2 + size]
+        if text.count(tail) >= copies or text.count(middle) >= copies:
+            said = side.prose(number)
+            is_asked = side.role == "assistant" and _TIMES(asked[number].lower()) if number < len(asked) else None
+            if not is_asked and any(_is_loop(said, probe.lower(), copies) for probe in (tail, middle)):
+                raise side.unusable(number, Reason.LOOPS, f"repeats itself: {text[-40:]!r}")
+
+
+def _is_loop(text: str, probe: str, copies: int) -> bool:
+    """Tell whether the pieces between the places of a probe are the same, but for numbers, in much of a text."""
+    pieces = text.split(probe)
+    inner = Counter(_DIGITS.sub("", piece) for piece in pieces[1:-1])
+    if not inner:
+        return False
+    piece, count = inner.most_common(1)[0]
+    unit = probe + piece
+    has_letters = any(character.isalpha() for character in unit)
+    return has_letters and count + 1 >= copies and (count + 1) * len(unit) >= LOOPED * len(text)
+
+
+_TIMES = re.compile(
+    r"\d+ ?(?:times|mal|veces|fois|volte|vezes|раз|遍|次|回)|\b(?:repeat|times|refrain|chorus|song|chant)\b"
+).search
+
+
+_DIGITS = re.compile(r"\d+")

@@ -1,0 +1,170 @@
+"""Checks for remains of the form in which a model was asked: JSON, escapes, tags, numbers, blanks to fill in.
+
+Each looks first for a sign that good messages lack, which is quick, and applies a regex to the few that have it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from consistent_chat.dialogue.checks.side import START, Side
+from consistent_chat.dialogue.parse import Reason
+
+SHORT = 30
+"""Characters of a message that may be a stand-in as a whole: "TODO", "string"."""
+NUMBER = re.compile(
+    r"[ \t*_#(\[]{0,4}(?P<label>(?:user |assistant )?(?:message|turn|query|prompt|answer|response|nachricht|messaggio"
+    r"|mensaje"
+    r"|antwort|respuesta|risposta|réponse|resposta|mensagem|ответ|сообщение)\b ?#?)?(?P<question>question|frage"
+    r"|pregunta"
+    r"|domanda|pergunta|вопрос|q)? ?(?P<number>\d{1,2})?[*_\])]{0,2} ?(?P<end>[.):：、])",
+    re.IGNORECASE,
+)
+SIGNS = {
+    "blank": rf"[\[{{<]|{START}lorem",
+    "leftover": rf'[\\{{}}&<]|"\s*[:\]]|_[1-9]|\[\s*[\["]|{START}\s*"?[,\]]',
+}
+"""Patterns of RE2 of what the checks look for, in lower case."""
+
+
+def leftovers(side: Side, asked: Sequence[str]) -> None:
+    """Raise Unusable if a message has remains of JSON, of escapes, entities or tags; talk of code may have them."""
+    if "leftover" not in side.signs:
+        return
+    is_code = None
+    for number, text in enumerate(side.messages):
+        body = _CODE.sub(" ", text) if "`" in text else text
+        match = _TURN_KEYS(text) if "_" in text else None
+        if match:
+            raise side.unusable(number, Reason.LEFTOVERS, f"has remains of JSON: {match[0][:40]!r}")
+        if "<" in body and _TAGS(body):
+            raise side.unusable(number, Reason.LEFTOVERS, "has tags of a model's output")
+        has_remains = ("\\" in body or "&" in body) and _REMAINS(body)
+        if has_remains or (_QUOTED(text) and _KEYS(text)) or _WHOLE(text):
+            is_code = _ABOUT_CODE("\n".join(asked).lower()) if is_code is None else is_code
+            if not is_code:
+                raise side.unusable(number, Reason.LEFTOVERS, "has remains of JSON, escapes or entities")
+
+
+def numbered(side: Side, asked: Sequence[str]) -> None:
+    """Raise Unusable if messages begin with their numbers, or with a label of a message; a quiz and steps may."""
+    if "marked" not in side.signs:
+        return
+    marks = [NUMBER.match(text) for text in side.messages]
+    own = [at for at, mark in enumerate(marks) if mark and mark["number"] and int(mark["number"]) == at + 1]
+    labelled = [at for at, mark in enumerate(marks) if mark and mark["label"]]
+    found = own if len(own) > 1 and 2 * len(own) >= len(marks) else labelled if len(labelled) > 1 else []
+    found = [at for at in found if not _NEXT_ITEM(side.messages[at])]
+    is_series = side.role == "assistant" and not labelled and _SERIES("\n".join(asked).lower())
+    if len(found) > 1 and not is_series:
+        raise side.unusable(found[0], Reason.NUMBERED, "and others begin with their number")
+
+
+def placeholder(side: Side, asked: Sequence[str]) -> None:
+    """Raise Unusable if a message has a blank that was never filled in; a form or letter that was asked for may."""
+    may = None
+    if "blank" not in side.signs and min(map(len, side.messages)) > SHORT:
+        return
+    for number, text in enumerate(side.messages):
+        if len(text) > SHORT and not text.startswith("Lorem") and not _BRACKET(text):
+            continue
+        said = side.prose(number)
+        if _DUMMY(said):
+            raise side.unusable(number, Reason.PLACEHOLDER, f"is a stand-in: {text[:40]!r}")
+        if match := _BLANK(said):
+            may = _ABOUT_FORMS("\n".join(asked).lower()) if may is None and side.role == "assistant" else may
+            if not (may or (side.role == "assistant" and "\n" in text.strip())):
+                raise side.unusable(number, Reason.PLACEHOLDER, f"has a blank: {match[0][:40]!r}")
+
+
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+
+
+_TURN_KEYS = re.compile(r'"?\b(?:user|assistant|human|bot|system)_\d+"?\s*:|\A\W*(?:user|assistant)_\d+\W*\Z').search
+
+
+_QUOTED = re.compile(r'"\s*[:}\],]|\A\W{0,4}[{,\]}]').search
+
+
+_KEYS = re.compile(
+    r'"\s*,\s*"\w{1,40}"\s*:|\A\s*"?[,}\]]\s*[{"]|"role"\s*:\s*"|[^\s{\[]"\s*[}\]]+\s*\Z(?<!\}\})'
+    r'|\A\s*(?:```(?:json)?\s*)?\{\s*"(?:response|answer'
+    r'|message|text|content|assistant|user)(?:_\d+)?"\s*:|"\s*\}\s*,\s*\{\s*"'
+).search
+
+
+_TAGS = re.compile(
+    r"</?(?:think|thinking|thought|answer|response|reasoning|analysis|scratchpad|tool_call|assistant|user|reflection)>"
+    r"|<\|[a-z_]{1,30}\|>",
+    re.IGNORECASE,
+).search
+
+
+_REMAINS = re.compile(
+    r"[.!?:;,)]\\n|\\n\\n|\\u[0-9a-fA-F]{4}|&(?:amp|quot|lt|gt|nbsp|apos|#\d{1,6}|\w{1,8}(?:acute|grave|uml|circ|cedil"
+    r"|tilde));"
+).search
+
+
+_WHOLE = re.compile(r'\s*(?:```(?:json)?\s*)?[\[{]\s*[\[{"].*[\]}]\s*(?:```)?\s*', re.DOTALL).fullmatch
+
+
+_ABOUT_CODE = re.compile(
+    r"json|html|xml|\bcode|\bc\b|python|java|escap|entit|regex|script|print|string|\byaml|\bapi\b|\blist\b|dict|format"
+    r"|schema|latex"
+    r"|\\|\{|&\w+;|```"
+).search
+
+
+_NEXT_ITEM = re.compile(r"\s\(?[2-9][.)] ").search
+
+
+_SERIES = re.compile(
+    r"quiz|number|steps?\b|question \d|exam|one at a time|list|prüfung|schritt|nummer|examen|étape|número|paso|游戏"
+    r"|考试|クイズ"
+).search
+
+
+_BRACKET = re.compile(r"[\[{<]").search
+
+
+_DUMMY = re.compile(
+    r"\W*(?:string|your (?:answer|message|text|response) here|text goes here|todo|tbd)\W*\Z|lorem ipsum"
+    r"|[\[(<]\s*(?:insert\b|[\w ]{1,30} goes here)[^\])>]{0,60}[\])>]"
+).match
+
+
+_SLOTS = (
+    r"name|date|time|address|number|company|city|country|product|amount|price|e-?mail|phone|link|url|title|topic|order"
+    r"|item"
+    r"|location|place|recipe|player|team|day|hour|street|job|position|subject|person|brand|model|nombre|fecha|hora"
+    r"|dirección"
+    r"|empresa|ciudad|nom|adresse|ville|heure|prénom|datum|firma|stadt|uhrzeit|ort|nome|indirizzo|città|data|cidade"
+    r"|endereço"
+    r"|имя|дата|адрес|город|姓名|名字|日期|地址|公司|名前|住所|日付|이름|주소|날짜"
+)
+
+
+_OWN = r"your|my|ihr|ihre|dein|deine|tu|su|votre|ton|il tuo|seu|ваш|您的|你的|あなたの|당신의|insert"
+
+
+_PART = r"[^\[\]{}<>()\n]"
+
+
+_INSIDE = (
+    rf"(?:(?:{_OWN}) ?{_PART}{{1,40}}|{_PART}{{0,24}}\b(?:{_SLOTS})\b{_PART}{{0,24}}"
+    rf"|{_PART}{{0,8}}(?:姓名|名字|日期|地址|名前|住所){_PART}{{0,8}})"
+)
+
+
+_BLANK = re.compile(rf"\[{_INSIDE}\](?!\()|\{{\{{?{_INSIDE}\}}?\}}|<{_INSIDE}>").search
+
+
+_ABOUT_FORMS = re.compile(
+    r"letter|mail|message|template|draft|\bnote\b|form\b|script|write|text|sign-?up|sheet|invit|speech|brief|vorlage"
+    r"|muster|schreib"
+    r"|anschreiben|nachricht|formular|carta|correo|plantilla|escrib|modelo|lettre|modèle|écri|courrier|rédig|lettera"
+    r"|scriv"
+    r"|письм|шаблон|信|邮件|模板|写|メール|手紙|テンプレート|書|f-string|variable|code|html"
+).search
