@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import posixpath
 import re
 import tempfile
@@ -18,17 +17,17 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import get_protocol
 
 from consistent_chat.errors import ConsistentChatError, RecipeError
-from consistent_chat.files import file_digest
+from consistent_chat.files import file_digest, stream_digest
 from consistent_chat.output.local import LocalOutput
+from consistent_chat.store.adjacent import SERVERLESS
 from consistent_chat.store.backends import FsspecBackend
-from consistent_chat.store.hub_backends import HubRepoBackend, open_way
-from consistent_chat.store.location import SERVERLESS, own_options, secret_values
+from consistent_chat.store.hub_backends import HubRepoBackend, hub_backend
+from consistent_chat.store.location import own_options, secret_values
 from consistent_chat.text.urls import secrets_of, without_secrets, without_user
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[a-z0-9]+::.*://")
 WEBSITES = ("http", "https")
 """Protocols that fsspec would write by POST, which websites do not take for a file."""
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -108,15 +107,12 @@ class RemoteOutput:
     def _backend(self) -> Any:
         folder = posixpath.dirname(self.path).rstrip("/")
         if self.protocol == "hf":
-            return open_way(self.fs, folder)
+            return hub_backend(self.fs, folder)
         return FsspecBackend(self.fs, folder, f"{self.protocol}://")
 
     def _digest(self) -> str:
-        digest = hashlib.sha256()
         with self.open() as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        return digest.hexdigest()
+            return stream_digest(file)
 
     def _failed(self, error: Exception) -> str:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__

@@ -29,7 +29,7 @@ from consistent_chat.publishing.upload import check
 from consistent_chat.publishing.wheel import NAME, requirements, write_wheel
 from consistent_chat.recipe import FIELDS
 from consistent_chat.serving import registry
-from consistent_chat.serving.http import checked_url
+from consistent_chat.serving.settings import checked_url
 from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import write_pack
 from consistent_chat.store.record import Record
