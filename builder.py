@@ -9,6 +9,7 @@
 #     "datasets>=3.6",
 #     "fsspec>=2024.6",
 #     "genai-prices>=0.0.60",
+#     "google-re2>=1.1.20240702",
 #     "huggingface_hub>=1.20",
 #     "jinja2>=3.1",
 #     "markupsafe>=2.1",

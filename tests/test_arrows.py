@@ -13,8 +13,8 @@ from tests import ROOT
 
 PACKAGE = ROOT / "consistent_chat"
 ROOMS = [
-    {"errors", "files", "hub", "signals", "version", "text"},
-    {"request", "prices", "duplicates"},
+    {"errors", "files", "signals", "version", "text"},
+    {"request", "prices", "duplicates", "hub"},
     {"registration"},
     {"recipe"},
     {"plan"},
