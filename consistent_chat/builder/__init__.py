@@ -12,6 +12,7 @@ from typing import Any
 import datasets
 
 from consistent_chat import drivers, duplicates
+from consistent_chat.builder.cache import check_cache
 from consistent_chat.builder.config import ConsistentChatConfig
 from consistent_chat.builder.execution import ExecutionOptions
 from consistent_chat.builder.fingerprint import fingerprint
@@ -51,6 +52,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     ]
 
     def __init__(self, cache_dir: str | None = None, dataset_name: str | None = None, **given: Any) -> None:
+        check_cache(cache_dir or datasets.config.HF_DATASETS_CACHE)
         super().__init__(
             cache_dir, dataset_name or NAME, **{**given, "data_files": normalize_data_files(given.get("data_files"))}
         )

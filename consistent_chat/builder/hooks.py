@@ -72,8 +72,14 @@ class BuilderHooks:
             steps = super()._prepare_split_single(*args, **kwargs)  # type: ignore[misc]
             yield from _stoppable(steps) if self.processes > 1 else steps
         except datasets.exceptions.DatasetGenerationError as error:
-            if isinstance(error.__cause__, ConsistentChatError):
-                raise error.__cause__ from None
+            cause = error.__cause__
+            if isinstance(cause, ConsistentChatError):
+                raise cause from None
+            if isinstance(cause, OSError):  # of the disk: servings and stores have errors of their own
+                raise ConsistentChatError(
+                    f"The dataset cannot be built in {self._cache_dir_root}: {cause.strerror or cause}. "  # type: ignore[attr-defined]
+                    "All answers are kept: free space there, or set HF_DATASETS_CACHE to another folder, and run again."
+                ) from None
             raise
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any
 
 import datasets
@@ -62,7 +61,6 @@ def build(
     ledger = [] if failures is None else [_ledger(parse_output(failures, "--failures", storage_options))]
     target = parse_output(output, "--output", storage_options)
     _check_name(target)
-    _try_cache()
     builder = open_builder(recipe, **options)
     files = _files(target, list(builder.recipes))
     if {each.identity for each in ledger} & {each.identity for each in files.values()}:
@@ -126,20 +124,6 @@ def _files(target: Output, splits: list[str]) -> dict[str, Output]:
             f"{target.name} is one file and the recipe has {len(splits)} splits. Give a folder as --output."
         )
     return {split: target if is_file else target.child(f"{split}.parquet") for split in splits}
-
-
-def _try_cache() -> None:
-    """Make sure that `datasets` can write its cache, which it says of a path alone."""
-    folder = Path(datasets.config.HF_DATASETS_CACHE).expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ConsistentChatError(
-            f"The cache of datasets, {folder}, cannot be written: {error.strerror}. Give rights there, or set HF_HOME "
-            "or HF_DATASETS_CACHE to another folder."
-        ) from None
 
 
 def _write(dataset: datasets.Dataset, target: Output) -> None:

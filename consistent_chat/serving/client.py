@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from consistent_chat.errors import TransportError
+from consistent_chat.serving.descriptors import connection_limit
 from consistent_chat.serving.http import CONNECT_SECONDS, Peer, fault_of, late, read_object, redirect_error, unreachable
 
 MOST_BYTES = 16 << 20
@@ -39,7 +40,7 @@ class HttpClient:
         self._peer, self._base_url = peer, base_url.rstrip("/")
         self._timeout = timeout
         self._proxy = _proxy(base_url)
-        room = max(max_concurrency, 100)
+        room = connection_limit(max_concurrency)
         tls: Any = _trusted() if base_url.lower().startswith("https:") else True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=room, ssl=tls),

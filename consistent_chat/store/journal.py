@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import uuid
@@ -53,7 +54,8 @@ class JournalWriter:
         except OSError as error:
             raise StoreError(_unwritable(folder, error)) from None
         try:
-            _lock(self._file)
+            if not _lock(self._file):  # a new file, which nothing else can have locked
+                _warn_of_locks(folder)
             self._size = self._write(HEADER, 0)
             self._reserve = _reserve(self.path.with_suffix(".reserve"))
             fresh.rename(self.path)
@@ -280,6 +282,17 @@ def _lock(file: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@functools.lru_cache
+def _warn_of_locks(folder: Path) -> None:
+    """Warn, once for each folder, that journals there cannot be locked."""
+    if fcntl is not None:
+        logger.warning(
+            "The file system of %s cannot lock files. Responses are kept and found, but journals that a stopped run "
+            "leaves there are not packed. Set HF_HOME or responses= to a folder on a local disk.",
+            folder,
+        )
 
 
 def _is_whole(line: bytes) -> bool:

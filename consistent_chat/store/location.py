@@ -60,7 +60,9 @@ class NotFound(Exception):
 
 
 def home() -> Path:
-    """Return the folder for what this package keeps on this machine; it follows HF_HOME."""
+    """Return the folder for what this package keeps on this machine; it follows HF_HOME. Raises StoreError."""
+    if constants.HF_HOME.startswith("~"):
+        raise StoreError("This user has no home folder. Set HF_HOME to a folder that can be written.")
     return Path(constants.HF_HOME) / "consistent_chat"
 
 
