@@ -5,7 +5,6 @@ The Hub's filesystem for fsspec would send file by file, each as a commit of its
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from consistent_chat.files import Files
+from consistent_chat.retry import retry
 
 PASSING = frozenset({408, 409, 412, 429, 500, 502, 503, 504})
 """Statuses of a write that may succeed when it is tried again: another commit came first, or the Hub is overloaded."""
@@ -86,11 +86,4 @@ def deletions(paths: Iterable[str]) -> Files:
 
 def with_retries(write: Callable[[], Result]) -> Result:
     """Return the result of a write that is tried again after each status in `PASSING`. Raises HfHubHTTPError."""
-    for pause in PAUSES:
-        try:
-            return write()
-        except HfHubHTTPError as error:
-            if error.response.status_code not in PASSING:
-                raise
-            time.sleep(pause)
-    return write()
+    return retry(write, HfHubHTTPError, PAUSES, lambda error: error.response.status_code in PASSING)

@@ -13,7 +13,7 @@ from huggingface_hub import constants
 
 from consistent_chat import drivers
 from consistent_chat.dialogue.at_once import Dialogue
-from consistent_chat.drivers import BatchContext, Limits, PendingRequests, PlanSlice, RunStats, Usage, batch_poll
+from consistent_chat.drivers import BatchOptions, Limits, PendingRequests, PlanSlice, RunStats, Usage, batch_poll
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.serving.anthropic import Anthropic
@@ -69,22 +69,23 @@ def filled(
     options: Mapping[str, Any] | None = None,
     tally: RunStats | None = None,
     limits: Mapping[str, Any] | None = None,
-    **means: Any,
+    open_serving: Any = None,
+    **options_of_batches: Any,
 ) -> None:
     """Fill a store with the responses for a recipe, through the batch API of the provider at a URL."""
     made = made or recipe(kind)
     bounds = Limits(**(limits or {}))
-    given: dict[str, Any] = {
-        "store": ResponseStore(place, options),
-        "log": BatchLog(place, options),
-        "name": kind,
-        "open_serving": lambda: opened(kind, url),
-        "limits": bounds,
-        "tally": tally or RunStats(),
-        "spent": Usage(),
-    }
     missing = PendingRequests([PlanSlice(made, range(len(Plan(made))))], bounds.max_draws)
-    drivers.fill(missing, BatchContext(**{**given, **means}))
+    drivers.fill(
+        missing,
+        ResponseStore(place, options),
+        BatchLog(place, options),
+        open_serving or (lambda: opened(kind, url)),
+        bounds,
+        tally or RunStats(),
+        Usage(),
+        BatchOptions(kind, **options_of_batches),
+    )
 
 
 def replayed(place: str, made: Recipe, options: Mapping[str, Any] | None = None) -> list[Dialogue]:

@@ -13,7 +13,7 @@ from tests import ROOT
 
 PACKAGE = ROOT / "consistent_chat"
 ROOMS = [
-    {"errors", "files", "signals", "version", "text"},
+    {"errors", "files", "retry", "signals", "version", "text"},
     {"request", "prices", "duplicates", "hub"},
     {"registration"},
     {"recipe"},

@@ -8,7 +8,7 @@ from typing import Any
 
 from consistent_chat import drivers
 from consistent_chat.dialogue.at_once import Dialogue
-from consistent_chat.drivers import BatchProgress, Limits, PlanSlice, RunStats, Usage
+from consistent_chat.drivers import BatchOptions, BatchProgress, Limits, PendingRequests, PlanSlice, RunStats, Usage
 from consistent_chat.recipe import Recipe
 from consistent_chat.serving import Serving, registry
 from consistent_chat.serving.abilities import UNKNOWN, Abilities
@@ -74,19 +74,14 @@ class ExecutionOptions:
         log = BatchLog(self.places[0], self.storage_options)
         if not self.by_batch and log.is_idle:
             return
-        means = drivers.BatchContext(
-            store=self.store(),
-            log=log,
-            name=self.serving if isinstance(self.serving, str) else type(self.serving).__name__,
-            open_serving=opener,
-            limits=self.limits,
-            tally=tally,
-            spent=spent,
-            watch=watch,
+        options = BatchOptions(
+            serving=self.serving if isinstance(self.serving, str) else type(self.serving).__name__,
             submits=self.by_batch,
             waits=not self.detach,
+            watch=watch,
         )
-        drivers.fill(drivers.PendingRequests(parts, self.limits.max_draws), means)
+        missing = PendingRequests(parts, self.limits.max_draws)
+        drivers.fill(missing, self.store(), log, opener, self.limits, tally, spent, options)
 
     def _opener(self, recipe: Recipe) -> Callable[[], Serving] | None:
         if not self.may_call:

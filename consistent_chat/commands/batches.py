@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from consistent_chat.drivers.batch_client import BatchClient
@@ -25,17 +26,17 @@ def listed(
 
     What cannot be asked of a provider, for want of a key say, is told in the line.
     """
-    desks: dict[str, BatchClient] = {}
+    clients: dict[str, BatchClient] = {}
     try:
         return [
             f"{batch.number}  {batch.id or 'not confirmed'}  {batch.serving}  {batch.model}  "
-            f"{batch.requests:,} requests  {batch.when}  {_told(batch, desks, base_url, api_key)}"
+            f"{batch.requests:,} requests  {batch.when}  {_told(batch, clients, base_url, api_key)}"
             for batch in BatchLog(url, storage_options).read()
             if batch.is_open or closed
         ]
     finally:
-        for desk in desks.values():
-            desk.close()
+        for client in clients.values():
+            client.close()
 
 
 def forgotten(url: str, storage_options: Mapping[str, Any] | None, number: int) -> Batch:
@@ -48,16 +49,18 @@ def forgotten(url: str, storage_options: Mapping[str, Any] | None, number: int) 
     return batch
 
 
-def _told(batch: Batch, desks: dict[str, BatchClient], base_url: str | None, api_key: str | None) -> str:
+def _told(batch: Batch, clients: dict[str, BatchClient], base_url: str | None, api_key: str | None) -> str:
     if batch.outcome is not None:
         return batch.outcome
     if batch.id is None:
         return "whether it was submitted is found out by the next build"
     try:
-        if batch.serving not in desks:
-            serving = registry.open_serving(batch.serving, model=batch.model, base_url=base_url, api_key=api_key)
-            desks[batch.serving] = BatchClient(serving)
-        return _described(desks[batch.serving].state(batch.id))
+        if batch.serving not in clients:
+            open_serving = partial(
+                registry.open_serving, batch.serving, model=batch.model, base_url=base_url, api_key=api_key
+            )
+            clients[batch.serving] = BatchClient(open_serving)
+        return _described(clients[batch.serving].state(batch.id))
     except ConsistentChatError as error:
         return f"its state is not known: {error}"
 

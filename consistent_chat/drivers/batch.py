@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
-from consistent_chat.drivers.batch_client import BatchContext, RequestSpool
-from consistent_chat.drivers.batch_poll import BatchPoller, Collected, whereabouts
+from consistent_chat.drivers.batch_budget import BatchBudget
+from consistent_chat.drivers.batch_client import BatchClient
+from consistent_chat.drivers.batch_poll import BatchPoller, BatchProgress, whereabouts
+from consistent_chat.drivers.batch_results import Collected, ResultCollector
+from consistent_chat.drivers.batch_spool import RequestSpool
 from consistent_chat.drivers.batch_submit import BatchSubmission, Overtaken
+from consistent_chat.drivers.budget import Usage
+from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.pending import PendingRequests
 from consistent_chat.drivers.retry import HOPELESS, despair
+from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import BatchesPending, BudgetSpent, ServingError, StoreError, UnfilledSlot
-from consistent_chat.store.batch_log import Batch
+from consistent_chat.retry import retry
+from consistent_chat.serving import Serving
+from consistent_chat.store import ResponseStore
+from consistent_chat.store.batch_log import Batch, BatchLog
 from consistent_chat.store.location import NotFound
 
 logger = logging.getLogger(__name__)
@@ -30,22 +40,70 @@ LOOKS = 50
 """Times that a wave is begun anew because other runs have written to the log meanwhile."""
 
 
-def fill(missing: PendingRequests, means: BatchContext) -> None:
-    """Fill the store with what is missing; where `means` does not submit, only with what batches have of it.
+@dataclass(frozen=True)
+class BatchOptions:
+    """How a store is filled. `serving` is the serving's name in the log.
 
-    Raises BatchesPending where that takes waiting and `means` does not wait, BudgetSpent when all is there that the
-    budget allows, ServingError or UnfilledSlot where going on makes no sense, and StoreError.
+    `submits` says whether batches may be submitted, or only those that are under way are collected; `waits`, whether to
+    wait for them. `watch` is told how the waiting goes.
+    """
+
+    serving: str
+    submits: bool = True
+    waits: bool = True
+    watch: Callable[[BatchProgress], None] = lambda progress: None
+
+
+def fill(
+    missing: PendingRequests,
+    store: ResponseStore,
+    log: BatchLog,
+    open_serving: Callable[[], Serving],
+    limits: Limits,
+    tally: RunStats,
+    spent: Usage,
+    options: BatchOptions,
+) -> None:
+    """Fill the store with what is missing; where the options forbid to submit, only with what batches have of it.
+
+    Raises BatchesPending where that takes waiting and the options forbid to wait, BudgetSpent when all is there that
+    the budget allows, ServingError or UnfilledSlot where going on makes no sense, and StoreError.
     """
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder, ExitStack() as closing:
-        closing.callback(means.close)
-        library = RequestSpool(means.log, Path(folder))
-        closing.callback(library.close)
-        _Driver(missing, means, library).run()
+        closing.callback(store.close)
+        client, budget = BatchClient(open_serving, _prepare(store, log)), BatchBudget(limits, spent)
+        closing.callback(client.close)
+        closing.callback(budget.close)
+        spool = RequestSpool(log, Path(folder))
+        closing.callback(spool.close)
+        _Driver(missing, store, log, client, budget, spool, tally, options).run()
+
+
+def _prepare(store: ResponseStore, log: BatchLog) -> Callable[[], None]:
+    """Return what makes store and log ready, before anything is paid."""
+
+    def prepare() -> None:
+        store.prepare()
+        log.prepare()
+
+    return prepare
 
 
 class _Driver:
-    def __init__(self, missing: PendingRequests, means: BatchContext, library: RequestSpool) -> None:
-        self._missing, self._means, self._library = missing, means, library
+    def __init__(
+        self,
+        missing: PendingRequests,
+        store: ResponseStore,
+        log: BatchLog,
+        client: BatchClient,
+        budget: BatchBudget,
+        spool: RequestSpool,
+        tally: RunStats,
+        options: BatchOptions,
+    ) -> None:
+        self._missing, self._store, self._log, self._options = missing, store, log, options
+        self._client, self._budget, self._spool = client, budget, spool
+        self._collector = ResultCollector(store, client, budget, tally)
         self._answered, self._unusable = 0, 0
         self._over: BudgetSpent | None = None
 
@@ -66,26 +124,31 @@ class _Driver:
     def _submitted(self) -> Sequence[Batch]:
         """Return the batches that have what is missing, after submitting what none of them had."""
         self._unusable = self._missing.unusable
-        for _ in range(LOOKS):
-            try:
-                wave = BatchSubmission(self._means, self._library)
-                wave.go(self._missing, self._check_hope)
-            except (Overtaken, NotFound):
-                continue
-            self._over = self._over or wave.over
-            if wave.new and not self._means.waits:
-                count = sum(batch.requests for batch in wave.new)
-                raise BatchesPending(f"{count:,} requests are submitted. {whereabouts(wave.under_way)}")
-            return wave.under_way
-        raise StoreError(
-            "The store's batches change all the time, or the requests of one are gone (batches/*.jsonl.gz). List them "
-            "with `consistent-chat batches`, and give up what is lost with --forget."
-        )
+        try:
+            wave = retry(self._wave, (Overtaken, NotFound), [0.0] * (LOOKS - 1))
+        except (Overtaken, NotFound):
+            raise StoreError(
+                "The store's batches change all the time, or the requests of one are gone (batches/*.jsonl.gz). List "
+                "them with `consistent-chat batches`, and give up lost ones with --forget."
+            ) from None
+        self._over = self._over or wave.over
+        if wave.new and not self._options.waits:
+            count = sum(batch.requests for batch in wave.new)
+            raise BatchesPending(f"{count:,} requests are submitted. {whereabouts(wave.under_way)}")
+        return wave.under_way
+
+    def _wave(self) -> BatchSubmission:
+        wave = self._submission()
+        wave.go(self._missing, self._check_hope, self._options.submits)
+        return wave
+
+    def _submission(self) -> BatchSubmission:
+        return BatchSubmission(self._store, self._log, self._client, self._budget, self._spool, self._options.serving)
 
     def _collected(self, under_way: Sequence[Batch]) -> Collected:
-        waiting = BatchPoller(self._means, self._library, under_way)
+        waiting = BatchPoller(self._log, self._client, self._budget, self._spool, self._collector, under_way)
         try:
-            found = waiting.go()
+            found = waiting.go(self._options.watch if self._options.waits else None)
         except KeyboardInterrupt:
             logger.warning("Stopping. %s", whereabouts(waiting.batches))
             raise

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from consistent_chat.drivers.budget import Budget
-from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore
+from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore, Turns
 from consistent_chat.drivers.refusals import Refusals
 from consistent_chat.drivers.retry import Passing, RetryPolicy, backoff
 from consistent_chat.drivers.stats import RunStats
@@ -53,12 +53,16 @@ class Reservation:
 
 
 class Calls:
-    """Makes calls, `max_concurrency` at a time. It belongs to one event loop, whose time `clock` gives in seconds."""
+    """Makes calls, `max_concurrency` at a time. It belongs to one event loop, whose time `clock` gives in seconds.
+
+    What is made of a response takes one of its `turns`.
+    """
 
     def __init__(self, caller: Caller, max_concurrency: int, clock: Callable[[], float]) -> None:
         self._caller = caller
         self._pace = caller.budget.pace()
-        self._slots = AdaptiveSemaphore(max_concurrency, self._pace)
+        self.turns = Turns()
+        self._slots = AdaptiveSemaphore(max_concurrency, self._pace, lambda: self.turns.is_busy)
         self._policy = RetryPolicy(clock, caller.wait_for_server)
         self._refusals = Refusals(self._ask_unrecorded)
 

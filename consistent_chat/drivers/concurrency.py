@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import heapq
 import itertools
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 
 from consistent_chat.drivers.rate_limit import RateLimiter
@@ -17,16 +18,49 @@ Admit = Callable[[], bool]
 """Reserves a call within the budget; False if it has to wait for calls in flight. An error closes the semaphore."""
 
 
+class Turns:
+    """Gives tasks one turn each for work that keeps the event loop busy, such as checks of a response.
+
+    There is one turn in each iteration of the loop, so that calls go out and responses come in between two turns.
+    `is_busy` while tasks wait for a turn, or one was given in this iteration.
+    """
+
+    def __init__(self) -> None:
+        self.is_busy = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    async def take(self) -> None:
+        """Wait for a turn, which lasts until the task awaits something else."""
+        loop = asyncio.get_running_loop()
+        if self.is_busy:
+            waiter: asyncio.Future[None] = loop.create_future()
+            self._waiting.append(waiter)
+            await waiter
+        else:
+            self.is_busy = True
+            loop.call_soon(self._pass_on)
+
+    def _pass_on(self) -> None:
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():  # it is when its task was cancelled
+                waiter.set_result(None)
+                asyncio.get_running_loop().call_soon(self._pass_on)
+                return
+        self.is_busy = False
+
+
 class AdaptiveSemaphore:
     """A semaphore with an order: earlier dialogues go first, so that rows come out early and the window moves on.
 
     Its size follows what the server takes: each call that it finds too many gives its place up, and one place comes
     back for as many answers as there are places. After a time in which it took none at all one comes back for each
-    answer, until it finds a call too many: nothing is known then of how many it takes. `pace` says when a call may go.
+    answer, until it finds a call too many: nothing is known then of how many it takes. `pace` says when a call may go,
+    `is_busy` whether what follows a call has to wait.
     """
 
-    def __init__(self, size: int, pace: RateLimiter) -> None:
-        self._pace = pace
+    def __init__(self, size: int, pace: RateLimiter, is_busy: Callable[[], bool] = lambda: False) -> None:
+        self._pace, self._is_busy = pace, is_busy
         self._timer: asyncio.TimerHandle | None = None
         self._recovering = False
         self._most = self._size = float(size)
@@ -54,8 +88,10 @@ class AdaptiveSemaphore:
             raise
         finally:
             self.used -= 1
-            # Not at once: a dialogue that goes on right away goes first, so that it is finished before another begins.
-            asyncio.get_running_loop().call_soon(self._hand_out)
+            if self._is_busy():  # a dialogue that goes on has to wait: its place goes to another meanwhile
+                self._hand_out()
+            else:  # not at once: a dialogue that goes on right away goes first, so that it is finished earlier
+                asyncio.get_running_loop().call_soon(self._hand_out)
 
     @property
     def alone(self) -> bool:

@@ -81,6 +81,7 @@ class Online:
         try:
             while True:
                 response = await self._calls.ask(order, request)
+                await self._calls.turns.take()
                 step = replay_until_missing(steps, response, self._store.find, self._max_draws)
                 self._breaker.test(request, response, failed, step)
                 if isinstance(step, Dialogue):

@@ -61,8 +61,8 @@ def walk(
     given_up = tuple(failed)
     try:
         first = _follow(begin(failed), store.find, max_draws)
-        if isinstance(first.step, Dialogue):
-            return first
+        if isinstance(first.step, Dialogue) or not (first.used or store.find_all(first.step)):
+            return first  # a dialogue of which nothing is recorded has no other path
     except UnfilledSlot:
         other = find_complete_path(lambda: begin([*given_up]), store.find_all)
         if other is None:

@@ -26,6 +26,8 @@ LONGEST_SILENCE = 300.0
 """Seconds without any answer after which a server that is crowded, or has never answered, is given up."""
 LOADING_PAUSE = 5.0
 """Seconds between looks at a server that is not ready yet, at the most."""
+QUICK_PAUSE = 0.1
+"""Seconds before the second try of a call that failed once while the server answers others."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds. A longer pause than a minute, which some servers ask for, is better seen by a person."""
 
@@ -68,9 +70,13 @@ class RetryPolicy:
             ) from error
 
     def pause(self, tries: int, error: Passing) -> float:
-        """Return the seconds to wait: not long where a server is waited for, since it will be there in a moment."""
+        """Return the seconds to wait: not long for a server that is not ready yet, nor after one isolated fault."""
         seconds = backoff(tries, error)
-        return min(seconds, LOADING_PAUSE) if not (self._answered or error.retry_after) else seconds
+        if error.retry_after:
+            return seconds
+        if not self._answered:
+            return min(seconds, LOADING_PAUSE)
+        return min(seconds, QUICK_PAUSE) if tries == 1 and self._in_vain == 1 else seconds
 
     def _is_waited_for(self, error: Passing, waited: float) -> bool:
         """Tell whether a server that has not answered yet is still waited for, and say so once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from consistent_chat.errors import PublishError
 from consistent_chat.hub import PAUSES
 from consistent_chat.publishing import layout, live
 from consistent_chat.publishing.hub import ConflictError, Destination, RemoteState
+from consistent_chat.retry import retry
 
 
 @dataclass(frozen=True)
@@ -46,25 +47,24 @@ def check(destination: Destination, overwrite: bool) -> RemoteState:
 def send(destination: Destination, folder: Path, state: RemoteState, finish: Callable[[str], None]) -> Sent:
     """Send what differs, at once. `finish` gets the card that is there and completes the folder.
 
-    Where somebody else was faster, it begins again with what they have left. Raises PublishError.
+    Where another writer was faster, start again from what it has left. Raises PublishError.
     """
-    for pause in (*PAUSES, None):
-        finish(state.readme)
-        add = [path for path in layout.paths(folder) if not destination.has(state, path, folder / path)]
-        gone = _gone(state, folder)
-        unchanged = len(layout.paths(folder)) - len(add)
-        if not add and not gone:
-            return Sent(0, unchanged, 0)
-        try:
-            where = destination.put(state, folder, add, gone, "Publish dialogues")
-        except ConflictError as error:
-            if pause is None:
-                raise PublishError(f"{destination.target} could not be written: {error} Run it again.") from None
-            time.sleep(pause)
-            state = destination.look()
-        else:
-            return Sent(len(add), unchanged, len(gone), where)
-    raise AssertionError("unreachable: the last try returns or raises")
+    states = itertools.chain([state], (destination.look() for _ in itertools.count()))
+    try:
+        return retry(lambda: _send(destination, folder, next(states), finish), ConflictError, PAUSES)
+    except ConflictError as error:
+        raise PublishError(f"{destination.target} could not be written: {error} Run it again.") from None
+
+
+def _send(destination: Destination, folder: Path, state: RemoteState, finish: Callable[[str], None]) -> Sent:
+    finish(state.readme)
+    add = [path for path in layout.paths(folder) if not destination.has(state, path, folder / path)]
+    gone = _gone(state, folder)
+    unchanged = len(layout.paths(folder)) - len(add)
+    if not add and not gone:
+        return Sent(0, unchanged, 0)
+    where = destination.put(state, folder, add, gone, "Publish dialogues")
+    return Sent(len(add), unchanged, len(gone), where)
 
 
 def _gone(state: RemoteState, folder: Path) -> list[str]:

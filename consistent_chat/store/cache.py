@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from consistent_chat.errors import DamagedRecord
 from consistent_chat.files import file_digest
+from consistent_chat.retry import retry
 from consistent_chat.store.location import NotFound, StoreLocation, make_folder
 from consistent_chat.store.pack import PackGone
 from consistent_chat.store.record import damaged
@@ -25,10 +26,7 @@ TRIES = 3
 
 def retry_if_repacked(read: Callable[[], _T]) -> _T:
     """Read a store, again if others pack it anew meanwhile."""
-    for _ in range(READINGS - 1):
-        with contextlib.suppress(PackGone):
-            return read()
-    return read()
+    return retry(read, PackGone, [0.0] * (READINGS - 1))
 
 
 def fetch(place: StoreLocation) -> list[Path]:
@@ -58,22 +56,20 @@ def _unlisted(place: StoreLocation, names: list[str]) -> list[str]:
 
 def _copy(place: StoreLocation, name: str) -> Path:
     path = place.packs / name
-    for _ in range(TRIES):
-        if path.exists() or _download(place, name, path):
-            return path
-    raise damaged(f"{place.url}/packs/{name}", "its bytes are not those it is named after")
+    if not path.exists():
+        retry(lambda: _download(place, name, path), DamagedRecord, [0.0] * (TRIES - 1))
+    return path
 
 
-def _download(place: StoreLocation, name: str, path: Path) -> bool:
-    """Fetch a pack; tell whether it arrived whole."""
+def _download(place: StoreLocation, name: str, path: Path) -> None:
+    """Fetch a pack; raise DamagedRecord where it did not arrive whole."""
     partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
     try:
         place.download(name, partial)
-        whole = file_digest(partial) == path.stem
-        if whole:
-            partial.replace(path)
+        if file_digest(partial) != path.stem:
+            raise damaged(f"{place.url}/packs/{name}", "its bytes are not those it is named after")
+        partial.replace(path)
     except NotFound:
         raise PackGone(f"{place.url}/packs/{name}") from None
     finally:
         partial.unlink(missing_ok=True)
-    return whole

@@ -14,6 +14,7 @@ import pytest
 from consistent_chat import drivers
 from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.drivers.replay import replay_until_missing
 from consistent_chat.errors import BudgetSpent, MissingResponse, ServingError, TransportError, UnfilledSlot
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
@@ -69,6 +70,33 @@ def test_the_first_dialogue_needs_two_calls_and_no_more(place: str) -> None:
     next(run)
     assert serving.calls <= 4
     run.close()
+
+
+def test_calls_go_out_between_the_checks_of_responses_that_came_together(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server does not wait until all responses of a burst are checked."""
+    together, seen = asyncio.Event(), []
+
+    class Burst(Answers):
+        async def answer(self, request: Request) -> Response:
+            self.began += 1
+            if self.began == 8:
+                together.set()
+            await together.wait()
+            return await super().answer(request)
+
+        began = 0
+
+    def checked(*given: object) -> object:
+        seen.append(serving.began)
+        return replay_until_missing(*given)  # type: ignore[arg-type]
+
+    serving = Burst()
+    monkeypatch.setattr("consistent_chat.drivers.online.replay_until_missing", checked)
+    assert len(list(dialogues(place, serving, max_concurrency=8))) == COUNT
+    assert seen[0] == 8
+    assert seen[7] >= 15, "the places of those that wait for their check are in use again"
 
 
 def test_stages_of_different_dialogues_overlap(place: str) -> None:

@@ -1,0 +1,97 @@
+"""The results of batches: answers are kept, faults and refusals counted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from dataclasses import dataclass
+
+from consistent_chat.drivers.batch_budget import BatchBudget
+from consistent_chat.drivers.batch_client import BatchClient
+from consistent_chat.drivers.stats import RunStats
+from consistent_chat.errors import RefusedRequest, ServingError, TransportError
+from consistent_chat.request import Request, Response
+from consistent_chat.serving.batches import BatchStatus
+from consistent_chat.store import ResponseStore
+from consistent_chat.store.batch_log import Batch, Requests
+
+MOST_REFUSALS = 3
+"""Times that one request is refused while others are answered, after which a run stops."""
+READINGS = 3
+"""Times that results are read which do not tell of every request."""
+
+
+@dataclass
+class Collected:
+    """What batches have brought: answers, the last error of a request that has none, and one that ends the run.
+
+    `told` is of how many requests the results tell.
+    """
+
+    told: int = 0
+    answered: int = 0
+    fault: ServingError | None = None
+    final: ServingError | None = None
+
+
+class ResultCollector:
+    """Keeps what batches have answered, and counts it. Only what the store lacks is new."""
+
+    def __init__(self, store: ResponseStore, client: BatchClient, budget: BatchBudget, tally: RunStats) -> None:
+        self._store, self._client, self._budget, self._tally = store, client, budget, tally
+        self._read: Counter[str] = Counter()
+        self._refusals: Counter[str] = Counter()
+
+    def collect(self, batch: Batch, state: BatchStatus, requests: Requests) -> Collected:
+        """Keep the answers of a batch that has ended.
+
+        Raises TransportError where they could not all be read: then again from the start.
+        """
+        self._store.reread()
+        found = self._client.run(self._collect(state, requests))
+        if found.told < len(requests) and state.fault is None:
+            self._test_again(batch, len(requests) - found.told)
+        if isinstance(found.fault, RefusedRequest) and not (found.answered or self._tally.calls):
+            found.final = found.final or found.fault
+        self._store.pack()  # so that whoever finds the batch closed finds its answers too
+        if state.fault is not None:
+            found.fault = ServingError(f"The provider has given up {batch}: {state.fault}")
+        return found
+
+    async def _collect(self, state: BatchStatus, requests: Requests) -> Collected:
+        found = Collected()
+        async with contextlib.aclosing(self._client.batches.results(state, requests.find)) as results:
+            async for digest, outcome in results:
+                request = requests.find(digest)
+                if request is None:
+                    continue
+                found.told += 1
+                if isinstance(outcome, Response):
+                    found.answered += 1
+                    self._keep(request, outcome)
+                elif outcome is not None:
+                    self._note(digest, outcome, found)
+        return found
+
+    def _test_again(self, batch: Batch, lacking: int) -> None:
+        """Raise TransportError where results may have been cut on the way: what they lack would be paid for again."""
+        self._read[batch.name] += 1
+        if self._read[batch.name] < READINGS:
+            raise TransportError(f"The results of {batch} lack {lacking:,} of its requests.")
+
+    def _keep(self, request: Request, response: Response) -> None:
+        if self._store.find(request) is None:
+            response = self._store.keep(request, response)
+            self._budget.record(request, response)
+            self._tally.called(response, self._budget.price(request.model))
+
+    def _note(self, digest: str, error: ServingError, found: Collected) -> None:
+        found.fault = error
+        if isinstance(error, RefusedRequest | TransportError):
+            self._tally.retried(error)
+        if isinstance(error, RefusedRequest):
+            self._refusals[digest] += 1
+            if self._refusals[digest] >= MOST_REFUSALS:
+                found.final = error
+        elif not isinstance(error, TransportError):
+            found.final = error
