@@ -29,10 +29,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.provider import Provider
 
 _connect = socket.socket.connect
+settings.register_profile("tests", deadline=None)  # on a busy machine any example may take seconds
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +48,12 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
         _connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out `fsync`, which takes milliseconds: tests kill processes, and never cut the power."""
+    monkeypatch.setattr(os, "fsync", os.fstat)  # raises where the file is not open, too
 
 
 @pytest.fixture

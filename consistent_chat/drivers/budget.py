@@ -116,8 +116,9 @@ class Budget:
     ) -> None:
         self.limits = limits
         self._spent, self._prices, self._by_batch = spent, prices, by_batch
-        for model in models:
-            self.price(model)
+        if limits.max_cost is not None:  # else prices are looked up, in 0.2 s, when the first call is answered
+            for model in models:
+                self.price(model)
 
     def price(self, model: str) -> Price | None:
         """Return a model's price: that of a judge differs from that of the writer."""
@@ -138,8 +139,9 @@ class Budget:
 
         Raises BudgetSpent when nothing is in flight and the call does not fit.
         """
-        most = self.most(request)
-        likely = most if self.limits.max_cost is None else self.likely(request)
+        if self.limits.max_cost is None:
+            return 0.0 if self._spent.reserve(self.limits, 0.0, 0.0) else None
+        most, likely = self.most(request), self.likely(request)
         if self._by_batch:
             known = len(self._spent.costs.get((request.model, request.stage), ())) >= FEWEST_CALLS
             most = likely = likely if known else most

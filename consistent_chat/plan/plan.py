@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from consistent_chat.recipe import Recipe
-from consistent_chat.recipe.taxonomy import Flow, Intent, Taxonomy
+from consistent_chat.recipe.taxonomy import Flow, Intent
 
 MAX_SUBSTITUTES = 8
 """How many further specs one place in the plan may try after its first has failed for good."""
@@ -59,7 +59,8 @@ class Plan:
 
     def __init__(self, recipe: Recipe) -> None:
         taxonomy = recipe.chosen_taxonomy
-        self._decks = tuple(_Deck(recipe.seed, intent, taxonomy) for intent in taxonomy.intents.values())
+        facets = tuple(taxonomy.personas), tuple(taxonomy.manners)
+        self._decks = tuple(_deck(recipe.seed, intent, *facets) for intent in taxonomy.intents.values())
         self._dialogs_per_intent = recipe.num_dialogs_per_intent
 
     def __len__(self) -> int:
@@ -88,14 +89,14 @@ class Plan:
 class _Deck:
     """All combinations of one intent, in the order in which they are dealt."""
 
-    def __init__(self, seed: int, intent: Intent, taxonomy: Taxonomy) -> None:
+    def __init__(self, seed: int, intent: Intent, personas: Sequence[str], manners: Sequence[tuple[str, str]]) -> None:
         def shuffled(kind: str, items: Iterable[T]) -> list[T]:
             return sorted(items, key=lambda item: _hash(seed, intent.key, kind, item))
 
         self.intent = intent
         self._topics = spread(seed, intent)
-        self._personas = shuffled("persona", taxonomy.personas)
-        self._manners = shuffled("manner", taxonomy.manners)
+        self._personas = shuffled("persona", personas)
+        self._manners = shuffled("manner", manners)
         self._flows = sorted(intent.flows, key=lambda flow: _hash(seed, intent.key, "flow", flow.key))
         self._facets = len(self._personas) * len(self._manners) * len(self._flows)
         # A step that shares no factor with the number of facets visits all of them before any twice.
@@ -129,7 +130,10 @@ class _Deck:
         return self._personas[p], self._manners[manner], self._flows[flow]
 
 
-@functools.lru_cache(maxsize=32)  # a build opens its plan several times, of nine intents mostly
+_deck = functools.lru_cache(maxsize=32)(_Deck)
+"""A build opens its plan several times, of nine intents mostly; to shuffle them takes 15 ms each time."""
+
+
 def spread(seed: int, intent: Intent) -> Sequence[tuple[str, str]]:
     """Return all (category, topic) pairs of an intent, shuffled so that the categories take turns."""
     ranked = []

@@ -36,12 +36,15 @@ assert datasets.__loader__ is datasets.__spec__.loader
 assert not any("consistent_chat" in type(finder).__module__ for finder in sys.meta_path)
 assert inspect.getsource(datasets)
 assert len(load_dataset("consistent_chat", "demo", split="train", cache_dir=sys.argv[1])) == 18
+assert not {"scipy.io", "genai_prices", "py3langid", "anthropic", "openai"} & {*sys.modules}
 """
-DATASETS_FIRST = """
+DATASETS_FIRST_AND_MAPPED = """
 import sys
 from datasets import load_dataset
 import consistent_chat
-assert len(load_dataset("consistent_chat", "demo", split="train", cache_dir=sys.argv[1])) == 18
+rows = load_dataset("consistent_chat", "demo", split="train", cache_dir=sys.argv[1])
+assert len(rows) == 18
+assert rows.map(lambda row: {"turns": len(row["conversation"])}, num_proc=2)["turns"]
 """
 IMPORT_FAILS_ONCE = """
 import sys
@@ -56,11 +59,11 @@ for name in [name for name in sys.modules if name.partition(".")[0] == "datasets
 from datasets import load_dataset_builder
 assert load_dataset_builder("consistent_chat", "demo", cache_dir=sys.argv[1]).config.name == "demo"
 """
-SPAWNED = """
-import multiprocessing, sys
+SPAWNED_FORKED_AND_PICKLED = """
+import multiprocessing, pickle, subprocess, sys
 
 import consistent_chat
-from datasets import load_dataset
+from datasets import load_dataset, load_dataset_builder
 
 def rows(cache):
     return len(load_dataset("consistent_chat", "demo", split="train", cache_dir=cache))
@@ -69,29 +72,17 @@ if __name__ == "__main__":
     for method in ("spawn", "fork"):
         with multiprocessing.get_context(method).Pool(1) as pool:
             assert pool.apply(rows, (sys.argv[1],)) == 18, method
-"""
-PICKLED = """
-import pickle, subprocess, sys
-import consistent_chat
-from datasets import load_dataset_builder
-pickled = pickle.dumps(load_dataset_builder("consistent_chat", "demo", cache_dir=sys.argv[1]))
-code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).config.name)"
-told = subprocess.run([sys.executable, "-c", code], input=pickled, stdout=subprocess.PIPE, check=True)
-assert told.stdout.strip() == b"demo"
-"""
-MAPPED = """
-import sys
-import consistent_chat
-from datasets import load_dataset
-rows = load_dataset("consistent_chat", "demo", split="train", cache_dir=sys.argv[1])
-assert rows.map(lambda row: {"turns": len(row["conversation"])}, num_proc=2)["turns"]
+    pickled = pickle.dumps(load_dataset_builder("consistent_chat", "demo", cache_dir=sys.argv[1]))
+    code = "import pickle, sys; print(pickle.load(sys.stdin.buffer).config.name)"
+    told = subprocess.run([sys.executable, "-c", code], input=pickled, stdout=subprocess.PIPE, check=True)
+    assert told.stdout.strip() == b"demo"
 """
 
 
 @pytest.mark.parametrize(
     "script",
-    [CANNOT_LEARN, LOOKED_UP, DATASETS_FIRST, IMPORT_FAILS_ONCE, SPAWNED, PICKLED, MAPPED],
-    ids=["cannot learn", "looked up", "datasets first", "fails once", "spawned and forked", "pickled", "mapped"],
+    [CANNOT_LEARN, LOOKED_UP, DATASETS_FIRST_AND_MAPPED, IMPORT_FAILS_ONCE, SPAWNED_FORKED_AND_PICKLED],
+    ids=["cannot learn", "looked up", "datasets first, and mapped", "fails once", "spawned, forked and pickled"],
 )
 def test_datasets_knows_the_builder(script: str, tmp_path: Path) -> None:
     """In either order of imports and in every process; where it cannot, a warning names a way out that works."""

@@ -103,11 +103,12 @@ def test_more_turns_take_more(place: str) -> None:
 
 def test_what_is_recorded_costs_nothing_more(place: str) -> None:
     """Then nothing is left to do."""
-    plan = Plan(RECIPE)
-    build(place, RECIPE, range(len(plan)))
-    told = estimate(RECIPE, plan, ResponseStore(place))
+    recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=3)
+    plan = Plan(recipe)
+    build(place, recipe, range(len(plan)))
+    told = estimate(recipe, plan, ResponseStore(place))
     assert (told.missing, told.calls, told.input_tokens, told.output_tokens) == (0, 0, 0, 0)
-    assert str(told) == "180 dialogues, 180 of them recorded: nothing is left to do"
+    assert str(told) == "27 dialogues, 27 of them recorded: nothing is left to do"
 
 
 def test_a_price_that_nobody_knows_is_said(place: str) -> None:

@@ -12,8 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consistent_chat import drivers
+from consistent_chat.dialogue.at_once import fill
 from consistent_chat.drivers import Limits, RunStats, Usage
-from consistent_chat.errors import BudgetSpent, TransportError
+from consistent_chat.drivers.budget import Budget
+from consistent_chat.errors import BudgetSpent, RecipeError, TransportError
+from consistent_chat.plan.plan import Plan
 from consistent_chat.prices import price_of
 from consistent_chat.ray.ledger import Ledger
 from consistent_chat.recipe import Recipe
@@ -78,6 +81,17 @@ def test_a_limit_below_one_call_tells_the_least_useful_one(tmp_path: Path) -> No
     with pytest.raises(BudgetSpent, match="is reached"):
         run(tmp_path, server.answers, max_cost=least)
     assert server.log
+
+
+def test_no_price_is_looked_up_before_a_call_that_nothing_limits() -> None:
+    """The table of prices takes longer to import than the plan and the store to open; with max_cost it is needed."""
+    request = next(fill(RECIPE, Plan(RECIPE), 0))
+    looked_up: list[str] = []
+    free, limited = (Budget(limits, Usage(), [MODEL], looked_up.append) for limits in (Limits(), Limits(max_calls=9)))
+    assert (free.reserve(request), limited.reserve(request), looked_up) == (0.0, 0.0, [])
+    with pytest.raises(RecipeError, match="no price is known"):
+        Budget(Limits(max_cost=1), Usage(), [MODEL], looked_up.append)
+    assert looked_up == [MODEL]
 
 
 def test_a_failed_call_gives_its_place_back(tmp_path: Path) -> None:

@@ -190,8 +190,16 @@ def test_tokens_cost_what_the_model_costs() -> None:
     assert cost == pytest.approx(tokens[0] * 3e-6 + tokens[1] * 15e-6)
 
 
-@pytest.mark.parametrize("source", ["me/demo", "hf://datasets/me/demo/data"])
-def test_a_repo_on_the_hub(source: str, folder: Path) -> None:
+REPORT_BOTH = """
+import sys
+from consistent_chat.cli import main
+for source in sys.argv[1:]:
+    print("SOURCE", flush=True)
+    assert main(["report", source]) == 0
+"""
+
+
+def test_a_repo_on_the_hub(folder: Path) -> None:
     """By its id or URL; its files are data and failed draws, and its responses are left alone."""
     build("demo", "--output", "data/train.parquet", "--failures", "failures/train.parquet")
     paths = [*Path("data").iterdir(), *Path("failures").iterdir()]
@@ -200,11 +208,12 @@ def test_a_repo_on_the_hub(source: str, folder: Path) -> None:
         files = {**{str(path): path for path in paths}, **responses}
         hub.repos["me/demo"] = {name: path.read_bytes() for name, path in files.items()}
         settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "0"}
-        command = [sys.executable, "-m", "consistent_chat", "report", source]
+        command = [sys.executable, "-c", REPORT_BOTH, "me/demo", "hf://datasets/me/demo/data"]
         environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert re.search(r"^all +18 ", done.stdout, re.M), done.stderr
-    assert ("failed draws: 3" in done.stdout) == (source == "me/demo")
+    _, by_id, by_url = done.stdout.split("SOURCE\n")
+    assert all(re.search(r"^all +18 ", said, re.M) for said in (by_id, by_url)), done.stderr
+    assert ["failed draws: 3" in said for said in (by_id, by_url)] == [True, False]
 
 
 @pytest.mark.parametrize(
