@@ -79,8 +79,9 @@ class TransportError(ServingError):
 
     `retry_after` is the pause the server asked for, in seconds, or None. `rate_limited` says that the server takes
     fewer calls than it gets (429, 529): the run then slows down as a whole, where otherwise one call waits by itself.
-    `loading` says that the server is there and not ready yet (503), `unreachable` that there is no connection to it.
-    `retried` says that the serving has a retry policy of its own and has used it up.
+    `loading` says that the server is there and not ready yet (503), `unreachable` that there is no connection to it,
+    `unexplained` that it refuses calls (429) without a word of rates, as for an account without money. `retried` says
+    that the serving has a retry policy of its own and has used it up.
     """
 
     def __init__(
@@ -91,9 +92,11 @@ class TransportError(ServingError):
         loading: bool = False,
         unreachable: bool = False,
         retried: bool = False,
+        unexplained: bool = False,
     ) -> None:
-        super().__init__(message, retry_after, rate_limited, loading, unreachable, retried)
+        super().__init__(message, retry_after, rate_limited, loading, unreachable, retried, unexplained)
         self.message = message
+        self.unexplained = unexplained
         self.loading, self.unreachable = loading, unreachable
         self.retry_after = retry_after
         self.rate_limited = rate_limited

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from consistent_chat.drivers.budget import Budget
 from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore, Turns
 from consistent_chat.drivers.refusals import Refusals
-from consistent_chat.drivers.retry import Passing, RetryPolicy, backoff
+from consistent_chat.drivers.retry import MAX_TRIES, Passing, RetryPolicy, backoff
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import ConsistentChatError, RefusedAccess, RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
@@ -117,6 +117,9 @@ class Calls:
             if refused is None:
                 raise
             return refused
+        if error.rate_limited and error.retry_after is None and tries % MAX_TRIES == 0:
+            # others that were answered say nothing here, but one that is sent right now does
+            return await self._refusals.give_up(request, self._refusals.sent(), error)
         return None
 
     async def _ask_unrecorded(self, request: Request) -> Response:

@@ -24,10 +24,16 @@ MAX_TRIES_RETRIED = 3
 """Tries of one call by a serving that has retries of its own: DataFlow's takes half a minute for each of ours."""
 LONGEST_SILENCE = 300.0
 """Seconds without any answer after which a server that is crowded, or has never answered, is given up."""
+UNEXPLAINED_SILENCE = 90.0
+"""Seconds of refused calls (429) without a word of rates, while none is answered: servers count calls by the minute, so
+that it is no limit of a minute's calls."""
 LOADING_PAUSE = 5.0
 """Seconds between looks at a server that is not ready yet, at the most."""
 QUICK_PAUSE = 0.1
 """Seconds before the second try of a call that failed once while the server answers others."""
+CLOSED = 3
+"""Calls in a row that are refused with a pause that is longer than the longest silence."""
+_CHECK_LIMITS = " Check the account's credit and limits; max_requests_per_minute= keeps a run within them."
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 """Seconds. A longer pause than a minute, which some servers ask for, is better seen by a person."""
 
@@ -60,14 +66,24 @@ class RetryPolicy:
         if isinstance(error, TransportError) and error.retried:
             enough = tries >= MAX_TRIES_RETRIED
         elif error.rate_limited:
-            enough = silent
+            enough = silent or self._is_closed(error, waited)
         else:
             enough = tries >= MAX_TRIES if self._answered else tries >= MAX_TRIES_AT_FIRST or silent
         if enough:
-            said = str(error).rstrip(".")
+            said, advice = str(error).rstrip("."), _CHECK_LIMITS if error.rate_limited else ""
             raise ServingError(
-                f"{said}. This was try {tries}, and the run stops. All answers are kept; run again to go on."
+                f"{said}. This was try {tries}, and the run stops.{advice} All answers are kept; run again to go on."
             ) from error
+
+    def _is_closed(self, error: Passing, waited: float) -> bool:
+        """Tell whether a server that refuses each call will do so for too long: it says so, or gives no reason.
+
+        One answer in between resets the count.
+        """
+        if (error.retry_after or 0.0) > LONGEST_SILENCE:
+            return self._in_vain >= CLOSED
+        unexplained = isinstance(error, TransportError) and error.unexplained
+        return unexplained and self._in_vain > 1 and waited > UNEXPLAINED_SILENCE
 
     def pause(self, tries: int, error: Passing) -> float:
         """Return the seconds to wait: not long for a server that is not ready yet, nor after one isolated fault."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from consistent_chat.request import Request, Response
@@ -18,14 +18,15 @@ from consistent_chat.serving.anthropic_messages import (
     body,
     headers,
     join,
+    plainer,
     read_message,
+    simpler,
     stated,
     takes_temperature,
 )
-from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
 from consistent_chat.serving.client import HttpClient
-from consistent_chat.serving.http import Fault, Peer
-from consistent_chat.serving.negotiate import Adapting, Learnt, blamed, is_off_scale
+from consistent_chat.serving.http import Peer
+from consistent_chat.serving.negotiate import Adapting, Learnt
 from consistent_chat.serving.settings import checked_model, checked_url, need_key, warn_of_plain_http
 from consistent_chat.serving.wire import Wire, client_timeout, open_client
 
@@ -61,7 +62,9 @@ class Anthropic:
         self._credential = "auth_token" if origin == TOKEN else "api_key"
         self._timeout = timeout
         self._max_concurrency = max_concurrency
-        self._adapting = Adapting(self._peer, stated(abilities))
+        form = stated(abilities)
+        ladder = None if base_url is None else partial(plainer, form)  # Anthropic's own API gives its reasons
+        self._adapting = Adapting(self._peer, form, ladder)
         self._client: HttpClient | None = None
         self._sdk: Any = None
 
@@ -69,7 +72,7 @@ class Anthropic:
         """Return what the model said; raise TransportError or ServingError."""
         checked_model(request.model)
         self._form(request, self._adapting.about(request.model, request.stage, request.temperature))
-        return await self._adapting.answer(request, self._send, self._simpler)
+        return await self._adapting.answer(request, self._send, partial(simpler, self._peer))
 
     @property
     def batches(self) -> AnthropicBatches:
@@ -82,7 +85,7 @@ class Anthropic:
             return body(request, self._form(request, self._adapting.about(request.model)))
 
         wire = Wire(anthropic, self._peer, self._opened, self._timeout)
-        return AnthropicBatches(wire, self._adapting, in_form, self._simpler)
+        return AnthropicBatches(wire, self._adapting, in_form, partial(simpler, self._peer))
 
     async def close(self) -> None:
         """Close all connections. The next answer opens others, in whichever event loop it is."""
@@ -123,23 +126,3 @@ class Anthropic:
                 http_client=open_client(anthropic, self._max_concurrency),
             )
         return self._sdk
-
-    def _simpler(self, request: Request, form: Form, fault: Fault) -> Form | None:
-        if fault.status not in (400, 413, 422):
-            return None
-        asked = limit(request, form.cap, form.context)
-        if is_too_high(fault, asked):
-            cap = lowered_to_fit(fault, asked)
-            return None if cap is None else replace(form, cap=cap)
-        for name in blamed(
-            fault, {"temperature": "temperature", "schema": "output_config|format|schema", "stream": r"\bstream"}
-        ):
-            if name == "temperature" and is_off_scale(fault, request.temperature):
-                return None  # it takes temperatures, only not this one: the recipe must change
-            if name == "temperature" and form.temperature:
-                return _without_temperature(request, form, f"the server answered {self._peer.quote(fault.message)!r}")
-            if name == "schema" and form.schema:
-                return replace(form, schema=False)
-            if name == "stream" and not form.stream:
-                return replace(form, stream=True)
-        return None

@@ -11,12 +11,12 @@ from typing import Any
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response, json_text
 from consistent_chat.serving.abilities import Abilities
-from consistent_chat.serving.cap import limit
+from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
 from consistent_chat.serving.finish import finish_of, refused_or_broken, told
-from consistent_chat.serving.http import Peer, count
-from consistent_chat.serving.negotiate import warn_no_temperature
+from consistent_chat.serving.http import Fault, Peer, count
+from consistent_chat.serving.negotiate import blamed, check_scale, warn_no_temperature
 from consistent_chat.serving.openai_chat import messages
-from consistent_chat.serving.stream import joined
+from consistent_chat.serving.stream import BROKEN_OFF, joined
 
 VERSION = "2026-10-21"
 """The `anthropic-version` of a request, as Anthropic's SDK 2 sends it."""
@@ -38,12 +38,14 @@ HIGHEST_TEMPERATURE = 1.0
 class Form:
     """What a request has beside its prompt, as it was stated or found out.
 
-    `cap` is the highest limit of tokens of an answer, `context` the most tokens of a prompt and its answer together.
+    With `cached` the system text is a block that is marked for the provider's cache, else a plain string. `cap` is the
+    highest limit of tokens of an answer, `context` the most tokens of a prompt and its answer together.
     """
 
     schema: bool = True
     temperature: bool = True
     system: bool = True
+    cached: bool = True
     stream: bool = False
     cap: int | None = None
     context: int | None = None
@@ -58,6 +60,57 @@ def stated(abilities: Abilities) -> Form:
         cap=abilities.max_output_tokens,
         context=abilities.context_tokens,
     )
+
+
+def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | None:
+    """Return the form to try after a refusal, or None if the refusal is not about the form.
+
+    Raises ServingError for a refusal of the recipe's temperature.
+    """
+    asked = limit(request, form.cap, form.context)
+    if is_too_high(fault, asked):
+        cap = lowered_to_fit(fault, asked)
+        return None if cap is None else replace(form, cap=cap)
+    for name in _blamed(fault):
+        if name == "temperature" and form.temperature:
+            check_scale(peer, request, fault)
+            return _without_temperature(request, form, f"the server answered {peer.quote(fault.message)!r}")
+        if name == "schema" and form.schema:
+            return replace(form, schema=False)
+        if name == "stream" and not form.stream:
+            return replace(form, stream=True)
+        if name == "system" and form.system:
+            return replace(form, cached=False) if form.cached else replace(form, system=False)
+    return None
+
+
+def plainer(best: Form, form: Form) -> Form | None:
+    """Return the next plainer form of a gateway that refuses without a reason, or None after the last.
+
+    `best` is the form that was begun with: what it has in the plainest way was stated, and stays.
+    """
+    if form.stream and not best.stream:
+        return None
+    if form.schema:
+        return replace(form, schema=False)
+    if form.cached:
+        return replace(form, schema=best.schema, cached=False)
+    if form.system:
+        return replace(form, schema=best.schema, system=False)
+    return None if form.stream else replace(best, temperature=form.temperature, cap=form.cap, stream=True)
+
+
+def _blamed(fault: Fault) -> list[str]:
+    """Return what of the form a refusal names, if it is a refusal of the request and not of something else."""
+    if fault.status in (500, 501):  # a template that fails
+        return blamed(fault, {"system": _SYSTEM})
+    if fault.status not in (400, 413, 422):
+        return []
+    return blamed(fault, {"temperature": "temperature", "schema": _SCHEMA, "stream": r"\bstream", "system": _SYSTEM})
+
+
+_SCHEMA = "output_config|format|schema"
+_SYSTEM = r"cache_control|\bsystem\b|\broles?\b"
 
 
 def takes_temperature(model: str) -> bool:
@@ -86,7 +139,7 @@ def headers(form: Form) -> dict[str, str]:
 
 
 def body(request: Request, form: Form) -> dict[str, Any]:
-    """Return the body of a request. The system text is marked for caching: a stage's calls share it."""
+    """Return the body of a request. A stage's calls share the system text, so that it is marked for caching."""
     said = messages(request, form.system)
     body: dict[str, Any] = {
         "model": request.model,
@@ -95,7 +148,7 @@ def body(request: Request, form: Form) -> dict[str, Any]:
     }
     if request.system and form.system:
         text = {"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}
-        body["system"] = [text]
+        body["system"] = [text] if form.cached else request.system
     if form.schema:
         body["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
     if form.temperature:
@@ -126,14 +179,15 @@ def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:
     )
 
 
-def join(events: list[Any]) -> dict[str, Any]:
-    """Return the message that a stream's events tell piece by piece."""
+def join(events: list[Any], ended: bool) -> dict[str, Any]:
+    """Return the message that a stream's events tell piece by piece. Its end is `message_stop` or a stop reason."""
     message: dict[str, Any] = {}
     blocks: dict[Any, list[dict[str, Any]]] = {}
     for event in events:
         kind = event.get("type")
-        if kind == "error":
-            return dict(event)
+        if event.get("error") or kind == "error":
+            return {"error": "no reason given", **event}
+        ended = ended or kind == "message_stop"
         if kind == "message_start" and isinstance(event.get("message"), dict):
             message = dict(event["message"])
         elif kind == "content_block_start" and isinstance(event.get("content_block"), dict):
@@ -144,6 +198,8 @@ def join(events: list[Any]) -> dict[str, Any]:
             delta, usage = event.get("delta"), event.get("usage")
             message |= delta if isinstance(delta, dict) else {}
             message["usage"] = {**(message.get("usage") or {}), **(usage if isinstance(usage, dict) else {})}
+    if not ended and not message.get("stop_reason"):
+        return BROKEN_OFF
     return {**message, "content": [_whole(joined(pieces)) for pieces in blocks.values()]}
 
 

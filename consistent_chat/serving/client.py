@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import urllib.request
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -22,8 +23,11 @@ MOST_BYTES = 16 << 20
 """Bytes of an answer after decoding. The longest dialogues have less than one MB."""
 EVENT_STREAM = "text/event-stream"
 
-Join = Callable[[list[Any]], Mapping[str, Any]]
-"""Joins the JSON values of a stream's events into the object that the server sends where it does not stream."""
+Join = Callable[[list[Any], bool], Mapping[str, Any]]
+"""Joins the JSON values of a stream's events into the object that the server sends where it does not stream.
+
+The second argument tells whether the stream said that it was at its end.
+"""
 
 
 class HttpClient:
@@ -88,10 +92,12 @@ class HttpClient:
             if 300 <= status < 400:
                 raise redirect_error(self._peer, status, url, path, response.headers.get("location", ""))
             if status < 400 and kind.lower().startswith(EVENT_STREAM):
-                return join(await self._events(response))
+                return join(*await self._events(self._decoded(response)))
             content = b"".join([piece async for piece in self._decoded(response)])
             if status >= 400:
                 raise fault_of(status, response.headers, content)
+            if _LIKE_EVENTS.match(content):  # a stream that a proxy gave another type
+                return join(*await self._events(_once(content)))
             return read_object(self._peer, content, kind)
 
     async def _decoded(self, response: Any) -> AsyncIterator[bytes]:
@@ -118,35 +124,54 @@ class HttpClient:
         except zlib.error:
             raise TransportError(f"{self._peer.place} sent a compressed answer that is damaged.") from None
 
-    async def _events(self, response: Any) -> list[Any]:
-        """Return the JSON values of a stream's events, up to `[DONE]` or the end."""
+    async def _events(self, pieces: AsyncIterator[bytes]) -> tuple[list[Any], bool]:
+        """Return the JSON values of a stream's events, and whether `[DONE]` followed them."""
         values: list[Any] = []
-        async for data in event_data(self._decoded(response)):
+        async for name, data in events(pieces):
             if data == b"[DONE]":
-                return values
-            values.append(read_object(self._peer, data, EVENT_STREAM))
-        return values
+                return values, True
+            value = read_object(self._peer, data, EVENT_STREAM)
+            values.append({"error": value} if name == b"error" and not value.get("error") else value)
+        return values, False
 
 
-async def event_data(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the data of each event of a stream, as the standard of server-sent events has it: in linear time."""
-    rest: list[bytes] = []
-    data: list[bytes] = []
-    async for piece in pieces:
-        *whole, last = piece.replace(b"\r\n", b"\n").split(b"\n")
-        for line in whole:
-            rest.append(line)
-            joined, rest = b"".join(rest).rstrip(b"\r"), []
-            if joined.startswith(b"data:"):
-                data.append(joined[5:].strip())
-            elif not joined and data:
-                yield b"\n".join(data)
-                data = []
-        rest.append(last)
-    if (joined := b"".join(rest)).startswith(b"data:"):
-        data.append(joined[5:].strip())
+async def events(pieces: AsyncIterator[bytes]) -> AsyncIterator[tuple[bytes, bytes]]:
+    """Yield the name and the data of each event of a stream, as the standard of server-sent events has it."""
+    name, data = b"", list[bytes]()
+    async for line in _lines(pieces):
+        field, _, value = line.partition(b":")
+        if field == b"data":
+            data.append(value.strip())
+        elif field == b"event":
+            name = value.strip()
+        elif not line:
+            if data:
+                yield name, b"\n".join(data)
+            name, data = b"", []
     if data:
-        yield b"\n".join(data)
+        yield name, b"\n".join(data)
+
+
+async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield lines without their ends, which may be CR, LF or both: in linear time."""
+    rest: list[bytes] = []
+    after_cr = False
+    async for piece in pieces:
+        whole = piece[1:] if after_cr and piece.startswith(b"\n") else piece
+        after_cr = piece.endswith(b"\r") if piece else after_cr
+        *lines, last = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            yield b"".join([*rest, line])
+            rest = []
+        rest.append(last)
+    yield b"".join(rest)
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+_LIKE_EVENTS = re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:(?:data|event|id|retry):|:)")
 
 
 def _proxy(url: str) -> str | None:

@@ -14,7 +14,7 @@ from consistent_chat.serving.http import Fault, Peer, broken, fault_of
 _KINDS = (
     ("refusal", "refus|filter|safety|moderat|prohibit|block|sensitive|recitation|spii|guardrail|violation|policy"),
     ("fault", r"error|insufficient|resource|network|abort|cancel|timeout|timed|unavailable|overload|fail|interrupt"),
-    ("length", r"length|max|limit|trunc|window|exceed"),
+    ("length", r"length|max|limit|trunc|window|exceed|incomplete"),
     ("stop", r"^(?:stop|end|eos|done|complete|finish|normal|none|null)"),
 )
 """What a finish reason is about, by the words that providers spell in many ways; the first that fits."""

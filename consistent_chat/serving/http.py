@@ -61,13 +61,20 @@ class Fault(Exception):
         """Whether the account has no money left, which no other request and no pause will change."""
         if self.status == 402 or self.code in UNPAID_CODES:
             return True
-        told = self.status in (400, 401, 403, 429) and _UNPAID.search(self.message[:LOOKED_AT]) is not None
-        return told and not (self.retry_after is not None or _PER_TIME.search(self.message[:LOOKED_AT]))
+        said = f"{self.code or ''} {self.message[:LOOKED_AT]}"
+        told = self.status in (400, 401, 403, 429) and _UNPAID.search(said) is not None
+        return told and not (self.retry_after is not None or _PER_TIME.search(said))
 
     @property
     def rate_limited(self) -> bool:
         """Whether the server takes fewer tokens a minute, which some say with another status than 429."""
         return self.status in (400, 403, 413) and "rate_limit" in f"{self.code} {self.inner_code}"
+
+    @property
+    def unexplained(self) -> bool:
+        """Whether a 429 gives neither a pause nor a word of rates: it may be an account without money."""
+        said = f"{self.code or ''} {self.message[:LOOKED_AT]}"
+        return self.status == 429 and self.retry_after is None and _RATES.search(said) is None
 
     @property
     def filtered(self) -> bool:
@@ -111,7 +118,10 @@ class Peer:
             return ServingError(f"The account has no credit left. {said}. Check its billing, then run again to go on.")
         if fault.status in PASSING or fault.status >= 500 or fault.rate_limited:
             crowded = fault.status in CROWDED or fault.rate_limited
-            return TransportError(said, fault.retry_after, rate_limited=crowded, loading=fault.status == 503)
+            loading, unexplained = fault.status == 503, fault.unexplained
+            return TransportError(
+                said, fault.retry_after, rate_limited=crowded, loading=loading, unexplained=unexplained
+            )
         if fault.status in (401, 403):
             what = f"The key was refused. {said}. Check {self.variable} or api_key, and what it may use."
             return RefusedAccess(what, quoted, asks_others=fault.status == 403)
@@ -255,6 +265,12 @@ _UNPAID = re.compile(
     re.IGNORECASE,
 )
 _PER_TIME = re.compile(r"\bper (?:second|minute|hour|day)\b|\brate[ _-]?limit|/min\b|\b[rt]p[md]\b", re.IGNORECASE)
+# What a server says that takes fewer calls for a while. Without any such word a 429 is waited out for a shorter time.
+_RATES = re.compile(
+    r"rate|limit|too many|throttl|concurren|busy|overload|capacity|slow|wait|retry|again|later|quota|exhaust|frequen"
+    r"|requests?\b|\bper\b|\bminute|\u9891|\u9650|\u5e76\u53d1|\u7a0d\u540e|\u8d1f\u8f7d",
+    re.IGNORECASE,
+)
 # The filters' own words, for servers and gateways that pass on no code.
 _FILTERED = re.compile(
     "blocked by content filtering policy|content management policy|ContentPolicyViolationError"

@@ -48,7 +48,8 @@ class HuggingFace:
         self._peer = Peer(NAME, "HF_TOKEN", key, base_url)
         warn_of_plain_http(base_url, True)
         self._timeout, self._max_concurrency = timeout, max_concurrency
-        self._adapting: Adapting[Form] = Adapting(self._peer, stated(abilities, LIMITS[1]), plainer)
+        form = stated(abilities, LIMITS[1])
+        self._adapting: Adapting[Form] = Adapting(self._peer, form, partial(plainer, form))
         self._client: HttpClient | None = None
 
     async def answer(self, request: Request) -> Response:

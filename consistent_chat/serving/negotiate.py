@@ -30,6 +30,10 @@ GUESSED = frozenset({400, 422, 501})
 """Statuses that, without telling words, may be about the form."""
 
 
+class Unsent(TransportError):
+    """A request that waited for the first one, which was refused in every form: it is sent when that is settled."""
+
+
 class Adapting(Generic[Form]):
     """Sends requests in the form that the server takes.
 
@@ -70,6 +74,8 @@ class Adapting(Generic[Form]):
         try:
             learnt = self.about(request.model, request.stage, request.temperature)
             return await learnt.ask(partial(send, request), partial(simpler, request))
+        except Waited as waited:
+            raise Unsent(str(self._peer.error(waited.fault, request.model))) from None
         except Fault as fault:
             if fault.filtered:
                 return Response(self._peer.quote(fault.message), "refusal")
@@ -85,13 +91,24 @@ class Adapting(Generic[Form]):
         learnt = self.about(request.model)
         error = self._peer.error(fault, request.model)
         if learnt.form is sent and isinstance(error, RefusedRequest):
-            learnt.form = simpler(request, sent, fault) or sent
+            try:
+                learnt.form = simpler(request, sent, fault) or sent
+            except ServingError as final:
+                return final
         return error if learnt.form is sent else TransportError(str(error))
 
     def leave_loop(self) -> None:
         """Let go of the event loop: the next answer may be in another one."""
         for learnt in self._models.values():
             learnt.first = None
+
+
+class Waited(Exception):
+    """Raised for a call that waited for the first one while that was refused in every form."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault)
+        self.fault = fault
 
 
 class Learnt(Generic[Form]):
@@ -103,6 +120,7 @@ class Learnt(Generic[Form]):
         self._plainer = plainer
         self.settled = plainer is None
         self._answered = self.settled
+        self._refused: Fault | None = None  # in every form, the last time
         self._stumbles = 0
 
     async def ask(
@@ -111,7 +129,10 @@ class Learnt(Generic[Form]):
         """Return the answer; raise the Fault that no other form has helped against."""
         if not self.settled:
             self.first = self.first or asyncio.Lock()
+            refused = self._refused
             async with self.first:
+                if self._refused is not None and self._refused is not refused:
+                    raise Waited(self._refused)
                 if not self.settled:
                     answer = await self._explore(send, simpler)
                     self.settled = self._answered = True
@@ -166,7 +187,12 @@ class Learnt(Generic[Form]):
         except Fault as fault:
             if not self._is_unexplained(fault):
                 raise
-            return await self._guess(fault, send, simpler)
+            try:
+                return await self._guess(fault, send, simpler)
+            except Fault as last:
+                if last is fault:
+                    self._refused = fault
+                raise
 
     async def _guess(
         self,
@@ -211,9 +237,23 @@ def warn_no_temperature(model: str, temperature: float, why: str) -> None:
     )
 
 
-def is_off_scale(fault: Fault, temperature: float) -> bool:
-    """Tell whether a refusal is of this temperature, as too high for the server's scale, and not of all of them."""
-    return temperature > 0 and _SCALE.search(fault.message[:LOOKED_AT]) is not None
+def check_scale(peer: Peer, request: Request, fault: Fault) -> None:
+    """Raise ServingError where a refusal is of this temperature, and not of all: then the recipe must change.
+
+    It says so where it names a lower one, or a scale.
+    """
+    message = fault.message[:LOOKED_AT]
+    lower = any(0 < float(number) < request.temperature for number in _NUMBER.findall(message))
+    if request.temperature > 0 and (lower or _SCALE.search(message)):
+        raise ServingError(
+            f"{peer.place} does not take the temperature {request.temperature:g} for the model {request.model!r}. It "
+            f"answered {fault.status}: {peer.quote(message)}. Set temperature= to a value that it takes, or choose "
+            "another model."
+        )
+
+
+_NUMBER = re.compile(r"(?<![\w.-])\d(?:\.\d+)?(?![\w-])(?!\.\d)")
+"""A number below ten that stands alone: not a part of a version, an address or a code."""
 
 
 _SCALE = re.compile(

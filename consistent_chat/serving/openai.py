@@ -61,7 +61,8 @@ class OpenAI:
         warn_of_plain_http(base_url, self._peer.key != PLACEHOLDER)
         self._timeout = timeout
         self._max_concurrency = max_concurrency
-        self._adapting: Adapting[Form] = Adapting(self._peer, stated(abilities, LIMITS[base_url is not None]), plainer)
+        form = stated(abilities, LIMITS[base_url is not None])
+        self._adapting: Adapting[Form] = Adapting(self._peer, form, partial(plainer, form))
         self._client: HttpClient | None = None
         self._sdk: Any = None
 

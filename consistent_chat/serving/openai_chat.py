@@ -11,8 +11,8 @@ from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
 from consistent_chat.serving.finish import finish_of, raise_told_fault, refused_or_broken, told
 from consistent_chat.serving.http import Fault, Peer, count
-from consistent_chat.serving.negotiate import blamed, is_off_scale, warn_no_temperature
-from consistent_chat.serving.stream import joined
+from consistent_chat.serving.negotiate import blamed, check_scale, warn_no_temperature
+from consistent_chat.serving.stream import BROKEN_OFF, joined
 
 PATH = "/chat/completions"
 LIMITS = ("max_completion_tokens", "max_tokens")
@@ -23,8 +23,8 @@ LIMITS = ("max_completion_tokens", "max_tokens")
 class Form:
     """What a request has beside its prompt: a rung of SCHEMAS, a name of LIMITS, a temperature, a system message.
 
-    `cap` is the most tokens that the model takes for a limit, `context` for a prompt and its answer together, where
-    that was stated or found out.
+    With `usage` a stream is asked to tell its tokens. `cap` is the most tokens that the model takes for a limit,
+    `context` for a prompt and its answer together, where that was stated or found out.
     """
 
     limit: str
@@ -33,6 +33,7 @@ class Form:
     temperature: bool = True
     system: bool = True
     stream: bool = False
+    usage: bool = True
     cap: int | None = None
     context: int | None = None
 
@@ -50,15 +51,17 @@ def stated(abilities: Abilities, name: str) -> Form:
 
 
 def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | None:
-    """Return the form to try after a refusal, or None if the refusal is not about the form."""
+    """Return the form to try after a refusal, or None if the refusal is not about the form.
+
+    Raises ServingError for a refusal of the recipe's temperature.
+    """
     asked = limit(request, form.cap, form.context)
     if is_too_high(fault, asked):
         cap = lowered_to_fit(fault, asked)
         return None if cap is None else replace(form, cap=cap)
     for name in _blamed(form, fault):
-        if name == "temperature" and is_off_scale(fault, request.temperature):
-            return None  # it takes temperatures, only not this one: the recipe must change
         if name == "temperature" and form.temperature:
+            check_scale(peer, request, fault)
             why = f"the server answered {peer.quote(fault.message)!r}"
             warn_no_temperature(request.model, request.temperature, why)
             return replace(form, temperature=False)
@@ -66,6 +69,8 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
             return replace(form, limit=LIMITS[form.limit == LIMITS[0]], renamed=True)
         if name == "schema" and form.rung + 1 < len(SCHEMAS):
             return replace(form, rung=form.rung + 1)
+        if name == "usage" and form.stream and form.usage:
+            return replace(form, usage=False)
         if name == "stream" and not form.stream:
             return replace(form, stream=True)
         if name == "system" and form.system:
@@ -73,13 +78,18 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
     return None
 
 
-def plainer(form: Form) -> Form | None:
-    """Return the next plainer form, or None after the last: other ways of asking for JSON, no system role, a stream."""
-    if form.rung + 1 < len(SCHEMAS) and form.system and not form.stream:
+def plainer(best: Form, form: Form) -> Form | None:
+    """Return the next plainer form, or None after the last: other ways of asking for JSON, no system role, a stream.
+
+    `best` is the form that was begun with: what it has in the plainest way was stated, and stays.
+    """
+    if form.stream and not best.stream:
+        return replace(form, usage=False) if form.usage else None
+    if form.rung + 1 < len(SCHEMAS) and form.system == best.system:
         return replace(form, rung=form.rung + 1)
     if form.system:
-        return None if form.stream else replace(form, rung=0, system=False)
-    return None if form.stream else replace(form, rung=0, system=True, stream=True)
+        return replace(form, rung=best.rung, system=False)
+    return None if best.stream else replace(form, rung=best.rung, system=best.system, stream=True)
 
 
 def messages(request: Request, system: bool = True) -> list[dict[str, str]]:
@@ -110,7 +120,7 @@ def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
     if choice is None:
         raise refused_or_broken(peer, body, "choices", "choices with a message")
     raise_told_fault(peer, choice.get("error"))
-    message, reason = choice.get("message"), choice.get("finish_reason")
+    message, reason = _message(choice), choice.get("finish_reason")
     finish = finish_of(peer, reason)
     if not isinstance(message, dict):
         if finish != "refusal":
@@ -132,6 +142,12 @@ def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
     )
 
 
+def _message(choice: Mapping[str, Any]) -> Any:
+    """Return a choice's message; some servers send the text alone, as completions without a chat have it."""
+    text = choice.get("text")
+    return {"content": text} if "message" not in choice and isinstance(text, str) else choice.get("message")
+
+
 def _unread(choice: Mapping[str, Any], message: Mapping[str, Any], calls: str) -> dict[str, Any]:
     """Return the fields of a choice and its message that are not read, by names of their own."""
     rest = {f"choice.{name}": value for name, value in choice.items() if name not in _OF_CHOICE and value is not None}
@@ -149,8 +165,11 @@ def _unread_parts(content: Any, refused: bool) -> dict[str, Any]:
     return {"message.content": unread} if unread else {}
 
 
-def join(events: list[Any]) -> dict[str, Any]:
-    """Return the completion that a stream's chunks tell piece by piece: of the whole, the last that each tells."""
+def join(events: list[Any], ended: bool) -> dict[str, Any]:
+    """Return the completion that a stream's chunks tell piece by piece: of the whole, the last that each tells.
+
+    The end of a stream is `[DONE]`, or else a finish reason.
+    """
     whole: dict[str, Any] = {}
     pieces: list[dict[str, Any]] = []
     for chunk in events:
@@ -165,9 +184,11 @@ def join(events: list[Any]) -> dict[str, Any]:
                 continue
             if choice.get("error"):
                 return {**whole, "choices": [{"error": choice["error"]}]}
-            told = choice.get("delta") or choice.get("message")
-            rest = {name: value for name, value in choice.items() if name not in ("delta", "message", "error")}
+            told = choice.get("delta") or _message(choice)
+            rest = {name: value for name, value in choice.items() if name not in ("delta", "message", "text", "error")}
             pieces.append({**rest, "message": told if isinstance(told, dict) else {}})
+    if not ended and pieces and not any(piece.get("finish_reason") for piece in pieces):
+        return BROKEN_OFF
     return {**whole, "choices": [{"index": 0, **joined(pieces)}] if pieces else []}
 
 
@@ -181,7 +202,7 @@ def arguments(request: Request, form: Form) -> dict[str, Any]:
     if form.temperature:
         arguments["temperature"] = request.temperature
     if form.stream:
-        arguments |= {"stream": True, "stream_options": {"include_usage": True}}
+        arguments |= {"stream": True, **({"stream_options": {"include_usage": True}} if form.usage else {})}
     return arguments
 
 
@@ -192,7 +213,7 @@ def _blamed(form: Form, fault: Fault) -> list[str]:
     if not 400 <= fault.status < 500 or fault.status in (401, 403, 408, 409, 429):
         return []
     names = {"temperature": "temperature", "limit": rf"\b{form.limit}\b", "schema": _SCHEMA}
-    return blamed(fault, {**names, "system": _SYSTEM, "stream": _STREAM})
+    return blamed(fault, {**names, "system": _SYSTEM, "stream": _STREAM, "usage": "stream_options|include_usage"})
 
 
 def _text(content: Any) -> str:
@@ -246,5 +267,5 @@ _REASONING = ("reasoning_content", "reasoning")
 """Names of what a model thought: of DeepSeek, Qwen, vLLM and llama.cpp; of OpenRouter, Ollama and newer vLLM."""
 _OF_PART = {"type", "text", "annotations"}
 _KNOWN = frozenset({"choices", "usage", "model", "id", "object", "created"})
-_OF_CHOICE = {"index", "message", "finish_reason", "error"}
+_OF_CHOICE = {"index", "message", "text", "finish_reason", "error"}
 _OF_MESSAGE = {"role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls", "error"}

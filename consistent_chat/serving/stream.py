@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+BROKEN_OFF = {"error": {"code": 502, "message": "the stream broke off before its end"}}
+"""What a stream that told no end says: half of an answer is none."""
 DEPTH = 6
 """Levels that are joined: a choice, its message, tool calls, one of them, its function, and one to spare."""
 ONCE = frozenset({"id", "index", "name", "object", "role", "type", "finish_reason", "stop_reason"})

@@ -33,12 +33,18 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.005)
     monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_PAUSE", 0.05)
     monkeypatch.setattr("consistent_chat.drivers.retry.LOADING_PAUSE", 0.05)
+    monkeypatch.setattr("consistent_chat.drivers.retry.UNEXPLAINED_SILENCE", 0.2)
 
 
 def named(*outcomes: str) -> Any:
     """Return the parameters of a test for the cases with these outcomes."""
     cases = [case for case in CASES if case["outcome"] in outcomes]
     return pytest.mark.parametrize("case", cases, ids=lambda case: str(case["name"]))
+
+
+def serving_of(case: dict[str, Any], provider: Provider) -> Any:
+    """Open the serving that a case is about."""
+    return opened(case.get("kind", "openai"), provider)
 
 
 def script(case: dict[str, Any]) -> Script:
@@ -66,6 +72,10 @@ def struck(when: Any) -> Callable[[Call], bool]:
         "twice": lambda call: is_marked(call, 4) and seen.update([told(call)]) is None and seen[told(call)] < 3,
         "system": lambda call: any(message["role"] == "system" for message in call.body["messages"]),
         "unstreamed": lambda call: not call.body.get("stream"),
+        "counted streams": lambda call: not call.body.get("stream") or "stream_options" in call.body,
+        "system text": lambda call: "system" in call.body,
+        "marked": lambda call: "cache_control" in json.dumps(call.body),
+        "schemas": lambda call: "output_config" in call.body,
     }[when]
 
 
@@ -95,10 +105,10 @@ def test_all_rows_are_made_and_a_replay_makes_the_same(case: dict[str, Any], tmp
     """Whatever the server replies, and nothing of a fault of transport is stored."""
     place, tally = str(tmp_path / "responses"), RunStats()
     with Provider(script(case)) as provider:
-        made = run(place, RECIPE, opened("openai", provider), tally)
+        made = run(place, RECIPE, serving_of(case, provider), tally)
         asked = len(provider.requests)
         assert len(made) == len(Plan(RECIPE))
-        assert run(place, RECIPE, opened("openai", provider)) == made
+        assert run(place, RECIPE, serving_of(case, provider)) == made
         assert len(provider.requests) == asked, "a rerun meets nothing anew"
     assert run(place, RECIPE) == made
     finishes = [json.loads(record.kept.response)["finish"] for record in ResponseStore(place).records()]
@@ -121,7 +131,7 @@ def test_the_last_prompt_that_is_missing_can_be_refused_too(case: dict[str, Any]
 
     recipe = Recipe(model="some-model", num_dialogs_per_intent=1, num_turns_per_dialog=2, intents=("educational",))
     with Provider(reply) as provider:
-        (dialogue,) = run(str(tmp_path / "responses"), recipe, opened("openai", provider), max_concurrency=1)
+        (dialogue,) = run(str(tmp_path / "responses"), recipe, serving_of(case, provider), max_concurrency=1)
     assert dialogue.spec.substitute == 1
     assert len(provider.requests) <= 16
 
@@ -166,7 +176,7 @@ def test_a_fault_of_all_stops_within_a_few_calls(case: dict[str, Any], tmp_path:
         Provider(script(case)) as provider,
         pytest.raises(ServingError, match="run again to go on"),
     ):
-        run(place, RECIPE, opened("openai", provider), max_concurrency=4)
+        run(place, RECIPE, serving_of(case, provider), max_concurrency=4)
     assert len(provider.requests) <= 11 + 4 * 6
     assert all('"finish":"stop"' in record.kept.response for record in ResponseStore(place).records())
 
@@ -175,7 +185,7 @@ def test_a_fault_of_all_stops_within_a_few_calls(case: dict[str, Any], tmp_path:
 def test_a_redirect_is_named_and_not_followed(case: dict[str, Any], tmp_path: Path) -> None:
     """Without its query and credentials, at the first call."""
     with Provider(script(case)) as provider, pytest.raises(ServingError, match="redirects to http://127") as seen:
-        run(str(tmp_path / "responses"), RECIPE, opened("openai", provider), max_concurrency=1)
+        run(str(tmp_path / "responses"), RECIPE, serving_of(case, provider), max_concurrency=1)
     assert "secret" not in str(seen.value)
     assert "base_url" in str(seen.value)
     assert len(provider.requests) == 1
@@ -187,7 +197,7 @@ def test_a_server_that_loads_is_waited_for_and_said_to_be(
 ) -> None:
     """One line names it."""
     with caplog.at_level(logging.WARNING), Provider(script(case)) as provider:
-        run(str(tmp_path / "responses"), RECIPE, opened("openai", provider), max_concurrency=2)
+        run(str(tmp_path / "responses"), RECIPE, serving_of(case, provider), max_concurrency=2)
     said = [record.getMessage() for record in caplog.records if "become ready" in record.getMessage()]
     assert len(said) == 1
     assert "Loading model" in said[0]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from consistent_chat.errors import RecipeError, TransportError
 from consistent_chat.recipe import Recipe
-from consistent_chat.serving.client import MOST_BYTES, event_data
+from consistent_chat.serving.client import MOST_BYTES, events
 from consistent_chat.serving.http import Peer
 from consistent_chat.serving.settings import checked_url, warn_of_plain_http
 from tests.provider import Provider, Reply
@@ -56,21 +56,22 @@ def test_a_damaged_compressed_answer_is_a_passing_fault(body: bytes) -> None:
     assert isinstance(said("openai", Reply.body(200, body, GZIP)), TransportError)
 
 
-@given(st.binary(max_size=200), st.lists(st.integers(0, 220), max_size=8))
-def test_events_are_the_same_however_the_stream_is_cut(text: bytes, cuts: list[int]) -> None:
-    """A piece may end anywhere."""
-    stream = b"data: " + text.replace(b"\r", b"").replace(b"\n", b"\ndata: ") + b"\n\ndata: [DONE]\n\n"
+@given(st.binary(max_size=200), st.lists(st.integers(0, 240), max_size=8), st.sampled_from([b"\n", b"\r\n", b"\r"]))
+def test_events_are_the_same_however_the_stream_is_cut(text: bytes, cuts: list[int], end: bytes) -> None:
+    """A piece may end anywhere, and lines in each of the three ways."""
+    plain = b"data: " + text.replace(b"\r", b"").replace(b"\n", b"\ndata: ") + b"\n\nevent: x\ndata: [DONE]\n\n"
+    stream = plain.replace(b"\n", end)
 
-    async def events(pieces: list[bytes]) -> list[bytes]:
+    async def read(pieces: list[bytes]) -> list[tuple[bytes, bytes]]:
         async def given_pieces() -> AsyncIterator[bytes]:
             for piece in pieces:
                 yield piece
 
-        return [event async for event in event_data(given_pieces())]
+        return [event async for event in events(given_pieces())]
 
     ends = sorted({min(cut, len(stream)) for cut in cuts} | {0, len(stream)})
     pieces = [stream[start:end] for start, end in zip(ends, ends[1:])]
-    assert asyncio.run(events(pieces)) == asyncio.run(events([stream]))
+    assert asyncio.run(read(pieces)) == asyncio.run(read([plain]))
 
 
 @pytest.mark.parametrize("model", ["http://127.0.0.1:1/x", "https://host", "a b", "a\nb", "a\x1bb", "hf://me/x"])
