@@ -113,14 +113,22 @@ class Calls:
         try:
             self._policy.test(tries, error)
         except ServingError:
-            refused = None if error.rate_limited else await self._refusals.give_up(request, sent, error)
+            if error.rate_limited and not error.unexplained:
+                raise
+            refused = await self._refusals.give_up(request, self._sent_since(sent, error), error)
             if refused is None:
                 raise
             return refused
-        if error.rate_limited and error.retry_after is None and tries % MAX_TRIES == 0:
-            # others that were answered say nothing here, but one that is sent right now does
-            return await self._refusals.give_up(request, self._refusals.sent(), error)
+        if error.unexplained and tries % MAX_TRIES == 0:
+            return await self._refusals.give_up(request, self._sent_since(sent, error), error)
         return None
+
+    def _sent_since(self, sent: int, error: TransportError) -> int:
+        """Return the number from which an answer tells that a request fails alone: that of the last try, or of now.
+
+        While a server refuses calls (429), others that were answered say nothing; one that is sent right now does.
+        """
+        return self._refusals.sent() if error.rate_limited else sent
 
     async def _ask_unrecorded(self, request: Request) -> Response:
         """Ask what is no part of any dialogue: it is paid for and counted like others, and not kept."""

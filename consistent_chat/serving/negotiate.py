@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
+from consistent_chat.serving.cap import is_too_high
 from consistent_chat.serving.http import LOOKED_AT, Fault, Peer
 
 Form = TypeVar("Form")
@@ -152,7 +153,7 @@ class Learnt(Generic[Form]):
 
         A 500 may be so only if it comes again and again: servers fail for other reasons.
         """
-        if fault.filtered or fault.unpaid:
+        if fault.filtered or fault.unpaid or is_too_high(fault):
             return False
         if fault.status == 500:
             self._stumbles += 1

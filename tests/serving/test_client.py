@@ -114,6 +114,15 @@ def test_a_servers_words_are_quoted_in_linear_time_without_controls(words: str) 
     assert shown.isprintable()
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_stream_is_read_under_another_type(end: str) -> None:
+    """Some proxies change it, and some send comments that keep the connection open."""
+    chunks = [{"choices": [{"delta": {"content": text}}]} for text in ("hel", "lo")]
+    lines = ": keep-alive\n\n" + "".join(f"data: {json.dumps(chunk)}\n\n: waiting\n\n" for chunk in chunks)
+    stream = (lines + "data: [DONE]\n\n").replace("\n", end)
+    assert said("openai", Reply.body(200, stream, {"content-type": "text/plain"})).text == "hello"
+
+
 def test_deflate_is_read_too() -> None:
     """In the form with a header, which the standard means."""
     whole = {"choices": [{"message": {"content": "hello"}}]}

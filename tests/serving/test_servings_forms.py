@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consistent_chat.dialogue import parse
-from consistent_chat.errors import RefusedRequest, TransportError
+from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.serving.cap import is_too_high, lowered
 from consistent_chat.serving.http import Fault
 from tests.provider import Call, Provider, Reply
@@ -250,15 +250,45 @@ class TestRefusalsWithoutTellingWords:
         """The next run begins with the best form again."""
 
         def script(call: Call) -> Reply | None:
-            return Reply.error(400, f"Bad Request {call.number}") if call.number < 6 else None
+            return Reply.error(400, f"Bad Request {call.number}") if call.number < 7 else None
 
         with Provider(script) as provider:
             serving = opened("openai", provider)
             (error,) = asked(serving, request())
             asked(serving, request())
         assert "answered 400: Bad Request 0." in str(error)
-        assert provider.requests[6].body["response_format"]["type"] == "json_schema"
-        assert len(provider.requests) == 7
+        assert provider.requests[7].body["response_format"]["type"] == "json_schema"
+        assert len(provider.requests) == 8
+
+    def test_what_none_of_the_forms_helps_is_found_out_once(self, kind: str) -> None:
+        """And not by each of the calls that waited for the first."""
+        with Provider(lambda call: Reply.error(400, "Bad Request")) as provider:
+            first, *others = asked(opened(kind, provider), *(request(draw=draw) for draw in range(20)))
+        assert type(first) is RefusedRequest
+        assert all(isinstance(error, TransportError) for error in others)
+        assert len(provider.requests) <= 8
+
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "temperature must be between 0 and 0.5",
+            "temperature exceeds the maximum of 0.5",
+            "Input should be less than or equal to 0.5: body.temperature",
+            "Invalid value for temperature: 0.9. Expected a value in [0, 0.5].",
+            "invalid temperature: only 0.6 is allowed for this model",
+        ],
+    )
+    def test_a_temperature_off_the_scale_stops_at_the_first_call(self, kind: str, said: str) -> None:
+        """The recipe must change: the message says how, and no other form is tried."""
+
+        def script(call: Call) -> Reply | None:
+            return Reply.error(400, said) if call.body.get("temperature", 0.0) > 0.6 else None
+
+        with Provider(script) as provider:
+            (error,) = asked(opened(kind, provider), request())
+        assert type(error) is ServingError
+        assert "Set temperature= to a value that it takes" in str(error)
+        assert len(provider.requests) == 1
 
     def test_a_passing_fault_on_the_way_is_left_to_the_driver(self) -> None:
         """It says nothing about the form."""

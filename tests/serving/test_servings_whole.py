@@ -26,8 +26,9 @@ def chat(content: Any, **fields: Any) -> Response:
 
 
 def streamed(name: str, events: list[Any]) -> Response:
-    """Return what is kept of a stream of events."""
-    lines = "".join(f"data: {json.dumps(event)}\n\n" for event in events)
+    """Return what is kept of a stream of events, with the end that chat completions have."""
+    end = "data: [DONE]\n\n" if name == "openai" else ""
+    lines = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + end
     return kept(said(name, Reply.body(200, lines, {"content-type": "text/event-stream"})))
 
 
