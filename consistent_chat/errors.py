@@ -14,14 +14,20 @@
       BatchesPending           batches are in progress and were not waited for; rerun to collect them
       BudgetSpent              `max_calls` or `max_cost` is reached; run again to go on
 
-Messages say what happened, to what, and what to do. They never contain a key or a request header.
+Messages say what happened, to what, and what to do. They never contain a key or a request header. What they quote of
+files and servers is shown as it is, on one line: no text can drive the terminal or pass for a line of a log.
 """
 
 from __future__ import annotations
 
+from consistent_chat.text.sanitize import visible_line
+
 
 class ConsistentChatError(Exception):
     """Base of all errors raised on purpose."""
+
+    def __str__(self) -> str:
+        return visible_line(super().__str__())
 
 
 class RecipeError(ConsistentChatError, ValueError):
@@ -103,7 +109,7 @@ class TransportError(ServingError):
         self.retried = retried
 
     def __str__(self) -> str:
-        return self.message
+        return visible_line(self.message)
 
 
 class PublishError(ConsistentChatError):

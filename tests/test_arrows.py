@@ -13,7 +13,8 @@ from tests import ROOT
 
 PACKAGE = ROOT / "consistent_chat"
 ROOMS = [
-    {"errors", "files", "retry", "signals", "version", "text"},
+    {"files", "retry", "signals", "version", "text"},
+    {"errors"},
     {"request", "prices", "duplicates", "hub"},
     {"registration"},
     {"recipe"},

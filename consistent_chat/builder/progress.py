@@ -15,7 +15,7 @@ from consistent_chat.text.console import for_bar
 
 def dialogues_bar(about: str, total: int) -> Any:
     """Return a bar of dialogues, for where no rows are written."""
-    return tqdm(desc=about, total=total, unit=" dialogues")
+    return tqdm(desc=for_bar(about, 40), total=total, unit=" dialogues")
 
 
 class CallsBar(contextlib.AbstractContextManager["CallsBar"]):

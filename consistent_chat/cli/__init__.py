@@ -24,11 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     import click
 
     from consistent_chat.cli.commands import cli
-    from consistent_chat.text.console import log_to_stderr
+    from consistent_chat.text.console import guard, log_to_stderr
 
     log_to_stderr()
     try:
-        with taken_like_ctrl_c():
+        with taken_like_ctrl_c(), guard():
             return cli.main(None if argv is None else [*argv], "consistent-chat", standalone_mode=False) or DONE
     except click.UsageError as error:
         return _say(_with_usage(error), USAGE)

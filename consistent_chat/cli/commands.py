@@ -10,7 +10,7 @@ import click
 from consistent_chat.cli.group import Command, Commands
 from consistent_chat.cli.options import COUNT, Repeated, detach, fields, recipe_argument, recipe_fields
 from consistent_chat.errors import RecipeError
-from consistent_chat.text.console import say, tell
+from consistent_chat.text.console import say, tell, tell_lines
 from consistent_chat.text.urls import without_secrets
 from consistent_chat.version import __version__
 
@@ -66,7 +66,7 @@ def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
         if pilot:
             tallies = builder.fill({split: range(min(pilot, len(plan)))})
             say(f"{split}: pilot of {tallies[split]}")
-        tell(f"{split}: {estimated(builder.recipes[split], plan, builder.store())}")
+        tell_lines(f"{split}: {estimated(builder.recipes[split], plan, builder.store())}")
 
 
 @command(
@@ -283,4 +283,4 @@ def schema() -> None:
 
     from consistent_chat.recipe.description import json_schema
 
-    tell(json.dumps(json_schema(), indent=2))
+    tell_lines(json.dumps(json_schema(), indent=2))

@@ -52,8 +52,8 @@ def _show(console: Console, dialogue: Dialogue, place: str) -> None:
 
 
 def _message(console: Console, role: str, text: str, style: str, padding: tuple[int, int, int, int]) -> None:
-    console.print(Padding(Text.assemble((f"{role}\n", style), shown(text)), padding, expand=False))
+    console.print(Padding(Text.assemble((f"{role}\n", style), shown(text, lines=True)), padding, expand=False))
 
 
 def _line(name: str, text: str) -> Text:
-    return Text.assemble((f"{name}: ", "dim"), shown(text))
+    return Text.assemble((f"{name}: ", "dim"), shown(text, lines=True))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi
 
@@ -57,6 +59,17 @@ class BucketDestination:
         if self._private and state.exists and state.private is False:
             raise PublishError(f"The bucket {self.target.name} is public already. Make it private in its settings.")
 
+    def has_published(self, state: RemoteState) -> bool:
+        """Look for a manifest: a bucket has no history, and only those who may remove files can have put it there."""
+        return state.manifest is not None
+
+    def is_ours(self, state: RemoteState, path: str) -> bool:
+        """Compare the content with the manifest; where publishing was stopped before that came, go by the path."""
+        if not layout.is_written(path) or state.manifest is None:
+            return layout.is_written(path)
+        with translate_errors(self.target):
+            return state.manifest.files.get(path) == self._digest(path)
+
     def has(self, state: RemoteState, path: str, file: Path) -> bool:
         """Compare with the manifest, and the card with the card."""
         if path not in state.files or state.manifest is None:
@@ -98,8 +111,19 @@ class BucketDestination:
         return f"{self.target.path}/{path}" if self.target.path else path
 
     def _read(self, path: str) -> bytes:
+        with self._open(path) as file:
+            content: bytes = file.read()
+        return content
+
+    def _digest(self, path: str) -> str:
+        digest = hashlib.sha256()
+        with self._open(path) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+        return digest.hexdigest()
+
+    def _open(self, path: str) -> Any:
         from huggingface_hub import HfFileSystem
 
         files = HfFileSystem(endpoint=self._api.endpoint, token=self._api.token, skip_instance_cache=True)
-        content: bytes = files.cat_file(f"buckets/{self.target.name}/{self._path(path)}")
-        return content
+        return files.open(f"buckets/{self.target.name}/{self._path(path)}", "rb")

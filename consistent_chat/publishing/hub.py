@@ -21,6 +21,10 @@ UNKNOWN = frozenset({404, 405, 501})
 """What a server answers that does not know a question."""
 
 
+PUBLISHED = "Publish dialogues"
+"""The title of a commit that publishes a dataset."""
+
+
 class ConflictError(Exception):
     """What is there has changed meanwhile, or the Hub had no time: look again, and send what is then missing."""
 
@@ -50,6 +54,12 @@ class Destination(Protocol):
 
     def check(self, state: RemoteState) -> None:
         """Raise PublishError unless one may write; it leaves no trace."""
+
+    def has_published(self, state: RemoteState) -> bool:
+        """Tell whether what is there goes back to a publication, and not to a stranger's manifest alone."""
+
+    def is_ours(self, state: RemoteState, path: str) -> bool:
+        """Tell whether what lies at a path is what was published there: unchanged, and no stranger's."""
 
     def has(self, state: RemoteState, path: str, file: Path) -> bool:
         """Tell whether a file is there already, byte for byte."""

@@ -30,6 +30,14 @@ MAX_MANIFEST, MAX_SPLITS = 16 << 20, 1_000
 """Bytes of a manifest that are read, and the splits that it may have."""
 _PATH_PART = re.compile(r"(?!\.{1,2}$)[\w .()-]{1,200}")
 """A name of a file or folder: what the publisher writes. No separators, no `..`, no drive, no control character."""
+_WRITTEN = re.compile(
+    rf"{DATA}/\w+(?:\.\w+)*-\d{{5}}-of-\d{{5}}\.parquet"
+    rf"|{FAILURES}/\w+(?:\.\w+)*\.parquet"
+    rf"|{RESPONSES}/(?:{re.escape(MARKER)}|packs/[0-9a-f]{{64}}\.parquet)"
+    rf"|{PLOTS}/[a-z_-]+\.(?:svg|png)"
+    rf"|[^/]+{re.escape(EXTENSION)}"
+)
+"""Paths at which the publisher writes files, so that nothing else can be taken for one of them."""
 _SPLIT = re.compile(r"\w+(\.\w+)*")
 """A name of a split, as `datasets` takes it."""
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -129,6 +137,11 @@ def is_split(name: str) -> bool:
 def is_published(path: str) -> bool:
     """Tell whether the publisher writes a file at this path: in one of its folders, or a recipe."""
     return is_path(path) and (path.startswith(FOLDERS) or _is_recipe(path))
+
+
+def is_written(path: str) -> bool:
+    """Tell whether a file's path is one that the publisher gives, and so one that it may remove again."""
+    return is_path(path) and _WRITTEN.fullmatch(path) is not None
 
 
 def _is_recipe(path: str) -> bool:

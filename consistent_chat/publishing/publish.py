@@ -84,7 +84,7 @@ def publish(
     with remove_progress(destination) if live else contextlib.nullcontext():
         if builder.config.serving is not None and _record(builder, destination, live):
             state = destination.look()  # it is later by then
-        sent = _send(builder, name_of(recipe, destination.target), licence, destination, state)
+        sent = _send(builder, name_of(recipe, destination.target), licence, destination, state, overwrite)
     return Published(str(destination.target), {split: len(plan) for split, plan in builder.plans().items()}, sent)
 
 
@@ -124,7 +124,12 @@ def name_of(recipe: str | Mapping[str, str] | None, target: RepoTarget) -> str:
 
 
 def _send(
-    builder: ConsistentChat, name: str, licence: str | None, destination: Destination, state: RemoteState
+    builder: ConsistentChat,
+    name: str,
+    licence: str | None,
+    destination: Destination,
+    state: RemoteState,
+    overwrite: bool,
 ) -> Sent:
     """Make everything, then send what is new."""
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
@@ -135,6 +140,7 @@ def _send(
             made.folder,
             state,
             lambda previous: _finish(made, live.describe(made, target, licence, seen, without(previous))),
+            overwrite,
         )
 
 

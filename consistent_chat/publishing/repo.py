@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from consistent_chat.errors import PublishError
 from consistent_chat.files import Files, file_digest
 from consistent_chat.hub import HubRepo, deletions
 from consistent_chat.publishing import layout
-from consistent_chat.publishing.hub import RemoteState, asking, check_namespace, translate_errors
+from consistent_chat.publishing.hub import PUBLISHED, RemoteState, asking, check_namespace, translate_errors
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.target import RepoTarget
 
@@ -31,6 +31,7 @@ class RepoDestination:
         self._revision = target.revision or MAIN
         self._branched = True
         self._repo = HubRepo(api, target.name, revision=self._revision)
+        self._seen: dict[str | None, Mapping[str, str] | None] = {}
 
     def look(self) -> RemoteState:
         """Find out what is there. A branch that is missing will be made from the main one."""
@@ -43,13 +44,12 @@ class RepoDestination:
                 if getattr(error.response, "status_code", 404) == 401:
                     raise
                 return RemoteState()
-            tree = self._api.list_repo_tree(recursive=True, revision=info.sha, **self._repo.id)
-            files = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+            files = self._list(info.sha)
             readme = self._read(layout.README, info.sha) if layout.README in files else b""
             manifest = self._read(layout.MANIFEST, info.sha) if layout.MANIFEST in files else None
         return RemoteState(
             exists=True,
-            files={path: entry.lfs.sha256 if entry.lfs else entry.blob_id for path, entry in files.items()},
+            files=files,
             readme=readme.decode("utf-8", "replace"),
             manifest=Manifest.found(manifest),
             private=info.private,
@@ -77,6 +77,44 @@ class RepoDestination:
             self._repo.check_write_access()
             return
         check_namespace(self._api, self.target)
+
+    def has_published(self, state: RemoteState) -> bool:
+        """Look for a commit by which this account has published here. A manifest alone may be a stranger's."""
+        return state.manifest is not None and self._published(state) is not None
+
+    def is_ours(self, state: RemoteState, path: str) -> bool:
+        """Compare with what this account's last publication left: a manifest's digest says only what is there."""
+        published = self._published(state)
+        return published is not None and layout.is_written(path) and published.get(path) == state.files[path]
+
+    def _published(self, state: RemoteState) -> Mapping[str, str] | None:
+        """Return the files of the last publication with the Hub's ids of their content, or None without any."""
+        if state.head not in self._seen:
+            commit = self._last_publication() if state.exists else None
+            self._seen[state.head] = None if commit is None else self._files_at(commit, state)
+        return self._seen[state.head]
+
+    def _last_publication(self) -> str | None:
+        """Return the id of the newest commit by which this account has published, None without any."""
+        revision = self._revision if self._branched else MAIN
+        authors: set[str] | None = None
+        with asking(self.target):
+            authors = {self._api.whoami()["name"]}
+        with translate_errors(self.target):
+            for commit in self._api.list_repo_commits(revision=revision, **self._repo.id):
+                if commit.title.startswith(PUBLISHED) and (authors is None or authors.issuperset(commit.authors)):
+                    return commit.commit_id
+        return None
+
+    def _files_at(self, commit: str, state: RemoteState) -> Mapping[str, str]:
+        if commit == state.head:
+            files, manifest = state.files, state.manifest
+        else:
+            with translate_errors(self.target):
+                files = self._list(commit)
+                content = self._read(layout.MANIFEST, commit) if layout.MANIFEST in files else None
+            manifest = Manifest.found(content)
+        return {path: files[path] for path in (manifest.files if manifest else ()) if path in files}
 
     def has(self, state: RemoteState, path: str, file: Path) -> bool:
         """Compare with the ids that the Hub lists: the SHA-256 of large files, git's of the others."""
@@ -109,6 +147,12 @@ class RepoDestination:
         except RevisionNotFoundError:
             self._branched = False
             return self._api.repo_info(revision=MAIN, **self._repo.id)
+
+    def _list(self, revision: str) -> dict[str, str]:
+        """Return the files of a commit with the ids of their content: the SHA-256 of large ones, else git's."""
+        tree = self._api.list_repo_tree(recursive=True, revision=revision, **self._repo.id)
+        files = (entry for entry in tree if isinstance(entry, RepoFile))
+        return {entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in files}
 
     def _read(self, path: str, revision: str) -> bytes:
         return Path(self._api.hf_hub_download(filename=path, revision=revision, **self._repo.id)).read_bytes()

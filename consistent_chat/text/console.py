@@ -1,7 +1,8 @@
 """The terminal: what this package prints passes here, and none of it drives the terminal.
 
-`say` and `tell` print lines, `log_to_stderr` shows log lines, `shown` is for tables and dialogues, `for_bar` for the
-text of progress bars. What comes from files, servers and models is made visible: escapes, controls, overrides of
+`say`, `tell` and `tell_lines` print, `log_to_stderr` shows log lines, `screen` and `shown` are for tables and
+dialogues, `for_bar` is for the text of progress bars, and `guard` takes what others print: log lines of libraries,
+warnings, tracebacks. What comes from files, servers and models is made visible: escapes, controls, overrides of
 direction.
 """
 
@@ -12,6 +13,8 @@ import logging
 import os
 import shutil
 import sys
+import traceback
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +44,13 @@ def say(text: object) -> None:
 
 
 def tell(text: object) -> None:
-    """Print what was asked for to the standard output. Line breaks stay."""
-    _print(visible(str(text)), sys.stdout)
+    """Print what was asked for to the standard output, as one line."""
+    _print(visible_line(str(text)), sys.stdout)
+
+
+def tell_lines(text: str) -> None:
+    """Print a text of this package's own, whose line breaks stay, to the standard output."""
+    _print(visible(text), sys.stdout)
 
 
 def for_bar(text: str, width: int = WIDTH) -> str:
@@ -54,17 +62,26 @@ def for_bar(text: str, width: int = WIDTH) -> str:
 def screen() -> Console:
     """Return what prints to the standard output. What its encoding lacks is printed as an escape."""
     from rich.console import Console
+    from rich.segment import Segment
+
+    class Screen(Console):
+        """Prints visible text alone, whatever a table or a rule is made of."""
+
+        def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            """Yield what is printed."""
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
     _tolerate(sys.stdout)
     width = shutil.get_terminal_size((WIDTH, 24)).columns
-    return Console(width=min(width, WIDTH), markup=False, highlight=False, emoji=False)
+    return Screen(width=min(width, WIDTH), markup=False, highlight=False, emoji=False)
 
 
-def shown(text: str) -> Text:
-    """Return a text without control characters and overrides of direction, for printing."""
+def shown(text: str, lines: bool = False) -> Text:
+    """Return a text without control characters and overrides of direction, on one line unless it may have `lines`."""
     from rich.text import Text
 
-    return Text(visible(text))
+    return Text(visible(text) if lines else visible_line(text))
 
 
 def log_to_stderr(verbose: bool = False) -> None:
@@ -72,6 +89,41 @@ def log_to_stderr(verbose: bool = False) -> None:
     if not any(isinstance(handler, _Lines) for handler in _LOGGER.handlers):
         _LOGGER.addHandler(_Lines())
     _LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+@contextlib.contextmanager
+def guard() -> Iterator[None]:
+    """Make visible what libraries log and what is warned of, and, from then on, the traceback of an error of ours."""
+    create, form = logging.getLogRecordFactory(), warnings.formatwarning
+
+    def visible_record(*args: Any, **given: Any) -> logging.LogRecord:
+        record = create(*args, **given)
+        with contextlib.suppress(Exception):  # a message that does not fit its arguments: its handler tells
+            record.msg, record.args = visible_line(record.getMessage()), ()
+        if record.exc_info:
+            record.exc_text = _traceback(*record.exc_info)
+        return record
+
+    def visible_warning(message: Any, *_: Any, **__: Any) -> str:
+        return f"Warning: {visible_line(str(message))}\n"
+
+    logging.setLogRecordFactory(visible_record)
+    warnings.formatwarning = visible_warning
+    sys.excepthook = _print_traceback
+    try:
+        yield
+    finally:
+        logging.setLogRecordFactory(create)
+        warnings.formatwarning = form
+
+
+def _print_traceback(*error: Any) -> None:
+    _print(_traceback(*error), sys.stderr)
+
+
+def _traceback(*error: Any) -> str:
+    """Return a traceback whose lines are all indented, so that none of a message's can pass for another's line."""
+    return "\n".join(f"  {line}" for line in visible("".join(traceback.format_exception(*error))).splitlines())
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ class Commit:
     description: str
     changed: tuple[str, ...]
     id: str
+    author: str = USER
 
 
 def commit(files: Files) -> str:

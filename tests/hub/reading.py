@@ -83,7 +83,13 @@ class Reading:
         repo, _ = self._asked(request)
         made = [made for made in self._hub.commits if (made.repo, made.revision) == (repo, _revision(request))]
         about = [
-            {"id": one.id, "title": one.message, "message": one.description, "date": LONG_AGO, "authors": []}
+            {
+                "id": one.id,
+                "title": one.message,
+                "message": one.description,
+                "date": LONG_AGO,
+                "authors": [{"user": one.author}],
+            }
             for one in reversed(made)
         ]
         return web.json_response(about)

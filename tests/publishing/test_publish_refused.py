@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
 from tests import published
 from tests.hub import READER, Hub
+from tests.hub.content import Commit, commit
 from tests.hub.machines import Machine, machine
 from tests.published import KNOWS_BUCKETS, needs_buckets, publish, refused
 
@@ -194,3 +197,75 @@ def test_what_does_not_go_together_is_said(hub: Hub, user: Machine, name: str, o
     """Before anything is sent."""
     assert says in user.run(published.command, "publish", "demo", name, *options).said
     assert not hub.writes()
+
+
+def planted(files: dict[str, bytes]) -> bytes:
+    """Return a stranger's manifest that claims files by their true digests, and a split."""
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    recipes = {"train": "demo.consistent_chat.yaml"}
+    versions = {"consistent_chat": "0.1.0", "pyarrow": "20.0.0"}
+    content = {"consistent_chat_dataset": 1, "files": digests, "recipes": recipes, "versions": versions}
+    return json.dumps(content).encode()
+
+
+MINE = {
+    "data/train-00000-of-00009.parquet": b"mine",
+    "data/mine.csv": b"mine",
+    "failures/mine.parquet": b"mine",
+    "plots/mine.svg": b"mine",
+    "responses/packs/notes.txt": b"mine",
+    f"responses/packs/{hashlib.sha256(b'mine').hexdigest()}.parquet": b"mine",
+    "other.consistent_chat.yaml": b"mine",
+}
+"""Files at paths that a manifest may name, some of them as the publisher would name them."""
+OUTSIDE = {"LICENSE": b"mine", "models/weights.bin": b"mine", "notes.md": b"mine"}
+
+
+@pytest.mark.parametrize("claims", [MINE, {}, {**MINE, **OUTSIDE}], ids=["its folders", "nothing", "all"])
+def test_a_strangers_manifest_removes_nothing(hub: Hub, user: Machine, name: str, claims: dict[str, bytes]) -> None:
+    """It came with a pull request that was merged; what it claims, with the digests that are there, was never ours."""
+    hub.repos[name] = {**MINE, **OUTSIDE, "consistent_chat.json": planted(claims)}
+    before = dict(hub.repos[name])
+    hub.commits.append(Commit(name, "main", "Publish dialogues", "", tuple(before), commit(before), "stranger"))
+    assert "holds something else" in refused(user, 1, "demo", name)
+    assert hub.repos[name] == before
+    publish(user, name, "--overwrite")
+    rows = {path for path in MINE if path.startswith(("data/", "failures/"))}
+    assert not rows & hub.repos[name].keys()
+    assert {path: before[path] for path in {*MINE, *OUTSIDE} - rows}.items() <= hub.repos[name].items()
+
+
+def test_a_strangers_manifest_beside_a_published_dataset_removes_nothing(hub: Hub, user: Machine, name: str) -> None:
+    """What has been published there before is removed where it is as it was; all else that is claimed stays."""
+    publish(user, name)
+    published = hub.repos[name].items()
+    old = {path: content for path, content in published if "/packs/" in path or path.startswith("failures/")}
+    mine = {**MINE, **OUTSIDE}
+    for path in [path for path in mine if path.startswith(("data/", "failures/"))]:
+        del mine[path]
+    hub.repos[name] = {**hub.repos[name], **mine, "consistent_chat.json": planted({**old, **MINE})}
+    publish(user, name, "--intents", "simulation")
+    assert mine.items() <= hub.repos[name].items()
+    assert not old.keys() & hub.repos[name].keys()
+    hub.repos[name] = {**hub.repos[name], "data/train-00000-of-00001.parquet": b"mine", "data/mine.csv": b"mine"}
+    said = refused(user, 1, "demo", name)
+    assert "(data/train-00000-of-00001.parquet, data/mine.csv)" in said
+
+
+@needs_buckets
+def test_a_manifest_in_a_bucket_removes_only_what_it_states(hub: Hub, user: Machine, name: str) -> None:
+    """A bucket has no history: what lies at a path of the publisher's, with another content, is not removed."""
+    publish(user, f"buckets/{name}/d")
+    files = hub.buckets[name]
+    (pack,) = [path for path in files if "/packs/" in path]
+    (failures,) = [path for path in files if "/failures/" in path]
+    mine = {f"d/{path}": content for path, content in {**MINE, **OUTSIDE}.items() if not path.startswith("data/")}
+    del mine["d/failures/mine.parquet"]
+    files.update(mine)
+    claimed = {path.removeprefix("d/"): content for path, content in mine.items() if path.removeprefix("d/") in MINE}
+    manifest = json.loads(files["d/consistent_chat.json"])
+    manifest["files"].update(json.loads(planted(dict.fromkeys(claimed, b"other")))["files"])
+    files["d/consistent_chat.json"] = json.dumps(manifest).encode()
+    publish(user, f"buckets/{name}/d", "--intents", "simulation")
+    assert mine.items() <= hub.buckets[name].items()
+    assert not {pack, failures} & hub.buckets[name].keys()
