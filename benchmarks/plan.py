@@ -20,6 +20,7 @@ from process import fresh
 
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe, taxonomy
+from consistent_chat.recipe.taxonomy import reader
 
 INTENTS = 9
 PLACES = 100_000
@@ -29,7 +30,7 @@ PLACES = 100_000
 def opened(dialogs: int) -> tuple[float, Plan]:
     """Return the seconds that it takes to open a plan of so many dialogues, and the plan."""
     taxonomy.builtin.cache_clear()
-    taxonomy._builtin_document.cache_clear()
+    reader._builtin_data.cache_clear()
     start = time.perf_counter()
     plan = Plan(Recipe(num_dialogs_per_intent=-(-dialogs // INTENTS)))
     return time.perf_counter() - start, plan

@@ -7,6 +7,7 @@ from typing import Any
 
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.shape import FACETS
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
         "information_flow": spec.flow.title,
         "persona": spec.persona,
         "manner": spec.manner[0],
+        **{facet: getattr(spec.shape, facet).name for facet in FACETS},
+        "sensitive": spec.sensitive,
         "model": recipe.model,
         "draws": dialogue.draws,
         "request_keys": list(dialogue.keys),

@@ -42,7 +42,7 @@ class TheirServing:
 
 def good(prompt: str, system: str) -> str:
     """Return what a model answers: to our own prompts, or in DataFlow's shapes to those of a prompt object."""
-    ours = re.search(r'"(user|assistant)_1" to "\w+_(\d+)"', system)
+    ours = re.search(r'"(user|assistant)_1" to "\w+_(\d+)"', prompt)
     if ours:
         stem, turns = ours[1], int(ours[2])
         return json.dumps({f"{stem}_{number}": f"{stem} {number} of {len(prompt)}" for number in range(1, turns + 1)})

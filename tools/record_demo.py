@@ -2,6 +2,15 @@
 
 Run it after a change of the prompts or of the dialogues. It writes the demo's journal byte for byte the same
 whenever nothing has changed; a test holds the two together.
+
+To write new dialogues:
+
+1. Change the demo's recipe (consistent_chat/demo/demo.consistent_chat.yaml): its taxonomy, seed, turns and shape.
+2. `python tools/record_demo.py --show` prints both prompts of every spec. Write the messages and answers that they ask
+   for into demo_dialogues.yaml: an entry has the `category` of its spec, which it is found by, or the `topic` as well
+   where several specs are of one category; `users` and `answers` with as many texts as the spec has turns; and
+   `failed_draws` with unusable responses (text, finish) of either stage, if there are any.
+3. Run the tool. What the parser or a check refuses is not recorded as a dialogue; the tests of the demo tell which.
 """
 
 from __future__ import annotations
@@ -14,8 +23,9 @@ from typing import Any
 
 import yaml
 
+from consistent_chat.dialogue import prompts
 from consistent_chat.dialogue.at_once import fill
-from consistent_chat.plan.plan import Plan
+from consistent_chat.plan.plan import Plan, Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store.journal import HEADER
@@ -29,12 +39,27 @@ DEMO = HERE.parent / "consistent_chat" / "demo"
 def main(responses: Path) -> None:
     """Write the demo's response store into a folder."""
     recipe = Recipe.from_file(str(DEMO / "demo.consistent_chat.yaml"))
-    written = {entry["category"]: entry for entry in yaml.safe_load((HERE / "demo_dialogues.yaml").read_text("utf-8"))}
+    entries = yaml.safe_load((HERE / "demo_dialogues.yaml").read_text("utf-8"))
     plan = Plan(recipe)
-    lines = [line for index, spec in enumerate(plan) for line in record(recipe, plan, index, written[spec.category])]
+    lines = [line for index, spec in enumerate(plan) for line in record(recipe, plan, index, find(entries, spec))]
     (responses / "journals").mkdir(parents=True, exist_ok=True)
     (responses / "journals" / "demo.jsonl").write_bytes(HEADER + b"".join(lines))
     (responses / MARKER).write_text(json.dumps({"consistent_chat_store": STORE_FORMAT}) + "\n", "utf-8")
+
+
+def find(entries: list[dict[str, Any]], spec: Spec) -> dict[str, Any]:
+    """Return what was written for a spec: by its topic and category, or else by its category."""
+    of_category = [entry for entry in entries if entry["category"] == spec.category]
+    return next((entry for entry in of_category if entry.get("topic") == spec.topic), of_category[0])
+
+
+def show() -> None:
+    """Print the two prompts of every spec of the demo; the messages are written between them."""
+    recipe = Recipe.from_file(str(DEMO / "demo.consistent_chat.yaml"))
+    for spec in Plan(recipe):
+        asked, answered = prompts.skeleton(spec, recipe.language), prompts.answers(spec, [], recipe.language)
+        print(f"=== {spec.index} ===\n{asked[1]}\n\n{answered[1]}\n")
+    print(f"=== all ===\n{asked[0]}\n\n{answered[0]}")
 
 
 def record(recipe: Recipe, plan: Plan, index: int, entry: dict[str, Any]) -> Iterator[bytes]:
@@ -62,4 +87,7 @@ def answer(request: Request, entry: dict[str, Any]) -> Response:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else DEMO / "responses")
+    if sys.argv[1:] == ["--show"]:
+        show()
+    else:
+        main(Path(sys.argv[1]) if len(sys.argv) > 1 else DEMO / "responses")

@@ -25,6 +25,7 @@ from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.plan.shards import Shard
 from consistent_chat.recipe import Recipe, taxonomy
+from consistent_chat.recipe.shape import FACETS
 from consistent_chat.registration import NAME, normalize_data_files
 from consistent_chat.row import LAYOUTS, REASONING, row
 from consistent_chat.serving import registry
@@ -151,13 +152,13 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         plans = {split: Plan(recipe) for split, recipe in self.recipes.items()}
         for split in [split for split in plans if split not in self._warned]:
             self._warned.add(split)
-            for intent, combinations in plans[split].exhausted.items():
+            for intent, dialogs in plans[split].exhausted.items():
                 logger.warning(
-                    "The intent %r has %d combinations of topic, flow, persona and manner for %d dialogues: they come "
-                    "back from there on. A larger taxonomy has more.",
-                    intent,
-                    combinations,
+                    "After %d of %d dialogues, the intent %r repeats combinations of topic, flow, persona and manner. "
+                    "Add topics or personas to the taxonomy to have more.",
+                    dialogs,
                     self.recipes[split].num_dialogs_per_intent,
+                    intent,
                 )
         return plans
 
@@ -280,10 +281,11 @@ def _features(recipe: Recipe) -> datasets.Features:
         tokens = dict.fromkeys(("input_tokens", "output_tokens"), number)
         features["judgement"] = {**scores, **dict.fromkeys((*reasons, "model"), text), **tokens}
     if recipe.provenance:
-        names = ("intent", "topic", "information_flow", "persona", "manner", "model")
+        names = ("intent", "topic", "information_flow", "persona", "manner", *FACETS, "model")
         features["provenance"] = {
             "index": number,
             **dict.fromkeys(names, text),
+            "sensitive": datasets.Value("bool"),
             "draws": number,
             "request_keys": [text],
             "input_tokens": number,

@@ -32,7 +32,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     `num_dialogs_per_intent` (20), `num_turns_per_dialog` (6), `temperature` (0.9), `seed` (0), `intents` (all nine),
     `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
     `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
-    `judge_model` (none), `min_score` (None), `reasoning` (False).
+    `answer_length`, `message_length`, `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model`
+    (none), `min_score` (None), `reasoning` (False).
 
     Operational, outside the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
@@ -55,7 +56,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
 
     model: str | None = None
     num_dialogs_per_intent: int | None = None
-    num_turns_per_dialog: int | None = None
+    num_turns_per_dialog: Any = None
     temperature: float | None = None
     seed: int | None = None
     intents: Any = None
@@ -69,6 +70,12 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     splits: Any = None
     drop_near_duplicates: Any = None
     checks: Any = None
+    answer_length: Any = None
+    message_length: Any = None
+    outcome: Any = None
+    mood: Any = None
+    ending: Any = None
+    sensitive_share: float | None = None
     judge_model: str | None = None
     min_score: float | None = None
     reasoning: bool | None = None

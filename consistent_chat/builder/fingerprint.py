@@ -1,7 +1,7 @@
 """The identity of a dataset: what two builds must share for their rows to be the same.
 
-It covers the recipe's fields, the contents of taxonomy and prompts, and the format of the rows. It covers nothing
-operational: no store, key, address, budget or concurrency.
+It covers the recipe's fields, the contents of taxonomy, shapes and prompts, and the format of the rows. It covers
+nothing operational: no store, key, address, budget or concurrency.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 
 from consistent_chat.dialogue import prompts
-from consistent_chat.recipe import Recipe
+from consistent_chat.recipe import Recipe, shape
 from consistent_chat.request import canonical_json
 
 DATA_FORMAT = 3
@@ -26,5 +26,6 @@ def fingerprint(recipe: Recipe) -> str:
         "fields": {name: value for name, value in recipe.values().items() if name not in WITHIN},
         "taxonomy": recipe.chosen_taxonomy.plain(),
         "prompts": prompts.contents(),
+        "shape": shape.contents(),
     }
     return hashlib.sha256(canonical_json(content)).hexdigest()

@@ -47,7 +47,7 @@ def _recipes(about: About) -> dict[str, Any]:
         "writers": sorted(models.difference(NO_MODELS)),
         "judges": sorted({recipe.judge_model for recipe in recipes if recipe.judge_model is not None}),
         "languages": sorted({recipe.language for recipe in recipes}),
-        "turns": sorted({recipe.num_turns_per_dialog for recipe in recipes}),
+        "turns": sorted({turns for recipe in recipes for turns in recipe.turn_weights}),
         "dropping": [split for split, recipe in about.recipes.items() if recipe.drop_near_duplicates],
         "fields": list(_fields(about.recipes)),
     }
@@ -90,7 +90,7 @@ def _fields(recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, list[str]]]:
 def _value(name: str, recipe: Recipe) -> str:
     value: Any = recipe.chosen_taxonomy if name == "taxonomy" else getattr(recipe, name)
     if isinstance(value, Taxonomy):
-        topics = [topics for intent in value.intents.values() for _, topics in intent.categories]
+        topics = [category.topics for intent in value.intents.values() for category in intent.categories]
         return f"{len(value.intents)} intents, {len(topics):,} categories, {sum(map(len, topics)):,} topics"
     if name == "intents":
         return "all" if value is None else ", ".join(value)

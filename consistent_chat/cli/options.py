@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from consistent_chat.recipe.description import OPERATIONAL, RECIPE, SIMILARITY, Field
+from consistent_chat.recipe.shape import FACETS
 
 Decorator = Callable[[Any], Any]
 COUNT = click.IntRange(1)
@@ -37,6 +38,19 @@ class Json(_ParamType):
         if parsed is self or (self._only_objects and not isinstance(parsed, dict)):
             self.fail(f"give {self._example}", param, ctx)
         return parsed
+
+
+class Plain(_ParamType):
+    """A name or a number, or a list or an object in JSON."""
+
+    name = "VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value that the text stands for; what is no JSON is a name."""
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
 
 
 class Several(click.Option):
@@ -82,6 +96,8 @@ def _kind(field: Field) -> dict[str, Any]:
         return {"is_flag": False, "flag_value": str(SIMILARITY), "type": float}
     if field.name == "checks":
         return {"type": Json(False, 'true, false or a JSON object, such as {"repeats": 0.9}')}
+    if field.name == "num_turns_per_dialog" or field.name in FACETS:
+        return {"type": Plain()}
     if field.name == "storage_options":
         return {"type": Json(True, 'a JSON object, such as {"anon": true}')}
     if field.name == "responses":

@@ -1,8 +1,8 @@
 """What a build will take, told before it is paid for: calls, tokens, US dollars.
 
 The prompts are rendered as the build will render them. How many tokens they have, how long the answers are and how
-often one is asked again is measured on what is recorded; where nothing is, the paper's mean lengths stand in. A pilot
-of a few dialogues measures, and costs nothing extra: the build finds them recorded.
+often one is asked again is measured on what is recorded; where nothing is, the lengths that the plan asks for stand
+in. A pilot of a few dialogues measures, and costs nothing extra: the build finds them recorded.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,10 +25,10 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving.batches import DISCOUNT as BATCH_DISCOUNT
 from consistent_chat.store import ResponseStore
 
-WORDS = {"skeleton": 19.8, "answers": 59.3, "judge": 12.0}
-"""By stage, in their order: mean words of a user message and of an answer, the middle of the ranges that the
-ConsistentChat paper (arXiv 2506.03558) reports over its nine intents, 18.7-20.8 and 55.6-62.9; and what a judge says,
-of which half are scores and half reasons of about 25 words."""
+JUDGE_WORDS = 12.0
+"""Mean words of what a judge says, of which half are scores and half reasons of about 25 words."""
+SHAPES = 500
+"""Dialogues of a plan whose shapes are looked at for the mean words of a message."""
 CHARACTERS_PER_WORD, TOKENS_PER_WORD, TOKENS_PER_CHARACTER = 5.7, 1.35, 0.24
 """English text, with its spaces, in the tokenizers of the day."""
 ROLES = {"skeleton": "user", "answers": "assistant"}
@@ -47,13 +47,18 @@ UNMEASURED = 2.0
 
 @dataclass
 class Stage:
-    """One stage's recorded answers, unusable ones too: of how many the tokens are known, and how many those are."""
+    """One stage's recorded answers, unusable ones too: of how many the tokens are known, and how many those are.
 
+    `words` are those of a message, on average, that the plan asks for.
+    """
+
+    words: float
     finished: int = 0
     answers: int = 0
     counted: int = 0
     asked_characters: int = 0
     said_characters: int = 0
+    said_messages: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
 
@@ -64,6 +69,7 @@ class Stage:
             self.counted += 1
             self.asked_characters += _characters(request)
             self.said_characters += len(response.text)
+            self.said_messages += len(_names(request))
             self.input_tokens += response.input_tokens
             self.output_tokens += response.output_tokens
 
@@ -71,8 +77,17 @@ class Stage:
         """Return the likely calls, and tokens in and out, until `weight` requests like this are answered usably."""
         draws = weight * (max(1.0, self.answers / self.finished) if self.finished else 1.0)
         per_character = self.input_tokens / self.asked_characters if self.counted else TOKENS_PER_CHARACTER
-        output = self.output_tokens / self.counted if self.counted else _usual_tokens(request)
+        output = self.output_tokens / self.counted if self.counted else self._usual_tokens(request)
         return draws, draws * per_character * _characters(request), draws * output
+
+    @property
+    def characters_each(self) -> int:
+        """The characters of a message."""
+        usual = self.words * CHARACTERS_PER_WORD
+        return max(1, round(self.said_characters / self.said_messages if self.said_messages else usual))
+
+    def _usual_tokens(self, request: Request) -> float:
+        return len(_names(request)) * (self.words * TOKENS_PER_WORD + FRAME_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -126,10 +141,10 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
     step = max(1, -(-len(rest) // LOOKED_AT))
     tail = [go(index) for index in rest if (index + index // step) % step == 0]
     scale = len(rest) / len(tail) if tail else 1.0
-    stages = {name: Stage() for name in WORDS}
+    stages = {name: Stage(words) for name, words in _usual_words(plan).items()}
     for progress in (*head, *tail):
         _measure(progress, stages)
-    made_up = {name: _made_up(name, stages[name], recipe.num_turns_per_dialog) for name in ROLES}
+    made_up = {name: partial(_made_up, ROLES[name], stages[name].characters_each) for name in ROLES}
     expected = [
         (request.model, *stages[request.stage].asked(request, weight))
         for walks, weight in ((head, 1.0), (tail, scale))
@@ -214,22 +229,30 @@ def _finish(stages: dict[str, Stage], names: Iterable[str]) -> None:
         stages[name].finished += 1
 
 
-def _made_up(name: str, stage: Stage, turns: int) -> Response:
+def _usual_words(plan: Plan) -> dict[str, float]:
+    """Return the mean words of a message by stage, in their order, as the shapes of a plan ask for them."""
+    shapes = [plan[index].shape for index in range(0, len(plan), -(-len(plan) // SHAPES))]
+    sizes = {
+        "skeleton": [size.words for shape in shapes for size in shape.messages],
+        "answers": [size.words for shape in shapes for size in shape.replies],
+    }
+    return {**{name: statistics.fmean(words) for name, words in sizes.items()}, "judge": JUDGE_WORDS}
+
+
+def _made_up(role: str, length: int, request: Request) -> Response:
     """Return messages of about the length that such have: numbers, in which no check finds anything."""
-    usual = WORDS[name] * CHARACTERS_PER_WORD
-    length = max(1, round(stage.said_characters / stage.counted / turns if stage.counted else usual))
-    texts = {f"{ROLES[name]}_{turn}": (f"{turn} " * length)[:length] for turn in range(1, turns + 1)}
-    return Response(json.dumps(texts))
+    names = [name for name in _names(request) if name.startswith(role)]
+    return Response(json.dumps({name: (f"{number} " * length)[:length] for number, name in enumerate(names, 1)}))
 
 
-def _requests(progress: Progress, made_up: dict[str, Response]) -> list[Request]:
+def _requests(progress: Progress, made_up: Mapping[str, Callable[[Request], Response]]) -> list[Request]:
     """Return the requests that an incomplete dialogue still needs if every answer is usable."""
     if not isinstance(progress.step, Request):
         return []
     requests = [progress.step]
     with contextlib.suppress(StopIteration):
         while (stage := requests[-1].stage) in made_up:
-            requests.append(progress.steps.send(made_up[stage]))
+            requests.append(progress.steps.send(made_up[stage](requests[-1])))
     return requests
 
 
@@ -259,8 +282,4 @@ def _characters(request: Request) -> int:
     return len(request.system) + sum(len(message["content"]) for message in request.messages)
 
 
-def _usual_tokens(request: Request) -> float:
-    return len(_names(request)) * (WORDS[request.stage] * TOKENS_PER_WORD + FRAME_TOKENS)
-
-
-_ASSUMED = "the prompts' lengths, and the mean lengths of the paper's messages; --pilot measures instead"
+_ASSUMED = "the prompts' lengths, and the lengths that the plan asks for; --pilot measures instead"

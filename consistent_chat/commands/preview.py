@@ -12,6 +12,7 @@ from rich.text import Text
 from consistent_chat.commands.estimate import estimate
 from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.drivers import RunStats
+from consistent_chat.recipe.shape import FACETS
 from consistent_chat.text.console import screen, shown
 
 INDENT = 6
@@ -43,6 +44,7 @@ def _show(console: Console, dialogue: Dialogue, place: str) -> None:
     console.print(shown(spec.topic), style="bold")
     console.print(shown(f"{spec.intent.title} · {spec.category} · {spec.flow.title}"), style="dim")
     console.print(shown(f"{spec.persona}; {spec.manner[0]}"), style="dim")
+    console.print(shown("; ".join(getattr(spec.shape, facet).name for facet in FACETS)), style="dim")
     for user, answer in zip(dialogue.user_messages, dialogue.answers):
         _message(console, "user", user, "bold cyan", (1, INDENT, 0, 0))
         _message(console, "assistant", answer, "bold green", (1, 0, 0, INDENT))

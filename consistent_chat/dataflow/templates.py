@@ -34,6 +34,7 @@ from consistent_chat.dialogue.at_once import (
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.errors import RecipeError, UnfilledSlot
 from consistent_chat.plan.plan import MAX_SUBSTITUTES, Spec
+from consistent_chat.plan.shape import NO_SHAPE
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.taxonomy import Flow, Intent
 from consistent_chat.request import Request, Response, Schema
@@ -93,7 +94,7 @@ class Templates:
         """
         for substitute in range(first, MAX_SUBSTITUTES + 1):
             query, repeat = self._query(index, substitute)
-            spec = Spec(index, substitute, repeat, NOWHERE, "", "", NO_FLOW, "", ("", ""))
+            spec = Spec(index, substitute, repeat, NOWHERE, "", "", NO_FLOW, "", ("", ""), NO_SHAPE)
             try:
                 return (yield from _Work(self._template, self._recipe, spec, failed).converse(query))
             except _Failed:
@@ -127,7 +128,7 @@ class _Work:
     draws: int = 0
 
     def converse(self, query: str) -> Steps:
-        turns = self.recipe.num_turns_per_dialog
+        turns = self.recipe.most_turns
         read = self._ask("skeleton", query, turns * SKELETON_TOKENS, lambda said: skeleton(said, turns))
         (category, users), first = yield from read
         prompt = _built(self.template, mode="response", topic=category, queries=list(users))
@@ -165,7 +166,7 @@ class _Work:
         repeat = spec.repeat if stage == "skeleton" or spec.substitute else spec.index
         return Request(
             model=recipe.model or "",
-            system=_system(stage, recipe.num_turns_per_dialog, recipe.language),
+            system=_system(stage, recipe.most_turns, recipe.language),
             messages=({"role": "user", "content": prompt},),
             temperature=recipe.temperature,
             schema=SCHEMAS[stage],

@@ -130,10 +130,10 @@ def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw]) -> Steps:
 
     Answers that the judge scores too low are drawn again, for the same user messages.
     """
-    turns, language = recipe.num_turns_per_dialog, recipe.language
+    language, turns = recipe.language, spec.shape.turns
     work = _Work(recipe, spec, failed)
-    skeleton, writing = _writing("skeleton", recipe), _writing("answers", recipe)
-    users, first, _ = yield from work.ask(skeleton, prompts.skeleton(spec, turns, language), _users(spec, recipe))
+    skeleton, writing = (_writing(name, recipe, turns) for name in ("skeleton", "answers"))
+    users, first, _ = yield from work.ask(skeleton, prompts.skeleton(spec, language), _users(spec, recipe))
     prompt, read = prompts.answers(spec, users, language, recipe.system_prompt), _answers(users, recipe)
     judgement, third, draw = None, list[str](), -1
     while draw < 0 or _is_low(judgement, recipe):
@@ -235,9 +235,8 @@ class _Stage(NamedTuple):
     max_tokens: int
 
 
-def _writing(name: str, recipe: Recipe) -> _Stage:
+def _writing(name: str, recipe: Recipe, turns: int) -> _Stage:
     role, tokens = ("user", SKELETON_TOKENS) if name == "skeleton" else ("assistant", ANSWER_TOKENS)
-    turns = recipe.num_turns_per_dialog
     limit = FRAME_TOKENS + turns * tokens
     return _Stage(name, recipe.model or "", recipe.temperature, _schema(_names(role, turns)), limit)
 
@@ -249,7 +248,7 @@ def _judging(model: str) -> _Stage:
 
 def _users(spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
     def read(response: Response) -> tuple[str, ...]:
-        messages = parse.messages(response, _names("user", recipe.num_turns_per_dialog))
+        messages = parse.messages(response, _names("user", spec.shape.turns))
         checks.users(messages, spec, recipe)
         return messages
 

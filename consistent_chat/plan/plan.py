@@ -4,24 +4,29 @@
 
 - intents take turns, so that any prefix of the plan is balanced and a longer plan begins with the shorter one;
 - within an intent, every topic is used once before any is used twice, and categories take turns;
-- the facets (persona, manner, flow) of a topic's next use are others, each value as often as any other;
-- no combination of topic, flow, persona and manner comes back before all have been used.
+- a topic meets only personas, manners and flows that fit it, and others at each use;
+- no combination of topic, flow, persona and manner comes back before all of the topic's have been used;
+- of what is drawn for a topic, nothing hangs on the other topics: an added one asks for that one alone;
+- a share of each intent's dialogues, exact to within one, is about sensitive topics.
 
 It knows nothing of prompts, stores or models.
 """
 
 from __future__ import annotations
 
+import bisect
 import functools
 import hashlib
-import json
-import math
-from collections.abc import Iterable, Iterator, Sequence
+import itertools
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
+from consistent_chat.plan.shape import Shape, Shapes
 from consistent_chat.recipe import Recipe
-from consistent_chat.recipe.taxonomy import Flow, Intent
+from consistent_chat.recipe.taxonomy import Flow, Intent, Manner, Persona, Tags, Topic
+from consistent_chat.recipe.taxonomy.types import SENSITIVE
 
 MAX_SUBSTITUTES = 8
 """How many further specs one place in the plan may try after its first has failed for good."""
@@ -30,6 +35,9 @@ MAX_STAND_INS = 24
 dropped in a row once in 30 million places."""
 FURTHER = 2**40
 """Below this, `repeat` counts the stand-ins beyond `MAX_SUBSTITUTES`; substitutes do not reach it."""
+
+PARTS = 10_000
+"""Parts of the whole in which `sensitive_share` is counted."""
 
 T = TypeVar("T")
 
@@ -52,6 +60,8 @@ class Spec:
     flow: Flow
     persona: str
     manner: tuple[str, str]
+    shape: Shape
+    sensitive: bool = False
 
 
 class Plan:
@@ -59,8 +69,8 @@ class Plan:
 
     def __init__(self, recipe: Recipe) -> None:
         taxonomy = recipe.chosen_taxonomy
-        facets = tuple(taxonomy.personas), tuple(taxonomy.manners)
-        self._decks = tuple(_deck(recipe.seed, intent, *facets) for intent in taxonomy.intents.values())
+        people, shapes = _people(recipe.seed, taxonomy.personas, taxonomy.manners), Shapes(recipe)
+        self._decks = tuple(_Deck(recipe, intent, people, shapes) for intent in taxonomy.intents.values())
         self._dialogs_per_intent = recipe.num_dialogs_per_intent
 
     def __len__(self) -> int:
@@ -81,68 +91,155 @@ class Plan:
 
     @property
     def exhausted(self) -> dict[str, int]:
-        """Return the intents that have fewer combinations than dialogues asked for, with that number."""
-        small = (deck for deck in self._decks if deck.combinations < self._dialogs_per_intent)
-        return {deck.intent.key: deck.combinations for deck in small}
+        """Return the intents in which a combination comes back, with the number of dialogues until the first does."""
+        until = ((deck.intent.key, deck.until_first_repeat(self._dialogs_per_intent)) for deck in self._decks)
+        return {key: number for key, number in until if number < self._dialogs_per_intent}
+
+
+class _Card(NamedTuple):
+    """A topic in its category, the flows that suit it, and its own digest."""
+
+    category: str
+    topic: Topic
+    flows: tuple[Flow, ...]
+    digest: bytes
+
+    @property
+    def offset(self) -> int:
+        """The facet number at which the topic begins."""
+        return int.from_bytes(self.digest[16:24], "big")
+
+
+class _People:
+    """Who could bring up a topic, and how they write: the fitting pairs of each class of needs, in a seed's order."""
+
+    def __init__(self, seed: int, personas: Sequence[Persona], manners: Sequence[Manner]) -> None:
+        self._personas = _shuffled(personas, lambda persona: _hash(seed, "persona", persona.text))
+        self._manners = _shuffled(manners, lambda manner: _hash(seed, "manner", manner.name))
+        self._pairs: dict[Tags, array[int]] = {}
+
+    def pairs(self, topic: Topic) -> array[int]:
+        """Return the pairs for a topic, as numbers: a walk along diagonals, so that both parts keep changing."""
+        if topic.needs not in self._pairs:
+            self._pairs[topic.needs] = array("L", self._fitting(topic))
+        return self._pairs[topic.needs]
+
+    def pair(self, number: int) -> tuple[Persona, Manner]:
+        """Return the persona and the manner that a number stands for."""
+        persona, manner = divmod(number, len(self._manners))
+        return self._personas[persona], self._manners[manner]
+
+    def _fitting(self, topic: Topic) -> Iterator[int]:
+        count = len(self._manners)
+        personas = [(place, one.tags) for place, one in enumerate(self._personas) if one.fits(topic.needs)]
+        writes = {
+            persona.tags: [manner.fits(persona, topic.marks) for manner in self._manners] for persona in self._personas
+        }
+        for step, (nth, (persona, tags)) in itertools.product(range(count), enumerate(personas)):
+            manner = (nth + step) % count
+            if writes[tags][manner]:
+                yield persona * count + manner
+
+
+@functools.lru_cache(maxsize=8)  # a build opens its plan several times
+def _people(seed: int, personas: tuple[Persona, ...], manners: tuple[Manner, ...]) -> _People:
+    return _People(seed, personas, manners)
 
 
 class _Deck:
-    """All combinations of one intent, in the order in which they are dealt."""
+    """All combinations of one intent, in the order in which they are dealt.
 
-    def __init__(self, seed: int, intent: Intent, personas: Sequence[str], manners: Sequence[tuple[str, str]]) -> None:
-        def shuffled(kind: str, items: Iterable[T]) -> list[T]:
-            return sorted(items, key=lambda item: _hash(seed, intent.key, kind, item))
+    Ordinary and sensitive topics are two piles. Of the first n dialogues, `sensitive_share` of n are of the second,
+    to within one.
+    """
 
-        self.intent = intent
-        self._topics = spread(seed, intent)
-        self._personas = shuffled("persona", personas)
-        self._manners = shuffled("manner", manners)
-        self._flows = sorted(intent.flows, key=lambda flow: _hash(seed, intent.key, "flow", flow.key))
-        self._facets = len(self._personas) * len(self._manners) * len(self._flows)
-        # A step that shares no factor with the number of facets visits all of them before any twice.
-        self._step = next(n for n in range(len(self._topics), 10**9) if math.gcd(n, self._facets) == 1)
-        self.combinations = len(self._topics) * self._facets
+    def __init__(self, recipe: Recipe, intent: Intent, people: _People, shapes: Shapes) -> None:
+        self.intent, self._seed, self._people, self._shapes = intent, recipe.seed, people, shapes
+        cards = _cards(recipe.seed, intent)
+        piles = [[card for card in cards if (SENSITIVE in card.topic.needs) is marked] for marked in (False, True)]
+        self._piles = tuple(piles)
+        share = round(recipe.sensitive_share * PARTS) if piles[1] else 0
+        self._share = share if piles[0] else PARTS
+        self._phase = int.from_bytes(_hash(recipe.seed, intent.key, "sensitive")[:8], "big") % PARTS
 
     def deal(self, index: int, ordinal: int, substitute: int) -> Spec:
-        cycle, position = divmod(ordinal, self.combinations)
-        if substitute:
-            cycle, position = self._far(ordinal, substitute)
-        round_, topic = divmod(position, len(self._topics))
-        persona, manner, flow = self._facet((topic + round_ * self._step) % self._facets)
-        category, text = self._topics[topic]
-        return Spec(index, substitute, cycle, self.intent, category, text, flow, persona, manner)
-
-    def _far(self, ordinal: int, substitute: int) -> tuple[int, int]:
-        """Deal substitutes from the far end, where regular specs come last if ever, and stand-ins from the middle."""
+        """Return the spec of a place: the n-th use of a topic is its own n-th combination, counted from its digest."""
+        place, pile = self._place(ordinal)
+        if not substitute:
+            n, number = divmod(place, len(pile))
+            return self._spec(index, substitute, pile[number], n, 0)
         further = substitute - MAX_SUBSTITUTES - 1
-        if further < 0:
-            cycle, position = divmod(ordinal * MAX_SUBSTITUTES + substitute - 1, self.combinations)
-            return -1 - cycle, self.combinations - 1 - position
-        cycle, position = divmod(ordinal * MAX_STAND_INS + further, self.combinations)
-        return -FURTHER - cycle, (self.combinations // 2 - position) % self.combinations
+        if further < 0:  # from the far end, where regular specs come last if ever
+            n, number = divmod(place * MAX_SUBSTITUTES + substitute - 1, len(pile))
+            return self._spec(index, substitute, pile[-1 - number], -1 - n, 0)
+        n, number = divmod(place * MAX_STAND_INS + further, len(pile))
+        return self._spec(index, substitute, pile[-1 - number], -1 - n, FURTHER)
 
-    def _facet(self, number: int) -> tuple[str, tuple[str, str], Flow]:
-        """Return the number-th combination of facets: a walk along diagonals, so that each facet keeps changing."""
-        block, p = divmod(number, len(self._personas))
-        slab, m = divmod(block, len(self._manners))
-        manner = (m + p) % len(self._manners)
-        flow = (slab + m + sum(divmod(p, len(self._manners)))) % len(self._flows)
-        return self._personas[p], self._manners[manner], self._flows[flow]
+    def until_first_repeat(self, most: int) -> int:
+        """Return how many dialogues can be dealt before a combination comes back, or `most` where none does."""
+        first = most
+        for marked, pile in enumerate(self._piles):
+            if pile:
+                last = min(self._combinations(card) * len(pile) + number for number, card in enumerate(pile))
+                first = bisect.bisect_right(range(first), last, key=lambda n: self._dealt(n + 1)[marked])
+        return first
+
+    def _dealt(self, ordinal: int) -> tuple[int, int]:
+        """Return how many ordinary and sensitive topics come before a place of the intent: whole numbers, exactly."""
+        sensitive = (ordinal * self._share + self._phase) // PARTS
+        return ordinal - sensitive, sensitive
+
+    def _place(self, ordinal: int) -> tuple[int, list[_Card]]:
+        """Return the pile of an intent's n-th dialogue, and the place in it."""
+        before, after = self._dealt(ordinal), self._dealt(ordinal + 1)
+        marked = after[1] > before[1]
+        return before[marked], self._piles[marked]
+
+    def _combinations(self, card: _Card) -> int:
+        return len(self._people.pairs(card.topic)) * len(card.flows)
+
+    def _spec(self, index: int, substitute: int, card: _Card, use: int, further: int) -> Spec:
+        """Return the spec of a topic's n-th use, which is negative for substitutes."""
+        pairs = self._people.pairs(card.topic)
+        cycle, _ = divmod(use, size := len(pairs) * len(card.flows))
+        start = card.offset + (size // 2 if further else 0)
+        block, pair = divmod((start + use) % size, len(pairs))
+        flow = card.flows[(block + pair) % len(card.flows)]
+        persona, manner = self._people.pair(pairs[pair])
+        told = persona.tags.union(card.topic.marks, (manner.name, flow.key))
+        repeat = cycle - further
+        key = b"\0".join((card.digest, f"{flow.key}\0{persona.text}\0{manner.name}\0{repeat}".encode()))
+        shape = self._shapes.draw(key, self.intent, flow, told)
+        of = (self.intent, card.category, card.topic.text, flow, persona.text, manner[:2], shape)
+        return Spec(index, substitute, repeat, *of, SENSITIVE in card.topic.needs)
 
 
-_deck = functools.lru_cache(maxsize=32)(_Deck)
-"""A build opens its plan several times, of nine intents mostly; to shuffle them takes 15 ms each time."""
-
-
-def spread(seed: int, intent: Intent) -> Sequence[tuple[str, str]]:
+def spread(seed: int, intent: Intent) -> Sequence[tuple[str, Topic]]:
     """Return all (category, topic) pairs of an intent, shuffled so that the categories take turns."""
-    ranked = []
-    for category, topics in intent.categories:
-        shuffled = sorted(topics, key=lambda topic: _hash(seed, intent.key, category, topic))
-        ranked += [(rank, _hash(seed, intent.key, rank, category), category, t) for rank, t in enumerate(shuffled)]
-    return tuple((category, topic) for *_, category, topic in sorted(ranked))
+    return [(card.category, card.topic) for card in _cards(seed, intent)]
 
 
-def _hash(*parts: object) -> bytes:
+@functools.lru_cache(maxsize=32)  # a build opens its plan several times, of nine intents mostly
+def _cards(seed: int, intent: Intent) -> tuple[_Card, ...]:
+    """Return the topics of an intent in the order in which they are dealt."""
+    ranked: list[tuple[int, bytes, _Card]] = []
+    for category in intent.categories:
+        flows = category.flows or intent.flows
+        flows = tuple(_shuffled(flows, lambda flow: _hash(seed, intent.key, "flow", flow.key)))
+        digests = ((_hash(seed, intent.key, category.name, topic.text), topic) for topic in category.topics)
+        cards = sorted((_Card(category.name, topic, flows, digest) for digest, topic in digests), key=_digest)
+        ranked += [(rank, card.digest[8:], card) for rank, card in enumerate(cards)]
+    return tuple(card for *_, card in sorted(ranked, key=lambda one: one[:2]))
+
+
+def _digest(card: _Card) -> bytes:
+    return card.digest
+
+
+def _shuffled(items: Iterable[T], key: Callable[[T], bytes]) -> list[T]:
+    return sorted(items, key=key)
+
+
+def _hash(seed: int, *parts: str) -> bytes:
     """Order by a hash: a shuffle that is the same everywhere, and that an added item does not overturn."""
-    return hashlib.sha256(json.dumps(parts).encode("ascii")).digest()
+    return hashlib.sha256("\0".join((str(seed), *parts)).encode("utf-8")).digest()

@@ -14,7 +14,8 @@ from dataclasses import replace
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan.plan import spread
 from consistent_chat.recipe import Recipe
-from consistent_chat.recipe.taxonomy import Intent, Taxonomy
+from consistent_chat.recipe.taxonomy import Category, Intent, Taxonomy, Topic
+from consistent_chat.recipe.taxonomy.types import SENSITIVE
 
 MAIN = "train"
 """The split that has most of the topics; where no split has this name, the first one has."""
@@ -47,17 +48,31 @@ def _owners(recipe: Recipe, splits: Sequence[str]) -> dict[str, str]:
     others = [split for split in splits if split != main]
     owners: dict[str, str] = {}
     for intent in recipe.chosen_taxonomy.intents.values():
-        topics = dict.fromkeys(_folded(topic) for _, topic in reversed(spread(recipe.seed, intent)))
-        most = max(1, len(topics) // max(SHARE, len(splits)))
-        has = Counter(owners[topic] for topic in topics if topic in owners)
-        room = deque(split for split in others if has[split] < most)
-        for topic in topics:
-            if topic not in owners:
-                owners[topic] = split = room[0] if room else main
-                has[split] += 1
-                if room and has[split] >= most:
-                    room.popleft()
+        ordinary, sensitive = _topics(recipe.seed, intent)
+        share = max(SHARE, len(splits))
+        for topics, least in ((ordinary, 1), (sensitive, 0 if ordinary else 1)):
+            _deal(topics, max(least, len(topics) // share), main, others, owners)
     return owners
+
+
+def _topics(seed: int, intent: Intent) -> tuple[list[str], list[str]]:
+    """Return the ordinary and the sensitive topics of an intent, each once, from the far end of their order."""
+    ordinary, sensitive = dict[str, None](), dict[str, None]()
+    for _, topic in reversed(spread(seed, intent)):
+        (sensitive if SENSITIVE in topic.needs else ordinary).setdefault(_folded(topic.text))
+    return list(ordinary), list(sensitive)
+
+
+def _deal(topics: Sequence[str], most: int, main: str, others: Sequence[str], owners: dict[str, str]) -> None:
+    """Deal to each of the other splits up to `most` of some topics, in turn, and what is left to the main one."""
+    has = Counter(owners[topic] for topic in topics if topic in owners)
+    room = deque(split for split in others if has[split] < most)
+    for topic in topics:
+        if topic not in owners:
+            owners[topic] = split = room[0] if room else main
+            has[split] += 1
+            if room and has[split] >= most:
+                room.popleft()
 
 
 def _taxonomies(splits: Sequence[str], whole: Taxonomy, owners: dict[str, str]) -> dict[str, Taxonomy]:
@@ -67,21 +82,30 @@ def _taxonomies(splits: Sequence[str], whole: Taxonomy, owners: dict[str, str]) 
 
 
 def _of_intent(intent: Intent, splits: Sequence[str], owners: dict[str, str]) -> dict[str, Intent]:
-    own: dict[str, dict[str, list[str]]] = {split: {} for split in splits}
-    for name, topics in intent.categories:
-        for topic in topics:
-            own[owners[_folded(topic)]].setdefault(name, []).append(topic)
+    own: dict[str, dict[str, list[Topic]]] = {split: {} for split in splits}
+    for category in intent.categories:
+        for topic in category.topics:
+            own[owners[_folded(topic.text)]].setdefault(category.name, []).append(topic)
     for split, categories in own.items():
         if not categories:
-            count = sum(len(topics) for _, topics in intent.categories)
+            count = sum(1 for _ in intent.topics())
             raise RecipeError(
                 f"The intent {intent.key!r} has {count} topics for {len(splits)} splits, and none is left for "
                 f"{split!r}: no topic is in two splits. Give it more topics in a taxonomy, or use fewer splits."
             )
     return {
-        split: replace(intent, categories=tuple((name, tuple(topics)) for name, topics in categories.items()))
-        for split, categories in own.items()
+        split: replace(
+            intent,
+            categories=tuple(
+                _with(category, own[split]) for category in intent.categories if category.name in own[split]
+            ),
+        )
+        for split in splits
     }
+
+
+def _with(category: Category, topics: dict[str, list[Topic]]) -> Category:
+    return category._replace(topics=tuple(topics[category.name]))
 
 
 def _folded(topic: str) -> str:

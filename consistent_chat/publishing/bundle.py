@@ -21,7 +21,7 @@ from consistent_chat.plan.plan import Plan
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.rebuild import See, rebuild
 from consistent_chat.recipe import EXTENSION, Recipe
-from consistent_chat.recipe.taxonomy import Taxonomy
+from consistent_chat.recipe.taxonomy import Category, Flow, Manner, Tags, Taxonomy
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.backends import MARKED, MARKER
@@ -78,6 +78,8 @@ def write(recipe: Recipe, path: Path) -> None:
     values["personas"] = values["manners"] = None  # they are in the taxonomy
     values["intents"] = None if recipe.intents is None else list(recipe.intents)
     values["taxonomy"] = _plain(recipe.full_taxonomy)
+    if isinstance(recipe.num_turns_per_dialog, tuple):
+        values["num_turns_per_dialog"] = list(recipe.num_turns_per_dialog)
     values = {name: value for name, value in values.items() if value is not None}
     path.write_text(HEAD + yaml.dump(values, **_WRITING), encoding="utf-8", newline="\n")
     if fingerprint(Recipe.from_file(str(path))) != fingerprint(recipe):
@@ -95,21 +97,42 @@ _WRITING: dict[str, Any] = {"Dumper": _Dumper, "sort_keys": False, "allow_unicod
 
 
 def _plain(taxonomy: Taxonomy) -> dict[str, Any]:
-    flows = {flow.key: flow for intent in taxonomy.intents.values() for flow in intent.flows}
+    flows = {flow.key: flow for intent in taxonomy.intents.values() for flow in intent.all_flows()}
     return {
-        "flows": {key: {"title": flow.title, "steps": list(flow.steps)} for key, flow in flows.items()},
+        "flows": {key: _flow(flow) for key, flow in flows.items()},
         "intents": {
             intent.key: {
                 "title": intent.title,
                 "purpose": intent.purpose,
                 "flows": [flow.key for flow in intent.flows],
-                "categories": {name: list(topics) for name, topics in intent.categories},
+                "categories": {category.name: _category(category) for category in intent.categories},
             }
             for intent in taxonomy.intents.values()
         },
-        "personas": list(taxonomy.personas),
-        "manners": dict(taxonomy.manners),
+        "personas": [_tagged(*persona) for persona in taxonomy.personas],
+        "manners": {manner.name: _manner(manner) for manner in taxonomy.manners},
     }
+
+
+def _flow(flow: Flow) -> dict[str, Any]:
+    more = {name: text for name, text in (("opens", flow.opens), ("answers", flow.answers)) if text}
+    return {"title": flow.title, **more, "steps": list(flow.steps)}
+
+
+def _category(category: Category) -> Any:
+    topics = [_tagged(*topic) for topic in category.topics]
+    if not category.flows:
+        return topics
+    return {"flows": [flow.key for flow in category.flows], "topics": topics}
+
+
+def _manner(manner: Manner) -> Any:
+    tags = {name: sorted(found) for name, found in (("needs", manner.needs), ("unlike", manner.unlike)) if found}
+    return {"description": manner.description, **tags} if tags else manner.description
+
+
+def _tagged(text: str, tags: Tags) -> Any:
+    return {text: sorted(tags)} if tags else text
 
 
 NAMED = 8

@@ -90,7 +90,7 @@ def _seen(dialogues: Iterable[Dialogue], split: str, see: See, failures: _Table)
 
 def _shards(split: str, length: int, recipe: Recipe) -> list[tuple[str, int]]:
     """Return the path of each file of a split's rows, and how many rows it has: a function of the recipe alone."""
-    most = max(ROWS_PER_GROUP, MESSAGES_PER_FILE // (2 * recipe.num_turns_per_dialog))
+    most = max(ROWS_PER_GROUP, MESSAGES_PER_FILE // (2 * recipe.most_turns))
     starts = range(0, length, most)
     return [
         (layout.shard(split, number, len(starts)), min(most, length - start)) for number, start in enumerate(starts)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from consistent_chat.recipe import fields
+from consistent_chat.recipe import fields, shape
 from consistent_chat.recipe.fields import Check
 
 LAYOUTS = ("conversation", "messages", "sharegpt")
 MAX_DIALOGS = 10**9
+MAX_TURNS = 100
+MAX_WORDS = 1000
+"""Mean words of a message that can be asked for."""
 MAX_SYSTEM_PROMPT = 20_000
 """Characters. It goes into the second request of every dialogue, and into every row."""
 LEAST_SIMILARITY, SIMILARITY = 0.1, 0.7
@@ -81,12 +85,26 @@ TEXTS = {"type": "array", "items": TEXT, "minItems": 1}
 NAMED_TEXTS = {"type": "object", "additionalProperties": TEXT, "minProperties": 1}
 AT_LEAST_ONE = {"type": "integer", "minimum": 1}
 
+_TURNS = {"type": "integer", "minimum": 1, "maximum": MAX_TURNS}
+WEIGHTS = {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}, "minProperties": 1}
+_WORDS = ({"type": "integer", "minimum": 1, "maximum": MAX_WORDS},)
+_FACETS = (
+    ("answer_length", "how long the answers are", _WORDS),
+    ("message_length", "how long the user's messages are", _WORDS),
+    ("outcome", "what becomes of the user's concern", ()),
+    ("mood", "the user's mood", ()),
+    ("ending", "how the last message ends it", ()),
+)
+
 RECIPE = (
     Field("model", "the provider's name of the model that writes the dialogues", **_optional(_model())),
     Field("num_dialogs_per_intent", "dialogues for each intent", default=20, metavar="N", **_whole(1, MAX_DIALOGS),
           docs="dialogues for each intent; intents take turns, so any beginning of the dataset is balanced"),
-    Field("num_turns_per_dialog", "user messages in a dialogue, and exactly as many answers (1 to 100)", default=6,
-          metavar="N", **_whole(1, 100)),
+    Field("num_turns_per_dialog", "user messages in a dialogue, and exactly as many answers (1 to 100)",
+          {"anyOf": [_TURNS, {"type": "array", "items": _TURNS, "minItems": 2, "maxItems": 2}, WEIGHTS]}, 6,
+          fields.turns(1, MAX_TURNS), metavar="N",
+          docs="user messages in a dialogue, and exactly as many answers (1 to 100): a number, "
+          "[a range or weights](shape.md)"),
     Field("temperature", "sampling temperature, 0 to 2", default=0.9, metavar="T", **_number(0, 2),
           docs="sampling temperature, 0 to 2; not sent to models that take none, with a warning"),
     Field("seed", "which specs are drawn, in which order", default=0, metavar="N", **_whole(-(2**63), 2**63 - 1)),
@@ -120,6 +138,13 @@ RECIPE = (
                                            "propertyNames": {"enum": list(fields.DEFAULTS)}}]},
           None, fields.thresholds, shown="true", metavar="JSON",
           docs="[what messages are checked for](quality.md#checks): true, false, or thresholds by name"),
+    *(Field(facet, text, {"anyOf": [{"type": "string"}, WEIGHTS, *more]}, shown="mixed", metavar="NAME",
+            check=fields.optional(fields.weighted(partial(shape.names, facet), MAX_WORDS if more else 0)),
+            docs=f"[{text}](shape.md): a name or weights by name{', or words' if more else ''}")
+      for facet, text, more in _FACETS),
+    Field("sensitive_share", "the share of dialogues about requests to decline or to handle with care", default=0.03,
+          metavar="SHARE", **_number(0, 1),
+          docs="[the share of dialogues](shape.md#sensitive-requests) about requests to decline or handle with care"),
     Field("judge_model", "the model that scores each dialogue", shown="no judge", metavar="MODEL",
           **_optional(_model()), docs="[the model that scores each dialogue](quality.md#a-judge)"),
     Field("min_score", "answers are drawn anew below this least score, 1 to 5", metavar="N",

@@ -20,6 +20,7 @@ Check = Callable[[str, Any], Any]
 
 MAX_SPLITS = 1000
 """Names in `splits`."""
+MAX_WEIGHT, LEAST_WEIGHT = 10**6, 1e-6
 _UNTEXT = re.compile("[\0\ud800-\udfff]")
 _SPLIT = re.compile("[A-Za-z0-9_]{1,60}")
 
@@ -121,6 +122,53 @@ def fraction(low: float, default: float) -> Check:
         return default if value is True else float(value)
 
     return check
+
+
+def turns(low: int, high: int) -> Check:
+    """Return the check for a number, for a range, [3, 8], and for numbers with weights, {4: 0.5, 8: 0.5}."""
+    one = whole(low, high)
+
+    def check(name: str, value: Any) -> int | tuple[int, int] | dict[int, float]:
+        if isinstance(value, Mapping):
+            place = f"{name} must have weights of numbers: one"
+            given = {one(place, _as_whole(key)): weight for key, weight in value.items()}
+            return dict(sorted(_weights(name, given).items()))
+        if isinstance(value, (list, tuple)):
+            if len(value) != 2 or one(name, value[0]) > one(name, value[1]):
+                raise type_error(name, value, "a range of two numbers, the lower one first, such as [3, 8]")
+            return int(value[0]), int(value[1])
+        return int(one(name, value))
+
+    return check
+
+
+def _as_whole(value: Any) -> Any:
+    """Return a number that JSON writes as the name of a field as a number."""
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
+
+
+def weighted(known: Callable[[], tuple[str, ...]], words: int = 0) -> Check:
+    """Return the check for one of some names, for names with weights, and for up to so many words, if any."""
+
+    def check(name: str, value: Any) -> str | int | dict[str, float]:
+        if words and _is_number(value, numbers.Integral):
+            return int(whole(1, words)(name, value))
+        if isinstance(value, Mapping):
+            for one in value:
+                one_of(*known())(f"{name} must have weights of known names: one", one)
+            return _weights(name, value)
+        return str(one_of(*known())(name, value))
+
+    return check
+
+
+def _weights(name: str, value: Mapping[Any, Any]) -> dict[Any, float]:
+    """Return weights as numbers that are not negative, and one of them more than nothing."""
+    check = number(0, MAX_WEIGHT)
+    found = {key: check(f"{name} must have weights in range: {key}", weight) for key, weight in value.items()}
+    if not any(weight >= LEAST_WEIGHT for weight in found.values()):
+        raise type_error(name, dict(value), f"a mapping of values to weights, one of them {LEAST_WEIGHT:g} or more")
+    return found
 
 
 def counts(most: int) -> Check:

@@ -17,7 +17,8 @@ from consistent_chat.recipe import file, taxonomy
 from consistent_chat.recipe.description import CHECKS, LATER, RECIPE
 from consistent_chat.recipe.fields import suggestion, type_error
 from consistent_chat.recipe.safe_yaml import Document
-from consistent_chat.recipe.taxonomy import Taxonomy
+from consistent_chat.recipe.shape import WEIGHT
+from consistent_chat.recipe.taxonomy import Manner, Persona, Taxonomy
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Recipe:
 
     model: str | None = None
     num_dialogs_per_intent: int = 20
-    num_turns_per_dialog: int = 6
+    num_turns_per_dialog: int | tuple[int, int] | Mapping[int, float] = 6
     temperature: float = 0.9
     seed: int = 0
     intents: tuple[str, ...] | None = None
@@ -46,6 +47,12 @@ class Recipe:
     splits: Mapping[str, int] | None = None
     drop_near_duplicates: bool | float = False
     checks: Any = None
+    answer_length: str | int | Mapping[str, float] | None = None
+    message_length: str | int | Mapping[str, float] | None = None
+    outcome: str | Mapping[str, float] | None = None
+    mood: str | Mapping[str, float] | None = None
+    ending: str | Mapping[str, float] | None = None
+    sensitive_share: float = 0.03
     judge_model: str | None = None
     min_score: float | None = None
     reasoning: bool = False
@@ -94,13 +101,29 @@ class Recipe:
         base = self.taxonomy if isinstance(self.taxonomy, Taxonomy) else taxonomy.builtin()
         if self.personas is None and self.manners is None:
             return base
-        manners = base.manners if self.manners is None else tuple(self.manners.items())
-        return replace(base, personas=self.personas or base.personas, manners=manners)
+        personas = base.personas if self.personas is None else tuple(map(Persona, self.personas))
+        manners = base.manners if self.manners is None else tuple(Manner(*one) for one in self.manners.items())
+        return replace(base, personas=personas, manners=manners)
 
     @cached_property
     def chosen_taxonomy(self) -> Taxonomy:
         """The taxonomy with the chosen intents alone."""
         return self.full_taxonomy if self.intents is None else self.full_taxonomy.only(self.intents)
+
+    @cached_property
+    def turn_weights(self) -> dict[int, int]:
+        """The numbers of turns that a dialogue can have, with their weights as whole numbers."""
+        given = self.num_turns_per_dialog
+        if isinstance(given, Mapping):
+            weights = {number: round(weight * WEIGHT) for number, weight in given.items()}
+            return {number: weight for number, weight in weights.items() if weight}
+        low, high = given if isinstance(given, tuple) else (given, given)
+        return dict.fromkeys(range(low, high + 1), 1)
+
+    @property
+    def most_turns(self) -> int:
+        """The largest number of turns that a dialogue can have."""
+        return max(self.turn_weights)
 
     def values(self) -> dict[str, Any]:
         """Return the values of all fields by name; those of LATER only where they are not the default."""

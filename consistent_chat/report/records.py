@@ -99,4 +99,4 @@ def builtin_titles() -> dict[str, str]:
 def intents_by_category() -> dict[str, str]:
     """Return the built-in intents by their categories, each of which is of one."""
     intents = taxonomy.builtin().intents.items()
-    return {category: key for key, intent in intents for category, _ in intent.categories}
+    return {category.name: key for key, intent in intents for category in intent.categories}

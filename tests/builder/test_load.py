@@ -105,7 +105,8 @@ def test_rows_are_category_conversation_and_provenance(provider: Provider) -> No
     made = load(provider, num_dialogs_per_intent=1, num_turns_per_dialog=2)
     assert made.column_names == ["category", "conversation", "provenance"]
     assert set(made[0]["provenance"]) == {
-        "index", "intent", "topic", "information_flow", "persona", "manner", "model", "draws", "request_keys",
+        "index", "intent", "topic", "information_flow", "persona", "manner", "mood", "outcome", "ending",
+        "answer_length", "message_length", "sensitive", "model", "draws", "request_keys",
         "input_tokens", "output_tokens",
     }  # fmt: skip
     bare = load(num_dialogs_per_intent=1, num_turns_per_dialog=2, provenance=False)

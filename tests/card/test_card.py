@@ -172,7 +172,7 @@ def test_it_tells_what_was_made_and_how() -> None:
     for told in (
         "3 dialogues between a user and an assistant in English, of 1 turn each",
         "claude-haiku-4-5",
-        "9 intents, 117 categories, 1,521 topics",
+        "9 intents, 169 categories, 3,668 topics",
         "Problem Solving 1 2.0 / 2 2.0 / 2 2.0 / 2",
         "All 3 2.0 / 2 2.3 / 3 2.3 / 3",
         "lowest of its intents 1,551 15.4 18.7 / 37 55.6 / 118",

@@ -134,7 +134,7 @@ def test_a_recipe_file_in_every_spelling(files: Any) -> None:
     """By name, and in direct use."""
     assert load(data_files=files)[0]["provenance"]["persona"] == "a diver"
     builder = consistent_chat.ConsistentChat(data_files=files, serving="rehearsal")
-    assert builder.recipes["train"].full_taxonomy.personas == ("a diver",)
+    assert builder.recipes["train"].full_taxonomy.personas == (("a diver", frozenset()),)
 
 
 @pytest.mark.parametrize("path", [Path("divers.yaml"), "divers.yaml", "~/divers.yaml", Path("~/divers.yaml")], ids=repr)

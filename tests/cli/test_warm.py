@@ -120,12 +120,15 @@ def test_combinations_that_run_out_are_said_up_front(
     command: list[str], provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With the numbers, once, before anything is called."""
-    Path("few.yaml").write_text("personas: [a baker]\nmanners: {terse: short}\n")
+    Path("few.yaml").write_text(
+        "personas: [a baker]\nmanners: {terse: short}\n"
+        "intents: {problem_solving: {title: P, purpose: p, flows: [in_pieces], categories: {Few: [one, two]}}}\n"
+    )
     options = [*calling(provider), "--intents", "problem_solving", "--taxonomy", "few.yaml"]
-    main([*command, *options, "--num-dialogs-per-intent", "170", "--max-calls", "0"])
+    main([*command, *options, "--num-dialogs-per-intent", "3", "--max-calls", "0"])
     said = [record.message for record in caplog.records if "combinations" in record.message]
     assert len(said) == 1
-    assert "'problem_solving' has 169 combinations of topic, flow, persona and manner for 170 dialogues" in said[0]
+    assert "After 2 of 3 dialogues, the intent 'problem_solving' repeats combinations of topic, flow" in said[0]
     assert provider.requests == []
 
 

@@ -90,14 +90,14 @@ def test_before_anything_is_recorded_the_prompts_are_rendered(place: str) -> Non
     told = estimate(RECIPE, plan, ResponseStore(place))
     assert (told.missing, told.calls, told.measured) == (180, 360, 0)
     assert TOKENS_PER_CHARACTER * characters < told.input_tokens < 3 * TOKENS_PER_CHARACTER * characters
-    assert "the paper's messages" in str(told)
+    assert "the lengths that the plan asks for" in str(told)
 
 
 def test_more_turns_take_more(place: str) -> None:
-    """Of both kinds of tokens, in proportion where they are the answers'."""
+    """Of both kinds of tokens, nearly in proportion where they are the answers': last messages are shorter."""
     few, many = (Recipe(model="m", num_turns_per_dialog=turns) for turns in (2, 8))
     short, long = (estimate(recipe, Plan(recipe), ResponseStore(place)) for recipe in (few, many))
-    assert long.output_tokens == pytest.approx(4 * short.output_tokens, rel=0.01)
+    assert long.output_tokens == pytest.approx(4 * short.output_tokens, rel=0.15)
     assert short.input_tokens < long.input_tokens
 
 

@@ -190,10 +190,12 @@ def test_questions_of_an_exam_have_numbers() -> None:
 
 @pytest.mark.parametrize("intent", taxonomy.builtin().intents.values(), ids=lambda intent: intent.key)
 def test_every_topic_word_for_word_is_a_leak(intent: Any) -> None:
-    """And four words of one are what people say."""
+    """Four words of one are what people say, and so are short ones."""
     plan = Plan(Recipe(intents=(intent.key,)))
     for spec in plan:
         words = spec.topic.split()
+        if len(words) < DEFAULTS["leaks_prompt"]:
+            continue
         assert finding("users", (f"I want to talk about {spec.topic}.",), Recipe(), spec) == "leaks_prompt"
         assert finding("users", (f"I want to talk about {' '.join(words[:4])}.",), Recipe(), spec) == ""
 

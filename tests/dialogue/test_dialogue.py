@@ -61,7 +61,7 @@ def test_two_responses_make_a_dialogue(steps: Steps) -> None:
 
 def test_what_is_asked_in_the_first_stage(steps: Steps) -> None:
     """Everything of the recipe that shapes an answer is in the request."""
-    system, user = prompts.skeleton(spec(), 2, "Dutch")
+    system, user = prompts.skeleton(spec(), "Dutch")
     assert next(steps) == Request(
         model="m",
         system=system,
@@ -92,7 +92,7 @@ def test_the_key_of_the_first_request_is_pinned() -> None:
     """A word that changes in a prompt asks everybody's whole dataset again: change it on purpose or not at all."""
     recipe = Recipe(model="claude-haiku-5-5")
     first = next(at_once.fill(recipe, Plan(recipe), 0))
-    assert first.key == "sha256:37aace78fd655874391e57eed503433a907562f112b8d38776d62daa5cd06a79"
+    assert first.key == "sha256:d4a8e4bf7f37e6c237328c67884a9f9ede9aab6607cd591f081536afac9a6914"
 
 
 def test_a_bad_answer_is_asked_again_with_the_next_draw(steps: Steps) -> None:
@@ -130,7 +130,7 @@ def test_a_refusal_passes_to_the_substitute(steps: Steps) -> None:
     first = next(steps)
     other = steps.send(DECLINED)
     assert (first.repeat, other.repeat, other.draw) == (0, -1, 0)
-    assert other.messages[0]["content"] == prompts.skeleton(spec(1), 2, "Dutch")[1]
+    assert other.messages[0]["content"] == prompts.skeleton(spec(1), "Dutch")[1]
     steps.send(SKELETON)
     made = finished(steps, REPLIES)
     assert made.spec == spec(1)
@@ -209,12 +209,15 @@ def test_a_dialogue_has_exactly_as_many_turns_as_were_asked_for(turns: int) -> N
 def test_the_first_prompt_says_all_that_was_drawn() -> None:
     """Each facet of the spec, the number of turns and the language, and no blank that was not filled in."""
     drawn = spec()
-    system, user = prompts.skeleton(drawn, 3, "Dutch")
+    system, user = prompts.skeleton(drawn, "Dutch")
     for text in (drawn.intent.title, drawn.intent.purpose, drawn.category, drawn.topic, drawn.flow.title):
         assert text in user
-    for text in (*drawn.flow.steps, drawn.persona, *drawn.manner, "exactly 3", "Language: Dutch"):
+    for text in (*drawn.flow.steps, drawn.persona, *drawn.manner, "exactly 2", "Language: Dutch"):
         assert text in user
-    assert 'the keys "user_1" to "user_3"' in system
+    for option in (drawn.shape.mood, drawn.shape.outcome, drawn.shape.ending):
+        assert option.description in user
+    assert f"1: {drawn.shape.messages[0].words}, 2: {drawn.shape.messages[1].words}\n" in user
+    assert 'the keys "user_1" to "user_2"' in user
     assert "Write in Dutch" in system
     assert "$" not in system + user
 
@@ -224,7 +227,7 @@ def test_the_second_prompt_does_not_show_how_messages_were_made() -> None:
     drawn = spec()
     system, user = prompts.answers(drawn, USERS, "Dutch")
     assert drawn.category in user
-    assert 'the keys "assistant_1" to "assistant_2"' in system
+    assert 'the keys "assistant_1" to "assistant_2"' in user
     assert not any(text in system + user for text in (drawn.topic, drawn.persona, drawn.manner[1], drawn.flow.title))
     assert "$" not in system + user
 
@@ -232,25 +235,39 @@ def test_the_second_prompt_does_not_show_how_messages_were_made() -> None:
 def test_percent_signs_in_texts_are_percent_signs() -> None:
     """They mean something where the blanks are filled in, and nothing to those who write."""
     drawn = replace(spec(), topic="5% of %(topic)s, %s %%", persona="100%")
-    assert "Topic: 5% of %(topic)s, %s %%\n" in prompts.skeleton(drawn, 2, "Dutch")[1]
+    assert "Topic: 5% of %(topic)s, %s %%\n" in prompts.skeleton(drawn, "Dutch")[1]
     assert '"user_1": "5%, %(turns)s"' in prompts.answers(drawn, ("5%, %(turns)s", "?"), "Dutch")[1]
 
 
 def test_prompts_are_filled_in_as_templates() -> None:
     """Their files have the blanks of `string.Template`."""
-    drawn, turns = spec(), {"turns": 2, "language": "Dutch"}
+    drawn, language = spec(), {"language": "Dutch"}
     texts = {name: Template(text) for name, text in prompts.contents().items()}
-    about = {"intent": drawn.intent.title, "purpose": drawn.intent.purpose, "category": drawn.category, **turns}
+    about = {"intent": drawn.intent.title, "purpose": drawn.intent.purpose, "category": drawn.category, "turns": 2}
     messages = '{\n"user_1": "\\"Hello\\"?",\n"user_2": "é\\n"\n}'
     assert prompts.answers(drawn, ('"Hello"?', "é\n"), "Dutch") == (
-        texts["answers.system"].substitute(turns),
-        texts["answers.user"].substitute(about, messages=messages),
+        texts["answers.system"].substitute(language),
+        texts["answers.user"].substitute(
+            about,
+            messages=messages,
+            part=drawn.flow.answers,
+            outcome=prompts.NOTHING_HAPPENS,
+            sizes=", ".join(f"{n}: {size.words}" for n, size in enumerate(drawn.shape.replies, 1)),
+        ),
     )
     steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(drawn.flow.steps, 1))
     facets = dict(zip(("manner", "manner_description"), drawn.manner), topic=drawn.topic, persona=drawn.persona)
-    assert prompts.skeleton(drawn, 2, "Dutch") == (
-        texts["skeleton.system"].substitute(turns),
-        texts["skeleton.user"].substitute(about, flow=drawn.flow.title, steps=steps, **facets),
+    assert prompts.skeleton(drawn, "Dutch") == (
+        texts["skeleton.system"].substitute(language),
+        texts["skeleton.user"].substitute(
+            about,
+            flow=drawn.flow.title,
+            steps=steps,
+            **facets,
+            **language,
+            **{name: getattr(drawn.shape, name).description for name in ("mood", "outcome", "ending")},
+            sizes=", ".join(f"{n}: {size.words}" for n, size in enumerate(drawn.shape.messages, 1)),
+        ),
     )
 
 
@@ -264,11 +281,13 @@ def test_a_percent_sign_in_a_prompt_is_a_percent_sign(monkeypatch: pytest.Monkey
 def test_dollars_in_texts_are_dollars() -> None:
     """What a user pays or a taxonomy says is no blank to fill in."""
     drawn = replace(spec(), topic="a $100 fine and ${persona}", persona="$topic")
-    assert "Topic: a $100 fine and ${persona}\n" in prompts.skeleton(drawn, 2, "Dutch")[1]
+    assert "Topic: a $100 fine and ${persona}\n" in prompts.skeleton(drawn, "Dutch")[1]
     assert '"user_1": "It cost $5, ${turns}"' in prompts.answers(drawn, ("It cost $5, ${turns}", "?"), "Dutch")[1]
 
 
 def test_the_system_text_is_the_same_for_all_dialogues() -> None:
-    """So that providers can cache it."""
-    texts = {prompts.skeleton(drawn, 6, "English")[0] for drawn in Plan(Recipe())}
-    assert len(texts) == 1
+    """So that providers can cache it, whatever the number of turns is."""
+    made = list(Plan(Recipe(num_turns_per_dialog=(1, 9))))
+    assert len({drawn.shape.turns for drawn in made}) == 9
+    assert len({prompts.skeleton(drawn, "English")[0] for drawn in made}) == 1
+    assert len({prompts.answers(drawn, ["?"] * drawn.shape.turns, "English")[0] for drawn in made}) == 1

@@ -80,7 +80,7 @@ def test_a_dataset_in_a_language(language: str, serving: str, provider: Provider
     made = load_dataset("consistent_chat", **given, **called)
     assert all(f"Write in {language}" in prompt(call) for call in provider.requests)
     expected = [text(language, name) for name in ("user_1", "assistant_1", "user_2", "assistant_2")]
-    categories = {name for intent in taxonomy.builtin().intents.values() for name, _ in intent.categories}
+    categories = {category.name for intent in taxonomy.builtin().intents.values() for category in intent.categories}
     for row in made:
         assert [message["value"] for message in row["conversation"]] == [part.strip() for part in expected]
         assert row["category"] in categories
@@ -125,5 +125,5 @@ def test_the_language_is_the_one_thing_that_differs() -> None:
     english, german = (Recipe("m", language=language) for language in ("English", "German"))
     assert list(Plan(english)) == list(Plan(german))
     spec = Plan(german)[0]
-    for one, other in zip(prompts.skeleton(spec, 6, "English"), prompts.skeleton(spec, 6, "German")):
+    for one, other in zip(prompts.skeleton(spec, "English"), prompts.skeleton(spec, "German")):
         assert other == one.replace("English", "German")

@@ -14,6 +14,7 @@ from consistent_chat.cli import main
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe, taxonomy
+from consistent_chat.recipe.taxonomy import Manner, Persona
 
 WHO = ["a lighthouse keeper", "a student of law"]
 HOW = {"terse": "says little", "florid": "says much, with flourishes"}
@@ -31,14 +32,14 @@ def test_they_take_the_place_of_the_taxonomys() -> None:
     assert {spec.persona for spec in own} == set(WHO)
     assert {spec.manner for spec in own} == set(HOW.items())
     assert [spec.topic for spec in own] == [spec.topic for spec in plain]
-    assert {spec.manner for spec in Plan(Recipe(personas=WHO))} == set(taxonomy.builtin().manners)
+    assert {spec.manner[0] for spec in Plan(Recipe(personas=WHO))} == {one.name for one in taxonomy.builtin().manners}
 
 
 def test_they_win_over_a_taxonomys_own() -> None:
     """As what is said of this dataset alone."""
     whole = Recipe(taxonomy={"personas": ["a pilot"], "manners": {"gruff": "is gruff"}}, personas=WHO).full_taxonomy
-    assert whole.personas == tuple(WHO)
-    assert whole.manners == (("gruff", "is gruff"),)
+    assert whole.personas == tuple(map(Persona, WHO))
+    assert whole.manners == (Manner("gruff", "is gruff"),)
 
 
 def test_where_they_are_said_is_of_no_meaning() -> None:

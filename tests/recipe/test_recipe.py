@@ -19,6 +19,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.plan.splits import recipes as splits_of
 from consistent_chat.recipe import FIELDS, Recipe, safe_yaml, taxonomy
 from consistent_chat.recipe.fields import DEFAULTS
+from consistent_chat.recipe.taxonomy import Persona
 
 LAW = settings(deadline=None, max_examples=150, derandomize=True)
 FILE = "r.consistent_chat.yaml"
@@ -69,6 +70,12 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "splits": None,
         "drop_near_duplicates": False,
         "checks": DEFAULTS,
+        "answer_length": None,
+        "message_length": None,
+        "outcome": None,
+        "mood": None,
+        "ending": None,
+        "sensitive_share": 0.03,
         "judge_model": None,
         "min_score": None,
         "reasoning": False,
@@ -92,6 +99,19 @@ WRONG: dict[str, tuple[Any, str]] = {
     "splits": ({"my-test": 1}, "splits must have names of up to 60 letters, digits and _, and not 'my-test'."),
     "drop_near_duplicates": (0, "drop_near_duplicates must be true, false or a number from 0.1 to 1, not 0."),
     "checks": ([], "checks must be true, false, or a mapping of checks to their thresholds, not []."),
+    "answer_length": (0, "answer_length must be a whole number from 1 to 1000, not 0."),
+    "message_length": (
+        "longish",
+        "message_length must be one of fragments, short, medium, long, mixed, not 'longish'.",
+    ),
+    "outcome": ({"solved": -1}, "outcome must have weights in range: solved must be a number from 0 to 1e+06, not -1."),
+    "mood": (
+        {"glad": 1},
+        "mood must have weights of known names: one must be one of neutral, curious, cheerful, "
+        "tired, worried, impatient, frustrated, bored, sad, not 'glad'.",
+    ),
+    "ending": (3, "ending must be one of stops, thanks, decides, breaks_off, new_question, remark, not 3."),
+    "sensitive_share": (1.5, "sensitive_share must be a number from 0 to 1, not 1.5."),
     "judge_model": ("", "judge_model must be one line of text, 1 to 200 characters, not ''."),
     "min_score": (6, "min_score must be a number from 1 to 5, not 6."),
     "reasoning": (1, "reasoning must be true or false, not 1."),
@@ -311,7 +331,7 @@ def test_a_wrong_override_is_not_blamed_on_the_file(folder: Path) -> None:
 def test_a_taxonomy_may_lie_beside_or_below_the_recipe(name: str, folder: Path) -> None:
     """Relative paths start at the recipe, not at the working directory."""
     (folder / name).write_text("personas: [a lighthouse keeper]", "utf-8")
-    assert read(folder, f"taxonomy: {name}").full_taxonomy.personas == ("a lighthouse keeper",)
+    assert read(folder, f"taxonomy: {name}").full_taxonomy.personas == (Persona("a lighthouse keeper"),)
 
 
 OUTSIDE = ["../secret.yaml", "below/../../secret.yaml", "/etc/passwd", "~/secret.yaml", "file:///etc/passwd"]
@@ -336,13 +356,13 @@ def test_a_recipe_and_its_taxonomy_are_read_from_any_url() -> None:
     """Both lie in the same remote folder."""
     files = fsspec.filesystem("memory")
     files.pipe({"/remote/r.yaml": b"taxonomy: own.yaml", "/remote/own.yaml": b"personas: [a pilot]"})
-    assert Recipe.from_file("memory://remote/r.yaml").full_taxonomy.personas == ("a pilot",)
+    assert Recipe.from_file("memory://remote/r.yaml").full_taxonomy.personas == (Persona("a pilot"),)
 
 
 def test_a_mapping_is_a_taxonomy_too() -> None:
     """What a file says can be said in Python; the built-in taxonomy is not touched."""
     recipe = Recipe(taxonomy={"extend": {"personas": ["a pilot"]}}, intents=("simulation",))
-    assert recipe.chosen_taxonomy.personas == (*taxonomy.builtin().personas, "a pilot")
+    assert recipe.chosen_taxonomy.personas == (*taxonomy.builtin().personas, Persona("a pilot"))
     assert list(recipe.chosen_taxonomy.intents) == ["simulation"]
     assert Recipe().full_taxonomy is taxonomy.builtin()
 

@@ -149,4 +149,5 @@ _WITH_ASKED: dict[str, Callable[[Side, Sequence[str]], None]] = {
 
 
 def _drawn(spec: Spec) -> tuple[str, ...]:
-    return spec.topic, spec.persona, spec.manner[1], *spec.flow.steps
+    told = (spec.shape.mood, spec.shape.outcome, spec.shape.ending)
+    return spec.topic, spec.persona, spec.manner[1], *spec.flow.steps, *(option.description for option in told)

@@ -50,7 +50,7 @@ def _sentences(side: Side) -> None:
 def _titles() -> frozenset[str]:
     intents = taxonomy.builtin().intents.values()
     return frozenset(
-        name for intent in intents for name in (intent.title, *(category for category, _ in intent.categories))
+        name for intent in intents for name in (intent.title, *(category.name for category in intent.categories))
     )
 
 

@@ -12,6 +12,8 @@ from importlib import resources
 from string import Template
 
 from consistent_chat.plan.plan import Spec
+from consistent_chat.plan.shape import Shape, Size
+from consistent_chat.recipe.taxonomy.types import PASTED
 from consistent_chat.request import quoted
 
 NAMES = (
@@ -19,14 +21,18 @@ NAMES = (
     *("judge.system", "judge.user"),
 )
 
+NO_PART = "answer what is asked"
+NOTHING_HAPPENS = "nothing that has to be arranged"
+
 
 def contents() -> dict[str, str]:
     """Return every prompt's text by name, for the recipe's fingerprint."""
     return {name: _text(name) for name in NAMES}
 
 
-def skeleton(spec: Spec, turns: int, language: str) -> tuple[str, str]:
+def skeleton(spec: Spec, language: str) -> tuple[str, str]:
     """Return system and user text that ask for a dialogue's user messages."""
+    shape = spec.shape
     drawn = {
         "topic": spec.topic,
         "flow": spec.flow.title,
@@ -34,9 +40,13 @@ def skeleton(spec: Spec, turns: int, language: str) -> tuple[str, str]:
         "persona": spec.persona,
         "manner": spec.manner[0],
         "manner_description": spec.manner[1],
+        "mood": shape.mood.description,
+        "outcome": _placed(shape.outcome.description, shape),
+        "ending": shape.ending.description,
+        "sizes": _listed(shape.messages),
+        "language": language,
     }
-    user = _form("skeleton.user") % {**_about(spec, turns, language), **drawn}
-    return _system("skeleton.system", turns, language), user
+    return _system("skeleton.system", language), _form("skeleton.user") % {**_about(spec), **drawn}
 
 
 def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: str | None = None) -> tuple[str, str]:
@@ -44,23 +54,26 @@ def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: s
 
     The answers are to keep to `system_prompt`, which the user does not see.
     """
-    turns = len(messages)
     lines = [f'"user_{number}": {quoted(text)}' for number, text in enumerate(messages, 1)]
-    numbered = "{\n" + ",\n".join(lines) + "\n}"
-    user = _form("answers.user") % {**_about(spec, turns, language), "messages": numbered}
-    return _system("answers.system", turns, language, system_prompt), user
+    drawn = {
+        "part": spec.flow.answers or NO_PART,
+        "outcome": _placed(spec.shape.outcome.answers, spec.shape) or NOTHING_HAPPENS,
+        "sizes": _listed(spec.shape.replies),
+        "messages": "{\n" + ",\n".join(lines) + "\n}",
+    }
+    return _system("answers.system", language, system_prompt), _form("answers.user") % {**_about(spec), **drawn}
 
 
 def judge(
     messages: Sequence[str], replies: Sequence[str], language: str, system_prompt: str | None = None
 ) -> tuple[str, str]:
     """Return system and user text that ask for the scores of a dialogue, with what its assistant was told first."""
-    turns = len(messages)
     pairs = enumerate(zip(messages, replies), 1)
     lines = [f'"user_{n}": {quoted(asked)},\n"assistant_{n}": {quoted(said)}' for n, (asked, said) in pairs]
     lines[:0] = [] if system_prompt is None else [f'"system": {quoted(system_prompt)}']
-    user = _form("judge.user") % {"turns": turns, "conversation": "{\n" + ",\n".join(lines) + "\n}"}
-    return _system("judge.system", turns, language), user
+    conversation = "{\n" + ",\n".join(lines) + "\n}"
+    user = _form("judge.user") % {"turns": len(messages), "conversation": conversation}
+    return _system("judge.system", language), user
 
 
 def blanks(name: str, text: str) -> dict[str, str]:
@@ -78,14 +91,24 @@ def blanks(name: str, text: str) -> dict[str, str]:
     return found
 
 
-def _about(spec: Spec, turns: int, language: str) -> Mapping[str, object]:
+def _about(spec: Spec) -> Mapping[str, object]:
     return {
         "intent": spec.intent.title,
         "purpose": spec.intent.purpose,
         "category": spec.category,
-        "turns": turns,
-        "language": language,
+        "turns": spec.shape.turns,
     }
+
+
+def _placed(text: str, shape: Shape) -> str:
+    """Return what an outcome says, with the numbers of the messages that it speaks of."""
+    return text.replace("{early}", str(shape.early)).replace("{late}", str(shape.late))
+
+
+def _listed(sizes: Sequence[Size]) -> str:
+    """Return the length of each message: "1: 12, 2: pasted material of 80 and what is to be done with it, 3: 4"."""
+    forms = (f"pasted material of {words}, and a line on it" if kind == PASTED else str(words) for kind, words in sizes)
+    return ", ".join(f"{number}: {form}" for number, form in enumerate(forms, 1))
 
 
 @functools.lru_cache(maxsize=64)
@@ -94,12 +117,11 @@ def _numbered(steps: tuple[str, ...]) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _system(name: str, turns: int, language: str, system_prompt: str | None = None) -> str:
-    system = _form(name) % {"turns": turns, "language": language}
+def _system(name: str, language: str, system_prompt: str | None = None) -> str:
+    system = _form(name) % {"language": language}
     if system_prompt is None:
         return system
-    rest = _form(f"{name}_prompt") % {"turns": turns, "system_prompt": quoted(system_prompt)}
-    return f"{system}\n\n{rest}"
+    return f"{system}\n\n{_form(f'{name}_prompt') % {'system_prompt': quoted(system_prompt)}}"
 
 
 @functools.lru_cache(maxsize=len(NAMES))

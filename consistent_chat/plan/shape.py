@@ -1,0 +1,174 @@
+"""The shape of one dialogue, drawn from the digest of what it is about and nothing else.
+
+Each facet reads a slice of the digest of its own: other weights for one of them change no other, and neither does
+another dialogue of the plan.
+"""
+
+from __future__ import annotations
+
+import bisect
+import functools
+import hashlib
+import itertools
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from consistent_chat.recipe import Recipe, shape
+from consistent_chat.recipe.shape import Option
+from consistent_chat.recipe.taxonomy import Flow, Intent, Tags
+from consistent_chat.recipe.taxonomy.types import NO_TAGS, PASTED
+
+SLICE = 8
+"""Bytes of the digest that a facet reads."""
+SLICES = 8
+"""Slices before those of the messages, of which each has two: one for the user's, one for the answer."""
+
+
+TWO_PLACES = 3
+"""Turns that an outcome needs which speaks of two messages, neither of which is the last."""
+
+T = TypeVar("T")
+
+
+class Size(NamedTuple):
+    """How long a message is: the kind of size, and about how many words."""
+
+    kind: str
+    words: int
+
+
+class Shape(NamedTuple):
+    """How a dialogue is to go. `early` and `late` are the messages, from 1, that the outcome speaks of; 0 if none.
+
+    `messages` and `replies` are the sizes of the user's messages and of the answers, one a turn.
+    """
+
+    turns: int
+    mood: Option
+    outcome: Option
+    ending: Option
+    answer_length: Option
+    message_length: Option
+    early: int
+    late: int
+    messages: tuple[Size, ...]
+    replies: tuple[Size, ...]
+
+
+NOTHING = Option("", 1)
+NO_SHAPE = Shape(0, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, 0, 0, (), ())
+"""What a dialogue has that is not planned here."""
+
+
+class Shapes:
+    """Draws the shapes of a recipe's dialogues."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._turns = _Weighted(recipe.turn_weights.items())
+        self._facets = [_Facet(name, shape.options(name, getattr(recipe, name))) for name in shape.FACETS]
+
+    def draw(self, key: bytes, intent: Intent, flow: Flow, told: Tags) -> Shape:
+        """Draw the shape for a combination.
+
+        `key` says which, `told` are the marks of its topic, the tags of its persona, its manner and its flow.
+        """
+        wide = hashlib.shake_128(key)
+        drawing = _numbers(wide.digest(SLICE * SLICES))
+        turns = self._turns.pick(drawing[0])
+        mood, outcome, ending, answer_length, message_length = (
+            facet.choose(number, intent.key, told, turns) for facet, number in zip(self._facets, drawing[1:])
+        )
+        early, late = _places(outcome, turns, drawing[-1])
+        sizing = _numbers(wide.digest(SLICE * (SLICES + 2 * turns)))[SLICES:]
+        messages = [_sizes(message_length.sizes)] * turns
+        replies = [_sizes(answer_length.sizes)] * turns
+        if flow.opens:
+            messages[0] = _opening(flow.opens, messages[0])
+        if ending.sizes:
+            messages[-1] = _sizes(ending.sizes)
+        if ending.reply:
+            replies[-1] = _sizes(((ending.reply, 1),))
+        own = tuple(map(_size, messages, sizing[::2]))
+        others = tuple(map(_size, replies, sizing[1::2]))
+        return Shape(turns, mood, outcome, ending, answer_length, message_length, early, late, own, others)
+
+
+class _Weighted(Generic[T]):
+    """Values with their weights, one of which a number of 2**64 picks."""
+
+    def __init__(self, weighted: Iterable[tuple[T, int]]) -> None:
+        pairs = tuple(weighted)
+        self._values = tuple(value for value, _ in pairs)
+        self._sums = tuple(itertools.accumulate(weight for _, weight in pairs))
+
+    def pick(self, number: int) -> T:
+        return self._values[bisect.bisect_right(self._sums, number * self._sums[-1] >> 64)]
+
+
+class _Facet:
+    """The options of a facet. What suits an intent, tags and a number of turns is worked out once for each case."""
+
+    def __init__(self, name: str, options: Sequence[Option]) -> None:
+        self._name, self._options = name, tuple(options)
+        self._telling = NO_TAGS.union(*(one.unlike for one in options))
+        self._asking = max(one.turns for one in options)
+        self._cases: dict[tuple[str, Tags, int], _Weighted[Option]] = {}
+
+    def choose(self, number: int, intent: str, told: Tags, turns: int) -> Option:
+        """Draw by weight among what suits. What a recipe asks for goes before that, where there are turns enough."""
+        case = (intent, told & self._telling, min(turns, self._asking))
+        if case not in self._cases:
+            self._cases[case] = _Weighted((one, one.weight) for one in self._fitting(*case))
+        return self._cases[case].pick(number)
+
+    def _fitting(self, intent: str, told: Tags, turns: int) -> list[Option]:
+        known = intent in shape.told_intents()
+        suited = [one for one in self._options if not (known and one.intents) or intent in one.intents]
+        long_enough = [one for one in suited or self._options if one.turns <= turns]
+        if not long_enough:
+            usual = shape.options(self._name)
+            return [one for one in usual if one.turns <= turns and not (one.intents or one.unlike)]
+        return [one for one in long_enough if one.unlike.isdisjoint(told)] or long_enough
+
+
+def _numbers(digest: bytes) -> tuple[int, ...]:
+    return struct.unpack(f">{len(digest) // SLICE}Q", digest)
+
+
+def _places(outcome: Option, turns: int, number: int) -> tuple[int, int]:
+    """Return the two messages that an outcome speaks of; the last one is left to the ending."""
+    if outcome.turns < TWO_PLACES:
+        return 0, 0
+    late = 2 + (number & 0xFFFFFFFF) % (turns - 2)
+    return 1 + (number >> 32) % (late - 1), late
+
+
+@functools.lru_cache(maxsize=64)
+def _sizes(weighted: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int, int], ...]:
+    """Return kinds of sizes as often as they weigh, each with the fewest words and how many more there can be."""
+    ranges = ((kind, *_range(kind), weight) for kind, weight in weighted)
+    return tuple((kind, low, high - low + 1) for kind, low, high, weight in ranges for _ in range(weight))
+
+
+@functools.lru_cache(maxsize=64)
+def _opening(least: str, sizes: tuple[tuple[str, int, int], ...]) -> tuple[tuple[str, int, int], ...]:
+    """Return the sizes of a first message: none below the least, unless a recipe asks for words; or pasted alone."""
+    floor = _sizes(((least, 1),))
+    if least == PASTED:
+        return floor
+    return tuple(one if one[1] >= floor[0][1] or one[0].startswith("=") else floor[0] for one in sizes)
+
+
+def _size(sizes: tuple[tuple[str, int, int], ...], number: int) -> Size:
+    """Draw the kind of size, and how many words within it."""
+    kind, low, span = sizes[number * len(sizes) >> 64]
+    return Size(kind, low + ((number & 0xFFFFFFFF) * span >> 32))
+
+
+def _range(kind: str) -> tuple[int, int]:
+    """Return from how many words to how many; "=40" stands for a mean of 40."""
+    if kind in shape.sizes():
+        return shape.sizes()[kind]
+    words = int(kind[1:])
+    return max(1, words // 3), max(1, 2 * words - words // 3)

@@ -1,0 +1,24 @@
+"""The taxonomy: what dialogues can be about, how they move, and who speaks.
+
+types.py   what a taxonomy is, and which persona fits which topic
+reader.py  the built-in one, and a user's own in its place or beside it
+*.yaml     the built-in one; topics/ has a file for each intent
+"""
+
+from consistent_chat.recipe.taxonomy.reader import builtin, load, manners, personas
+from consistent_chat.recipe.taxonomy.types import Category, Flow, Intent, Manner, Persona, Tags, Taxonomy, Topic
+
+__all__ = [
+    "Category",
+    "Flow",
+    "Intent",
+    "Manner",
+    "Persona",
+    "Tags",
+    "Taxonomy",
+    "Topic",
+    "builtin",
+    "load",
+    "manners",
+    "personas",
+]

@@ -1,0 +1,143 @@
+"""What a taxonomy is made of, and what fits together: topics and personas, manners and personas.
+
+A topic *needs* tags, a persona *has* tags. A topic fits a persona that has all that it needs. Three rules beside it:
+
+- a persona without tags, or with the tag `anyone`, fits every topic: it says nothing of age, work or family;
+- an adult has the tag `teen`, too: as a need it means "thirteen or older";
+- `sensitive`, `grave` and `play` are marks of the topic itself, and no persona needs to have them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+Tags = frozenset[str]
+
+ANYONE = "anyone"
+SENSITIVE = "sensitive"
+MARKS = frozenset({SENSITIVE, "grave", "play"})
+"""Needs that are marks of a topic: to be declined or handled with care, sad, for fun."""
+MINORS = frozenset({"child", "teen"})
+IMPLIED = {"adult": "teen"}
+"""What a tag of a persona counts as besides."""
+PASTED = "pasted"
+OPENINGS = ("short", "medium", "long", PASTED)
+"""What the first message of a flow is at least; pasted material is always that."""
+NO_TAGS: Tags = frozenset()
+
+
+class Topic(NamedTuple):
+    """One concrete subject, and the tags of those who could bring it up."""
+
+    text: str
+    needs: Tags = NO_TAGS
+
+    @property
+    def marks(self) -> Tags:
+        """What the topic is, whoever brings it up."""
+        return self.needs & MARKS
+
+
+class Persona(NamedTuple):
+    """Who the user is, in words and in tags."""
+
+    text: str
+    tags: Tags = NO_TAGS
+
+    def fits(self, needs: Tags) -> bool:
+        """Say whether this person could bring up a topic with these needs."""
+        return self._is_anyone or needs - MARKS <= self.tags | {IMPLIED[tag] for tag in self.tags & IMPLIED.keys()}
+
+    @property
+    def _is_anyone(self) -> bool:
+        return not self.tags or ANYONE in self.tags
+
+
+class Manner(NamedTuple):
+    """How the user writes; `needs` are tags of the persona, `unlike` tags of persona or topic that it clashes with."""
+
+    name: str
+    description: str
+    needs: Tags = NO_TAGS
+    unlike: Tags = NO_TAGS
+
+    def fits(self, persona: Persona, marks: Tags) -> bool:
+        """Say whether this person would write like this, of a topic with these marks."""
+        return persona.fits(self.needs) and self.unlike.isdisjoint(persona.tags | marks)
+
+
+@dataclass(frozen=True)
+class Flow:
+    """An information flow: the ordered steps that the user takes, and in one sentence what the assistant does.
+
+    `opens` is the least size of the first message, or "pasted" where it holds material of the user's own.
+    """
+
+    key: str
+    title: str
+    steps: tuple[str, ...]
+    opens: str = ""
+    answers: str = ""
+
+
+class Category(NamedTuple):
+    """A scenario within an intent: its topics, and the flows that suit them; where there are none, the intent's do."""
+
+    name: str
+    topics: tuple[Topic, ...]
+    flows: tuple[Flow, ...] = ()
+
+
+@dataclass(frozen=True)
+class Intent:
+    """One kind of human conversation, its flows and its categories."""
+
+    key: str
+    title: str
+    purpose: str
+    flows: tuple[Flow, ...]
+    categories: tuple[Category, ...] = field(repr=False)
+
+    def topics(self) -> Iterator[Topic]:
+        """Return all topics, in the order in which they are written."""
+        return (topic for category in self.categories for topic in category.topics)
+
+    def all_flows(self) -> Iterator[Flow]:
+        """Return every flow of the intent and of its categories, each once."""
+        every = (self.flows, *(category.flows for category in self.categories))
+        return iter({flow.key: flow for flows in every for flow in flows}.values())
+
+
+@dataclass(frozen=True)
+class Taxonomy:
+    """All intents by key, the personas and the manners."""
+
+    intents: Mapping[str, Intent]
+    personas: tuple[Persona, ...]
+    manners: tuple[Manner, ...]
+
+    def only(self, keys: Iterable[str]) -> Taxonomy:
+        """Return the taxonomy with these intents alone, in the taxonomy's own order."""
+        wanted = set(keys)
+        return Taxonomy({k: i for k, i in self.intents.items() if k in wanted}, self.personas, self.manners)
+
+    def plain(self) -> dict[str, Any]:
+        """Return everything as plain ordered data, for the recipe's fingerprint."""
+        every = (flow for intent in self.intents.values() for flow in intent.all_flows())
+        flows = {flow.key: [flow.key, flow.title, flow.steps, flow.opens, flow.answers] for flow in every}
+        return {
+            "intents": [
+                [i.key, i.title, i.purpose, [f.key for f in i.flows], [_plain(category) for category in i.categories]]
+                for i in self.intents.values()
+            ],
+            "flows": [flows[key] for key in sorted(flows)],
+            "personas": [[persona.text, sorted(persona.tags)] for persona in self.personas],
+            "manners": [[m.name, m.description, sorted(m.needs), sorted(m.unlike)] for m in self.manners],
+        }
+
+
+def _plain(category: Category) -> list[Any]:
+    flows = [flow.key for flow in category.flows]
+    return [category.name, flows, [[topic.text, sorted(topic.needs)] for topic in category.topics]]
