@@ -17,9 +17,13 @@ from typing import Any
 from consistent_chat.request import Response
 
 LONGEST_EMPTY = 64
-"""Characters of a text that may be empty for all that: invisible ones, or the name of nothing."""
-_UNSEEN = {"Cf", "Cc", "Cn", "Co", "Zs", "Zl", "Zp", "Mn"}
-_NOTHING = {"null", "none", "n/a", "nan", "nil", "undefined", "[]", "{}", "[object object]", '""', "''"}
+"""Characters of a text that may be the name of nothing, such as "null"."""
+_UNSEEN = frozenset({"Cf", "Cc", "Cn", "Co", "Zs", "Zl", "Zp", "Mn"})
+_BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and signs of Unicode that look like a space: fillers of Hangul, the empty braille pattern."""
+_MARKS = frozenset({"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sk"})
+_NOTHING = frozenset({"null", "n/a", "n.a", "nan", "nil", "undefined", "object object"})
+"""What programs write for a value that is not there, without marks around it."""
 MAX_FAILURES = 5_000
 MAX_REREADING = 20
 """How many brackets may turn out to open no JSON, and how many times the text's length may be read in finding
@@ -173,12 +177,31 @@ def _message(value: Any, name: str) -> str:
 
 
 def is_empty(text: str, name: str) -> bool:
-    """Tell whether nothing of a text is visible, or it is a value that stands for no text."""
-    if len(text) >= LONGEST_EMPTY:
-        return False
-    if all(unicodedata.category(character) in _UNSEEN for character in text):
+    """Tell whether nothing of a text is visible, or it stands for no text: "null", as an answer "..." or "N/A" too."""
+    if all(map(_is_unseen, text)):
         return True
-    return text.lower() in (_NOTHING if _is_answer(name) else _NOTHING - {"n/a", "none", "nan"})
+    if not _is_answer(name):
+        return _core(text) in _NOTHING - {"n/a", "n.a", "nan"} or text in _EMPTY_VALUES
+    return all(map(_is_mark, text)) or _core(text) in _NOTHING or text.lower() == "none"
+
+
+_EMPTY_VALUES = frozenset({"[]", "{}", '""', "''"})
+
+
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) in _UNSEEN or character in _BLANKS
+
+
+def _is_mark(character: str) -> bool:
+    return unicodedata.category(character) in _MARKS or _is_unseen(character)
+
+
+def _core(text: str) -> str:
+    """Return a short text in lower case and plain letters, without the marks around it."""
+    if len(text) >= LONGEST_EMPTY:
+        return ""
+    plain = unicodedata.normalize("NFKC", text).lower()
+    return plain.strip("".join(filter(_is_mark, plain)))
 
 
 def _no_text(value: Any, name: str) -> tuple[Reason, str]:

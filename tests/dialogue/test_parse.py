@@ -43,7 +43,7 @@ SNIPPETS += ['{"user_1": "x"}', '["x"]', "</think>", "<think>", "{", "]", "\\", 
 LETTERS = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
 TEXT = st.lists(st.sampled_from(SNIPPETS) | st.text(LETTERS, max_size=8), min_size=1).map("".join)
 MESSAGES = st.lists(
-    TEXT.map(str.strip).filter(lambda text: bool(text) and not is_empty(text, "user_1")), min_size=1, max_size=6
+    TEXT.map(str.strip).filter(lambda text: bool(text) and not is_empty(text, "assistant_1")), min_size=1, max_size=6
 )
 PROSE = st.sampled_from(
     ["", "Here you are:", "[1]", "}", 'It uses values["key"] and {x}.', 'They are ["one"], I think.', '{"note": "no"}']
@@ -226,3 +226,41 @@ def test_hostile_text_costs_bounded_time(text: str) -> None:
     except Unusable as error:
         assert error.reason in (Reason.NO_JSON, Reason.WRONG_SHAPE, Reason.WRONG_TURN_COUNT)  # noqa: PT017
     assert time.process_time() - started < 3
+
+
+EMPTY = [
+    "\u200b" * 100,
+    "\u3164\u2800",
+    "\ufe0f\u200d",
+    "null",
+    " NULL. ",
+    "N/A",
+    "n.a.",
+    "**N/A**",
+    "[null]",
+    "\uff2e\uff0f\uff21",
+    "[]",
+]
+EMPTY += ["{ }", "...", "…", "-", "—", "___", "```\n```", '""', "." * 200, "?"]
+
+
+@pytest.mark.parametrize("text", EMPTY)
+def test_an_answer_that_shows_nothing_is_empty(text: str) -> None:
+    """Invisible characters, marks alone, and what programs write for nothing."""
+    assert is_empty(text, "assistant_1")
+
+
+@pytest.mark.parametrize(
+    "text", ["42", "👍", "+", "é", "क", "null and void", "No.", "None.", "N/A for a reason", "x" * 100]
+)
+def test_an_answer_that_says_something_is_not_empty(text: str) -> None:
+    """However short it is."""
+    assert not is_empty(text, "assistant_1")
+
+
+@pytest.mark.parametrize(
+    ("text", "empty"), [("?", False), ("...", False), ("none", False), ("null", True), ("\u200b", True)]
+)
+def test_users_may_write_marks_alone(text: str, empty: bool) -> None:
+    """As people do."""
+    assert is_empty(text, "user_1") is empty

@@ -44,7 +44,8 @@ def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
         other = _other(_bare(" ".join(doubtful)), accepted, LETTERS)
         if other and _is_sure(other, " ".join(doubtful), accepted) and not _is_asked_for(other, asked):
             turn = side.lower.index(max(doubtful, key=len)) + 1
-            raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {_title(other)} instead of {name}", turn)
+            language = _shown(other, " ".join(doubtful))
+            raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {language} instead of {name}", turn)
     for text in doubtful:
         other = _other(_bare(text), accepted, ALONE)
         is_sure = other and _has_words(other, text) and _is_sure(other, text, accepted)
@@ -54,12 +55,13 @@ def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
 
 
 def spoken(texts: Sequence[str]) -> str:
-    """Return the English name of the language that texts are in, English where nothing is sure."""
+    """Return the English name of the language that texts are in, "" where nothing is sure."""
     text = _bare("\n".join(texts))[:LOOKED_AT].lower()
     best = max(_ranked(text), key=lambda found: found[1])[0] if text.strip() else "en"
     known = _table()["languages"]
-    is_sure = best in known and (2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or _has_words(best, text))
-    return _title(best) if is_sure else "English"
+    if best in known and (not _is_latin(text) or _has_words(best, text)):
+        return _shown(best, text, "")
+    return "English" if _count(frozenset({"en"}), text) >= ROMANISED else ""
 
 
 def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
@@ -105,7 +107,7 @@ def _is_asked_for(other: str, asked: Iterable[str]) -> bool:
 def _has_words(other: str, text: str) -> bool:
     """Tell whether a text has frequent words of a language: in Latin letters, names and ingredients are not enough."""
     _, words = _frequent(frozenset({other}))
-    return not words or 2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or len(words & set(_WORD(text))) >= PLAIN
+    return not words or not _is_latin(text) or _count(frozenset({other}), text) >= PLAIN
 
 
 def _is_sure(other: str, text: str, accepted: frozenset[str]) -> bool:
@@ -113,10 +115,24 @@ def _is_sure(other: str, text: str, accepted: frozenset[str]) -> bool:
 
     Romanised Hindi, Urdu or Arabic reads like some language of Latin letters, but has few of its frequent words.
     """
-    if 2 * sum(map(_LATIN_ENDS.__lt__, text)) > len(text) or accepted.isdisjoint(_table()["romanised"]):
+    if not _is_latin(text) or accepted.isdisjoint(_table()["romanised"]):
         return True
-    _, words = _frequent(frozenset({other}))
-    return len(words & set(_WORD(text))) >= ROMANISED
+    return _count(frozenset({other}), text) >= ROMANISED
+
+
+def _shown(other: str, text: str, unsure: str = "another language") -> str:
+    """Return the name of a language, or `unsure` for a text that may be a transcription of one with another script."""
+    return _title(other) if not _is_latin(text) or _count(frozenset({other}), text) >= ROMANISED else unsure
+
+
+def _is_latin(text: str) -> bool:
+    """Tell whether at least half of a text's characters are Latin letters, spaces and marks."""
+    return 2 * sum(map(_LATIN_ENDS.__lt__, text)) <= len(text)
+
+
+def _count(codes: frozenset[str], text: str) -> int:
+    """Return how many different frequent words of languages a text has."""
+    return len(_frequent(codes)[1].intersection(_WORD(text)))
 
 
 def _is_written(other: str, side: Side, asked: Iterable[str]) -> bool:
