@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps, fill
+from consistent_chat.dialogue.checks import findings
 from consistent_chat.drivers.budget import Budget, Usage
 from consistent_chat.drivers.deduplicate import Deduplicator, PendingDialogue, finished, is_done
 from consistent_chat.drivers.limits import Limits
@@ -91,6 +92,7 @@ class _Run:
         self._recipe, self._first_steps, self._store = recipe, begin, store
         self._open_serving, self._limits, self._tally, self._spent = open_serving, limits, tally, spent
         self._driver: Driver | None = None
+        self._is_warm = False
         threshold = recipe.drop_near_duplicates
         self._distinct = Deduplicator(threshold, self._begin) if threshold else None
 
@@ -99,8 +101,11 @@ class _Run:
         pending: deque[PendingDialogue] = deque()
         for index in indices:
             pending.append(self._begin(index))
+            if len(pending) == self._limits.max_concurrency:
+                self._warm_up()
             while pending and (is_done(pending[0]) or self._is_full(len(pending))):
                 yield self._next(pending)
+        self._warm_up()
         while pending:
             yield self._next(pending)
 
@@ -116,6 +121,12 @@ class _Run:
                 self._driver.stop()
         finally:
             self._store.close()
+
+    def _warm_up(self) -> None:
+        """Prepare the patterns of the checks while the first calls are in flight: the first response finds them."""
+        if self._driver is not None and not self._is_warm and any(self._recipe.checks.values()):
+            self._is_warm = True
+            findings(("?",), ("?",), self._recipe.checks, self._recipe.language)
 
     def _is_full(self, count: int) -> bool:
         return self._driver is not None and count >= self._driver.window
