@@ -11,7 +11,7 @@ from typing import Any
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response, json_text
 from consistent_chat.serving.abilities import Abilities
-from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
+from consistent_chat.serving.cap import is_too_high, limit, lowered_form
 from consistent_chat.serving.finish import finish_of, refused_or_broken, told
 from consistent_chat.serving.http import Fault, Peer, count
 from consistent_chat.serving.negotiate import blamed, check_scale, warn_no_temperature
@@ -39,7 +39,8 @@ class Form:
     """What a request has beside its prompt, as it was stated or found out.
 
     With `cached` the system text is a block that is marked for the provider's cache, else a plain string. `cap` is the
-    highest limit of tokens of an answer, `context` the most tokens of a prompt and its answer together.
+    highest limit of tokens of an answer, `context` the most tokens of a prompt and its answer together;
+    `density` is how many tokens a byte of a prompt has, by the server's own count.
     """
 
     schema: bool = True
@@ -49,6 +50,7 @@ class Form:
     stream: bool = False
     cap: int | None = None
     context: int | None = None
+    density: float | None = None
 
 
 def stated(abilities: Abilities) -> Form:
@@ -67,10 +69,9 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
 
     Raises ServingError for a refusal of the recipe's temperature.
     """
-    asked = limit(request, form.cap, form.context)
+    asked = limit(request, form)
     if is_too_high(fault, asked):
-        cap = lowered_to_fit(fault, asked)
-        return None if cap is None else replace(form, cap=cap)
+        return lowered_form(form, request, fault, asked)
     for name in _blamed(fault):
         if name == "temperature" and form.temperature:
             check_scale(peer, request, fault)
@@ -143,7 +144,7 @@ def body(request: Request, form: Form) -> dict[str, Any]:
     said = messages(request, form.system)
     body: dict[str, Any] = {
         "model": request.model,
-        "max_tokens": limit(request, form.cap, form.context),
+        "max_tokens": limit(request, form),
         "messages": [message for message in said if message["role"] != "system"],
     }
     if request.system and form.system:

@@ -1,10 +1,18 @@
-"""Reads a server's refusal of a limit of tokens that is above what its model can write, and says what to ask for."""
+"""Fits requests into what a server takes: its longest answer, and its context, which prompt and answer share.
+
+Both are stated by the user or read from the server's own refusals. How many tokens a prompt has is bounded by its bytes
+until the server has counted one.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import re
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
 
+from consistent_chat.errors import RefusedRequest, ServingError
 from consistent_chat.request import Request
 from consistent_chat.serving.http import LOOKED_AT, Fault
 
@@ -14,17 +22,128 @@ FLOOR = 256
 _log = logging.getLogger(__name__)
 
 
-def limit(request: Request, cap: int | None, context: int | None = None) -> int:
-    """Return the limit of tokens to send: the request's, or what the model can write or its context holds, if lower."""
-    most = request.max_tokens if cap is None else min(request.max_tokens, cap)
-    return most if context is None else max(1, min(most, context - prompt_tokens(request)))
+MESSAGE_TOKENS = {"skeleton": 35, "answers": 88}
+"""Tokens of a usual message in JSON by stage: 1.35 a word, and the mean words that the ConsistentChat paper (arXiv
+2506.03558) reports, 19.8 of a user message and 59.3 of an answer."""
+LEAST_TOKENS = 16
+"""Tokens of a message, at the least. An answer with less room is not asked for."""
+SPARE_TOKENS = 16
+"""Tokens that a chat template puts around a prompt."""
+MARGIN = 1.1
+"""Prompts of one run have more tokens a byte than the one that the server counted by this factor, at the most."""
 
 
-def prompt_tokens(request: Request) -> int:
-    """Return the most tokens that a prompt likely has: one for three bytes, the length of many scripts' letters."""
-    said = len(request.system.encode("utf-8", "replace"))
-    said += sum(len(message["content"].encode("utf-8", "replace")) + 12 for message in request.messages)
-    return said // 3 + 16
+class Limits(Protocol):
+    """What a form says of tokens, as it was stated or read from a refusal; None is unknown.
+
+    `cap` is the longest answer, `context` bounds prompt and answer together, `density` is how many tokens a byte of a
+    prompt has.
+    """
+
+    @property
+    def cap(self) -> int | None:
+        """Tokens of the longest answer."""
+
+    @property
+    def context(self) -> int | None:
+        """Tokens of a prompt and its answer together."""
+
+    @property
+    def density(self) -> float | None:
+        """Tokens of a prompt for each of its bytes."""
+
+
+AnyLimits = TypeVar("AnyLimits", bound=Limits)
+
+
+def limit(request: Request, form: Limits) -> int:
+    """Return the limit of tokens to send: the request's, or what the model can write or its context holds, if lower.
+
+    Raises RefusedRequest where the context holds the prompt and no answer.
+    """
+    most = request.max_tokens if form.cap is None else min(request.max_tokens, form.cap)
+    if form.context is None:
+        return most
+    least = LEAST_TOKENS * len(request.schema.get("properties", ()))
+    if form.context - fewest_tokens(request) < least:
+        raise RefusedRequest(
+            f"A prompt of {_size(request):,} bytes and an answer of at least {least:,} tokens do not fit into a "
+            f"context of {form.context:,} tokens. Lower num_turns_per_dialog=, shorten what the recipe adds to "
+            "prompts, or use a server with a larger context (context_tokens=)."
+        )
+    return max(least, min(most, form.context - prompt_tokens(request, form.density)))
+
+
+def check_fits(request: Request, form: Limits) -> None:
+    """Raise ServingError if no dialogue of this length fits into the context, before any call is paid for.
+
+    The first stage tells it: the second has about the same prompt, with the user messages, and the answers to come.
+    """
+    if form.context is None or request.stage != "skeleton":
+        return
+    each, turns = sum(MESSAGE_TOKENS.values()), len(request.schema.get("properties", ()))
+    prompt = fewest_tokens(request)
+    if prompt + turns * each > form.context:
+        fitting = max(0, (form.context - prompt) // each)
+        advice = f"Set num_turns_per_dialog= to {fitting} or less" if fitting else "Shorten what prompts say"
+        raise ServingError(
+            f"A dialogue of {turns} turns takes about {prompt + turns * each:,} tokens, prompt and answers together, "
+            f"and the context of the model {request.model!r} has {form.context:,}. {advice}, or use a server with a "
+            "larger context (context_tokens=)."
+        )
+
+
+def prompt_tokens(request: Request, density: float | None = None) -> int:
+    """Return the most tokens that a prompt likely has.
+
+    As counted by the server where it has counted one; else one for three bytes of ASCII, and two for three of others:
+    older tokenizers take two tokens for a Thai or Chinese letter, which has three bytes.
+    """
+    if density is not None:
+        return math.ceil(_size(request) * density * MARGIN) + SPARE_TOKENS
+    ascii_bytes = sum(character.isascii() for text in _texts(request) for character in text)
+    return ascii_bytes // 3 + (_size(request) - ascii_bytes) * 2 // 3 + SPARE_TOKENS
+
+
+def fewest_tokens(request: Request) -> int:
+    """Return the fewest tokens that a prompt likely has: one for six bytes."""
+    return _size(request) // 6
+
+
+def _size(request: Request) -> int:
+    return sum(len(text.encode("utf-8", "replace")) for text in _texts(request))
+
+
+def _texts(request: Request) -> list[str]:
+    return [request.system, *(message["content"] for message in request.messages)]
+
+
+def lowered_form(form: AnyLimits, request: Request, fault: Fault, asked: int) -> AnyLimits | None:
+    """Return the form to try after a refusal of `asked` tokens; None where nothing is left to try.
+
+    A server that counts the prompt tells its context and how dense prompts are, which fits all requests that follow.
+    """
+    changed: Any = form
+    counted = _counted(fault.message[:LOOKED_AT], asked)
+    if counted is not None:
+        context, density = counted[0], counted[1] / max(1, _size(request))
+        if 1 / 12 <= density <= 1:
+            other: AnyLimits = replace(changed, context=context, density=max(density, form.density or 0.0))
+            if limit(request, other) < asked:
+                return other
+    cap = lowered_to_fit(fault, asked)
+    lower: AnyLimits | None = None if cap is None else replace(changed, cap=cap)
+    return lower
+
+
+def _counted(message: str, asked: int) -> tuple[int, int] | None:
+    """Return (tokens of the context, tokens of the prompt) where a refusal has both numbers."""
+    for pattern in _CONTEXTS:
+        if found := re.search(pattern, message, re.IGNORECASE | re.DOTALL):
+            context, prompt = (int(digits.replace(",", "")) for digits in found.groups())
+            return context, prompt
+    total = _total(message, asked)
+    return None if total is None else (total[1], total[0] - asked)
 
 
 def is_too_high(fault: Fault, asked: int | None = None) -> bool:
@@ -92,10 +211,14 @@ def _named(message: str) -> list[int]:
 
 
 _N = r"(\d[\d,]{0,11})"
-# How servers name their maximum. Where there are two numbers, the prompt takes the second from the first.
-_MAXIMA = (
+# How servers name their context and the prompt that they counted.
+_CONTEXTS = (
     rf">\s*{_N} - {_N}",  # vLLM: (20000 > 8192 - 1000)
     rf"context length is {_N}.{{1,80}}?\b{_N} (?:input tokens|in the messages|in your prompt)",  # OpenAI, older vLLM
+)
+# How servers name their maximum. Where there are two numbers, the prompt takes the second from the first.
+_MAXIMA = (
+    *_CONTEXTS,
     rf"(?<!-)>\s*{_N}",  # Anthropic: 14336 > 8192
     rf"<=\s*{_N}",
     rf"at most\D{{0,20}}{_N}",
@@ -110,6 +233,6 @@ _TOO_HIGH = re.compile(
     r"max(?:imum)?[_ ](?:completion_|new_|output_)?tokens\b[^{}]{0,100}?"
     r"(?:too (?:large|high|big|long|many)|(?<!-)>\s*\d|<=|at most|maximum|exceed|(?:less|lower|smaller) than"
     r"|cannot be (?:greater|larger)|between \d|should be \[|\brange\b)"
-    r"|\d in the completion\b|requested \d+ output tokens",
+    r"|\d in the completion\b|requested \d+ output tokens|exceeds? the (?:available |maximum )?context",
     re.IGNORECASE,
 )

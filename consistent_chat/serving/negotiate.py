@@ -16,10 +16,10 @@ from typing import Any, Generic, TypeVar
 
 from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving.cap import is_too_high
+from consistent_chat.serving.cap import Limits, check_fits, is_too_high
 from consistent_chat.serving.http import LOOKED_AT, Fault, Peer
 
-Form = TypeVar("Form")
+Form = TypeVar("Form", bound=Limits)
 
 
 Simpler = Callable[[Request, Form, "Fault"], "Form | None"]
@@ -74,6 +74,7 @@ class Adapting(Generic[Form]):
         """
         try:
             learnt = self.about(request.model, request.stage, request.temperature)
+            check_fits(request, learnt.form)
             return await learnt.ask(partial(send, request), partial(simpler, request))
         except Waited as waited:
             raise Unsent(str(self._peer.error(waited.fault, request.model))) from None

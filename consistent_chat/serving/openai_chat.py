@@ -8,7 +8,7 @@ from typing import Any
 
 from consistent_chat.request import Request, Response, json_text
 from consistent_chat.serving.abilities import Abilities
-from consistent_chat.serving.cap import is_too_high, limit, lowered_to_fit
+from consistent_chat.serving.cap import is_too_high, limit, lowered_form
 from consistent_chat.serving.finish import finish_of, raise_told_fault, refused_or_broken, told
 from consistent_chat.serving.http import Fault, Peer, count
 from consistent_chat.serving.negotiate import blamed, check_scale, warn_no_temperature
@@ -24,7 +24,8 @@ class Form:
     """What a request has beside its prompt: a rung of SCHEMAS, a name of LIMITS, a temperature, a system message.
 
     With `usage` a stream is asked to tell its tokens. `cap` is the most tokens that the model takes for a limit,
-    `context` for a prompt and its answer together, where that was stated or found out.
+    `context` for a prompt and its answer together, where that was stated or found out; `density` is how many tokens a
+    byte of a prompt has, by the server's own count.
     """
 
     limit: str
@@ -36,6 +37,7 @@ class Form:
     usage: bool = True
     cap: int | None = None
     context: int | None = None
+    density: float | None = None
 
 
 def stated(abilities: Abilities, name: str) -> Form:
@@ -55,10 +57,9 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
 
     Raises ServingError for a refusal of the recipe's temperature.
     """
-    asked = limit(request, form.cap, form.context)
+    asked = limit(request, form)
     if is_too_high(fault, asked):
-        cap = lowered_to_fit(fault, asked)
-        return None if cap is None else replace(form, cap=cap)
+        return lowered_form(form, request, fault, asked)
     for name in _blamed(form, fault):
         if name == "temperature" and form.temperature:
             check_scale(peer, request, fault)
@@ -195,7 +196,7 @@ def join(events: list[Any], ended: bool) -> dict[str, Any]:
 def arguments(request: Request, form: Form) -> dict[str, Any]:
     """Return the body of a request."""
     arguments: dict[str, Any] = {"model": request.model, "messages": messages(request, form.system)}
-    arguments[form.limit] = limit(request, form.cap, form.context)
+    arguments[form.limit] = limit(request, form)
     response_format = SCHEMAS[form.rung](request)
     if response_format is not None:
         arguments["response_format"] = response_format

@@ -1,0 +1,116 @@
+"""Small contexts: what fits is computed from the prompt and what is known of the server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consistent_chat.errors import RefusedRequest, ServingError
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.serving.abilities import Abilities
+from consistent_chat.serving.cap import fewest_tokens, limit, prompt_tokens
+from consistent_chat.serving.openai_chat import Form
+from tests.faults import run
+from tests.provider import Call, Provider, Reply, Script
+from tests.servings import opened, request
+
+DEFAULT = Recipe(model="some-model", num_dialogs_per_intent=1)
+"""Six turns, and everything else as it is where nothing is said."""
+WORDS = {
+    "vllm": "'max_tokens' or 'max_completion_tokens' is too large: {asked}. This model's maximum context length is "
+    "{context} tokens and your request has {prompt} input tokens ({asked} > {context} - {prompt}).",
+    "older vllm": "This model's maximum context length is {context} tokens. However, you requested {total} tokens "
+    "({prompt} in the messages, {asked} in the completion).",
+    "sglang": "Requested token count exceeds the model's maximum context length of {context} tokens. You requested a "
+    "total of {total} tokens: {prompt} tokens from the input messages and {asked} tokens for the completion.",
+    "another": "requested {total} tokens but the model supports {context}",
+}
+
+
+def counted(call: Call) -> int:
+    """Return the tokens of a prompt as a usual tokenizer counts English: one for four bytes."""
+    said = [call.body.get("system", ""), call.body["messages"]]
+    return len(json.dumps(said, ensure_ascii=False).encode()) // 4
+
+
+def asked(call: Call) -> int:
+    """Return the limit of tokens of a request."""
+    limit: int = call.body.get("max_tokens") or call.body["max_completion_tokens"]
+    return limit
+
+
+def strict(context: int, words: str) -> Script:
+    """Return the script of a server that refuses what may become longer than its context."""
+
+    def script(call: Call) -> Reply | None:
+        prompt, most = counted(call), asked(call)
+        if prompt + most <= context:
+            return None
+        said = words.format(asked=most, prompt=prompt, context=context, total=prompt + most)
+        return Reply.error(400, said)
+
+    return script
+
+
+@pytest.mark.parametrize("context", [4096, 8192])
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_the_default_recipe_runs_in_a_small_context_that_is_stated(kind: str, context: int, tmp_path: Path) -> None:
+    """Without one refusal."""
+    with Provider(strict(context, WORDS["vllm"])) as provider:
+        serving = opened(kind, provider, abilities=Abilities(context_tokens=context))
+        made = run(str(tmp_path / "responses"), DEFAULT, serving)
+    assert len(made) == len(Plan(DEFAULT))
+    assert len(provider.requests) == 2 * len(made)
+    assert all(counted(call) + asked(call) <= context for call in provider.requests)
+    assert min(map(asked, provider.requests)) > 1500, "answers have room"
+
+
+@pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_a_context_is_read_from_the_first_refusal(kind: str, words: str, tmp_path: Path) -> None:
+    """And with it how dense prompts are, so that those that are longer fit too."""
+    with Provider(strict(4096, words)) as provider:
+        made = run(str(tmp_path / "responses"), DEFAULT, opened(kind, provider))
+    assert len(made) == len(Plan(DEFAULT))
+    assert len(provider.requests) <= 2 * len(made) + 2
+
+
+@pytest.mark.parametrize("kind", ["openai", "anthropic"])
+def test_a_recipe_that_cannot_fit_is_refused_before_the_first_call(kind: str, tmp_path: Path) -> None:
+    """With what to change."""
+    recipe = Recipe(model="some-model", num_turns_per_dialog=20)
+    with Provider() as provider:
+        serving = opened(kind, provider, abilities=Abilities(context_tokens=2048))
+        with pytest.raises(ServingError, match=r"Set num_turns_per_dialog= to \d+ or less") as seen:
+            run(str(tmp_path / "responses"), recipe, serving)
+    assert "context_tokens=" in str(seen.value)
+    assert provider.requests == []
+
+
+def test_a_prompt_that_leaves_no_room_is_refused_without_a_call() -> None:
+    """As one prompt's fault: others may be shorter."""
+    long = request(messages=({"role": "user", "content": "bread " * 4000},))
+    with pytest.raises(RefusedRequest, match="do not fit into a context of 2,048 tokens"):
+        limit(long, Form("max_tokens", context=2048))
+
+
+@pytest.mark.parametrize(
+    ("text", "most"),
+    [("Wie weit ist es zum Bahnhof? " * 40, 400), ("\u0e2a\u0e27\u0e31\u0e2a\u0e14\u0e35" * 100, 1200)],
+    ids=["German", "Thai"],
+)
+def test_a_prompt_is_bounded_in_any_script(text: str, most: int) -> None:
+    """By what older tokenizers count: a token for three letters of Latin, two for a letter of Thai."""
+    said = request(system="", messages=({"role": "user", "content": text},))
+    assert fewest_tokens(said) < most / 2 < most < 1.2 * prompt_tokens(said)
+
+
+def test_the_servers_own_count_replaces_the_bound() -> None:
+    """With a tenth to spare."""
+    said: Any = request(system="", messages=({"role": "user", "content": "x" * 3000},))
+    assert prompt_tokens(said, 0.25) == 842
+    assert limit(said, Form("max_tokens", context=2048, density=0.25)) == 2048 - 842
