@@ -46,7 +46,10 @@ def good(prompt: str, system: str) -> str:
     if ours:
         stem, turns = ours[1], int(ours[2])
         return json.dumps({f"{stem}_{number}": f"{stem} {number} of {len(prompt)}" for number in range(1, turns + 1)})
-    turns = int(re.search(r"exactly (\d+)", system)[1])  # type: ignore[index]
+    templated = re.search(r"exactly (\d+)", system)
+    if templated is None:  # a harmless prompt, which asks whether anything is answered
+        return "It rained."
+    turns = int(templated[1])
     if '"turns"' in system:
         text = json.dumps({"category": "Bread", "turns": [f"question {n} on {prompt}" for n in range(turns)]})
         return f"```json\n{text}\n```"

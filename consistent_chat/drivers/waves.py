@@ -86,7 +86,8 @@ class Waves:
         self._serving, self._store, self._budget, self._tally = serving, store, budget, tally
         self._max_draws = limits.max_draws
         self._policy, self._breaker = RetryPolicy(time.monotonic), CircuitBreaker()
-        self._refusals = Refusals(self._ask_unrecorded, _harmless)
+        self._refusals = Refusals(self._ask_unrecorded, self._other)
+        self._known: dict[tuple[str, str], Request] = {}  # one that was answered, by model and stage
         self._slots: list[_Slot] = []
 
     def submit(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
@@ -117,6 +118,7 @@ class Waves:
             if isinstance(outcome, Response):
                 self._policy.answered()
                 self._refusals.answered(slot.request, self._refusals.sent())
+                self._known[slot.request.model, slot.request.stage] = slot.request
                 self._go_on(slot, outcome)
         is_silent = len(missed) == len(slots)
         for slot, fault in missed:
@@ -181,6 +183,14 @@ class Waves:
         if is_last:
             self._go_on(slot, self._store.keep(slot.request, REFUSED))
 
+    def _other(self, request: Request) -> Request:
+        """Return a request of the same kind to send beside a refused one: one that was answered, or a harmless one.
+
+        The system text is kept, which some servings need to tell what is asked of them.
+        """
+        known = self._known.get((request.model, request.stage))
+        return known or replace(harmless(request), system=request.system)
+
     async def _ask_unrecorded(self, request: Request) -> Response:
         (outcome,) = self._call([request], self._reserve([request]), lambda request, response: response)
         if not isinstance(outcome, Response):
@@ -194,11 +204,6 @@ def _by_kind(slots: Iterable[_Slot]) -> list[list[_Slot]]:
     for slot in slots:
         kinds.setdefault((slot.request.model, slot.request.stage, slot.request.system), []).append(slot)
     return list(kinds.values())
-
-
-def _harmless(request: Request) -> Request:
-    """Return a harmless request with the same system text, which DataFlow's servings may need to tell stages apart."""
-    return replace(harmless(request), system=request.system)
 
 
 def _at_once(work: Coroutine[Any, Any, T]) -> T:

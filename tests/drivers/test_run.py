@@ -135,7 +135,7 @@ def test_unusable_answers_never_cost_a_dialogue(place: str, bad: Response) -> No
     """Each request may fail on its first draw: the count stays exact, and a replay finds the same way."""
 
     def script(request: Request, attempt: int) -> Response | None:
-        return bad if request.draw == 0 and int(request.key[-1], 16) < 6 else None
+        return bad if request.draw == 0 and int(request.key[-1], 16) < 3 else None  # 8 substitutes may fail too
 
     tally = RunStats()
     made = list(dialogues(place, Answers(script), tally=tally))
