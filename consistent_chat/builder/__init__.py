@@ -132,6 +132,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         self.tallies = {}
+        self.operation.import_ahead()
         self._fill_all(dl_manager.is_streaming)
         generators = []
         for split, plan in self.plans().items():

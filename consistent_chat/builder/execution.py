@@ -48,6 +48,11 @@ class ExecutionOptions:
         """
         return replace(self, limits=self.limits.split(parts)) if self.may_call and not self.by_batch else self
 
+    def import_ahead(self) -> None:
+        """Import what calls need in a thread, while the plan and the store are opened."""
+        if self.may_call and not self.by_batch:
+            registry.import_ahead(self.serving)
+
     def store(self) -> ResponseStore:
         """Open the response store."""
         return ResponseStore(

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from consistent_chat.dialogue import checks, parse, prompts
+from consistent_chat.dialogue import parse, prompts
 from consistent_chat.dialogue.judge import CRITERIA, Judgement
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.reasoning import reasoning
@@ -248,6 +248,8 @@ def _judging(model: str) -> _Stage:
 
 def _users(spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
     def read(response: Response) -> tuple[str, ...]:
+        from consistent_chat.dialogue import checks  # takes 0.1 s, and no first request needs it
+
         messages = parse.messages(response, _names("user", spec.shape.turns))
         checks.users(messages, spec, recipe)
         return messages
@@ -260,6 +262,8 @@ def _answers(users: tuple[str, ...], recipe: Recipe) -> Callable[[Response], tup
     names = _names("assistant", len(users))
 
     def read(response: Response) -> tuple[tuple[str, ...], str]:
+        from consistent_chat.dialogue import checks
+
         messages = parse.messages(response, names)
         checks.answers(messages, users, recipe)
         return messages, reasoning(response, names) if recipe.reasoning else ""

@@ -10,7 +10,6 @@ from functools import partial
 from typing import Protocol
 
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps, fill
-from consistent_chat.dialogue.checks import findings
 from consistent_chat.drivers.budget import Budget, Usage
 from consistent_chat.drivers.deduplicate import Deduplicator, PendingDialogue, finished, is_done
 from consistent_chat.drivers.limits import Limits
@@ -125,6 +124,8 @@ class _Run:
     def _warm_up(self) -> None:
         """Prepare the patterns of the checks while the first calls are in flight: the first response finds them."""
         if self._driver is not None and not self._is_warm and any(self._recipe.checks.values()):
+            from consistent_chat.dialogue.checks import findings
+
             self._is_warm = True
             findings(("?",), ("?",), self._recipe.checks, self._recipe.language)
 

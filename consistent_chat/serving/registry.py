@@ -13,28 +13,31 @@ from typing import Any
 
 from consistent_chat.errors import ConsistentChatError, RecipeError, ServingError
 from consistent_chat.recipe import suggestion
-from consistent_chat.serving import Serving
+from consistent_chat.serving import Serving, ahead
 from consistent_chat.serving.abilities import UNKNOWN, Abilities
 
 GROUP = "consistent_chat.servings"
 """The group of entry points in which packages offer servings: `name = module:Class`."""
 
-# In alphabetical order; "hint" says what to do when the class's libraries are missing, "variables" names what it reads
-# from the environment, its key first.
+# In alphabetical order; "hint" says what to do when the class's libraries are missing, "calls with" names the slowest
+# of them, "variables" what it reads from the environment, its key first.
 BUILT_IN: dict[str, dict[str, Any]] = {
     "anthropic": {
         "class": "consistent_chat.serving.anthropic:Anthropic",
         "hint": 'pip install "anthropic[aiohttp]"',
+        "calls with": "aiohttp",
         "variables": ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL"),
     },
     "huggingface": {
         "class": "consistent_chat.serving.huggingface:HuggingFace",
         "hint": 'pip install "huggingface_hub>=1.0"',
+        "calls with": "aiohttp",
         "variables": ("HF_TOKEN",),
     },
     "openai": {
         "class": "consistent_chat.serving.openai:OpenAI",
         "hint": 'pip install "openai[aiohttp]>=2.0"',
+        "calls with": "aiohttp",
         "variables": ("OPENAI_API_KEY", "OPENAI_BASE_URL"),
     },
     "rehearsal": {
@@ -95,6 +98,13 @@ def check(serving: Any) -> None:
             raise RecipeError(f"There is no serving {serving!r}.{_near(serving, known)}")
     elif serving is not None:
         _check_object(serving)
+
+
+def import_ahead(serving: Any) -> None:
+    """Import in a thread what a built-in serving needs; open_serving finds it there, or raises why it cannot."""
+    known = BUILT_IN.get(serving, {}) if isinstance(serving, str) else {}
+    if "calls with" in known:
+        ahead.import_ahead(known["calls with"], known["class"].partition(":")[0])
 
 
 def names() -> tuple[str, ...]:

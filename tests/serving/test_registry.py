@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import subprocess
 import sys
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consistent_chat.errors import ConsistentChatError, RecipeError, ServingError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving import Serving, registry
+from consistent_chat.serving import Serving, ahead, registry
 from tests import ROOT
 
 
@@ -217,3 +220,27 @@ def test_importing_the_registry_imports_no_sdk() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_waits_for_what_is_imported_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the child of an importing process would wait for ever; an error is left to the next import."""
+    (tmp_path / "slow_one.py").write_text("import time\ntime.sleep(0.2)\ndone = True\n")
+    (tmp_path / "bad_one.py").write_text("raise ImportError('it is broken')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    ahead.import_ahead("bad_one", "slow_one")
+    if not (child := os.fork()):
+        os._exit(7 if getattr(sys.modules.get("slow_one"), "done", False) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    with pytest.raises(ImportError, match="it is broken"):
+        import_module("bad_one")
+    del sys.modules["slow_one"]
+
+
+def test_only_a_serving_that_calls_is_imported_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the library that takes longest; objects and unknown names have nothing to import."""
+    asked: list[tuple[str, ...]] = []
+    monkeypatch.setattr(ahead, "import_ahead", lambda *modules: asked.append(modules))
+    for serving in ("openai", "rehearsal", "nothing", None, object()):
+        registry.import_ahead(serving)
+    assert asked == [("aiohttp", "consistent_chat.serving.openai")]
