@@ -19,10 +19,8 @@ from consistent_chat.recipe.shape import Option
 from consistent_chat.recipe.taxonomy import Flow, Intent, Tags
 from consistent_chat.recipe.taxonomy.types import NO_TAGS, PASTED
 
-SLICE = 8
-"""Bytes of the digest that a facet reads."""
 SLICES = 8
-"""Slices before those of the messages, of which each has two: one for the user's, one for the answer."""
+"""Slices of the digest, of 8 bytes, before those of the turns. Each turn has two: for the message and the answer."""
 
 
 TWO_PLACES = 3
@@ -41,7 +39,7 @@ class Size(NamedTuple):
 class Shape(NamedTuple):
     """How a dialogue is to go. `early` and `late` are the messages, from 1, that the outcome speaks of; 0 if none.
 
-    `messages` and `replies` are the sizes of the user's messages and of the answers, one a turn.
+    `numbers` are those that the sizes are drawn with, two a turn, and `opens` is what the first message is at least.
     """
 
     turns: int
@@ -52,12 +50,30 @@ class Shape(NamedTuple):
     message_length: Option
     early: int
     late: int
-    messages: tuple[Size, ...]
-    replies: tuple[Size, ...]
+    numbers: tuple[int, ...]
+    opens: str
+
+    @property
+    def messages(self) -> tuple[Size, ...]:
+        """The sizes of the user's messages, one a turn."""
+        sizes = [_sizes(self.message_length.sizes)] * self.turns
+        if self.opens:
+            sizes[0] = _opening(self.opens, sizes[0])
+        if self.ending.sizes:
+            sizes[-1] = _sizes(self.ending.sizes)
+        return tuple(map(_size, sizes, self.numbers[::2]))
+
+    @property
+    def replies(self) -> tuple[Size, ...]:
+        """The sizes of the answers, one a turn."""
+        sizes = [_sizes(self.answer_length.sizes)] * self.turns
+        if self.ending.reply:
+            sizes[-1] = _sizes(((self.ending.reply, 1),))
+        return tuple(map(_size, sizes, self.numbers[1::2]))
 
 
 NOTHING = Option("", 1)
-NO_SHAPE = Shape(0, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, 0, 0, (), ())
+NO_SHAPE = Shape(0, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, 0, 0, (), "")
 """What a dialogue has that is not planned here."""
 
 
@@ -67,31 +83,21 @@ class Shapes:
     def __init__(self, recipe: Recipe) -> None:
         self._turns = _Weighted(recipe.turn_weights.items())
         self._facets = [_Facet(name, shape.options(name, getattr(recipe, name))) for name in shape.FACETS]
+        self._slices = struct.Struct(f">{SLICES + 2 * recipe.most_turns}Q")
 
     def draw(self, key: bytes, intent: Intent, flow: Flow, told: Tags) -> Shape:
         """Draw the shape for a combination.
 
         `key` says which, `told` are the marks of its topic, the tags of its persona, its manner and its flow.
         """
-        wide = hashlib.shake_128(key)
-        drawing = _numbers(wide.digest(SLICE * SLICES))
-        turns = self._turns.pick(drawing[0])
+        numbers = self._slices.unpack(hashlib.shake_128(key).digest(self._slices.size))
+        turns = self._turns.pick(numbers[0])
         mood, outcome, ending, answer_length, message_length = (
-            facet.choose(number, intent.key, told, turns) for facet, number in zip(self._facets, drawing[1:])
+            facet.choose(number, intent.key, told, turns) for facet, number in zip(self._facets, numbers[1:])
         )
-        early, late = _places(outcome, turns, drawing[-1])
-        sizing = _numbers(wide.digest(SLICE * (SLICES + 2 * turns)))[SLICES:]
-        messages = [_sizes(message_length.sizes)] * turns
-        replies = [_sizes(answer_length.sizes)] * turns
-        if flow.opens:
-            messages[0] = _opening(flow.opens, messages[0])
-        if ending.sizes:
-            messages[-1] = _sizes(ending.sizes)
-        if ending.reply:
-            replies[-1] = _sizes(((ending.reply, 1),))
-        own = tuple(map(_size, messages, sizing[::2]))
-        others = tuple(map(_size, replies, sizing[1::2]))
-        return Shape(turns, mood, outcome, ending, answer_length, message_length, early, late, own, others)
+        early, late = _places(outcome, turns, numbers[SLICES - 1])
+        sizing = numbers[SLICES : SLICES + 2 * turns]
+        return Shape(turns, mood, outcome, ending, answer_length, message_length, early, late, sizing, flow.opens)
 
 
 class _Weighted(Generic[T]):
@@ -130,10 +136,6 @@ class _Facet:
             usual = shape.options(self._name)
             return [one for one in usual if one.turns <= turns and not (one.intents or one.unlike)]
         return [one for one in long_enough if one.unlike.isdisjoint(told)] or long_enough
-
-
-def _numbers(digest: bytes) -> tuple[int, ...]:
-    return struct.unpack(f">{len(digest) // SLICE}Q", digest)
 
 
 def _places(outcome: Option, turns: int, number: int) -> tuple[int, int]:
