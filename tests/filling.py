@@ -130,7 +130,7 @@ class Filler:
 
     def finish(self) -> None:
         """Wait until all is done."""
-        self._process.join(60)
+        self._process.join(300)
         assert self._process.exitcode == 0
 
 
@@ -138,7 +138,7 @@ def killed_at(step: str, provider: BatchProvider, place: str, kind: str, **given
     """Let another process fill a store, and kill it when the provider has come to a step."""
     provider.stop_at(step)
     filler = Filler(place, provider, kind, **given)
-    assert provider.stopped.wait(30)
+    assert provider.stopped.wait(120)
     filler.kill()
     provider.go_on()
 

@@ -113,7 +113,7 @@ def calm() -> None:
     Moody.put = Moody.get = Moody.removal = staticmethod(lambda path: None)
 
 
-def until(done: Callable[[], bool], seconds: float = 30) -> None:
+def until(done: Callable[[], bool], seconds: float = 120) -> None:
     """Wait for something that is to happen in another thread or process."""
     deadline = time.monotonic() + seconds
     while not done():

@@ -54,7 +54,7 @@ def load(hub: Hub, user: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch) -
     """Load as that user does, and get rows."""
     hub.requests.clear()
     hub.sent = 0
-    return lambda *args, **given: user.submit(rows, *args, **given).result(timeout=60)
+    return lambda *args, **given: user.submit(rows, *args, **given).result(timeout=300)
 
 
 def rows(*args: Any, **given: Any) -> Any:

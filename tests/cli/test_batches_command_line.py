@@ -219,7 +219,7 @@ def test_ctrl_c_leaves_the_batches_to_the_provider(tmp_path: Path) -> None:
         )
         provider.reached("look", 30)
         build.send_signal(signal.SIGINT)
-        _, said = build.communicate(timeout=30)
+        _, said = build.communicate(timeout=120)
     assert build.returncode == 130
     assert "This goes on at the provider: batch 1 (msgbatch_0000, 9 requests" in said
     assert "Traceback" not in said

@@ -145,7 +145,7 @@ def run_and_signal(
         while len(provider.requests) < 40 and running.poll() is None:
             time.sleep(0.01)
         os.killpg(running.pid, number) if to_all else running.send_signal(number)
-        _, said = running.communicate(timeout=30)
+        _, said = running.communicate(timeout=120)
     return subprocess.CompletedProcess(command, running.returncode, "", said)
 
 

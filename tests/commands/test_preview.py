@@ -125,7 +125,7 @@ def on_a_terminal(*arguments: str, columns: int) -> str:
         said = b""
         while part := _read(leader):
             said += part
-        _, error = running.communicate(timeout=60)
+        _, error = running.communicate(timeout=300)
     os.close(leader)
     assert running.returncode == 0, error.decode()
     return said.decode("utf-8")
@@ -142,7 +142,7 @@ def test_what_an_encoding_lacks_is_printed_as_escapes() -> None:
     """And ends nothing."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "consistent_chat", "preview", "demo", "-n", "1"]
-    done = subprocess.run(command, env=environment, capture_output=True, timeout=60)
+    done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert b"Problem Solving \\xb7 Spreadsheets" in done.stdout
 

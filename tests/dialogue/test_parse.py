@@ -210,16 +210,16 @@ def test_any_text_is_messages_or_unusable(text: str) -> None:
     assert all(isinstance(message, str) and message for message in found)
 
 
-MEGABYTE = 1_000_000
+SIZE = 300_000
 HOSTILE = ["{", "[", '{"a":', '{"a":1,', '["', '{"a":"', "[\n", '[["a"],\n']
 HOSTILE += ['{"a":1}\n', "</think>", '</think>{"a":1}', "\\"]
 HOSTILE += [GOOD, '{"user_1":"a"} ', "[" + "9" * 5000 + "]", '{"', "\n", " "]
-NESTED = [f"{opening * 190}[{'0,' * (MEGABYTE // 2)}" for opening in ('{"a":"', '{"a":', '[\n["a",', '{"a":["')]
+NESTED = [f"{opening * 190}[{'0,' * (SIZE // 2)}" for opening in ('{"a":"', '{"a":', '[\n["a",', '{"a":["')]
 
 
-@pytest.mark.parametrize("text", [*(h * (MEGABYTE // len(h)) for h in HOSTILE), *NESTED], ids=lambda text: text[:12])
+@pytest.mark.parametrize("text", [*(h * (SIZE // len(h)) for h in HOSTILE), *NESTED], ids=lambda text: text[:12])
 def test_hostile_text_costs_bounded_time(text: str) -> None:
-    """A megabyte of brackets takes seconds at the most, on a slow machine."""
+    """300 KB of brackets take tenths of a second: in quadratic time they would take minutes."""
     started = time.process_time()
     try:
         assert said(text) == SAID

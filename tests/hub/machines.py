@@ -37,7 +37,7 @@ class Machine:
     pool: ProcessPoolExecutor
 
     def run(self, function: Callable[..., Any], *args: Any, **given: Any) -> Any:
-        return self.pool.submit(function, *args, **given).result(timeout=60)
+        return self.pool.submit(function, *args, **given).result(timeout=300)
 
 
 @dataclass(frozen=True)

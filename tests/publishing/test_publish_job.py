@@ -63,7 +63,7 @@ def work(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
     other.mkdir()
     (other / "consistent_chat.py").write_text("raise SystemExit('the wrong package')")
     environment = {**mine, **of_job, "PYTHONPATH": str(other), "HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home")}
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=120)
+    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
 
 
 @needs_jobs

@@ -210,7 +210,7 @@ def test_a_repo_on_the_hub(folder: Path) -> None:
         settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "0"}
         command = [sys.executable, "-c", REPORT_BOTH, "me/demo", "hf://datasets/me/demo/data"]
         environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     _, by_id, by_url = done.stdout.split("SOURCE\n")
     assert all(re.search(r"^all +18 ", said, re.M) for said in (by_id, by_url)), done.stderr
     assert ["failed draws: 3" in said for said in (by_id, by_url)] == [True, False]

@@ -168,7 +168,7 @@ def test_machines_that_write_at_the_same_time_lose_nothing(there: There, one: Ma
     """Each sends packs of its own."""
     for number in range(0, 6, 2):
         running = [each.pool.submit(keep, there.url, [number + at]) for at, each in enumerate((one, two))]
-        assert [each.result(timeout=60) for each in running] == [None, None]
+        assert [each.result(timeout=300) for each in running] == [None, None]
     for each in (one, two):
         assert each.run(lacks, there.url, range(6)) == []
 

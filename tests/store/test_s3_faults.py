@@ -96,7 +96,7 @@ def test_a_server_that_is_down_for_a_part_of_a_run_costs_nothing(
     assert bucket.lacks([*NUMBERS, 4]) == []
 
 
-def wait_until(holds: Callable[[], object], seconds: float = 30) -> None:
+def wait_until(holds: Callable[[], object], seconds: float = 120) -> None:
     """Wait for what another thread does."""
     end = time.monotonic() + seconds
     while not holds():
