@@ -91,11 +91,11 @@ def hard(call: Call) -> Reply | None:
 def test_a_difficult_model_costs_no_dialogue(serving: str) -> None:
     """Fences, prose, wrong counts, refusals and truncation: still exactly as many intact dialogues."""
     with Provider(hard) as provider:
-        made = load(provider, serving, num_dialogs_per_intent=20, max_draws=6)
-        assert [len(row["conversation"]) for row in made] == [12] * 180
-        assert [row["index"] for row in made["provenance"]] == list(range(180))
+        made = load(provider, serving, num_dialogs_per_intent=6, max_draws=6)
+        assert [len(row["conversation"]) for row in made] == [12] * 54
+        assert [row["index"] for row in made["provenance"]] == list(range(54))
         asked = len(provider.requests)
-        again = load(num_dialogs_per_intent=20, mode="replay", download_mode="force_redownload")
+        again = load(num_dialogs_per_intent=6, mode="replay", download_mode="force_redownload")
         assert again[:] == made[:]
         assert len(provider.requests) == asked
 
