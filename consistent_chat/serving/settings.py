@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
-import re
 import warnings
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -71,9 +71,17 @@ def warn_of_plain_http(base_url: str | None, has_key: bool) -> None:
     """Warn where a key would go to another machine without encryption."""
     parts = urlsplit(base_url or "")
     host = parts.hostname or ""
-    if has_key and parts.scheme == "http" and host != "localhost" and not re.match(r"127\.|::1$", host):
+    if has_key and parts.scheme == "http" and not _is_this_machine(host):
         warnings.warn(
             f"The key goes to {host} over plain http, where others on the way can read it. Use https in base_url.",
             UserWarning,
             stacklevel=2,
         )
+
+
+def _is_this_machine(host: str) -> bool:
+    """Tell whether a host is the loopback: by its address, since a name such as 127.example.org can be anybody's."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -36,6 +36,8 @@ from consistent_chat.store.location import NotFound, StoreLocation
 from consistent_chat.store.record import damaged
 
 FOLDER = "batches"
+MOST_UNPACKED = 1 << 30
+"""Bytes of the requests of one batch. Providers take 256 MB."""
 
 
 @dataclass(frozen=True)
@@ -141,10 +143,12 @@ class BatchLog:
         return Requests(path)
 
     def _unpack(self, batch: Batch, path: Path) -> None:
+        packed = self._place.read(_requests(batch))
         try:
-            with gzip.open(io.BytesIO(self._place.read(_requests(batch)))) as packed, path.open("wb") as file:
-                shutil.copyfileobj(packed, file)
+            with gzip.open(io.BytesIO(packed)) as source, path.open("wb") as file:
+                _copy(source, file)
         except (OSError, EOFError, zlib.error) as error:
+            path.unlink(missing_ok=True)  # a part would be taken for the whole the next time
             raise damaged(f"{self._place.url}/{_requests(batch)}", str(error)) from None
 
     def _read(self, name: str) -> Batch:
@@ -182,10 +186,14 @@ class Requests:
         if id not in self._at:
             return None
         self._file.seek(self._at[id])
-        fields = json.loads(self._file.readline())["request"]
-        del fields["format"]
-        request = Request(**{**fields, "messages": tuple(fields["messages"])})
-        if request.digest != id:
+        try:
+            fields = json.loads(self._file.readline())["request"]
+            del fields["format"]
+            request = Request(**{**fields, "messages": tuple(fields["messages"])})
+            is_asked = request.digest == id
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            is_asked = False
+        if not is_asked:
             raise damaged(self._file.name, f"a request is not the one that is called {id}")
         return request
 
@@ -196,7 +204,7 @@ class Requests:
     def _offsets(self) -> Iterator[tuple[str, int]]:
         offset = 0
         for line in self._file:
-            yield line[7:71].decode("ascii"), offset
+            yield line[7:71].decode("ascii", "replace"), offset
             offset += len(line)
 
 
@@ -204,6 +212,16 @@ def request_line(request: Request) -> bytes:
     """Return a request as a line of the file that `Requests` reads."""
     fields = {**request.identity(), "max_tokens": request.max_tokens}
     return json_line({"id": request.digest, "request": fields}) + b"\n"
+
+
+def _copy(source: io.BufferedIOBase, target: IO[bytes]) -> None:
+    """Copy a file of requests; raises OSError where it is longer than any: compressed, a bomb is small."""
+    length = 0
+    while block := source.read(1 << 20):
+        length += len(block)
+        if length > MOST_UNPACKED:
+            raise OSError(f"it has more than {MOST_UNPACKED:,} bytes of requests")
+        target.write(block)
 
 
 def _path(batch: Batch) -> str:

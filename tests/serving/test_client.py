@@ -100,8 +100,9 @@ def test_a_key_over_plain_http_to_another_machine_is_warned_of(recwarn: Any) -> 
         warn_of_plain_http(url, True)
     warn_of_plain_http("http://example.org", False)
     assert not recwarn.list
-    with pytest.warns(UserWarning, match=r"key goes to example\.org over plain http"):
-        warn_of_plain_http("http://example.org/v1", True)
+    for host in ("example.org", "127.example.org", "localhost.example.org", "[::2]", "10.0.0.1"):
+        with pytest.warns(UserWarning, match=r"key goes to [\w.:]+ over plain http"):
+            warn_of_plain_http(f"http://{host}/v1", True)
 
 
 @pytest.mark.parametrize("words", ["sk-" * 40_000, "Bearer " * 40_000, "hf_a." * 40_000, "\x1b]52;c;x\x07" * 20_000])
