@@ -58,6 +58,7 @@ def preview(recipe: str | None, number: int, **options: Any) -> None:
 @recipe_fields
 def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
     """Tell calls, tokens and dollars before a build. Nothing is called, but for a pilot."""
+    from consistent_chat.commands.bounds import bound_by
     from consistent_chat.commands.estimate import estimate as estimated
     from consistent_chat.commands.open import open_builder
 
@@ -67,6 +68,8 @@ def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
             tallies = builder.fill({split: range(min(pilot, len(plan)))})
             say(f"{split}: pilot of {tallies[split]}")
         tell_lines(f"{split}: {estimated(builder.recipes[split], plan, builder.store())}")
+        if bound := bound_by(builder.recipes[split], plan, builder.config.abilities()):
+            tell_lines(bound)
 
 
 @command(
