@@ -1,8 +1,8 @@
 """The batch driver: fills a store through a provider's batch API, wave by wave.
 
-A wave is what all dialogues need next: stage one of all of them first, then stage two, with redraws wherever an answer
-was of no use. The store's log tells of each batch before it is submitted, so that any run on any machine takes it over.
-Rows are no matter of this driver: once nothing is missing, they come out by replay.
+A wave holds the next request of every dialogue: stage one of all of them first, then stage two, with redraws where a
+response was unusable. The store's log names each batch before it is submitted, so that any run on any machine can take
+it over. This driver makes no rows: once nothing is missing, a replay makes them.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from consistent_chat.store.location import NotFound
 logger = logging.getLogger(__name__)
 
 FRUITLESS = 5
-"""Waves in a row that bring no answer at all, after which a run stops."""
+"""Consecutive waves without any answer after which a run stops."""
 LOOKS = 50
-"""Times that a wave is begun anew because other runs have written to the log meanwhile."""
+"""Maximum attempts to start a wave while other runs write to the log."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class _Driver:
             fruitless = 0 if last.answered else fruitless + 1
             if fruitless == FRUITLESS:
                 why = last.fault or "Their results tell of none of the requests."
-                raise ServingError(f"{FRUITLESS} waves of batches brought no answer, and the run stops. {why}")
+                raise ServingError(f"Stopping: {FRUITLESS} waves of batches brought no answer. {why}")
             if self._over is not None:
                 break
         if self._over is not None:
@@ -158,7 +158,7 @@ class _Driver:
         return found
 
     def _check_hope(self) -> None:
-        """Stop where of many answers in the last wave none was usable."""
+        """Raise UnfilledSlot if all of many responses in the last wave were unusable."""
         new, last = self._missing.unusable - self._unusable, self._missing.last
         if last is not None and new >= self._answered >= HOPELESS:
             raise UnfilledSlot(despair(self._answered, *last))

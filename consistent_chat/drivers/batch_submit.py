@@ -23,7 +23,7 @@ SUBMITTING: set[str] = set()
 
 
 class Overtaken(Exception):
-    """Another run has made the next entry of the log: what is missing is to be looked at again."""
+    """Another run has written the next entry of the log: what is missing has to be determined again."""
 
 
 class BatchSubmission:
@@ -115,7 +115,7 @@ class BatchSubmission:
             self._submit(full)
 
     def _submit(self, chunk: BatchChunk) -> None:
-        """Write a batch down, and then submit it; what is not known of it after that is found out by waiting."""
+        """Record a batch in the log, then submit it. The poller finds out whether an unconfirmed one arrived."""
         self._number += 1
         batch = Batch(self._number, self._serving, chunk.model, len(chunk), self._client.newest())
         SUBMITTING.add(batch.name)
@@ -142,6 +142,6 @@ class BatchSubmission:
         return batch if state is None else self._log.confirm(batch, state.id)
 
     def _release(self) -> None:
-        """Put back what is reserved for chunks that were not submitted."""
+        """Release what is reserved for chunks that were not submitted."""
         while self._chunker is not None and (chunk := self._chunker.take()) is not None:
             self._budget.release(len(chunk), chunk.cost)

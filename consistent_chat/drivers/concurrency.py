@@ -1,4 +1,4 @@
-"""The places for calls in flight: given to whoever waits with the lowest number, fewer when the server is crowded."""
+"""Limits the calls in flight: lower orders go first, and there are fewer places while the server is crowded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from consistent_chat.drivers.rate_limit import RateLimiter
 
 RECHECK = 0.25
-"""Seconds until a call that was not admitted is tried again: other processes may have made room."""
+"""Seconds until the budget is asked again for a call that it did not admit: other processes may have made room."""
 
 Admit = Callable[[], bool]
 """Reserves a call within the budget; False if it has to wait for calls in flight. An error closes the semaphore."""
@@ -51,12 +51,11 @@ class Turns:
 
 
 class AdaptiveSemaphore:
-    """A semaphore with an order: earlier dialogues go first, so that rows come out early and the window moves on.
+    """A semaphore with an order: earlier dialogues go first, so that their rows come out early.
 
-    Its size follows what the server takes: each call that it finds too many gives its place up, and one place comes
-    back for as many answers as there are places. After a time in which it took none at all one comes back for each
-    answer, until it finds a call too many: nothing is known then of how many it takes. `pace` says when a call may go,
-    `is_busy` whether what follows a call has to wait.
+    Its size adapts to the server: each rate-limited call takes one place away, and one comes back after as many answers
+    as there are places. After all places but one were lost, one comes back after each answer until the next
+    rate-limited call. `pace` says when a call may go, `is_busy` whether the check of a response has to wait.
     """
 
     def __init__(self, size: int, pace: RateLimiter, is_busy: Callable[[], bool] = lambda: False) -> None:
@@ -75,10 +74,10 @@ class AdaptiveSemaphore:
 
     @contextlib.asynccontextmanager
     async def one(self, order: int, tokens: float, admit: Admit = lambda: True) -> AsyncIterator[int]:
-        """Hold a place while a call is in flight, and give the number that `shrink` wants.
+        """Hold a place while a call is in flight. The value is the epoch, to pass to `shrink`.
 
-        `tokens` are what the call may be worth; `admit` is called when it may go. Raises what `close` was given. An
-        error within closes the semaphore.
+        `tokens` is the estimate for the call; `admit` is called when it may go. Raises what `close` was given. Errors
+        in the block close the semaphore.
         """
         epoch = await self._acquire(order, tokens, admit)
         try:
@@ -95,16 +94,16 @@ class AdaptiveSemaphore:
 
     @property
     def alone(self) -> bool:
-        """Whether one place is used at most: then there is no other call whose end could be waited for."""
+        """Whether at most one place is in use, so that no other call can be waited for."""
         return self.used <= 1
 
     def grow(self) -> None:
-        """Take note of an answer."""
+        """Record an answer."""
         self._crowded = 0
         self._size = min(self._most, self._size + (1 if self._recovering else 1 / self._size))
 
     def shrink(self, epoch: int) -> int:
-        """Have one place fewer, as the server is crowded; return how often it was since the last answer.
+        """Remove a place, because the server is crowded; return how often this happened since the last answer.
 
         Calls that were in flight together count once: the others return 0.
         """
@@ -117,12 +116,12 @@ class AdaptiveSemaphore:
         return self._crowded
 
     def shut(self, seconds: float) -> None:
-        """Hand out nothing for a while: one pause for all."""
+        """Pause all calls for some seconds."""
         self._shut += 1
         asyncio.get_running_loop().call_later(seconds, self._reopen)
 
     def close(self, error: BaseException) -> None:
-        """Give out no more places: whoever waits, now or later, gets the error."""
+        """Give out no more places: all that wait, now or later, get the error."""
         self._closed = self._closed or error
         self._closing.set()
         self._hand_out()

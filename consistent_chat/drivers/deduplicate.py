@@ -32,7 +32,7 @@ class Deduplicator:
         self._sketches: dict[tuple[int, int], Sketch] = {}
 
     def next(self, pending: deque[PendingDialogue]) -> Dialogue:
-        """Take the first of the begun dialogues, in plan order, and return it or what stands in for it."""
+        """Remove the first of the dialogues under way, in plan order, and return it or its substitute."""
         while (match := self._match(dialogue := finished(pending.popleft()))) is not None:
             pending.appendleft(self._stand_in(dialogue, match))
             if not is_done(pending[0]):
@@ -41,10 +41,10 @@ class Deduplicator:
         return dialogue
 
     def _look_ahead(self, pending: deque[PendingDialogue]) -> None:
-        """Begin what will have to stand in for later dialogues too, as the first one takes its time.
+        """Start the substitutes of later duplicates too, while the first substitute is waited for.
 
-        What duplicates one that is kept already will do so when it is its turn. Once for each place: if everything is
-        a duplicate, the run will end, and is to cost little.
+        A dialogue that duplicates a kept one now will still do so in its turn. One substitute for each place: if
+        everything is a duplicate, the run stops, and should cost little.
         """
         for number, later in enumerate(pending):
             if is_done(later) and not _has_failed(later):
@@ -73,7 +73,7 @@ def _has_failed(pending: PendingDialogue) -> bool:
 
 
 def _given_up(dialogue: Dialogue, match: Match) -> FailedDraw:
-    """Return the skeleton as a draw that was of no use, with its messages."""
+    """Return the skeleton as an unusable draw, with its messages."""
     spec, stage = dialogue.spec, "skeleton"
     draw = sum(failed.spec == spec and failed.stage == stage for failed in dialogue.failed)
     said = {f"user_{turn}": text for turn, text in enumerate(dialogue.user_messages, 1)}
@@ -86,7 +86,7 @@ PendingDialogue = Dialogue | Future[Dialogue]
 
 
 def is_done(pending: PendingDialogue) -> bool:
-    """Tell whether nothing needs to be waited for."""
+    """Return whether a dialogue is finished or has failed."""
     return isinstance(pending, Dialogue) or pending.done()
 
 

@@ -18,7 +18,7 @@ from consistent_chat.store import ResponseStore
 
 
 class PlanSlice(NamedTuple):
-    """Places of a recipe's plan, which can be gone through more than once."""
+    """Places of a recipe's plan. `indices` can be iterated more than once."""
 
     recipe: Recipe
     indices: Iterable[int]
@@ -27,8 +27,8 @@ class PlanSlice(NamedTuple):
 class PendingRequests:
     """Goes through dialogues as far as their answers are recorded.
 
-    `unusable` counts, for the last time that all were gone through, answers that were of no use; `last` is one,
-    with its model. An answer that was cut is not counted: it is asked again with more room.
+    `unusable` counts the unusable responses of the last pass; `last` is one of them, with its model. Truncated
+    responses do not count: they are drawn again with a higher limit.
     """
 
     def __init__(self, parts: Sequence[PlanSlice], max_draws: int) -> None:

@@ -1,9 +1,8 @@
-"""How often a run may ask: requests and tokens a minute, spread evenly.
+"""The rate limiter: requests and tokens a minute, spread evenly.
 
-A generic cell rate algorithm: each request pushes back the time from which the next may go, by as long as it is worth.
-There is no burst. Providers refill their buckets all the time and hold a minute's limit over shorter times too (60 a
-minute may be one a second), so that only an even pace is never refused; and it is unknown how full the bucket is when a
-run begins.
+A generic cell rate algorithm: each request delays the next by its share of a minute. There are no bursts. Providers
+refill their buckets continuously and hold a minute's limit over shorter times too (60 a minute may mean one a second),
+so that only an even rate is never refused; and nothing is known of the bucket when a run starts.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from consistent_chat.drivers.limits import Limits
 from consistent_chat.request import Request, Response
 
 CHARACTERS_PER_TOKEN = 4
-"""The usual estimate. What it is wrong by is put right when the answer tells its tokens."""
+"""The usual estimate. It is corrected when the response reports its tokens."""
 USED_OF_LIMIT = 4
-"""One part in so many of `max_tokens` is taken for the answer as long as none has come."""
+"""`max_tokens` divided by this estimates an answer until the first has come."""
 GRACE = 0.05
-"""Seconds that may be caught up: a timer that goes off late would make the pace slower than the limit."""
+"""Seconds that may be caught up, because late timers would make the rate lower than the limit."""
 
 
 class Gcra:
-    """So much a minute: after each amount as long a wait as it is worth. `clock` gives seconds."""
+    """Allows `per_minute` units a minute. `clock` gives seconds."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
         self._seconds_each = 60.0 / per_minute
@@ -34,11 +33,11 @@ class Gcra:
         return self._free_from - self._clock()
 
     def take(self, amount: float) -> None:
-        """Take an amount, however large: what follows waits for it."""
+        """Take an amount of any size, which delays the next."""
         self._free_from = max(self._free_from, self._clock() - GRACE) + amount * self._seconds_each
 
     def correct(self, amount: float) -> None:
-        """Take more, or with a negative amount give back, of what was taken as an estimate."""
+        """Correct an estimate that was taken: a negative amount gives back."""
         self._free_from += amount * self._seconds_each
 
 
@@ -57,22 +56,22 @@ class RateLimiter:
         return max((rate.wait() for rate in (self._requests, self._tokens) if rate), default=0.0)
 
     def take(self, tokens: float) -> None:
-        """Take note of a request that goes now, and of the tokens that it may be worth."""
+        """Record a request that is sent now, with its estimated tokens."""
         if self._requests:
             self._requests.take(1)
         if self._tokens:
             self._tokens.take(tokens)
 
     def estimate(self, request: Request) -> float:
-        """Return the tokens that a request and its answer may have."""
+        """Return the estimated tokens of a request and its answer."""
         characters = len(request.system) + sum(len(message["content"]) for message in request.messages)
         output = self._output / self._answers if self._answers else request.max_tokens / USED_OF_LIMIT
         return characters / CHARACTERS_PER_TOKEN + output
 
     def settle(self, estimated: float, response: Response | None) -> None:
-        """Put what the request has taken in the place of the estimate; None stands for no answer, so no tokens.
+        """Replace an estimate by the tokens of the request and its response; None, no response, has none.
 
-        An answer without a count of its tokens is taken to have what was estimated.
+        A response without token counts is taken to have the estimate.
         """
         taken = 0.0 if response is None else estimated
         if response is not None and response.input_tokens is not None and response.output_tokens is not None:

@@ -1,7 +1,7 @@
-"""Tells a refusal of one prompt from one of the account, the server or the form of all requests.
+"""Distinguishes refusals of one prompt from those of the account, the server or the form of all requests.
 
 A refusal is one prompt's if the same request was refused several times while others of its kind, which were sent after
-it, were answered. Where no others are under way, one is made up: a harmless prompt of the same length and form.
+it, were answered. If no others are under way, a harmless prompt of the same length and form is sent.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Refusals:
         return next(self._clock)
 
     def answered(self, request: Request, sent: int) -> None:
-        """Take note of an answer to the request of this number."""
+        """Record an answer to the request of this number."""
         kind = _kind(request)
         self._latest[kind] = max(self._latest.get(kind, 0), sent)
         self._in_vain[kind] = 0
@@ -77,7 +77,7 @@ class Refusals:
         """Return the refusal to record for a request that has failed on every try, or None where others fail too.
 
         `sent` is the number of its last try: what was answered before says nothing of an outage that goes on now.
-        Some filters and templates answer with a 500, which would else stop the run at the same prompt each time.
+        Some filters and templates answer with a 500, which would otherwise stop every run at the same prompt.
         """
         if self._latest.get(_kind(request), 0) <= sent:
             await self._ask_another(request, 1, error, sent)
@@ -121,5 +121,5 @@ def _kind(request: Request) -> Kind:
 
 def _stopped(error: ServingError, tries: int) -> ServingError:
     """Return the error with which a refusal stops the run."""
-    said = str(error) if tries == 1 else f"{str(error).rstrip('.')}. This was try {tries}, and the run stops."
+    said = str(error) if tries == 1 else f"{str(error).rstrip('.')}. This was try {tries}; stopping."
     return ServingError(f"{said} All answers are kept; run again to go on.")

@@ -91,7 +91,7 @@ def find_complete_path(begin: Callable[[], Steps], find_all: FindAll, max_draws:
 
 
 def replay_until_missing(steps: Steps, response: Response | None, find: Find, max_draws: int) -> Dialogue | Request:
-    """Send a response (None to a dialogue that has not begun) and go on through the recorded ones.
+    """Send a response (None to start a dialogue) and go on through the recorded ones.
 
     Returns the finished dialogue, or the first request that is not recorded and whose draw is below `max_draws`. A
     later draw ends its spec, and the dialogue goes on with the substitute.

@@ -1,4 +1,7 @@
-"""The one policy for errors that may pass: how long to wait, and when it is enough."""
+"""The retry policy of calls to providers: how long to wait, and when to stop.
+
+It is apart from `consistent_chat/retry.py` because it obeys Retry-After and counts the faults of a whole run.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,12 @@ from consistent_chat.request import Request, Response
 logger = logging.getLogger(__name__)
 
 Passing = TransportError | RefusedRequest | RefusedAccess
-"""What a call may be tried again after."""
+"""Errors after which a call may be tried again."""
 MAX_TRIES = 10
 """Tries of one call while the server answers others."""
 MAX_TRIES_AT_FIRST = 5
-"""Tries of one call as long as nothing was ever answered: about ten seconds, then the address is likely wrong."""
+"""Tries of one call as long as nothing was ever answered: about ten seconds. After that the address is
+probably wrong."""
 MAX_TRIES_RETRIED = 3
 """Tries of one call by a serving that has retries of its own: DataFlow's takes half a minute for each of ours."""
 LONGEST_SILENCE = 300.0
@@ -39,10 +43,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 
 
 class RetryPolicy:
-    """Decides when a run has tried enough. `clock` gives seconds.
+    """Decides when a run stops retrying. `clock` gives seconds.
 
-    A server that loads is waited for, and one that cannot be reached for `wait_for_server` seconds, if that is longer
-    than what is tried anyway.
+    Waits for a server that is loading, and for `wait_for_server` seconds for one that cannot be reached, if that is
+    longer than the retries take.
     """
 
     def __init__(self, clock: Callable[[], float], wait_for_server: float = 0.0) -> None:
@@ -53,11 +57,11 @@ class RetryPolicy:
         self._in_vain = 0
 
     def answered(self) -> None:
-        """Take note of an answer."""
+        """Record that a call was answered."""
         self._heard, self._answered, self._in_vain = self._clock(), True, 0
 
     def test(self, tries: int, error: Passing) -> None:
-        """Raise ServingError when a call that has failed so many times is not to be tried again."""
+        """Raise ServingError when a call has failed too often to try it again. `tries` counts its failures."""
         self._in_vain += 1
         waited = self._clock() - self._heard
         silent = self._in_vain > 1 and waited > LONGEST_SILENCE
@@ -95,7 +99,7 @@ class RetryPolicy:
         return min(seconds, QUICK_PAUSE) if tries == 1 and self._in_vain == 1 else seconds
 
     def _is_waited_for(self, error: Passing, waited: float) -> bool:
-        """Tell whether a server that has not answered yet is still waited for, and say so once."""
+        """Return whether to wait on for a server that has not answered yet; log the first wait."""
         if not isinstance(error, TransportError) or not (error.loading or error.unreachable):
             return False
         longest = max(self._wait, LONGEST_SILENCE) if error.loading else self._wait
@@ -118,10 +122,10 @@ def backoff(tries: float, error: Passing) -> float:
 
 
 HOPELESS = 30
-"""Answers in a row, to requests of one stage, none of them usable. If one answer in four were usable, so many would
-fail once in 5,600 times."""
+"""Consecutive unusable responses to requests of one stage that stop a run. If one response in four were usable, a run
+would stop by chance once in 5,600 times."""
 SHOWN = 200
-"""Characters of an answer that the error shows."""
+"""Characters of a response that the error shows."""
 
 
 class CircuitBreaker:
@@ -133,10 +137,10 @@ class CircuitBreaker:
     def test(
         self, request: Request, response: Response, failed: Sequence[FailedDraw], step: Dialogue | Request
     ) -> None:
-        """Take note of an answer; raise UnfilledSlot when there is no hope.
+        """Record a response; raise UnfilledSlot when too many in a row were unusable.
 
-        `failed` are the unusable answers of the dialogue, `step` is what follows. A cut answer that is asked again with
-        more room says nothing yet.
+        `failed` are the unusable responses of the dialogue, `step` is its next step. A truncated response that is drawn
+        again with a higher limit does not count.
         """
         fault = next((draw for draw in reversed(failed) if draw.key == request.key), None)
         if fault is None:
@@ -152,10 +156,10 @@ def _has_more_room(step: Dialogue | Request, request: Request) -> bool:
 
 
 def despair(answers: int, model: str, fault: FailedDraw) -> str:
-    """Return the words for so many answers of a model of which none was usable; `fault` is one."""
+    """Return the message for so many unusable responses of a model; `fault` is the last."""
     text = fault.response.text
     shown = repr(text[:SHOWN]) if text else "no text"
     return (
-        f"{answers} answers in a row were of no use, and the run stops. The last: {fault.reason.value} "
+        f"Stopping: {answers} consecutive responses were unusable. The last: {fault.reason.value} "
         f"({fault.detail}): {shown}. Look at what {model!r} answers; try another model. All answers are kept."
     )

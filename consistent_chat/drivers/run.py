@@ -163,6 +163,6 @@ def _refused(failed: Sequence[FailedDraw]) -> str:
     if not failed or failed[-1].reason.value not in DEFAULTS:
         return ""
     return (
-        f"A response is recorded, but was of no use: {failed[-1]}. Nothing is recorded in its place. "
+        f"The recorded response is unusable: {failed[-1]}. No other one is recorded. "
         "Pass serving= to ask again, or checks=False for rows without checks."
     )

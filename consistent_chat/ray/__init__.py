@@ -29,7 +29,7 @@ __all__ = ["warm"]
 def warm(recipe: str | None = None, address: str | None = None, **options: Any) -> dict[str, RunStats]:
     """Fill the response store with the processes of a Ray cluster; return what that took, by split.
 
-    A limit holds for the whole cluster. A shard whose worker dies is begun anew by another, which finds what was
+    A limit holds for the whole cluster. A shard whose worker dies is restarted by another, which finds what was
     answered in the store.
 
     Args:

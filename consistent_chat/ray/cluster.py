@@ -34,12 +34,12 @@ logger = logging.getLogger(__name__)
 Totals = dict[str, RunStats]
 
 LARGEST, SHARDS_A_SEAT = 1_000, 4
-"""Dialogues of a shard at the most, and shards that each seat gets at least: the last shard of a seat leaves its part
-of the limits unused, so it is to be short beside the whole."""
+"""Maximum dialogues of a shard, and minimum shards of each seat: when a seat has done its last shard, its part of the
+limits stays unused, so shards should be short beside the whole."""
 RETRIES = 3
-"""How often a shard is begun anew because its worker died."""
+"""Maximum restarts of a shard whose worker died."""
 KNOCK = 10.0
-"""Seconds within which somebody is to answer at a cluster's address."""
+"""Seconds to wait for an answer at a cluster's address."""
 POLL = 0.5
 """Seconds between two looks at the workers."""
 
@@ -105,9 +105,7 @@ class Scheduler:
         try:
             totals = self._finished(show)
         except KeyboardInterrupt:
-            logger.warning(
-                "Stopping: calls in flight are waited for, so that their answers are kept. Ctrl-C abandons them."
-            )
+            logger.warning("Stopping after the calls in flight, to keep their answers. Press Ctrl-C to abandon them.")
             self._stop()
             self._finished(show)
             raise

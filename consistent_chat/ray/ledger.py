@@ -28,7 +28,7 @@ class Ledger:
         self._attempts: dict[int, list[Counts]] = defaultdict(list)
 
     def begin(self, shard: int) -> int:
-        """Return how many have begun this shard before. What they have counted as done will be done again."""
+        """Return how many attempts at this shard came before. The work that they counted as done is done again."""
         for reserved in self._open.pop(shard, ()):  # of a worker that died: its calls may have been made
             self._spent.settle(reserved, 1, reserved)
         self._attempts[shard].append({})

@@ -62,7 +62,7 @@ class SharedSpent(Usage):
             self._ledger.settle.remote(self._shard, reserved, calls, cost)
 
     def go_on(self) -> None:
-        """Raise Stopped if nothing more is to be done."""
+        """Raise Stopped if the run was stopped."""
         if self.stopped:
             raise Stopped("The run was stopped. All answers are kept; run again to go on.")
 

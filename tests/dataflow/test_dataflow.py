@@ -220,7 +220,7 @@ def test_what_is_no_list_is_no_answer(odd: set[int], survives: bool, tmp_path: P
 def test_nothing_of_use_ends_the_run(tmp_path: Path) -> None:
     """Instead of paying for every draw of every substitute."""
     serving = TheirServing(lambda prompt, tries: "No.")
-    with pytest.raises(UnfilledSlot, match=r"30 answers in a row were of no use.*no_json.*'No\.'"):
+    with pytest.raises(UnfilledSlot, match=r"30 consecutive responses were unusable.*no_json.*'No\.'"):
         made(serving, tmp_path)
     assert len(serving.calls) == 2
 

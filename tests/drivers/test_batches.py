@@ -181,7 +181,7 @@ def test_a_model_that_writes_nothing_usable_ends_the_run(place: str, kind: str) 
     """After one wave, not after every draw of every substitute."""
     with (
         BatchProvider(lambda call: Reply.text("The weather is fine.")) as provider,
-        pytest.raises(UnfilledSlot, match="36 answers in a row were of no use"),
+        pytest.raises(UnfilledSlot, match="36 consecutive responses were unusable"),
     ):
         filled(place, provider.url, kind, recipe(kind, 4))
     assert len(provider.submitted) == 1
