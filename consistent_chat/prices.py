@@ -1,34 +1,189 @@
-"""What a model's tokens cost, by the table of the package genai-prices. No network."""
+"""What a response is billed for, and what that costs by the table of the package genai-prices. No network."""
 
 from __future__ import annotations
 
 import functools
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from consistent_chat.request import MOST_TOKENS, Response, bounded_json
 
 SAMPLE = 1000
 """Tokens that the table is asked for: below the lengths at which some models' prices change."""
 
 
+class Tokens(NamedTuple):
+    """Tokens as they are billed. `input` and `output` are all of them; the others are parts with prices of their own.
+
+    `cache_read` and `cache_write` are tokens of the prompt that came from the provider's cache and went into it;
+    `reasoning` are tokens of the output that the model thought.
+    """
+
+    input: float = 0
+    output: float = 0
+    cache_read: float = 0
+    cache_write: float = 0
+    reasoning: float = 0
+
+    def plus(self, other: Tokens) -> Tokens:
+        """Return the sum of both."""
+        return Tokens(*map(sum, zip(self, other)))
+
+    def minus(self, other: Tokens) -> Tokens:
+        """Return the difference of both."""
+        return Tokens(*(one - another for one, another in zip(self, other)))
+
+    def times(self, factor: float) -> Tokens:
+        """Return as many times these tokens."""
+        return Tokens(*(count * factor for count in self))
+
+
+NO_TOKENS = Tokens()
+
+
 @dataclass(frozen=True)
 class Price:
-    """US dollars a token, in and out."""
+    """US dollars a token, in and out; None stands for the price of other tokens in, or out."""
 
     input: float
     output: float
+    cache_read: float | None = None
+    cache_write: float | None = None
+    reasoning: float | None = None
 
-    def of(self, input_tokens: int, output_tokens: int) -> float:
-        """Return the cost of a call in US dollars."""
-        return input_tokens * self.input + output_tokens * self.output
+    def of(self, tokens: Tokens) -> float:
+        """Return the cost of tokens in US dollars."""
+        fresh = tokens.input - tokens.cache_read - tokens.cache_write
+        cached = tokens.cache_read * _either(self.cache_read, self.input)
+        written = tokens.cache_write * _either(self.cache_write, self.input)
+        thought = tokens.reasoning * _either(self.reasoning, self.output)
+        return fresh * self.input + cached + written + (tokens.output - tokens.reasoning) * self.output + thought
+
+    def most(self, input_tokens: float, output_tokens: float) -> float:
+        """Return the maximum cost of tokens, of whatever kind they turn out to be."""
+        prices = (self.input, self.cache_read or 0.0, self.cache_write or 0.0)
+        return input_tokens * max(prices) + output_tokens * max(self.output, self.reasoning or 0.0)
+
+    def times(self, factor: float) -> Price:
+        """Return the price with a discount."""
+        parts = (self.cache_read, self.cache_write, self.reasoning)
+        return Price(self.input * factor, self.output * factor, *(part and part * factor for part in parts))
+
+
+def _either(price: float | None, usual: float) -> float:
+    return usual if price is None else price
 
 
 @functools.lru_cache(maxsize=64)
 def price_of(model: str) -> Price | None:
     """Return a model's price, or None where the table does not know it."""
-    from genai_prices import Usage, calc_price  # 0.1 s; only builds that call a model need it
-
     try:
-        one = calc_price(Usage(input_tokens=SAMPLE), model_ref=model)
-        other = calc_price(Usage(output_tokens=SAMPLE), model_ref=model)
+        whole = (_price(model, input_tokens=SAMPLE), _price(model, output_tokens=SAMPLE))
+        read, write = (_price(model, input_tokens=SAMPLE, **{name: SAMPLE}) for name in _CACHED)
+        reasoning = _price(model, output_tokens=SAMPLE, output_reasoning_tokens=SAMPLE)
     except LookupError:
         return None
-    return Price(float(one.total_price) / SAMPLE, float(other.total_price) / SAMPLE)
+    return Price(*whole, read, write, reasoning)
+
+
+_CACHED = ("cache_read_tokens", "cache_write_tokens")
+
+
+def _price(model: str, **tokens: int) -> float:
+    from genai_prices import Usage, calc_price  # 0.1 s; only builds that call a model need it
+
+    return float(calc_price(Usage(**tokens), model_ref=model).total_price) / SAMPLE
+
+
+def billed(response: Response) -> Tokens:
+    """Return what a response is billed for, by its counts and the usage that the server sent; 0 where it has no counts.
+
+    Servers agree that cached tokens are part of the prompt (a serving adds up Anthropic's). Some count thoughts within
+    the output (OpenAI, DeepSeek), others beside it (xAI, Gemini): a total that is larger than both counts tells which.
+    """
+    tokens_in, tokens_out = response.input_tokens or 0, response.output_tokens or 0
+    usage = _usage(response.usage) if response.usage else {}
+    if not usage:
+        return Tokens(tokens_in, tokens_out)
+    read, write, reasoning = (_first(usage, paths) for paths in (CACHE_READ, CACHE_WRITE, REASONING))
+    beside = _beside(usage, tokens_in + tokens_out, reasoning > tokens_out, reasoning)
+    if beside and beside == read != reasoning:  # the total has cached tokens that the prompt's count leaves out
+        tokens_in += beside
+    elif beside:
+        tokens_out, reasoning = tokens_out + beside, max(reasoning, beside)
+    read = min(read, tokens_in)
+    return Tokens(tokens_in, tokens_out, read, min(write, tokens_in - read), min(reasoning, tokens_out))
+
+
+def beyond(tokens: Tokens, input_tokens: int, output_tokens: int) -> Tokens:
+    """Return what is billed beyond two counts that are known elsewhere, such as in a row."""
+    return tokens._replace(input=tokens.input - input_tokens, output=tokens.output - output_tokens)
+
+
+def counted(text: str, tokens: Tokens) -> Response:
+    """Return a response with this text that is billed for these whole tokens."""
+    usage = {
+        "cache_read_input_tokens": tokens.cache_read,
+        "cache_creation_input_tokens": tokens.cache_write,
+        "reasoning_tokens": tokens.reasoning,
+    }
+    known = bounded_json({name: count for name, count in usage.items() if count})
+    return Response(text, input_tokens=int(tokens.input), output_tokens=int(tokens.output), usage=known)
+
+
+def is_counted(response: Response) -> bool:
+    """Tell whether the server counted the tokens of a response."""
+    return response.input_tokens is not None and response.output_tokens is not None
+
+
+def _beside(usage: Mapping[str, Any], counted: int, is_beyond: bool, reasoning: int) -> int:
+    """Return the tokens that are billed beside those of prompt and output."""
+    total = _count(usage.get("total_tokens"))
+    if total:
+        return max(0, total - counted)
+    return reasoning if is_beyond else 0
+
+
+def _usage(text: str) -> dict[str, Any]:
+    try:
+        usage = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return usage if isinstance(usage, dict) else {}
+
+
+def _first(usage: Mapping[str, Any], paths: tuple[tuple[str, ...], ...]) -> int:
+    """Return the first count that is there under one of the names."""
+    for *outer, name in paths:
+        inner = usage.get(outer[0]) if outer else usage
+        if isinstance(inner, dict) and (found := _count(inner.get(name))):
+            return found
+    return 0
+
+
+def _count(value: Any) -> int:
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else 0
+
+
+CACHE_READ = (
+    ("cache_read_input_tokens",),
+    ("prompt_tokens_details", "cached_tokens"),
+    ("input_tokens_details", "cached_tokens"),
+    ("prompt_cache_hit_tokens",),
+    ("cached_tokens",),
+)
+"""Where the documentation of Anthropic, OpenAI (twice), DeepSeek and Moonshot puts tokens from the cache."""
+CACHE_WRITE = (
+    ("cache_creation_input_tokens",),
+    ("prompt_tokens_details", "cache_write_tokens"),
+    ("prompt_tokens_details", "cache_creation_tokens"),
+)
+"""Where Anthropic, OpenRouter and LiteLLM put tokens that went into the cache."""
+REASONING = (
+    ("completion_tokens_details", "reasoning_tokens"),
+    ("output_tokens_details", "reasoning_tokens"),
+    ("reasoning_tokens",),
+)
+"""Where OpenAI (twice), as most others, and Perplexity put the tokens of thoughts."""

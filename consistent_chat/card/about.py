@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from consistent_chat.dialogue.at_once import Dialogue
-from consistent_chat.prices import price_of
+from consistent_chat.prices import Tokens, price_of
 from consistent_chat.recipe import Recipe
 from consistent_chat.stats import DialogueSample, Distribution, Statistics
 
@@ -49,8 +49,8 @@ class About:
 class Seen:
     """The dialogues of a dataset, as a card tells of them; `see` is to be called with each, in order.
 
-    `rows` are by split, `tokens` (in, out) by split and whether they are a judge's. Tokens are those of all recorded
-    responses but usable ones of specs that were given up later.
+    `rows` are by split, `tokens` by split and whether they are a judge's. Tokens are what all recorded
+    responses are billed for.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Seen:
         self.samples: list[DialogueSample] = []
         self.rows: dict[str, int] = defaultdict(int)
         self.scores: dict[str, Distribution] = {}
-        self.tokens: dict[tuple[str, bool], tuple[int, int]] = defaultdict(lambda: (0, 0))
+        self.tokens: dict[tuple[str, bool], Tokens] = defaultdict(Tokens)
 
     def see(self, split: str, dialogue: Dialogue) -> None:
         """Take a dialogue of a split."""
@@ -69,16 +69,16 @@ class Seen:
         self.rows[split] += 1
         for name, score in dialogue.scores.items():
             self.scores.setdefault(name, Distribution())[score] += 1
-        for is_judge, tokens_in, tokens_out in dialogue.used():
-            before = self.tokens[split, is_judge]
-            self.tokens[split, is_judge] = (before[0] + tokens_in, before[1] + tokens_out)
+        for is_judge, tokens in zip((False, True), dialogue.billed):
+            if any(tokens):
+                self.tokens[split, is_judge] = self.tokens[split, is_judge].plus(tokens)
 
     def cost(self, recipes: Mapping[str, Recipe]) -> float | None:
         """Return what the tokens cost in US dollars, or None where a model's price is not known."""
         total = 0.0
-        for (split, is_judge), (tokens_in, tokens_out) in self.tokens.items():
+        for (split, is_judge), tokens in self.tokens.items():
             price = price_of((recipes[split].judge_model if is_judge else recipes[split].model) or "")
             if price is None:
                 return None
-            total += price.of(tokens_in, tokens_out)
+            total += price.of(tokens)
         return total

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from consistent_chat.card.about import About, Seen
+from consistent_chat.prices import Tokens
 from consistent_chat.recipe import FIELDS, Recipe
 from consistent_chat.recipe.taxonomy import Taxonomy
 from consistent_chat.stats import PAPER, SAMPLE, DialogueSample
@@ -54,15 +56,17 @@ def _recipes(about: About) -> dict[str, Any]:
 
 
 def _numbers(about: About, seen: Seen) -> dict[str, Any]:
-    tokens_in, tokens_out = (sum(counts) for counts in zip(*seen.tokens.values())) if seen.tokens else (0, 0)
+    tokens = functools.reduce(Tokens.plus, seen.tokens.values(), Tokens())
     groups = seen.statistics.intents.items()
     return {
         "total": seen.statistics.total,
         "groups": [(about.titles.get(key) or key or "unknown", group) for key, group in groups],
         "paper": PAPER,
         "sample_size": SAMPLE,
-        "tokens_in": tokens_in,
-        "tokens_out": tokens_out,
+        "tokens_in": tokens.input,
+        "tokens_out": tokens.output,
+        "tokens_cached": tokens.cache_read,
+        "tokens_thought": tokens.reasoning,
         "cost": seen.cost(about.recipes),
         "samples": [_shown(talk, about.titles) for talk in seen.samples],
     }

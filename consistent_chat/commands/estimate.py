@@ -8,6 +8,7 @@ in. A pilot of a few dialogues measures, and costs nothing extra: the build find
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import statistics
@@ -19,7 +20,7 @@ from consistent_chat.dialogue.at_once import FailedDraw, fill
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.replay import Progress, walk
 from consistent_chat.plan.plan import Plan
-from consistent_chat.prices import price_of
+from consistent_chat.prices import NO_TOKENS, Tokens, billed, is_counted, price_of
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.batches import DISCOUNT as BATCH_DISCOUNT
@@ -59,26 +60,30 @@ class Stage:
     asked_characters: int = 0
     said_characters: int = 0
     said_messages: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
+    tokens: Tokens = NO_TOKENS
 
     def add(self, request: Request, response: Response) -> None:
         """Count an answer."""
         self.answers += 1
-        if response.input_tokens is not None and response.output_tokens is not None:
+        if is_counted(response):
             self.counted += 1
             self.asked_characters += _characters(request)
             self.said_characters += len(response.text)
             self.said_messages += len(_names(request))
-            self.input_tokens += response.input_tokens
-            self.output_tokens += response.output_tokens
+            self.tokens = self.tokens.plus(billed(response))
 
-    def asked(self, request: Request, weight: float) -> tuple[float, float, float]:
-        """Return the likely calls, and tokens in and out, until `weight` requests like this are answered usably."""
+    def asked(self, request: Request, weight: float) -> tuple[float, Tokens]:
+        """Return the likely calls, and what they are billed for, until `weight` requests like this have usable answers.
+
+        As many tokens as before are read from the provider's cache, and thought.
+        """
         draws = weight * (max(1.0, self.answers / self.finished) if self.finished else 1.0)
-        per_character = self.input_tokens / self.asked_characters if self.counted else TOKENS_PER_CHARACTER
-        output = self.output_tokens / self.counted if self.counted else self._usual_tokens(request)
-        return draws, draws * per_character * _characters(request), draws * output
+        if not self.counted:
+            usual = Tokens(TOKENS_PER_CHARACTER * _characters(request), self._usual_tokens(request))
+            return draws, usual.times(draws)
+        prompt = self.tokens.times(_characters(request) / self.asked_characters)
+        mean = self.tokens.times(1 / self.counted)
+        return draws, prompt._replace(output=mean.output, reasoning=mean.reasoning).times(draws)
 
     @property
     def characters_each(self) -> int:
@@ -151,7 +156,7 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
         for progress in walks
         for request in _requests(progress, made_up)
     ]
-    _, calls, tokens_in, tokens_out = _sum(expected)
+    calls, tokens = _sum(expected)
     costs = [_cost(model, [row for row in expected if row[0] == model]) for model in _models(recipe)]
     missing = sum(map(_is_missing, head)) + round(scale * sum(map(_is_missing, tail)))
     recorded = sum(stage.answers for stage in stages.values())
@@ -160,8 +165,8 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
         dialogues=len(plan),
         missing=missing,
         calls=calls,
-        input_tokens=tokens_in,
-        output_tokens=tokens_out,
+        input_tokens=round(tokens.input),
+        output_tokens=round(tokens.output),
         cost=None if None in costs else sum(cost for cost in costs if cost is not None),
         measured=sum(stage.counted for stage in stages.values()),
         recorded=recorded,
@@ -211,9 +216,8 @@ def _spread(walks: Sequence[Progress], missing: int) -> float:
 
 def _taken(progress: Progress) -> tuple[int, int, int]:
     """Return the calls, tokens in and tokens out of a recorded dialogue."""
-    responses = [response for _, response in progress.used]
-    tokens_in = sum(response.input_tokens or 0 for response in responses)
-    return len(responses), tokens_in, sum(response.output_tokens or 0 for response in responses)
+    tokens = [billed(response) for _, response in progress.used]
+    return len(tokens), int(sum(each.input for each in tokens)), int(sum(each.output for each in tokens))
 
 
 def _measure(progress: Progress, stages: dict[str, Stage]) -> None:
@@ -256,16 +260,15 @@ def _requests(progress: Progress, made_up: Mapping[str, Callable[[Request], Resp
     return requests
 
 
-def _sum(expected: Iterable[tuple[str, float, float, float]]) -> tuple[str, int, int, int]:
-    """Return what all the requests take together."""
-    _, *columns = zip(("", 0, 0, 0), *expected)
-    calls, tokens_in, tokens_out = (round(sum(column)) for column in columns)
-    return "", calls, tokens_in, tokens_out
+def _sum(expected: Sequence[tuple[str, float, Tokens]]) -> tuple[int, Tokens]:
+    """Return the calls of all the requests, and what they are billed for together."""
+    tokens = functools.reduce(Tokens.plus, (tokens for *_, tokens in expected), Tokens())
+    return round(sum(calls for _, calls, _ in expected)), tokens
 
 
-def _cost(model: str, expected: Iterable[tuple[str, float, float, float]]) -> float | None:
-    price, (*_, tokens_in, tokens_out) = price_of(model), _sum(expected)
-    return None if price is None else price.of(tokens_in, tokens_out)
+def _cost(model: str, expected: Sequence[tuple[str, float, Tokens]]) -> float | None:
+    price = price_of(model)
+    return None if price is None else price.of(_sum(expected)[1])
 
 
 def _models(recipe: Recipe) -> list[str]:

@@ -3,6 +3,7 @@
 at_once.py  the generator: all user messages in one request, all answers in another
 parse.py    from a raw response to messages, or the reason why it is unusable
 reasoning.py  what the model thought before its answers
+bill.py     what the responses of a dialogue are billed for
 judge.py    what a judge's response says
 prompts/    the texts of the requests
 checks/     what a message must not contain

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from consistent_chat.dialogue import parse, prompts
+from consistent_chat.dialogue.bill import Bill
 from consistent_chat.dialogue.judge import CRITERIA, Judgement
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.plan.plan import MAX_STAND_INS, MAX_SUBSTITUTES, Plan, Spec
+from consistent_chat.prices import NO_TOKENS, Tokens
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response, Schema
 
@@ -49,11 +51,6 @@ class FailedDraw(NamedTuple):
     detail: str
     response: Response
 
-    @property
-    def tokens(self) -> tuple[int, int]:
-        """Tokens in and out, 0 where the provider gave no count."""
-        return self.response.input_tokens or 0, self.response.output_tokens or 0
-
     def __str__(self) -> str:
         where = f"dialogue {self.spec.index}, {self.stage}, draw {self.draw}"
         substitute = f", substitute {self.spec.substitute}" if self.spec.substitute else ""
@@ -66,7 +63,9 @@ class Dialogue(NamedTuple):
     `keys` are the request keys of the responses it is made of, one a stage; `draws` counts all responses that its spec
     took, and the tokens are theirs (0 where the provider gave no count). `failed` lists the unusable responses
     on the way here, of specs given up before this one too. `judgement` is what the judge says, if there is one;
-    `reasoning` what the model thought before it wrote the answers, where the recipe asks for it, else empty.
+    `reasoning` what the model thought before it wrote the answers, where the recipe asks for it, else empty. `billed`
+    is what all responses at its place are billed for, the writer's and the judge's, those of specs given up before too;
+    the other counts are the providers' own.
     """
 
     spec: Spec
@@ -79,19 +78,12 @@ class Dialogue(NamedTuple):
     failed: tuple[FailedDraw, ...]
     judgement: Judgement | None = None
     reasoning: str = ""
+    billed: tuple[Tokens, Tokens] = (NO_TOKENS, NO_TOKENS)
 
     @property
     def scores(self) -> dict[str, int]:
         """The judge's scores by criterion; empty without a judge."""
         return {} if self.judgement is None else {name: getattr(self.judgement, name) for name in CRITERIA}
-
-    def used(self) -> list[tuple[bool, int, int]]:
-        """Return (whether a judge's, tokens in, tokens out), with the unusable responses of specs given up before."""
-        judge_in, judge_out = (0, 0) if self.judgement is None else self.judgement[-2:]
-        used = [(False, self.input_tokens - judge_in, self.output_tokens - judge_out)]
-        used += [] if self.judgement is None else [(True, judge_in, judge_out)]
-        given_up = (draw for draw in self.failed if draw.spec.substitute < self.spec.substitute)
-        return used + [(draw.stage == JUDGE, *draw.tokens) for draw in given_up]
 
 
 Steps = Generator[Request, Response, Dialogue]
@@ -105,11 +97,14 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
     Raises UnfilledSlot when the substitutes are used up too.
     """
     failed = [] if failed is None else failed
+    bill = Bill()
+    for draw in failed:
+        bill.add(draw.response, draw.stage == JUDGE)
     dropped = sum(draw.reason is Reason.NEAR_DUPLICATE for draw in failed)
     beyond = MAX_SUBSTITUTES + dropped + 1 if dropped <= MAX_STAND_INS else first
     for substitute in range(first, beyond):
         try:
-            return (yield from converse(recipe, plan.spec(index, substitute), failed))
+            return (yield from converse(recipe, plan.spec(index, substitute), failed, bill))
         except _SpecFailed:
             continue
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])
@@ -125,13 +120,13 @@ def _advice(failed: list[FailedDraw]) -> str:
     return "try another model or a higher max_draws."
 
 
-def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw]) -> Steps:
+def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill) -> Steps:
     """Make one spec's dialogue in two stages, and a third if it is judged; append unusable draws to `failed`.
 
     Answers that the judge scores too low are drawn again, for the same user messages.
     """
     language, turns = recipe.language, spec.shape.turns
-    work = _Work(recipe, spec, failed)
+    work = _Work(recipe, spec, failed, bill)
     skeleton, writing = (_writing(name, recipe, turns) for name in ("skeleton", "answers"))
     users, first, _ = yield from work.ask(skeleton, prompts.skeleton(spec, language), _users(spec, recipe))
     prompt, read = prompts.answers(spec, users, language, recipe.system_prompt), _answers(users, recipe)
@@ -142,7 +137,8 @@ def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw]) -> Steps:
             shown = prompts.judge(users, answers, language, recipe.system_prompt)
             judgement, *third = yield from work.judge(shown, _judging(recipe.judge_model))
     taken = (work.draws, work.input_tokens, work.output_tokens)
-    return Dialogue(spec, users, answers, (first, second, *third), *taken, tuple(failed), judgement, thought)
+    keys = (first, second, *third)
+    return Dialogue(spec, users, answers, keys, *taken, tuple(failed), judgement, thought, bill.tokens)
 
 
 class _SpecFailed(Exception):
@@ -156,6 +152,7 @@ class _Work:
     recipe: Recipe
     spec: Spec
     failed: list[FailedDraw]
+    bill: Bill
     draws: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
@@ -172,7 +169,7 @@ class _Work:
                 response = yield request
             except OutOfDraws:
                 raise _SpecFailed from None
-            self._count(response)
+            self._count(response, stage.name == JUDGE)
             try:
                 return read(response), request.key, draw
             except Unusable as error:
@@ -199,10 +196,11 @@ class _Work:
             self.failed.append(FailedDraw(self.spec, stage.name, draw, key, low.reason, low.detail, said[-1]))
         return judgement, key
 
-    def _count(self, response: Response) -> None:
+    def _count(self, response: Response, is_judge: bool) -> None:
         self.draws += 1
         self.input_tokens += response.input_tokens or 0
         self.output_tokens += response.output_tokens or 0
+        self.bill.add(response, is_judge)
 
     def _fail(self, stage: _Stage, request: Request, error: Unusable, response: Response) -> None:
         self.failed.append(

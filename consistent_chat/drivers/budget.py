@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.rate_limit import RateLimiter
 from consistent_chat.errors import BudgetSpent, RecipeError
-from consistent_chat.prices import Price, price_of
+from consistent_chat.prices import Price, billed, is_counted, price_of
 from consistent_chat.request import Request, Response
 
 CHARACTERS_PER_TOKEN = 3
@@ -179,14 +179,14 @@ class Budget:
         if price is None:
             return 0.0
         characters = len(request.system) + sum(len(message["content"]) for message in request.messages)
-        return price.of(characters // CHARACTERS_PER_TOKEN, tokens)
+        return price.most(characters // CHARACTERS_PER_TOKEN, tokens)
 
     def _noted(self, request: Request, response: Response) -> float:
         """Return what a call has cost, the maximum where tokens are not counted, and note it for the next calls."""
         price = self.price(request.model)
         cost = self.most(request)
-        if price is not None and response.input_tokens is not None and response.output_tokens is not None:
-            cost = price.of(response.input_tokens, response.output_tokens)
+        if price is not None and is_counted(response):
+            cost = price.of(billed(response))
         recent = self._spent.costs.setdefault((request.model, request.stage), deque(maxlen=RECENT_CALLS))
         recent.append(cost)
         return cost

@@ -11,10 +11,10 @@ from collections import deque
 from concurrent.futures import Future
 from typing import Protocol
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
+from consistent_chat.dialogue.at_once import JUDGE, Dialogue, FailedDraw
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.duplicates import KeptTexts, Match, Sketch, dialogue_text, sketched
-from consistent_chat.request import Response
+from consistent_chat.prices import billed, counted
 
 
 class Begin(Protocol):
@@ -73,12 +73,18 @@ def _has_failed(pending: PendingDialogue) -> bool:
 
 
 def _given_up(dialogue: Dialogue, match: Match) -> FailedDraw:
-    """Return the skeleton as an unusable draw, with its messages."""
+    """Return the skeleton as an unusable draw, with its messages and what its dialogue was billed for.
+
+    The unusable draws before it have their own tokens.
+    """
     spec, stage = dialogue.spec, "skeleton"
     draw = sum(failed.spec == spec and failed.stage == stage for failed in dialogue.failed)
     said = {f"user_{turn}": text for turn, text in enumerate(dialogue.user_messages, 1)}
     detail = f"{match.similarity:.2f} like dialogue {match.earlier}"
-    response = Response(json.dumps(said, ensure_ascii=False))
+    tokens, _ = dialogue.billed
+    for failed in dialogue.failed:
+        tokens = tokens.minus(billed(failed.response)) if failed.stage != JUDGE else tokens
+    response = counted(json.dumps(said, ensure_ascii=False), tokens)
     return FailedDraw(spec, stage, draw, dialogue.keys[0], Reason.NEAR_DUPLICATE, detail, response)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
-from consistent_chat.prices import Price
+from consistent_chat.prices import Price, billed
 from consistent_chat.request import Response
 
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed")
@@ -38,11 +38,11 @@ class RunStats:
     def called(self, response: Response, price: Price | None) -> None:
         """Count an answered call."""
         self.calls += 1
-        self.input_tokens += response.input_tokens or 0
-        self.output_tokens += response.output_tokens or 0
+        tokens = billed(response)
+        self.input_tokens += int(tokens.input)
+        self.output_tokens += int(tokens.output)
         if price is not None:
-            cost = price.of(response.input_tokens or 0, response.output_tokens or 0)
-            self.cost = (self.cost or 0.0) + cost
+            self.cost = (self.cost or 0.0) + price.of(tokens)
         self.on_call(self)
 
     def retried(self, error: TransportError | RefusedRequest | RefusedAccess) -> None:

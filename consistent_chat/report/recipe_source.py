@@ -11,6 +11,7 @@ from consistent_chat.dialogue.at_once import JUDGE, Dialogue, FailedDraw, fill
 from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import MissingResponse, UnfilledSlot
 from consistent_chat.plan.plan import Plan
+from consistent_chat.prices import Tokens, beyond, billed
 from consistent_chat.recipe import Recipe
 from consistent_chat.report.records import ReportRow, ReportSource
 from consistent_chat.row import failure, row
@@ -44,7 +45,7 @@ def _rest(recipe: Recipe, plan: Plan, start: int, store: ResponseStore) -> Gener
             continue
         missing += 1
         if failed:
-            yield ReportRow(None, [_counted(draw, recipe) for draw in failed])
+            yield ReportRow(None, [_counted(draw, recipe) for draw in failed], _beyond(failed, recipe))
     return missing
 
 
@@ -52,14 +53,47 @@ def _entry(dialogue: Dialogue, recipe: Recipe) -> ReportRow:
     """Return a dialogue with its failed draws; of specs given up before, whose tokens its row has not, with tokens."""
     own = dialogue.spec.substitute
     drawn = [failure(draw) if draw.spec.substitute == own else _counted(draw, recipe) for draw in dialogue.failed]
-    return ReportRow(row(dialogue, recipe), drawn)
+    given_up = [draw for draw in dialogue.failed if draw.spec.substitute != own]
+    return ReportRow(row(dialogue, recipe), drawn, _beyond_counts(dialogue, given_up, recipe))
+
+
+def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:
+    """Return what is billed at a place beyond the counts in its row and in those of draws of specs given up before."""
+    written, judged = dialogue.billed
+    judge_in, judge_out = (0, 0) if dialogue.judgement is None else dialogue.judgement[-2:]
+    written = beyond(written, dialogue.input_tokens - judge_in, dialogue.output_tokens - judge_out)
+    judged = beyond(judged, judge_in, judge_out)
+    for draw in given_up:
+        if draw.stage == JUDGE:
+            judged = beyond(judged, *_counts(draw))
+        else:
+            written = beyond(written, *_counts(draw))
+    both = [(recipe.model or "", written), (recipe.judge_model or "", judged)]
+    return [(model, tokens) for model, tokens in both if any(tokens)]
+
+
+def _beyond(draws: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:
+    """Return the same of failed draws."""
+    return [(_model(draw, recipe), beyond(billed(draw.response), *_counts(draw))) for draw in draws]
+
+
+def _counts(draw: FailedDraw) -> tuple[int, int]:
+    return draw.response.input_tokens or 0, draw.response.output_tokens or 0
+
+
+def _model(draw: FailedDraw, recipe: Recipe) -> str:
+    return (recipe.judge_model if draw.stage == JUDGE else recipe.model) or ""
 
 
 def _counted(draw: FailedDraw, recipe: Recipe) -> dict[str, Any]:
     """Return a failed draw as a row that says whose tokens it took."""
-    tokens_in, tokens_out = draw.tokens
-    model = recipe.judge_model if draw.stage == JUDGE else recipe.model
-    return {**failure(draw), "model": model, "input_tokens": tokens_in, "output_tokens": tokens_out}
+    tokens_in, tokens_out = _counts(draw)
+    return {
+        **failure(draw),
+        "model": _model(draw, recipe) or None,
+        "input_tokens": tokens_in,
+        "output_tokens": tokens_out,
+    }
 
 
 def _dialogue(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from consistent_chat.prices import Tokens
 from consistent_chat.recipe import taxonomy
 from consistent_chat.row import LAYOUTS, REASONING
 from consistent_chat.stats import DialogueSample
@@ -15,12 +16,12 @@ from consistent_chat.stats import DialogueSample
 class ReportRow(NamedTuple):
     """A row of any layout, with the rows of the failed draws on the way to it; None where only those are known.
 
-    `used` are tokens that neither says: (model, in, out).
+    `used` are tokens that neither says, by model: with `beyond`, what responses are billed for beyond their counts.
     """
 
     row: Mapping[str, Any] | None
     failures: Sequence[Mapping[str, Any]] = ()
-    used: Sequence[tuple[str, int, int]] = ()
+    used: Sequence[tuple[str, Tokens]] = ()
 
     @property
     def origin(self) -> Mapping[str, Any]:

@@ -20,6 +20,7 @@ from consistent_chat.dialogue.judge import CRITERIA, Judgement
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.dialogue.stages import stage_of
+from consistent_chat.prices import Tokens, beyond, billed
 from consistent_chat.report.records import ReportRow, ReportSource, builtin_titles
 from consistent_chat.request import Response, canonical_json, request_key
 from consistent_chat.row import REASONING
@@ -63,10 +64,11 @@ class Judged(NamedTuple):
     key: str
     draws: int
     judgement: Judgement
+    beyond: Tokens
 
 
 class Facets(NamedTuple):
-    """What the request of a dialogue's user messages says, and what it took."""
+    """What the request of a dialogue's user messages says, and what it took; `beyond` is what is billed besides."""
 
     key: str
     topic: str
@@ -76,6 +78,13 @@ class Facets(NamedTuple):
     draws: int
     input_tokens: int
     output_tokens: int
+    beyond: Tokens
+    model: str = ""
+
+    @property
+    def bill(self) -> tuple[str, Tokens]:
+        """The model, and what it is billed for."""
+        return self.model, Tokens(self.input_tokens, self.output_tokens).plus(self.beyond)
 
 
 def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
@@ -90,11 +99,12 @@ def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
             yield _failed(asked, facets.topic if facets else "", said)
         elif users:
             unfinished.pop(_digest(users), None)
-            yield ReportRow(_row(asked, users, facets, said))
+            yield ReportRow(_row(asked, users, facets, said), used=_beyond(asked, facets, said))
     yield from in_vain
     for asked in _asked(store, "skeleton"):
         if asked.failure:
-            yield ReportRow(None, [_failure(asked, asked.blanks.get("topic", ""))])
+            yield ReportRow(None, [_failure(asked, asked.blanks.get("topic", ""))], _beyond(asked))
+    yield from (ReportRow(None, used=[skeletons[digest].bill]) for digest in unfinished)
     if unfinished:
         reading.notes.append(f"{len(unfinished):,} dialogues have their user messages, and no usable answers yet.")
 
@@ -107,16 +117,17 @@ def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[ReportR
         request = record.asked()
         if stage_of(request["schema"]) == "judge" and store.holds(record):
             response = record.kept.answer()
-            tokens = (response.input_tokens or 0, response.output_tokens or 0)
+            tokens = _counts(response)
             try:
                 scores = parse.scores(response, CRITERIA)
             except Unusable as error:
                 failure = (error.reason.value, error.detail)
                 asked = Asked("judge", 0, record.key, request, response, (), failure)
-                in_vain.append(ReportRow(None, [_failure(asked, "")]))
+                in_vain.append(ReportRow(None, [_failure(asked, "")], _beyond(asked)))
                 continue
             judgement = Judgement.of(scores, request["model"], tokens)
-            judged.setdefault(_digest(_shown(request)), Judged(record.key, request["draw"] + 1, judgement))
+            said = Judged(record.key, request["draw"] + 1, judgement, beyond(billed(response), *tokens))
+            judged.setdefault(_digest(_shown(request)), said)
     return judged, in_vain
 
 
@@ -135,11 +146,25 @@ def _failed(asked: Asked, topic: str, said: Judged | None) -> ReportRow:
     """Return answers of no use: those that a judge scored, and that were drawn again, for a score that was too low."""
     failure = _failure(asked, topic)
     if said is None:
-        return ReportRow(None, [failure])
+        return ReportRow(None, [failure], _beyond(asked))
     judgement = said.judgement
     if failure["reason"] == CHECKED:
         failure = {**failure, "reason": Reason.LOW_SCORE.value, "detail": judgement.worst}
-    return ReportRow(None, [failure], [(judgement.model, judgement.input_tokens, judgement.output_tokens)])
+    counted = Tokens(judgement.input_tokens, judgement.output_tokens)
+    return ReportRow(None, [failure], [(judgement.model, counted), *_beyond(asked, None, said)])
+
+
+def _beyond(asked: Asked, facets: Facets | None = None, said: Judged | None = None) -> list[tuple[str, Tokens]]:
+    """Return what responses are billed for beyond their counts, by model."""
+    own = beyond(billed(asked.response), *_counts(asked.response))
+    model = str(asked.request["model"])
+    found = [(model, own), *([(model, facets.beyond)] if facets else [])]
+    found += [(said.judgement.model, said.beyond)] if said else []
+    return [(name, tokens) for name, tokens in found if any(tokens)]
+
+
+def _counts(response: Response) -> tuple[int, int]:
+    return response.input_tokens or 0, response.output_tokens or 0
 
 
 def _asked(store: ResponseStore, stage: str) -> Iterator[Asked]:
@@ -175,15 +200,17 @@ def _users(asked: Asked) -> tuple[str, ...]:
 def _facets(asked: Asked) -> Facets:
     said, response = asked.blanks, asked.response
     topic, flow, persona, manner = (said.get(name, "") for name in ("topic", "flow", "persona", "manner"))
-    tokens = (response.input_tokens or 0, response.output_tokens or 0)
-    return Facets(asked.key, topic, flow, persona, manner, asked.request["draw"] + 1, *tokens)
+    counts = _counts(response)
+    draws = asked.request["draw"] + 1
+    rest, model = beyond(billed(response), *counts), str(asked.request["model"])
+    return Facets(asked.key, topic, flow, persona, manner, draws, *counts, rest, model)
 
 
 def _row(asked: Asked, users: Sequence[str], facets: Facets | None, judged: Judged | None) -> dict[str, Any]:
     said = asked.blanks
     pairs = [(("user", user), ("assistant", answer)) for user, answer in zip(users, asked.messages)]
     response = asked.response
-    before = facets or Facets("", "", "", "", "", 0, 0, 0)
+    before = facets or Facets("", "", "", "", "", 0, 0, 0, Tokens())
     draws, tokens_in, tokens_out = 0, 0, 0
     if judged is not None:
         draws, tokens_in, tokens_out = judged.draws, judged.judgement.input_tokens, judged.judgement.output_tokens

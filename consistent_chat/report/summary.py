@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from consistent_chat import duplicates
 from consistent_chat.errors import ConsistentChatError
-from consistent_chat.prices import price_of
+from consistent_chat.prices import Tokens, price_of
 from consistent_chat.report.records import ReportRow
 from consistent_chat.stats import PAPER, DialogueSample, DialogueStats, Distribution, Failure, Statistics
 
@@ -54,26 +54,30 @@ NOT_KNOWN = "not known"
 
 
 class Used(NamedTuple):
-    """Tokens of a model, 0 where its provider gave no counts, and their cost in US dollars, None without a price."""
+    """What a model is billed for, 0 where its provider gave no counts, and the US dollars, None without a price."""
 
     model: str
-    input_tokens: int
-    output_tokens: int
+    tokens: Tokens
     cost: float | None
 
     def cells(self) -> list[str]:
         """Return tokens in, tokens out and cost."""
-        if not self.input_tokens + self.output_tokens:
+        if not self.total:
             return [NOT_KNOWN] * 3
         cost = NOT_KNOWN if self.cost is None else f"${self.cost:,.4f}"
-        return [f"{self.input_tokens:,}", f"{self.output_tokens:,}", cost]
+        return [f"{self.tokens.input:,}", f"{self.tokens.output:,}", cost]
+
+    @property
+    def total(self) -> int:
+        """The tokens in and out."""
+        return int(self.tokens.input + self.tokens.output)
 
 
 @dataclass
 class Summary:
     """The numbers of what was read.
 
-    `titles` are the intents' by their keys, in the order in which they are shown. `tokens` are in and out, by model:
+    `titles` are the intents' by their keys, in the order in which they are shown. `tokens` are by model:
     of a failed draw's that says them, and of a row's, whose provenance has those of its own failed draws.
     `scores` are of further columns of whole numbers, such as a judge's.
     """
@@ -82,7 +86,7 @@ class Summary:
     titles: Mapping[str, str]
     statistics: Statistics = field(default_factory=Statistics)
     alike: NearDuplicateCounter = field(default_factory=NearDuplicateCounter)
-    tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
+    tokens: dict[str, Tokens] = field(default_factory=dict)
     scores: dict[str, Distribution] = field(default_factory=dict)
     writers: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
@@ -95,8 +99,9 @@ class Summary:
             self.alike.add(talk)
             judge, judge_in, judge_out = entry.judge
             self.writers.add(entry.origin.get("model") or "")
-            self._use(entry.origin.get("model"), talk.input_tokens - judge_in, talk.output_tokens - judge_out)
-            self._use(judge, judge_in, judge_out)
+            own = Tokens(talk.input_tokens - judge_in, talk.output_tokens - judge_out)
+            self._use(entry.origin.get("model"), own)
+            self._use(judge, Tokens(judge_in, judge_out))
             for name, value in entry.scores.items():
                 self.scores.setdefault(name, Distribution())[value] += 1
         for used in entry.used:
@@ -105,7 +110,8 @@ class Summary:
             if entry.row is None:
                 group = self.statistics.intents.setdefault(failure.get("intent") or "", DialogueStats())
                 group.failed[Failure(failure["stage"], failure["reason"])] += 1
-            self._use(failure.get("model"), failure.get("input_tokens") or 0, failure.get("output_tokens") or 0)
+            counts = (failure.get(name) or 0 for name in ("input_tokens", "output_tokens"))
+            self._use(failure.get("model"), Tokens(*counts))
 
     @property
     def intents(self) -> list[tuple[str, DialogueStats]]:
@@ -117,7 +123,7 @@ class Summary:
     @property
     def used(self) -> list[Used]:
         """Tokens and cost by model, as far as they are known."""
-        return [Used(model, *tokens, _cost(model, *tokens)) for model, tokens in sorted(self.tokens.items())]
+        return [Used(model, tokens, _cost(model, tokens)) for model, tokens in sorted(self.tokens.items())]
 
     @cached_property
     def total(self) -> DialogueStats:
@@ -132,13 +138,13 @@ class Summary:
     @property
     def has_tokens(self) -> bool:
         """Whether any tokens were counted."""
-        return any(each.input_tokens + each.output_tokens for each in self.used)
+        return any(each.total for each in self.used)
 
     @property
     def figures(self) -> list[tuple[str, str, str]]:
         """The main numbers as (name, value, what belongs to it)."""
         total = self.total
-        tokens = sum(each.input_tokens + each.output_tokens for each in self.used)
+        tokens = sum(each.total for each in self.used)
         costs = [each.cost for each in self.used]
         cost = f"${sum(filter(None, costs)):,.2f}" if tokens and None not in costs else NOT_KNOWN
         intents = sum(group.dialogues > 0 for group in self.statistics.intents.values())
@@ -157,10 +163,9 @@ class Summary:
         """Return what an intent is called."""
         return self.titles.get(intent) or intent or "not stated"
 
-    def _use(self, model: str | None, input_tokens: int, output_tokens: int) -> None:
+    def _use(self, model: str | None, tokens: Tokens) -> None:
         if model:
-            before = self.tokens.get(model, (0, 0))
-            self.tokens[model] = (before[0] + input_tokens, before[1] + output_tokens)
+            self.tokens[model] = self.tokens.get(model, Tokens()).plus(tokens)
 
 
 class Measure(NamedTuple):
@@ -199,6 +204,6 @@ def paper_cells() -> list[str]:
     return ["\N{EN DASH}".join(f"{value:,.{measure.decimals}f}" for value in measure.paper) for measure in MEASURES]
 
 
-def _cost(model: str, input_tokens: int, output_tokens: int) -> float | None:
+def _cost(model: str, tokens: Tokens) -> float | None:
     price = price_of(model)
-    return None if price is None else price.of(input_tokens, output_tokens)
+    return None if price is None else price.of(tokens)

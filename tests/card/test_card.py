@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,6 +24,7 @@ from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.plan.plan import Plan
+from consistent_chat.prices import NO_TOKENS, Tokens, billed
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.taxonomy import builtin
 from consistent_chat.request import Response
@@ -69,7 +71,8 @@ def about(recipe: Recipe = RECIPE, **given: Any) -> About:
 def dialogue(index: int, text: str = "Hello there", failed: tuple[FailedDraw, ...] = ()) -> Dialogue:
     """Return a dialogue of one turn with a text in all that is anybody's words."""
     spec = replace(Plan(RECIPE).spec(index), category=text, topic=text)
-    return Dialogue(spec, (text,), (text,), ("x", "y"), 2, 1000, 500, failed)
+    written = functools.reduce(Tokens.plus, (billed(draw.response) for draw in failed), Tokens(1000, 500))
+    return Dialogue(spec, (text,), (text,), ("x", "y"), 2, 1000, 500, failed, billed=(written, NO_TOKENS))
 
 
 def seen(*dialogues: Dialogue) -> Seen:

@@ -1,0 +1,25 @@
+"""What the responses at a place of the plan are billed for: all of them, usable or not, of specs given up too."""
+
+from __future__ import annotations
+
+from consistent_chat.prices import NO_TOKENS, Tokens, billed
+from consistent_chat.request import Response
+
+
+class Bill:
+    """Adds up the writer's responses and the judge's, whose models have prices of their own."""
+
+    def __init__(self) -> None:
+        self.written, self.judged = NO_TOKENS, NO_TOKENS
+
+    def add(self, response: Response, is_judge: bool) -> None:
+        """Add a response."""
+        if is_judge:
+            self.judged = self.judged.plus(billed(response))
+        else:
+            self.written = self.written.plus(billed(response))
+
+    @property
+    def tokens(self) -> tuple[Tokens, Tokens]:
+        """What the writer's responses are billed for, and the judge's."""
+        return self.written, self.judged

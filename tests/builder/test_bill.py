@@ -1,0 +1,89 @@
+"""One bill: the run's last line, its budget, the card and the reports of recipe and store agree, to the last token."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset_builder
+
+from consistent_chat.card.about import Seen
+from consistent_chat.commands.estimate import estimate
+from consistent_chat.errors import BudgetSpent
+from consistent_chat.prices import Tokens, price_of
+from consistent_chat.report import report
+from tests.provider import Call, Provider, Reply
+
+MODEL, JUDGE = "gpt-5-mini", "claude-haiku-4-5"
+RECIPE: dict[str, Any] = {
+    **{"model": MODEL, "judge_model": JUDGE, "intents": "educational"},
+    **{"num_dialogs_per_intent": 3, "num_turns_per_dialog": 2},
+}
+USAGE = {
+    "prompt_tokens": 2000,
+    "completion_tokens": 300,
+    "total_tokens": 2900,
+    "prompt_tokens_details": {"cached_tokens": 1500},
+    "completion_tokens_details": {"reasoning_tokens": 600},
+}
+"""2,000 tokens in, 1,500 of them from the cache; 900 out, 600 of them thoughts that stand beside the count."""
+
+
+def replied(call: Call) -> Reply:
+    """Return an answer with its usage; the second is of no use, and the third is a refusal."""
+    text = json.dumps(call.texts) if call.number != 1 else "Well."
+    message = {"content": text, "refusal": "No." if call.number == 2 else None}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": USAGE, "model": "gpt"}
+    return Reply.body(200, json.dumps(body))
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+
+
+def test_all_sums_agree(place: str) -> None:
+    """With draws that were of no use, a spec that was given up, and a judge of another price."""
+    with Provider(replied) as provider:
+        options = {"serving": "openai", "base_url": provider.openai_url, "api_key": "key", "max_concurrency": 1}
+        live = load_dataset_builder("consistent_chat", **RECIPE, responses=place, **options)
+        live.download_and_prepare()
+    (run,) = live.tallies.values()
+    calls = len(provider.requests)
+    assert (run.calls, run.input_tokens, run.output_tokens) == (calls, 2000 * calls, 900 * calls)
+    assert calls > 9
+
+    builder = load_dataset_builder("consistent_chat", **RECIPE, responses=place)
+    seen = Seen()
+    for dialogue in builder.replay("train"):
+        seen.see("train", dialogue)
+    whole = report(responses=place, **RECIPE)
+    alone = report(place)
+    of_card = {JUDGE if is_judge else MODEL: tokens for (_, is_judge), tokens in seen.tokens.items()}
+    assert of_card == whole.tokens == alone.tokens
+    assert of_card[JUDGE] == Tokens(2000, 900, 1500, 0, 600).times(3)
+    assert run.cost == pytest.approx(seen.cost(builder.recipes))
+    assert run.cost == pytest.approx(sum(used.cost or 0.0 for used in whole.used))
+    price = price_of(MODEL)
+    assert price is not None
+    assert price.of(of_card[MODEL]) == pytest.approx((calls - 3) * (500 * 0.25 + 1500 * 0.025 + 900 * 2) / 1e6)
+
+    more = {**RECIPE, "num_dialogs_per_intent": 6}
+    planned = load_dataset_builder("consistent_chat", **more, responses=place)
+    told = estimate(planned.recipes["train"], planned.plans()["train"], planned.store())
+    assert told.output_tokens == 900 * told.calls
+    assert told.cost == pytest.approx((run.cost or 0.0) / calls * told.calls, rel=0.5)
+
+
+def test_a_limit_counts_the_same_dollars(place: str) -> None:
+    """A run ends where its bill reaches the limit, and not where its counts would."""
+    with Provider(replied) as provider:
+        options = {"serving": "openai", "base_url": provider.openai_url, "api_key": "key", "max_concurrency": 1}
+        fields = {**RECIPE, "num_dialogs_per_intent": 50, "judge_model": None, "max_cost": 0.02}
+        builder = load_dataset_builder("consistent_chat", **fields, responses=place, **options)
+        with pytest.raises(BudgetSpent, match="is reached"):
+            builder.download_and_prepare()
+    spent = len(provider.requests) * (500 * 0.25 + 1500 * 0.025 + 900 * 2) / 1e6
+    assert 0.02 - 0.003 < spent < 0.02 + 0.003
