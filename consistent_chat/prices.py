@@ -110,9 +110,9 @@ def billed(response: Response) -> Tokens:
     read, write, reasoning = (_first(usage, paths) for paths in (CACHE_READ, CACHE_WRITE, REASONING))
     beside = _beside(usage, tokens_in + tokens_out, reasoning > tokens_out, reasoning)
     if beside and beside == read != reasoning:  # the total has cached tokens that the prompt's count leaves out
-        tokens_in += beside
+        tokens_in = min(MOST_TOKENS, tokens_in + beside)
     elif beside:
-        tokens_out, reasoning = tokens_out + beside, max(reasoning, beside)
+        tokens_out, reasoning = min(MOST_TOKENS, tokens_out + beside), max(reasoning, beside)
     read = min(read, tokens_in)
     return Tokens(tokens_in, tokens_out, read, min(write, tokens_in - read), min(reasoning, tokens_out))
 
@@ -130,7 +130,8 @@ def counted(text: str, tokens: Tokens) -> Response:
         "reasoning_tokens": tokens.reasoning,
     }
     known = bounded_json({name: count for name, count in usage.items() if count})
-    return Response(text, input_tokens=int(tokens.input), output_tokens=int(tokens.output), usage=known)
+    tokens_in, tokens_out = (min(MOST_TOKENS, int(count)) for count in tokens[:2])
+    return Response(text, input_tokens=tokens_in, output_tokens=tokens_out, usage=known)
 
 
 def is_counted(response: Response) -> bool:

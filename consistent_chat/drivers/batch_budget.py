@@ -39,4 +39,4 @@ class BatchBudget(Budget):
 def batch_price(model: str) -> Price | None:
     """Return what a model's tokens cost in a batch, or None where the table of prices does not know it."""
     price = price_of(model)
-    return price and Price(price.input * DISCOUNT, price.output * DISCOUNT)
+    return price and price.times(DISCOUNT)

@@ -2,6 +2,10 @@
 
 Their columns (key, generation, request, response, sha256) are text and whole numbers, so that any Parquet reader
 shows them. A pack is read by row group, and holds no open file in between.
+
+Packs outlive the version that wrote them. A reader takes a pack of its format that has these columns, in any order, and
+does not read the others. So what belongs to a response goes into its JSON, of which a reader keeps what it does not
+know; a further column may only repeat or index it. FORMAT is raised where an older version must not read a pack at all.
 """
 
 from __future__ import annotations
@@ -214,8 +218,14 @@ class Pack:
             raise StoreError(
                 f"{self.path} has pack format {version.decode()}; this version reads {FORMAT}. Update consistent_chat."
             )
-        if not file.schema_arrow.equals(_SCHEMA):
-            raise ValueError("its columns are not those of a pack")
+        for column in _SCHEMA:
+            if (found := _types(file.schema_arrow, column.name)) != [column.type]:
+                raise ValueError(f"its column {column.name!r} is {' and '.join(map(str, found)) or 'missing'}")
+
+
+def _types(schema: pa.Schema, name: str) -> list[pa.DataType]:
+    """Return the types of the columns of a name."""
+    return [schema.field(place).type for place in schema.get_all_field_indices(name)]
 
 
 def _sizes(footer: Any) -> list[int]:
