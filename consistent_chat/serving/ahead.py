@@ -1,12 +1,13 @@
 """Imports libraries in a thread, while something else is done: half of what aiohttp's import takes holds no lock.
 
-A process that forks during an import would leave its child waiting for it for ever, so a fork waits first.
+If a process forked during an import, the child could wait for that import forever. So a fork waits for it first.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 from importlib import import_module
 
@@ -15,16 +16,18 @@ _threads: list[threading.Thread] = []
 
 def import_ahead(*modules: str) -> None:
     """Import modules in a thread. An error is left to whoever imports the module next, and gets it too."""
+    if all(module in sys.modules for module in modules):
+        return
     thread = threading.Thread(target=_import, args=modules, name="consistent_chat imports")
-    _threads.append(thread)
     thread.start()
+    _threads[:] = [*(other for other in _threads if other.is_alive()), thread]
 
 
 def wait() -> None:
     """Wait until all has been imported."""
-    while _threads:
-        _threads[-1].join()
-        _threads.pop()
+    for thread in tuple(_threads):
+        if thread is not threading.current_thread():
+            thread.join()
 
 
 def _import(*modules: str) -> None:
