@@ -20,6 +20,7 @@ from datasets.utils import file_utils
 from consistent_chat import signals
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.recipe import FIELDS, suggestion
+from consistent_chat.recipe.fields import native
 from consistent_chat.registration import NAME
 
 
@@ -50,6 +51,8 @@ class BuilderHooks:
         for named in self.BUILDER_CONFIGS:  # type: ignore[attr-defined]
             _refuse_operational(named)
         config, _ = super()._create_builder_config(config_name, custom_features, **given)  # type: ignore[misc]
+        for name in set(known) - {field.name for field in dataclasses.fields(datasets.BuilderConfig)}:
+            setattr(config, name, native(getattr(config, name)))
         return config, self.validate_config(config, custom_features)
 
     def reading(self, url: str) -> dict[str, Any]:

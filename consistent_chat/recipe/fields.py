@@ -44,6 +44,15 @@ def paths(name: str, given: Any) -> list[str]:
     return [os.fspath(path) for path in several]
 
 
+def native(value: Any) -> Any:
+    """Return a value with Python's numbers, booleans, texts and lists in place of numpy's, within mappings too."""
+    if type(value) is dict:
+        return {native(key): native(part) for key, part in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map(native, value))
+    return value.tolist() if hasattr(value, "dtype") and hasattr(value, "tolist") else value
+
+
 def _is_number(value: Any, kind: type) -> TypeGuard[float]:
     """Say whether a value is a number of a kind, numpy's included; true and false are none."""
     return isinstance(value, kind) and not isinstance(value, bool)

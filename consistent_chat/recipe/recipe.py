@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import file, taxonomy
 from consistent_chat.recipe.description import CHECKS, LATER, RECIPE
-from consistent_chat.recipe.fields import suggestion, type_error
+from consistent_chat.recipe.fields import native, suggestion, type_error
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.shape import WEIGHT
 from consistent_chat.recipe.taxonomy import Manner, Persona, Taxonomy
@@ -60,6 +60,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__  # the dataclass is frozen; values are put into their one form here
+        for one in fields(self):
+            set_field(self, one.name, native(getattr(self, one.name)))
         set_field(self, "taxonomy", _taxonomy(self.taxonomy))
         try:
             for name, check in CHECKS.items():

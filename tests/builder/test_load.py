@@ -341,3 +341,31 @@ def test_the_key_is_nowhere_in_what_is_written(provider: Provider, home: Path) -
     assert not [path for path in files if key.encode() in path.read_bytes()]
     builder = load_dataset_builder("consistent_chat", model=MODEL, api_key=key)
     assert key not in repr(builder.config)
+
+
+def test_values_of_numpy_are_values_of_python() -> None:
+    """Numbers, booleans, texts and lists, of a recipe and of how it is made: the same dataset."""
+    import numpy as np
+
+    shape = {
+        "serving": np.str_("rehearsal"),
+        "num_dialogs_per_intent": np.int32(1),
+        "intents": np.array(["simulation"]),
+    }
+    how = {
+        "max_concurrency": np.int64(3),
+        "max_calls": np.uint8(9),
+        "timeout": np.float32(9),
+        "streaming": np.bool_(True),
+    }
+    fields = {"provenance": np.bool_(True), "checks": {"repeats": np.float64(0.5), "broken_off": np.bool_(False)}}
+    made = load_dataset_builder("consistent_chat", **shape, **how, **fields)
+    plain = load_dataset_builder(
+        "consistent_chat", serving="rehearsal", num_dialogs_per_intent=1, intents=["simulation"],
+        provenance=True, checks={"repeats": 0.5, "broken_off": False},
+    )  # fmt: skip
+    assert made.recipes == plain.recipes
+    assert made.cache_dir == plain.cache_dir
+    assert [type(value) for value in (made.config.max_concurrency, made.config.timeout, made.config.streaming)] == [
+        int, float, bool,
+    ]  # fmt: skip
