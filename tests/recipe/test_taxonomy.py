@@ -232,3 +232,76 @@ def test_a_topic_with_half_a_character_is_refused() -> None:
     given: dict[str, Any] = {"personas": ["half \ud800"]}
     with pytest.raises(RecipeError, match=r"taxonomy \(personas.0\) has a character that is not valid text"):
         taxonomy.load(safe_yaml.Document(given, "taxonomy"))
+
+
+TAGGED = """\
+personas:
+  - a passer-by
+  - a shepherd: [adult, worker]
+  - a schoolgirl: [teen]
+manners:
+  terse: says little
+  florid: {description: says much, unlike: [grave, teen], needs: [adult]}
+intents:
+  farm:
+    title: Farm
+    purpose: animals
+    flows: [in_pieces, rounds]
+    categories:
+      Sheep:
+        needs: [adult]
+        flows: [rounds]
+        topics: |
+          a ewe that limps
+          a dog that has to be put down [adult, grave]
+      Hens: [an egg without a shell, {a fox at dusk: [teen]}]
+"""
+
+
+def test_needs_flows_and_tags_are_read() -> None:
+    """Topics one a line or in a list, with the category's needs or their own; personas and manners with tags."""
+    whole = own(TAGGED)
+    sheep, hens = whole.intents["farm"].categories
+    assert sheep.topics == (
+        Topic("a ewe that limps", frozenset({"adult"})),
+        Topic("a dog that has to be put down", frozenset({"adult", "grave"})),
+    )
+    assert hens.topics == (Topic("an egg without a shell"), Topic("a fox at dusk", frozenset({"teen"})))
+    assert [flow.key for flow in sheep.flows] == ["rounds"]
+    assert hens.flows == ()
+    anyone, shepherd, girl = whole.personas
+    assert [persona.text for persona in whole.personas if persona.fits(sheep.topics[0].needs)] == [
+        "a passer-by",
+        "a shepherd",
+    ]
+    assert all(persona.fits(hens.topics[1].needs) for persona in (anyone, shepherd, girl))
+    florid = whole.manners[1]
+    assert [florid.fits(persona, frozenset()) for persona in whole.personas] == [True, True, False]
+    assert not florid.fits(shepherd, sheep.topics[1].marks)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "  - a passer-by\n  - a shepherd: [adult, worker]\n",
+            "",
+            "own.yaml: no persona fits the topic 'a ewe that limps' of 'farm', which needs adult. "
+            "Add a persona that has these tags, or one without tags.",
+        ),
+        (
+            "[adult, worker]",
+            "[Adult]",
+            "own.yaml, line 3 (personas.1.a shepherd.0) must be a tag of lower-case letters and _, not 'Adult'.",
+        ),
+        (
+            "flows: [rounds]",
+            "flow: [rounds]",
+            "own.yaml, line 16 (intents.farm.categories.Sheep.flow) is not known here. Use: topics, needs, flows.",
+        ),
+    ],
+    ids=["nobody", "tag", "field"],
+)
+def test_mistakes_in_needs_and_tags_are_named(old: str, new: str, message: str) -> None:
+    """As all others are."""
+    assert refusal(TAGGED.replace(old, new)) == message

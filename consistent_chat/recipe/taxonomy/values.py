@@ -55,7 +55,7 @@ def tagged(
         own = default
         if taking_tags and isinstance(item, dict) and len(item) == 1:
             ((item, given),) = item.items()
-            own = tags(given, document, *path, i)
+            own = tags(given, document, *path, i, item)
         one = text(item, document, *path, i)
         if one in found:
             raise RecipeError(f"{document.where(*path, i)}: {one!r} stands twice. Keep one.")
