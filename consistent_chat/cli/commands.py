@@ -57,7 +57,7 @@ def preview(recipe: str | None, number: int, **options: Any) -> None:
 @click.option("--pilot", type=COUNT, default=None, metavar="N", help="make the first N dialogues, and measure")
 @recipe_fields
 def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
-    """Tell calls, tokens and dollars before a build. Nothing is called, but for a pilot."""
+    """Estimate calls, tokens and dollars before a build. Makes no calls, except for a pilot."""
     from consistent_chat.commands.bounds import bound_by
     from consistent_chat.commands.estimate import estimate as estimated
     from consistent_chat.commands.open import open_builder
@@ -86,9 +86,9 @@ def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
 )
 @click.option("--num-proc", type=int, metavar="N", help="processes that build side by side")
 @click.option("--failures", metavar="FILE", help="a .parquet or .jsonl file for answers that were unusable")
-@click.option("--force", is_flag=True, help="build again although the dataset is in the cache, from what is recorded")
+@click.option("--force", is_flag=True, help="rebuild from recorded responses even if the dataset is in the cache")
 @detach
-@click.option("-v", "--verbose", is_flag=True, help="say why each unusable answer is so, as it comes")
+@click.option("-v", "--verbose", is_flag=True, help="print each unusable answer and its reason as it arrives")
 @recipe_fields  # fmt: skip
 def build(recipe: str | None, output: str, verbose: bool, **options: Any) -> None:
     """Build a dataset and write it to a file or folder."""
@@ -106,7 +106,7 @@ def build(recipe: str | None, output: str, verbose: bool, **options: Any) -> Non
     "consistent-chat warm my.consistent_chat.yaml --serving anthropic --ray",
 )
 @recipe_argument
-@click.option("--shard", default=None, metavar="I/N", help="the I-th of N parts alone: 1/16 to 16/16")
+@click.option("--shard", default=None, metavar="I/N", help="make only part I of N: 1/16 to 16/16")
 @click.option(
     "--ray",
     is_flag=False,
@@ -142,11 +142,11 @@ def _warmed(recipe: str | None, shard: str, ray: str | None, options: dict[str, 
 @command(section=SHOW, examples="consistent-chat report demo\nconsistent-chat report data --html data.html")
 @click.argument("source", required=False)
 @click.option("--html", metavar="FILE", help="write a page that opens offline, with all dialogues")
-@click.option("--recipe", metavar="RECIPE", help="the recipe with which a response store is read")
+@click.option("--recipe", metavar="RECIPE", help="the recipe to replay from a response store")
 @click.option("--failures", metavar="FILE", help="failed draws beside a dataset, as build writes them")
 @recipe_fields
 def report(source: str | None, html: str | None, **options: Any) -> None:
-    """Show a dataset's statistics, and all its dialogues as a page. Nothing is called.
+    """Show the statistics of a dataset, and write all its dialogues as a page. Makes no calls.
 
     SOURCE is a dataset (file, folder, user/repo), a response store, or a recipe.
     """
@@ -162,11 +162,11 @@ def report(source: str | None, html: str | None, **options: Any) -> None:
     section=SHOW, examples="consistent-chat check chats.jsonl\nconsistent-chat check user/repo --output findings.jsonl"
 )
 @click.argument("source", metavar="DATASET")
-@click.option("--output", metavar="FILE", help="write a JSON line a row: its id and reasons")
-@click.option("--language", metavar="NAME", help="the chats' language (default: found out of each chat)")
+@click.option("--output", metavar="FILE", help="write one JSON line per row: its id and reasons")
+@click.option("--language", metavar="NAME", help="the language of the chats (default: detected for each chat)")
 @fields("checks", "storage_options")
 def check(source: str, output: str | None, language: str | None, checks: Any, storage_options: Any) -> None:
-    """Find what is wrong with the chats of any dataset. Nothing is called, nothing is changed.
+    """Find what is wrong with the chats of any dataset. Makes no calls and changes nothing.
 
     DATASET is a file (.jsonl, .json, .parquet), a folder, a store or user/repo.
     """
@@ -187,13 +187,15 @@ def check(source: str, output: str | None, language: str | None, checks: Any, st
 )
 @click.argument("names", nargs=-1, required=True, metavar="[RECIPE] REPO")
 @recipe_fields
-@click.option("--private", is_flag=True, help="a repo that is made new is private")
-@click.option("--revision", metavar="BRANCH", help="a branch, which is made if there is none")
+@click.option("--private", is_flag=True, help="create a new repo as private")
+@click.option("--revision", metavar="BRANCH", help="a branch, created if it does not exist")
 @click.option("--create-pr", is_flag=True, help="propose the changes as a pull request")
-@click.option("--overwrite", is_flag=True, help="also where something else is")
-@click.option("--licence", "--license", "licence", metavar="NAME", help="the licence, such as cc-by-4.0 (none)")
+@click.option("--overwrite", is_flag=True, help="write also to a repo that holds other files")
+@click.option(
+    "--licence", "--license", "licence", metavar="NAME", help="the licence, such as cc-by-4.0 (default: none)"
+)
 @click.option("--live", is_flag=True, help="show the progress of a build in the card")
-@click.option("--on-hub", is_flag=True, help="let a job of the Hub do it")
+@click.option("--on-hub", is_flag=True, help="run this command in a Hub Job")
 @click.option("--flavor", metavar="NAME", help="with --on-hub: the machine (cpu-basic)")
 @click.option("--job-timeout", metavar="TIME", help="with --on-hub: how long the job may take, such as 2h")
 @click.option("--package", metavar="SPEC", help="with --on-hub: what the job installs (this version of this package)")
@@ -260,8 +262,8 @@ def pack(store: str | None, storage_options: dict[str, Any] | None) -> None:
 )
 @click.option("--responses", metavar="URL", help="the response store (the default store)")
 @fields("storage_options", "base_url", "api_key")
-@click.option("--all", "closed", is_flag=True, help="also those that are collected")
-@click.option("--forget", type=COUNT, metavar="NUMBER", help="give up a batch: its requests are asked anew")
+@click.option("--all", "closed", is_flag=True, help="list collected batches too")
+@click.option("--forget", type=COUNT, metavar="NUMBER", help="abandon a batch; its requests are sent again")
 def batches(
     responses: str | None, storage_options: dict[str, Any] | None, closed: bool, forget: int | None, **address: Any
 ) -> None:
@@ -274,7 +276,7 @@ def batches(
         say(f"{forgotten(url, storage_options, forget)}: given up.")
         return
     for line in listed(url, storage_options, closed=closed, **address) or [
-        f"{without_secrets(url)}: no batch is under way."
+        f"{without_secrets(url)}: no batch is in progress."
     ]:
         tell(line)
 

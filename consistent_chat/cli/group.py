@@ -1,4 +1,4 @@
-"""How commands are listed in the help, and which are meant where one is mistyped."""
+"""Lists commands by section in the help, and suggests the nearest command for a mistyped one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from consistent_chat.recipe.description import OPERATIONAL, RECIPE
 
 TITLES = {"Options": (), "What to make (each wins over the recipe file)": RECIPE, "How to make it": OPERATIONAL}
 SECTIONS = {described.name: title for title, fields in TITLES.items() for described in fields}
-"""Under which title of a command's help a field stands."""
+"""The section of a command's help in which each field is listed."""
 
 
 class Commands(click.Group):
-    """A group that lists its commands by sections, in the order of their definition."""
+    """A group that lists its commands by section, in the order of definition."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands as they are defined, which is the order in which they are used."""
@@ -27,7 +27,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; name the nearest where there is none."""
+        """Find a command; raise UsageError with the nearest name if there is none."""
         if args[0] not in self.commands and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self.commands, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Use one of: {', '.join(self.commands)}."
@@ -53,7 +53,7 @@ class Command(click.Command):
         super().__init__(*args, **given)
         self.section, self.examples = section, examples
         self.params.append(
-            click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, help="Show errors alone.", callback=_hush)
+            click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, help="Show only errors.", callback=_hush)
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Options: one for each described field, and what several commands take."""
+"""Command-line options: one for each described field, and those that several commands share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ else:
 
 
 class Json(_ParamType):
-    """A value in JSON; an object alone, where `only_objects`."""
+    """A value in JSON; with `only_objects` it must be an object."""
 
     name = "JSON"
 
@@ -54,7 +54,7 @@ class Plain(_ParamType):
 
 
 class Several(click.Option):
-    """An option that takes one value or more after its name, and may be repeated. Without it the value is None."""
+    """An option that takes one or more values and may be repeated. Its value is None if it is not given."""
 
     takes_several = True
 
@@ -65,7 +65,7 @@ class Several(click.Option):
 
 
 class Pairs(Several):
-    """The same for `NAME=VALUE`: a mapping, with whole numbers as such."""
+    """An option of several `NAME=VALUE`: a mapping, in which whole numbers are integers."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """Return a mapping, or None if the option is not given."""
@@ -90,7 +90,7 @@ class Repeated(click.Option):
 
 
 def _kind(field: Field) -> dict[str, Any]:
-    """Return what click needs to know of a field's values, from its schema."""
+    """Return the arguments of `click.option` for the values of a field, from its schema."""
     kind = field.schema.get("type")
     if field.name == "drop_near_duplicates":
         return {"is_flag": False, "flag_value": str(SIMILARITY), "type": float}
@@ -145,4 +145,6 @@ def recipe_argument(function: Any) -> Any:
     return click.argument("recipe", required=False)(function)
 
 
-detach = click.option("--detach", is_flag=True, help="With --driver batch: submit, and collect another time.")
+detach = click.option(
+    "--detach", is_flag=True, help="With --driver batch: submit the batches and exit; a later run collects them."
+)

@@ -1,4 +1,4 @@
-"""The first dialogues of a plan on the terminal, before the rest is paid for: what `consistent-chat preview` does."""
+"""Shows the first dialogues of a plan on the terminal, before the rest is paid for: `consistent-chat preview`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from consistent_chat.recipe.shape import FACETS
 from consistent_chat.text.console import screen, shown
 
 INDENT = 6
-"""Columns by which answers stand in from the left, and user messages from the right."""
+"""Columns by which answers are indented on the left, and user messages on the right."""
 
 
 def preview(builder: Any, number: int = 3) -> RunStats:
-    """Make and print the first `number` dialogues of a builder's first split; return what they took.
+    """Make and print the first `number` dialogues of a builder's first split; return their calls and tokens.
 
-    Intents take turns in a plan, so these are of as many intents. Answers are kept in the store as in a build. Raises
-    what a build raises, BudgetSpent among it, when the dialogues before are shown.
+    A plan alternates between intents, so these dialogues are of different intents. Responses are kept in the store as
+    in a build. Raises the errors of a build, such as BudgetSpent, after the dialogues that were made are shown.
     """
     console = screen()
     split, plan = next(iter(builder.plans().items()))
@@ -49,7 +49,7 @@ def _show(console: Console, dialogue: Dialogue, place: str) -> None:
         _message(console, "user", user, "bold cyan", (1, INDENT, 0, 0))
         _message(console, "assistant", answer, "bold green", (1, 0, 0, INDENT))
     for draw in dialogue.failed:
-        console.print(Padding(shown(f"of no use: {draw}"), (1, 0, 0, 0)), style="yellow")
+        console.print(Padding(shown(f"unusable: {draw}"), (1, 0, 0, 0)), style="yellow")
     console.print()
 
 

@@ -1,4 +1,4 @@
-"""The terminal: what this package prints passes here, and none of it drives the terminal.
+"""The terminal: everything that this package prints passes through here, and cannot send commands to the terminal.
 
 `say`, `tell` and `tell_lines` print, `log_to_stderr` shows log lines, `screen` and `shown` are for tables and
 dialogues, `for_bar` is for the text of progress bars, and `guard` takes what others print: log lines of libraries,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WIDTH = 100
-"""Columns that are used at the most, and where the output goes to a file or a pipe."""
+"""The maximum width of output in columns, also used when the output is a file or a pipe."""
 NO_BARS = "HF_DATASETS_DISABLE_PROGRESS_BARS"
 """The variable of `datasets`, read when it is imported."""
 _LOGGER = logging.getLogger("consistent_chat")
@@ -38,7 +38,7 @@ def complain(text: object) -> None:
 
 
 def say(text: object) -> None:
-    """Print what was done to the standard error, as one line, unless the command is quiet."""
+    """Print a status message to the standard error, as one line, unless the command is quiet."""
     if not _is_quiet:
         complain(text)
 
@@ -60,7 +60,7 @@ def for_bar(text: str, width: int = WIDTH) -> str:
 
 
 def screen() -> Console:
-    """Return what prints to the standard output. What its encoding lacks is printed as an escape."""
+    """Return a console for the standard output. Characters that its encoding lacks are printed as escapes."""
     from rich.console import Console
     from rich.segment import Segment
 
@@ -85,7 +85,7 @@ def shown(text: str, lines: bool = False) -> Text:
 
 
 def log_to_stderr(verbose: bool = False) -> None:
-    """Show this package's log lines: warnings, and if verbose all that it tells. Calling it again changes the level."""
+    """Show the log lines of this package: warnings, and with `verbose` all others. A second call changes the level."""
     if not any(isinstance(handler, _Lines) for handler in _LOGGER.handlers):
         _LOGGER.addHandler(_Lines())
     _LOGGER.setLevel(logging.INFO if verbose else logging.WARNING)
@@ -128,7 +128,7 @@ def _traceback(*error: Any) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Show errors alone: no bars, no warnings, no line on what was done."""
+    """Show only errors: no progress bars, warnings or status messages."""
     global _is_quiet
     before, loaded = (_is_quiet, os.environ.get(NO_BARS)), sys.modules.get("datasets")
     _is_quiet, os.environ[NO_BARS] = True, "1"
@@ -168,7 +168,7 @@ class _Lines(logging.Handler):
 
 
 def _print(text: str, stream: Any) -> None:
-    """Print a text, and let progress bars make room for it."""
+    """Print a text above the progress bars."""
     _tolerate(stream)
     with _room(stream):
         print(text, file=stream, flush=True)
@@ -180,6 +180,6 @@ def _room(stream: Any) -> contextlib.AbstractContextManager[Any]:
 
 
 def _tolerate(stream: Any) -> None:
-    """Print what a stream's encoding lacks as an escape."""
+    """Print characters that the encoding of a stream lacks as escapes."""
     if hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Text that shows what it is: for documents and terminals, whose readers and parsers must not be misled by it."""
+"""Makes text safe to show: replaces characters that could mislead a reader or parser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _JOINERS = re.compile(f"(?<!{_JOINED})[\u200b-\u200d]|[\u200b-\u200d](?!{_JOINED
 
 
 def visible(text: str) -> str:
-    """Return a text with U+FFFD in place of what has no look of its own but changes that of what is around it.
+    """Return a text with U+FFFD in place of each invisible character that changes how other text looks.
 
     That is controls other than tab and line breaks, overrides of the writing direction, unpaired surrogates, tags, and
     what takes no room, unless it joins or parts letters of scripts that need it.
@@ -27,5 +27,5 @@ def visible(text: str) -> str:
 
 
 def visible_line(text: str) -> str:
-    """Return a text as one line, so that none of it can pass for a line of somebody else's."""
+    """Return a text as one line, so that no part of it can look like another message."""
     return " ".join(visible(text).split("\n"))

@@ -89,7 +89,7 @@ def test_detached_it_ends_well_and_says_how_to_collect(
 def test_batches_lists_what_is_under_way(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
     """With what the provider says; collected ones only when asked for."""
     assert batches() == 0
-    assert "no batch is under way" in capsys.readouterr().out
+    assert "no batch is in progress" in capsys.readouterr().out
     build(provider, "made.parquet", "--driver", "batch", "--detach")
     capsys.readouterr()
     address = ("--base-url", provider.url, "--api-key", KEY)
@@ -101,7 +101,7 @@ def test_batches_lists_what_is_under_way(provider: BatchProvider, capsys: pytest
     build(provider, "made.parquet", "--driver", "batch")
     capsys.readouterr()
     batches()
-    assert "no batch is under way" in capsys.readouterr().out
+    assert "no batch is in progress" in capsys.readouterr().out
     batches("--all")
     assert capsys.readouterr().out.count("ended: 9 of 9 answered") == 2
 

@@ -150,5 +150,5 @@ def test_what_an_encoding_lacks_is_printed_as_escapes() -> None:
 def test_what_was_of_no_use_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """With the reason: a prompt that does not work is seen before the big run."""
     assert main(["preview", "demo", "-n", "4"]) == 0
-    assert "of no use: dialogue 3, skeleton, draw 0: wrong_turn_count" in capsys.readouterr().out
+    assert "unusable: dialogue 3, skeleton, draw 0: wrong_turn_count" in capsys.readouterr().out
     assert list(ResponseStore("store").records()) == []
