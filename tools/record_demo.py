@@ -48,9 +48,8 @@ def main(responses: Path) -> None:
 
 
 def find(entries: list[dict[str, Any]], spec: Spec) -> dict[str, Any]:
-    """Return what was written for a spec: by its topic and category, or else by its category."""
-    of_category = [entry for entry in entries if entry["category"] == spec.category]
-    return next((entry for entry in of_category if entry.get("topic") == spec.topic), of_category[0])
+    """Return what was written for a spec: the entry of its category and topic."""
+    return next(one for one in entries if (one["category"], one["topic"]) == (spec.category, spec.topic))
 
 
 def show() -> None:

