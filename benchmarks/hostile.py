@@ -1,6 +1,6 @@
-"""How the time of checks, parser and prompt patterns grows with hostile input: each is doubled, and fitted.
+"""How the time of checks, parser, prompt patterns and readers grows with hostile input: each is doubled, and fitted.
 
-    python benchmarks/hostile.py [LETTERS]
+    python -m benchmarks.hostile [LETTERS]
 
 prints the slowest inputs with the exponent of their growth (1 is linear) and the microseconds at the largest size.
 """
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from consistent_chat.dialogue import checks, parse, prompts
 from consistent_chat.recipe.fields import DEFAULTS
 from consistent_chat.request import Response
+from tests.fuzz import TARGETS
 
 DOUBLINGS = 4
 PIECES = {
@@ -76,6 +77,16 @@ def pattern(text: str) -> object:
     return [prompts.blanks(name, text) for name in prompts.NAMES]
 
 
+def reader(name: str) -> Callable[[str], object]:
+    """Return what reads a text as a file: a recipe, a manifest, a card, a journal."""
+
+    def read(text: str) -> object:
+        return TARGETS[name](text.encode("utf-8", "replace"))
+
+    read.__name__ = name
+    return read
+
+
 def seconds(step: Callable[[str], object], text: str) -> float:
     """Return the least time of three."""
     times = []
@@ -91,7 +102,8 @@ def seconds(step: Callable[[str], object], text: str) -> float:
 def main(letters: int) -> None:
     """Print the table, the slowest first."""
     found = []
-    for step in (chats, parsed, quoted, pattern):
+    readers = map(reader, ("recipe", "manifest", "card", "journal"))
+    for step in (chats, parsed, quoted, pattern, *readers):
         step("warm up ")
         for name, piece in PIECES.items():
             sizes = [letters >> shift for shift in range(DOUBLINGS, -1, -1)]

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from consistent_chat.errors import RecipeError
+from consistent_chat.text.console import tell_lines
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,16 @@ class StandardOutput:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[BinaryIO]:
-        """Give a file whose content is copied to the standard output at the end; raises BrokenPipeError."""
+        """Give a file whose content is copied to the standard output at the end; raises BrokenPipeError.
+
+        On a terminal it is shown as visible text.
+        """
         with tempfile.TemporaryFile() as file:
             yield file
             file.seek(0)
+            if sys.stdout.isatty():  # what is data in a pipe would drive a terminal
+                tell_lines(file.read().decode("utf-8", "replace"))
+                return
             sys.stdout.flush()
             shutil.copyfileobj(file, sys.stdout.buffer)
             sys.stdout.buffer.flush()

@@ -28,6 +28,7 @@ import yaml
 
 from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError, TransportError
+from consistent_chat.output.stdout import StandardOutput
 from consistent_chat.store import Batch, BatchLog
 from consistent_chat.text.console import for_bar, guard, log_to_stderr
 from consistent_chat.text.sanitize import visible
@@ -315,6 +316,14 @@ def test_columns_and_rows_of_a_dataset_are_shown(capfd: Captured) -> None:
         for command in (["report", path], ["check", path], ["check", path, "--output", "found.jsonl"]):
             main(command)
             assert_visible(capfd)
+
+
+def test_rows_on_a_terminal_are_shown(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes into a pipe as it is would drive a terminal."""
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with StandardOutput("--output").write() as file:
+        file.write(json.dumps({"text": HOSTILE}, ensure_ascii=False).encode())
+    assert "52;c;" in assert_visible(capsys)
 
 
 def test_what_libraries_log_and_warn_of_is_shown(capfd: Captured) -> None:
