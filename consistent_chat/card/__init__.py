@@ -1,9 +1,9 @@
-"""The card of a published dataset, README.md and its images: a pure function of the build and of the card before it.
+"""The dataset card: README.md and its images, computed from the build and from the previous card.
 
-about.py     what a card is made of: `About` what is published, `Seen` its dialogues
-header.py    the metadata at its top, for the Hub's filters
-body.py      the values for templates/, which have the words
-readme.py    the whole card; what somebody has written into it stays
+about.py     the input: `About` describes what is published, `Seen` collects the dialogues
+header.py    the YAML metadata at the top, which the Hub filters by
+body.py      the values for templates/, which have the text
+readme.py    the whole file; keeps what users have written into the previous card
 """
 
 from consistent_chat.card.about import About, Seen

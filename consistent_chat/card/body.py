@@ -1,4 +1,4 @@
-"""What a card says below its header: the values for templates/card.md.jinja, which has the words."""
+"""The body of a card, below its header: computes the values for templates/card.md.jinja, which has the text."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from consistent_chat.stats import PAPER, SAMPLE, DialogueSample
 from consistent_chat.text.templates import environment
 
 TURNS = 8
-"""Turns of a sample that are shown."""
+"""Maximum number of turns shown of a sample."""
 LONGEST = 120
-"""Characters of a field's value that are shown; the recipe has all of them."""
+"""Maximum number of characters shown of a field's value."""
 NO_MODELS = ("demo", "rehearsal")
-"""Values of `model` that stand for texts that no model wrote."""
+"""Values of `model` for texts that no model wrote."""
 
 _TEMPLATES = environment("consistent_chat.card")
 
 
 class _Shown(NamedTuple):
-    """A sample as it is shown: its first turns, and the number of the others."""
+    """A sample dialogue: its first turns, and how many `more` there are."""
 
     title: str
     category: str
@@ -35,7 +35,7 @@ class _Shown(NamedTuple):
 
 
 def body(about: About, seen: Seen, has_licence: bool) -> str:
-    """Return the body of a card without line breaks at its end. The same values give the same text."""
+    """Return the body of a card, without trailing line breaks. The same arguments give the same text."""
     values = {"about": about, "seen": seen, "has_licence": has_licence}
     made = {**_recipes(about), **_numbers(about, seen), **_files(about)}
     return _TEMPLATES.get_template("card.md.jinja").render(**values, **made).rstrip("\n")
@@ -83,7 +83,7 @@ def _files(about: About) -> dict[str, Any]:
 
 
 def _fields(recipes: Mapping[str, Recipe]) -> Iterator[tuple[str, list[str]]]:
-    """Yield each field that has a value in any split, with its value in each."""
+    """Yield the name of each field that is set in any split, with its value in each split."""
     used = {name for recipe in recipes.values() for name in recipe.values()}
     for name in (name for name in FIELDS if name in used):
         values = [_value(name, recipe) for recipe in recipes.values()]

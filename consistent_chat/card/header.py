@@ -1,4 +1,4 @@
-"""The metadata at the top of a card, as YAML: what the Hub filters by, and which files make up which config."""
+"""The YAML metadata at the top of a card: what the Hub filters by, and the files of each config."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from consistent_chat.text import languages
 from consistent_chat.text.sanitize import visible
 
 OWNED = ("configs", "size_categories", "language", "license")
-"""Keys that follow from the build, where it says something of them; the first value of any other key stays."""
+"""Keys that each build sets again, if it has a value for them. Other keys keep the first value that they had."""
 
 Values = Mapping[str, Any]
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # as YAML counts lines
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes everything out: the Hub's header has no aliases."""
+    """Writes YAML without aliases, which the Hub does not read."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
 def split(card: str) -> tuple[str, str]:
-    """Return a card's header without its marks, and its body."""
+    """Return a card's header, without its `---` lines, and its body."""
     block = REGEX_YAML_BLOCK.search(card)
     return ("", card) if block is None else (block[2], card[block.end() :])
 
 
 def metadata(about: About, seen: Seen) -> Values:
-    """Return the values that a build gives."""
+    """Return the metadata of a build."""
     names = sorted({recipe.language for recipe in about.recipes.values()})
     codes = sorted(filter(None, map(languages.code, names)))
     data = DatasetCardData(
@@ -57,7 +57,7 @@ def metadata(about: About, seen: Seen) -> Values:
 
 
 def size(count: int) -> str:
-    """Return the Hub's category for a number of rows."""
+    """Return the Hub's size category for a number of rows."""
     if count < 1_000:
         return "n<1K"
     bounds = ["1K", "10K", "100K", "1M", "10M", "100M", "1B", "10B", "100B", "1T"]
@@ -66,14 +66,14 @@ def size(count: int) -> str:
 
 
 def has_licence(head: str) -> bool:
-    """Tell whether a header names a licence, be it given now, before, or by somebody's own hand."""
+    """Return whether a header names a licence, whoever wrote it there."""
     return bool(_parse(head).get("license"))
 
 
 def has_configs(head: str, configs: Sequence[Values]) -> bool:
-    """Tell whether a header's configs begin with these, and no other config has a name of theirs or is a default.
+    """Return whether a header's configs start with these, and no other config shares a name with them or is a default.
 
-    The first config decides which builder `datasets` takes for all, and of two of one name it takes the last.
+    `datasets` loads all configs with the builder of the first one, and uses the last of two configs of the same name.
     """
     there = _parse(head).get("configs")
     wanted = [dict(config) for config in configs if config["data_files"] != []]
@@ -87,17 +87,17 @@ def has_configs(head: str, configs: Sequence[Values]) -> bool:
 
 
 def has_info(head: str, names: Collection[str]) -> bool:
-    """Tell whether a header says under `dataset_info` which columns these configs have."""
+    """Return whether a header describes the columns of these configs under `dataset_info`."""
     info = _parse(head).get("dataset_info")
     entries = info if isinstance(info, list) else [] if info is None else [info]
     return any(not isinstance(each, dict) or each.get("config_name", "default") in names for each in entries)
 
 
 def merged(previous: str, values: Values) -> str:
-    """Return the header: the previous one's lines, with the values that are new or owned set.
+    """Return the previous header with the values that are new or `OWNED` set; all other lines stay as they are.
 
-    Configs are set by their names; others of the previous header stay, and what it says of ours under `dataset_info`
-    goes: it is of files that are no more. Raises ConsistentChatError.
+    Configs are replaced by name, and configs of other names stay. Entries for our configs under `dataset_info` are
+    removed, since they describe files that are replaced. Raises ConsistentChatError if the header is not valid YAML.
     """
     before = _parse(previous)
     names = {config["config_name"] for config in values.get("configs", ())}
@@ -120,7 +120,7 @@ def _same(key: str, lines: Mapping[str, str], before: Values, after: Values) -> 
 
 
 def _others(entries: Any, names: Collection[str]) -> list[Any]:
-    """Return what is said of other configs than these; what names none is of the default one."""
+    """Return the entries of other configs than these. An entry without a name is of the config "default"."""
     entries = entries if isinstance(entries, list) else [entries]
     return [each for each in entries if isinstance(each, dict) and each.get("config_name", "default") not in names]
 
@@ -129,7 +129,7 @@ def _parse(text: str) -> Values:
     try:
         values = yaml.safe_load(text) or {}
         if not isinstance(values, dict):
-            raise ValueError("it is no mapping of keys to values")
+            raise ValueError("it is not a mapping of keys to values")
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ConsistentChatError(
@@ -139,7 +139,7 @@ def _parse(text: str) -> Values:
 
 
 def _lines(text: str, values: Values) -> dict[str, str]:
-    """Return the lines of each key, with the comments above it; nothing where keys share lines."""
+    """Return the lines of each key with the comments above it, or {} if several keys share a line."""
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     pairs = node.value if isinstance(node, yaml.MappingNode) and not node.flow_style else []
     lines = _LINE_BREAK.split(text)

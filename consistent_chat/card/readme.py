@@ -1,4 +1,4 @@
-"""The whole card: what is made stands between two markers, and what somebody has written around them stays."""
+"""The whole card. The generated part is between two marker lines; text that users write around it is kept."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _MARKER = re.compile(r"^<!-- consistent_chat:(begin|end)\b[^\n]*-->[ \t]*(?:\r?\
 
 
 def files(about: About, seen: Seen, previous: str = "") -> dict[str, str]:
-    """Return the text of README.md, as `card` does, and of the images in it, by their paths."""
+    """Return README.md, as `card` makes it, and its images: texts by their paths."""
     images = plots(seen.statistics, about.titles)
     return {"README.md": card(about, seen, previous), **{f"plots/{name}.svg": svg for name, svg in images.items()}}
 
 
 def card(about: About, seen: Seen, previous: str = "") -> str:
-    """Return the text of README.md. The same build and previous card give the same text; it holds no date.
+    """Return the text of README.md. The same build and previous card give the same text; it contains no date.
 
-    Of the previous card, everything outside of the marker lines is kept to the letter. Where no begin has an end as
-    the next marker, all of it is somebody's own text: it stays first, and what is made here follows. In its header,
-    the keys of `OWNED` are set anew, all others stay as they are, and what is not there is added.
+    Text of the previous card outside the marker lines is kept unchanged. If the previous card has no begin marker that
+    is directly followed by an end marker, all of it is kept and the generated part is appended. In the header, the keys
+    of `OWNED` are set again, all others stay as they are, and missing ones are added.
 
-    Raises ConsistentChatError where that header is not valid YAML.
+    Raises ConsistentChatError if the header of the previous card is not valid YAML.
     """
     before, text = header.split(previous.removeprefix("\ufeff"))
     head = header.merged(before, header.metadata(about, seen))
@@ -36,7 +36,7 @@ def card(about: About, seen: Seen, previous: str = "") -> str:
 
 
 def _placed(text: str, about: About, seen: Seen, has_licence: bool) -> str:
-    """Put what is made into a body: in place of what was made before, or else at its end."""
+    """Return a body with the generated part in place of the previous one, or at the end if there was none."""
     made = f"{BEGIN}\n\n{body(about, seen, has_licence)}\n\n{END}\n"
     place = _place(text)
     if place is not None:

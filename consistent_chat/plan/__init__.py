@@ -1,7 +1,7 @@
-"""The plan: what each dialogue is about, computed from the recipe and an index alone.
+"""The plan: what each dialogue is about, computed from the recipe and an index.
 
-plan.py    the specs of a recipe, dealt without replacement, in constant time
-splits.py  recipes of splits that share no topic
+plan.py    the specs of a recipe, drawn without replacement, each in constant time
+splits.py  the recipes of splits, which share no topic
 shards.py  parts of a plan for several machines
 """
 

@@ -1,4 +1,4 @@
-"""How work is divided between processes that know nothing of each other: a shard is a property of the plan."""
+"""Shards: parts of a plan for processes that do not communicate. A shard depends on the plan alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Shard:
-    """One of `count` parts, counted from 1. Together they are the whole, and no two of them share a dialogue.
+    """One of `count` parts of a plan, numbered from 1. Every dialogue is in exactly one shard.
 
-    A shard is a range of places, as long as any other to within one. The intents of a plan take turns, so a range has
-    as many dialogues of each to within one, too, and its responses lie close together in the store.
+    A shard is a range of indices; the lengths of two shards differ by one at most. The intents of a plan take turns, so
+    each shard also has about equally many dialogues of each intent. The responses of a range are close together in the
+    store.
     """
 
     number: int = 1
@@ -30,18 +31,18 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """Read "3/16", the third of sixteen; raises RecipeError."""
+        """Parse a shard such as "3/16", the third of sixteen. Raises RecipeError."""
         found = re.fullmatch(r"([0-9]{1,18})/([0-9]{1,18})", text)
         if not found:
             raise _wrong(text)
         return cls(int(found[1]), int(found[2]))
 
     def within(self, length: int) -> range:
-        """Return its places among so many."""
+        """Return its range of this many indices."""
         return range(length * (self.number - 1) // self.count, length * self.number // self.count)
 
     def of(self, plans: Mapping[str, Sized]) -> dict[str, range]:
-        """Return its places in the plans of several splits, laid end to end; those in which it has some."""
+        """Return its range in each split, as if the plans of the splits were one. Splits with no index are left out."""
         whole = self.within(sum(map(len, plans.values())))
         places, before = {}, 0
         for split, plan in plans.items():
@@ -56,14 +57,14 @@ class Shard:
 
 
 def independent(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """Return the recipes as shards can carry them out: what is a near-duplicate, only the whole tells."""
+    """Return the recipes without the search for near-duplicates, which needs all dialogues."""
     if any(recipe.drop_near_duplicates for recipe in recipes.values()):
         logger.warning(
-            "Near-duplicates show only when all dialogues are there: give serving= to the build as well, which asks "
-            "for those that take their places."
+            "A shard cannot find near-duplicates, which takes all dialogues: pass serving= to the build as well, which "
+            "requests their substitutes."
         )
     return {split: replace(recipe, drop_near_duplicates=False) for split, recipe in recipes.items()}
 
 
 def _wrong(text: str) -> RecipeError:
-    return RecipeError(f"There is no shard {text!r}. Shards are counted from 1: use 1/16 to 16/16 for sixteen.")
+    return RecipeError(f"There is no shard {text!r}. Shards are numbered from 1: use 1/16 to 16/16 for sixteen.")

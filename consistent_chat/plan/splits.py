@@ -1,8 +1,8 @@
-"""Divides a recipe into one for each of its splits, so that no topic is in two of them.
+"""Divides a recipe with splits into one recipe for each split, so that no topic is in two splits.
 
-The recipe of a split is a recipe like any other: its taxonomy has the topics that are the split's own. Which those are
-depends on the seed, the taxonomy and the names of the splits, and on no number of dialogues, so that a split that grows
-changes neither another split nor its own beginning.
+The recipe of a split is an ordinary recipe whose taxonomy has only the topics of this split. They depend on the seed,
+the taxonomy and the names of the splits, but not on numbers of dialogues. So a split can grow without a change to the
+other splits or to its own first rows.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from consistent_chat.recipe.taxonomy import Category, Intent, Taxonomy, Topic
 from consistent_chat.recipe.taxonomy.types import SENSITIVE
 
 MAIN = "train"
-"""The split that has most of the topics; where no split has this name, the first one has."""
+"""The split that gets most of the topics. If no split has this name, the first split gets them."""
 SHARE = 10
-"""Each other split has one topic of an intent in so many, and one at the least."""
+"""Each other split gets one in this many topics of an intent, and at least one."""
 
 
 def recipes(recipe: Recipe) -> dict[str, Recipe]:
-    """Return the recipe of each split: `train` alone where the recipe names no splits.
+    """Return the recipe of each split; of `train` alone if the recipe has no splits.
 
-    Raises RecipeError for an intent that has no topic for one of them.
+    Raises RecipeError if an intent has too few topics for all splits.
     """
     if recipe.splits is None:
         return {MAIN: recipe}
@@ -39,10 +39,10 @@ def recipes(recipe: Recipe) -> dict[str, Recipe]:
 
 
 def _owners(recipe: Recipe, splits: Sequence[str]) -> dict[str, str]:
-    """Return the split that each topic belongs to. A topic that several intents have is dealt with the first of them.
+    """Return the split of each topic. A topic of several intents is assigned with the first of them.
 
-    Topics are dealt from the far end of the order in which a plan without splits uses them: the main split begins as
-    that plan does, so that its responses are found again.
+    The other splits take topics from the end of the order in which a plan without splits uses them. So the main split
+    starts like that plan, and finds its responses in the store.
     """
     main = MAIN if MAIN in splits else splits[0]
     others = [split for split in splits if split != main]
@@ -90,8 +90,8 @@ def _of_intent(intent: Intent, splits: Sequence[str], owners: dict[str, str]) ->
         if not categories:
             count = sum(1 for _ in intent.topics())
             raise RecipeError(
-                f"The intent {intent.key!r} has {count} topics for {len(splits)} splits, and none is left for "
-                f"{split!r}: no topic is in two splits. Give it more topics in a taxonomy, or use fewer splits."
+                f"The intent {intent.key!r} has {count} topics for {len(splits)} splits, and no topic is left for "
+                f"{split!r}: splits share no topics. Give the intent more topics in a taxonomy, or use fewer splits."
             )
     return {
         split: replace(

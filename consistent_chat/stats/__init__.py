@@ -1,11 +1,8 @@
-"""What a dataset is like, in numbers: the ConsistentChat paper's table, distributions, duplicates, redraws, diversity.
+"""Statistics of a dataset: the ConsistentChat paper's table, distributions, duplicates, redraws, diversity.
 
-talk.py          a dialogue as it is counted, of a replay or of a row of a dataset
-statistics.py    the numbers, of each intent and of all
-words.py         what a word is
-distribution.py  mean, maximum and quantiles
-diversity.py     distinct-n and self-similarity
-paper.py         what the paper reports
+sample.py   one dialogue, of a replay or of a dataset's row, as the statistics count it; what a word is
+summary.py  the statistics of each intent and of all together; the paper's own figures
+charts.py   the charts of them, as SVG
 """
 
 from consistent_chat.stats.sample import DialogueSample, Failure, words

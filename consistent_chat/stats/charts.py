@@ -1,4 +1,7 @@
-"""The plots of a dataset's statistics as SVG text: words by turn, intents by category, tokens."""
+"""Charts of a dataset's statistics as SVG: words by turn, intents by category, tokens.
+
+They are written by hand and not by a plotting library, so that the same dataset gives the same bytes on every machine.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from consistent_chat.stats import DialogueStats, Distribution, Statistics
 from consistent_chat.text.sanitize import visible
 
 WIDTH, LEFT, RIGHT, TOP = 760, 58, 28, 84
-"""Pixels of a sheet, and of the space around what is plotted."""
+"""Width of a chart, and the margins around the plotted area, in pixels."""
 
 STYLE = """
 .cc-plot { font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", Helvetica, Arial, sans-serif;
@@ -32,13 +35,13 @@ STYLE = """
 .cc-plot path.assistant { fill: none; stroke: var(--assistant); }
 .cc-plot .alternate { opacity: 0.66; } .cc-plot .column { opacity: 0.8; }
 """
-"""A page that shows a plot inline sets `--plot-surface`, `--plot-ink` and the others to colours of its own."""
+"""A page that embeds a chart can set the colours: `--plot-surface`, `--plot-ink` and so on."""
 
 Scale = Callable[[float], float]
 
 
 class Sheet:
-    """A titled sheet of a given height in pixels; `name` makes its ids unique in a page."""
+    """A chart with a title. `height` is in pixels; `name` makes the ids in the SVG unique within a page."""
 
     def __init__(self, name: str, height: int, title: str, note: str) -> None:
         self._root = Element(
@@ -61,11 +64,11 @@ class Sheet:
         self.text(20, 54, note, "note", width=WIDTH - 40)
 
     def svg(self) -> str:
-        """Return the whole as text."""
+        """Return the SVG."""
         return ElementTree.tostring(self._root, encoding="unicode") + "\n"
 
     def shape(self, tag: str, kind: str, hint: str = "", /, **attributes: object) -> None:
-        """Draw a shape of a class; the hint is shown where a mouse rests on it."""
+        """Draw a shape of a CSS class. The hint is its tooltip."""
         values = {
             name: f"{value:.5g}" if isinstance(value, float) else str(value) for name, value in attributes.items()
         }
@@ -74,14 +77,14 @@ class Sheet:
             SubElement(element, "title").text = visible(hint)
 
     def text(self, x: float, y: float, text: str, kind: str = "", anchor: str = "start", width: float = 0) -> None:
-        """Write one line; one that would be wider than `width` is cut, and ends in an ellipsis."""
+        """Write one line of text. Text wider than `width` is cut and ends in an ellipsis."""
         line = " ".join(visible(text).split())
         attributes = {"class": kind} if kind else {}
         place = {"x": _short(x), "y": _short(y), "text-anchor": anchor}
         SubElement(self._root, "text", {**attributes, **place}).text = fitted(line, width) if width else line
 
     def vertical(self, largest: float, bottom: float) -> Scale:
-        """Draw lines for round values from 0 to at least `largest`; return what gives a value's height on the sheet."""
+        """Draw a grid from 0 to at least `largest`; return the function from a value to its y coordinate."""
         values = ticks(largest)
         height = bottom - TOP
 
@@ -94,7 +97,7 @@ class Sheet:
         return scale
 
     def legend(self, *entries: tuple[str, str]) -> None:
-        """Say at the top right what the classes of shapes stand for."""
+        """Draw the legend of the CSS classes at the top right."""
         x = float(WIDTH - RIGHT)
         for kind, name in reversed(entries):
             self.text(x, 32, name, "", "end")
@@ -104,7 +107,7 @@ class Sheet:
 
 
 def ticks(largest: float) -> list[int]:
-    """Return about five round whole numbers, from 0 to the first that is not below `largest`."""
+    """Return about five round whole numbers, from 0 up to the first one that is at least `largest`."""
     rough = max(largest / 4, 1)
     power = 10 ** math.floor(math.log10(rough))
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= rough)
@@ -112,7 +115,7 @@ def ticks(largest: float) -> list[int]:
 
 
 def text_width(text: str) -> float:
-    """Return about how many pixels a line takes, rather too many than too few."""
+    """Return an upper estimate of the width of a line of text, in pixels."""
     return sum(_character_width(character) for character in text)
 
 
@@ -129,7 +132,7 @@ def _character_width(character: str) -> float:
 
 
 def fitted(line: str, width: float) -> str:
-    """Return a line, or as much of its beginning as there is room for, with an ellipsis; nothing of very little."""
+    """Return a line that fits, cut with an ellipsis if it is too long; empty if almost nothing would fit."""
     if text_width(line) <= width:
         return line
     room = width - text_width("…")
@@ -144,15 +147,15 @@ ACROSS = WIDTH - LEFT - RIGHT
 BINS = 36
 BOTTOM = 306
 BAR, ROW = 17, 52
-"""Heights of an intent's bar and of its row."""
+"""Heights of an intent's bar and of its row, in pixels."""
 MOST, PARTS = 30, 60
-"""Intents that have a bar, and parts of a bar; what is more is said, not drawn."""
+"""Maximum number of bars, and of parts of a bar. The number of those left out is stated in the chart."""
 
 
 def plots(statistics: Statistics, titles: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return the SVG text of each plot by its file's stem: "turns", "categories", "tokens".
+    """Return the charts as SVG, by the stem of their file names: "turns", "categories", "tokens".
 
-    `titles` names intents by their keys.
+    `titles` are the titles of the intents by their keys.
     """
     total = statistics.total
     return {
@@ -163,7 +166,7 @@ def plots(statistics: Statistics, titles: Mapping[str, str] | None = None) -> di
 
 
 def turns(group: DialogueStats) -> str:
-    """Plot the words of user messages and of answers by turn: the mean, and between which four in five are."""
+    """Plot the number of words of user messages and answers by turn: the mean, and the range of the middle 80 %."""
     series = (("user", "user messages", group.queries), ("assistant", "answers", group.answers))
     means = f"{group.query_words.mean:.1f} in user messages and {group.response_words.mean:.1f} in answers"
     note = f"On average {means}; four in five are within the shaded bands"
@@ -181,7 +184,7 @@ def turns(group: DialogueStats) -> str:
 
 
 def categories(intents: Mapping[str, DialogueStats], titles: Mapping[str, str]) -> str:
-    """Plot the dialogues of each intent, divided by category, the most frequent first and named as far as they fit."""
+    """Plot the number of dialogues of each intent, divided by category. Names are shown as far as they fit."""
     groups = dict(list(intents.items())[:MOST])
     names = [titles.get(key) or key or "unknown" for key in groups]
     most = max((group.dialogues for group in groups.values()), default=0)
@@ -202,7 +205,7 @@ def categories(intents: Mapping[str, DialogueStats], titles: Mapping[str, str]) 
 
 
 def tokens(group: DialogueStats) -> str:
-    """Plot how many dialogues took how many tokens, in and out."""
+    """Plot histograms of the input and output tokens of a dialogue."""
     known = group.input_tokens.sum + group.output_tokens.sum
     note = "The provider gave no counts of tokens"
     if known:
@@ -230,7 +233,7 @@ def _line(sheet: Sheet, kind: str, xs: Sequence[float], each: Sequence[Distribut
 
 
 def _bar(sheet: Sheet, counts: Sequence[tuple[str, int]], left: float, y: float, scale: float) -> float:
-    """Draw a bar of parts from `left`; return where it ends."""
+    """Draw a bar of several parts that starts at x = `left`; return the x at which it ends."""
     x = left
     rest = [(f"{len(counts) - PARTS:,} more", sum(count for _, count in counts[PARTS:]))] if counts[PARTS:] else []
     for number, (name, count) in enumerate([*counts[:PARTS], *rest]):
@@ -242,7 +245,7 @@ def _bar(sheet: Sheet, counts: Sequence[tuple[str, int]], left: float, y: float,
 
 
 def _named(counts: Sequence[tuple[str, int]], width: float) -> str:
-    """Name as many categories as there is room for, the first always, and say how many more there are."""
+    """Name the first category and as many others as fit, and how many more there are."""
     line = ""
     for number, (name, count) in enumerate(counts):
         longer = f"{line}{', ' if number else ''}{name or 'unknown'} ({count:,})"
@@ -254,7 +257,7 @@ def _named(counts: Sequence[tuple[str, int]], width: float) -> str:
 
 
 def _histograms(sheet: Sheet, series: Sequence[tuple[str, Distribution]]) -> None:
-    """Draw distributions over each other, on one scale that ends where one value in a hundred is above."""
+    """Draw histograms over each other. The x axis ends at the 99th percentile."""
     across = ticks(max(values.quantile(0.99) for _, values in series))
     width = across[-1] / BINS
     heights = [Counter({0: 0}) for _ in series]

@@ -1,4 +1,4 @@
-"""A dialogue as it is counted, of a replay or of a row of a dataset."""
+"""A dialogue, of a replay or of a row of a dataset, as the statistics count it."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _PUNCTUATION = "".join(chr(code) for code in range(0x2100) if unicodedata.catego
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, with the punctuation that touches their end."""
+    """Return the words of a text, including punctuation at their end. In scripts without spaces a letter is a word."""
     return (_ASCII_WORD if text.isascii() else _WORD).findall(text)
 
 
 def content(word: str) -> str:
-    """Return a word as it is compared: in lower case, without punctuation at its end."""
+    """Return the form of a word for comparisons: in lower case, without punctuation at its end."""
     return word.rstrip(_PUNCTUATION).lower()
 
 
 class Failure(NamedTuple):
-    """An unusable response on the way to a dialogue: its stage ("skeleton", "answers", ...) and reason."""
+    """An unusable response that a dialogue needed: its stage ("skeleton", "answers", ...) and the reason."""
 
     stage: str
     reason: str
 
 
 class DialogueSample(NamedTuple):
-    """A dialogue as it is counted, wherever it comes from.
+    """A dialogue as the statistics count it.
 
-    `intent` is empty and tokens and draws are 0 where nothing is known of them. Tokens and draws are those of all the
-    responses that its spec took, as in a row's provenance. `substitutes` counts the specs that were given up before.
+    If unknown, `intent` is empty, and tokens and draws are 0. Tokens and draws are of all responses that the spec took,
+    as in a row's provenance. `substitutes` counts the specs that were given up before this one.
     """
 
     intent: str
@@ -53,7 +53,7 @@ class DialogueSample(NamedTuple):
 
     @classmethod
     def of(cls, dialogue: Dialogue) -> DialogueSample:
-        """Take a dialogue as a replay gives it."""
+        """Return the sample of a dialogue from a replay."""
         spec = dialogue.spec
         return cls(
             spec.intent.key,
@@ -70,10 +70,10 @@ class DialogueSample(NamedTuple):
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any], failures: Sequence[Mapping[str, Any]] = ()) -> DialogueSample:
-        """Take a row of any layout, with or without provenance, and the rows of failed draws of the same index.
+        """Return the sample of a row of any layout, with or without provenance, and of the failed draws of its index.
 
-        Messages of other roles than the layout's two (a system prompt) are not counted. Raises KeyError where a row
-        has no column of messages.
+        Only messages of users and assistants count, not system prompts. Raises KeyError if the row has no column of
+        messages.
         """
         layout = next((layout for layout in LAYOUTS.values() if layout.column in row), None)
         if layout is None:
@@ -96,6 +96,6 @@ class DialogueSample(NamedTuple):
 
 
 def _substitutes(redrawn: bool, failures: Sequence[Mapping[str, Any]]) -> int:
-    """Return how many specs were given up: the last failures are the finished spec's own if that was redrawn."""
+    """Return how many specs were given up. If the finished spec was redrawn, the last failures are its own."""
     last = max((failure["substitute"] for failure in failures), default=-1)
     return int(last if redrawn else last + 1)

@@ -1,4 +1,4 @@
-"""The numbers of a dataset, added up one dialogue at a time: only counts and a sample are kept."""
+"""The statistics of a dataset, added up dialogue by dialogue. Memory holds counts and a sample, not the dialogues."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from consistent_chat.stats.sample import DialogueSample, Failure, content, words
 
 
 class PaperFigures(NamedTuple):
-    """What a paper reports: the lowest and the highest of its intents' values."""
+    """The figures that a paper reports: for each, the lowest and the highest value among its intents."""
 
     source: str
     dialogues: int
@@ -36,20 +36,21 @@ PAPER = PaperFigures(
     response_words=(55.6, 62.9),
     most_response_words=(118, 135),
 )
-"""The paper's own dataset, over its nine intents."""
+"""The figures of the ConsistentChat paper, over its nine intents."""
 
 
 SAMPLE = 100
-"""Dialogues of an intent, and of all, on which diversity is measured: a share of distinct words falls with length, so
-that only samples of one size compare."""
+"""Size of the sample on which diversity is measured, for each intent and for all together. The share of distinct words
+falls with the length of a text, so only samples of the same size can be compared."""
 
 
 class Diversity(NamedTuple):
-    """How varied the words of `dialogues` sampled ones are.
+    """The diversity of the words in a sample of `dialogues` dialogues.
 
-    distinct_1, distinct_2: distinct words, and pairs of neighbouring words, over all of them (distinct-n of Li et al.
-        2016, arXiv 1510.03055), in lower case; 1 is all different. `self_similarity` is the mean over all pairs of
-        dialogues of the Jaccard index of their sets of word pairs; 0 is nothing in common, 1 all the same.
+    distinct_1, distinct_2: the share of distinct words, and of distinct pairs of neighbouring words, in lower case
+        (distinct-n of Li et al. 2016, arXiv 1510.03055); 1 if all differ.
+    self_similarity: the mean Jaccard index of the sets of word pairs, over all pairs of dialogues; 0 if they share
+        nothing, 1 if all are equal.
     """
 
     dialogues: int
@@ -59,7 +60,7 @@ class Diversity(NamedTuple):
 
 
 def diversity(dialogues: Sequence[Sequence[str]]) -> Diversity:
-    """Measure the messages of each dialogue."""
+    """Return the diversity of dialogues, each given as its messages."""
     singles: Counter[str] = Counter()
     pairs: Counter[tuple[str, str]] = Counter()
     sets = []
@@ -77,7 +78,7 @@ def _distinct(counts: Counter[Any]) -> float:
 
 
 def _similarity(sets: Sequence[frozenset[Any]]) -> float:
-    """Return the mean Jaccard index of all pairs of sets; 0 where there is no pair."""
+    """Return the mean Jaccard index over all pairs of sets; 0 if there is no pair."""
     shares = [_jaccard(one, other) for one, other in combinations(sets, 2)]
     return sum(shares) / (len(shares) or 1)
 
@@ -88,30 +89,30 @@ def _jaccard(one: frozenset[Any], other: frozenset[Any]) -> float:
 
 
 class Distribution(Counter[int]):
-    """How often each whole number was seen."""
+    """A counter of whole numbers."""
 
     @property
     def mean(self) -> float:
-        """The arithmetic mean; 0 where nothing was seen."""
+        """The arithmetic mean; 0 if empty."""
         return self.sum / (self.total() or 1)
 
     @property
     def sum(self) -> int:
-        """All that was seen, added up."""
+        """The sum of all numbers."""
         return sum(value * count for value, count in self.items())
 
     @property
     def largest(self) -> int:
-        """The maximum; 0 where nothing was seen."""
+        """The maximum; 0 if empty."""
         return max(self, default=0)
 
     @property
     def smallest(self) -> int:
-        """The minimum; 0 where nothing was seen."""
+        """The minimum; 0 if empty."""
         return min(self, default=0)
 
     def quantile(self, share: float) -> int:
-        """Return the least value that this share (0 to 1) of all is not above; 0 where nothing was seen."""
+        """Return the lowest number that a share (0 to 1) of all numbers does not exceed; 0 if empty."""
         left = share * self.total()
         for value in sorted(self):
             left -= self[value]
@@ -121,7 +122,7 @@ class Distribution(Counter[int]):
 
 
 def together(distributions: Iterable[Distribution]) -> Distribution:
-    """Return the distribution of all that was seen in several."""
+    """Return the distribution of the numbers of several distributions."""
     whole = Distribution()
     for distribution in distributions:
         whole.update(distribution)
@@ -130,7 +131,7 @@ def together(distributions: Iterable[Distribution]) -> Distribution:
 
 @dataclass
 class DialogueStats:
-    """The numbers of some dialogues. `queries[i]` and `answers[i]` are the words of the messages of turn i + 1."""
+    """The statistics of some dialogues. `queries[i]` and `answers[i]` count the words of the messages of turn i + 1."""
 
     utterances: Distribution = field(default_factory=Distribution)
     queries: list[Distribution] = field(default_factory=list)
@@ -146,22 +147,22 @@ class DialogueStats:
 
     @property
     def dialogues(self) -> int:
-        """How many dialogues there are."""
+        """The number of dialogues."""
         return self.utterances.total()
 
     @property
     def query_words(self) -> Distribution:
-        """The words of user messages, whatever their turn."""
+        """The number of words of a user message, over all turns."""
         return together(self.queries)
 
     @property
     def response_words(self) -> Distribution:
-        """The words of answers, whatever their turn."""
+        """The number of words of an answer, over all turns."""
         return together(self.answers)
 
     @property
     def reasons(self) -> dict[str, int]:
-        """How often a response was of no use, by reason, the most frequent first."""
+        """The number of unusable responses by reason, the most frequent reason first."""
         counts: Counter[str] = Counter()
         for failure, count in self.failed.items():
             counts[failure.reason] += count
@@ -169,11 +170,11 @@ class DialogueStats:
 
     @property
     def diversity(self) -> Diversity:
-        """How varied a sample of the dialogues is: always the same one of the same dialogues."""
+        """The diversity of a sample. The same dialogues give the same sample."""
         return diversity([messages for _, messages in sorted(self.sample, reverse=True)])
 
     def add(self, talk: DialogueSample, digest: int, is_duplicate: bool) -> None:
-        """Count a dialogue; those with the lowest digests are sampled."""
+        """Add a dialogue. The dialogues with the lowest digests are the sample."""
         self.utterances[len(talk.user_messages) + len(talk.answers)] += 1
         _count(self.queries, talk.user_messages)
         _count(self.answers, talk.answers)
@@ -187,7 +188,7 @@ class DialogueStats:
         self._take((-digest, (*talk.user_messages, *talk.answers)))
 
     def merge(self, other: DialogueStats) -> None:
-        """Add the numbers of other dialogues."""
+        """Add the statistics of other dialogues."""
         for name in ("utterances", "categories", "input_tokens", "output_tokens", "failed"):
             getattr(self, name).update(getattr(other, name))
         for name in ("draws", "substitutes", "duplicates"):
@@ -206,9 +207,9 @@ class DialogueStats:
 
 
 class Statistics:
-    """The numbers of a dataset: `intents` by key, in the order in which they come, and their `total`.
+    """The statistics of a dataset: `intents` by key, in the order in which they first occur, and their `total`.
 
-    `total.duplicates` counts dialogues whose messages are all the same as an earlier one's.
+    `total.duplicates` counts the dialogues whose messages all equal those of an earlier dialogue.
     """
 
     def __init__(self, talks: Iterable[DialogueSample] = ()) -> None:
@@ -219,7 +220,7 @@ class Statistics:
             self.add(talk)
 
     def add(self, talk: DialogueSample) -> None:
-        """Count a dialogue. Of those before, a digest of 16 bytes each is kept, and the sampled ones' messages."""
+        """Add a dialogue. It keeps a digest of 16 bytes of each dialogue, and the messages of the sampled ones."""
         digest = hashlib.blake2b(repr((*talk.user_messages, "", *talk.answers)).encode("utf-8", "replace"))
         content = digest.digest()[:16]
         digest.update(b"%d" % self._added)  # so that equal dialogues are sampled independently of each other
@@ -230,7 +231,7 @@ class Statistics:
 
     @property
     def total(self) -> DialogueStats:
-        """The numbers of all intents together."""
+        """The statistics of all intents together."""
         total = DialogueStats()
         for group in self.intents.values():
             total.merge(group)
