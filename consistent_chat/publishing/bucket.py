@@ -1,4 +1,4 @@
-"""A folder in a storage bucket, which has no commits: card and manifest arrive last, when all else is there."""
+"""Publishes to a folder in a storage bucket. Buckets have no commits, so card and manifest are sent last."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ LAST = (layout.README, layout.MANIFEST)
 
 
 class BucketDestination:
-    """A folder of a bucket that may not exist yet."""
+    """A folder of a bucket, which may not exist yet."""
 
     def __init__(self, api: HfApi, target: RepoTarget, private: bool) -> None:
         self.target = target
         self._api, self._private, self._bucket = api, private, HubBucket(api, target.name)
         if not hasattr(api, "batch_bucket_files"):
-            raise PublishError('This huggingface_hub knows no buckets. Run `pip install "huggingface_hub>=2"`.')
+            raise PublishError('This huggingface_hub has no buckets. Run `pip install "huggingface_hub>=2"`.')
 
     def look(self) -> RemoteState:
-        """Find out what is there. Where there is no manifest, nothing was published to its end."""
+        """Return the state of the folder. Without a manifest, no dataset was published completely."""
         with translate_errors(self.target):
             from huggingface_hub.errors import BucketNotFoundError
 
@@ -54,7 +54,7 @@ class BucketDestination:
         )
 
     def check(self, state: RemoteState) -> None:
-        """Make sure whose bucket it is, and that the token is not for reading alone."""
+        """Check that the bucket belongs to the user and that the token may write."""
         check_namespace(self._api, self.target)
         if self._private and state.exists and state.private is False:
             raise PublishError(f"The bucket {self.target.name} is public already. Make it private in its settings.")
@@ -71,7 +71,7 @@ class BucketDestination:
             return state.manifest.files.get(path) == self._digest(path)
 
     def has(self, state: RemoteState, path: str, file: Path) -> bool:
-        """Compare with the manifest, and the card with the card."""
+        """Compare a file's digest with the manifest; compare the card and the manifest with those in the bucket."""
         if path not in state.files or state.manifest is None:
             return False
         if path == layout.README:
@@ -81,9 +81,9 @@ class BucketDestination:
         return state.manifest.files.get(path) == file_digest(file)
 
     def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
-        """Send recipe and responses first, then rows, then card and manifest; raises Moved, PublishError.
+        """Send recipe and responses first, then rows, then card and manifest. Raises ConflictError and PublishError.
 
-        What was sent before a stop is known to the Hub and not sent again.
+        The Hub knows the content of files that were sent before an interruption, so they are not sent again.
         """
         first = sorted((path for path in add if path not in LAST), key=lambda path: path.startswith(layout.ROWS))
         with translate_errors(self.target, moving=True):
@@ -95,7 +95,7 @@ class BucketDestination:
         return self.target.url
 
     def say(self, edit: Callable[[str], str]) -> None:
-        """Send a card alone, if it changes."""
+        """Send the card, if it changes."""
         before = self.look().readme
         readme = edit(before)
         if readme == before:

@@ -1,4 +1,4 @@
-"""A folder with all that a published dataset has, but its card and manifest."""
+"""Makes a folder with all files of a published dataset except its card and manifest."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from consistent_chat.store.pack import write_pack
 from consistent_chat.store.record import Record
 
 RECORDS_PER_PACK = 20_000
-"""A larger dataset of the same recipe begins with the packs of the smaller one, which are then not sent again."""
+"""Number of records in a pack. A larger dataset of the same recipe starts with the same packs: they are sent once."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """A folder, and the recipe and the recipe's file of each split."""
+    """A folder, and the recipe and recipe file of each split."""
 
     folder: Path
     recipes: Mapping[str, Recipe]
@@ -42,9 +42,9 @@ class Made:
 
 
 def make(builder: ConsistentChat, name: str, folder: Path, see: See) -> Made:
-    """Make the files of a dataset from what is recorded; `name` is that of its recipe, `see` gets every dialogue.
+    """Make the files of a dataset from recorded responses. `name` is the recipe's name; `see` gets every dialogue.
 
-    The rows are made from the responses in the folder: what is published is what can be rebuilt. Raises
+    The rows are made from the responses in the folder, so they are exactly what can be rebuilt from it. Raises
     MissingResponse, UnfilledSlot, PublishError.
     """
     responses = folder / layout.RESPONSES
@@ -60,7 +60,7 @@ def make(builder: ConsistentChat, name: str, folder: Path, see: See) -> Made:
 
 
 def recipe_names(recipes: Mapping[str, Recipe], name: str) -> dict[str, str]:
-    """Return the name of each split's recipe file: the dataset's where there is one split, else the split's."""
+    """Return the name of each split's recipe file: by the dataset's name if it has one split, else by the split's."""
     return {split: f"{name if len(recipes) == 1 else split}{EXTENSION}" for split in recipes}
 
 
@@ -73,7 +73,7 @@ HEAD = "# Everything that shapes this dataset. The responses that it is made of 
 
 
 def write(recipe: Recipe, path: Path) -> None:
-    """Write a recipe; raises PublishError where it would not be read as the same."""
+    """Write a recipe. Raises PublishError if reading it back gives another recipe."""
     values = recipe.values()
     values["personas"] = values["manners"] = None  # they are in the taxonomy
     values["intents"] = None if recipe.intents is None else list(recipe.intents)
@@ -83,11 +83,11 @@ def write(recipe: Recipe, path: Path) -> None:
     values = {name: value for name, value in values.items() if value is not None}
     path.write_text(HEAD + yaml.dump(values, **_WRITING), encoding="utf-8", newline="\n")
     if fingerprint(Recipe.from_file(str(path))) != fingerprint(recipe):
-        raise PublishError(f"The recipe cannot be written down as {path.name}: it would be read as another one.")
+        raise PublishError(f"The recipe cannot be written to {path.name}: it would be read as another one.")
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes everything out: a recipe file has no aliases. In Python, since libyaml breaks lines elsewhere."""
+    """Writes YAML without aliases, which recipe files forbid. Not libyaml's dumper, which breaks lines differently."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -136,14 +136,14 @@ def _tagged(text: str, tags: Tags) -> Any:
 
 
 NAMED = 8
-"""Dialogues without a response that are named, of all that are counted."""
+"""Number of dialogues without a response that an error names; it counts all of them."""
 
 
 def select(recipes: Mapping[str, Recipe], store: ResponseStore) -> Iterator[Record]:
     """Yield the records that a replay of these recipes uses, each once, in the order of splits, plans and draws.
 
-    All are of generation 0: what was superseded stays behind. Raises UnfilledSlot, and, after all that there is,
-    MissingResponse that names the first dialogues without a response and says how many there are.
+    All get generation 0; superseded records are left out. Raises UnfilledSlot. After the last record it raises
+    MissingResponse if responses are missing: the message names the first dialogues without one and their number.
     """
     missing: list[tuple[str, int]] = []
     first, total, used = "", 0, _Noting(store)
@@ -164,7 +164,7 @@ def select(recipes: Mapping[str, Recipe], store: ResponseStore) -> Iterator[Reco
 
 
 class _Noting:
-    """A store that notes what is found in it."""
+    """A store that remembers the records found in it."""
 
     def __init__(self, store: ResponseStore) -> None:
         self._store = store
@@ -173,21 +173,21 @@ class _Noting:
         self.records, self.close = store.records, store.close
 
     def find(self, request: Request) -> Response | None:
-        """Find a response."""
+        """Return a response as `ResponseStore.find` does."""
         response = self._store.find(request)
         if response is not None:
             self._note(request, response)
         return response
 
     def find_all(self, request: Request) -> list[Response]:
-        """Find all responses."""
+        """Return all responses as `ResponseStore.find_all` does."""
         responses = self._store.find_all(request)
         for response in responses:
             self._note(request, response)
         return responses
 
     def taken(self) -> list[Record]:
-        """Return what was found since, each record once."""
+        """Return the records found since the last call, each once."""
         found, self._found = self._found, []
         return found
 

@@ -1,4 +1,4 @@
-"""Two sets of Parquet files: the same bytes, the same rows, or the first row in which they differ."""
+"""Compares two sets of Parquet files: same bytes, same rows, or the first row that differs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from consistent_chat.publishing.layout import Manifest
 EXCERPT = 60
 BATCH = 1_000
 UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
-"""What reading a damaged file raises."""
+"""Exceptions raised for a damaged file."""
 
 
 def compare(published: Path, made: Path, manifest: Manifest, verdict: VerificationResult) -> None:
-    """Compare the rows and failures of each split, and add to a verdict what was found."""
+    """Compare the rows and failures of each split and add the result to a verdict."""
     for split in manifest.recipes:
         for what, pattern in (("row", f"{layout.DATA}/{split}-*"), ("failure", layout.failures(split))):
             there, here = _files(published, pattern), _files(made, pattern)
@@ -61,7 +61,7 @@ def _same_bytes(there: dict[str, Path], here: dict[str, Path]) -> bool:
 
 
 def _rows(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
-    """Yield rows; raises PublishError that says where a file cannot be read."""
+    """Yield rows. Raises PublishError that names the row from which a file cannot be read."""
     done = 0
     for name, path in files.items():
         try:
@@ -74,17 +74,17 @@ def _rows(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
 
 
 def _types(name: str, there: dict[str, Path], here: dict[str, Path]) -> str:
-    """Return whether columns have other types, which `load_dataset` would show; nothing if all are the same."""
+    """Return a sentence if columns have other types, which `load_dataset` would show; "" if all are equal."""
     (made, *_) = map(pq.read_schema, here.values())
     other = [path for path, file in there.items() if not pq.read_schema(file).equals(made)]
-    return f"{name}s: the columns of {other[0]} have other types than those that are made." if other else ""
+    return f"{name}s: columns of {other[0]} have other types than the rebuilt ones." if other else ""
 
 
 def _difference(name: str, there: Iterator[dict[str, Any]], here: Iterator[dict[str, Any]]) -> str:
-    """Return where rows first differ; nothing where all are the same."""
+    """Return a sentence about the first difference between rows; "" if all are equal."""
     for index, (one, other) in enumerate(itertools.zip_longest(there, here)):
         if one is None or other is None:
-            which = "is not published" if one is None else "is published, and not made by the recipe"
+            which = "is not published" if one is None else "is published, but the recipe does not make it"
             return f"{name} {index} {which}."
         for column in [*other, *(column for column in one if column not in other)]:
             if column not in one or column not in other or one[column] != other[column]:
@@ -102,15 +102,15 @@ def _texts(one: Any, other: Any) -> str:
 
 @dataclass
 class VerificationResult:
-    """Rows that came out the same, a line for each fault, and a line for what is other without being wrong."""
+    """The number of equal rows, a line for each fault, and a line for each harmless difference."""
 
     rows: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Return one line."""
+        """Return a summary in one line."""
         if self.faults:
             return f"{len(self.faults):,} faults."
         rows = ", ".join(f"{count:,} rows of {split}" for split, count in self.rows.items())
-        return f"{rows}: all as the recipe and the responses make them."
+        return f"{rows}: all match the recipe and the responses."

@@ -1,4 +1,4 @@
-"""What repos and buckets have in common: what is there, who may write, and how a refusal is said."""
+"""What repos and buckets on the Hub have in common: their state, write access, and errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from consistent_chat.publishing.target import RepoTarget
 from consistent_chat.text.urls import without_secrets
 
 UNKNOWN = frozenset({404, 405, 501})
-"""What a server answers that does not know a question."""
+"""Statuses of a server that does not have an endpoint."""
 
 
 PUBLISHED = "Publish dialogues"
@@ -26,14 +26,14 @@ PUBLISHED = "Publish dialogues"
 
 
 class ConflictError(Exception):
-    """What is there has changed meanwhile, or the Hub had no time: look again, and send what is then missing."""
+    """The repo or bucket has changed, or the Hub is overloaded: call `look` again and send what is missing."""
 
 
 @dataclass(frozen=True)
 class RemoteState:
-    """What is there: files by path with something that changes with their content, the card, the manifest.
+    """The state of a repo or bucket: the card, the manifest, and the files, by path, with an id of their content.
 
-    `head` is the commit, None where there is no repo yet. `private` is None where it is unknown.
+    `head` is the commit, None if there is no repo yet. `private` is None if unknown.
     """
 
     exists: bool = False
@@ -50,10 +50,10 @@ class Destination(Protocol):
     target: RepoTarget
 
     def look(self) -> RemoteState:
-        """Find out what is there; raises PublishError."""
+        """Return the present state. Raises PublishError."""
 
     def check(self, state: RemoteState) -> None:
-        """Raise PublishError unless one may write; it leaves no trace."""
+        """Raise PublishError if the user may not write. Changes nothing."""
 
     def has_published(self, state: RemoteState) -> bool:
         """Tell whether what is there goes back to a publication, and not to a stranger's manifest alone."""
@@ -62,17 +62,17 @@ class Destination(Protocol):
         """Tell whether what lies at a path is what was published there: unchanged, and no stranger's."""
 
     def has(self, state: RemoteState, path: str, file: Path) -> bool:
-        """Tell whether a file is there already, byte for byte."""
+        """Return whether a file is already there with the same bytes."""
 
     def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
-        """Send files of a folder and remove others, all at once; return the address. Raises Moved, PublishError."""
+        """Send files of a folder and delete others; return the address. Raises ConflictError and PublishError."""
 
     def say(self, edit: Callable[[str], str]) -> None:
-        """Change the card as it is now, and nothing else. Raises Moved, PublishError."""
+        """Edit the present card. Raises ConflictError and PublishError."""
 
 
 def open_api(target: RepoTarget, token: str | None) -> HfApi:
-    """Return the Hub's client with the user's token; raises PublishError where there is none."""
+    """Return the Hub's client with the user's token. Raises PublishError if there is no token."""
     token = token or get_token()
     if not token:
         raise PublishError(
@@ -83,7 +83,7 @@ def open_api(target: RepoTarget, token: str | None) -> HfApi:
 
 
 def check_namespace(api: HfApi, target: RepoTarget) -> None:
-    """Ask who it is; raises PublishError for a namespace that is neither the user's nor one of their organisations'."""
+    """Raise PublishError if the namespace is not the user's or their organisations', or the token only reads."""
     who: dict[str, Any] = {}
     with asking(target):
         who = api.whoami()
@@ -93,13 +93,13 @@ def check_namespace(api: HfApi, target: RepoTarget) -> None:
         raise PublishError(f"{target} belongs to {target.namespace!r}. You are logged in as {', '.join(own)}.")
     if role == "read":
         raise PublishError(
-            f"The token may only read, so nothing can be published to {target}. Take one that may write."
+            f"The token may only read, so nothing can be published to {target}. Use a token that may write."
         )
 
 
 @contextlib.contextmanager
 def translate_errors(target: RepoTarget, moving: bool = False) -> Iterator[None]:
-    """Say in plain words what the Hub refuses; with `moving`, raise Moved for what may pass when it is tried again."""
+    """Raise PublishError for errors of the Hub. With `moving`, raise ConflictError for those that a retry may solve."""
     try:
         yield
     except ConsistentChatError:
@@ -113,7 +113,7 @@ def translate_errors(target: RepoTarget, moving: bool = False) -> Iterator[None]
 
 @contextlib.contextmanager
 def asking(target: RepoTarget) -> Iterator[None]:
-    """As `explained`, for what a Hub may not know how to answer: it then refuses by itself what one may not do."""
+    """As `translate_errors`, but ignore that a Hub lacks an endpoint: it will refuse what is not allowed by itself."""
     with translate_errors(target):
         try:
             yield
@@ -126,10 +126,10 @@ def _reason(error: Exception, status: int | None) -> str:
     if status == 401:
         return "the token is not valid. Run `hf auth login`, or set HF_TOKEN to one that may write."
     if status == 403:
-        return "the token has no right to write there. Take one that may, or another name."
-    return f"{said(error)}. Run it again: what has arrived is not sent twice."
+        return "the token may not write there. Use one that may, or another name."
+    return f"{said(error)}. Run again: files that have arrived are not sent twice."
 
 
 def said(error: Exception) -> str:
-    """Return an error of a client in one line, without what an address in it may hold of secrets."""
+    """Return an error of a client in one line, without secrets in addresses."""
     return f"{type(error).__name__}: {' '.join(without_secrets(str(error)).split())[:300]}".rstrip(".")

@@ -1,8 +1,8 @@
-"""Publishes from the Hub's own machines: a job there does what `builder.py` does, with the recipe and its secrets.
+"""Publishes from a machine of the Hub: starts a job that does what `builder.py` does, with the recipe and secrets.
 
 Responses go into a bucket, so that a job that was stopped continues where it was. The job brings this package with it
-as a wheel: nothing is installed by the package's name. Its command, its script and its files are shown to everybody who
-may see the job, so no secret stands in them.
+as a wheel: nothing is installed by the package's name. Its command, script and files are visible to everybody who
+may see the job, so they contain no secrets.
 """
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ if __name__ == "__main__":
 
     raise SystemExit(script(sys.argv[1:]))
 """
-"""What `builder.py` does, with the very package that has checked the recipe."""
+"""Does what `builder.py` does, with the same package that has checked the recipe."""
 
 IN_THE_RECIPE = frozenset(FIELDS)
 ELSEWHERE = frozenset({"api_key", "responses"})
-"""Options that reach the job as a secret, or in a form of their own."""
+"""Options that are passed to the job as a secret, or in another form."""
 
 _VARIABLE = re.compile(r"[A-Za-z_]\w{0,199}", re.ASCII)
 SHORTEST_SECRET = 8
-"""Characters. A shorter value may stand in a command by chance, and is no key."""
+"""Length in characters from which a value is looked for in the command. A shorter one may occur in it by chance."""
 
 
 def start(
@@ -82,12 +82,12 @@ def start(
     licence: str | None = None,
     **options: Any,
 ) -> str:
-    """Start a job that publishes a dataset, and return its address. First all is checked here, as `publish` does.
+    """Start a job that publishes a dataset, and return its address. Everything is checked first, as in `publish`.
 
-    `flavor` is the Hub's name of a machine (None: its smallest, "cpu-basic"), `job_timeout` how long the job may take,
-    such as "2h" (None: the Hub's own limit), `package` the address of what is installed there (None: the job brings
-    this package with it), and `secret` names environment variables that the job gets as secrets, beside those of the
-    serving. All else is as in `publish`. Raises RecipeError and PublishError.
+    `flavor` is the Hub's name of a machine (None: the smallest, "cpu-basic"), `job_timeout` the limit of the job's
+    time, such as "2h" (None: the Hub's own limit), `package` the address of the package to install (None: the job
+    brings this package), and `secret` the names of environment variables that the job gets as secrets, in addition to
+    those of the serving. Other arguments are as in `publish`. Raises RecipeError and PublishError.
     """
     target = RepoTarget.parse(repo, revision)
     checked_url(options.get("base_url"))
@@ -114,7 +114,7 @@ def start(
 
 @contextlib.contextmanager
 def _files(builder: ConsistentChat, name: str, dependencies: list[str], with_wheel: bool) -> Iterator[list[str]]:
-    """Give the path of the script and its first arguments: the Hub's client sends files that stand among them."""
+    """Yield the path of the script and its first arguments. The Hub's client sends the files that they name."""
     ((split, file),) = recipe_names(builder.recipes, name).items()
     with tempfile.TemporaryDirectory() as folder:
         script, recipe = Path(folder, "builder.py"), Path(folder, file)
@@ -125,7 +125,7 @@ def _files(builder: ConsistentChat, name: str, dependencies: list[str], with_whe
 
 
 def _dependencies(builder: ConsistentChat, package: str | None, responses: Sequence[str]) -> list[str]:
-    """Return what is installed for the job: this package's requirements, or the package that is named."""
+    """Return what the job installs: the requirements of this package, or the given package."""
     needed = {
         "openai": builder.config.serving == "openai",
         "quality": any(recipe.drop_near_duplicates for recipe in builder.recipes.values()),
@@ -144,7 +144,7 @@ def _dependencies(builder: ConsistentChat, package: str | None, responses: Seque
 
 
 def _check_shown(shown: Sequence[str], secrets: Mapping[str, str]) -> None:
-    """Raise RecipeError where a secret would stand in the job's command or script, which others can see."""
+    """Raise RecipeError if the job's command or script, which others can see, would contain a secret."""
     keys = [value for name, value in secrets.items() if is_secret(name) and len(value) >= SHORTEST_SECRET]
     for text in shown:
         option = text.partition("=")[0] if text.startswith("--") else "--package"
@@ -162,7 +162,7 @@ def _check_address(option: str, text: str) -> None:
 
 
 def _responses(target: RepoTarget, options: Mapping[str, Any]) -> list[str]:
-    """Return where the job keeps what it is answered: a bucket beside the repo, unless other places are named."""
+    """Return the response stores of the job: a bucket beside the repo, if none are given."""
     given = options.get("responses") or f"hf://buckets/{target.name}-responses"
     places = [given] if isinstance(given, str) else [str(place) for place in given]
     for place in places:
@@ -178,9 +178,9 @@ def _responses(target: RepoTarget, options: Mapping[str, Any]) -> list[str]:
 
 
 def _hand_over(api: HfApi, builder: ConsistentChat, responses: str) -> None:
-    """Put what is recorded here into the job's store: it is not paid for again."""
+    """Copy the responses recorded here into the job's store, so that they are not paid for again."""
     if not hasattr(api, "create_bucket"):
-        raise PublishError('This huggingface_hub can give a job no files. Run `pip install -U "huggingface_hub>=2"`.')
+        raise PublishError('This huggingface_hub cannot give a job files. Run `pip install -U "huggingface_hub>=2"`.')
     if responses.startswith("hf://buckets/"):
         api.create_bucket(RepoTarget.parse(responses).name, private=True, exist_ok=True)
     place = StoreLocation(responses, {"hf": {"token": api.token}})
@@ -191,13 +191,13 @@ def _hand_over(api: HfApi, builder: ConsistentChat, responses: str) -> None:
 
 
 def _recorded(builder: ConsistentChat) -> Iterator[Record]:
-    """Yield what is recorded; raises MissingResponse where the rest will not be requested."""
+    """Yield the recorded responses. Raises MissingResponse if some are missing and the job makes no calls."""
     with contextlib.suppress(*([] if builder.config.serving is None else [MissingResponse])):
         yield from select(builder.recipes, builder.recorded())
 
 
 def _secrets(options: Mapping[str, Any], more: Sequence[str]) -> dict[str, str]:
-    """Return what the serving reads from the environment; raises PublishError where its key is not there."""
+    """Return the environment variables of the serving. Raises PublishError if its key is not set."""
     serving = options.get("serving")
     if not isinstance(serving, (str, type(None))):
         raise RecipeError("A job cannot be given an object as its serving. Pass the name of one.")
@@ -216,12 +216,12 @@ def _secrets(options: Mapping[str, Any], more: Sequence[str]) -> dict[str, str]:
     if keys and not found.keys() & set(names) and not options.get("base_url"):
         missing.append(keys[0])
     if missing:
-        raise PublishError(f"The job needs {', '.join(missing)}, which is not set here. It is passed on as a secret.")
+        raise PublishError(f"The job needs {', '.join(missing)}, which is not set here. Set it: a job gets it.")
     return found
 
 
 def _arguments(options: Mapping[str, Any]) -> list[str]:
-    """Return options as they stand on a command line, each with its value: alone it might be a file's name."""
+    """Return options as `--name=value`: a separate value could be mistaken for a file's name."""
     arguments: list[str] = []
     for name, value in options.items():
         option = f"--{name.replace('_', '-')}"

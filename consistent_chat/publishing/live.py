@@ -1,4 +1,4 @@
-"""The progress of a build, shown in the card of the repo that its dataset will be in."""
+"""The card of a repo: its progress section during a build, and the final card."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from consistent_chat.store.store import PeriodicTask
 logger = logging.getLogger(__name__)
 
 SECONDS = 300.0
-"""Between two updates: each is a commit."""
+"""Seconds between two updates. Each is a commit."""
 BEGIN, END = "<!-- consistent_chat: progress -->", "<!-- consistent_chat: end of progress -->"
 _SHOWN = re.compile(rf"{BEGIN}.*?{END}\n*", re.DOTALL)
 
 
 @contextlib.contextmanager
 def shown(destination: Destination, tallies: Mapping[str, RunStats], totals: Mapping[str, int]) -> Iterator[None]:
-    """Show at once, and then every few minutes, how far a build is; what goes wrong with that is only logged."""
+    """Show the progress of a build in the card, now and every few minutes. Errors are only logged."""
 
     def update() -> None:
         _say(destination, lambda readme: with_progress(readme, tallies, totals))
@@ -45,7 +45,7 @@ def shown(destination: Destination, tallies: Mapping[str, RunStats], totals: Map
 
 @contextlib.contextmanager
 def remove_progress(destination: Destination) -> Iterator[None]:
-    """Where it ends before a dataset is published, whose card would say no more of progress, show no more of it."""
+    """Remove the progress section if the build fails before publishing. The final card has none."""
     try:
         yield
     except BaseException:
@@ -57,11 +57,11 @@ def _say(destination: Destination, edit: Callable[[str], str]) -> None:
     try:
         destination.say(edit)
     except (PublishError, ConflictError) as error:
-        logger.warning("The progress in the card cannot be changed: %s", error)
+        logger.warning("The progress in the card cannot be updated: %s", error)
 
 
 def with_progress(readme: str, tallies: Mapping[str, RunStats], totals: Mapping[str, int]) -> str:
-    """Return a card that shows progress above all else, below the header."""
+    """Return a card with a progress section at the top, below the header."""
     lines = [
         f"- {split}: {tally.dialogues:,} of {totals[split]:,} dialogues ({tally})" for split, tally in tallies.items()
     ]
@@ -72,14 +72,14 @@ def with_progress(readme: str, tallies: Mapping[str, RunStats], totals: Mapping[
 
 
 def without(readme: str) -> str:
-    """Return a card as it was before progress was shown in it."""
+    """Return a card without its progress section."""
     return _SHOWN.sub("", readme)
 
 
 def describe(made: Made, target: RepoTarget, licence: str | None, seen: Seen, previous: str) -> dict[str, bytes]:
-    """Return the card and its plots by path; what somebody has written into the previous card stays.
+    """Return the card and its plots by path. Text that users wrote into the previous card is kept.
 
-    Raises ConsistentChatError where the previous card's header cannot be read.
+    Raises ConsistentChatError if the header of the previous card cannot be read.
     """
     about = About(
         name=str(target),
@@ -94,12 +94,12 @@ def describe(made: Made, target: RepoTarget, licence: str | None, seen: Seen, pr
 
 
 def check(previous: str) -> None:
-    """Raise ConsistentChatError where a card's header cannot be read: before anything is paid for it."""
+    """Raise ConsistentChatError if a card's header cannot be read. Call it before anything is paid for."""
     header.merged(header.split(previous)[0], {})
 
 
 def configs(folder: Path, splits: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Yield the configs of a folder. One without any row could not be loaded: its list of files is empty then."""
+    """Yield the configs of a folder. One without rows cannot be loaded and gets an empty list of files."""
     rows = [{"split": split, "path": f"{layout.DATA}/{split}-*"} for split in splits]
     failures = [{"split": split, "path": layout.failures(split)} for split in splits]
     packs = [{"split": "train", "path": f"{layout.RESPONSES}/packs/*.parquet"}]

@@ -1,4 +1,4 @@
-"""A dataset repo of the Hub, or a branch of one: what changes arrives as one commit."""
+"""Publishes to a dataset repo of the Hub, or to a branch of one, by one commit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAIN = "main"
 
 
 class RepoDestination:
-    """A repo that may not exist yet, as may the branch."""
+    """A branch of a repo. Both may not exist yet."""
 
     def __init__(self, api: HfApi, target: RepoTarget, private: bool, create_pr: bool) -> None:
         self.target = target
@@ -34,7 +34,7 @@ class RepoDestination:
         self._seen: dict[str | None, Mapping[str, str] | None] = {}
 
     def look(self) -> RemoteState:
-        """Find out what is there. A branch that is missing will be made from the main one."""
+        """Return the state of the branch. A missing branch will be created from the main one."""
         with translate_errors(self.target):
             try:
                 info = self._info()
@@ -57,7 +57,7 @@ class RepoDestination:
         )
 
     def check(self, state: RemoteState) -> None:
-        """Make sure of the right to write, as far as that can be asked, and of what was wished for."""
+        """Check write access, as far as the Hub can be asked for it, and the options."""
         if not state.exists:
             if self._create_pr:
                 raise PublishError(
@@ -69,11 +69,11 @@ class RepoDestination:
             raise PublishError(
                 f"{self.target} is public already. Make it private in its settings, or give another name."
             )
-        if not self._create_pr:  # which everybody may who can read
+        if not self._create_pr:  # a pull request takes read access only
             self._check_right()
 
     def _check_right(self) -> None:
-        with asking(self.target), contextlib.suppress(TypeError):  # clients before 1.0 do not ask that
+        with asking(self.target), contextlib.suppress(TypeError):  # clients before 1.0 have no argument `write`
             self._repo.check_write_access()
             return
         check_namespace(self._api, self.target)
@@ -117,16 +117,16 @@ class RepoDestination:
         return {path: files[path] for path in (manifest.files if manifest else ()) if path in files}
 
     def has(self, state: RemoteState, path: str, file: Path) -> bool:
-        """Compare with the ids that the Hub lists: the SHA-256 of large files, git's of the others."""
+        """Compare with the ids that the Hub lists: SHA-256 for large files, git's id for others."""
         there = state.files.get(path)
         return there is not None and there == (file_digest(file) if len(there) == 64 else layout.blob(file))
 
     def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
-        """Make one commit; what was uploaded before a stop is not uploaded again."""
+        """Make one commit. Files that were uploaded before an interruption are not uploaded again."""
         return self._commit({**{path: folder / path for path in add}, **deletions(gone)}, message, state)
 
     def say(self, edit: Callable[[str], str]) -> None:
-        """Commit a card alone, if it changes."""
+        """Commit the card, if it changes."""
         state = self.look()
         readme = edit(state.readme)
         if readme != state.readme:

@@ -1,8 +1,9 @@
-"""What a plain `load_dataset` takes from a folder, by the resolution of `datasets` itself, held to what was published.
+"""Checks that a plain `load_dataset` of a folder loads the published files.
 
-A card's header, a few other files and the metadata of Parquet files can make `datasets` load other files, with other
-columns or by another builder. What can redirect it is a fault; then the builder of each config is opened, and its list
-of files compared. The header is checked first, so that opening a config reads nothing outside the folder.
+A card's header, some other files and the metadata of Parquet files can make `datasets` load other files, other columns
+or another builder. Each such redirection is a fault. Then the builder of each config is opened, with the resolution of
+`datasets` itself, and its list of files is compared. The header is checked first, so that opening a config reads
+nothing outside the folder.
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ REDIRECTS = {
     ".huggingface.yaml": "replaces the metadata of the card",
     "dataset_infos.json": "gives rows other columns",
 }
-"""Files that are not published, and what they do to `load_dataset`."""
+"""Files that the publisher does not write, and their effect on `load_dataset`."""
 _FEATURES = b"huggingface"
-"""The key of a Parquet schema's metadata under which `datasets` finds the types of columns."""
+"""The key in the metadata of a Parquet schema under which `datasets` looks for the types of columns."""
 
 Config = Mapping[str, Any]
 
 
 def faults(folder: Path, title: str, configs: Sequence[Config]) -> Iterator[str]:
-    """Yield a line for each way in which `load_dataset` gives other rows than the published files.
+    """Yield a line for each reason why `load_dataset` gives other rows than the published files.
 
     `title` is the last part of the dataset's name, `configs` are those that its card must have. Raises
     ConsistentChatError if the card's header is not valid YAML.
@@ -46,7 +47,7 @@ def faults(folder: Path, title: str, configs: Sequence[Config]) -> Iterator[str]
 
 
 def header_faults(head: str, configs: Sequence[Config]) -> Iterator[str]:
-    """Yield what is wrong with a header: its configs must begin with these, each named once and none else a default."""
+    """Yield the faults of a header. Its configs must start with these, without duplicates or another default."""
     if not header.has_configs(head, configs):
         yield f"{layout.README} does not say under `configs` which files were published as rows."
     names = {config["config_name"] for config in configs}
@@ -60,19 +61,19 @@ def _head(folder: Path) -> str:
 
 
 def _redirects(folder: Path, title: str) -> Iterator[str]:
-    for name, what in {**REDIRECTS, f"{title}.py": "is run in place of the rows by datasets 3"}.items():
+    for name, what in {**REDIRECTS, f"{title}.py": "is run by datasets 3 instead of loading the rows"}.items():
         if (folder / name).exists():
             yield f"{name} {what} when the dataset is loaded. Remove it."
 
 
 def _features(folder: Path) -> Iterator[str]:
-    """Yield the Parquet files whose metadata tells `datasets` of other types than their columns have."""
+    """Yield the Parquet files whose metadata makes `datasets` read columns as other types."""
     for path in layout.paths(folder):
         if path.endswith(".parquet") and path.startswith(layout.FOLDERS):
             try:
                 metadata = pq.read_schema(folder / path).metadata or {}
             except (pa.ArrowException, OSError, ValueError):
-                continue  # its digest, or its rows, are a fault already
+                continue  # its digest or its rows are a fault already
             if _FEATURES in metadata:
                 yield f"{path} tells `datasets` to read its columns as other types."
 
@@ -82,7 +83,7 @@ def _config_faults(folder: Path, config: Config, cache: str) -> Iterator[str]:
     for asked in (name, None) if config.get("default") else (name,):
         try:
             builder = datasets.load_dataset_builder(str(folder.resolve()), asked, cache_dir=cache)
-        except Exception as error:  # datasets has no one class of errors
+        except Exception as error:  # datasets has no common class of errors
             yield f"The config {name!r} cannot be loaded: {type(error).__name__}: {' '.join(str(error).split())[:200]}."
             return
         if (

@@ -1,4 +1,4 @@
-"""Where a dataset is published: a dataset repo of the Hub or one of its branches, or a folder in a storage bucket."""
+"""The destination of a dataset: a dataset repo of the Hub, one of its branches, or a folder in a storage bucket."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from consistent_chat.errors import RecipeError
 
 _NAME = re.compile(r"(?=.{1,96}$)[A-Za-z0-9_](?:[A-Za-z0-9_]|[.-](?![.-]))*(?<![.-])(?<!\.git)")
-"""A name as the Hub takes it: letters, digits, `_`, and single `-` or `.` within."""
+"""A name that the Hub accepts: letters, digits, `_`, and single `-` or `.` inside."""
 
 _REVISION = re.compile(r"(?![-/.])(?!.*(?:\.\.|//|/\.|@\{|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]+(?<![./])")
-"""A name as git takes it for a branch (git-check-ref-format)."""
+"""A name that git accepts for a branch (git-check-ref-format)."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class RepoTarget:
 
     @classmethod
     def parse(cls, text: str, revision: str | None = None) -> RepoTarget:
-        """Read "user/repo", "user/repo@branch" or "buckets/user/name/path", also after "hf://"; raises RecipeError."""
+        """Parse "user/repo", "user/repo@branch" or "buckets/user/name/path", also after "hf://"; raises RecipeError."""
         plain = text.removeprefix("hf://").removeprefix("datasets/").rstrip("/")
         if plain.startswith("buckets/"):
             return cls._bucket(text, plain, revision)
         name, _, at = map(urllib.parse.unquote, plain.partition("@"))
         if at and revision and at != revision:
-            raise RecipeError(f"{text!r} names the revision {at!r}, and {revision!r} is given. Give one of them.")
+            raise RecipeError(f"{text!r} names the revision {at!r}, but {revision!r} is given. Give one of them.")
         if (at or revision) and not _REVISION.fullmatch(at or revision or ""):
             raise RecipeError(f"{at or revision!r} is not the name of a branch. Write letters, digits, and - or _.")
         if name.count("/") != 1 or not _is_name(*name.split("/")) or (not at and "@" in plain):
@@ -54,12 +54,12 @@ class RepoTarget:
 
     @property
     def is_bucket(self) -> bool:
-        """Tell whether it is in a bucket."""
+        """Whether it is in a bucket."""
         return self.kind == "buckets"
 
     @property
     def namespace(self) -> str:
-        """The user or organisation to whom it belongs."""
+        """The user or organisation that owns it."""
         return self.name.partition("/")[0]
 
     @property

@@ -1,4 +1,4 @@
-"""Proves a published dataset: its files against its manifest, and its rows against those that its responses make."""
+"""Verifies a published dataset: its files against the manifest, its rows against those rebuilt from the responses."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ AT_ONCE = 8
 
 
 def is_dataset(where: str, storage_options: Mapping[str, Any] | None = None) -> bool:
-    """Tell whether it is a published dataset that is meant, and not a response store.
+    """Return whether a place is a published dataset and not a response store.
 
-    It is where a manifest lies; and a name with a slash, such as user/repo, that is no path on this machine.
+    A published dataset has a manifest, or is named like user/repo and is not a path on this machine.
     """
     if "://" not in where and not Path(where).expanduser().exists():
         with contextlib.suppress(ConsistentChatError):
@@ -40,23 +40,23 @@ def is_dataset(where: str, storage_options: Mapping[str, Any] | None = None) -> 
     try:
         fs, root = fsspec.core.url_to_fs(where, **(storage_options or {}))
         return bool(fs.exists(f"{root}/{layout.MANIFEST}"))
-    except Exception:  # each filesystem has errors of its own, which the store will say
+    except Exception:  # each filesystem has errors of its own; opening the store will report them
         return False
 
 
 def verify(
     where: str, token: str | None = None, storage_options: Mapping[str, Any] | None = None
 ) -> VerificationResult:
-    """Rebuild a published dataset from its own recipe and responses, and compare. It needs no key and makes no calls.
+    """Rebuild a published dataset from its recipe and responses, and compare. Needs no key and makes no calls.
 
     `where` is "user/repo" (or "user/repo@revision"), "buckets/user/name/path", a URL, or a folder with these files.
-    Raises PublishError where there is no published dataset, or it cannot be read.
+    Raises PublishError if there is no published dataset or it cannot be read.
     """
     verdict = VerificationResult()
     with _fetched(where, token, storage_options or {}) as folder, tempfile.TemporaryDirectory() as made:
         file = folder / layout.MANIFEST
         if not file.is_file():
-            raise PublishError(f"{where} is no published dataset: it has no {layout.MANIFEST}.")
+            raise PublishError(f"{where} is not a published dataset: it has no {layout.MANIFEST}.")
         manifest = Manifest.read(file.read_bytes(), f"{where}/{layout.MANIFEST}")
         _check_files(folder, manifest, verdict)
         _check_loading(folder, where.rstrip("/").partition("@")[0].rpartition("/")[2], manifest, verdict)
@@ -66,22 +66,22 @@ def verify(
 
 
 def _check_files(folder: Path, manifest: Manifest, verdict: VerificationResult) -> None:
-    """Hold every file to the manifest, and every response to its digest."""
+    """Compare every file with the manifest, and every response with its digest."""
     there = layout.paths(folder)
     for path, digest in manifest.files.items():
         if path not in there:
             verdict.faults.append(f"{path} is missing.")
         elif file_digest(folder / path) != digest:
-            verdict.faults.append(f"{path} is not the file that was published: its SHA-256 is another one.")
+            verdict.faults.append(f"{path} is not the file that was published: its SHA-256 differs.")
     rows = (path for path in there if path.startswith(layout.ROWS) and path not in manifest.files)
-    verdict.faults += [f"{path} was not published, and would be taken for rows." for path in rows]
+    verdict.faults += [f"{path} was not published, but would be loaded as rows." for path in rows]
     with _noting(verdict):
         found = store.verify(str(folder / layout.RESPONSES))
         verdict.faults += [fault.replace(f"{folder}/", "") for fault in found.faults]
 
 
 def _check_loading(folder: Path, title: str, manifest: Manifest, verdict: VerificationResult) -> None:
-    """Hold what `load_dataset` takes to what was published. All else in the card is its owner's."""
+    """Check that `load_dataset` loads what was published. The rest of the card may change."""
     configs = [config for config in live.configs(folder, manifest.recipes) if config["data_files"] != []]
     with _noting(verdict):
         verdict.faults += resolution.faults(folder, title, configs)
@@ -111,13 +111,13 @@ def _other_version(manifest: Manifest) -> str:
     if version == __version__:
         return ""
     return (
-        f" It was published with consistent_chat {version}, and this is {__version__}: install that one, and try again."
+        f" It was published with consistent_chat {version}; this is {__version__}. Install that version and try again."
     )
 
 
 @contextlib.contextmanager
 def _fetched(where: str, token: str | None, options: Mapping[str, Any]) -> Iterator[Path]:
-    """Give a folder with what is published; of a remote one what lies there now, not what a cache has."""
+    """Yield a folder with the published files. A remote dataset is fetched anew, not taken from a cache."""
     url = where if "://" in where or Path(where).expanduser().exists() else RepoTarget.parse(where).url
     try:
         if url.startswith("hf://"):
@@ -133,14 +133,14 @@ def _fetched(where: str, token: str | None, options: Mapping[str, Any]) -> Itera
         raise
     except Exception as error:  # each filesystem has errors of its own
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):
-            reason = "it is not there, or may not be read. Check the name, and the token (`hf auth login`)"
+            reason = "it does not exist or may not be read. Check the name, and the token (`hf auth login`)"
         else:
             reason = said(error)
         raise PublishError(f"{where} cannot be read: {reason}.") from None
 
 
 def _pinned(url: str, token: str | None) -> str:
-    """Return the address of the commit that a repo is at: all files are to be of one."""
+    """Return the address of a repo's present commit, so that all files are read from one commit."""
     target = RepoTarget.parse(url)
     if target.is_bucket:
         return target.url
@@ -160,7 +160,7 @@ def _download(fs: Any, root: str, folder: Path) -> None:
 
 
 def _is_wanted(name: str) -> bool:
-    """Tell whether a file is fetched: what was published, and what changes how it is loaded. Names are a stranger's."""
+    """Return whether to fetch a file: a published one, or one that changes the loading. Names are untrusted."""
     if not layout.is_path(name):
         return False
     return (

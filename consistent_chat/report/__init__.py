@@ -1,10 +1,12 @@
-"""What people look at: a dataset's numbers on the terminal, and all of it as one HTML file.
+"""Reports on a dataset: its statistics on the terminal, and its statistics and dialogues as one HTML file.
 
-reading.py    what is it? A recipe (replaying.py), files (files.py), a store by itself (responses.py)
-entry.py      what all of them give: a row and its failed draws
-summary.py    the numbers
-terminal.py   as a table on the terminal
-page.py       as a page: sections.py above page.html, page.css, page.js, and the dialogues, packed
+sources.py        finds out what kind of source is named
+recipe_source.py  reads a recipe's replay; file_source.py files of rows; store_source.py a store without a recipe
+records.py        what they all yield: a row and its failed draws
+summary.py        the statistics
+terminal.py       the report on the terminal
+page.py           the report as a page: templates/, page.css and page.js, with values from sections.py and payload.py
+check.py          checks the chats of any dataset
 """
 
 from __future__ import annotations
@@ -23,13 +25,13 @@ __all__ = ["Summary", "report"]
 
 
 def report(source: str | None = None, html: str | os.PathLike[str] | None = None, **options: Any) -> Summary:
-    """Read a dataset, a response store or a recipe's replay, and return its numbers; write a page to `html` as well.
+    """Read a dataset, a response store or a recipe's replay and return its statistics; write a page to `html` if given.
 
     `source` is a .parquet or .jsonl file, a folder of them, a Hub repo "user/name", any URL of these, a response
     store, a recipe file, "demo", or None for the default store. `html` is a path, a URL or "-" for the standard
-    output. `options`: `recipe`, with whose replay a store is read; `failures`, a file of failed draws beside a dataset;
-    `storage_options`; and with a recipe what a build takes. Makes no calls. Raises RecipeError for a source of none of
-    these kinds, ConsistentChatError for one that cannot be read.
+    output. `options`: `recipe`, to read a store by its replay; `failures`, a file of a dataset's failed draws;
+    `storage_options`; and with a recipe the options of a build. Makes no calls. Raises RecipeError for a source of
+    another kind, ConsistentChatError if the source cannot be read.
     """
     place = None if html is None else parse_output(html, "--html", options.get("storage_options"))
     reading = read(source, **options)

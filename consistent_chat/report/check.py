@@ -1,7 +1,7 @@
-"""`check`: what is wrong with the chats of any dataset, found without a model, counted, and written row by row.
+"""`consistent-chat check`: finds faults in the chats of any dataset, without a model, counts them and writes them.
 
-Reads rows with a list of messages in our layout, as `messages`, or in ShareGPT's form; a file, a folder, a repo on the
-Hub, a response store or a recipe. It changes nothing and makes no calls.
+It reads a file, a folder, a repo on the Hub, a response store or a recipe. Rows have a list of messages in one of the
+layouts of `row.LAYOUTS`. It changes nothing and makes no calls.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ ROLES = {
     **dict.fromkeys(("user", "human", "prompter", "customer"), "user"),
     **dict.fromkeys(("assistant", "gpt", "bot", "model", "chatgpt", "ai", "agent"), "assistant"),
 }
-"""What datasets call the two sides, in lower case; messages of other roles (system, tool) are not checked."""
+"""The roles of the two sides in common datasets, in lower case. Messages of other roles (system, tool) are skipped."""
 UNSAID = "Two."
-"""Stands for an empty message, which is found by itself, so that the others keep their turns."""
+"""Replaces empty messages, which are reported separately, so that the other messages keep their turns."""
 QUOTABLE = ("topic", "persona")
 """Columns of `provenance` that a user message must not quote."""
 
 
 @dataclass
 class CheckReport:
-    """How many chats were read, how many have findings, and the findings counted by (reason, side)."""
+    """The number of chats, the number of chats with findings, and the findings counted by (reason, side)."""
 
     chats: int = 0
     flagged: int = 0
@@ -56,10 +56,10 @@ def check_chats(
     checks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
 ) -> CheckReport:
-    """Check every chat of a source; write a JSON line a row to `output`: its `id` and `reasons`.
+    """Check every chat of a source. Write one JSON line for each row to `output`: its `id` and `reasons`.
 
-    `language` is the chats' by its English name, else found out of each chat; `checks` as in a recipe. A row's id is
-    its own, else its number from 1. Raises ConsistentChatError for what has no chats.
+    `language` is the English name of the chats' language; by default it is detected for each chat. `checks` is as in a
+    recipe. The id is the row's own `id`, or its number from 1. Raises ConsistentChatError if the source has no chats.
     """
     chosen = thresholds("checks", checks)
     place = None if output is None else _place(output, source, storage_options)
@@ -82,7 +82,7 @@ def check_chats(
 def chat_findings(
     row: Mapping[str, Any], chosen: Mapping[str, Any], spoken: str | None = None, where: str = "the row"
 ) -> list[Finding]:
-    """Return what is wrong with a row's chat. Raises ConsistentChatError if it has none."""
+    """Return the findings in a row's chat. Raises ConsistentChatError if the row has no chat."""
     turns = _turns(row, where)
     found = [*_empty(turns.users, "user"), *_empty(turns.answers, "assistant")]
     users, answers = ([UNSAID if is_empty(text, "") else text for text in side] for side in turns)
@@ -100,14 +100,14 @@ def _empty(texts: list[str], role: str) -> Iterator[Finding]:
 
 
 def _turns(row: Mapping[str, Any], where: str) -> _Turns:
-    """Return a chat's messages by side; those of one side in a row are one, so that both sides have the same turns."""
+    """Return a chat's messages by side. Consecutive messages of one side are joined, so that turns match."""
     turns, last = _Turns([], []), ""
     for role, text in _messages(row, where):
         side = turns.users if role == "user" else turns.answers
         if role == last:
             side[-1] = f"{side[-1]}\n\n{text}"
         elif role == "assistant" and not turns.users:
-            continue  # a greeting, which answers nothing
+            continue  # a greeting before the first user message
         else:
             side.append(text)
         last = role
@@ -123,11 +123,11 @@ def _messages(row: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
                     yield role, _text(each.get(layout.text))
             return
     columns = ", ".join(f"{layout.column} ({layout.role}, {layout.text})" for layout in LAYOUTS.values())
-    raise ConsistentChatError(f"{where} has no chat: a list of messages in a column {columns} is needed.")
+    raise ConsistentChatError(f"{where} has no chat. It needs a list of messages in a column {columns}.")
 
 
 def _text(content: Any) -> str:
-    """Return a message's text, of whose parts those with a text count."""
+    """Return the text of a message: the content itself, or the texts of its parts."""
     if isinstance(content, list):
         content = "\n".join(
             part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
@@ -145,7 +145,7 @@ def _rows(source: str, storage_options: Mapping[str, Any] | None) -> Iterator[Ma
         return
     found = file_source.files(fs, root)
     if not found:
-        raise ConsistentChatError(f"There are no files of chats in {source}. Name a .jsonl, .json or .parquet file.")
+        raise ConsistentChatError(f"There are no files of chats in {source}. Give a .jsonl, .json or .parquet file.")
     for file in found:
         yield from file.rows()
 

@@ -1,4 +1,4 @@
-"""Entries of a dataset's files: Parquet or JSON lines, one file or a folder of them, here or at any fsspec URL."""
+"""Reads the rows of a dataset's files: Parquet or JSON lines, a file or a folder, at a path or fsspec URL."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from consistent_chat.store.backends import MARKER
 
 SUFFIXES = (".parquet", ".jsonl")
 BATCH = 256
-"""Rows of a Parquet file that are turned into Python values at a time."""
+"""Number of rows of a Parquet file that are converted to Python values at a time."""
 FAILURE = {"stage": str, "substitute": int, "reason": str, "response": str}
-"""Columns by which a file of failed draws is known, and their types."""
+"""The columns that a file of failed draws must have, and their types."""
 PROVENANCE = {
     **dict.fromkeys(("intent", "topic", "model"), str),
     **dict.fromkeys(("index", "draws", "input_tokens", "output_tokens"), int),
@@ -39,14 +39,14 @@ class File(NamedTuple):
     path: str
 
     def columns(self) -> set[str]:
-        """Return the names of its columns, or those in its first row. Raises ConsistentChatError."""
+        """Return the names of its columns; for JSON, those of its first row. Raises ConsistentChatError."""
         if not self.path.endswith(".parquet"):
             return set(next(self.rows(), {}))
         with self._opened() as stream:
             return set(pq.read_schema(stream).names)
 
     def rows(self) -> Iterator[Row]:
-        """Yield its rows. Raises ConsistentChatError for what is no such file."""
+        """Yield its rows. Raises ConsistentChatError if the file cannot be read."""
         with self._opened() as stream:
             yield from _READERS.get(posixpath.splitext(self.path)[1], _lines)(stream)
 
@@ -60,7 +60,7 @@ class File(NamedTuple):
 
 
 def files(fs: Any, root: str) -> list[File]:
-    """Return the files of rows at a path, in the order of their names; those of response stores are none."""
+    """Return the files of rows at a path, sorted by name, without the files of response stores."""
     if fs.isfile(root):
         return [File(fs, root)]
     found = sorted(fs.find(root))
@@ -70,16 +70,16 @@ def files(fs: Any, root: str) -> list[File]:
 
 
 def entries(found: list[File], ledgers: list[File]) -> Iterator[ReportRow]:
-    """Yield the rows of files, each with its failed draws, which stand in files beside them or in `ledgers`.
+    """Yield the rows of files with their failed draws, which are in other files of `found` or in `ledgers`.
 
-    Raises ConsistentChatError, with the row's number, for what is neither.
+    Raises ConsistentChatError, with the row's number, for a row that is neither a dialogue nor a failed draw.
     """
     columns = {file.path: file.columns() for file in found}
     talks = [file for file in found if not columns[file.path].isdisjoint(_COLUMNS)]
     failures = [file for file in found if columns[file.path] >= FAILURE.keys() and file not in talks]
     if not talks and not failures:
         raise ConsistentChatError(
-            f"There are no dialogues in {_names(found)}: no column {', '.join(_COLUMNS)}. Name another file or folder."
+            f"There are no dialogues in {_names(found)}: no column {', '.join(_COLUMNS)}. Give another file or folder."
         )
     draws = _Draws([*failures, *ledgers])
     for file in talks:
@@ -90,7 +90,7 @@ def entries(found: list[File], ledgers: list[File]) -> Iterator[ReportRow]:
 
 
 class _Draws:
-    """Failed draws, by the place in the plan that their dialogues have too."""
+    """Failed draws by the plan index of their dialogues."""
 
     def __init__(self, found: list[File]) -> None:
         self._by_place: dict[tuple[str, Any], list[Row]] = defaultdict(list)
@@ -101,12 +101,12 @@ class _Draws:
             self._by_place[self._place(row.get("split"), row.get("index"))].append(row)
 
     def of(self, row: Row, split: str) -> list[Row]:
-        """Return, once, the failed draws on the way to a row."""
+        """Return the failed draws of a row and forget them, so that each is returned once."""
         index = (row.get("provenance") or {}).get("index")
         return [] if index is None else self._by_place.pop(self._place(split, index), [])
 
     def left(self) -> list[Row]:
-        """Return those that no row was found for."""
+        """Return the failed draws of no row."""
         return [row for rows in self._by_place.values() for row in rows]
 
     def _place(self, split: Any, index: Any) -> tuple[str, Any]:
@@ -129,12 +129,12 @@ def _lines(stream: Any) -> Iterator[Row]:
         if line.strip():
             row = json.loads(line)
             if not isinstance(row, dict):
-                raise ValueError(f"line {number} is no JSON object")
+                raise ValueError(f"line {number} is not a JSON object")
             yield row
 
 
 def _array(stream: Any) -> Iterator[Row]:
-    """Yield the rows of a JSON file: a list, alone or as the only list in an object, or lines of JSON."""
+    """Yield the rows of a JSON file: a list, an object with one list, or lines of JSON."""
     start = stream.read(1)
     stream.seek(0)
     try:
@@ -162,7 +162,7 @@ def _check(row: Row, where: str) -> None:
     said = None if layout is None else row[layout.column]
     if layout is None or not isinstance(said, list) or not all(_is_message(message, layout) for message in said):
         fields = "a role and a text" if layout is None else f"{layout.role} and {layout.text}"
-        raise ConsistentChatError(f"{where} is no dialogue: it needs a list of messages, each with {fields}.")
+        raise ConsistentChatError(f"{where} is not a dialogue: it needs a list of messages, each with {fields}.")
     _check_types(row, {"category": str, "provenance": dict}, where)
     _check_types(row.get("provenance") or {}, PROVENANCE, f"{where}, provenance")
 
@@ -176,7 +176,7 @@ def _is_message(message: Any, layout: Layout) -> bool:
 def _check_draw(row: Row, where: str) -> None:
     missing = [name for name in FAILURE if row.get(name) is None]
     if missing:
-        raise ConsistentChatError(f"{where} is no failed draw, as build --failures writes them: no {missing[0]}.")
+        raise ConsistentChatError(f"{where} is not a failed draw of build --failures: it has no {missing[0]}.")
     _check_types(row, {**FAILURE, "index": int, "intent": str, "category": str, "topic": str}, where)
 
 
@@ -187,7 +187,7 @@ def _check_types(row: Row, types: Mapping[str, type], where: str) -> None:
 
 
 def _split(path: str) -> str:
-    """Return the split that a file's name says: train of train.parquet and of train-00000-of-00002.parquet."""
+    """Return the split in a file's name: train for train.parquet and for train-00000-of-00002.parquet."""
     return posixpath.basename(path).partition(".")[0].partition("-")[0]
 
 

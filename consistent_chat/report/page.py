@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: it opens offline, and its policy lets it fetch nothing."""
+"""The report as one self-contained HTML file. It opens offline; its content security policy forbids requests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TEMPLATES = environment("consistent_chat.report")
 
 @contextlib.contextmanager
 def writing(place: Output, summary: Summary) -> Iterator[Payload]:
-    """Take entries for a page that is at `place` when all went well. Raises RecipeError if it cannot be written."""
+    """Collect entries for a page, and write it to `place` at the end. Raises RecipeError if it cannot be written."""
     if place.suffix not in SUFFIXES and not isinstance(place, StandardOutput):  # perhaps the dataset's own name
         raise RecipeError(f"--html {place.name} must end in {' or '.join(SUFFIXES)}.")
     place.check()
@@ -42,7 +42,7 @@ def writing(place: Output, summary: Summary) -> Iterator[Payload]:
 
 
 def _page(summary: Summary, payload: Payload) -> Iterator[str]:
-    """Yield the page in pieces, so that its dialogues are never in memory all at once."""
+    """Yield the page in pieces, so that memory never holds all of its dialogues."""
     style, script, values = _file("page.css"), _file("page.js"), sections(summary)
     models = [used.model for used in summary.used]
     return _TEMPLATES.get_template("page.html.jinja").generate(
@@ -59,13 +59,13 @@ def _page(summary: Summary, payload: Payload) -> Iterator[str]:
 
 
 def _styles(plots: Iterable[str]) -> list[str]:
-    """Return the style sheets within plots, as a browser reads them."""
+    """Return the style sheets in SVG plots, as a browser reads them."""
     found = (text for plot in plots for text in re.findall(r"<style>(.*?)</style>", plot, re.DOTALL))
     return [html.unescape(text) for text in dict.fromkeys(found)]
 
 
 def _digest(text: str) -> str:
-    """Return the SHA-256 of a style sheet or script as the policy names it, in base64."""
+    """Return the SHA-256 of a style sheet or script in base64, for the content security policy."""
     return base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")
 
 

@@ -1,7 +1,7 @@
-"""The dialogues of a page: JSON in parts, each compressed and in base64, which no text can break out of.
+"""The dialogues of a page: parts of JSON, each compressed and in base64, so that no text can end the element it is in.
 
-That is about half of the text's size. The page's script unpacks the parts that it shows, and all of them, one after the
-other, for its search. They wait in a file, so that memory does not grow with the dataset but for a line an entry.
+They take about half of the text's size. The page's script unpacks a part to show it, and all parts in turn to search
+them. Parts are kept in a temporary file; memory holds one title for each entry.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from consistent_chat.request import canonical_json
 from consistent_chat.text.sanitize import visible
 
 PART = 200
-"""Entries in a part: what is unpacked to show one of them."""
+"""Number of entries in a part, which is unpacked as a whole."""
 TITLE = 120
-"""Characters of a title in the list."""
+"""Maximum number of characters of a title in the list."""
 ROLES = {
     "user": "User",
     "assistant": "Assistant",
@@ -30,7 +30,7 @@ ROLES = {
     "raw": "What the model said",
 }
 ABOUT = ("intent", "intentTitle", "category", "reason", "redrawn")
-"""What entries are filtered by; many share one."""
+"""The values by which entries are filtered. Entries with equal values share one record."""
 FACTS = {
     "category": "Category",
     "topic": "Topic",
@@ -53,11 +53,11 @@ FACTS = {
     "detail": "Detail",
     "finish": "Ended with",
 }
-"""What is said of an entry, in this order, where it is known."""
+"""The facts shown of an entry, in this order, if known."""
 
 
 class Payload:
-    """Takes entries, packs them into a file, and gives them to a page's template."""
+    """Collects entries in a file, packed, for a page's template."""
 
     def __init__(self, summary: Summary, file: BinaryIO) -> None:
         self._summary, self._file = summary, file
@@ -66,7 +66,7 @@ class Payload:
         self._part: list[tuple[Sequence[Any], Sequence[Any]]] = []
 
     def add(self, entry: ReportRow) -> None:
-        """Take the dialogue of an entry, and its failed draws."""
+        """Add the dialogue of an entry, and its failed draws."""
         if entry.row is not None:
             values = {**entry.row, **entry.origin, "intent": entry.talk().intent}
             messages = entry.messages
@@ -85,7 +85,7 @@ class Payload:
             self._pack([("Reason", words(reason)), *_facts(failure)], [("raw", str(failure["response"]))])
 
     def index(self) -> str:
-        """Return the list of all that was taken, packed."""
+        """Return the list of all entries, packed."""
         return _packed(
             {
                 "about": [dict(zip(ABOUT, about)) for about in self._abouts],
@@ -97,7 +97,7 @@ class Payload:
         )
 
     def parts(self) -> Iterator[str]:
-        """Yield all that was taken, `PART` entries at a time, packed."""
+        """Yield the entries, `PART` at a time, packed."""
         self._flush()
         self._file.seek(0)
         for line in self._file:
@@ -137,7 +137,7 @@ def _with_reasoning(messages: list[tuple[str, str]], thought: str) -> list[tuple
 
 
 def _judged(said: Any) -> list[tuple[str, str]]:
-    """Return a judgement as a message below the dialogue; nothing where it is none of ours."""
+    """Return a judge's scores and reasons as a message, or nothing if the row has no judgement in our format."""
     if not isinstance(said, dict) or any(said.get(name) is None for name in CRITERIA):
         return []
     lines = [f"{name.capitalize()} {said[name]}: {said.get(f'{name}_reason') or ''}" for name in CRITERIA]
@@ -145,7 +145,7 @@ def _judged(said: Any) -> list[tuple[str, str]]:
 
 
 def _is_redrawn(entry: ReportRow) -> bool:
-    """Tell whether a dialogue took more responses than it is made of."""
+    """Return whether a dialogue took more responses than it consists of."""
     return bool(entry.failures) or (entry.origin.get("draws") or 0) > len(entry.origin.get("request_keys") or "xx")
 
 

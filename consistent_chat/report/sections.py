@@ -1,4 +1,4 @@
-"""The values for templates/sections.html.jinja: the numbers, tables and plots above the dialogues of the page."""
+"""The values for templates/sections.html.jinja: the figures, tables and plots above the dialogues of the page."""
 
 from __future__ import annotations
 

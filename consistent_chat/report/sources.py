@@ -1,4 +1,4 @@
-"""Finds out what a report is of: a dataset, a response store, or a recipe with the store that has its responses."""
+"""Finds out what kind of source is named: a dataset, a response store, or a recipe."""
 
 from __future__ import annotations
 
@@ -28,18 +28,20 @@ def read(
     storage_options: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> ReportSource:
-    """Open a dataset, a response store or a recipe; None is the default store, or else what the fields describe.
+    """Open a dataset, a response store or a recipe. None is the default store, or the recipe that the options describe.
 
-    Raises RecipeError for what is none of them.
+    Raises RecipeError if the source is none of these.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if recipe is not None or (given if source is None else is_recipe(source)):
         if failures is not None:
-            raise RecipeError("failures goes with a dataset; a replay knows its failed draws.")
+            raise RecipeError("failures= is for datasets; a replay finds its failed draws itself. Leave it out.")
         store = {} if recipe is None or source is None else {"responses": source}
         return _replay(recipe or source, storage_options, {**given, **store})
     if given:
-        raise RecipeError(f"{', '.join(sorted(given))} go with a recipe, and {source} is none. Pass recipe= as well.")
+        raise RecipeError(
+            f"Only recipes take {', '.join(sorted(given))}, and {source} is not one. Pass recipe= as well."
+        )
     return _kept(default_location() if source is None else source, failures, storage_options)
 
 
@@ -47,7 +49,7 @@ def _replay(recipe: str | None, storage_options: Mapping[str, Any] | None, given
     from consistent_chat.commands.open import open_builder
 
     builder = open_builder(recipe, storage_options=storage_options, **given)
-    builder.plans()  # so that what is wrong is said now
+    builder.plans()  # so that errors are raised now
     chosen = [recipe.chosen_taxonomy.intents for recipe in builder.recipes.values()]
     titles = {key: intent.title for intents in chosen for key, intent in intents.items()}
     reading = ReportSource(_name(recipe or "recipe"), iter(()), titles)
@@ -78,23 +80,23 @@ def _kept(source: str, failures: str | None, storage_options: Mapping[str, Any] 
 
 
 def located(source: str, storage_options: Mapping[str, Any] | None) -> tuple[str, Any, str]:
-    """Return a path, URL or repo as a URL, with its filesystem and path there; raises RecipeError where nothing is."""
+    """Return the URL of a path, URL or repo, with filesystem and path. Raises RecipeError if it does not exist."""
     url = os.path.expanduser(source)
     if not os.path.exists(url) and REPO.fullmatch(url):
         url = f"hf://datasets/{url}"
     fs, root = fsspec.core.url_to_fs(url, **(storage_options or {}))
     try:
-        fs.info(root)  # where `exists` of the Hub's filesystem takes every fault for an absence
+        fs.info(root)  # `exists` of the Hub's filesystem returns False on every error
     except FileNotFoundError:
         raise RecipeError(
-            f"There is nothing at {source}. Give a dataset (a file, a folder, user/repo), a response store, a recipe "
+            f"{source} does not exist. Give a dataset (a file, a folder, user/repo), a response store, a recipe "
             "file, or demo."
         ) from None
     return url, fs, root
 
 
 def is_recipe(source: str) -> bool:
-    """Tell a recipe file, or the name of a config where there is no such path, from all else."""
+    """Return whether a source is a recipe file or, if no such path exists, the name of a config."""
     if source.endswith(RECIPES) or os.path.exists(source):
         return source.endswith(RECIPES)
     from consistent_chat.builder import ConsistentChat

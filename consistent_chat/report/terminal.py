@@ -1,4 +1,4 @@
-"""The report on the terminal: tables as wide as it is, up to 100 columns; plain text where it is none."""
+"""The report on the terminal: tables as wide as the terminal, up to 100 columns, or plain text in a pipe or file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from consistent_chat.stats import PAPER
 from consistent_chat.text.console import screen, shown
 
 NARROW = 88
-"""Columns below which the paper's ranges do not fit into the table and stand in a line of their own."""
+"""Below this width in columns, the paper's figures are on a separate line and not in the table."""
 NARROWER = 64
-"""Columns below which there are means alone."""
+"""Below this width in columns, the table has means only."""
 
 
 def show(summary: Summary) -> None:
@@ -27,7 +27,7 @@ def show(summary: Summary) -> None:
 
 
 def show_checks(counts: Mapping[tuple[str, str], int]) -> None:
-    """Print how often the checks found each reason on each side."""
+    """Print the number of findings by reason and side."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("reason")
     for side in ("users", "answers"):
@@ -63,7 +63,7 @@ def _lines(summary: Summary, narrow: bool) -> list[Text]:
         ("duplicates", f"{total.duplicates:,} {summary.alike}"),
         ("failed draws", _reasons(summary)),
         ("tokens", ", ".join(f"{used.model}: {_tokens(used.cells())}" for used in summary.used) or figures["Tokens"]),
-        *((words(name), f"{seen.mean:.2f} on average, {min(seen)} at least") for name, seen in summary.scores.items()),
+        *((words(name), f"{seen.mean:.2f} on average, at least {min(seen)}") for name, seen in summary.scores.items()),
         *(("note", note) for note in summary.notes),
         ("the paper", _paper(narrow)),
     ]  # fmt: skip
@@ -79,7 +79,7 @@ def _paper(narrow: bool) -> str:
 
 def _reasons(summary: Summary) -> str:
     reasons = [f"{count:,} {words(reason)}" for reason, count in summary.total.reasons.items()]
-    return f"{summary.total.failed.total():,} ({', '.join(reasons)})" if reasons else "none known of"
+    return f"{summary.total.failed.total():,} ({', '.join(reasons)})" if reasons else "none known"
 
 
 def _tokens(cells: list[str]) -> str:

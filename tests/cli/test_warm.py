@@ -74,7 +74,7 @@ def test_more_shards_than_dialogues_leave_some_with_nothing_to_do(capsys: pytest
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["--shard", "0/16"], 2, "There is no shard '0/16'. Shards are counted from 1: use 1/16 to 16/16"),
+        (["--shard", "0/16"], 2, "There is no shard '0/16'. Shards are numbered from 1: use 1/16 to 16/16"),
         (["--shard", "17/16"], 2, "There is no shard '17/16'"),
         (["--max-calls", "3"], 3, "--max-calls 3 is reached. All answers are kept; run again to go on."),
         (["--mode", "replay"], 1, "No response is recorded for dialogue 0"),

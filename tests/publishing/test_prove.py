@@ -84,7 +84,7 @@ def test_what_is_published_is_proven(hub: Hub, user: Machine, name: str, form: s
     done = verified(user, form.format(name))
     assert done == (
         0,
-        f"consistent-chat: {form.format(name)}: 18 rows of train: all as the recipe and the responses make them.\n",
+        f"consistent-chat: {form.format(name)}: 18 rows of train: all match the recipe and the responses.\n",
     )
     assert not hub.writes()
 
@@ -193,7 +193,7 @@ def test_a_manifest_that_is_none_is_said(hub: Hub, user: Machine, name: str, man
 
 
 @pytest.mark.parametrize(
-    ("where", "says"), [("me/not-there", "cannot be read"), ("me/bare", "is no published dataset")]
+    ("where", "says"), [("me/not-there", "cannot be read"), ("me/bare", "is not a published dataset")]
 )
 def test_what_is_no_published_dataset_is_said(hub: Hub, user: Machine, where: str, says: str) -> None:
     """A repo that is not there, and one without a manifest."""

@@ -112,7 +112,7 @@ def test_a_repo_that_holds_something_else_is_refused(hub: Hub, user: Machine, na
     theirs = {"data/train-00000-of-00009.parquet": b"theirs", "notes.txt": b"theirs", "README.md": b"# Mine\n"}
     hub.repos[name] = dict(theirs)
     said = refused(user, 1, "demo", name)
-    assert "holds something else (data/train-00000-of-00009.parquet, notes.txt)" in said
+    assert "already contains other files (data/train-00000-of-00009.parquet, notes.txt)" in said
     assert hub.repos[name] == theirs
     publish(user, name, "--overwrite")
     assert hub.repos[name]["notes.txt"] == b"theirs"
@@ -123,7 +123,7 @@ def test_a_manifest_that_is_none_is_something_else(hub: Hub, user: Machine, name
     """One that cannot be read says nothing of whose files these are."""
     publish(user, name)
     hub.repos[name] = {**hub.repos[name], "consistent_chat.json": b"{}"}
-    assert "holds something else (consistent_chat.json, data/" in refused(user, 1, "demo", name)
+    assert "already contains other files (consistent_chat.json, data/" in refused(user, 1, "demo", name)
     publish(user, name, "--overwrite")
     assert user.run(published.command, "verify", name).code == 0
 

@@ -121,7 +121,7 @@ def test_what_is_recorded_of_an_unfinished_run_is_shown(capsys: pytest.CaptureFi
     done = alone.total.dialogues
     assert 0 < done < 18
     assert by_recipe.notes == [f"{18 - done} of 18 dialogues of train are not recorded, or not finished."]
-    assert alone.notes == [f"{21 - 2 * done} dialogues have their user messages, and no usable answers yet."]
+    assert alone.notes == [f"{21 - 2 * done} dialogues have user messages but no usable answers yet."]
     main(["report", "store"])
     assert alone.notes[0] in capsys.readouterr().out
 
@@ -219,14 +219,14 @@ def test_a_repo_on_the_hub(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["nothing.parquet"], 2, "There is nothing at nothing.parquet. Give a dataset"),
-        (["dmeo"], 2, "There is nothing at dmeo"),
+        (["nothing.parquet"], 2, "nothing.parquet does not exist. Give a dataset"),
+        (["dmeo"], 2, "dmeo does not exist"),
         (["there.yaml"], 2, "There is no recipe file there.yaml"),
-        (["lines.jsonl", "--model", "m"], 2, "model go with a recipe, and lines.jsonl is none"),
+        (["lines.jsonl", "--model", "m"], 2, "Only recipes take model, and lines.jsonl is not one"),
         (
             ["lines.jsonl"],
             1,
-            "lines.jsonl, row 2 is no dialogue: it needs a list of messages, each with role and content.",
+            "lines.jsonl, row 2 is not a dialogue: it needs a list of messages, each with role and content.",
         ),
         (["broken.jsonl"], 1, "broken.jsonl cannot be read"),
         (["broken.parquet"], 1, "broken.parquet cannot be read"),
@@ -235,9 +235,9 @@ def test_a_repo_on_the_hub(folder: Path) -> None:
         (["other.jsonl"], 1, "There are no dialogues in"),
         (["demo", "--html", "made.parquet"], 2, "--html made.parquet must end in .html or .htm."),
         (["demo", "--html", "folder.html"], 2, "--html folder.html cannot be written: it is a folder"),
-        (["good.jsonl", "--failures", "none.jsonl"], 2, "There is nothing at none.jsonl"),
-        (["good.jsonl", "--failures", "good.jsonl"], 1, "good.jsonl, row 1 is no failed draw"),
-        (["demo", "--failures", "good.jsonl"], 2, "failures goes with a dataset"),
+        (["good.jsonl", "--failures", "none.jsonl"], 2, "none.jsonl does not exist"),
+        (["good.jsonl", "--failures", "good.jsonl"], 1, "good.jsonl, row 1 is not a failed draw"),
+        (["demo", "--failures", "good.jsonl"], 2, "failures= is for datasets"),
         (["odd.jsonl"], 1, "odd.jsonl, row 1, provenance: topic is of type int, not str."),
         (
             ["demo", "--html", "no/such/page.html"],
@@ -271,7 +271,7 @@ def test_a_judges_scores_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [{"messages": [], "judgement": {"consistency": score, "consistency_reason": "so"}} for score in (3, 5)]
     Path("judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["report", "judged.jsonl", "--html", "judged.html"]) == 0
-    assert "judgement: consistency: 4.00 on average, 3 at least" in capsys.readouterr().out
+    assert "judgement: consistency: 4.00 on average, at least 3" in capsys.readouterr().out
     cells = "judgement: consistency</th><td>2</td><td>4.00</td><td>3</td><td>5</td>"
     assert cells in Path("judged.html").read_text("utf-8")
 

@@ -71,7 +71,7 @@ def test_without_provenance_what_is_said_is_counted_all_the_same() -> None:
 
 
 def test_a_row_without_messages_says_what_it_lacks() -> None:
-    """It is no dialogue."""
+    """It is not a dialogue."""
     with pytest.raises(KeyError, match="no column conversation or messages or conversations"):
         DialogueSample.of_row({"text": "hello"})
 
