@@ -1,4 +1,4 @@
-"""Recipe files: plain data, perhaps from a stranger, that names nothing outside its own folder."""
+"""Recipe files. They may come from strangers, so they are plain data and cannot name files outside their own folder."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.safe_yaml import Document
 
 SECTIONS: dict[str, Callable[..., Any]] = {"personas": taxonomy.personas, "manners": taxonomy.manners}
-"""The sections of a taxonomy that are fields of a recipe, too."""
+"""The sections of a taxonomy that are also fields of a recipe."""
 
 
 def at(origin: str) -> str:
-    """Return what comes before a message about a file."""
+    """Return the prefix of a message about a file."""
     return f"{origin}: " if origin else ""
 
 
 def read(url: str, storage_options: Mapping[str, Any]) -> Document:
     """Read a YAML file from a path or any fsspec URL."""
-    import fsspec  # 0.05 s, which the command line's help does without
+    import fsspec  # takes 0.05 s, which help on the command line does not need
 
     try:
         with fsspec.open(url, "rb", **storage_options) as file:
@@ -37,7 +37,7 @@ def read(url: str, storage_options: Mapping[str, Any]) -> Document:
 
 
 def _at_most(size: int, file: Any) -> bytes:
-    """Read so many bytes, or all there are: a stream may give fewer than it is asked for, and none only at its end."""
+    """Read this many bytes, or until the end. `read` of a stream may return fewer bytes than requested."""
     parts = []
     while size > 0 and (part := file.read(size)):
         parts.append(part)
@@ -48,7 +48,7 @@ def _at_most(size: int, file: Any) -> bytes:
 def contents(
     document: Document, known: tuple[str, ...], url: str, storage_options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Check a recipe file's names, and what in it is a taxonomy's; a file of one must lie beside or below it."""
+    """Check the fields of a recipe file and load its taxonomy, whose file must be in the same folder or below."""
     values = document.data
     if not isinstance(values, dict):
         raise RecipeError(f"{document.where()} must be a mapping of recipe fields.{suggestion('', known)}")
@@ -73,7 +73,7 @@ def contents(
 
 def _beside(url: str, name: str, document: Document) -> str:
     parts, place = name.split("/"), posixpath.join(posixpath.dirname(url), name)
-    strange = set(name) & set("\\:%")  # the path of a URL may be climbed with %2e%2e
+    strange = set(name) & set("\\:%")  # "%2e%2e" in a URL means ".."
     if strange or name.startswith("~") or ".." in parts or "" in parts or _links_out(url, place):
         raise RecipeError(
             f"{document.where('taxonomy')}: {name!r} must be a relative path within the recipe's own folder."
@@ -82,7 +82,7 @@ def _beside(url: str, name: str, document: Document) -> str:
 
 
 def _links_out(url: str, place: str) -> bool:
-    """Say whether a link leads to a file that is neither within the recipe's folder nor where the recipe really is.
+    """Return whether a file, after links, is neither in the recipe's folder nor beside the file that it links to.
 
     In the cache of the Hub's client, all files of a repo are links into one other folder.
     """
@@ -99,7 +99,7 @@ def _links_out(url: str, place: str) -> bool:
 def with_line(
     error: RecipeError, document: Document, values: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> RecipeError:
-    """Name the line where it is the file's own value that is wrong, and not the file where it is an override."""
+    """Return an error with the line if the value is from the file, or without the file if it is an override."""
     message = str(error).removeprefix(at(document.origin))
     own = [name for name in values if name not in overrides]
     name = next((name for name in own if message.startswith(f"{name} must")), None)

@@ -1,7 +1,8 @@
-"""Reads YAML that a stranger may have written: plain data, bounded, with the line of every key.
+"""Reads YAML from strangers: only plain data, within limits, with the line of every key.
 
-No tags that construct objects, no anchors or aliases, no repeated keys, limited size and depth. It knows
-nothing of recipes or taxonomies.
+It rejects tags that construct objects, anchors, aliases and repeated keys, and limits size and depth. The safe loader
+of PyYAML allows anchors, reads numbers in quadratic time and reports no lines of keys. This module does not depend on
+recipes or taxonomies.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from consistent_chat.errors import RecipeError
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 16
 MAX_PARTS = 200_000
-"""Keys, values and items in a file, so that reading it takes a second or two at the most."""
+"""Maximum number of keys, values and items in a file. Reading so many takes a second or two."""
 MAX_NUMBER = 100
-"""Longest number or date, in characters: YAML 1.1 has numbers (1:59:59...) whose reading takes quadratic time."""
+"""Maximum length of a number or date. Reading some numbers of YAML 1.1 (1:59:59...) takes quadratic time."""
 MAX_EXCERPT = 80
 
 _SURPRISES = {
@@ -32,7 +33,7 @@ _SURPRISES = {
     "merge": "a merge key",
     "value": "a default value",
 }
-"""YAML 1.1 types of unquoted values, and what an unusual spelling of one becomes: 010 is 8, 1:30 is 90, no is false."""
+"""YAML 1.1 types whose unquoted values can be misread, with their meaning: 010 is 8, 1:30 is 90, no is false."""
 _PLAIN = re.compile(
     r"[-+]?(?:0|[1-9][0-9]*)|[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?|true|True|TRUE|false|False|FALSE"
 )
@@ -43,14 +44,14 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True)
 class Document:
-    """Plain data and where each part of it stands, so that an error can name the line."""
+    """Plain data with the line of each part, for error messages."""
 
     data: Any
     origin: str
     lines: dict[Path, int] = field(default_factory=dict)
 
     def where(self, *path: Any) -> str:
-        """Name a place: `recipe.yaml, line 3 (intents)`; without a known line, the file and key alone."""
+        """Return the name of a place, such as `recipe.yaml, line 3 (intents)`; without the line if unknown."""
         name = ".".join(str(part) for part in path)
         line = self.lines.get(path)
         place = self.origin if line is None else f"{self.origin}, line {line}"
@@ -58,7 +59,7 @@ class Document:
 
 
 def parse(text: str, origin: str) -> Document:
-    """Parse YAML text into plain data; raise RecipeError naming `origin` and the line."""
+    """Parse YAML into plain data. Raises RecipeError that names `origin` and the line."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise RecipeError(f"{origin} is larger than {MAX_BYTES // 2**20} MiB. Make it smaller.")
     try:
@@ -76,7 +77,7 @@ def parse(text: str, origin: str) -> Document:
 
 
 def excerpt(value: Any) -> str:
-    """Return how a value is written, cut where it is too long for a message."""
+    """Return the repr of a value, cut if it is too long for a message."""
     text = repr(value)
     return text if len(text) <= MAX_EXCERPT else text[: MAX_EXCERPT - 3] + "..."
 
@@ -124,7 +125,9 @@ def _plain(loader: Any, node: Any, path: Path, lines: dict[Path, int], origin: s
     for key_node, value_node in node.value:
         key = _key(loader, key_node, f"{origin}, line {key_node.start_mark.line + 1}")
         if key in mapping:
-            raise RecipeError(f"{origin}, line {key_node.start_mark.line + 1}: the key {key!r} stands twice. Keep one.")
+            raise RecipeError(
+                f"{origin}, line {key_node.start_mark.line + 1}: the key {key!r} is repeated. Remove one."
+            )
         place = (*path, key)
         mapping[key] = _plain(loader, value_node, place, lines, origin)
         lines[place] = key_node.start_mark.line + 1

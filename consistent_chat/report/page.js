@@ -109,7 +109,7 @@ let first = 0; // of the results that are listed
 function list(start) {
   first = start;
   found.replaceChildren(...results.slice(first, first + PAGE).map(link));
-  if (!results.length) found.append(made("li", "Nothing is found. Take a word or a filter away.", { className: "none" }));
+  if (!results.length) found.append(made("li", "No results. Remove a word or a filter.", { className: "none" }));
   const last = Math.min(first + PAGE, results.length);
   element("page").textContent = results.length > PAGE ? `${number.format(first + 1)} to ${number.format(last)}` : "";
   element("earlier").disabled = first === 0;
@@ -136,7 +136,7 @@ async function open(place, byHand) {
   if (current !== place) return;
   element("reader-title").textContent = items[place].title;
   element("under").textContent = under(items[place]);
-  element("why").textContent = isFailure(items[place]) ? ["Of no use", inWords(items[place].reason), ...facts.filter(([name]) => name === "Detail").map(([, text]) => text)].join(": ") : "";
+  element("why").textContent = isFailure(items[place]) ? ["Unusable", inWords(items[place].reason), ...facts.filter(([name]) => name === "Detail").map(([, text]) => text)].join(": ") : "";
   element("facts").replaceChildren(...facts.flatMap(fact));
   element("talk").replaceChildren(...messages.map(bubble));
   reader.hidden = false;

@@ -44,7 +44,7 @@ FACTS = {
     "message_length": "Length of messages",
     "model": "Model",
     "split": "Split",
-    "index": "Place in the plan",
+    "index": "Index in the plan",
     "draws": "Responses",
     "input_tokens": "Tokens in",
     "output_tokens": "Tokens out",

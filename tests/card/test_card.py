@@ -180,9 +180,9 @@ def test_it_tells_what_was_made_and_how() -> None:
         "All 3 2.0 / 2 2.3 / 3 2.3 / 3",
         "lowest of its intents 1,551 15.4 18.7 / 37 55.6 / 118",
         "highest of its intents 1,637 15.7 20.8 / 46 62.9 / 135",
-        "asked again: 2, by reason: 2 refused",
-        "a substitute took their place: 1.",
-        "the same as an earlier one: 1. Near-duplicates were not looked for.",
+        "requested again: 2, by reason: 2 refused",
+        "a substitute after repeated failures: 1.",
+        "identical to an earlier one: 1. Near-duplicates were not searched for.",
         "3,020 tokens in, 1,540 tokens out, unusable responses included: US$ 0.0107",
         "User: How are you? Assistant: How are you?",
         "consistent-chat verify me/repo consistent-chat build hf://datasets/me/repo/x.consistent_chat.yaml --output",
@@ -199,9 +199,9 @@ def test_the_demo_says_that_no_model_was_asked() -> None:
     for made in builder.replay("train"):
         known.see("train", made)
     text = card(about(builder.recipes["train"]), known)
-    assert "No model was asked" in text
-    assert "no cost is known" in text
-    assert "No price is known" in card(about(replace(RECIPE, model="my-own")), seen())
+    assert "No model was called" in text
+    assert "the cost is unknown" in text
+    assert "The price of the model is unknown" in card(about(replace(RECIPE, model="my-own")), seen())
 
 
 def test_two_splits_are_two_recipes() -> None:
@@ -301,7 +301,7 @@ def test_a_licence_that_is_there_is_not_said_to_lack() -> None:
 def test_near_duplicates_are_told_of_by_the_recipe() -> None:
     """Whatever is installed, the same recipe gives the same card."""
     dropping = replace(RECIPE, drop_near_duplicates=0.8)
-    assert "Near-duplicates were dropped, as `drop_near_duplicates` says" in card(about(dropping), seen())
+    assert "Near-duplicates were dropped (`drop_near_duplicates`)" in card(about(dropping), seen())
     two = About(
         "me/repo", "hf://datasets/me/repo", "repo", {"train": dropping, "test": RECIPE}, {"train": "a", "test": "b"}
     )

@@ -94,7 +94,7 @@ def test_a_list_for_llamafactory_that_cannot_be_read_is_said_first(capsys: pytes
 @pytest.mark.parametrize("responses", ["", [], (), [None], [""], 3, ["a", 3], {"a": "b"}], ids=repr)
 def test_responses_that_name_no_place(name: str, responses: Any) -> None:
     """Are refused before anything is called; the demo's own are never written instead."""
-    with pytest.raises(RecipeError, match="responses must be a path or URL, or a list of some, not "):
+    with pytest.raises(RecipeError, match="responses must be a path or URL, or a list of them, not "):
         load(name, responses=responses)
 
 

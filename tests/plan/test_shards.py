@@ -71,5 +71,5 @@ def test_a_shard_is_written_as_a_fraction() -> None:
 )
 def test_what_is_no_shard_is_said(text: str) -> None:
     """With how they are counted."""
-    with pytest.raises(RecipeError, match="Shards are counted from 1: use 1/16 to 16/16"):
+    with pytest.raises(RecipeError, match="Shards are numbered from 1: use 1/16 to 16/16"):
         Shard.parse(text)

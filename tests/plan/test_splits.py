@@ -141,8 +141,8 @@ def test_too_few_topics_for_so_many_splits_are_said_with_numbers() -> None:
     """Before anything is called."""
     one = {"intents": {"bees": {**_BEES, "categories": {"Swarms": ["a swarm in May", "a swarm in July"]}}}}
     message = (
-        r"^The intent 'bees' has 2 topics for 3 splits, and none is left for 'train': no topic is in two splits. "
-        "Give it more topics in a taxonomy, or use fewer splits.$"
+        r"^The intent 'bees' has 2 topics for 3 splits, and no topic is left for 'train': splits share no topics. "
+        "Give the intent more topics in a taxonomy, or use fewer splits.$"
     )
     with pytest.raises(RecipeError, match=message):
         load_dataset("consistent_chat", serving="rehearsal", taxonomy=one, splits=THREE)
@@ -177,7 +177,7 @@ def test_what_is_no_split_is_refused(message: str) -> None:
 
 def test_there_is_one_way_to_say_how_many() -> None:
     """Giving both is an error, of the line where it is a file's; a keyword takes the place of what a file says."""
-    both = "splits must not stand beside num_dialogs_per_intent: they say how many for each split. Give one of the two."
+    both = "splits and num_dialogs_per_intent exclude each other: both set the number of dialogues. Give one of them."
     for make in (Recipe, lambda **given: Recipe.from_mapping(given)):
         with pytest.raises(RecipeError) as caught:
             make(num_dialogs_per_intent=7, splits=THREE)

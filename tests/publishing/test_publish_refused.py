@@ -96,7 +96,7 @@ def test_a_hub_that_does_not_tell_who_may_write_is_written_to(hub: Hub, user: Ma
     hub.broken.update({"/auth-check/": 404, "/whoami": 404})
     publish(user, name)
     assert "nothing has changed" in publish(user, name)
-    assert "no right to write" in refused(user, 1, "demo", "you/new")
+    assert "the token may not write there" in refused(user, 1, "demo", "you/new")
 
 
 def test_somebody_elses_namespace_is_refused(hub: Hub, user: Machine, name: str) -> None:

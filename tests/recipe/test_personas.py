@@ -52,7 +52,7 @@ def test_where_they_are_said_is_of_no_meaning() -> None:
 WRONG: dict[str, tuple[Any, str, str]] = {
     "personas: a nurse": ("a nurse", "2 (personas)", " must be a list, not str."),
     "personas: []": ([], "2 (personas)", " is empty. Give at least one entry, or leave it out."),
-    "personas: [a, a]": (["a", "a"], "2 (personas.1)", ": 'a' stands twice. Keep one."),
+    "personas: [a, a]": (["a", "a"], "2 (personas.1)", ": 'a' is repeated. Remove one."),
     "personas:\n  - a nurse\n  - 5": (["a nurse", 5], "4 (personas.1)", " must be text, not 5. Put it in quotes."),
     "manners: [terse]": (["terse"], "2 (manners)", " must be a mapping, not list."),
     "manners:\n  a: b\n  c:": ({"a": "b", "c": None}, "4 (manners.c)", " must be text, not None. Put it in quotes."),

@@ -178,7 +178,7 @@ REFUSED = {
     "seed: !!python/object/apply:os.system [ls]": f"{FILE}, line 1: the tag tag:yaml.org,2002:python/object/apply:"
     "os.system is not allowed. Use plain YAML values.",
     "model: &a m\nlanguage: *a": f"{FILE}, line 1: anchors and aliases (& and *) are not allowed. Write it out.",
-    "seed: 1\nseed: 2": f"{FILE}, line 2: the key 'seed' stands twice. Keep one.",
+    "seed: 1\nseed: 2": f"{FILE}, line 2: the key 'seed' is repeated. Remove one.",
     "[a]: 1": f"{FILE}, line 1: a key must be plain text. Correct it.",
     "seed:\n " + "[" * 100_000: f"{FILE}, line 2: nested more than 16 deep. Make it flatter.",
     "taxonomy: 3": f"{FILE}, line 1 (taxonomy) must be a mapping or a file beside the recipe.",

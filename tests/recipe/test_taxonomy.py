@@ -192,13 +192,13 @@ MISTAKES = {
     "extend:\n  topics: [a]": "own.yaml, line 2 (extend.topics) is not known here. "
     "Use: flows, intents, personas, manners.",
     "extend: 3": "own.yaml, line 1 (extend) must be a mapping, not int.",
-    "extend:\n  personas: {a: b}": "own.yaml, line 2 (extend.personas) must be a list, as in what it extends.",
+    "extend:\n  personas: {a: b}": "own.yaml, line 2 (extend.personas) must be a list, as it is built in.",
     "personas: []": "own.yaml, line 1 (personas) is empty. Give at least one entry, or leave it out.",
     "personas:\n  - a\n  - 3": "own.yaml, line 3 (personas.1) must be text, not 3. Put it in quotes.",
     "personas:\n  - yes": "own.yaml, line 2 (personas.0): YAML reads yes as true or false. Write true or false, or put "
     "it in quotes if it is text.",
     "personas:\n  - 7": "own.yaml, line 2 (personas.0) must be text, not 7. Put it in quotes.",
-    "personas:\n  - a\n  - b\n  - a": "own.yaml, line 4 (personas.2): 'a' stands twice. Keep one.",
+    "personas:\n  - a\n  - b\n  - a": "own.yaml, line 4 (personas.2): 'a' is repeated. Remove one.",
     "personas: ['']": "own.yaml, line 1 (personas.0) must have 1 to 500 characters, not 0.",
     f"personas: [{'a' * 501}]": "own.yaml, line 1 (personas.0) must have 1 to 500 characters, not 501.",
     "personas: a": "own.yaml, line 1 (personas) must be a list, not str.",
@@ -215,7 +215,7 @@ MISTAKES = {
     OWN.partition("      Trains")[0][:-1] + " {}": "own.yaml, line 10 (intents.travel.categories) is empty. "
     "Give at least one category.",
     OWN.replace("a delayed train", "a night train"): "own.yaml, line 13 (intents.travel.categories.Trains.1): "
-    "'a night train' stands twice. Keep one.",
+    "'a night train' is repeated. Remove one.",
     "extend:\n  intents:\n    educational:\n      categories:\n        New: text": "own.yaml, line 5 "
     "(intents.educational.categories.New) must be a list, not str.",
 }

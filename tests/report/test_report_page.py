@@ -95,7 +95,7 @@ def test_words_and_phrases_are_found(demo: Path, opened: Open) -> None:
     window.says("1 of 18 dialogues")
     window.page.fill("#words", '"moon pickett"')
     window.says("No dialogues")
-    assert "Nothing is found" in window.page.inner_text("#found")
+    assert "No results" in window.page.inner_text("#found")
     window.page.press("#words", "Escape")
     window.says("18 of 18 dialogues")
 
@@ -132,7 +132,7 @@ def test_failed_draws_are_shown_with_their_reason(demo: Path, opened: Open) -> N
     window.page.select_option("#kind", "=no_json")
     window.says("1 of 3 failed draws")
     window.page.locator("#found a").click()
-    window.page.locator("#why", has_text="Of no use: no json").wait_for()
+    window.page.locator("#why", has_text="Unusable: no json").wait_for()
     said = [json.loads(line) for line in failures(demo.parent).read_text("utf-8").splitlines()]
     assert window.bubbles() == [row["response"] for row in said if row["reason"] == "no_json"]
 
