@@ -152,9 +152,9 @@ _BEES = {"title": "Bees", "purpose": "to keep bees", "flows": ["time_sequence"]}
 
 WRONG: dict[str, Any] = {
     "splits must be a mapping of names to dialogues per intent, such as {'train': 18, 'test': 1}, not {}.": {},
-    "splits must have names of up to 60 letters, digits and _, and not 'all'.": {"all": 1},
-    "splits must have names of up to 60 letters, digits and _, and not 'a/b'.": {"a/b": 1},
-    "splits must have names of up to 60 letters, digits and _, and not 1.": {1: 1},
+    "splits must have names of up to 60 letters, digits and _, not 'all'.": {"all": 1},
+    "splits must have names of up to 60 letters, digits and _, not 'a/b'.": {"a/b": 1},
+    "splits must have names of up to 60 letters, digits and _, not 1.": {1: 1},
     "splits must have names that differ in more than capitals: they become names of files.": {"test": 1, "Test": 1},
     "splits must give dialogues per intent: test must be a whole number from 1 to 1000000000, not 0.": {"test": 0},
     "splits must give dialogues per intent: test must be a whole number from 1 to 1000000000, not True.": {
@@ -177,7 +177,7 @@ def test_what_is_no_split_is_refused(message: str) -> None:
 
 def test_there_is_one_way_to_say_how_many() -> None:
     """Giving both is an error, of the line where it is a file's; a keyword takes the place of what a file says."""
-    both = "splits and num_dialogs_per_intent exclude each other: both set the number of dialogues. Give one of them."
+    both = "splits must not be given with num_dialogs_per_intent: both set the number of dialogues. Give one of them."
     for make in (Recipe, lambda **given: Recipe.from_mapping(given)):
         with pytest.raises(RecipeError) as caught:
             make(num_dialogs_per_intent=7, splits=THREE)

@@ -96,7 +96,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "personas": ("a nurse", "personas must be a list, not str."),
     "manners": ({"terse": 5}, "manners (terse) must be text, not 5. Put it in quotes."),
     "system_prompt": (" ", "system_prompt must be valid text of 1 to 20,000 characters, not ' '."),
-    "splits": ({"my-test": 1}, "splits must have names of up to 60 letters, digits and _, and not 'my-test'."),
+    "splits": ({"my-test": 1}, "splits must have names of up to 60 letters, digits and _, not 'my-test'."),
     "drop_near_duplicates": (0, "drop_near_duplicates must be true, false or a number from 0.1 to 1, not 0."),
     "checks": ([], "checks must be true, false, or a mapping of checks to their thresholds, not []."),
     "answer_length": (0, "answer_length must be a whole number from 1 to 1000, not 0."),
