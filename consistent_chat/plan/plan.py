@@ -29,12 +29,12 @@ from consistent_chat.recipe.taxonomy import Flow, Intent, Manner, Persona, Tags,
 from consistent_chat.recipe.taxonomy.types import SENSITIVE
 
 MAX_SUBSTITUTES = 8
-"""How many further specs one place in the plan may try after its first has failed for good."""
+"""Maximum number of substitutes for one index of the plan, after its first spec has failed finally."""
 MAX_STAND_INS = 24
-"""How many more it may try for dialogues that are dropped as near-duplicates. Were every second one, so many would be
-dropped in a row once in 30 million places."""
+"""Maximum number of further substitutes for dialogues that are dropped as near-duplicates. If half of all dialogues are
+dropped, one index in 30 million would reach it."""
 FURTHER = 2**40
-"""Below this, `repeat` counts the stand-ins beyond `MAX_SUBSTITUTES`; substitutes do not reach it."""
+"""Substitutes beyond `MAX_SUBSTITUTES` have a `repeat` below this number, which other substitutes do not reach."""
 
 PARTS = 10_000
 """Parts of the whole in which `sensitive_share` is counted."""
@@ -44,11 +44,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Spec:
-    """What one dialogue is to be, known before any call.
+    """The specification of one dialogue, known before any call.
 
-    `index` is its place in the plan and `substitute` how many specs failed there before it. `repeat` counts how
-    often the same combination was drawn before; it is negative for substitutes, so that none ever shares a
-    request with a regular spec.
+    `index` is its index in the plan, and `substitute` the number of specs that failed at this index before. `repeat`
+    counts how often the same combination was drawn before; it is negative for substitutes, so that no substitute
+    shares a request with a regular spec.
     """
 
     index: int
@@ -65,7 +65,7 @@ class Spec:
 
 
 class Plan:
-    """The specs of a recipe: `len(plan)`, `plan[i]`, iteration, and `plan.spec(i, substitute)`."""
+    """The specs of a recipe, as a sequence. `plan.spec(i, substitute)` returns the substitutes."""
 
     def __init__(self, recipe: Recipe) -> None:
         taxonomy = recipe.chosen_taxonomy
@@ -81,11 +81,11 @@ class Plan:
 
     def __getitem__(self, index: int) -> Spec:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"the plan has {len(self)} dialogues; there is none at {index}")
+            raise IndexError(f"the plan has {len(self)} dialogues; there is no index {index}")
         return self.spec(index % len(self))
 
     def spec(self, index: int, substitute: int = 0) -> Spec:
-        """Return the spec at a place of the plan, or the one that stands in after `substitute` failures there."""
+        """Return the spec at an index, or its substitute after that many failures."""
         ordinal, intent = divmod(index, len(self._decks))
         return self._decks[intent].deal(index, ordinal, substitute)
 
@@ -241,5 +241,5 @@ def _shuffled(items: Iterable[T], key: Callable[[T], bytes]) -> list[T]:
 
 
 def _hash(seed: int, *parts: str) -> bytes:
-    """Order by a hash: a shuffle that is the same everywhere, and that an added item does not overturn."""
+    """Sort by a hash: a shuffle that is the same on every machine and stays in order when an item is added."""
     return hashlib.sha256("\0".join((str(seed), *parts)).encode("utf-8")).digest()

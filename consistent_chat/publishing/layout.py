@@ -1,4 +1,4 @@
-"""What lies where in a published dataset, and the manifest that says so."""
+"""The paths in a published dataset, and its manifest."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ FORMAT = 1
 README, MANIFEST = "README.md", "consistent_chat.json"
 DATA, FAILURES, RESPONSES, PLOTS = "data", "failures", "responses", "plots"
 ROWS = (f"{DATA}/", f"{FAILURES}/")
-"""Folders of which `load_dataset` takes every file."""
+"""Folders from which `load_dataset` loads every file."""
 FOLDERS = (*ROWS, f"{RESPONSES}/", f"{PLOTS}/")
 GITATTRIBUTES = ".gitattributes"
 
 MAX_MANIFEST, MAX_SPLITS = 16 << 20, 1_000
-"""Bytes of a manifest that are read, and the splits that it may have."""
+"""Maximum size of a manifest in bytes, and maximum number of its splits."""
 _PATH_PART = re.compile(r"(?!\.{1,2}$)[\w .()-]{1,200}")
-"""A name of a file or folder: what the publisher writes. No separators, no `..`, no drive, no control character."""
+"""A name of a file or folder that the publisher writes: no separators, no `..`, no drive, no control characters."""
 _WRITTEN = re.compile(
     rf"{DATA}/\w+(?:\.\w+)*-\d{{5}}-of-\d{{5}}\.parquet"
     rf"|{FAILURES}/\w+(?:\.\w+)*\.parquet"
@@ -39,7 +39,7 @@ _WRITTEN = re.compile(
 )
 """Paths at which the publisher writes files, so that nothing else can be taken for one of them."""
 _SPLIT = re.compile(r"\w+(\.\w+)*")
-"""A name of a split, as `datasets` takes it."""
+"""A name of a split that `datasets` accepts."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 _VERSION = re.compile(r"[\w.+!-]{1,100}")
 
@@ -50,7 +50,7 @@ def shard(split: str, number: int, count: int) -> str:
 
 
 def failures(split: str) -> str:
-    """Return the path of the answers that were of no use to a split."""
+    """Return the path of a split's unusable responses."""
     return f"{FAILURES}/{split}.parquet"
 
 
@@ -64,7 +64,7 @@ class Manifest:
 
     @classmethod
     def of(cls, folder: Path, recipes: Mapping[str, str]) -> Manifest:
-        """Return the manifest of what lies in a folder now."""
+        """Return the manifest of the files in a folder."""
         files = {path: file_digest(folder / path) for path in paths(folder) if path not in (README, MANIFEST)}
         return cls(files, dict(recipes), {"consistent_chat": __version__, "pyarrow": pa.__version__})
 
@@ -77,7 +77,7 @@ class Manifest:
     def read(cls, text: bytes, origin: str) -> Manifest:
         """Return the manifest in a file that a stranger may have written; raises PublishError if it is not valid.
 
-        All names are checked here, once: what uses them writes, reads and deletes files of these names.
+        All names are checked here: others write, read and delete files of these names.
         """
         try:
             if len(text) > MAX_MANIFEST:
@@ -93,10 +93,10 @@ class Manifest:
         return manifest
 
     def _check(self) -> None:
-        """Raise ValueError for a name that the publisher would not have written."""
+        """Raise ValueError for a name that the publisher does not write."""
         parts = (self.files, self.recipes, self.versions)
         if not all(isinstance(text, str) for part in parts for pair in part.items() for text in pair):
-            raise ValueError("it must hold text")
+            raise ValueError("it must contain text")
         if len(self.recipes) > MAX_SPLITS:
             raise ValueError(f"it has more than {MAX_SPLITS:,} splits")
         checks = [
@@ -120,22 +120,22 @@ class Manifest:
 
 
 def paths(folder: Path) -> list[str]:
-    """Return the paths of all files in a folder, in order."""
+    """Return the paths of all files in a folder, sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
 def is_path(path: str) -> bool:
-    """Tell whether a path stays in its folder, whatever the system: plain names, separated by `/`."""
+    """Return whether a path stays in its folder on every system: plain names, separated by `/`."""
     return all(_PATH_PART.fullmatch(part) for part in path.split("/"))
 
 
 def is_split(name: str) -> bool:
-    """Tell whether a split may have this name, which becomes part of file names."""
+    """Return whether a split may have this name, which becomes part of file names."""
     return len(name) <= 200 and _SPLIT.fullmatch(name) is not None
 
 
 def is_published(path: str) -> bool:
-    """Tell whether the publisher writes a file at this path: in one of its folders, or a recipe."""
+    """Return whether the publisher writes a file at this path: in one of its folders, or a recipe."""
     return is_path(path) and (path.startswith(FOLDERS) or _is_recipe(path))
 
 
@@ -149,7 +149,7 @@ def _is_recipe(path: str) -> bool:
 
 
 def blob(path: Path) -> str:
-    """Return the id that git gives to a file."""
+    """Return the id of a file's content in git."""
     digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -158,10 +158,10 @@ def blob(path: Path) -> str:
 
 
 def foreign(listed: Collection[str], begun: bool) -> list[str]:
-    """Return the files of a place without a manifest that are no beginning of a published dataset.
+    """Return the files that do not belong to a dataset, in a repo or folder without a manifest.
 
-    A card, a recipe and a response store are: a repo can be all three before anything is published to it. `begun` says
-    that publishing may have been stopped in between: what it had sent lies in its folders, beside recipe and responses.
+    A card, a recipe and a response store do belong: a repo can have them before anything is published to it. If
+    `begun`, publishing may have been interrupted: files in its folders belong too if recipe and responses are there.
     """
     recipes = [path for path in listed if path.endswith(EXTENSION)]
     begun = begun and bool(recipes) and f"{RESPONSES}/{MARKER}" in listed

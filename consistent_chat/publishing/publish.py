@@ -1,4 +1,4 @@
-"""Publishes a dataset: everything is checked and made before the first byte is sent."""
+"""Publishes a dataset. Everything is checked and made before the first byte is sent."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from consistent_chat.publishing.upload import Sent, check, send
 from consistent_chat.recipe import EXTENSION
 
 _STRANGE = re.compile(r"[^\w .()-]")
-"""What means something else in an address, and so is not to be in a file's name."""
+"""Characters with a meaning in URLs, which must not be in a file's name."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """What is published now: the name that `load_dataset` takes, rows by split, and what was sent."""
+    """A published dataset: its name for `load_dataset`, its rows by split, and what was sent."""
 
     name: str
     rows: Mapping[str, int]
@@ -57,39 +57,37 @@ def publish(
     token: str | None = None,
     **options: Any,
 ) -> Published:
-    """Publish a dataset with all that it is made of; return what was sent.
-
-    Without `serving=` no calls are made, and only recorded responses are used. With it, missing ones are requested.
+    """Publish a dataset with its recipe and responses. Without `serving=` only recorded responses are used.
 
     Args:
         recipe: a recipe file, one for each split, a config ("demo"), or None for the options alone.
         repo: "user/repo", or "buckets/user/name/path" for a folder in a bucket.
-        private: a repo or bucket that is made new is private.
-        revision: the branch; it is made if there is none.
+        private: create a new repo or bucket as private.
+        revision: the branch; it is created if missing.
         create_pr: propose the changes as a pull request.
-        overwrite: also where something else is.
+        overwrite: publish even if the repo contains other files.
         licence: the licence in the card, as the Hub names it ("cc-by-4.0").
-        live: while answers are asked for, show progress in the card every few minutes.
-        token: of the Hub; else the one of HF_TOKEN or `hf auth login`.
-        options: all else that `load_dataset("consistent_chat", ...)` takes.
+        live: show the progress of the build in the card every few minutes.
+        token: the Hub's token (default: HF_TOKEN or `hf auth login`).
+        options: all other options of `load_dataset("consistent_chat", ...)`.
 
     Raises:
         RecipeError: the recipe, a field or the name is wrong.
-        MissingResponse: responses are not recorded; the message lists the first dialogues and their number.
-        PublishError: no token, no right to write, or something else is there. Nothing is sent before all is checked.
+        MissingResponse: responses are missing; the message names the first dialogues and their number.
+        PublishError: no token, no write access, or the repo contains other files.
     """
     destination = open_destination(RepoTarget.parse(repo, revision), private, create_pr, token)
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
     state = check(destination, overwrite)
     with remove_progress(destination) if live else contextlib.nullcontext():
         if builder.config.serving is not None and _record(builder, destination, live):
-            state = destination.look()  # it is later by then
+            state = destination.look()  # the build may have taken hours
         sent = _send(builder, name_of(recipe, destination.target), licence, destination, state, overwrite)
     return Published(str(destination.target), {split: len(plan) for split, plan in builder.plans().items()}, sent)
 
 
 def open_destination(target: RepoTarget, private: bool, create_pr: bool, token: str | None) -> Destination:
-    """Return the repo or bucket; raises PublishError without a token, RecipeError for what no bucket has."""
+    """Return the repo or bucket. Raises PublishError without a token, RecipeError for a pull request to a bucket."""
     if target.is_bucket and create_pr:
         raise RecipeError("A bucket has no pull requests. Leave --create-pr out, or publish to a repo.")
     api = open_api(target, token)
@@ -103,20 +101,20 @@ def open_destination(target: RepoTarget, private: bool, create_pr: bool, token: 
 def open_to_publish(
     recipe: str | Mapping[str, str] | None, live: bool, create_pr: bool, **options: Any
 ) -> ConsistentChat:
-    """Return the builder; raises RecipeError for what does not go together."""
+    """Return the builder. Raises RecipeError for options that exclude each other."""
     serving = options.get("serving")
     if live and (serving is None or create_pr):
         raise RecipeError(
-            "--live shows the progress of a build: pass --serving, and no --create-pr. Without a serving publishing "
+            "--live shows the progress of a build: pass --serving, and no --create-pr. Without a serving, publishing "
             "takes moments."
         )
     builder = open_builder(recipe, **(options if serving is not None else {**options, "mode": "replay"}))
-    builder.plans()  # which need a model
+    builder.plans()  # raises RecipeError without a model
     return builder
 
 
 def name_of(recipe: str | Mapping[str, str] | None, target: RepoTarget) -> str:
-    """Return what the recipe file is called: as it was, or as the config, or else as the repo."""
+    """Return the name of the recipe file, without extension: of the given file or config, or of the repo."""
     name = os.path.basename(recipe) if isinstance(recipe, str) else target.title
     for ending in (EXTENSION, ".yaml", ".yml"):
         name = name.removesuffix(ending)
@@ -131,7 +129,7 @@ def _send(
     state: RemoteState,
     overwrite: bool,
 ) -> Sent:
-    """Make everything, then send what is new."""
+    """Make all files, then send those that are new."""
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
         seen, target = Seen(), destination.target
         made = make(builder, name, Path(folder), seen.see)
@@ -145,7 +143,7 @@ def _send(
 
 
 def _record(builder: ConsistentChat, destination: Destination, is_live: bool) -> bool:
-    """Ask for what is not recorded; tell whether anything was called, or shown."""
+    """Request the missing responses; return whether any call was made or progress was shown."""
     plans = builder.plans()
     tallies = {split: RunStats() for split in plans}
     totals = {split: len(plan) for split, plan in plans.items()}
@@ -155,7 +153,7 @@ def _record(builder: ConsistentChat, destination: Destination, is_live: bool) ->
 
 
 def _finish(made: Made, files: Mapping[str, bytes]) -> None:
-    """Complete the folder with the card, its images, and the manifest."""
+    """Write the card, its images and the manifest into the folder."""
     for path, content in files.items():
         (made.folder / path).parent.mkdir(exist_ok=True)
         (made.folder / path).write_bytes(content)

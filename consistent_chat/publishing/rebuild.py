@@ -1,7 +1,6 @@
-"""The rows and failures of a dataset as Parquet files, made anew from a folder's recipes and responses alone.
+"""Makes the rows and failures of a dataset as Parquet files, from the recipes and responses in a folder.
 
-They are written without what `datasets` would note in them, so that every version of it reads them, and the same bytes
-come out under any.
+The files have no metadata of `datasets`, so that every version reads them and every version gives the same bytes.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from consistent_chat.publishing import layout
 from consistent_chat.recipe import Recipe
 
 MESSAGES_PER_FILE = 250_000
-"""Of about a kilobyte each at the most, so that a file has a few hundred megabytes."""
+"""Maximum number of rows in a file. Rows have a few kilobytes, so a file has a few hundred megabytes."""
 ROWS_PER_GROUP = 1_000
 _WRITING: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True, "write_page_index": True}
 _FAILURES = FAILURES.arrow_schema.remove_metadata()
@@ -31,9 +30,9 @@ See = Callable[[str, Dialogue], None]
 
 
 def rebuild(folder: Path, recipes: Mapping[str, str], output: Path, see: See = lambda split, dialogue: None) -> None:
-    """Write the rows and failures of a folder's recipes, by split, into another one (or the same).
+    """Write the rows and failures of a folder's recipes, by split, into another folder or the same one.
 
-    Nobody is called. `see` gets every dialogue, in order. Raises MissingResponse, DamagedRecord, RecipeError.
+    Makes no calls. `see` gets every dialogue, in order. Raises MissingResponse, DamagedRecord, RecipeError.
     """
     files = {split: str(folder / path) for split, path in recipes.items()}
     builder = open_builder(files, responses=str(folder / layout.RESPONSES), mode="replay")
@@ -49,7 +48,7 @@ def rebuild(folder: Path, recipes: Mapping[str, str], output: Path, see: See = l
 
 
 class _Table:
-    """A Parquet file that is written by groups of rows; without any row there is no file."""
+    """Writes a Parquet file in groups of rows. Without rows it creates no file."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._path, self._schema = path, schema
@@ -89,7 +88,7 @@ def _seen(dialogues: Iterable[Dialogue], split: str, see: See, failures: _Table)
 
 
 def _shards(split: str, length: int, recipe: Recipe) -> list[tuple[str, int]]:
-    """Return the path of each file of a split's rows, and how many rows it has: a function of the recipe alone."""
+    """Return the path of each file of a split's rows and its number of rows. They depend on the recipe only."""
     most = max(ROWS_PER_GROUP, MESSAGES_PER_FILE // (2 * recipe.most_turns))
     starts = range(0, length, most)
     return [

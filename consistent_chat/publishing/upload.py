@@ -1,4 +1,4 @@
-"""What of a folder is new to a repo or bucket, what there is gone, and sending the difference."""
+"""Sends the files of a folder that a repo or bucket lacks, and deletes those that the folder no longer has."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from consistent_chat.retry import retry
 
 @dataclass(frozen=True)
 class Sent:
-    """Counts of files, and the address of the commit, empty where nothing had changed."""
+    """Numbers of files, and the address of the commit, "" if nothing had changed."""
 
     sent: int
     unchanged: int
@@ -30,7 +30,7 @@ class Sent:
 
 
 def check(destination: Destination, overwrite: bool) -> RemoteState:
-    """Return what is there, if one may put a dataset there; raises PublishError. It leaves no trace."""
+    """Return the state of a destination; raises PublishError if nothing can be published there. Changes nothing."""
     state = destination.look()
     destination.check(state)
     live.check(state.readme)
@@ -48,8 +48,8 @@ def _refuse(destination: Destination, foreign: list[str]) -> None:
     if foreign:
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise PublishError(
-            f"{destination.target} holds something else ({named}). Give another name, or --overwrite to put the "
-            f"dataset beside it; files in {layout.DATA}/ and {layout.FAILURES}/ are then replaced."
+            f"{destination.target} already contains other files ({named}). Choose another repo, or pass --overwrite to "
+            f"publish beside them; files in {layout.DATA}/ and {layout.FAILURES}/ are then replaced."
         )
 
 

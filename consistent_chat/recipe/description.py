@@ -1,7 +1,7 @@
-"""One description of each field: from it come the command line, the documentation's tables and the editors' schema.
+"""The description of each field. The command line, the documentation's tables and the editors' schema come from it.
 
-`RECIPE` are the fields that shape the data, `OPERATIONAL` those that say how it is made. The dataclasses `Recipe` and
-`ConsistentChatConfig` have the same names and defaults, which a test compares. This module imports no library.
+`RECIPE` has the fields that shape the data, `OPERATIONAL` those that control the making. The dataclasses `Recipe` and
+`ConsistentChatConfig` have the same names and defaults, as a test checks. This module imports no library.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ MAX_TURNS = 100
 MAX_WORDS = 1000
 """Mean words of a message that can be asked for."""
 MAX_SYSTEM_PROMPT = 20_000
-"""Characters. It goes into the second request of every dialogue, and into every row."""
+"""Maximum number of characters. A system prompt is in the second request of every dialogue and in every row."""
 LEAST_SIMILARITY, SIMILARITY = 0.1, 0.7
-"""Of near-duplicates: the lowest threshold that can be given, and the one that `true` stands for."""
+"""The lowest threshold of near-duplicates that can be given, and the threshold for `true`."""
 
 
 STRUCTURED_OUTPUT = ("json_schema", "json_object", "none")
@@ -31,10 +31,10 @@ STRUCTURED_OUTPUT = ("json_schema", "json_object", "none")
 
 @dataclass(frozen=True)
 class Field:
-    """A field: its name, what it does, what it takes and its default.
+    """A field: its name, its help text, its JSON schema and its default.
 
-    `shown` is the default in words where the value itself says nothing; `docs` is what the documentation says where
-    it can say more than `help`, in Markdown. `check` is None where the value is looked up elsewhere. `metavar` names
+    `shown` is the default in words, if the value itself is not clear. `docs` is a longer text in Markdown for the
+    documentation, if `help` is too short. `check` is None if the value is checked elsewhere. `metavar` is the name of
     the value on the command line.
     """
 
@@ -97,17 +97,18 @@ _FACETS = (
 )
 
 RECIPE = (
-    Field("model", "the provider's name of the model that writes the dialogues", **_optional(_model())),
+    Field("model", "the model that writes the dialogues, by its provider's name", **_optional(_model())),
     Field("num_dialogs_per_intent", "dialogues for each intent", default=20, metavar="N", **_whole(1, MAX_DIALOGS),
-          docs="dialogues for each intent; intents take turns, so any beginning of the dataset is balanced"),
+          docs="dialogues for each intent; intents take turns, so the first N rows are always balanced"),
     Field("num_turns_per_dialog", "user messages in a dialogue, and exactly as many answers (1 to 100)",
           {"anyOf": [_TURNS, {"type": "array", "items": _TURNS, "minItems": 2, "maxItems": 2}, WEIGHTS]}, 6,
           fields.turns(1, MAX_TURNS), metavar="N",
           docs="user messages in a dialogue, and exactly as many answers (1 to 100): a number, "
           "[a range or weights](shape.md)"),
     Field("temperature", "sampling temperature, 0 to 2", default=0.9, metavar="T", **_number(0, 2),
-          docs="sampling temperature, 0 to 2; not sent to models that take none, with a warning"),
-    Field("seed", "which specs are drawn, in which order", default=0, metavar="N", **_whole(-(2**63), 2**63 - 1)),
+          docs="sampling temperature, 0 to 2; not sent to models that do not accept it, with a warning"),
+    Field("seed", "determines which specs are drawn and their order", default=0, metavar="N",
+          **_whole(-(2**63), 2**63 - 1)),
     Field("intents", "the intents to use", {"anyOf": [TEXT, TEXTS]}, shown="all nine", metavar="INTENT",
           docs="`problem_solving`, `educational`, `health_consultation`, `exploratory`, `entertainment`, `simulation`, "
           "`emotional_support`, `information_retrieval`, `transaction`"),
@@ -116,15 +117,15 @@ RECIPE = (
           metavar="FILE", docs="[what dialogues can be about](taxonomy.md): a path, a URL or a mapping"),
     Field("layout", "the names in a row", {"enum": list(LAYOUTS)}, "conversation", fields.one_of(*LAYOUTS),
           docs="the names in a row, see below"),
-    Field("provenance", "whether rows say where they come from", {"type": "boolean"}, True, fields.boolean),
+    Field("provenance", "whether rows have a column with their origin", {"type": "boolean"}, True, fields.boolean),
     Field("personas", "who the users are", TEXTS, shown="the taxonomy's", metavar="TEXT",
           docs="[who the users are](taxonomy.md): a list of texts"),
     Field("manners", "how the users write", NAMED_TEXTS, shown="the taxonomy's", metavar="NAME=TEXT",
           docs="how they write: a mapping of names to descriptions"),
-    Field("system_prompt", "what the assistant is told before the conversation",
+    Field("system_prompt", "the system prompt of the assistant",
           {"type": "string", "minLength": 1, "maxLength": MAX_SYSTEM_PROMPT},
           check=fields.optional(fields.text(MAX_SYSTEM_PROMPT)), metavar="TEXT",
-          docs="[what the assistant is told first](#a-system-prompt), up to 20,000 characters"),
+          docs="[the system prompt of the assistant](#a-system-prompt), up to 20,000 characters"),
     Field("splits", "dialogues for each intent by split, instead of --num-dialogs-per-intent",
           {"type": "object", "additionalProperties": AT_LEAST_ONE, "minProperties": 1},
           check=fields.optional(fields.counts(MAX_DIALOGS)), shown="train alone", metavar="NAME=N",
@@ -132,12 +133,12 @@ RECIPE = (
     Field("drop_near_duplicates", "replace dialogues that are this similar to an earlier one",
           {"anyOf": [{"type": "boolean"}, {"type": "number", "minimum": LEAST_SIMILARITY, "maximum": 1}]}, False,
           fields.fraction(LEAST_SIMILARITY, SIMILARITY), metavar="SIMILARITY",
-          docs="[whether dialogues that repeat an earlier one give way to others](#near-duplicates)"),
+          docs="[whether near-duplicates of earlier dialogues are replaced](#near-duplicates)"),
     Field("checks", "true, false or thresholds of the checks",
           {"anyOf": [{"type": "boolean"}, {"type": "object", "additionalProperties": {"type": ["boolean", "number"]},
                                            "propertyNames": {"enum": list(fields.DEFAULTS)}}]},
           None, fields.thresholds, shown="true", metavar="JSON",
-          docs="[what messages are checked for](quality.md#checks): true, false, or thresholds by name"),
+          docs="[the checks of messages](quality.md#checks): true, false, or thresholds by name"),
     *(Field(facet, text, {"anyOf": [{"type": "string"}, WEIGHTS, *more]}, shown="mixed", metavar="NAME",
             check=fields.optional(fields.weighted(partial(shape.names, facet), MAX_WORDS if more else 0)),
             docs=f"[{text}](shape.md): a name or weights by name{', or words' if more else ''}")
@@ -147,36 +148,38 @@ RECIPE = (
           docs="[the share of dialogues](shape.md#sensitive-requests) about requests to decline or handle with care"),
     Field("judge_model", "the model that scores each dialogue", shown="no judge", metavar="MODEL",
           **_optional(_model()), docs="[the model that scores each dialogue](quality.md#a-judge)"),
-    Field("min_score", "answers are drawn anew below this least score, 1 to 5", metavar="N",
+    Field("min_score", "minimum score, 1 to 5; answers below it are requested again", metavar="N",
           **_optional(_number(1, 5))),
-    Field("reasoning", "whether rows have what the model thought before it answered", {"type": "boolean"}, False,
-          fields.boolean, docs="[whether rows have what the model thought](#reasoning) before it answered"),
+    Field("reasoning", "whether rows have the model's reasoning", {"type": "boolean"}, False,
+          fields.boolean, docs="[whether rows have the model's reasoning](#reasoning)"),
 )  # fmt: skip
-"""What shapes the data, in the order of the documentation."""
+"""The fields that shape the data, in the order of the documentation."""
 
 LATER = ("reasoning",)
-"""Fields of a recipe that came when datasets had been made without them: at their defaults they are left out of the
-identity of a dataset, of recipe files and cards, which stay as they were."""
+"""Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
+identity, of recipe files and of cards, which therefore stay the same."""
 
 OPERATIONAL = (
     Field("serving", "anthropic, openai, huggingface, rehearsal or a plugin; omit to make no calls", TEXT,
-          shown="no calls", docs="[who answers](servings.md); without it, a response that is not stored is an error"),
+          shown="no calls",
+          docs="[the provider of responses](servings.md); without it, a missing response is an error"),
     Field("base_url", "the server's address", TEXT, shown="the provider's own", metavar="URL"),
     Field("api_key", "the key; better set the provider's environment variable", TEXT,
           shown="the environment variable", metavar="KEY",
-          docs="the key; better keep it in the provider's environment variable"),
-    Field("responses", "a response store; of several, the first is written", {"anyOf": [TEXT, TEXTS]},
+          docs="the key; the provider's environment variable is a safer place"),
+    Field("responses", "a response store; if several are given, the first is written to", {"anyOf": [TEXT, TEXTS]},
           shown="under `HF_HOME`", metavar="URL",
-          docs="[where responses are kept](responses.md), any fsspec URL, or several"),
+          docs="[the response store](responses.md): any fsspec URL, or several"),
     Field("storage_options", "options for the stores' filesystem", {"type": "object"}, metavar="JSON"),
     Field("mode", "record, replay or refresh", {"enum": ["record", "replay", "refresh"]}, "record",
           docs="`record`, `replay` or `refresh`"),
     Field("driver", "online, or batch: the provider's batch API, at half the price", {"enum": ["online", "batch"]},
           "online", docs="`online`, or `batch`: [half the price, within a day](batches.md)"),
-    Field("max_concurrency", "calls in flight", AT_LEAST_ONE, 30, metavar="N"),
+    Field("max_concurrency", "maximum number of calls in flight", AT_LEAST_ONE, 30, metavar="N"),
     Field("max_draws", "maximum attempts per request before its spec is replaced by another", AT_LEAST_ONE, 4,
           metavar="N"),
-    Field("timeout", "seconds a call", {"type": "number", "minimum": 0.001}, 600.0, shown="600", metavar="SECONDS"),
+    Field("timeout", "timeout of a call, in seconds", {"type": "number", "minimum": 0.001}, 600.0, shown="600",
+          metavar="SECONDS"),
     Field("max_cost", "stop before the run costs more US dollars; rerun to resume", {"type": "number", "minimum": 0},
           shown="no limit", metavar="DOLLARS"),
     Field("max_calls", "stop after this many answered calls; rerun to resume", {"type": "integer", "minimum": 0},
@@ -186,18 +189,18 @@ OPERATIONAL = (
           docs="[the account's limit](servings.md) of requests, retries included"),
     Field("max_tokens_per_minute", "the account's limit of tokens, prompts and answers together", AT_LEAST_ONE,
           shown="no limit", metavar="N"),
-    Field("max_output_tokens", "the longest answer that the server gives, in tokens", AT_LEAST_ONE, shown="found out",
+    Field("max_output_tokens", "the longest answer that the server gives, in tokens", AT_LEAST_ONE, shown="detected",
           metavar="N"),
-    Field("context_tokens", "tokens that the server takes, prompt and answer together", AT_LEAST_ONE,
-          shown="found out", metavar="N"),
+    Field("context_tokens", "the model's context window: prompt and answer together, in tokens", AT_LEAST_ONE,
+          shown="detected", metavar="N"),
     Field("structured_output", "the form of JSON that the server enforces", {"enum": list(STRUCTURED_OUTPUT)},
-          shown="found out", docs="the form of JSON that the server enforces: `json_schema`, `json_object` or `none`"),
-    Field("system_role", "whether the server takes a system message", {"type": "boolean"}, shown="found out"),
-    Field("streaming", "whether answers are read as a stream", {"type": "boolean"}, shown="found out"),
+          shown="detected", docs="the form of JSON that the server enforces: `json_schema`, `json_object` or `none`"),
+    Field("system_role", "whether the server accepts a system message", {"type": "boolean"}, shown="detected"),
+    Field("streaming", "whether answers are read as a stream", {"type": "boolean"}, shown="detected"),
     Field("wait_for_server", "seconds to wait for a server that cannot be reached yet",
           {"type": "number", "minimum": 0}, 0.0, shown="0", metavar="SECONDS"),
 )  # fmt: skip
-"""What says how the data is made. It is no part of a dataset's identity, and no recipe file may hold it."""
+"""The fields that control how data is made. They are not part of a dataset's identity and not in recipe files."""
 
 CHECKS = {described.name: described.check for described in RECIPE if described.check is not None}
 

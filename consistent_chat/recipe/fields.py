@@ -1,6 +1,6 @@
-"""What values fields take. A check is given a field's name and value, and returns the value in its one form.
+"""Checks of fields' values. A check gets a field's name and value and returns the value in its canonical form.
 
-It raises RecipeError for any other: "<name> must be <what it takes>, not <value>."
+It raises RecipeError for a wrong value: "<name> must be <what it accepts>, not <value>."
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from consistent_chat.recipe.safe_yaml import excerpt
 Check = Callable[[str, Any], Any]
 
 MAX_SPLITS = 1000
-"""Names in `splits`."""
+"""Maximum number of names in `splits`."""
 MAX_WEIGHT, LEAST_WEIGHT = 10**6, 1e-6
 _UNTEXT = re.compile("[\0\ud800-\udfff]")
 _SPLIT = re.compile("[A-Za-z0-9_]{1,60}")
 
 
 def suggestion(name: object, known: tuple[str, ...]) -> str:
-    """Return what to say after "there is no X": the nearest known name, or all of them."""
+    """Return the sentence after "there is no X": the nearest known name, or all names."""
     near = difflib.get_close_matches(str(name), known, n=1)
     return f" Did you mean {near[0]!r}?" if near else f" Use: {', '.join(known)}."
 
 
 def type_error(name: str, value: Any, expected: str) -> RecipeError:
-    """Return the error that a field must be something else."""
+    """Return the error for a wrong value of a field."""
     return RecipeError(f"{name} must be {expected}, not {excerpt(value)}.")
 
 
 def paths(name: str, given: Any) -> list[str]:
-    """Return the path or URL, or the several, that a parameter was given; raises RecipeError where that is none."""
+    """Return the path or URL, or the list of them, given for a parameter. Raises RecipeError for another value."""
     several = given if isinstance(given, (list, tuple)) else [given]
     if not several or not all(isinstance(path, (str, os.PathLike)) and os.fspath(path) for path in several):
-        raise type_error(name, given, "a path or URL, or a list of some")
+        raise type_error(name, given, "a path or URL, or a list of them")
     return [os.fspath(path) for path in several]
 
 
@@ -54,7 +54,7 @@ def native(value: Any) -> Any:
 
 
 def _is_number(value: Any, kind: type) -> TypeGuard[float]:
-    """Say whether a value is a number of a kind, numpy's included; true and false are none."""
+    """Return whether a value is a number of a kind, including numpy's, excluding true and false."""
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
@@ -64,7 +64,7 @@ def whole(low: int, high: int) -> Check:
     def check(name: str, value: Any) -> int:
         if not _is_number(value, numbers.Integral) or not low <= value <= high:
             raise type_error(name, value, f"a whole number from {low} to {high}")
-        return int(value)  # numpy has integers of its own
+        return int(value)  # numpy's integers too
 
     return check
 
@@ -75,13 +75,13 @@ def number(low: float, high: float) -> Check:
     def check(name: str, value: Any) -> float:
         if not _is_number(value, numbers.Real) or not math.isfinite(value) or not low <= value <= high:
             raise type_error(name, value, f"a number from {low:g} to {high:g}")
-        return float(value) + 0.0  # -0.0 is 0.0
+        return float(value) + 0.0  # turns -0.0 into 0.0
 
     return check
 
 
 def line(longest: int) -> Check:
-    """Return the check for a line of text, without the space around it."""
+    """Return the check for a line of text. It strips white space around it."""
 
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str) or not value.strip() or len(value) > longest or not value.isprintable():
@@ -92,7 +92,7 @@ def line(longest: int) -> Check:
 
 
 def text(longest: int) -> Check:
-    """Return the check for a text of any number of lines, without the space around it."""
+    """Return the check for a text of any number of lines. It strips white space around it."""
 
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str) or not value.strip() or len(value) > longest or _UNTEXT.search(value):
@@ -103,7 +103,7 @@ def text(longest: int) -> Check:
 
 
 def one_of(*known: str) -> Check:
-    """Return the check for some names."""
+    """Return the check for one of some names."""
 
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str) or value not in known:
@@ -121,7 +121,7 @@ def boolean(name: str, value: Any) -> bool:
 
 
 def fraction(low: float, default: float) -> Check:
-    """Return the check for a share of the whole, as a float; true stands for the default, false for none."""
+    """Return the check for a fraction, as a float. True becomes the default, false stays."""
 
     def check(name: str, value: Any) -> float | bool:
         if value is False:
@@ -181,7 +181,7 @@ def _weights(name: str, value: Mapping[Any, Any]) -> dict[Any, float]:
 
 
 def counts(most: int) -> Check:
-    """Return the check for names of splits and a number for each, `most` together."""
+    """Return the check for a mapping of splits to numbers, whose sum is at most `most`."""
 
     def check(name: str, value: Any) -> dict[str, int]:
         if not isinstance(value, Mapping) or not value:
@@ -192,9 +192,7 @@ def counts(most: int) -> Check:
             raise RecipeError(f"{name} must have at most {MAX_SPLITS:,} names, not {len(value):,}.")
         for split, count in value.items():
             if not isinstance(split, str) or not _SPLIT.fullmatch(split) or split == "all":
-                raise RecipeError(
-                    f"{name} must have names of up to 60 letters, digits and _, and not {excerpt(split)}."
-                )
+                raise RecipeError(f"{name} must have names of up to 60 letters, digits and _, not {excerpt(split)}.")
             whole(1, most)(f"{name} must give dialogues per intent: {split}", count)
         if len({split.lower() for split in value}) < len(value):
             raise RecipeError(f"{name} must have names that differ in more than capitals: they become names of files.")
@@ -206,7 +204,7 @@ def counts(most: int) -> Check:
 
 
 def optional(check: Check) -> Check:
-    """Return the check that lets None pass."""
+    """Return a check that also accepts None."""
     return lambda name, value: None if value is None else check(name, value)
 
 
@@ -232,11 +230,11 @@ DEFAULTS: Checks = {
     "leaks_reasoning": True,
     "swapped_roles": True,
 }
-"""Every check with its threshold; True is one that has none, False one that is not made.
+"""The default threshold of each check. True means on, for a check without a threshold; False means off.
 
-`leaks_prompt` counts words in a row, `repeats` is the share of their words that two messages have in common (Jaccard),
-`wrong_language` the share of one side's text that reads as another language, `loops` how often a piece of a message
-comes again. Calibrated on tests/dialogue/texts.
+`leaks_prompt` is a number of consecutive words, `repeats` the Jaccard index of the words of two messages,
+`wrong_language` the share of one side's text that is in another language, `loops` the number of repetitions of a part
+of a message. Calibrated on tests/dialogue/texts.
 """
 TAKES: dict[str, Callable[[str, Any], Any]] = {
     "leaks_prompt": whole(3, 50),
@@ -247,9 +245,9 @@ TAKES: dict[str, Callable[[str, Any], Any]] = {
 
 
 def thresholds(name: str, value: Any) -> Checks:
-    """Return all checks with their thresholds: the default ones for None and True, none for False.
+    """Return all checks with their thresholds. None and True mean the defaults, False switches all checks off.
 
-    A mapping names those that differ: False leaves one out, True is its default. Raises RecipeError.
+    A mapping sets some of them: False switches a check off, True means its default. Raises RecipeError.
     """
     if value is None or value is True:
         return dict(DEFAULTS)
@@ -276,12 +274,12 @@ def _threshold(place: str, check: str, given: Mapping[str, Any]) -> Any:
 
 
 def is_model_name(value: str) -> bool:
-    """Tell whether a text is a model's name, and not an address or something with white space or control characters."""
+    """Return whether a text can be a model's name: no address, no white space, no control characters."""
     return value.isprintable() and not any(map(str.isspace, value)) and "://" not in value
 
 
 def model_name(longest: int) -> Check:
-    """Return the check for a model's name: an address in its place would be sent the key by some clients."""
+    """Return the check for a model's name. It rejects addresses, to which some clients would send the key."""
 
     def check(name: str, value: Any) -> str:
         value = line(longest)(name, value)

@@ -30,52 +30,6 @@ The second argument tells whether the stream said that it was at its end.
 """
 
 
-class Connection:
-    """The clients of one serving: one for calls and, with `open_sdk`, the provider's SDK for batches.
-
-    Each is opened at its first use, in the event loop of that use, and opened again after `close`.
-    """
-
-    def __init__(
-        self,
-        peer: Peer,
-        base_url: str,
-        timeout: float,
-        max_concurrency: int,
-        open_sdk: Callable[[], Any] | None = None,
-    ) -> None:
-        self._peer, self._base_url, self._open_sdk = peer, base_url, open_sdk
-        self._timeout, self._max_concurrency = timeout, max_concurrency
-        self._client: HttpClient | None = None
-        self._sdk: Any = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a client for calls is open."""
-        return self._client is not None
-
-    def client(self) -> HttpClient:
-        """Return the client for calls, which sends the key as a bearer token."""
-        if self._client is None:
-            key = {"authorization": f"Bearer {self._peer.key}"}
-            url = self._peer.base_url or self._base_url
-            self._client = HttpClient(self._peer, url, key, self._timeout, self._max_concurrency)
-        return self._client
-
-    def sdk(self) -> Any:
-        """Return the SDK's client."""
-        if self._sdk is None and self._open_sdk is not None:
-            self._sdk = self._open_sdk()
-        return self._sdk
-
-    async def close(self) -> None:
-        """Close all connections."""
-        clients, self._client, self._sdk = (self._client, self._sdk), None, None
-        for client in clients:
-            if client is not None:
-                await client.close()
-
-
 class HttpClient:
     """Posts JSON to one server. It belongs to the event loop of its first call.
 
