@@ -127,7 +127,7 @@ def _added(base: Any, extra: Any, document: Document, *path: str) -> Any:
         return [*base, *(item for item in extra if not (isinstance(item, str) and item in known))]
     if type(base) is not type(extra):
         raise RecipeError(
-            f"{document.where('extend', *path)} must be a {values.kind_name(type(base))}, as in what it extends."
+            f"{document.where('extend', *path)} must be a {values.kind_name(type(base))}, as it is built in."
         )
     return extra
 

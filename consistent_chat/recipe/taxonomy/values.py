@@ -58,7 +58,7 @@ def tagged(
             own = tags(given, document, *path, i, item)
         one = text(item, document, *path, i)
         if one in found:
-            raise RecipeError(f"{document.where(*path, i)}: {one!r} stands twice. Keep one.")
+            raise RecipeError(f"{document.where(*path, i)}: {one!r} is repeated. Remove one.")
         found[one] = own
     return list(found.items())
 
