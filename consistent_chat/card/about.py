@@ -1,4 +1,4 @@
-"""What a card is made of."""
+"""The input of a card: what is published, and its dialogues."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.stats import DialogueSample, Distribution, Statistics
 
 SAMPLES = 3
-"""Dialogues that a card shows: the first ones of as many intents."""
+"""Number of dialogues shown in a card: the first of each of as many intents."""
 
 
 @dataclass(frozen=True)
@@ -21,14 +21,14 @@ class About:
     """What is published and where.
 
     Args:
-        name: what `load_dataset` and `consistent-chat verify` take: "user/repo", "buckets/user/name/path".
-        url: the same as an address for fsspec: "hf://datasets/user/repo".
-        title: what the dataset is called until somebody gives it another name.
+        name: the name for `load_dataset` and `consistent-chat verify`: "user/repo", "buckets/user/name/path".
+        url: the same place as a URL for fsspec: "hf://datasets/user/repo".
+        title: the title of a new card; a title in the previous card is kept.
         recipes: the recipe of each split.
         files: the recipe file of each split, as a path from `url`.
-        configs: what the header says under `configs`: {"config_name", "data_files", ...}, the default one first.
-            One whose files are an empty list is none any more.
-        licence: its identifier on the Hub, where one is given.
+        configs: the entries under `configs` in the header: {"config_name", "data_files", ...}, the default one first.
+            An entry with an empty list of files removes that config.
+        licence: the licence as the Hub names it, or None.
     """
 
     name: str
@@ -41,7 +41,7 @@ class About:
 
     @property
     def titles(self) -> dict[str, str]:
-        """The titles of intents, by their keys."""
+        """The titles of all intents by their keys."""
         taxonomies = [recipe.full_taxonomy for recipe in self.recipes.values()]
         return {key: intent.title for taxonomy in taxonomies for key, intent in taxonomy.intents.items()}
 
@@ -61,7 +61,7 @@ class Seen:
         self.tokens: dict[tuple[str, bool], Tokens] = defaultdict(Tokens)
 
     def see(self, split: str, dialogue: Dialogue) -> None:
-        """Take a dialogue of a split."""
+        """Add a dialogue of a split."""
         talk = DialogueSample.of(dialogue)
         if len(self.samples) < SAMPLES and talk.intent not in self.statistics.intents:
             self.samples.append(talk)
@@ -74,7 +74,7 @@ class Seen:
                 self.tokens[split, is_judge] = self.tokens[split, is_judge].plus(tokens)
 
     def cost(self, recipes: Mapping[str, Recipe]) -> float | None:
-        """Return what the tokens cost in US dollars, or None where a model's price is not known."""
+        """Return the cost of the tokens in US dollars, or None if the price of a model is unknown."""
         total = 0.0
         for (split, is_judge), tokens in self.tokens.items():
             price = price_of((recipes[split].judge_model if is_judge else recipes[split].model) or "")

@@ -1,7 +1,7 @@
 """The recipe: everything that shapes the data, and nothing operational.
 
-A recipe comes from keyword arguments, or from a YAML file that may have been written by a stranger: such a file
-is plain data, and can name neither code, nor an address, nor a file outside its own folder.
+A recipe comes from keyword arguments or from a YAML file. A file may have been written by a stranger: it is plain data
+and can name neither code, nor an address, nor a file outside its own folder.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from consistent_chat.recipe.taxonomy import Manner, Persona, Taxonomy
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to make. Two equal recipes and the same responses give the same rows, byte for byte.
+    """A recipe. Equal recipes and the same responses give the same rows, byte for byte.
 
     `consistent_chat.recipe.description` describes each field.
 
     Raises:
-        RecipeError: a value is wrong; the message names the field and what it takes.
+        RecipeError: a value is wrong; the message names the field and the values that it accepts.
     """
 
     model: str | None = None
@@ -59,7 +59,7 @@ class Recipe:
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        set_field = object.__setattr__  # the dataclass is frozen; values are put into their one form here
+        set_field = object.__setattr__  # the dataclass is frozen; this sets the canonical form of each value
         for one in fields(self):
             set_field(self, one.name, native(getattr(self, one.name)))
         set_field(self, "taxonomy", _taxonomy(self.taxonomy))
@@ -77,7 +77,7 @@ class Recipe:
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str = "") -> Recipe:
-        """Build a recipe from plain data; unknown names are errors that suggest the right one."""
+        """Return the recipe with these fields. Raises RecipeError for unknown names, with the nearest known one."""
         for name in values:
             if name not in FIELDS:
                 raise RecipeError(f"{file.at(origin)}there is no field {name!r}.{suggestion(name, FIELDS)}")
@@ -87,7 +87,7 @@ class Recipe:
 
     @classmethod
     def from_file(cls, url: str, storage_options: Mapping[str, Any] | None = None, **overrides: Any) -> Recipe:
-        """Read a recipe file from a path or any fsspec URL; `overrides` win over what it says."""
+        """Read a recipe file from a path or any fsspec URL. `overrides` replace values in the file."""
         document = file.read(url, storage_options or {})
         values = file.contents(document, FIELDS, url, storage_options or {})
         resized = any(overrides.get(name) is not None for name in SIZES)
@@ -99,7 +99,7 @@ class Recipe:
 
     @cached_property
     def full_taxonomy(self) -> Taxonomy:
-        """The taxonomy with all of its intents, and with the recipe's own personas and manners."""
+        """The taxonomy with all intents, and with the recipe's personas and manners."""
         base = self.taxonomy if isinstance(self.taxonomy, Taxonomy) else taxonomy.builtin()
         if self.personas is None and self.manners is None:
             return base
@@ -109,7 +109,7 @@ class Recipe:
 
     @cached_property
     def chosen_taxonomy(self) -> Taxonomy:
-        """The taxonomy with the chosen intents alone."""
+        """The taxonomy with only the chosen intents."""
         return self.full_taxonomy if self.intents is None else self.full_taxonomy.only(self.intents)
 
     @cached_property
@@ -128,7 +128,7 @@ class Recipe:
         return max(self.turn_weights)
 
     def values(self) -> dict[str, Any]:
-        """Return the values of all fields by name; those of LATER only where they are not the default."""
+        """Return the values of all fields by name; of the fields in LATER only those that are not the default."""
         used = (name for name in FIELDS if name not in LATER or getattr(self, name) != getattr(Recipe, name))
         return {name: getattr(self, name) for name in used}
 
@@ -138,12 +138,10 @@ class Recipe:
 
 
 FIELDS = tuple(described.name for described in RECIPE)
-"""The names of what shapes the data, in the order of the documentation."""
+"""The names of all fields, in the order of the documentation."""
 SIZES = ("num_dialogs_per_intent", "splits")
-"""The fields that say how many dialogues there are: the one or the other."""
-_TWO_SIZES = (
-    "splits must not stand beside num_dialogs_per_intent: they say how many for each split. Give one of the two."
-)
+"""The two fields for the number of dialogues. Only one of them may be given."""
+_TWO_SIZES = "splits must not be given with num_dialogs_per_intent: both set the number of dialogues. Give one of them."
 
 
 def _taxonomy(value: Any) -> Taxonomy | None:

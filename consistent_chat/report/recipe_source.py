@@ -1,4 +1,4 @@
-"""Entries of a recipe: its dialogues replayed, as far as they are recorded. Nobody is called."""
+"""Reads the rows of a recipe: replays its dialogues from recorded responses, without calls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from consistent_chat.store import ResponseStore
 
 
 def entries(builder: Any, reading: ReportSource) -> Iterator[ReportRow]:
-    """Yield the rows of all splits in plan order, with their failed draws; what is not recorded is noted at the end."""
+    """Yield the rows of all splits in plan order with their failed draws. Missing dialogues are noted at the end."""
     for split, plan in builder.plans().items():
         recipe = replace(builder.recipes[split], provenance=True)
         start = 0
@@ -35,7 +35,7 @@ def entries(builder: Any, reading: ReportSource) -> Iterator[ReportRow]:
 
 
 def _rest(recipe: Recipe, plan: Plan, start: int, store: ResponseStore) -> Generator[ReportRow, None, int]:
-    """Yield what is recorded from a place of the plan on, and return how many dialogues are not there."""
+    """Yield the recorded dialogues from an index on, and return how many are missing."""
     missing = 0
     for index in range(start, len(plan)):
         failed: list[FailedDraw] = []
@@ -50,7 +50,7 @@ def _rest(recipe: Recipe, plan: Plan, start: int, store: ResponseStore) -> Gener
 
 
 def _entry(dialogue: Dialogue, recipe: Recipe) -> ReportRow:
-    """Return a dialogue with its failed draws; of specs given up before, whose tokens its row has not, with tokens."""
+    """Return a dialogue with its failed draws. Those of specs that were given up have tokens, which the row lacks."""
     own = dialogue.spec.substitute
     drawn = [failure(draw) if draw.spec.substitute == own else _counted(draw, recipe) for draw in dialogue.failed]
     given_up = [draw for draw in dialogue.failed if draw.spec.substitute != own]
@@ -86,7 +86,7 @@ def _model(draw: FailedDraw, recipe: Recipe) -> str:
 
 
 def _counted(draw: FailedDraw, recipe: Recipe) -> dict[str, Any]:
-    """Return a failed draw as a row that says whose tokens it took."""
+    """Return a failed draw as a row with its model and tokens."""
     tokens_in, tokens_out = _counts(draw)
     return {
         **failure(draw),
@@ -99,7 +99,7 @@ def _counted(draw: FailedDraw, recipe: Recipe) -> dict[str, Any]:
 def _dialogue(
     recipe: Recipe, plan: Plan, index: int, store: ResponseStore, failed: list[FailedDraw]
 ) -> Dialogue | None:
-    """Return the dialogue at a place of the plan, or None where it is not recorded to its end."""
+    """Return the dialogue at an index of the plan, or None if it is not completely recorded."""
     try:
         step = walk(partial(fill, recipe, plan, index), store, failed=failed).step
     except UnfilledSlot:

@@ -1,4 +1,4 @@
-"""What a report reads, from wherever: a row with its failed draws, and what all of them belong to."""
+"""The input of a report: rows with their failed draws, and the source that they come from."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class ReportRow(NamedTuple):
 
     @property
     def origin(self) -> Mapping[str, Any]:
-        """The row's provenance, empty where it has none."""
+        """The row's provenance, or {} if it has none."""
         return (self.row or {}).get("provenance") or {}
 
     @property
     def messages(self) -> list[tuple[str, str]]:
-        """The row's messages as (role, text), the roles "user", "assistant", or what else the row calls them."""
+        """The row's messages as (role, text). Roles are "user" and "assistant", or as in the row."""
         layout = next(layout for layout in LAYOUTS.values() if layout.column in (self.row or {}))
         roles = {layout.user: "user", layout.assistant: "assistant"}
         said = (self.row or {})[layout.column]
@@ -44,7 +44,7 @@ class ReportRow(NamedTuple):
 
     @property
     def extras(self) -> dict[str, Any]:
-        """What further columns say, such as a judge's: by their names, those of a struct as "column: field"."""
+        """The values of further columns, such as a judge's, by name. Fields of a struct are named "column: field"."""
         known = {"category", "provenance", *(layout.column for layout in LAYOUTS.values())}
         known |= {REASONING} if self.reasoning else set()
         columns = ((name, value) for name, value in (self.row or {}).items() if name not in known)
@@ -53,13 +53,13 @@ class ReportRow(NamedTuple):
 
     @property
     def scores(self) -> dict[str, int]:
-        """The whole numbers in further columns but counts of tokens."""
+        """The whole numbers in further columns, except counts of tokens."""
         whole = {name: value for name, value in self.extras.items() if isinstance(value, int)}
         return {name: value for name, value in whole.items() if not name.endswith("_tokens")}
 
     @property
     def judge(self) -> tuple[str | None, int, int]:
-        """The judge's model with its tokens in and out, which are among the row's; None where it says none."""
+        """The judge's model, or None, and its input and output tokens, which the row's tokens include."""
         said = (self.row or {}).get("judgement")
         said = said if isinstance(said, dict) and isinstance(said.get("model"), str) else {}
         tokens = (said.get(name) for name in ("input_tokens", "output_tokens"))
@@ -67,7 +67,7 @@ class ReportRow(NamedTuple):
         return said.get("model"), tokens_in, tokens_out
 
     def talk(self) -> DialogueSample:
-        """Return the row as it is counted. Where it does not say its intent, its category does."""
+        """Return the sample for the statistics. A row without an intent gets the built-in intent of its category."""
         talk = DialogueSample.of_row(self.row or {}, self.failures)
         return talk if talk.intent else talk._replace(intent=intents_by_category().get(talk.category, ""))
 
@@ -79,10 +79,10 @@ def _fields(name: str, value: Any) -> list[tuple[str, Any]]:
 
 @dataclass
 class ReportSource:
-    """Entries, read as they are asked for.
+    """A source of entries, which are read lazily.
 
-    `title` names what is read; `titles` are those of intents by their keys; `notes` say, when all is read, what is not
-    in the entries.
+    `title` is the name of the source, `titles` are the titles of intents by their keys. After all entries are read,
+    `notes` state what they lack.
     """
 
     title: str
@@ -98,6 +98,6 @@ def builtin_titles() -> dict[str, str]:
 
 @functools.lru_cache(maxsize=1)
 def intents_by_category() -> dict[str, str]:
-    """Return the built-in intents by their categories, each of which is of one."""
+    """Return the keys of the built-in intents by category; each category belongs to one intent."""
     intents = taxonomy.builtin().intents.items()
     return {category.name: key for key, intent in intents for category in intent.categories}

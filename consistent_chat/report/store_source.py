@@ -1,11 +1,11 @@
-"""Entries of a response store by itself, without a recipe: dialogues are put together from what was asked and said.
+"""Reads a response store without a recipe: reconstructs dialogues from the requests and responses in it.
 
-- The answers' request has the user messages, intent and category in its prompt; topic, flow, persona and manner stand
-  in the prompt of the user messages, which is found by those messages.
-- A usable answer that no later draw follows is a dialogue. One that was drawn again was of no use, for the parser's
-  reason, or, where the parser finds none, for one that the recipe's own checks had.
-- A judge's request has the dialogue in its prompt. Answers that it scored and that were drawn again had a low score.
-- Places in the plan and dialogues given up are unknown: only a recipe knows them.
+- A request for answers has the user messages, intent and category in its prompt. Topic, flow, persona and manner are in
+  the prompt of the user messages, which is found by its messages.
+- A usable response without a later draw is a dialogue. A response that was drawn again was unusable, for the parser's
+  reason or, if the parser has none, for a reason of the recipe's checks.
+- A judge's request has the dialogue in its prompt. Answers that were scored and drawn again had a low score.
+- Plan indices and dialogues that were given up stay unknown, since they depend on the recipe.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from consistent_chat.store import ResponseStore
 from consistent_chat.store.record import Record
 
 ROLES = ("user", "assistant")
-"""Whose messages a dialogue has."""
+"""The roles in a dialogue."""
 CHECKED = "drawn_again"
-"""The reason of an answer that can be read, and was drawn again all the same."""
+"""The reason of a readable response that was drawn again."""
 
 
 class Asked(NamedTuple):
-    """A record that holds: its stage, how many messages were asked for, what was said.
+    """A valid record: its stage, the number of messages requested, the messages received.
 
-    `failure` is reason and detail.
+    `failure` is reason and detail, or None.
     """
 
     stage: str
@@ -49,17 +49,17 @@ class Asked(NamedTuple):
 
     @property
     def prompt(self) -> str:
-        """The text that differs from dialogue to dialogue."""
+        """The part of the prompt that differs between dialogues."""
         return str(self.request["messages"][0]["content"])
 
     @property
     def blanks(self) -> dict[str, str]:
-        """What the prompt was filled in with; empty where it is of another version of the prompts."""
+        """The values in the prompt; {} if another version of the prompts made it."""
         return prompts.blanks(f"{self.stage}.user", self.prompt)
 
 
 class Judged(NamedTuple):
-    """What a judge says of a dialogue: under which key, at which of its draws."""
+    """A judge's scores of a dialogue, with the key and the draw of the request."""
 
     key: str
     draws: int
@@ -88,7 +88,7 @@ class Facets(NamedTuple):
 
 
 def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
-    """Yield the dialogues and failed draws of a store, in the order in which it has them, the user messages' last."""
+    """Yield the dialogues and failed draws of a store in its order; failed draws of user messages come last."""
     skeletons = {_digest(asked.messages): _facets(asked) for asked in _asked(store, "skeleton") if not asked.failure}
     judged, in_vain = _judgements(store)
     unfinished = dict.fromkeys(skeletons)
@@ -106,11 +106,11 @@ def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
             yield ReportRow(None, [_failure(asked, asked.blanks.get("topic", ""))], _beyond(asked))
     yield from (ReportRow(None, used=[skeletons[digest].bill]) for digest in unfinished)
     if unfinished:
-        reading.notes.append(f"{len(unfinished):,} dialogues have their user messages, and no usable answers yet.")
+        reading.notes.append(f"{len(unfinished):,} dialogues have user messages but no usable answers yet.")
 
 
 def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[ReportRow]]:
-    """Return what judges say, by the digest of a dialogue's messages, and their answers that are of no use."""
+    """Return judges' scores by the digest of a dialogue's messages, and the unusable responses of judges."""
     judged: dict[bytes, Judged] = {}
     in_vain = []
     for record in store.records():
@@ -132,7 +132,7 @@ def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[ReportR
 
 
 def _shown(request: dict[str, Any]) -> list[str]:
-    """Return the messages of the dialogue that a judge was shown: the user's, then the answers."""
+    """Return the messages in a judge's prompt: the user messages, then the answers."""
     prompt = str(request["messages"][0]["content"])
     text = prompts.blanks("judge.user", prompt).get("conversation", "")
     try:
@@ -143,7 +143,7 @@ def _shown(request: dict[str, Any]) -> list[str]:
 
 
 def _failed(asked: Asked, topic: str, said: Judged | None) -> ReportRow:
-    """Return answers of no use: those that a judge scored, and that were drawn again, for a score that was too low."""
+    """Return the failed draws of answers that were scored and drawn again, because the score was too low."""
     failure = _failure(asked, topic)
     if said is None:
         return ReportRow(None, [failure], _beyond(asked))
@@ -168,7 +168,7 @@ def _counts(response: Response) -> tuple[int, int]:
 
 
 def _asked(store: ResponseStore, stage: str) -> Iterator[Asked]:
-    """Yield the records of a stage that hold: of several answers to a request only one does."""
+    """Yield the valid records of a stage: one response for each request."""
     for record in store.records():
         request = record.asked()
         if stage_of(request["schema"]) == stage and store.holds(record):
@@ -182,14 +182,14 @@ def _parsed(store: ResponseStore, stage: str, record: Record, request: dict[str,
         messages = parse.messages(response, names)
         following = request_key(canonical_json({**request, "draw": request["draw"] + 1}))
         if store.has(following):
-            failure = (CHECKED, "it can be read, and was drawn again")
+            failure = (CHECKED, "it is readable and was drawn again")
     except Unusable as error:
         failure = (error.reason.value, error.detail)
     return Asked(stage, len(names), record.key, request, response, messages, failure)
 
 
 def _users(asked: Asked) -> tuple[str, ...]:
-    """Return the user messages that stand in the prompt of their answers, whatever else it says."""
+    """Return the user messages in the prompt for their answers."""
     names = [f"user_{number}" for number in range(1, asked.turns + 1)]
     try:
         return parse.messages(Response(asked.blanks.get("messages", asked.prompt)), names)

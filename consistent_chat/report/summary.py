@@ -1,4 +1,4 @@
-"""What a report says in numbers: statistics by intent, failed draws, tokens and their cost."""
+"""The figures of a report: statistics by intent, failed draws, tokens and their cost."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from consistent_chat.report.records import ReportRow
 from consistent_chat.stats import PAPER, DialogueSample, DialogueStats, Distribution, Failure, Statistics
 
 COMPARED = 10_000
-"""Dialogues that are compared at the most, the first ones: each takes half a millisecond and ten kilobytes."""
+"""Only this many dialogues, the first ones, are compared. Each takes half a millisecond and ten kilobytes."""
 
 
 class NearDuplicateCounter:
-    """Near-duplicates among the first dialogues: `found` of `compared`; None where nothing can find them."""
+    """Counts near-duplicates among the first dialogues. `found` is None if `datasketch` is not installed."""
 
     def __init__(self) -> None:
         self.compared, self._matches = 0, 0
@@ -29,11 +29,11 @@ class NearDuplicateCounter:
 
     @property
     def found(self) -> int | None:
-        """How many there are: dialogues whose user messages are nearly those of an earlier one."""
+        """The number of dialogues whose user messages nearly repeat those of an earlier dialogue."""
         return None if self._kept is None else self._matches
 
     def add(self, talk: DialogueSample) -> None:
-        """Compare a dialogue with those before."""
+        """Compare a dialogue with the earlier ones."""
         if self._kept is None or self.compared == COMPARED:
             return
         sketch = duplicates.sketched(duplicates.dialogue_text(talk.user_messages))
@@ -61,7 +61,7 @@ class Used(NamedTuple):
     cost: float | None
 
     def cells(self) -> list[str]:
-        """Return tokens in, tokens out and cost."""
+        """Return input tokens, output tokens and cost as text."""
         if not self.total:
             return [NOT_KNOWN] * 3
         cost = NOT_KNOWN if self.cost is None else f"${self.cost:,.4f}"
@@ -92,7 +92,7 @@ class Summary:
     notes: list[str] = field(default_factory=list)
 
     def add(self, entry: ReportRow) -> None:
-        """Count an entry."""
+        """Add an entry."""
         if entry.row is not None:
             talk = entry.talk()
             self.statistics.add(talk)
@@ -115,34 +115,34 @@ class Summary:
 
     @property
     def intents(self) -> list[tuple[str, DialogueStats]]:
-        """The intents that there is something of, as (title, numbers)."""
+        """The intents that occur, as (title, statistics)."""
         order = {key: place for place, key in enumerate(self.titles)}
         keys = sorted(self.statistics.intents, key=lambda key: (order.get(key, len(order)), key))
         return [(self.title_of(key), self.statistics.intents[key]) for key in keys]
 
     @property
     def used(self) -> list[Used]:
-        """Tokens and cost by model, as far as they are known."""
+        """Tokens and cost by model, as far as known."""
         return [Used(model, tokens, _cost(model, tokens)) for model, tokens in sorted(self.tokens.items())]
 
     @cached_property
     def total(self) -> DialogueStats:
-        """The numbers of all intents together; asked for when all is read."""
+        """The statistics of all intents together. It is computed once: read it after all entries were added."""
         return self.statistics.total
 
     @property
     def judges(self) -> set[str]:
-        """The models that wrote none of the dialogues."""
+        """The models that wrote no dialogue."""
         return self.tokens.keys() - self.writers
 
     @property
     def has_tokens(self) -> bool:
-        """Whether any tokens were counted."""
+        """Whether any tokens are known."""
         return any(each.total for each in self.used)
 
     @property
     def figures(self) -> list[tuple[str, str, str]]:
-        """The main numbers as (name, value, what belongs to it)."""
+        """The main figures as (name, value, remark)."""
         total = self.total
         tokens = sum(each.total for each in self.used)
         costs = [each.cost for each in self.used]
@@ -154,13 +154,13 @@ class Summary:
             ("Words of a query", f"{total.query_words.mean:.1f}", f"at most {total.query_words.largest:,}"),
             ("Words of a response", f"{total.response_words.mean:.1f}", f"at most {total.response_words.largest:,}"),
             ("Duplicates", f"{total.duplicates:,}", str(self.alike)),
-            ("Failed draws", f"{total.failed.total():,}", "answers of no use, asked again"),
+            ("Failed draws", f"{total.failed.total():,}", "unusable responses, requested again"),
             ("Tokens", f"{tokens:,}" if tokens else NOT_KNOWN, ""),
             ("Cost", cost, "by the list prices" if cost != NOT_KNOWN else ""),
         ]
 
     def title_of(self, intent: str) -> str:
-        """Return what an intent is called."""
+        """Return the title of an intent."""
         return self.titles.get(intent) or intent or "not stated"
 
     def _use(self, model: str | None, tokens: Tokens) -> None:
@@ -169,7 +169,7 @@ class Summary:
 
 
 class Measure(NamedTuple):
-    """A column of the table of statistics: over what it stands, its value, and what the paper reports."""
+    """A column of the table of statistics: its group, its value, and the figures of the paper."""
 
     over: str
     name: str
@@ -195,12 +195,12 @@ def words(name: str) -> str:
 
 
 def cells(group: DialogueStats, measures: Sequence[Measure] = MEASURES) -> list[str]:
-    """Return a group's values of some measures."""
+    """Return the values of some measures as text."""
     return [f"{measure.value(group):,.{measure.decimals}f}" for measure in measures]
 
 
 def paper_cells() -> list[str]:
-    """Return the paper's values, each from the lowest to the highest of its nine intents."""
+    """Return the paper's values, each as the range over its nine intents."""
     return ["\N{EN DASH}".join(f"{value:,.{measure.decimals}f}" for value in measure.paper) for measure in MEASURES]
 
 
