@@ -17,10 +17,18 @@ from urllib.parse import urlsplit
 
 from consistent_chat.errors import TransportError
 from consistent_chat.serving.descriptors import connection_limit
-from consistent_chat.serving.http import CONNECT_SECONDS, Peer, fault_of, late, read_object, redirect_error, unreachable
+from consistent_chat.serving.http import (
+    CONNECT_SECONDS,
+    MOST_BYTES,
+    Peer,
+    fault_of,
+    late,
+    read_object,
+    redirect_error,
+    too_long,
+    unreachable,
+)
 
-MOST_BYTES = 16 << 20
-"""Bytes of an answer after decoding. The longest dialogues have less than one MB."""
 EVENT_STREAM = "text/event-stream"
 
 Join = Callable[[list[Any], bool], Mapping[str, Any]]
@@ -110,10 +118,7 @@ class HttpClient:
             piece = chunk if unzip is None else self._unzipped(unzip, chunk, MOST_BYTES - length + 1)
             length += len(piece)
             if length > MOST_BYTES:
-                raise TransportError(
-                    f"{self._peer.place} sent an answer of more than {MOST_BYTES >> 20} MB, which was not read. "
-                    "If this goes on, check base_url."
-                )
+                raise too_long(self._peer)
             yield piece
         if unzip is not None and length and not unzip.eof:
             raise TransportError(f"{self._peer.place} sent a compressed answer that breaks off.")

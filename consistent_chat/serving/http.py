@@ -25,6 +25,8 @@ CROWDED = frozenset({429, 529})
 LOOKED_AT = 4_000
 """Characters of a server's own words that are looked at."""
 STATE_LIMITS = "If the model takes fewer tokens, state max_output_tokens= or context_tokens=."
+MOST_BYTES = 16 << 20
+"""Bytes of an answer after decoding. The longest dialogues have less than one MB."""
 SHOWN = 300
 """Characters of a server's own words that an error shows."""
 FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
@@ -148,6 +150,14 @@ def redirect_error(peer: Peer, status: int, url: str, path: str, location: str) 
     if host and target.endswith(path):
         return RefusedAccess(f"{said}. Pass base_url={target.removesuffix(path)!r}.", said)
     return RefusedAccess(f"{said}. Check base_url: it must be the address of the API itself.", said)
+
+
+def too_long(peer: Peer) -> TransportError:
+    """Return the error for an answer that is longer than MOST_BYTES."""
+    return TransportError(
+        f"{peer.place} sent an answer of more than {MOST_BYTES >> 20} MB, which was not read. "
+        "If this goes on, check base_url."
+    )
 
 
 def late(peer: Peer, timeout: float) -> TransportError:

@@ -9,7 +9,16 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mappi
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.serving.http import CONNECT_SECONDS, Peer, fault_of, late, read_object, unreachable
+from consistent_chat.serving.http import (
+    CONNECT_SECONDS,
+    MOST_BYTES,
+    Peer,
+    fault_of,
+    late,
+    read_object,
+    too_long,
+    unreachable,
+)
 
 PAGE = 100
 """Objects of a list that are asked for at a time."""
@@ -30,13 +39,13 @@ class Wire:
     async def get(self, path: str, **query: Any) -> Mapping[str, Any]:
         """Return the JSON object at a path."""
         options = {"params": {name: value for name, value in query.items() if value is not None}}
-        return await self._exchange(self.opened().get(path, cast_to=self._response, options=options))
+        return await self._object(self.opened().get(path, cast_to=self._response, options=options, stream=True))
 
     async def post(self, path: str, timeout: float | None = None, headers: Any = (), **body: Any) -> Mapping[str, Any]:
         """Post `body=`, a JSON object, or `content=`, bytes of JSON; return the JSON object that comes back."""
         options = {"headers": dict(headers), "timeout": timeout or self.timeout}
-        calling = self.opened().post(path, cast_to=self._response, options=options, **body)
-        return await self._exchange(calling, timeout)
+        calling = self.opened().post(path, cast_to=self._response, options=options, stream=True, **body)
+        return await self._object(calling, timeout)
 
     async def listed(self, path: str, cursor: str, most: int) -> AsyncGenerator[Mapping[str, Any], None]:
         """Yield the objects of a list that comes in pages, about `most` of them; `cursor` is what follows goes by."""
@@ -51,28 +60,49 @@ class Wire:
                 return
 
     async def lines(self, path: str) -> AsyncGenerator[bytes, None]:
-        """Yield the lines of what is at a path, without their ends, as they come."""
+        """Yield the lines of what is at a path, without their ends, as they come; each has the bound of an answer."""
         response = await self._attempt(self.opened().get(path, cast_to=self._response, stream=True))
+        rest: list[bytes] = []
         try:
-            chunks, rest = response.aiter_bytes().__aiter__(), b""
-            while (chunk := await self._attempt(anext(chunks, None))) is not None:
-                *whole, rest = (rest + chunk).split(b"\n")
+            async for chunk in self._chunks(response):
+                *whole, last = chunk.split(b"\n")
                 for line in whole:
-                    yield line
-            yield rest
+                    yield b"".join([*rest, line])
+                    rest = []
+                rest.append(last)
+                self._check_length(sum(map(len, rest)))
+            yield b"".join(rest)
         finally:
             await response.aclose()
+
+    async def _chunks(self, response: Any) -> AsyncGenerator[bytes, None]:
+        chunks = response.aiter_bytes().__aiter__()
+        while (chunk := await self._attempt(anext(chunks, None))) is not None:
+            yield chunk
+
+    async def _object(self, calling: Awaitable[Any], timeout: float | None = None) -> Mapping[str, Any]:
+        """Return the JSON object that is a response, which is read up to the bound of an answer."""
+        response, content = await self._attempt(calling, timeout), bytearray()
+        try:
+            async for chunk in self._chunks(response):
+                content += chunk
+                self._check_length(len(content))
+        finally:
+            await response.aclose()
+        return read_object(self.peer, bytes(content), response.headers.get("content-type", ""))
+
+    def _check_length(self, length: int) -> None:
+        if length > MOST_BYTES:
+            raise too_long(self.peer)
 
     @property
     def _response(self) -> Any:
         return http_library(self.sdk).Response
 
-    async def _exchange(self, calling: Awaitable[Any], timeout: float | None = None) -> Mapping[str, Any]:
-        return await exchange(self.sdk, self.peer, calling, timeout or self.timeout)
-
-    async def _attempt(self, calling: Awaitable[Any]) -> Any:
-        with raised(self.sdk, self.peer, self.timeout):
-            return await asyncio.wait_for(calling, self.timeout)
+    async def _attempt(self, calling: Awaitable[Any], timeout: float | None = None) -> Any:
+        seconds = timeout or self.timeout
+        with raised(self.sdk, self.peer, seconds):
+            return await asyncio.wait_for(calling, seconds)
 
 
 def open_client(sdk: Any, max_concurrency: int) -> Any:

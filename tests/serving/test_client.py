@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from consistent_chat.errors import RecipeError, TransportError
 from consistent_chat.recipe import Recipe
-from consistent_chat.serving.client import MOST_BYTES, events
-from consistent_chat.serving.http import Peer
+from consistent_chat.serving.client import events
+from consistent_chat.serving.http import MOST_BYTES, Peer
 from consistent_chat.serving.settings import checked_url, warn_of_plain_http
 from tests.provider import Provider, Reply
 from tests.servings import KINDS, asked, opened, request, said
