@@ -15,7 +15,8 @@ PACKAGE = ROOT / "consistent_chat"
 ROOMS = [
     {"files", "retry", "signals", "version", "text"},
     {"errors"},
-    {"request", "prices", "duplicates", "hub"},
+    {"request", "duplicates", "hub"},
+    {"prices"},
     {"registration"},
     {"recipe"},
     {"plan"},
