@@ -39,7 +39,9 @@ PROXY = """
 model_list:
   - model_name: {model}
     litellm_params: {{model: openai/{model}, api_base: "{url}/v1", api_key: none}}
+general_settings: {{dangerously_permit_weak_or_unset_master_key: true}}
 """
+"""LiteLLM's proxy does not start without a key of its own unless it is told to; here it serves this machine alone."""
 START_SECONDS, BUILD_SECONDS = 300.0, 1800.0
 
 
