@@ -17,7 +17,7 @@ from consistent_chat.drivers import Limits, RunStats, Usage
 from consistent_chat.drivers.budget import Budget
 from consistent_chat.errors import BudgetSpent, RecipeError, TransportError
 from consistent_chat.plan.plan import Plan
-from consistent_chat.prices import price_of
+from consistent_chat.prices import Tokens, price_of
 from consistent_chat.ray.ledger import Ledger
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
@@ -43,7 +43,7 @@ class Priced:
         )
         price = price_of(MODEL)
         assert price is not None
-        self.log.append(price.of(500, tokens))
+        self.log.append(price.of(Tokens(500, tokens)))
         return Response(json.dumps(texts), input_tokens=500, output_tokens=tokens)
 
 

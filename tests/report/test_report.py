@@ -185,9 +185,9 @@ def test_tokens_cost_what_the_model_costs() -> None:
     by_file, by_store = report("made.parquet"), report("store")
     assert by_file.tokens == by_store.tokens
     assert by_store.total.reasons == {"no_json": 1}
-    ((model, *tokens, cost),) = by_store.used
+    ((model, tokens, cost),) = by_store.used
     assert model == "claude-sonnet-4-6"
-    assert cost == pytest.approx(tokens[0] * 3e-6 + tokens[1] * 15e-6)
+    assert cost == pytest.approx(tokens.input * 3e-6 + tokens.output * 15e-6)
 
 
 REPORT_BOTH = """
