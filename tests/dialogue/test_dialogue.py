@@ -10,9 +10,11 @@ import pytest
 
 from consistent_chat.dialogue import at_once, prompts
 from consistent_chat.dialogue.at_once import Dialogue, OutOfDraws, Steps
+from consistent_chat.dialogue.bill import Bill
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.plan.plan import MAX_SUBSTITUTES, Plan, Spec
+from consistent_chat.prices import NO_TOKENS
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 
@@ -55,7 +57,15 @@ def test_two_responses_make_a_dialogue(steps: Steps) -> None:
     first = next(steps)
     second = steps.send(SKELETON)
     assert finished(steps, REPLIES) == Dialogue(
-        spec(), USERS, ANSWERS, (first.key, second.key), draws=2, input_tokens=40, output_tokens=60, failed=()
+        spec(),
+        USERS,
+        ANSWERS,
+        (first.key, second.key),
+        draws=2,
+        input_tokens=40,
+        output_tokens=60,
+        failed=(),
+        billed=(NO_TOKENS._replace(input=40, output=60), NO_TOKENS),
     )
 
 
@@ -144,7 +154,7 @@ def test_a_refusal_to_answer_passes_to_the_substitutes_skeleton(steps: Steps) ->
     steps.send(SKELETON)
     other = steps.send(DECLINED)
     assert names(other) == ["user_1", "user_2"]
-    assert other == next(at_once.converse(RECIPE, spec(1), []))
+    assert other == next(at_once.converse(RECIPE, spec(1), [], Bill()))
 
 
 def test_spent_draws_pass_to_the_substitute(steps: Steps) -> None:
@@ -152,10 +162,10 @@ def test_spent_draws_pass_to_the_substitute(steps: Steps) -> None:
     next(steps)
     steps.send(NONSENSE)
     other = steps.throw(OutOfDraws())
-    assert other == next(at_once.converse(RECIPE, spec(1), []))
+    assert other == next(at_once.converse(RECIPE, spec(1), [], Bill()))
     steps.send(SKELETON)
     steps.send(NONSENSE)
-    assert steps.throw(OutOfDraws()) == next(at_once.converse(RECIPE, spec(2), []))
+    assert steps.throw(OutOfDraws()) == next(at_once.converse(RECIPE, spec(2), [], Bill()))
 
 
 def test_a_place_that_cannot_be_filled_is_an_error(steps: Steps) -> None:

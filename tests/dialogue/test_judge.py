@@ -159,7 +159,7 @@ def test_what_has_no_scores_is_asked_again(place: str, text: str) -> None:
 def test_a_judge_that_is_never_content_ends_the_run(place: str) -> None:
     """Instead of paying for every draw of every substitute."""
     recipe = Recipe(**{**SMALL, "min_score": 5})
-    with pytest.raises(UnfilledSlot, match=r"30 answers in a row .* low_score"):
+    with pytest.raises(UnfilledSlot, match=r"30 consecutive responses were unusable.* low_score"):
         run(place, recipe, lambda request: scores(5, 4, 5))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from consistent_chat.dialogue.at_once import converse
+from consistent_chat.dialogue.bill import Bill
 from consistent_chat.dialogue.stages import stage_of
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
@@ -13,7 +14,7 @@ from tests.servings import asked
 def test_the_stage_derived_from_a_stored_schema_is_the_one_the_request_tells() -> None:
     """A store keeps the schema alone, and all three stages follow from it."""
     recipe = Recipe(model="m", judge_model="j", num_dialogs_per_intent=1)
-    steps = converse(recipe, Plan(recipe).spec(0), [])
+    steps = converse(recipe, Plan(recipe).spec(0), [], Bill())
     request, told = next(steps), []
     try:
         while True:

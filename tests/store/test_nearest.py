@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from consistent_chat.errors import MissingResponse
 from consistent_chat.request import Request
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.miss import explain_miss
+from tests.faults import Reply
+from tests.provider import Call, Provider
 from tests.stored import asked, said
 
 REMEDY = "Pass serving= (and, unless it runs locally, a key) to ask for it, or responses= to look elsewhere."
@@ -112,6 +115,17 @@ def test_lone_surrogates_can_be_printed(tmp_path: Path) -> None:
 
 
 def test_a_check_that_refuses_what_is_recorded_is_named(tmp_path: Path) -> None:
-    """It says which answer, why, and both ways on."""
-    with pytest.raises(MissingResponse, match=r"draw 0: repeats \(.*Pass serving= .* or checks=False"):
-        load_dataset("consistent_chat", "demo", checks={"repeats": 0.1}, cache_dir=str(tmp_path), split="train")
+    """It says which response, why, and both ways on."""
+    called: dict[str, Any] = {"serving": "anthropic", "api_key": "a-key"}
+    given: dict[str, Any] = {"model": "m", "num_dialogs_per_intent": 1, "num_turns_per_dialog": 2, "split": "train"}
+    given |= {"responses": str(tmp_path / "responses"), "cache_dir": str(tmp_path / "cache")}
+    with Provider(_repeats) as provider:
+        load_dataset("consistent_chat", checks=False, base_url=provider.url, **called, **given)
+    with pytest.raises(MissingResponse, match=r"draw 0: repeats \(.*Pass serving= to ask again, or checks=False"):
+        load_dataset("consistent_chat", **given)
+
+
+def _repeats(call: Call) -> Reply:
+    """Say the same in each message."""
+    said = dict.fromkeys(call.names, "The train to Porto leaves at noon from the old station.")
+    return Reply.text(json.dumps(said))
