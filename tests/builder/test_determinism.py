@@ -24,7 +24,7 @@ from tests.answers import Answers
 from tests.provider import Provider
 
 RECIPE = {"model": "claude-sonnet-4-6", "num_dialogs_per_intent": 5, "num_turns_per_dialog": 3}
-DEMO = "d3f9ec142596a59a68fd213cbd46021bf1269160112539d0c2bfccd578c0f77b"
+DEMO = "68993cef6610b4c528c40306bb6c1ce2301112c4bc2ca64a86ae5092faf5c957"
 
 
 def digest(rows: Iterable[Any]) -> str:

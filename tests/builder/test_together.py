@@ -44,7 +44,7 @@ def answered(call: Call) -> Reply:
         scores: dict[str, Any] = {f"{name}_reason": "So it is." for name in CRITERIA}
         scores |= {name: drawn.choice([4, 5]) for name in CRITERIA}
         return Reply.text(json.dumps({**scores, "consistency": 2} if drawn.random() < 0.25 else scores))
-    if call.stage == "skeleton" and drawn.random() < 0.2:
+    if call.stage == "skeleton" and drawn.random() < 0.4:
         drawn = random.Random("the same again")
     said = {name: f"What of the {' and the '.join(drawn.sample(NOUNS.split(), 6))}?" for name in call.names}
     if call.stage == "answers" and drawn.random() < 0.2:
