@@ -61,7 +61,7 @@ class Calls:
     def __init__(self, caller: Caller, max_concurrency: int, clock: Callable[[], float]) -> None:
         self._caller = caller
         self._pace = caller.budget.pace()
-        self.turns = Turns()
+        self.turns = Turns(max_concurrency)
         self._slots = AdaptiveSemaphore(max_concurrency, self._pace, lambda: self.turns.is_busy)
         self._policy = RetryPolicy(clock, caller.wait_for_server)
         self._refusals = Refusals(self._ask_unrecorded)
@@ -102,6 +102,8 @@ class Calls:
                     self._refusals.answered(request, sent)
                     self._policy.answered()
                     self._slots.grow()
+                    if self.turns.is_full:  # else a fast server is paid for many responses before the first is checked
+                        await self.turns.take()
                     return response
             caller.tally.retried(fault)
             if not fault.rate_limited:

@@ -22,12 +22,18 @@ class Turns:
     """Gives tasks one turn each for work that keeps the event loop busy, such as checks of a response.
 
     There is one turn in each iteration of the loop, so that calls go out and responses come in between two turns.
-    `is_busy` while tasks wait for a turn, or one was given in this iteration.
+    `is_busy` while tasks wait for a turn, or one was given in this iteration; `is_full` while `most` tasks wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.is_busy = False
+        self._most = most
         self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many tasks wait that no more calls should be made until some have had their turn."""
+        return len(self._waiting) >= self._most
 
     async def take(self) -> None:
         """Wait for a turn, which lasts until the task awaits something else."""

@@ -227,7 +227,7 @@ def test_a_strangers_manifest_removes_nothing(hub: Hub, user: Machine, name: str
     hub.repos[name] = {**MINE, **OUTSIDE, "consistent_chat.json": planted(claims)}
     before = dict(hub.repos[name])
     hub.commits.append(Commit(name, "main", "Publish dialogues", "", tuple(before), commit(before), "stranger"))
-    assert "holds something else" in refused(user, 1, "demo", name)
+    assert "already contains other files" in refused(user, 1, "demo", name)
     assert hub.repos[name] == before
     publish(user, name, "--overwrite")
     rows = {path for path in MINE if path.startswith(("data/", "failures/"))}
