@@ -62,7 +62,9 @@ class Calls:
         self._caller = caller
         self._pace = caller.budget.pace()
         self.turns = Turns(max_concurrency)
-        self._slots = AdaptiveSemaphore(max_concurrency, self._pace, lambda: self.turns.is_busy)
+        self._slots = AdaptiveSemaphore(
+            max_concurrency, self._pace, lambda: self.turns.is_busy and not self.turns.in_doubt
+        )
         self._policy = RetryPolicy(clock, caller.wait_for_server)
         self._refusals = Refusals(self._ask_unrecorded)
 

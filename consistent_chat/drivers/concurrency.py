@@ -23,10 +23,11 @@ class Turns:
 
     There is one turn in each iteration of the loop, so that calls go out and responses come in between two turns.
     `is_busy` while tasks wait for a turn, or one was given in this iteration; `is_full` while `most` tasks wait.
+    `in_doubt` while the responses that come are unusable: then each is checked at once, before another call is made.
     """
 
     def __init__(self, most: int) -> None:
-        self.is_busy = False
+        self.is_busy = self.in_doubt = False
         self._most = most
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -36,7 +37,9 @@ class Turns:
         return len(self._waiting) >= self._most
 
     async def take(self) -> None:
-        """Wait for a turn, which lasts until the task awaits something else."""
+        """Wait for a turn, which lasts until the task awaits something else; in doubt there is no waiting."""
+        if self.in_doubt:
+            return
         loop = asyncio.get_running_loop()
         if self.is_busy:
             waiter: asyncio.Future[None] = loop.create_future()

@@ -84,6 +84,7 @@ class Online:
                 await self._calls.turns.take()
                 step = replay_until_missing(steps, response, self._store.find, self._max_draws)
                 self._breaker.test(request, response, failed, step)
+                self._calls.turns.in_doubt = self._breaker.in_doubt
                 if isinstance(step, Dialogue):
                     return step
                 request = step

@@ -133,6 +133,12 @@ class CircuitBreaker:
 
     def __init__(self) -> None:
         self._in_vain: Counter[str] = Counter()
+        self._unusable: set[str] = set()
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last response to some stage was unusable, even if it was only truncated."""
+        return bool(self._unusable)
 
     def test(
         self, request: Request, response: Response, failed: Sequence[FailedDraw], step: Dialogue | Request
@@ -143,6 +149,7 @@ class CircuitBreaker:
         again with a higher limit does not count.
         """
         fault = next((draw for draw in reversed(failed) if draw.key == request.key), None)
+        (self._unusable.discard if fault is None else self._unusable.add)(request.stage)
         if fault is None:
             self._in_vain[request.stage] = 0
         elif fault.reason is not Reason.TRUNCATED or not _has_more_room(step, request):

@@ -44,9 +44,8 @@ VAIN = {
     "nested messages": "not_text",
 }
 """Faults that go on and on, and what the error calls them."""
-FEW = 400
-"""Calls, of the 6,480 that a run of the default size could make in vain: up to 4 for each dialogue that is begun, which
-are those with a call in flight, and as many whose response waits to be checked."""
+FEW = 200
+"""Calls, of the 6,480 that a run of the default size could make in vain."""
 
 
 def chosen(names: Iterable[Any], quick: Collection[Any] = QUICK) -> list[Any]:
