@@ -305,8 +305,9 @@ def test_a_published_datasets_names_are_shown(content: dict[str, Any], capfd: Ca
     assert_visible(capfd)
 
 
-def test_columns_and_rows_of_a_dataset_are_shown(capfd: Captured) -> None:
-    """Of any dataset that somebody made."""
+def test_columns_and_rows_of_a_dataset_are_shown(capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of any dataset that somebody made. The table is wide: in a narrow one a wrapped line may begin with any word."""
+    monkeypatch.setenv("COLUMNS", "400")
     turns = [{"role": "user", "value": HOSTILE}, {"role": "assistant", "value": HOSTILE}]
     rows = [{"conversation": turns, "category": HOSTILE, HOSTILE: HOSTILE, "intent": HOSTILE}]
     pq.write_table(pa.Table.from_pylist(rows), f"{HOSTILE}.parquet")
