@@ -8,7 +8,7 @@
 #     "click>=8.1",
 #     "datasets>=3.6",
 #     "fsspec>=2024.6",
-#     "genai-prices>=0.0.60",
+#     "genai-prices>=0.1.0",
 #     "google-re2>=1.1.20240702",
 #     "huggingface_hub>=1.20",
 #     "jinja2>=3.1",

@@ -69,7 +69,7 @@ def build(place: str, recipe: Recipe, indices: range) -> RunStats:
 @pytest.mark.parametrize("seed", range(3))
 def test_after_a_pilot_it_is_within_a_fifth_of_what_the_build_reports(place: str, seed: int) -> None:
     """Calls, tokens in, tokens out and dollars, although answers vary in length and some are asked again."""
-    recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20, seed=seed)
+    recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20, seed=seed, checks=False)
     plan = Plan(recipe)
     build(place, recipe, range(18))
     told = estimate(recipe, plan, ResponseStore(place))
@@ -167,7 +167,7 @@ def test_a_pilot_of_a_large_plan_is_measured_whole(place: str) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_what_a_build_costs_lies_in_the_range(place: str, seed: int) -> None:
     """The range narrows with what is recorded, and holds what the rest then costs."""
-    recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20, seed=seed)
+    recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20, seed=seed, checks=False)
     plan, told = Plan(recipe), []
     for pilot in (9, 45):
         build(place, recipe, range(pilot))

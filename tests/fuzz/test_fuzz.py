@@ -97,4 +97,4 @@ def test_time_grows_no_faster_than_the_input(name: str, piece: bytes) -> None:
         begun = time.process_time()
         TARGETS[name](piece * (size // len(piece)))
         times.append(time.process_time() - begun)
-    assert times[1] < max(0.5, 8 * times[0])
+    assert times[1] < max(2.0, 8 * times[0])
