@@ -56,7 +56,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
     least = min(sum(map(deck._combinations, pile)) for deck in plan._decks for pile in deck._piles[:1])
     yield "dialogues", f"{len(plan):,}", f"{RECIPE.num_dialogs_per_intent:,} for each intent"
     yield "combinations of an intent", f"{least:,} or more", "the built-in taxonomy: none is drawn twice"
-    yield "calls", f"{told.calls:,}", "two a dialogue; answers of no use come on top"
+    yield "calls", f"{told.calls:,}", "two a dialogue; redraws of unusable responses are extra"
     yield "tokens", f"{_millions(told.input_tokens)} in, {_millions(told.output_tokens)} out", "`estimate`"
     yield "cost online", f"${cost:,.0f}", f"${PRICE[0]:.2f} and ${PRICE[1]:.2f} a million tokens"
     yield "cost by batch", f"${cost * BATCH_DISCOUNT:,.0f}", "half of it"
