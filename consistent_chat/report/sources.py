@@ -30,7 +30,7 @@ def read(
 ) -> ReportSource:
     """Open a dataset, a response store or a recipe. None is the default store, or the recipe that the options describe.
 
-    Raises RecipeError if the source is none of these.
+    Raises RecipeError for any other source.
     """
     given = {name: value for name, value in options.items() if value is not None}
     if recipe is not None or (given if source is None else is_recipe(source)):

@@ -88,7 +88,7 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
 def plainer(best: Form, form: Form) -> Form | None:
     """Return the next plainer form of a gateway that refuses without a reason, or None after the last.
 
-    `best` is the form that was begun with: what it has in the plainest way was stated, and stays.
+    `best` is the first form tried. What it already has in its plainest way was stated by the user, and does not change.
     """
     if form.stream and not best.stream:
         return None

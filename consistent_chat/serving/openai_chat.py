@@ -82,7 +82,7 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
 def plainer(best: Form, form: Form) -> Form | None:
     """Return the next plainer form, or None after the last: other ways of asking for JSON, no system role, a stream.
 
-    `best` is the form that was begun with: what it has in the plainest way was stated, and stays.
+    `best` is the first form tried. What it already has in its plainest way was stated by the user, and does not change.
     """
     if form.stream and not best.stream:
         return replace(form, usage=False) if form.usage else None

@@ -160,7 +160,7 @@ def _build(document: Document) -> Taxonomy:
 
 
 def _checked(whole: Taxonomy, document: Document) -> Taxonomy:
-    """Return a taxonomy in which every topic has somebody who could bring it up; raises RecipeError."""
+    """Return the taxonomy if every topic has a fitting persona; raises RecipeError otherwise."""
     alone: dict[Tags, bool] = {}
     for intent in whole.intents.values():
         for topic in intent.topics():
