@@ -24,7 +24,7 @@ def fingerprint(recipe: Recipe) -> str:
     content = {
         "data_format": DATA_FORMAT,
         "fields": {name: value for name, value in recipe.values().items() if name not in WITHIN},
-        "taxonomy": recipe.chosen_taxonomy.plain(),
+        "taxonomy": recipe.chosen_taxonomy.plain,
         "prompts": prompts.contents(),
         "shape": shape.contents(),
     }

@@ -14,6 +14,7 @@ The rows can be rebuilt from the recipe and the responses in the repo.
     target.py       parses "user/repo" and "buckets/user/name/path"
     layout.py       paths in a dataset, and the manifest
     bundle.py       makes a folder with all files except card and manifest
+    recipe_file.py  writes the recipe file of a published dataset
     rebuild.py      makes the rows and failures from the recipes and responses of a folder
     upload.py       sends new files and deletes removed ones; hub.py, repo.py and bucket.py talk to the Hub
     verify.py       compares files, responses and rows; diff.py finds the first row that differs

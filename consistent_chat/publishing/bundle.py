@@ -7,21 +7,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from consistent_chat import drivers
 from consistent_chat.builder import ConsistentChat
-from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.drivers.replay import walk
-from consistent_chat.errors import MissingResponse, PublishError
+from consistent_chat.errors import MissingResponse
 from consistent_chat.plan.plan import Plan
-from consistent_chat.publishing import layout
+from consistent_chat.publishing import layout, recipe_file
 from consistent_chat.publishing.rebuild import See, rebuild
 from consistent_chat.recipe import EXTENSION, Recipe
-from consistent_chat.recipe.taxonomy import Category, Flow, Manner, Tags, Taxonomy
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.backends import MARKED, MARKER
@@ -54,7 +49,7 @@ def make(builder: ConsistentChat, name: str, folder: Path, see: See) -> Made:
         write_pack(records, responses / "packs")
     files = recipe_names(builder.recipes, name)
     for split, file in files.items():
-        write(builder.recipes[split], folder / file)
+        recipe_file.write(builder.recipes[split], folder / file)
     rebuild(folder, files, folder, see)
     return Made(folder, builder.recipes, files)
 
@@ -67,72 +62,6 @@ def recipe_names(recipes: Mapping[str, Recipe], name: str) -> dict[str, str]:
 def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
     while batch := list(itertools.islice(records, RECORDS_PER_PACK)):
         yield batch
-
-
-HEAD = "# Everything that shapes this dataset. The responses that it is made of lie beside this file, in responses/.\n"
-
-
-def write(recipe: Recipe, path: Path) -> None:
-    """Write a recipe. Raises PublishError if reading it back gives another recipe."""
-    values = recipe.values()
-    values["personas"] = values["manners"] = None  # they are in the taxonomy
-    values["intents"] = None if recipe.intents is None else list(recipe.intents)
-    values["taxonomy"] = _plain(recipe.full_taxonomy)
-    if isinstance(recipe.num_turns_per_dialog, tuple):
-        values["num_turns_per_dialog"] = list(recipe.num_turns_per_dialog)
-    values = {name: value for name, value in values.items() if value is not None}
-    path.write_text(HEAD + yaml.dump(values, **_WRITING), encoding="utf-8", newline="\n")
-    if fingerprint(Recipe.from_file(str(path))) != fingerprint(recipe):
-        raise PublishError(f"The recipe cannot be written to {path.name}: it would be read as another one.")
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes YAML without aliases, which recipe files forbid. Not libyaml's dumper, which breaks lines differently."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-_WRITING: dict[str, Any] = {"Dumper": _Dumper, "sort_keys": False, "allow_unicode": True, "width": 120}
-
-
-def _plain(taxonomy: Taxonomy) -> dict[str, Any]:
-    flows = {flow.key: flow for intent in taxonomy.intents.values() for flow in intent.all_flows()}
-    return {
-        "flows": {key: _flow(flow) for key, flow in flows.items()},
-        "intents": {
-            intent.key: {
-                "title": intent.title,
-                "purpose": intent.purpose,
-                "flows": [flow.key for flow in intent.flows],
-                "categories": {category.name: _category(category) for category in intent.categories},
-            }
-            for intent in taxonomy.intents.values()
-        },
-        "personas": [_tagged(*persona) for persona in taxonomy.personas],
-        "manners": {manner.name: _manner(manner) for manner in taxonomy.manners},
-    }
-
-
-def _flow(flow: Flow) -> dict[str, Any]:
-    more = {name: text for name, text in (("opens", flow.opens), ("answers", flow.answers)) if text}
-    return {"title": flow.title, **more, "steps": list(flow.steps)}
-
-
-def _category(category: Category) -> Any:
-    topics = [_tagged(*topic) for topic in category.topics]
-    if not category.flows:
-        return topics
-    return {"flows": [flow.key for flow in category.flows], "topics": topics}
-
-
-def _manner(manner: Manner) -> Any:
-    tags = {name: sorted(found) for name, found in (("needs", manner.needs), ("unlike", manner.unlike)) if found}
-    return {"description": manner.description, **tags} if tags else manner.description
-
-
-def _tagged(text: str, tags: Tags) -> Any:
-    return {text: sorted(tags)} if tags else text
 
 
 NAMED = 8

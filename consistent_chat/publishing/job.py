@@ -20,7 +20,7 @@ from huggingface_hub import HfApi
 
 from consistent_chat.builder import ConsistentChat
 from consistent_chat.errors import MissingResponse, PublishError, RecipeError
-from consistent_chat.publishing import bundle
+from consistent_chat.publishing import recipe_file
 from consistent_chat.publishing.bundle import recipe_names, select
 from consistent_chat.publishing.hub import open_api, translate_errors
 from consistent_chat.publishing.publish import name_of, open_destination, open_to_publish
@@ -119,7 +119,7 @@ def _files(builder: ConsistentChat, name: str, dependencies: list[str], with_whe
     with tempfile.TemporaryDirectory() as folder:
         script, recipe = Path(folder, "builder.py"), Path(folder, file)
         script.write_text(SCRIPT.format(dependencies=json.dumps(dependencies)), encoding="utf-8")
-        bundle.write(builder.recipes[split], recipe)
+        recipe_file.write(builder.recipes[split], recipe)
         wheel = [str(write_wheel(Path(folder)))] if with_wheel else []
         yield [str(script), *wheel, "--recipe", str(recipe)]
 

@@ -75,6 +75,10 @@ class Recipe:
         except RecipeError as error:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the fields alone: what was computed of them is computed again where it is needed."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str = "") -> Recipe:
         """Return the recipe with these fields. Raises RecipeError for unknown names, with the nearest known one."""

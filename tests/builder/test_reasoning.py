@@ -11,7 +11,7 @@ import pytest
 from datasets import load_dataset
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.publishing import bundle
+from consistent_chat.publishing import recipe_file
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.description import LATER
 from tests.provider import Call, Provider, Reply
@@ -84,7 +84,7 @@ def test_a_recipe_that_does_not_use_it_is_written_as_before(tmp_path: Path) -> N
     """No word of it in a published recipe, and one in a recipe that does."""
     assert set(LATER) & set(Recipe("m").values()) == set()
     for used in (False, True):
-        bundle.write(Recipe("m", reasoning=used), tmp_path / "r.consistent_chat.yaml")
+        recipe_file.write(Recipe("m", reasoning=used), tmp_path / "r.consistent_chat.yaml")
         assert ("\nreasoning: true" in (tmp_path / "r.consistent_chat.yaml").read_text()) is used
 
 

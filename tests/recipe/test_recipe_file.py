@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.errors import RecipeError
-from consistent_chat.publishing import bundle
+from consistent_chat.publishing import recipe_file
 from consistent_chat.recipe import Recipe
 
 LINE = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=40).filter(str.strip)
@@ -61,17 +61,17 @@ def test_what_is_written_is_read_as_the_same(
     except RecipeError:  # a text that stands twice, or is no line
         return
     path = tmp_path / "x.consistent_chat.yaml"
-    bundle.write(recipe, path)
+    recipe_file.write(recipe, path)
     assert fingerprint(Recipe.from_file(str(path))) == fingerprint(recipe)
     first = path.read_bytes()
-    bundle.write(Recipe.from_file(str(path)), path)
+    recipe_file.write(Recipe.from_file(str(path)), path)
     assert path.read_bytes() == first
 
 
 def test_it_says_everything(tmp_path: Path) -> None:
     """All fields, and all intents, though one is chosen: another can be chosen later."""
     path = tmp_path / "x.consistent_chat.yaml"
-    bundle.write(Recipe(model="m", intents=("simulation",), layout="messages", provenance=False), path)
+    recipe_file.write(Recipe(model="m", intents=("simulation",), layout="messages", provenance=False), path)
     again = Recipe.from_file(str(path))
     assert (again.model, again.intents, again.layout, again.provenance) == ("m", ("simulation",), "messages", False)
     assert len(again.full_taxonomy.intents) == 9

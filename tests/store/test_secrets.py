@@ -35,12 +35,16 @@ class Canary:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            with connection:
-                connection.sendall(b"220 hello\r\n")
-                while data := connection.recv(1000):
-                    self.told += data
-                    refused = b"530 not you, " + data.split(b" ", 1)[-1].strip() + b"\r\n"
-                    connection.sendall(b"331 password?\r\n" if data.startswith(b"USER") else refused)
+            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        """Refuse one client; a client that failed leaves its connection open, so each has a thread of its own."""
+        with connection:
+            connection.sendall(b"220 hello\r\n")
+            while data := connection.recv(1000):
+                self.told += data
+                refused = b"530 not you, " + data.split(b" ", 1)[-1].strip() + b"\r\n"
+                connection.sendall(b"331 password?\r\n" if data.startswith(b"USER") else refused)
 
     def close(self) -> None:
         """Stop."""

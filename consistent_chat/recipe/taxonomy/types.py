@@ -10,7 +10,8 @@ A topic *needs* tags, a persona *has* tags. A topic fits a persona that has all 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import Any, NamedTuple
 
 Tags = frozenset[str]
@@ -123,8 +124,13 @@ class Taxonomy:
         wanted = set(keys)
         return Taxonomy({k: i for k, i in self.intents.items() if k in wanted}, self.personas, self.manners)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the fields alone: what was computed of them is computed again where it is needed."""
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    @cached_property
     def plain(self) -> dict[str, Any]:
-        """Return everything as plain ordered data, for the recipe's fingerprint."""
+        """Everything as plain ordered data, for the recipe's fingerprint."""
         every = (flow for intent in self.intents.values() for flow in intent.all_flows())
         flows = {flow.key: [flow.key, flow.title, flow.steps, flow.opens, flow.answers] for flow in every}
         return {

@@ -1,0 +1,103 @@
+"""Writes the recipe file of a published dataset: all that shapes the data, with the whole taxonomy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from consistent_chat.builder.fingerprint import fingerprint
+from consistent_chat.errors import PublishError
+from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.taxonomy import Category, Flow, Manner, Tags, Taxonomy, Topic
+
+HEAD = "# Everything that shapes this dataset. The responses that it is made of lie beside this file, in responses/.\n"
+
+
+def write(recipe: Recipe, path: Path) -> None:
+    """Write a recipe. Raises PublishError if reading it back gives another recipe."""
+    values = recipe.values()
+    values["personas"] = values["manners"] = None  # they are in the taxonomy
+    values["intents"] = None if recipe.intents is None else list(recipe.intents)
+    values["taxonomy"] = _plain(recipe.full_taxonomy)
+    if isinstance(recipe.num_turns_per_dialog, tuple):
+        values["num_turns_per_dialog"] = list(recipe.num_turns_per_dialog)
+    values = {name: value for name, value in values.items() if value is not None}
+    text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    path.write_text(HEAD + text, encoding="utf-8", newline="\n")
+    if fingerprint(Recipe.from_file(str(path))) != fingerprint(recipe):
+        raise PublishError(f"The recipe cannot be written to {path.name}: it would be read as another one.")
+
+
+class _Block(str):
+    """Text of several lines, written as it is below its key."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes YAML without aliases, which recipe files forbid. Not libyaml's dumper, which breaks lines differently."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+    def represent_block(self, text: _Block) -> Any:
+        return self.represent_scalar("tag:yaml.org,2002:str", str(text), style="|")
+
+
+_Dumper.add_representer(_Block, _Dumper.represent_block)
+
+
+def _plain(taxonomy: Taxonomy) -> dict[str, Any]:
+    flows = {flow.key: flow for intent in taxonomy.intents.values() for flow in intent.all_flows()}
+    return {
+        "flows": {key: _flow(flow) for key, flow in flows.items()},
+        "intents": {
+            intent.key: {
+                "title": intent.title,
+                "purpose": intent.purpose,
+                "flows": [flow.key for flow in intent.flows],
+                "categories": {category.name: _category(category) for category in intent.categories},
+            }
+            for intent in taxonomy.intents.values()
+        },
+        "personas": [_tagged(*persona) for persona in taxonomy.personas],
+        "manners": {manner.name: _manner(manner) for manner in taxonomy.manners},
+    }
+
+
+def _flow(flow: Flow) -> dict[str, Any]:
+    more = {name: text for name, text in (("opens", flow.opens), ("answers", flow.answers)) if text}
+    return {"title": flow.title, **more, "steps": list(flow.steps)}
+
+
+def _category(category: Category) -> dict[str, Any]:
+    needs, flows = _shared_needs(category), [flow.key for flow in category.flows]
+    topics = [Topic(topic.text, frozenset() if needs else topic.needs) for topic in category.topics]
+    block = all(map(_fits_a_line, topics))
+    more = {name: value for name, value in (("needs", sorted(needs)), ("flows", flows)) if value}
+    return {**more, "topics": _Block("".join(map(_line, topics))) if block else [_tagged(*topic) for topic in topics]}
+
+
+def _shared_needs(category: Category) -> Tags:
+    """Return what all topics of a category need, or nothing if they differ."""
+    first = category.topics[0].needs
+    return first if all(topic.needs == first for topic in category.topics) else frozenset()
+
+
+def _fits_a_line(topic: Topic) -> bool:
+    """Say whether a line of a block is read as this topic: a "]" at its end would be read as the end of its tags."""
+    text = topic.text
+    return text.isprintable() and text == text.strip() and (bool(topic.needs) or not text.endswith("]"))
+
+
+def _line(topic: Topic) -> str:
+    return f"{topic.text} [{', '.join(sorted(topic.needs))}]\n" if topic.needs else f"{topic.text}\n"
+
+
+def _manner(manner: Manner) -> Any:
+    tags = {name: sorted(found) for name, found in (("needs", manner.needs), ("unlike", manner.unlike)) if found}
+    return {"description": manner.description, **tags} if tags else manner.description
+
+
+def _tagged(text: str, tags: Tags) -> Any:
+    return {text: sorted(tags)} if tags else text
