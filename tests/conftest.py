@@ -25,6 +25,7 @@ for name in (
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,8 +35,22 @@ from hypothesis import settings
 from tests.provider import Provider
 
 _connect = socket.socket.connect
-settings.register_profile("tests", deadline=None)  # on a busy machine any example may take seconds
+# On a busy machine any example may take seconds.
+settings.register_profile("tests", deadline=None, max_examples=20)
+settings.register_profile("thorough", deadline=None, max_examples=150)  # pytest --hypothesis-profile=thorough
 settings.load_profile("tests")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the cases of a test after the first ones as slow, where it says `slow_after`."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if mark := item.get_closest_marker("slow_after"):
+            test = item.nodeid.partition("[")[0]
+            seen[test] += 1
+            if seen[test] > mark.args[0]:
+                item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)

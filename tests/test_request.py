@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from consistent_chat.request import Request, Response, Schema, canonical_json, quoted, request_key
 
-LAW = settings(deadline=None, max_examples=100, derandomize=True)
+LAW = settings(derandomize=True)
 
 PLAIN = Request(
     model="m",

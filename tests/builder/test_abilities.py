@@ -80,6 +80,7 @@ def test_a_serving_without_a_server_takes_none(tmp_path: Path) -> None:
         load_dataset("consistent_chat", serving="rehearsal", context_tokens=4096, **given)
 
 
+@pytest.mark.slow
 def test_a_server_that_starts_late_is_waited_for(tmp_path: Path) -> None:
     """Where `wait_for_server` says so; nothing is lost."""
     with socket.socket() as free:

@@ -110,6 +110,7 @@ def test_streaming_gives_the_same_rows(first: Any, load: Callable[..., Any], sto
     assert digest(load(responses=store, streaming=True)) == digest(first)
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("max_concurrency", [1, 7, 100])
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_cold_store_gives_the_same_rows(

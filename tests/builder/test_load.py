@@ -44,6 +44,7 @@ def answered(provider: Provider) -> Counter[str]:
     return Counter(repr((call.body.get("system"), call.body["messages"])) for call in provider.requests)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("serving", ["anthropic", "openai"])
 def test_the_documented_parameters_mean_what_they_say(provider: Provider, serving: str) -> None:
     """Nine times twenty dialogues of six and six messages, the temperature on the wire, no request twice."""
@@ -87,6 +88,7 @@ def hard(call: Call) -> Reply | None:
     return moods[call.number * 7 % len(moods)]
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("serving", ["anthropic", "openai"])
 def test_a_difficult_model_costs_no_dialogue(serving: str) -> None:
     """Fences, prose, wrong counts, refusals and truncation: still exactly as many intact dialogues."""
@@ -178,6 +180,7 @@ def test_streaming_shows_the_first_row_long_before_the_last(provider: Provider) 
     assert len(provider.requests) <= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_proc", [2, 4])
 def test_several_processes_give_the_same_rows_and_keep_the_limit(num_proc: int) -> None:
     """The concurrency is divided, and the order kept."""

@@ -81,6 +81,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     "script",
     [CANNOT_LEARN, LOOKED_UP, DATASETS_FIRST_AND_MAPPED, IMPORT_FAILS_ONCE, SPAWNED_FORKED_AND_PICKLED],

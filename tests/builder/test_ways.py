@@ -221,6 +221,7 @@ def test_a_folder_without_a_recipe_says_so(work: Path) -> None:
         load(data_dir=str(work))
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("count", [0, 5000])
 def test_what_the_current_folder_holds_does_not_matter(work: Path, folder: Path, count: int) -> None:
     """Every way works from an empty folder, and from one with 5,000 files, some named as splits are."""

@@ -192,6 +192,7 @@ def test_to_warm_by_batch_all_splits_share_the_waves(provider: BatchProvider) ->
     assert [len(batch.calls) for batch in provider.submitted] == [9, 18]
 
 
+@pytest.mark.slow
 def test_more_processes_than_calls_at_once_are_no_matter_by_batch(provider: BatchProvider) -> None:
     """Those calls are the online driver's; when batches have answered, nobody makes any."""
     given = ["--num-dialogs-per-intent", "8", "--driver", "batch", "--num-proc", "4", "--max-concurrency", "3"]
@@ -205,6 +206,7 @@ def test_a_refresh_by_batch_supersedes(provider: BatchProvider) -> None:
     assert len(provider.digests) == 36
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_batches_to_the_provider(tmp_path: Path) -> None:
     """It says so, and how to collect them."""
     with BatchProvider(looks=10**6) as provider:

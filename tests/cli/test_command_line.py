@@ -175,6 +175,7 @@ def test_a_signal_stops_several_processes_cleanly_too(
     assert not Path("made.parquet").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_scheduler_stops_a_build_as_ctrl_c_does(slow_provider: Provider, number: signal.Signals) -> None:
     """What was in flight is kept."""
@@ -184,6 +185,7 @@ def test_a_scheduler_stops_a_build_as_ctrl_c_does(slow_provider: Provider, numbe
     assert len(list(ResponseStore("responses").records())) == len(slow_provider.requests)
 
 
+@pytest.mark.slow
 def test_kill_9_loses_at_most_what_was_in_flight(slow_provider: Provider) -> None:
     """The journal has every answer that had arrived."""
     run_and_signal(slow_provider, signal.SIGKILL)

@@ -110,7 +110,7 @@ def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
 ARGUMENTS = st.lists(st.sampled_from(["--one", "--other", "a", "b", "-", "--", "-v", "--one=a"]), max_size=8)
 
 
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(derandomize=True)
 @given(ARGUMENTS)
 def test_values_in_a_row_keep_their_order(args: list[str]) -> None:
     """Only names of the option are added; what takes no several values is left alone."""

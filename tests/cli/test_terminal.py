@@ -100,6 +100,7 @@ COMMANDS = [
 ]
 
 
+@pytest.mark.slow_after(4)
 @pytest.mark.parametrize("fields", RECIPES.values(), ids=RECIPES)
 def test_a_recipes_texts_are_shown(fields: dict[str, Any], capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its keys, values and names, whether it is refused or built."""
@@ -211,6 +212,7 @@ REPLIES = {
 }
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("sent", REPLIES.values(), ids=REPLIES)
 def test_a_servers_words_are_shown(
     sent: bytes, capfd: Captured, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

@@ -101,6 +101,7 @@ def test_near_duplicates_are_left_to_the_build(provider: Provider, caplog: pytes
     assert "pass serving= to the build as well" in caplog.text
 
 
+@pytest.mark.slow
 def test_ray_is_imported_by_who_uses_it() -> None:
     """The package, its command line and the module that offers Ray do without."""
     look = "import sys, consistent_chat.cli, consistent_chat.ray; sys.exit('ray' in sys.modules)"

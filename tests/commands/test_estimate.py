@@ -151,6 +151,7 @@ def test_the_command_calls_nobody_and_a_pilot_is_part_of_the_build(
     assert "basis: measured on 8 recorded answers" in told
 
 
+@pytest.mark.slow
 def test_a_pilot_of_a_large_plan_is_measured_whole(place: str) -> None:
     """Pilots lie at the beginning of a plan: all that they recorded counts, however few of the other places do."""
     recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=2_000)
@@ -164,6 +165,7 @@ def test_a_pilot_of_a_large_plan_is_measured_whole(place: str) -> None:
     assert 1.0 < told.spread < 2.0
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("seed", range(3))
 def test_what_a_build_costs_lies_in_the_range(place: str, seed: int) -> None:
     """The range narrows with what is recorded, and holds what the rest then costs."""

@@ -92,6 +92,7 @@ def hostile(call: Call) -> Reply | None:
     return Reply.text(json.dumps(dict.fromkeys(call.names, HOSTILE)))
 
 
+@pytest.mark.slow
 def test_model_text_does_not_drive_the_terminal() -> None:
     """On a real terminal: roles have colours, and there is no sequence but those for colours."""
     with Provider(hostile) as provider:
@@ -138,6 +139,7 @@ def _read(leader: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_what_an_encoding_lacks_is_printed_as_escapes() -> None:
     """And ends nothing."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}

@@ -81,6 +81,7 @@ def test_waves_make_no_difference_to_rows(tmp_path: Path, monkeypatch: pytest.Mo
     assert [len(call) for call in serving.calls] == [8, 8, 8, 8, 2, 2]
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("template", [None, TheirPrompt()], ids=["our prompts", "their prompts"])
 @pytest.mark.parametrize("salt", range(4))
 def test_faults_of_all_kinds_at_once(salt: int, template: Any, tmp_path: Path) -> None:
@@ -385,6 +386,7 @@ def test_a_storage_is_looked_at_before_anything_is_paid(tmp_path: Path) -> None:
     assert serving.calls == []
 
 
+@pytest.mark.slow
 def test_dataflow_is_never_imported() -> None:
     """It takes seconds, and may not be there."""
     code = (

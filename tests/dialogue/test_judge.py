@@ -92,6 +92,7 @@ def test_each_dialogue_has_its_scores_as_a_column(place: str) -> None:
     assert len(made.filter(lambda row: min(row["judgement"][name] for name in CRITERIA) > 4)) == 18
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("given", [{}, {"streaming": True}, {"num_proc": 2, "num_dialogs_per_intent": 4}])
 def test_what_was_judged_is_replayed(place: str, given: dict[str, Any], tmp_path: Path) -> None:
     """No call, the same rows, in one process, as a stream, in several."""

@@ -13,7 +13,7 @@ from consistent_chat.dialogue.parse import Reason, Unusable, is_empty, messages
 from consistent_chat.recipe.fields import DEFAULTS
 from consistent_chat.request import Response
 
-LAW = settings(deadline=None, max_examples=150, derandomize=True)
+LAW = settings(derandomize=True)
 ASKED = ("user_1", "user_2")
 ANSWERED = ("assistant_1", "assistant_2")
 GOOD = '{"user_1": "Hello?", "user_2": "And then?"}'

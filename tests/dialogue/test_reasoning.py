@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat.dialogue import parse
@@ -54,7 +54,6 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=200)
 @given(st.lists(PIECES, max_size=8).map("".join), st.lists(PIECES, max_size=4).map("".join))
 def test_it_never_costs_an_answer(text: str, thought: str) -> None:
     """Whatever is usable has reasoning that a file can hold and that has no tags, nor the answer itself."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consistent_chat.dialogue import checks
@@ -54,7 +54,6 @@ def test_no_finding_is_lost_for_want_of_a_sign(monkeypatch: pytest.MonkeyPatch) 
         assert found(chat, language) == found_without_signs(chat, language, monkeypatch), chat
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=60), min_size=2, max_size=6))
 @example(["Is it ready?\n\x1f\nYou should ask.", "Human: yes"])
 def test_no_finding_is_lost_in_other_company(chat: list[str]) -> None:
@@ -71,6 +70,7 @@ def patterns() -> Iterator[tuple[str, str]]:
             yield f"{language} {name}", getattr(phrases(language), name).pattern
 
 
+@pytest.mark.slow
 def test_a_weakened_pattern_fits_wherever_the_pattern_does() -> None:
     """Each of our own, on all texts of the corpus."""
     text = "\n".join(PIECES).lower()

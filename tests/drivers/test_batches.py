@@ -49,6 +49,7 @@ def some(fate: str | Reply, attempts: int = 1) -> Fate:
     return befall
 
 
+@pytest.mark.slow_after(1)
 @each_kind
 def test_a_batch_build_makes_the_dialogues_of_an_online_build(
     provider: BatchProvider, tmp_path: Path, kind: str
@@ -166,6 +167,7 @@ def test_unusable_answers_are_drawn_again(place: str, tmp_path: Path, kind: str,
     assert without_ids(replayed(place, recipe(kind))) == without_ids(expected)
 
 
+@pytest.mark.slow_after(2)
 @each_kind
 @pytest.mark.parametrize("name", HARMLESS)
 def test_odd_forms_are_read(place: str, kind: str, name: str) -> None:
@@ -304,6 +306,7 @@ def test_who_only_collects_submits_nothing(provider: BatchProvider, place: str, 
     assert len(provider.submitted) == 1
 
 
+@pytest.mark.slow_after(1)
 @each_kind
 def test_another_recipe_leaves_a_batch_alone_that_it_does_not_need(
     provider: BatchProvider, place: str, kind: str
@@ -318,6 +321,7 @@ def test_another_recipe_leaves_a_batch_alone_that_it_does_not_need(
     assert len(set(provider.digests)) == len(provider.digests) == 18 + 36
 
 
+@pytest.mark.slow
 def test_near_duplicates_are_dropped_as_online(place: str, tmp_path: Path) -> None:
     """What stands in for them is submitted too."""
     made = recipe().__class__(
@@ -341,6 +345,7 @@ def test_a_wait_is_shown(place: str) -> None:
     assert all(progress.expires for progress in shown)
 
 
+@pytest.mark.slow_after(2)
 @each_kind
 @pytest.mark.parametrize("step", ["received", "created", "look", "results"])
 def test_a_connection_that_breaks_does_not_lead_to_two_batches(

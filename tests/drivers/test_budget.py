@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat import drivers
@@ -102,7 +102,6 @@ def test_a_failed_call_gives_its_place_back(tmp_path: Path) -> None:
     assert len(list(ResponseStore(str(tmp_path)).records())) == 7
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=40), st.floats(0, 3), st.randoms())
 def test_no_order_of_settlements_passes_a_limit_by_a_call(
     calls: list[tuple[float, float]], limit: float, dice: random.Random

@@ -54,7 +54,7 @@ def one_by_one(texts: list[str], threshold: float) -> list[tuple[int, int, float
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=150, derandomize=True)
+@settings(derandomize=True)
 @given(TEXTS, st.sampled_from([LEAST, 0.35, 0.5, THRESHOLD, 0.8, 1.0]))
 def test_the_index_finds_what_comparing_all_would(texts: list[str], threshold: float) -> None:
     """Each is compared with the first that is kept; similarities are exact."""
@@ -277,6 +277,7 @@ def test_a_warm_store_gives_the_same_rows(way: dict[str, Any], first: Any, store
     assert list(load(responses=store, **DROP, **way)) == list(first)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("max_concurrency", [1, 3, 100])
 def test_a_cold_store_gives_the_same_rows(max_concurrency: int, first: Any) -> None:
     """Whatever is in flight, and in whatever order answers arrive."""

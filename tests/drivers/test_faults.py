@@ -248,6 +248,7 @@ class TestFinal:
 class TestNothingSucceeds:
     """A run that gets nothing usable stops instead of spending."""
 
+    @pytest.mark.slow_after(1)
     @pytest.mark.parametrize("stage", ["skeleton", "answers"])
     @pytest.mark.parametrize("fault", chosen(VAIN, {"prose", "truncation"}))
     def test_answers_that_are_never_usable_end_the_run_early(self, place: str, fault: str, stage: str) -> None:
@@ -265,6 +266,7 @@ class TestNothingSucceeds:
         with Provider(share(75, list(UNUSABLE.values()), seed=0)) as provider:
             checked(place, "anthropic", provider, timeout=10.0, max_draws=10)
 
+    @pytest.mark.slow
     def test_a_server_that_hangs_from_the_start_is_given_up(self, place: str) -> None:
         """Though calls wait for the first answer, they do not all hang one after another, five times each."""
         with (

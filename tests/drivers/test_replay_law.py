@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -63,6 +64,7 @@ def rows(made: list[Dialogue], kind: str = "anthropic") -> list[object]:
     return [(row(dialogue, recipe(kind)), failures(dialogue)) for dialogue in made]
 
 
+@pytest.mark.slow
 @slowly
 @example(inserted="\\ud83d\udc80", kind="anthropic")
 @example(inserted="\\ud83d\udc80", kind="openai")

@@ -100,6 +100,7 @@ def streamed(call: Call) -> Reply:
     return Reply.body(200, lines, {"content-type": "text/event-stream"})
 
 
+@pytest.mark.slow_after(8)
 @named(*MADE)
 def test_all_rows_are_made_and_a_replay_makes_the_same(case: dict[str, Any], tmp_path: Path) -> None:
     """Whatever the server replies, and nothing of a fault of transport is stored."""
@@ -117,6 +118,7 @@ def test_all_rows_are_made_and_a_replay_makes_the_same(case: dict[str, Any], tmp
     assert (tally.substitutes > 0) == (case["outcome"] in ("substituted", "refused"))
 
 
+@pytest.mark.slow_after(4)
 @pytest.mark.parametrize("case", [case for case in CASES if case["for"] == "prompts"])
 def test_the_last_prompt_that_is_missing_can_be_refused_too(case: dict[str, Any], tmp_path: Path) -> None:
     """Where no others are under way, a harmless request tells that the server answers."""

@@ -68,6 +68,7 @@ def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
     assert Budget(Limits(max_requests_per_minute=2), spent).pace().wait() <= 0
 
 
+@pytest.mark.slow
 def test_fewer_places_than_processes_are_said(provider: Provider) -> None:
     """Each would take one, and all together more than the limit; who calls nobody needs none."""
     given = {"model": MODEL, "num_dialogs_per_intent": 8, "num_proc": 4, "max_concurrency": 3, "split": "train"}

@@ -18,7 +18,7 @@ from consistent_chat.recipe.shape import FACETS
 from consistent_chat.recipe.taxonomy import Category, Flow, Intent, Manner, Persona, Taxonomy, Topic, builtin
 from consistent_chat.recipe.taxonomy.types import MINORS, SENSITIVE
 
-LAW = settings(deadline=None, max_examples=60, derandomize=True)
+LAW = settings(derandomize=True)
 MOST = 10**9
 
 PINNED = {
@@ -293,7 +293,6 @@ def test_intents_that_run_out_are_named() -> None:
             assert [spec.repeat for spec in of_intent(made, key, dialogs)] == [0] * first + [1] * (dialogs - first)
 
 
-FEWER = settings(LAW, max_examples=25)
 TAGS = st.frozensets(st.sampled_from(["adult", "worker", "coder", "anyone"]), max_size=2)
 
 
@@ -321,7 +320,7 @@ def tagged(draw: st.DrawFn) -> Taxonomy:
     return Taxonomy(intents, (everybody, *personas), (usual, *manners))
 
 
-@FEWER
+@LAW
 @given(tagged(), SEEDS)
 def test_only_what_fits_is_dealt_and_all_of_it_before_anything_twice(whole: Taxonomy, seed: int) -> None:
     """For each topic by itself: every fitting persona, manner and flow, in every combination."""
@@ -347,7 +346,7 @@ def test_only_what_fits_is_dealt_and_all_of_it_before_anything_twice(whole: Taxo
                 assert sum(not spec.repeat for spec in uses) == len(pairs) * len(flows[category])
 
 
-@FEWER
+@LAW
 @given(tagged(), SEEDS)
 def test_an_added_topic_asks_for_that_topic_alone(whole: Taxonomy, seed: int) -> None:
     """What the others draw at their n-th use stays, shape and all, and so do their requests."""
@@ -367,7 +366,7 @@ def test_an_added_topic_asks_for_that_topic_alone(whole: Taxonomy, seed: int) ->
             assert (combination(spec), spec.repeat, spec.shape) in drawn
 
 
-@FEWER
+@LAW
 @given(tagged(), SEEDS, st.integers(0, 10_000))
 def test_the_share_of_sensitive_topics_is_exact_in_every_prefix(whole: Taxonomy, seed: int, parts: int) -> None:
     """To within one dialogue of an intent, wherever it has topics of both kinds."""

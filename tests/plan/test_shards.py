@@ -13,7 +13,7 @@ from consistent_chat.plan.plan import Plan
 from consistent_chat.plan.shards import Shard
 from consistent_chat.recipe import Recipe
 
-LAW = settings(deadline=None, max_examples=60, derandomize=True)
+LAW = settings(derandomize=True)
 INTENTS = ("problem_solving", "educational", "simulation", "transaction")
 RECIPES = st.builds(
     lambda dialogs, intents: Recipe(num_dialogs_per_intent=dialogs, intents=INTENTS[:intents]),

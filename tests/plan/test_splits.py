@@ -23,7 +23,7 @@ from consistent_chat.recipe.taxonomy import Category, Flow, Intent, Manner, Pers
 from consistent_chat.recipe.taxonomy.types import SENSITIVE
 from tests.provider import Provider
 
-LAW = settings(deadline=None, max_examples=80, derandomize=True)
+LAW = settings(derandomize=True)
 MODEL = "claude-sonnet-4-6"
 THREE = {"train": 18, "validation": 1, "test": 1}
 SEEDS = st.integers(-(2**63), 2**63 - 1)

@@ -38,6 +38,7 @@ def test_everything_is_there_in_one_commit(hub: Hub, user: Machine, name: str) -
     }
 
 
+@pytest.mark.slow
 def test_it_is_read_with_nothing_of_ours(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
     """By plain `datasets`, in a process that cannot import this package: rows, failures, responses, a stream."""
     publish(user, name)
@@ -77,6 +78,7 @@ def test_publishing_again_sends_nothing(hub: Hub, user: Machine, name: str) -> N
     assert len(hub.commits) == 1
 
 
+@pytest.mark.slow
 def test_a_grown_dataset_sends_what_is_new(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
     """And removes what is gone, in one commit."""
     store = f"--responses={tmp_path}"
@@ -126,6 +128,7 @@ def test_a_branch_is_made(hub: Hub, user: Machine, name: str) -> None:
     assert user.run(published.command, "verify", f"{name}@short").code == 0
 
 
+@pytest.mark.slow
 def test_a_branch_with_a_slash_proves_itself(hub: Hub, user: Machine, name: str) -> None:
     """It is written as it is, or as an address writes it."""
     publish(user, f"{name}@work/short")
@@ -133,6 +136,7 @@ def test_a_branch_with_a_slash_proves_itself(hub: Hub, user: Machine, name: str)
         assert user.run(published.command, "verify", written).code == 0
 
 
+@pytest.mark.slow
 def test_a_pull_request_is_made(hub: Hub, user: Machine, name: str) -> None:
     """What it would change can be loaded before it is merged."""
     publish(user, name)
@@ -142,6 +146,7 @@ def test_a_pull_request_is_made(hub: Hub, user: Machine, name: str) -> None:
     assert len(user.run(published.rows, name, revision="refs/pr/1")) == 2
 
 
+@pytest.mark.slow
 def test_a_private_repo_is_made(hub: Hub, user: Machine, name: str) -> None:
     """It stays so, and a public one is not taken for one."""
     publish(user, name, "--private")
@@ -151,6 +156,7 @@ def test_a_private_repo_is_made(hub: Hub, user: Machine, name: str) -> None:
     assert "is public already" in refused(user, 1, "demo", f"{name}-public", "--private")
 
 
+@pytest.mark.slow
 @needs_buckets
 def test_a_bucket_has_the_same(hub: Hub, user: Machine, name: str) -> None:
     """In a folder of it; the second time sends nothing, and a neighbour is left alone."""
@@ -177,6 +183,7 @@ def test_with_a_serving_what_is_missing_is_asked_for(hub: Hub, user: Machine, na
     assert len(user.run(published.rows, name)) == 9
 
 
+@pytest.mark.slow
 def test_progress_is_shown_and_gone_at_the_end(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
     """The first thing that is there is a card that says so; a person's own text stays where it is."""
     hub.repos[name] = {"README.md": b"---\nlicense: mit\n---\n\nMy own words.\n"}
@@ -211,6 +218,7 @@ def test_progress_leaves_every_card_as_it_was(readme: str) -> None:
     assert live.without(once) == readme
 
 
+@pytest.mark.slow
 def test_progress_that_cannot_be_shown_does_not_hurt(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
     """The build goes on and is published."""
     hub.passing["/commit/"] = 500
@@ -225,6 +233,7 @@ def test_what_a_function_publishes_is_the_same(hub: Hub, user: Machine, name: st
     assert f"/datasets/{name}/commit/" in made.sent.where
 
 
+@pytest.mark.slow
 def test_no_key_gets_out(hub: Hub, name: str, tmp_path: Path) -> None:
     """The provider's key and the Hub's token are in no file."""
     key = "sk-ant-planted-key-of-the-user"

@@ -153,6 +153,7 @@ def test_what_a_job_could_not_do_is_said_here(
     assert not hub.writes()
 
 
+@pytest.mark.slow
 @needs_jobs
 def test_a_job_without_a_serving_lacks_nothing(hub: Hub, user: Machine) -> None:
     """It would find out hours later."""
@@ -177,6 +178,7 @@ def test_a_job_brings_this_package_and_installs_what_it_requires(hub: Hub, user:
     assert not [name for name in json.loads(dependencies) if name.startswith("consistent")]
 
 
+@pytest.mark.slow
 @needs_jobs
 def test_a_job_installs_another_package_by_its_address_alone(hub: Hub, user: Machine) -> None:
     """With what it needs for this recipe."""
@@ -186,6 +188,7 @@ def test_a_job_installs_another_package_by_its_address_alone(hub: Hub, user: Mac
     assert not [name for name in sent if name.endswith(".whl")]
 
 
+@pytest.mark.slow
 def test_the_script_publishes_and_builds(hub: Hub, tmp_path: Path) -> None:
     """`uv run builder.py --recipe demo --publish me/made`, on any machine."""
     environment = {

@@ -21,7 +21,7 @@ from consistent_chat.recipe import FIELDS, Recipe, safe_yaml, taxonomy
 from consistent_chat.recipe.fields import DEFAULTS
 from consistent_chat.recipe.taxonomy import Persona
 
-LAW = settings(deadline=None, max_examples=150, derandomize=True)
+LAW = settings(derandomize=True)
 FILE = "r.consistent_chat.yaml"
 
 

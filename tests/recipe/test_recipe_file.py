@@ -40,7 +40,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     model=LINE | WORDS,
     personas=st.lists(TEXT | WORDS, min_size=1, max_size=4),

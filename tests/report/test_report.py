@@ -80,6 +80,7 @@ def test_it_fits_narrow_terminals(
     assert "1,551" in said
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("layout", ["conversation", "messages", "sharegpt"])
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_files_of_any_layout_say_the_same_as_a_replay(layout: str, suffix: str) -> None:
@@ -199,6 +200,7 @@ for source in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_a_repo_on_the_hub(folder: Path) -> None:
     """By its id or URL; its files are data and failed draws, and its responses are left alone."""
     build("demo", "--output", "data/train.parquet", "--failures", "failures/train.parquet")

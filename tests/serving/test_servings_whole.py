@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat.request import Response
@@ -179,14 +179,12 @@ SCALARS = st.none() | st.booleans() | st.integers() | st.text(max_size=3)
 JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2), max_leaves=4)
 
 
-@settings(max_examples=50)
 @given(st.dictionaries(st.text(max_size=3), JSON, max_size=3))
 def test_a_whole_in_one_piece_stays_as_it_is(whole: dict[str, Any]) -> None:
     """But for nulls, which tell nothing."""
     assert joined([whole]) == {name: value for name, value in whole.items() if value is not None}
 
 
-@settings(max_examples=50)
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=5))
 def test_texts_are_joined_wherever_they_are_cut(texts: list[str]) -> None:
     """At any level."""

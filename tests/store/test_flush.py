@@ -13,7 +13,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat.errors import StoreError
@@ -66,7 +66,7 @@ def test_a_remote_store_is_sent_to_while_the_run_goes_on(remote: str) -> None:
     assert len(list(elsewhere.records())) == 10
 
 
-@settings(max_examples=25, deadline=None)
+@pytest.mark.slow
 @given(
     numbers=st.lists(st.integers(0, 40).filter(lambda number: number % 7 != 3), unique=True, max_size=15),
     records=st.integers(1, 4),
@@ -313,6 +313,7 @@ def check_a_kill(place: str, after: int) -> None:
     assert verify(place).faults == []
 
 
+@pytest.mark.slow_after(4)
 @pytest.mark.parametrize("after", range(4, 64, 3))
 def test_a_writer_that_is_killed_while_it_flushes_loses_nothing(place: str, after: int) -> None:
     """`kill -9` at a point that nobody chose."""
@@ -326,6 +327,7 @@ def test_two_hundred_writers_that_are_killed_while_they_flush_lose_nothing(place
     check_a_kill(place, 4 + after % 50)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [5, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_writer_that_is_killed_at_any_step_of_a_flush_loses_nothing(place: str, stride: int) -> None:
     """Before each file that it opens, makes, renames or removes."""

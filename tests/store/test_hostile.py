@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat.cli import main
@@ -237,7 +237,6 @@ def test_a_hostile_store_ends_in_one_clear_error_and_verify_finds_it(name: str, 
     assert all(len(fault) < 1000 for fault in faults)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     text=st.text(max_size=30)
     | st.recursive(

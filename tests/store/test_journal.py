@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat.errors import StoreError
@@ -51,6 +51,7 @@ def check_a_kill(place: str, after: int) -> None:
     assert len(list(reader.records())) - len(reported) in (1, 2)  # the one that was kept and not yet reported
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("after", range(1, 16))
 def test_a_killed_writer_loses_nothing_that_it_reported(place: str, after: int) -> None:
     """`kill -9` at a point that nobody chose, while some write is going on."""
@@ -64,7 +65,6 @@ def test_two_hundred_killed_writers_lose_nothing_that_they_reported(place: str, 
     check_a_kill(place, 1 + after % 40)
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_journal_cut_anywhere_keeps_every_whole_record(data: st.DataObject) -> None:
     """Whatever of the last write reached the disk, the records before it are found and the rest is set aside."""
@@ -111,7 +111,7 @@ def test_a_line_that_is_being_written_is_not_reported(place: str, caplog: pytest
     assert caplog.records == []
 
 
-@settings(max_examples=300, deadline=None)
+@pytest.mark.slow
 @given(data=st.data())
 def test_a_flipped_bit_is_noticed(data: st.DataObject) -> None:
     """In any byte: the file is named, and nothing is found wrong or silently missing."""
@@ -229,6 +229,7 @@ def test_many_abandoned_journals_are_packed_in_rounds(place: str) -> None:
     assert files(place, "journals") == []
 
 
+@pytest.mark.slow
 def test_a_writer_and_a_packer_at_once_lose_nothing(place: str) -> None:
     """Journals begin, fill, end and vanish in one process while another packs all it can get."""
     done, tell = processes.Pipe(duplex=False)

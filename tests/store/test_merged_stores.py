@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat import drivers
@@ -135,7 +135,6 @@ def test_a_refresh_that_was_stopped_is_gone_on_with(tmp_path: Path) -> None:
     assert len(build(place)) == len(PLAN)
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.data())
 def test_the_first_way_to_the_end_is_found_if_there_is_one(data: st.DataObject) -> None:
     """Of all combinations of recorded answers, in order: the one that following every one of them would find."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat.errors import DamagedRecord, StoreError
@@ -124,7 +124,7 @@ def check_a_flip(whole: bytes, bit: int, numbers: range = NUMBERS) -> None:
         assert all(str(named) in fault for fault in faults)
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.mark.slow
 @given(data=st.data())
 def test_a_flipped_bit_is_noticed_or_changes_nothing(whole: bytes, data: st.DataObject) -> None:
     """Whatever byte it is in, each response is found as it was, or the pack is named; `verify` notices all."""
@@ -148,6 +148,7 @@ def counts(pack: bytes | bytearray) -> list[int] | None:
         return None
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_a_count_of_rows_is_noticed(tmp_path: Path) -> None:
     """The rows of later groups would be looked for in the wrong places."""
     whole = write_pack(map(record, range(ROWS_PER_GROUP + 100)), tmp_path).read_bytes()

@@ -166,6 +166,7 @@ def test_a_remote_store_is_tidied_where_it_lies(remote: str) -> None:
     assert verify(remote).responses == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_tidying_that_is_killed_at_any_step_loses_nothing(place: str, stride: int) -> None:
     """Before each file that it opens, makes, renames or removes; the next one completes."""
@@ -241,6 +242,7 @@ def test_another_tidying_in_the_midst_of_one_is_no_harm(remote: str) -> None:
     assert lacks(ResponseStore(remote), 0, 1, 2, 3) == []
 
 
+@pytest.mark.slow
 def test_two_tidyings_at_once_are_no_harm(place: str) -> None:
     """Whoever comes second finds less to do."""
     numbers = [number for number in range(16) if number % 7 != 3]

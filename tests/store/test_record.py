@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat.errors import DamagedRecord
@@ -64,7 +64,6 @@ def test_a_journals_line_is_cut_where_the_response_begins(
     assert record.check_fields("a line").kept.answer(record.key) == response
 
 
-@settings(max_examples=30)
 @given(request=REQUESTS, later=st.dictionaries(TEXTS.filter(bool), JSON, max_size=3))
 def test_fields_of_a_later_version_are_kept_and_not_read(request: Request, later: dict[str, object]) -> None:
     """A record with more fields is found, packed and compacted with each of them, and `verify` has no fault with it."""

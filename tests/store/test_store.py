@@ -10,7 +10,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat.errors import DamagedRecord
@@ -34,7 +34,6 @@ def remote() -> str:
     return f"memory://{uuid.uuid4().hex}/responses"
 
 
-@settings(max_examples=60, deadline=None)
 @given(system=TEXTS, text=TEXTS, finish=st.sampled_from(["stop", "length", "refusal", 'a "new" one']))
 def test_what_is_kept_is_found_word_for_word(system: str, text: str, finish: str) -> None:
     """By the store that kept it, by another while that is open, and by another when it is packed."""
@@ -142,7 +141,6 @@ def test_a_refresh_asks_again_and_its_response_holds(place: str) -> None:
     assert sorted(record.generation for record in ResponseStore(place).records()) == [0, 1, 2]
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     kept=st.lists(st.tuples(st.integers(0, 3), *map(st.sampled_from, ("abc", "wxyz"))), min_size=1, max_size=8),
     shift=st.integers(0, 3),
@@ -162,7 +160,6 @@ def test_which_record_holds_depends_neither_on_names_nor_on_order(kept: list[tup
         assert ResponseStore(folder).find(asked()) == holds.kept.answer()
 
 
-@settings(max_examples=30, deadline=None)
 @given(
     own=st.lists(st.tuples(st.integers(0, 3), st.sampled_from("abc")), max_size=2),
     strangers=st.lists(st.tuples(st.integers(0, 2**31 - 1), st.sampled_from("xyz")), min_size=1, max_size=3),

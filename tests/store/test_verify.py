@@ -11,7 +11,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat.cli import main
@@ -82,7 +82,6 @@ def test_a_store_in_use_is_whole(place: str) -> None:
     assert checked.journals == 3
 
 
-@settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_a_flipped_bit_of_a_pack_is_a_fault(data: st.DataObject) -> None:
     """Whichever it is: the file is named, and the faults of others as well."""
@@ -95,7 +94,6 @@ def test_a_flipped_bit_of_a_pack_is_a_fault(data: st.DataObject) -> None:
         assert any(str(other) in fault for fault in faults)
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_flipped_bit_of_a_journal_is_a_fault(data: st.DataObject) -> None:
     """In any byte, the last one's end included."""
@@ -107,7 +105,6 @@ def test_a_flipped_bit_of_a_journal_is_a_fault(data: st.DataObject) -> None:
         assert all(str(path) in fault for fault in faults)
 
 
-@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_a_pack_that_is_cut_is_a_fault(data: st.DataObject) -> None:
     """Anywhere, also down to nothing."""

@@ -59,6 +59,7 @@ def tidy_until_told(place: str, barrier: threading.Barrier, done: Connection) ->
             compact(place)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("refresh", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["record", "refresh"])
 def test_writers_of_the_same_work_lose_nothing_and_readers_agree(place: str, refresh: bool) -> None:
     """Eight at once, packing as they go, and one that tidies beside: all records are there, whole, and one holds."""
@@ -145,6 +146,7 @@ def load(place: str, cache: str, **given: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 def test_processes_that_build_the_same_at_once_leave_one_dataset(place: str, tmp_path: Path) -> None:
     """Each was told something else; from then on every replay gives the same rows, byte for byte."""
     barrier = processes.Barrier(3)

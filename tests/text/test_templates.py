@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jinja2 import DictLoader, Environment, Template, TemplateAssertionError, UndefinedError, nodes
 from markdown_it import MarkdownIt
@@ -72,7 +72,6 @@ def one_line(text: str) -> str:
     return " ".join(visible(text).split())
 
 
-@settings(deadline=None, max_examples=50)
 @given(TEXTS)
 @pytest.mark.parametrize("template", ["Said: {{ text }}", "Said: {{ [text]|join(', ') }}", "Said: {{ text|line }}"])
 def test_html_shows_a_text(template: str, text: str) -> None:
@@ -82,7 +81,6 @@ def test_html_shows_a_text(template: str, text: str) -> None:
     assert one_line(seen.words) == one_line(f"Said: {text}")
 
 
-@settings(deadline=None, max_examples=50)
 @given(TEXTS)
 @pytest.mark.parametrize("template", ["Said: {{ text }}.", "Said: {{ [text, text]|join(' ') }}."])
 def test_markdown_shows_a_text(template: str, text: str) -> None:
@@ -92,7 +90,6 @@ def test_markdown_shows_a_text(template: str, text: str) -> None:
     assert one_line(text) in one_line(page.words)
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=20))
 def test_code_has_a_text_as_one_value(text: str) -> None:
     """A string in Python; one word in a shell, on one line."""
