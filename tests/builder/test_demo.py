@@ -92,6 +92,7 @@ def test_it_varies_as_conversations_do(demo: Dataset) -> None:
     assert all(0.7 <= statistics.pstdev(found) / statistics.mean(found) <= 0.9 for found in lengths.values())
 
 
+@pytest.mark.slow
 def test_it_reaches_for_no_network(tmp_path: Path) -> None:
     """Not even `datasets` does, which counts the loads of its own builders on a server."""
     script = """

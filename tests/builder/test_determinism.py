@@ -94,6 +94,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("way", WAYS)
 def test_a_warm_store_gives_the_same_bytes(
     way: str, first: Any, load: Callable[..., Any], store: str, tmp_path: Path

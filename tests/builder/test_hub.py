@@ -70,6 +70,7 @@ def personas(made: list[dict[str, Any]]) -> set[str]:
     return {row["provenance"]["persona"] for row in made}
 
 
+@pytest.mark.slow
 def test_a_repo_with_a_recipe_is_a_dataset(hub: Hub, load: Any) -> None:
     """`load_dataset("me/demo", serving=...)`, with the taxonomy that the recipe names."""
     hub.repos["me/demo"] = REPO
@@ -197,6 +198,7 @@ OUTSIDE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_taxonomy_outside_the_repo_is_refused(hub: Hub, load: Any, name: str) -> None:
     """Before anything is asked for it."""

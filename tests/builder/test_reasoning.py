@@ -52,6 +52,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("kind", ["thinking", "reasoning_content", "reasoning", "tags", "parts", "alone", "none"])
 def test_rows_have_it_whatever_the_server(kind: str, place: str) -> None:
     """Null where the model told nothing; and a replay of it in another layout asks nothing."""

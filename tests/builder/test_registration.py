@@ -67,6 +67,8 @@ import multiprocessing, pickle, subprocess, sys
 import consistent_chat
 from datasets import load_dataset, load_dataset_builder
 
+pytestmark = pytest.mark.slow
+
 def rows(cache):
     return len(load_dataset("consistent_chat", "demo", split="train", cache_dir=cache))
 

@@ -45,6 +45,7 @@ def in_any_order(made: Iterable[dict[str, Any]]) -> list[str]:
     return sorted(map(json.dumps, made))
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("nodes", [2, 3])
 @pytest.mark.parametrize("count", [1, 7, MOST])
 def test_nodes_divide_the_rows_between_them(stream: Open, rows: list[dict[str, Any]], count: int, nodes: int) -> None:

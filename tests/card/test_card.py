@@ -380,6 +380,7 @@ def without_targets(elements: list[Any]) -> list[Any]:
     return [each[0] if each[0] == "a" else each for each in elements]
 
 
+@pytest.mark.slow
 def test_an_answer_of_a_megabyte_is_cut() -> None:
     """A card stays readable."""
     long = dialogue(0)._replace(user_messages=("x y " * 250_000,), answers=("& " * 500_000,))

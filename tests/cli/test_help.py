@@ -26,6 +26,7 @@ NEVER = ("datasets", "pyarrow", "pandas", "numpy", "anthropic", "openai", "huggi
 HOSTILE = "red \x1b[31m title \x1b]0;x\x07 copy \x1b]52;c;eA==\x07 up \x9b2J bidi \u202egnp\u202c over\rall done\x08"
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [("--help", 0), ("--version", 0), ("build --help", 0), ("biuld", 2), ("build --outptu x", 2), ("build", 2)],

@@ -321,6 +321,7 @@ def test_the_temperature_reaches_their_servings(place: str, tmp_path: Path) -> N
     assert serving.held == 0.1
 
 
+@pytest.mark.slow
 def test_near_duplicates_are_dropped_in_waves(tmp_path: Path) -> None:
     """As by the other drivers; the replay comes to the same rows."""
     serving = TheirServing()

@@ -35,6 +35,7 @@ def is_found(case: Mapping[str, Any]) -> bool:
     return any(each.side == case["side"] for each in found(case["chat"], case.get("language", "English")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("bad_dialogues", 0.95), ("bad_dialogues_held_out", 0.85)])
 def test_bad_dialogues_are_found(name: str, least: float) -> None:
     """Of forty kinds in eleven languages."""

@@ -202,6 +202,7 @@ def test_without_a_judge_the_keys_are_the_same() -> None:
     assert asked[0] == asked[1]
 
 
+@pytest.mark.slow
 def test_a_rehearsal_rehearses_the_judge(place: str) -> None:
     """For nothing, and by its own name."""
     made = load_dataset(

@@ -70,6 +70,7 @@ def provider() -> Iterator[Provider]:
         yield running
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("serving", ["anthropic", "openai"])
 @pytest.mark.parametrize("language", SPOKEN)
 def test_a_dataset_in_a_language(language: str, serving: str, provider: Provider, home: Path) -> None:

@@ -121,6 +121,7 @@ def said(talk: list[tuple[str, str]], call: Call) -> Reply:
     return Reply.text(json.dumps(texts, ensure_ascii=False))
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("name", TALKS)
 def test_a_build_passes_and_refuses_another_language(name: str, folder: Path) -> None:
     """The first draw of each stage is English and drawn again; the second is in the language and kept as it is."""

@@ -63,6 +63,7 @@ def test_a_batch_build_makes_the_dialogues_of_an_online_build(
     assert kept[0] == kept[1]
 
 
+@pytest.mark.slow_after(1)
 @each_kind
 def test_a_stage_is_one_batch(provider: BatchProvider, place: str, kind: str) -> None:
     """All skeletons, then all answers."""
@@ -250,6 +251,7 @@ def test_max_calls_cuts_a_wave(provider: BatchProvider, place: str, kind: str) -
     assert len(set(provider.digests)) == len(provider.digests) == 18
 
 
+@pytest.mark.slow
 def test_max_cost_is_judged_before_submission_at_the_price_of_batches(provider: BatchProvider, place: str) -> None:
     """The maximum cost of a first batch stays below it, and what its answers leave over pays for further batches."""
     tally = RunStats()

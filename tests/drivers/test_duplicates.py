@@ -63,6 +63,7 @@ def test_the_index_finds_what_comparing_all_would(texts: list[str], threshold: f
     assert found.texts == len(texts)
 
 
+@pytest.mark.slow
 def test_next_to_none_is_overlooked_right_at_the_threshold() -> None:
     """Of 300 pairs that share 83 of 117 runs of words, 0.709, all are found."""
     pairs = [
@@ -271,6 +272,7 @@ def first(store: str) -> Any:
     return load(serving=Repeating(0), responses=store, cache=f"{store}-cache", **DROP)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("way", [{}, {"num_proc": 2}, {"mode": "replay"}, {"max_draws": 1}, {"streaming": True}])
 def test_a_warm_store_gives_the_same_rows(way: dict[str, Any], first: Any, store: str) -> None:
     """However it is read. A split that drops has one part, so that `datasets` gives it one process."""
@@ -316,6 +318,7 @@ def test_what_was_given_up_is_listed(provider: Provider, capsys: pytest.CaptureF
         assert (failure["stage"], failure["draw"]) == ("skeleton", 0)
 
 
+@pytest.mark.slow
 def test_a_model_that_says_one_thing_alone_costs_little() -> None:
     """The error says so, long before all is paid for; what was answered is kept."""
     with Provider(repeating(1)) as provider, pytest.raises(UnfilledSlot) as caught:

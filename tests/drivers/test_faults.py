@@ -276,6 +276,7 @@ class TestNothingSucceeds:
             run(place, SMALL, opened("openai", provider, timeout=0.1))
         assert len(provider.requests) <= 20
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("status", chosen([500, 503, 429, 529], {503, 529}))
     def test_a_server_that_always_fails_is_given_up(self, place: str, kind: str, status: int) -> None:
         """Its last words are in the error."""

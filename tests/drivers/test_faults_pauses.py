@@ -85,6 +85,7 @@ class TestRetryAfter:
         """Take away the pauses that nobody asks for."""
         monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.0)
 
+    @pytest.mark.slow_after(1)
     @pytest.mark.parametrize("status", [429, 503])
     @pytest.mark.parametrize("form", ["seconds", "milliseconds", pytest.param("date", marks=pytest.mark.slow)])
     def test_is_kept_to_the_end(self, place: str, kind: str, form: str, status: int) -> None:

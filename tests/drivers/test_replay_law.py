@@ -96,6 +96,7 @@ def answering(inserted: str) -> Callable[[Request, int], Response]:
     return script
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @example(inserted="\ud83d\ude00", again="\ud83d\udc80")
 @given(inserted=TEXTS.map("".join), again=TEXTS.map("".join))

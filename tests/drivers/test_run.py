@@ -118,6 +118,7 @@ def test_stages_of_different_dialogues_overlap(place: str) -> None:
     run.close()
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     "bad",
     [

@@ -100,7 +100,7 @@ def streamed(call: Call) -> Reply:
     return Reply.body(200, lines, {"content-type": "text/event-stream"})
 
 
-@pytest.mark.slow_after(8)
+@pytest.mark.slow_after(4)
 @named(*MADE)
 def test_all_rows_are_made_and_a_replay_makes_the_same(case: dict[str, Any], tmp_path: Path) -> None:
     """Whatever the server replies, and nothing of a fault of transport is stored."""
@@ -138,6 +138,7 @@ def test_the_last_prompt_that_is_missing_can_be_refused_too(case: dict[str, Any]
     assert len(provider.requests) <= 16
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("shape", ["reasoning", "parts", "strings", "object"])
 def test_an_answer_is_read_from_wherever_it_stands(shape: str, tmp_path: Path) -> None:
     """In the reasoning, in parts, as an object; and a replay reads the same."""
@@ -170,6 +171,7 @@ def test_reasoning_without_an_answer_is_named(tmp_path: Path) -> None:
         run(str(tmp_path / "responses"), RECIPE, opened("openai", provider))
 
 
+@pytest.mark.slow_after(4)
 @named("stopped")
 def test_a_fault_of_all_stops_within_a_few_calls(case: dict[str, Any], tmp_path: Path) -> None:
     """All answers are kept, none is taken for a refusal, and the message says what to do."""

@@ -13,6 +13,8 @@ from consistent_chat.errors import ConsistentChatError
 from tests.hub import READER, Hub
 from tests.hub.machines import Machine, There, machine, repo
 
+pytestmark = pytest.mark.slow
+
 NAME = "made/a b/50% #1.jsonl"
 
 

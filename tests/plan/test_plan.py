@@ -256,6 +256,7 @@ def test_the_plan_is_a_function_of_the_index() -> None:
     assert whole[-1].index == len(whole) - 1 == 9 * MOST - 1
 
 
+@pytest.mark.slow
 def test_no_memory_grows_with_the_plan() -> None:
     """Walking over thousands of specs keeps none of them."""
     made = Plan(Recipe(num_dialogs_per_intent=MOST))

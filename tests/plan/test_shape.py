@@ -46,6 +46,7 @@ OTHERS = {
 SIZES = {"answer_length": "replies", "message_length": "messages"}
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("changed", OTHERS)
 def test_other_weights_of_one_facet_move_no_other(changed: str, usual: list[Spec]) -> None:
     """Each facet reads a slice of the digest of its own."""

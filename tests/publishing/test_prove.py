@@ -254,6 +254,7 @@ def test_a_recipe_on_this_machine_finds_its_responses_too(user: Machine, demo: F
     assert len(user.run(published.rows, str(tmp_path), data_files="*.consistent_chat.yaml", mode="replay")) == 18
 
 
+@pytest.mark.slow
 def test_a_rebuilt_dataset_can_be_published_elsewhere(hub: Hub, user: Machine, name: str) -> None:
     """From the address of its recipe: the same files."""
     done = user.run(published.command, "publish", f"hf://datasets/{name}/{RECIPE}", f"{name}-again")

@@ -94,6 +94,7 @@ def test_a_grown_dataset_sends_what_is_new(hub: Hub, user: Machine, name: str, t
     assert len(user.run(published.rows, name)) == 2
 
 
+@pytest.mark.slow
 def test_failures_that_are_no_more_leave_no_trace(hub: Hub, user: Machine, name: str) -> None:
     """A config whose files are gone would keep all others from being loaded."""
     publish(user, name)
@@ -102,6 +103,7 @@ def test_failures_that_are_no_more_leave_no_trace(hub: Hub, user: Machine, name:
     assert len(user.run(published.rows, name)) == 2
 
 
+@pytest.mark.slow
 def test_no_more_is_published_than_the_rows_are_made_of(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
     """What else lies in the store stays there."""
     user.run(published.rehearse, str(tmp_path))
@@ -118,6 +120,7 @@ def test_no_more_is_published_than_the_rows_are_made_of(hub: Hub, user: Machine,
     assert len(user.run(published.rows, name, "responses")) == 2
 
 
+@pytest.mark.slow
 def test_a_branch_is_made(hub: Hub, user: Machine, name: str) -> None:
     """And the main one is left alone."""
     publish(user, name)
@@ -226,6 +229,7 @@ def test_progress_that_cannot_be_shown_does_not_hurt(hub: Hub, user: Machine, na
     assert len(user.run(published.rows, name)) == 180
 
 
+@pytest.mark.slow
 def test_what_a_function_publishes_is_the_same(hub: Hub, user: Machine, name: str) -> None:
     """`consistent_chat.publish(...)`."""
     made = user.run(published.call, "demo", name)

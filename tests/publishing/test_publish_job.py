@@ -19,6 +19,8 @@ from tests.hub import WRITER, Hub
 from tests.hub.machines import Machine, machine
 from tests.provider import Provider
 
+pytestmark = pytest.mark.slow
+
 needs_jobs = pytest.mark.skipif(not hasattr(HfApi, "create_bucket"), reason="this huggingface_hub starts no such jobs")
 KEY, OTHER = "sk-ant-planted-key-of-the-user", "planted-secret-of-the-user"
 

@@ -14,6 +14,8 @@ from tests.hub.content import Commit, commit
 from tests.hub.machines import Machine, machine
 from tests.published import KNOWS_BUCKETS, needs_buckets, publish, refused
 
+pytestmark = pytest.mark.slow
+
 hub, user, name = published.hub, published.user, published.name
 
 

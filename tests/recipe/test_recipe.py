@@ -281,6 +281,7 @@ def _with_splits(number: int) -> str:
     return f"splits: {{{splits}}}\ntaxonomy:\n  flows: {{f: {{title: F, steps: [a, b]}}}}\n{head}{topics}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "small"), [(_large, 2_000), (_with_splits, 200)], ids=["personas", "splits"])
 def test_reading_takes_linear_time(text: Callable[[int], str], small: int, folder: Path) -> None:
     """Four times the recipe takes about four times as long, not sixteen."""

@@ -18,6 +18,8 @@ from consistent_chat.store import compact
 from tests.hub import READER, WRITER, Hub
 from tests.hub.machines import Machine, Paid, There, begin, finish, keep, lacks, load, logged, machine, refused, repo
 
+pytestmark = pytest.mark.slow_after(1)
+
 NUMBERS = (1, 2, 3)
 STRANGER, TEAM = "hf_of_a_stranger", "hf_of_the_team"
 

@@ -58,6 +58,7 @@ def put_together(folder: Path, *places: str) -> str:
     return str(folder / "together")
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("calls", [1, 7, 20, 33])
 def test_a_store_that_was_half_filled_harms_no_complete_one(tmp_path: Path, calls: int) -> None:
     """One machine has made all dialogues, another has begun the same: together they replay, and nobody is asked."""

@@ -65,6 +65,7 @@ def test_a_pack_is_named_by_its_content(tmp_path: Path) -> None:
     assert list((tmp_path / "one").iterdir()) == [one]
 
 
+@pytest.mark.slow
 def test_a_pack_of_many_row_groups_is_read_in_any_order(tmp_path: Path) -> None:
     """More groups than are kept decoded, and the last is not full."""
     count = ROWS_PER_GROUP * (GROUPS_KEPT + 2) + 3

@@ -285,6 +285,7 @@ def test_a_store_that_is_open_while_packs_vanish_goes_on(place: str, remote: str
     assert WAYS_TO_READ[way](store) in (None, True)
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("refresh", [False, True], ids=["record", "refresh"])
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["local", "remote"])
 def test_a_run_goes_on_while_its_store_is_tidied(place: str, remote: str, refresh: bool, elsewhere: bool) -> None:

@@ -198,6 +198,7 @@ def test_other_files_in_a_store_are_passed_over(place: str) -> None:
     assert [store.find(asked(number)) for number in (1, 2)] == [said(1), said(2)]
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_with_a_clear_error_and_the_store_stays_readable(place: str) -> None:
     """Nothing that was kept is lost, no torn line stays, and with room again the work goes on."""
     reports, sender = processes.Pipe(duplex=False)

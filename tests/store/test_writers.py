@@ -188,6 +188,7 @@ def everything_said(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixt
     assert [text for text in said if SENTINEL in text] == []
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("serving", "given"), [("anthropic", "environment"), ("openai", "api_key")])
 def test_a_key_is_written_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything_said: list[str], serving: str, given: str
