@@ -204,11 +204,14 @@ def _spread(walks: Sequence[Progress], missing: int) -> float:
     """Return the factor to each side of the estimate.
 
     It follows from how much calls, tokens in and tokens out vary between whole dialogues, whichever varies most: in the
-    mean of those that are recorded, and in that of the `missing` ones.
+    mean of those that are recorded, and in that of the `missing` ones. One dialogue with a draw more than the mean is
+    added (Laplace's rule of succession): that no draw of a small pilot was unusable does not mean that none will be.
     """
-    whole = [_taken(progress) for progress in walks if not _is_missing(progress)]
+    whole: list[tuple[float, ...]] = [_taken(progress) for progress in walks if not _is_missing(progress)]
     if len(whole) < 2 or not missing:
         return UNMEASURED
+    calls, *tokens = (statistics.fmean(column) for column in zip(*whole))
+    whole.append((calls + 1, *(mean * (calls + 1) / calls for mean in tokens)))
     varied: float = max(statistics.stdev(column) / max(1.0, statistics.fmean(column)) for column in zip(*whole))
     error = DEVIATIONS * varied * math.sqrt(1 / len(whole) + 1 / missing)
     return min(UNMEASURED, 1 + error)

@@ -171,7 +171,7 @@ def test_what_a_build_costs_lies_in_the_range(place: str, seed: int) -> None:
     """The range narrows with what is recorded, and holds what the rest then costs."""
     recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20, seed=seed, checks=False)
     plan, told = Plan(recipe), []
-    for pilot in (9, 45):
+    for pilot in (9, 90):
         build(place, recipe, range(pilot))
         told.append(estimate(recipe, plan, ResponseStore(place)))
     took = build(place, recipe, range(len(plan)))
