@@ -24,7 +24,7 @@ from tests.answers import Answers
 from tests.provider import Provider
 
 RECIPE = {"model": "claude-sonnet-4-6", "num_dialogs_per_intent": 5, "num_turns_per_dialog": 3}
-DEMO = "68993cef6610b4c528c40306bb6c1ce2301112c4bc2ca64a86ae5092faf5c957"
+DEMO = "a11b1e78154b42ef30661d95d8e11f25d6f59d513c6aac5c9521b18dd6034630"
 
 
 def digest(rows: Iterable[Any]) -> str:

@@ -102,7 +102,7 @@ def test_the_key_of_the_first_request_is_pinned() -> None:
     """A word that changes in a prompt asks everybody's whole dataset again: change it on purpose or not at all."""
     recipe = Recipe(model="claude-haiku-5-5")
     first = next(at_once.fill(recipe, Plan(recipe), 0))
-    assert first.key == "sha256:d4a8e4bf7f37e6c237328c67884a9f9ede9aab6607cd591f081536afac9a6914"
+    assert first.key == "sha256:f1ddd2df1656f39a0a3617a62fea038492f4e64d1508061c4e7ef7e8ad98ad73"
 
 
 def test_a_bad_answer_is_asked_again_with_the_next_draw(steps: Steps) -> None:
@@ -256,7 +256,7 @@ def test_prompts_are_filled_in_as_templates() -> None:
     about = {"intent": drawn.intent.title, "purpose": drawn.intent.purpose, "category": drawn.category, "turns": 2}
     messages = '{\n"user_1": "\\"Hello\\"?",\n"user_2": "é\\n"\n}'
     assert prompts.answers(drawn, ('"Hello"?', "é\n"), "Dutch") == (
-        texts["answers.system"].substitute(language),
+        "\n\n".join(texts[f"answers.{name}"].substitute(language) for name in ("system", "system_language")),
         texts["answers.user"].substitute(
             about,
             messages=messages,
@@ -268,7 +268,7 @@ def test_prompts_are_filled_in_as_templates() -> None:
     steps = "\n".join(f"  {number}. {step}" for number, step in enumerate(drawn.flow.steps, 1))
     facets = dict(zip(("manner", "manner_description"), drawn.manner), topic=drawn.topic, persona=drawn.persona)
     assert prompts.skeleton(drawn, "Dutch") == (
-        texts["skeleton.system"].substitute(language),
+        "\n\n".join(texts[f"skeleton.{name}"].substitute(language) for name in ("system", "system_language")),
         texts["skeleton.user"].substitute(
             about,
             flow=drawn.flow.title,

@@ -126,6 +126,22 @@ def test_the_language_is_the_one_thing_that_differs() -> None:
     english, german = (Recipe("m", language=language) for language in ("English", "German"))
     assert list(Plan(english)) == list(Plan(german))
     spec = Plan(german)[0]
-    for one, other in zip(prompts.skeleton(spec, "English"), prompts.skeleton(spec, "German")):
-        notes = "The notes below are in English."
-        assert other.split(notes) == [part.replace("English", "German") for part in one.split(notes)]
+    (english_system, english_user), (system, user) = (prompts.skeleton(spec, name) for name in ("English", "German"))
+    assert user == english_user.replace("Language: English", "Language: German")
+    assert system.startswith(english_system.replace("English", "German") + "\n\n")
+
+
+@pytest.mark.parametrize("language", ["English", "english", "British English", "German", "Japanese"])
+def test_only_other_languages_are_told_how_to_write_them(language: str) -> None:
+    """English asks for no move to another country and for no du or Sie; a variety of English has a country."""
+    spec = Plan(Recipe("m"))[0]
+    for system, _ in (prompts.skeleton(spec, language), prompts.answers(spec, ["?"] * 6, language)):
+        assert ("du or Sie" in system) == (language.lower() != "english")
+    moved = f"to a country where {language} is spoken"
+    assert (moved in prompts.skeleton(spec, language)[0]) == (language.lower() != "english")
+
+
+def test_a_system_prompt_comes_after_what_a_language_needs() -> None:
+    """What the assistant was told is the last word of the system text."""
+    system, _ = prompts.answers(Plan(Recipe("m"))[0], ["?"] * 6, "German", "You are Ada.")
+    assert system.index("du or Sie") < system.index("You are Ada.")

@@ -17,12 +17,16 @@ from consistent_chat.recipe.taxonomy.types import PASTED
 from consistent_chat.request import quoted
 
 NAMES = (
-    *("skeleton.system", "skeleton.user", "answers.system", "answers.system_prompt", "answers.user"),
+    *("skeleton.system", "skeleton.system_language", "skeleton.user"),
+    *("answers.system", "answers.system_language", "answers.system_prompt", "answers.user"),
     *("judge.system", "judge.user"),
 )
 
+NOTES_LANGUAGE = "english"
+"""The language of what the prompts say of a dialogue: it needs no word on how to write another one."""
+
 NO_PART = "answer what is asked"
-NOTHING_HAPPENS = "nothing that has to be arranged"
+NOTHING_HAPPENS = "nothing in particular"
 
 
 def contents() -> dict[str, str]:
@@ -106,8 +110,8 @@ def _placed(text: str, shape: Shape) -> str:
 
 
 def _listed(sizes: Sequence[Size]) -> str:
-    """Return the length of each message: "1: 12, 2: pasted material of 80 and what is to be done with it, 3: 4"."""
-    forms = (f"pasted material of {words}, and a line on it" if kind == PASTED else str(words) for kind, words in sizes)
+    """Return the length of each message: "1: 12, 2: pasted material of 60 with a line on it, 3: 4"."""
+    forms = (f"pasted material of {words} with a line on it" if kind == PASTED else str(words) for kind, words in sizes)
     return ", ".join(f"{number}: {form}" for number, form in enumerate(forms, 1))
 
 
@@ -118,10 +122,12 @@ def _numbered(steps: tuple[str, ...]) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _system(name: str, language: str, system_prompt: str | None = None) -> str:
-    system = _form(name) % {"language": language}
-    if system_prompt is None:
-        return system
-    return f"{system}\n\n{_form(f'{name}_prompt') % {'system_prompt': quoted(system_prompt)}}"
+    parts = [_form(name) % {"language": language}]
+    if f"{name}_language" in NAMES and language.strip().casefold() != NOTES_LANGUAGE:
+        parts.append(_form(f"{name}_language") % {"language": language})
+    if system_prompt is not None and f"{name}_prompt" in NAMES:
+        parts.append(_form(f"{name}_prompt") % {"system_prompt": quoted(system_prompt)})
+    return "\n\n".join(parts)
 
 
 @functools.lru_cache(maxsize=len(NAMES))
