@@ -15,7 +15,7 @@ import numpy as np
 from consistent_chat.store.cache import fetch, retry_if_repacked
 from consistent_chat.store.journal import Journal, read_journals, report_torn
 from consistent_chat.store.location import StoreLocation
-from consistent_chat.store.pack import Pack, PackGone, RowGroup
+from consistent_chat.store.pack import Pack, PackGone, RowGroup, null_columns
 from consistent_chat.store.record import Record, StoredResponse, damaged, digest_of
 
 _T = TypeVar("_T")
@@ -57,12 +57,13 @@ class Index:
         group = bisect_right(pack.ends, row)
         at = row - pack.start(group)
         generations, responses, digests = self._group(number, group)
-        generation, response, digest = generations[at], responses[at], digests[at]
-        if digest_of(key, generation, response) == digest:
+        generation, response, digest = values = generations[at], responses[at], digests[at]
+        if None not in values and digest_of(key, generation, response) == digest:
             return StoredResponse(generation, digest, response)
         if pack.key(row) != key:
             return None
-        raise damaged(pack.where(row), f"the digest of {key} does not match its content")
+        null = null_columns(RowGroup._fields, values)
+        raise damaged(pack.where(row), null or f"the digest of {key} does not match its content")
 
     def _read_group(self, pack: int, group: int) -> RowGroup:
         return self.packs[pack].group(group)

@@ -46,6 +46,7 @@ UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, Ov
 Prefixes: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 _T = TypeVar("_T")
 _NAME = re.compile("[0-9a-f]{64}")
+_KEY = re.compile("sha256:[0-9a-f]{64}")
 
 _SCHEMA = pa.schema(
     [
@@ -171,6 +172,8 @@ class Pack:
 
     def _record(self, row: int, values: Sequence[Any]) -> Record:
         key, generation, request, response, digest = values
+        if null := null_columns(_SCHEMA.names, values):
+            raise damaged(self.where(row), null)
         try:
             return Record(key, generation, request, response).check(digest, self.where(row))
         except UNREADABLE as error:
@@ -196,8 +199,11 @@ class Pack:
         """Return the footer, where the groups end, and the first 64 bits of every key, by row."""
         self._check_format(file)
         sizes = _sizes(file.metadata)
-        prefixes = [_prefixes(batch.column(0)) for batch in file.iter_batches(1 << 16, columns=["key"])]
-        joined = np.concatenate([*prefixes, np.empty(0, np.uint64)])
+        parts, start = [np.empty(0, np.uint64)], 0
+        for batch in file.iter_batches(1 << 16, columns=["key"]):
+            parts.append(_prefixes(batch.column(0), start))
+            start += len(batch)
+        joined = np.concatenate(parts)
         if not len(joined) == sum(sizes) == file.metadata.num_rows or min(sizes, default=0) < 0:
             raise ValueError(f"{sum(sizes)} rows should have keys, {len(joined)} have")
         return file.metadata, list(itertools.accumulate(sizes)), joined
@@ -254,11 +260,30 @@ def _lists(table: pa.Table, names: Sequence[str]) -> list[list[Any]]:
     return [table.column(name).to_pylist() for name in names]
 
 
-def _prefixes(keys: pa.StringArray) -> Prefixes:
-    """Read the digits straight from Arrow's buffer: every key is `sha256:` and 64 hex digits."""
+def null_columns(names: Sequence[str], values: Sequence[Any]) -> str:
+    """Return which of a row's columns are null, in words; empty where none is."""
+    missing = [name for name, value in zip(names, values) if value is None]
+    return f"its {' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} null" if missing else ""
+
+
+def _prefixes(keys: pa.StringArray, start: int) -> Prefixes:
+    """Read the digits straight from Arrow's buffer: every key is `sha256:` and 64 hex digits.
+
+    Raises ValueError, which names the first row whose key is not; `start` is the row of the first of these keys.
+    """
     offsets = np.frombuffer(keys.buffers()[1], np.int32)[keys.offset : keys.offset + len(keys) + 1]
-    text = np.frombuffer(keys.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(len(keys), KEY_LENGTH)
-    return np.frombuffer(bytes.fromhex(text[:, 7:23].tobytes().decode("ascii")), ">u8").astype(np.uint64)
+    try:
+        text = np.frombuffer(keys.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(len(keys), KEY_LENGTH)
+        return np.frombuffer(bytes.fromhex(text[:, 7:23].tobytes().decode("ascii")), ">u8").astype(np.uint64)
+    except (ValueError, TypeError):  # a column of nulls alone has no buffer
+        raise ValueError(_no_key(keys.to_pylist(), start)) from None
+
+
+def _no_key(keys: list[str | None], start: int) -> str:
+    row = next((row for row, key in enumerate(keys) if key is None or not _KEY.fullmatch(key)), 0)
+    if keys[row] is None:
+        return f"the key of its row {start + row} is null"
+    return f"the key of its row {start + row} is not 'sha256:' and 64 hex digits"
 
 
 def _groups(records: Iterable[Record]) -> Iterator[pa.Table]:

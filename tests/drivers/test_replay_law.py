@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from consistent_chat import drivers
+from consistent_chat.dataflow.adapter import BatchedServingAdapter
 from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.row import failures, row
 from consistent_chat.store import ResponseStore, compact
@@ -22,7 +26,7 @@ from tests.answers import Answers
 from tests.batches import BatchProvider
 from tests.dataflow_parts import Storage, TheirServing, good
 from tests.faults import Reply
-from tests.filling import filled, online, recipe, replayed
+from tests.filling import filled, online, replayed
 
 hurried = filling.hurried
 
@@ -50,36 +54,53 @@ TEXTS = st.lists(st.sampled_from(IN_TEXT) | st.text(st.characters(exclude_catego
 slowly = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def hostile(inserted: str) -> Reply:
-    """Return a good answer with this in the body, within each of its texts."""
+THOUGHTS = {
+    "anthropic": (b'"content": [', b'"content": [{"type": "thinking", "thinking": "I think MARK."}, '),
+    "openai": (b'"content": "', b'"reasoning_content": "I think MARK.", "content": "'),
+}
+"""By protocol: where a body gets what the model thought, in a field of its own."""
+
+
+def hostile(inserted: str, kind: str, tags: bool) -> Reply:
+    """Return a good answer with this in the body, within each of its texts and in what the model thought."""
     raw = inserted.encode("utf-8", "surrogateescape")
+    before = f"<think>I think {MARK}.</think>" if tags else ""
+    field = (b"", b"") if tags else THOUGHTS[kind]
     return Reply(
-        edit=lambda text: text.replace("This is", f"This {MARK} is"),
-        garble=lambda body: body.replace(MARK.encode(), raw),
+        edit=lambda text: before + text.replace("This is", f"This {MARK} is"),
+        garble=lambda body: body.replace(*field, 1).replace(MARK.encode(), raw),
     )
 
 
-def rows(made: list[Dialogue], kind: str = "anthropic") -> list[object]:
+def recipe(kind: str = "anthropic") -> Recipe:
+    """Return a recipe of nine short dialogues whose rows have what the model thought."""
+    return replace(filling.recipe(kind), reasoning=True)
+
+
+def rows(made: list[Dialogue], kind: str = "anthropic") -> list[tuple[dict[str, Any], object]]:
     """Return all that becomes of dialogues, unusable answers too."""
     return [(row(dialogue, recipe(kind)), failures(dialogue)) for dialogue in made]
 
 
 @pytest.mark.slow
 @slowly
-@example(inserted="\\ud83d\udc80", kind="anthropic")
-@example(inserted="\\ud83d\udc80", kind="openai")
-@given(inserted=BODIES, kind=st.sampled_from(["anthropic", "openai"]))
-def test_online_and_batch_make_the_rows_of_their_replays(inserted: str, kind: str) -> None:
+@example(inserted="\\ud83d\udc80", kind="anthropic", tags=True)
+@example(inserted="\\ud83d\udc80", kind="openai", tags=False)
+@example(inserted="a", kind="anthropic", tags=False)
+@example(inserted="a", kind="openai", tags=True)
+@given(inserted=BODIES, kind=st.sampled_from(["anthropic", "openai"]), tags=st.booleans())
+def test_online_and_batch_make_the_rows_of_their_replays(inserted: str, kind: str, tags: bool) -> None:
     """Whatever bytes a server puts into its answers; and both make the same rows."""
     made = recipe(kind)
     with tempfile.TemporaryDirectory() as folder:
         places = {name: str(Path(folder, name)) for name in ("online", "batch")}
-        reply = hostile(inserted)
+        reply = hostile(inserted, kind, tags)
         with BatchProvider(lambda call: reply if call.attempt == 0 else None) as provider:
             provider.script_online()
             live = rows(online(places["online"], provider, kind, made), kind)
         with BatchProvider(lambda call: reply if call.attempt == 0 else None) as provider:
             filled(places["batch"], provider.url, kind, made)
+        assert inserted != "a" or {told["reasoning"] for told, _ in live} == {"I think a."}
         assert rows(replayed(places["online"], made), kind) == live
         assert rows(replayed(places["batch"], made), kind) == live
 
@@ -133,3 +154,21 @@ def test_waves_make_the_rows_of_their_replays(inserted: str) -> None:
         live = ConsistentChatGenerator(Hostile(), responses=folder, **fields).run(Storage())
         again = ConsistentChatGenerator(None, responses=folder, model="their-model", **fields).run(Storage())
         assert again.equals(live)
+
+
+@settings(max_examples=20, deadline=None)
+@example(inserted="\ud83d\ude00")
+@example(inserted="a")
+@given(inserted=TEXTS.map("".join))
+def test_thoughts_in_waves_are_those_of_their_replays(inserted: str) -> None:
+    """A serving of DataFlow's kind puts them between tags before the answer."""
+
+    class Thinking(TheirServing):
+        def _answer(self, prompt: str, system: str) -> str:
+            return f"<think>I think {inserted}.</think>\n<answer>{good(prompt, system)}</answer>"
+
+    with tempfile.TemporaryDirectory() as folder:
+        store, opener = ResponseStore(folder), lambda: BatchedServingAdapter(Thinking(), recipe().temperature)
+        live = rows(list(drivers.run(recipe(), range(9), store, opener, Limits(), RunStats())))
+        assert inserted != "a" or {told["reasoning"] for told, _ in live} == {"I think a."}
+        assert rows(replayed(folder, recipe())) == live

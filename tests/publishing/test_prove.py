@@ -20,7 +20,7 @@ from consistent_chat.publishing import layout
 from tests import published
 from tests.hub import Files, Hub
 from tests.hub.machines import Machine, machine
-from tests.provider import Provider
+from tests.provider import Call, Provider, Reply
 
 COUNTER = itertools.count()
 RECIPE = "demo.consistent_chat.yaml"
@@ -276,6 +276,43 @@ def test_layouts_and_failures_of_none(hub: Hub, user: Machine, columns: str) -> 
     header = hub.repos[name]["README.md"].decode().split("---\n")[1]
     assert "failures" not in header
     assert not any(path.startswith("failures/") for path in hub.repos[name])
+
+
+def thoughtful(call: Call) -> Reply:
+    """Think before each answer, in a block of its own; of half a character in each second one."""
+    half = "\ud83d" * (call.number % 2)
+    thought = {"type": "thinking", "thinking": f"I think{half} of {call.mark}.", "signature": "s"}
+    content = [thought, {"type": "text", "text": json.dumps(call.texts)}]
+    return Reply.body(200, json.dumps({"type": "message", "content": content, "stop_reason": "end_turn"}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", ["conversation", "messages"])
+def test_rows_with_reasoning_are_proven(hub: Hub, user: Machine, tmp_path: Path, columns: str) -> None:
+    """What the model thought is published, read by plain `datasets`, rebuilt without a key, and held to its responses.
+
+    A row with another thought is a fault, also where somebody has changed the manifest with it.
+    """
+    name, store = f"me/thoughts-{columns}", str(tmp_path / "responses")
+    options = ["--layout", columns, "--reasoning", "--intents", "simulation", "--num-turns-per-dialog", "2"]
+    options += ["--model", "claude-sonnet-4-6", "--num-dialogs-per-intent", "3", "--responses", store]
+    with Provider(thoughtful) as provider:
+        options += ["--serving", "anthropic", "--base-url", provider.url]
+        done = user.run(published.command, "publish", "demo", name, *options)
+    assert done.code == 0, done.said
+    assert verified(user, name).code == 0, verified(user, name).said
+    made = user.run(published.rows, name)
+    recipe = f"hf://datasets/{name}/{next(path for path in hub.repos[name] if path.endswith('.consistent_chat.yaml'))}"
+    assert made == user.run(published.rows, "consistent_chat", data_files=recipe, mode="replay")
+    assert all(re.fullmatch(r"I think(\\ud83d)? of [0-9a-f]{10}\.", row["reasoning"]) for row in made)
+    if columns == "messages":
+        assert [row["messages"][1]["reasoning_content"] for row in made] == [row["reasoning"] for row in made]
+
+    def edit(row: dict[str, Any]) -> None:
+        row["reasoning"] = "I think of gold."
+
+    replace(hub, name, ROWS_FILE, published.edited(hub.repos[name][ROWS_FILE], tmp_path, edit, 1))
+    assert "train, row 1, column 'reasoning' differs: " in verified(user, name).said
 
 
 def other_rows(files: Files, tmp_path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ from consistent_chat.commands.open import warm as local_warm
 from consistent_chat.drivers import batch_poll
 from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, ServingError, StoreError
 from tests.batches import BatchProvider
-from tests.provider import Provider
+from tests.provider import Call, Provider, Reply
 from tests.stored import heed_signals, until
 
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray is not to tell its makers
@@ -107,10 +108,10 @@ def calling(provider: Provider) -> dict[str, Any]:
     return {"serving": "anthropic", "base_url": provider.url, "api_key": "planted-key"}
 
 
-def replayed(store: Store, folder: Path) -> bytes:
+def replayed(store: Store, folder: Path, **fields: Any) -> bytes:
     """Return the bytes of the dataset that a store gives to whoever has no key."""
-    where = {"mode": "replay", "cache_dir": str(folder / "cache"), "split": "train"}
-    dataset = load_dataset("consistent_chat", **RECIPE, **store, **where)
+    where = {"mode": "replay", "cache_dir": str(folder / "cache"), "split": "train", **fields}
+    dataset = load_dataset("consistent_chat", **{**RECIPE, **where}, **store)
     dataset.to_parquet(str(folder / "made.parquet"))
     return (folder / "made.parquet").read_bytes()
 
@@ -133,6 +134,25 @@ def test_what_a_cluster_has_filled_is_what_one_process_builds(
     assert replayed(store, tmp_path) == built(tmp_path / "alone")
     assert warm(**RECIPE, **store, **calling(provider))["train"].calls == 0
     assert len(provider.requests) == CALLS
+
+
+def thoughtful(call: Call) -> Reply:
+    """Think half a character, in a block of its own, before each answer."""
+    thought = {"type": "thinking", "thinking": f"I think \ud83d of {call.mark}."}
+    content = [thought, {"type": "text", "text": json.dumps(call.texts)}]
+    return Reply.body(200, json.dumps({"type": "message", "content": content, "stop_reason": "end_turn"}))
+
+
+def test_thoughts_are_those_that_one_process_records(cluster: Cluster, folder: Store, tmp_path: Path) -> None:
+    """To the byte, in rows with `reasoning`, although workers recorded them."""
+    few = {**RECIPE, "num_dialogs_per_intent": 1, "reasoning": True}
+    alone = {"responses": str(tmp_path / "alone"), "cache_dir": str(tmp_path / "cache"), "split": "train"}
+    with Provider(thoughtful) as provider:
+        assert warm(**few, **folder, **calling(provider))["train"].dialogues == 9
+        live = load_dataset("consistent_chat", **few, **alone, **calling(provider))
+    live.to_parquet(str(tmp_path / "live.parquet"))
+    assert all(thought.startswith("I think \\ud83d of ") for thought in live["reasoning"])
+    assert replayed(folder, tmp_path, **few) == (tmp_path / "live.parquet").read_bytes()
 
 
 def test_a_node_that_dies_half_way_costs_what_it_had_in_flight(

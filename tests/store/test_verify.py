@@ -144,6 +144,52 @@ def test_every_changed_row_is_named(place: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [
+        ("key", None, " is damaged: the key of its row 2 is null."),
+        ("key", "", " is damaged: the key of its row 2 is not 'sha256:' and 64 hex digits."),
+        ("key", "sha256:" + "z" * 64, " is damaged: the key of its row 2 is not 'sha256:' and 64 hex digits."),
+        ("generation", None, ", row 2 is damaged: its generation is null."),
+        ("request", None, ", row 2 is damaged: its request is null."),
+        ("response", None, ", row 2 is damaged: its response is null."),
+        ("sha256", None, ", row 2 is damaged: its sha256 is null."),
+    ],
+)
+def test_a_missing_value_is_named(place: str, column: str, value: str | None, says: str) -> None:
+    """The row and the column, by `verify` and by whoever asks for the response, which is never taken for a miss."""
+    path = packed(place, 1, 2, 3, 4)
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    wanted = next(number for number in range(1, 5) if asked(number).key == rows[2]["key"])
+    rows[2][column] = value
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    path = named_anew(path)
+    (fault,) = verify(place).faults
+    assert fault.startswith(f"{path}{says}")
+    if column != "request":  # a replay does not read it
+        with pytest.raises(StoreError) as told:
+            ResponseStore(place).find(asked(wanted))
+        assert str(told.value) == fault
+
+
+def test_a_column_of_nulls_is_named(place: str) -> None:
+    """By its first row where it is the key, since nothing can be found then; else every row."""
+    table = pq.read_table(packed(place, 1, 2))
+    for column in table.column_names:
+        nulls = table.set_column(
+            table.column_names.index(column),
+            table.schema.field(column),
+            pa.nulls(2, table.schema.field(column).type),
+        )
+        (path,) = Path(place, "packs").iterdir()
+        pq.write_table(nulls, path)
+        path = named_anew(path)
+        told = [fault.removeprefix(str(path)).partition(". ")[0] for fault in verify(place).faults]
+        each = [f", row {row} is damaged: its {column} is null" for row in range(2)]
+        assert told == ([" is damaged: the key of its row 0 is null"] if column == "key" else each)
+
+
 def test_a_record_under_another_key_is_a_fault(place: str) -> None:
     """Although its digest is right: an answer must not be found for what was not asked."""
     false = Record(record(2).key, 0, record(1).request, record(1).response)
