@@ -12,7 +12,7 @@
       PublishError             a dataset cannot be published or read where it is published
       UnfilledSlot             every spec tried for one place in the plan failed for good
       BatchesPending           batches are in progress and were not waited for; rerun to collect them
-      BudgetSpent              `max_calls` or `max_cost` is reached; run again to go on
+      BudgetSpent              `max_calls` or `max_cost` is reached; rerun to resume
 
 Messages say what happened, to what, and what to do. They never contain a key or a request header. What they quote of
 files and servers is shown as it is, on one line: no text can drive the terminal or pass for a line of a log.
@@ -121,7 +121,7 @@ class UnfilledSlot(ConsistentChatError):
 
 
 class BudgetSpent(ConsistentChatError):
-    """`max_calls` or `max_cost` is reached. All answers are kept; run again to go on."""
+    """`max_calls` or `max_cost` is reached. All answers are kept; rerun to resume."""
 
 
 class BatchesPending(ConsistentChatError):

@@ -34,18 +34,18 @@ from consistent_chat.store import Mode, ResponseStore, StoreLocation, options_be
 logger = logging.getLogger(__name__)
 
 _patched_for_streaming = True
-"""Tells `datasets` to patch nothing here. To patch functions that this module does not use, it imports scipy: 0.2 s."""
+"""Tells `datasets` to patch nothing here: patching would import scipy (0.2 s), and this module does not need it."""
 
 MOST_PARTS, LEAST_IN_A_PART = 64, 16
-"""A split has parts, for `num_proc` and for the workers of a stream. A stream that calls has one part in flight, so
-parts are not too small; their number is a power of two, as that of nodes mostly is."""
+"""A split has parts, for `num_proc` and for the workers of a stream. A stream that calls a model has one part in
+flight, so parts are not too small. Their number is a power of two, since the number of nodes usually is."""
 
 
 class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     """Builds consistent many-turn dialogues from a recipe and the raw responses of a model."""
 
     tallies: dict[str, RunStats]
-    """What a build has taken, by split; not there where the dataset was built before."""
+    """Calls and tokens of this build by split; empty if the dataset was already in the cache."""
 
     BUILDER_CONFIG_CLASS = ConsistentChatConfig
     DEFAULT_CONFIG_NAME = "default"
@@ -62,7 +62,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         )
 
     def validate_config(self, config: ConsistentChatConfig, custom_features: Any) -> str:
-        """Check everything that can be checked before a call, and name the cache directory by what shapes the data."""
+        """Check what can be checked before a call; return the cache directory's name, made from the data's identity."""
         self.recipes = config.recipes(self.reading)
         adjacent = config.adjacent_places(self._store_options)
         self.operation = ExecutionOptions(
@@ -79,8 +79,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             detach=config.detach,
         )
         self.spent = Usage()
-        self._warned: set[str] = set()  # the splits of which it was said that their combinations run out
-        self._counted = ""  # the folder in which the processes of a build count
+        self._warned: set[str] = set()  # the splits that were already warned about
+        self._counted = ""  # the folder in which the processes of a build keep their counts
         registry.check(config.serving)
         if any(recipe.drop_near_duplicates for recipe in self.recipes.values()):
             duplicates.check()
@@ -90,7 +90,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         return f"{config.name}-{digest[:16]}"
 
     def _foreign(self, config: ConsistentChatConfig, adjacent: Sequence[str]) -> list[Any]:
-        """Return what the stores beside recipe files hold: rows made with it are not those of a build without it.
+        """Return a digest of the stores beside recipe files: rows made with them differ from rows made without.
 
         The demo's store is the package's own.
         """
@@ -101,7 +101,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         return sorted(store.content() for store in stores)
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:
-        """Build the dataset. A refresh builds anew although the dataset is in the cache."""
+        """Build the dataset. A refresh rebuilds it even if it is in the cache."""
         processes = kwargs.get("num_proc")
         if processes is not None and processes < 1:
             raise RecipeError(f"num_proc must be a whole number of at least 1, not {processes}.")
@@ -141,9 +141,9 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         return generators
 
     def plans(self) -> dict[str, Plan]:
-        """Return the plan of each split, and warn once of combinations that run out.
+        """Return the plan of each split, with a warning if combinations run out.
 
-        Raises RecipeError where no model is named.
+        Raises RecipeError without a model.
         """
         if any(recipe.model is None for recipe in self.recipes.values()):
             raise RecipeError(
@@ -174,12 +174,12 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             tally.save(self._counted, split)
 
     def replay(self, split: str) -> Iterator[Dialogue]:
-        """Yield all dialogues of a split's plan from what is recorded, in order; raises MissingResponse."""
+        """Yield all dialogues of a split's plan from recorded responses, in order; raises MissingResponse."""
         recipe, plan = self.recipes[split], self.plans()[split]
         return drivers.run(recipe, range(len(plan)), self.recorded(), None, self.operation.limits, RunStats())
 
     def recorded(self) -> ResponseStore:
-        """Open the response store to look at what is recorded, also after a refresh."""
+        """Open the response store to read recorded responses, including those from before a refresh."""
         return self.operation.recorded()
 
     def dialogues(self, split: str, indices: Sequence[int], tally: RunStats) -> Iterator[Dialogue]:
@@ -190,7 +190,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     def fill(
         self, places: Mapping[str, Sequence[int]], tallies: dict[str, RunStats] | None = None
     ) -> dict[str, RunStats]:
-        """Fill the store with the responses of these places of the splits' plans; return what each split took.
+        """Fill the store with the responses of these places of the splits' plans; return the counts of each split.
 
         It is counted in `tallies`, which somebody may watch.
         """
@@ -203,13 +203,13 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         return tallies
 
     def fill_from_batches(self, places: Mapping[str, Iterable[int]], tally: RunStats) -> None:
-        """Have batches answer what is missing there; the online driver only waits for those that are under way."""
+        """Answer what is missing there by batches; the online driver only waits for open batches."""
         parts = [drivers.PlanSlice(self.recipes[split], indices) for split, indices in places.items()]
         with self._budgeted(), BatchBar(next(iter(self.recipes.values())).model) as bar:
             self.operation.fill_from_batches(parts, tally, self.spent, bar.show)
 
     def _made(self, split: str, indices: Iterable[int], tally: RunStats) -> Iterator[Dialogue]:
-        """Yield the dialogues at these places, when batches have answered what they can."""
+        """Yield the dialogues at these places, after batches have answered what they can."""
         recipe = self.recipes[split]
         with self._budgeted(), CallsBar(recipe, tally):
             for dialogue in self.operation.split(self.num_workers()).run(recipe, indices, tally, self.spent):
@@ -218,7 +218,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
                 yield dialogue
 
     def _fill_all(self, is_streaming: bool) -> None:
-        """Fill the store from batches for all splits at once, before there are other processes."""
+        """Fill the store from batches for all splits at once, before other processes start."""
         if is_streaming and self.operation.by_batch:
             raise RecipeError("A stream cannot wait for batches. Build with driver='batch' first, or warm the store.")
         tally = RunStats()
@@ -228,18 +228,18 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
 
     @contextlib.contextmanager
     def _budgeted(self) -> Iterator[None]:
-        """Begin a new budget when one is spent: who runs it again means to go on."""
+        """Start a new budget when one is spent: a caller who runs the build again wants it to continue."""
         try:
             yield
         except BudgetSpent as error:
             self.spent = Usage()
             if self.operation.mode is Mode.REFRESH:
-                raise BudgetSpent(f"{error} A refresh begins anew each time: go on with mode='record'.") from None
+                raise BudgetSpent(f"{error} A refresh starts over each time. To continue, use mode='record'.") from None
             raise
 
     @property
     def _store_options(self) -> dict[str, Any]:
-        """The options for all stores: a token that was given for the Hub is for those on it too."""
+        """The options for all stores: a token that was given for the Hub applies to stores on the Hub too."""
         hub = {"token": self.token, **{k: v for k, v in self.storage_options.get("hf", {}).items() if v is not None}}
         return {**self.storage_options, "hf": hub} if self.token else self.storage_options
 
@@ -249,7 +249,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
 
 
 class _Plain(datasets.Features):
-    """Features of rows that have plain values of the right types: to encode each again is most of what a row costs."""
+    """Features of rows whose values already have the right types: encoding each again is most of the cost of a row."""
 
     def encode_example(self, example: dict[str, Any]) -> dict[str, Any]:
         return example

@@ -1,4 +1,4 @@
-"""The folder in which `datasets` keeps what it builds: whether it can be used, said before anything is paid."""
+"""Checks, before any call is paid for, that the cache folder of `datasets` can be used."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from consistent_chat.errors import ConsistentChatError
 
 try:
     import fcntl
-except ImportError:  # Windows has other locks, which need no test
+except ImportError:  # Windows has other locks, which need no check
     fcntl = None  # type: ignore[assignment]
 
 WITHOUT_LOCKS = frozenset({errno.ENOSYS, errno.EWOULDBLOCK, errno.EINTR})
-"""What `flock` may fail with here: without the call `datasets` uses lock files instead; the others pass."""
+"""Errors of `flock` that are no obstacle: without that call `datasets` uses lock files; the others are temporary."""
 
 
 def check_cache(folder: str | os.PathLike[str]) -> None:
-    """Raise ConsistentChatError unless files can be made and locked in the cache of `datasets`."""
+    """Raise ConsistentChatError unless files can be created and locked in the cache of `datasets`."""
     path = os.path.expanduser(folder)
     if path.startswith("~"):
         raise ConsistentChatError(
@@ -30,7 +30,7 @@ def check_cache(folder: str | os.PathLike[str]) -> None:
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path) as file:
-            file.write(b"Tests whether the cache can be written.\n")
+            file.write(b"Checks that the cache can be written.\n")
             file.flush()
             _lock(file.fileno())
     except OSError as error:

@@ -19,7 +19,7 @@ from consistent_chat.serving.abilities import Abilities
 from consistent_chat.store import Mode, StoreLocation, adjacent_store, default_location, options_beside
 
 MOST_TOKENS = 2**31 - 1
-"""The largest limit of tokens that can be stated."""
+"""The largest token limit that a user can state."""
 DRIVERS = ("online", "batch")
 DEMO = resources.files("consistent_chat") / "demo"
 
@@ -28,27 +28,24 @@ DEMO = resources.files("consistent_chat") / "demo"
 class ConsistentChatConfig(datasets.BuilderConfig):
     """What `load_dataset("consistent_chat", ...)` takes.
 
-    What shapes the data (None stands for the recipe file's value, or else the default of `Recipe`): `model`,
+    Fields that shape the data (None means the recipe file's value, or else the default of `Recipe`): `model`,
     `num_dialogs_per_intent` (20), `num_turns_per_dialog` (6), `temperature` (0.9), `seed` (0), `intents` (all nine),
     `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
     `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
     `answer_length`, `message_length`, `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model`
     (none), `min_score` (None), `reasoning` (False).
 
-    Operational, outside the dataset's identity:
+    Operational fields, which are not part of the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
             method `answer`. None makes no calls.
-        base_url: the server's address, if not the provider's own.
-        api_key: else the provider's own environment variable.
-        responses: URL or path of the response store, or several: the first is written, all are read.
-        mode: "record" (look up, else call and store), "replay" (look up only) or "refresh" (call and supersede).
-        max_concurrency: calls in flight.
-        max_draws: how often a request is asked before its spec is given up.
-        timeout: seconds a call.
-        max_cost: US dollars, max_calls: answered calls; reaching one stops the build, running again goes on.
-        max_requests_per_minute, max_tokens_per_minute: the account's limits, tokens of prompts and answers together.
-        max_output_tokens, context_tokens, structured_output, system_role, streaming: what the server can do, where that
-            is better stated than found out.
+        base_url: the server's address (default: the provider's). api_key: the key (default: the provider's environment
+        variable). responses: URL or path of the response store, or several: the first is written, all are read. mode:
+        "record" (look up, else call and store), "replay" (look up only) or "refresh" (call and supersede).
+        max_concurrency: calls in flight. max_draws: maximum draws of a request before its spec is given up. timeout:
+        seconds per call. max_cost: US dollars, max_calls: answered calls; a build stops when it reaches one of them,
+        and a rerun continues. max_requests_per_minute, max_tokens_per_minute: the account's limits; tokens are those of
+        prompts and answers together. max_output_tokens, context_tokens, structured_output, system_role, streaming: what
+        the server can do, if you want to state it instead of having it detected.
         wait_for_server: seconds to wait for a server that cannot be reached yet.
         driver: "online" (calls one by one) or "batch" (the provider's batch API: half the price, within a day).
         detach: with driver="batch", submit what is missing and raise BatchesPending instead of waiting.
@@ -109,7 +106,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         """Return the recipe of each split; `reading` gives the options to open a file with. Raises RecipeError."""
         given = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
         urls = self.recipe_files()
-        if self.serving == "rehearsal":  # so that a rehearsal is never taken for the words of a model
+        if self.serving == "rehearsal":  # so that rehearsed text is never mistaken for a model's
             given["model"] = "rehearsal"
         if not urls:
             return self._rehearsed(splits.recipes(Recipe.from_mapping(given)))
@@ -117,14 +114,14 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return self._rehearsed(_divided(recipes))
 
     def _rehearsed(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
-        """Name the judge of a rehearsal a rehearsal."""
+        """Set the judge of a rehearsal to the rehearsal's model."""
         if self.serving != "rehearsal":
             return recipes
         judged = {split: recipe for split, recipe in recipes.items() if recipe.judge_model is not None}
         return {**recipes, **{split: replace(recipe, judge_model="rehearsal") for split, recipe in judged.items()}}
 
     def recipe_files(self) -> dict[str, str]:
-        """Return the path or URL of each split's recipe file, none where keywords say it all. Raises RecipeError."""
+        """Return the path or URL of each split's recipe file; empty if there are only keywords. Raises RecipeError."""
         if self.name == "demo" and not self.data_files:
             return {"train": str(DEMO / "demo.consistent_chat.yaml")}
         return {str(split): _only(split, list(named)) for split, named in (self.data_files or {}).items()}
@@ -134,7 +131,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
 
     def abilities(self) -> Abilities:
-        """Return what is stated of the server; raises RecipeError for values out of range."""
+        """Return the stated abilities of the server; raises RecipeError for values out of range."""
         stated = {one.name: getattr(self, one.name) for one in fields(Abilities)}
         for name in ("max_output_tokens", "context_tokens"):
             optional(whole(1, MOST_TOKENS))(name, stated[name])
@@ -144,29 +141,29 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return Abilities(**stated)
 
     def checked_mode(self) -> Mode:
-        """Return the mode; raises RecipeError for a name that is none."""
+        """Return the mode; raises RecipeError for an unknown name."""
         modes = tuple(mode.value for mode in Mode)
         if self.mode not in modes:
             raise RecipeError(f"there is no mode {self.mode!r}.{suggestion(self.mode, modes)}")
         if self.mode == Mode.REFRESH and self.serving is None:
-            raise RecipeError("mode='refresh' calls a model anew: pass serving= as well.")
+            raise RecipeError("mode='refresh' calls the model again. Pass serving= as well.")
         return Mode(self.mode)
 
     def checked_driver(self) -> str:
-        """Return the driver's name; raises RecipeError for one that is none."""
+        """Return the driver's name; raises RecipeError for an unknown name."""
         if self.driver not in DRIVERS:
             raise RecipeError(f"there is no driver {self.driver!r}.{suggestion(self.driver, DRIVERS)}")
         if self.detach and self.driver != "batch":
-            raise RecipeError("detach is for batches: pass driver='batch' as well.")
+            raise RecipeError("detach needs the batch driver. Pass driver='batch' as well.")
         return self.driver
 
     def places(self) -> list[str]:
-        """Return the URLs of the response stores that the caller names, the one that is written first."""
+        """Return the URLs of the response stores that the caller names; the first is written."""
         named = paths("responses", default_location() if self.responses is None else self.responses)
         return list(dict.fromkeys(named))
 
     def adjacent_places(self, storage_options: Mapping[str, Any]) -> list[str]:
-        """Return the URLs of the stores beside recipe files, which may be strangers', without those the caller names.
+        """Return the URLs of the stores beside recipe files, without those that the caller names.
 
         Raises RecipeError, StoreError.
         """
@@ -182,7 +179,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
 
 
 def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:
-    """Return the recipe of each split, where one recipe alone may name splits of its own."""
+    """Return the recipe of each split; a single recipe may define splits itself."""
     named = [recipe for recipe in recipes.values() if recipe.splits is not None]
     if not named:
         return recipes

@@ -1,4 +1,4 @@
-"""How recipes are carried out: who answers, where answers are kept, within which limits. It shapes no data."""
+"""How recipes are executed: the serving, the response store and the limits. None of it shapes the data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from consistent_chat.store import BatchLog, Mode, ResponseStore
 
 @dataclass(frozen=True)
 class ExecutionOptions:
-    """The operational fields, checked. It can be pickled if the serving can, and tells no secret when it is shown."""
+    """The operational fields, checked. It can be pickled if the serving can, and its repr shows no secret."""
 
     serving: Any
     base_url: str | None
@@ -42,14 +42,14 @@ class ExecutionOptions:
         return self.serving is not None and self.mode is not Mode.REPLAY
 
     def split(self, parts: int) -> ExecutionOptions:
-        """Return what one of so many processes does, so that all together keep to limits.
+        """Return the options for one of so many processes, so that all together keep the limits.
 
-        Limits bound calls alone, and none are made after batches.
+        Limits bound only calls, and no calls are made after batches.
         """
         return replace(self, limits=self.limits.split(parts)) if self.may_call and not self.by_batch else self
 
     def import_ahead(self) -> None:
-        """Import what calls need in a thread, while the plan and the store are opened."""
+        """Import in a thread what calls need, while the plan and the store are opened."""
         if self.may_call and not self.by_batch:
             registry.import_ahead(self.serving)
 
@@ -60,11 +60,11 @@ class ExecutionOptions:
         )
 
     def recorded(self) -> ResponseStore:
-        """Open the response store to look at what is recorded, also after a refresh."""
+        """Open the response store to read recorded responses, including those from before a refresh."""
         return ResponseStore(self.places, self.storage_options, adjacent=self.adjacent)
 
     def run(self, recipe: Recipe, indices: Iterable[int], tally: RunStats, spent: Usage) -> Iterator[Dialogue]:
-        """Yield the dialogues at these places of a recipe's plan, in this order; by batch, those that are filled."""
+        """Yield the dialogues at these places of a recipe's plan, in this order; with batches, only recorded ones."""
         store = self.recorded() if self.by_batch else self.store()
         opener = None if self.by_batch else self._opener(recipe)
         return drivers.run(recipe, indices, store, opener, self.limits, tally, spent)
@@ -72,7 +72,7 @@ class ExecutionOptions:
     def fill_from_batches(
         self, parts: Sequence[PlanSlice], tally: RunStats, spent: Usage, watch: Callable[[BatchProgress], None]
     ) -> None:
-        """Have batches answer what parts of plans lack; the online driver only waits for those that are under way."""
+        """Answer by batches what parts of plans lack; the online driver only waits for open batches."""
         opener = self._opener(parts[0].recipe) if parts else None
         if opener is None or (self.mode is Mode.REFRESH and not self.by_batch):
             return

@@ -13,14 +13,14 @@ from consistent_chat.recipe import Recipe, shape
 from consistent_chat.request import canonical_json
 
 DATA_FORMAT = 3
-"""Raised when the same recipe and responses would give other rows than before."""
+"""Raised when the same recipe and responses would give different rows than before."""
 
 WITHIN = ("taxonomy", "intents", "personas", "manners")
-"""Fields that count by what they make of the taxonomy."""
+"""Fields that the fingerprint covers through the taxonomy that results from them."""
 
 
 def fingerprint(recipe: Recipe) -> str:
-    """Return 64 hex digits that change with anything that shapes the data."""
+    """Return 64 hex digits, which change with anything that shapes the data."""
     content = {
         "data_format": DATA_FORMAT,
         "fields": {name: value for name, value in recipe.values().items() if name not in WITHIN},

@@ -25,25 +25,25 @@ from consistent_chat.registration import NAME
 
 
 class BuilderHooks:
-    """For a builder: its own checks and errors, and the number of its processes, at the places where they belong."""
+    """A mixin for builders: calls this package's checks, raises its errors, and knows the number of processes."""
 
     processes = 1
-    """Between how many processes a split is divided by `num_proc`."""
+    """The number of processes among which `num_proc` divides a split."""
 
     def num_workers(self) -> int:
         """Return how many processes share the limits: those of `num_proc`, or the workers of a torch DataLoader."""
-        loading = sys.modules.get("torch.utils.data")  # if this is a worker, it is imported
+        loading = sys.modules.get("torch.utils.data")  # in a worker, torch is already imported
         worker = loading.get_worker_info() if loading else None
         return worker.num_workers if worker else self.processes
 
     def validate_config(self, config: Any, custom_features: Any) -> str:
-        """Check a config that is complete and return its id. For the builder to define; raises RecipeError."""
+        """Check a complete config and return its id. The builder defines it; raises RecipeError."""
         raise NotImplementedError
 
     def _create_builder_config(
         self, config_name: str | None = None, custom_features: Any = None, **given: Any
     ) -> tuple[Any, str]:
-        """Refuse what is not valid before anything else: `datasets` sets overrides of a config without any check."""
+        """Reject invalid options before anything else: `datasets` sets overrides of a config without any check."""
         known = tuple(f.name for f in dataclasses.fields(self.BUILDER_CONFIG_CLASS) if f.init)  # type: ignore[attr-defined]
         for name in given:
             if name not in (*known, "config_id"):
@@ -56,7 +56,7 @@ class BuilderHooks:
         return config, self.validate_config(config, custom_features)
 
     def reading(self, url: str) -> dict[str, Any]:
-        """Return the options to open a file with, as `datasets` does: the user's token is for the Hub alone."""
+        """Return the options to open a file with, as `datasets` does: the user's token is sent only to the Hub."""
         config = datasets.DownloadConfig(token=self.token, storage_options={**self.storage_options})  # type: ignore[attr-defined]
         options: dict[str, Any] = file_utils._prepare_path_and_storage_options(url, download_config=config)[1]
         return options
@@ -78,20 +78,17 @@ class BuilderHooks:
             cause = error.__cause__
             if isinstance(cause, ConsistentChatError):
                 raise cause from None
-            if isinstance(cause, OSError):  # of the disk: servings and stores have errors of their own
+            if isinstance(cause, OSError):  # an error of the disk: servings and stores raise their own classes
                 raise ConsistentChatError(
                     f"The dataset cannot be built in {self._cache_dir_root}: {cause.strerror or cause}. "  # type: ignore[attr-defined]
-                    "All answers are kept: free space there, or set HF_DATASETS_CACHE to another folder, and run again."
+                    "All answers are kept. Free space there, or set HF_DATASETS_CACHE to another folder, and rerun."
                 ) from None
             raise
 
 
 @contextlib.contextmanager
 def _waiting_for_workers() -> Iterator[None]:
-    """When interrupted, wait for the workers, which keep what is in flight; `datasets` would kill them.
-
-    A second signal kills.
-    """
+    """On an interrupt, wait for the workers to keep responses in flight; a second signal kills them."""
     handlers, process = signals.interrupting(), os.getpid()
     if signal.SIGINT not in handlers:
         yield
@@ -100,13 +97,13 @@ def _waiting_for_workers() -> Iterator[None]:
 
     def stop(number: int, _: Any) -> None:
         nonlocal stopped
-        if os.getpid() != process and number != signal.SIGINT:  # inherited by a child that has no handler of its own
+        if os.getpid() != process and number != signal.SIGINT:  # inherited by a child that sets no handler
             if multiprocess.current_process().name.startswith("SyncManager"):
-                return  # the others speak with it until they end
+                return  # the others communicate with it until they end
             signals.die_of(number)
         stopped = True
         _restore(handlers)
-        for worker in multiprocess.active_children():  # where it was this process alone that was told
+        for worker in multiprocess.active_children():  # if only this process received the signal
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker.pid, signal.SIGINT)
 
@@ -126,12 +123,12 @@ def _restore(handlers: Mapping[int, Any]) -> None:
 
 
 def _stoppable(steps: Generator[Any, None, Any]) -> Iterator[Any]:
-    """Pass on the steps of a worker; the first signal is an error within them, so that they end in order.
+    """Yield a worker's steps; the first signal raises an error inside them, so that they end in order.
 
-    A worker that dies of it takes the others with it, and `datasets` does not let its steps be left in between. After
-    SIGTERM and SIGHUP the worker ends with its steps: a pool waits until those that it terminates are gone.
+    A worker killed by a signal would end the others too, and `datasets` cannot leave its steps midway. After
+    SIGTERM and SIGHUP the worker exits after its steps: a pool waits for the workers that it terminates.
     """
-    error = ConsistentChatError("Stopped. All answers are kept; run again to go on.")
+    error = ConsistentChatError("Stopped. All answers are kept; rerun to resume.")
     inside = pending = stopping = False
     fatal = 0
 
@@ -167,7 +164,7 @@ def _stoppable(steps: Generator[Any, None, Any]) -> Iterator[Any]:
 
 
 def _refuse_operational(config: Any) -> None:
-    """Refuse what only the user may say: `datasets` fills a config from the README of a folder or a Hub repo."""
+    """Reject fields that only the user may set: `datasets` fills a config from the README of a folder or a Hub repo."""
     harmless = {*FIELDS, *(f.name for f in dataclasses.fields(datasets.BuilderConfig))}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
@@ -175,6 +172,6 @@ def _refuse_operational(config: Any) -> None:
             continue
         if value != field.default:
             raise RecipeError(
-                f"The README of this dataset sets {field.name!r} for its config {config.name!r}, which only you may. "
-                "Take it out there, and pass it to load_dataset() if you mean it."
+                f"The README of this dataset sets {field.name!r} for config {config.name!r}; only the user may set it. "
+                "Remove it there, and pass it to load_dataset() if you want it."
             )

@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ConsistentChatError, OSError) as error:
         return _say(error, FAILED)
     except (KeyboardInterrupt, click.Abort):
-        return _say("Stopped. All answers are kept; run again to go on.", STOPPED)
+        return _say("Stopped. All answers are kept; rerun to resume.", STOPPED)
 
 
 def script(argv: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""What `consistent-chat batches` tells: a store's batches, and what their providers say of them."""
+"""What `consistent-chat batches` shows: a store's batches, and their state at the provider."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def listed(
 ) -> list[str]:
     """Return a line for each batch of a store; those that are collected only if `closed`.
 
-    What cannot be asked of a provider, for want of a key say, is told in the line.
+    If a provider cannot be asked, for example without a key, the line says so.
     """
     clients: dict[str, BatchClient] = {}
     try:
@@ -40,11 +40,11 @@ def listed(
 
 
 def forgotten(url: str, storage_options: Mapping[str, Any] | None, number: int) -> Batch:
-    """Give up a batch: what it was asked is asked anew by the next build. Raises RecipeError if it is not open."""
+    """Give up a batch: the next build sends its requests again. Raises RecipeError if the batch is not open."""
     log = BatchLog(url, storage_options)
     batch = next((batch for batch in log.read() if batch.number == number and batch.is_open), None)
     if batch is None:
-        raise RecipeError(f"There is no batch {number} under way in {without_secrets(url)}.")
+        raise RecipeError(f"There is no open batch {number} in {without_secrets(url)}.")
     log.close(batch, "given up")
     return batch
 
@@ -53,7 +53,7 @@ def _told(batch: Batch, clients: dict[str, BatchClient], base_url: str | None, a
     if batch.outcome is not None:
         return batch.outcome
     if batch.id is None:
-        return "whether it was submitted is found out by the next build"
+        return "the next build checks whether it was submitted"
     try:
         if batch.serving not in clients:
             open_serving = partial(
@@ -62,11 +62,11 @@ def _told(batch: Batch, clients: dict[str, BatchClient], base_url: str | None, a
             clients[batch.serving] = BatchClient(open_serving)
         return _described(clients[batch.serving].state(batch.id))
     except ConsistentChatError as error:
-        return f"its state is not known: {error}"
+        return f"its state is unknown: {error}"
 
 
 def _described(state: BatchStatus) -> str:
-    said = f"{state.status}, {state.done:,} of {state.requests:,} through"
+    said = f"{state.status}, {state.done:,} of {state.requests:,} processed"
     if state.ended:
         return f"{said}; the next build collects it"
     if state.expires is None:

@@ -1,4 +1,4 @@
-"""Tells where what a server takes bounds the requests of a plan. Nothing is called: only what is stated is known."""
+"""Tells whether a server's limits bound the requests of a plan. It makes no calls: it knows only stated limits."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Stated(NamedTuple):
 
 
 def bound_by(recipe: Recipe, plan: Plan, abilities: Abilities) -> str:
-    """Return which stated limit binds and what it leaves for the answers of a dialogue, or an empty text.
+    """Return which stated limit binds and what it leaves for the answers of a dialogue, or an empty string.
 
-    A recipe whose dialogues cannot fit gives the error with which a build would stop.
+    If dialogues cannot fit, return the error with which a build would stop.
     """
     request = next(fill(recipe, plan, 0))
     stated = Stated(abilities.max_output_tokens, abilities.context_tokens)
@@ -41,5 +41,5 @@ def bound_by(recipe: Recipe, plan: Plan, abilities: Abilities) -> str:
         return ""
     usual = turns * MESSAGE_TOKENS["answers"]
     return (
-        f"limit: {name}= leaves {room:,} of {asked:,} tokens for the answers of a dialogue; usual ones take {usual:,}"
+        f"limit: {name}= leaves {room:,} of {asked:,} tokens for the answers of a dialogue; typical ones take {usual:,}"
     )

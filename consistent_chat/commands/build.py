@@ -50,7 +50,7 @@ def build(
     force: bool = False,
     **options: Any,
 ) -> str:
-    """Build and write; return a line that says what was written.
+    """Build and write; return a line that describes what was written.
 
     `output` is a .parquet or .jsonl file for one split, "-" for JSON lines on the standard output, or a folder, which
     gets `<split>.parquet` for each split; paths and URLs alike. With the layout "sharegpt", LLaMA-Factory's list of
@@ -64,7 +64,7 @@ def build(
     builder = open_builder(recipe, **options)
     files = _files(target, list(builder.recipes))
     if {each.identity for each in ledger} & {each.identity for each in files.values()}:
-        raise RecipeError(f"--failures {failures} is where --output writes. Give two names.")
+        raise RecipeError(f"--failures {failures} is also the file of --output. Choose two different names.")
     listed = not isinstance(target, StandardOutput) and LAYOUT.column in builder.info.features
     if listed:
         check(files)
@@ -96,7 +96,7 @@ def _ledger(target: Output) -> Output:
 
 
 def _failures(builder: ConsistentChat) -> datasets.Dataset:
-    """Return the answers that were of no use, in the order of the plan."""
+    """Return the unusable answers, in the order of the plan."""
     rows = [
         {"split": split, **failure}
         for split in builder.recipes
@@ -107,11 +107,11 @@ def _failures(builder: ConsistentChat) -> datasets.Dataset:
 
 
 def _check_name(target: Output) -> None:
-    """Raise RecipeError for a name that is neither a folder's nor one of a format that is written."""
+    """Raise RecipeError unless the name is a folder's or ends in a format that can be written."""
     if target.is_folder or target.suffix in ("", *WRITERS):
         return
     raise RecipeError(
-        f"--output {target.name} must end in {' or '.join(WRITERS)}, or be a folder. For a new folder of that name, "
+        f"--output {target.name} must end in {' or '.join(WRITERS)}, or be a folder. To create a folder of that name, "
         "end it with a slash."
     )
 
@@ -121,7 +121,7 @@ def _files(target: Output, splits: list[str]) -> dict[str, Output]:
     is_file = isinstance(target, StandardOutput) or (target.suffix in WRITERS and not target.is_folder)
     if is_file and len(splits) > 1:
         raise RecipeError(
-            f"{target.name} is one file and the recipe has {len(splits)} splits. Give a folder as --output."
+            f"{target.name} is one file, but the recipe has {len(splits)} splits. Pass a folder as --output."
         )
     return {split: target if is_file else target.child(f"{split}.parquet") for split in splits}
 
@@ -136,7 +136,7 @@ def _write(dataset: datasets.Dataset, target: Output) -> None:
     with target.open() as file:
         rows = COUNTERS[suffix](file)
     if rows != len(dataset):
-        raise ConsistentChatError(f"{target.name} has {rows} rows instead of {len(dataset)}. Run again.")
+        raise ConsistentChatError(f"{target.name} has {rows} rows instead of {len(dataset)}. Rerun the build.")
 
 
 LAYOUT = LAYOUTS["sharegpt"]
@@ -144,16 +144,16 @@ LIST = "dataset_info.json"
 
 
 def check(files: Mapping[str, Output]) -> None:
-    """Raise RecipeError if the list beside these files is not one to which entries can be added."""
+    """Raise RecipeError if entries cannot be added to the list beside these files."""
     _entries(_list(files))
 
 
 def add(files: Mapping[str, Output]) -> None:
-    """Name files of one folder in the list beside them, each by its name without the ending; keep all other entries."""
+    """Add files of one folder to the list beside them, by name without the extension; keep all other entries."""
     place = _list(files)
     names = [PurePath(file.name) for file in files.values()]
     entries = {**_entries(place), **{name.stem: _entry(name.name) for name in names}}
-    with place.write() as file:  # in ASCII, since it is read in the platform's own encoding
+    with place.write() as file:  # in ASCII, since it is read in the platform's encoding
         file.write(json.dumps(entries, indent=2).encode("ascii") + b"\n")
 
 
@@ -172,7 +172,7 @@ def _entries(place: Output) -> dict[str, Any]:
     except ValueError as error:
         raise _unusable(place, f"is not valid JSON ({error})") from error
     if not isinstance(entries, dict):
-        raise _unusable(place, "holds no JSON object")
+        raise _unusable(place, "is not a JSON object")
     return entries
 
 

@@ -1,8 +1,8 @@
-"""What a build will take, told before it is paid for: calls, tokens, US dollars.
+"""Estimates what a build will take before it is paid for: calls, tokens, US dollars.
 
-The prompts are rendered as the build will render them. How many tokens they have, how long the answers are and how
-often one is asked again is measured on what is recorded; where nothing is, the lengths that the plan asks for stand
-in. A pilot of a few dialogues measures, and costs nothing extra: the build finds them recorded.
+The prompts are rendered as the build will render them. The tokens of prompts, the lengths of answers and the share of
+retries are measured on recorded responses; without any, the lengths that the plan asks for are used. A pilot of a few
+dialogues measures, and costs nothing extra: the build finds them recorded.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from consistent_chat.serving.batches import DISCOUNT as BATCH_DISCOUNT
 from consistent_chat.store import ResponseStore
 
 JUDGE_WORDS = 12.0
-"""Mean words of what a judge says, of which half are scores and half reasons of about 25 words."""
+"""Mean words of a judge's answer: half of it scores, half reasons of about 25 words."""
 SHAPES = 500
 """Dialogues of a plan whose shapes are looked at for the mean words of a message."""
 CHARACTERS_PER_WORD, TOKENS_PER_WORD, TOKENS_PER_CHARACTER = 5.7, 1.35, 0.24
-"""English text, with its spaces, in the tokenizers of the day."""
+"""Characters per token of English text, spaces included, in current tokenizers."""
 ROLES = {"skeleton": "user", "answers": "assistant"}
-"""Whose messages a stage writes."""
+"""The role whose messages a stage writes."""
 FRAME_TOKENS = 8
 """Tokens of JSON around each message."""
 LOOKED_AT = 5_000
-"""Places that are looked at, at most: of the recorded beginning of a plan, and as many of the others."""
+"""The maximum number of places read: of the recorded beginning of a plan, and of the rest."""
 GAP = 100
-"""Dialogues in a row that are not recorded, after which the recorded beginning of a plan counts as ended."""
+"""Consecutive unrecorded dialogues after which the recorded beginning of a plan counts as ended."""
 DEVIATIONS = 2.0
 """Standard errors of the mean to each side of an estimate: 19 of 20 builds lie between."""
 UNMEASURED = 2.0
@@ -48,7 +48,7 @@ UNMEASURED = 2.0
 
 @dataclass
 class Stage:
-    """One stage's recorded answers, unusable ones too: of how many the tokens are known, and how many those are.
+    """One stage's recorded answers, including unusable ones: how many have known token counts, and those counts.
 
     `words` are those of a message, on average, that the plan asks for.
     """
@@ -73,9 +73,9 @@ class Stage:
             self.tokens = self.tokens.plus(billed(response))
 
     def asked(self, request: Request, weight: float) -> tuple[float, Tokens]:
-        """Return the likely calls, and what they are billed for, until `weight` requests like this have usable answers.
+        """Return the expected calls until `weight` requests like this have usable answers, and their billed tokens.
 
-        As many tokens as before are read from the provider's cache, and thought.
+        The shares of cached tokens and of reasoning tokens are those measured so far.
         """
         draws = weight * (max(1.0, self.answers / self.finished) if self.finished else 1.0)
         if not self.counted:
@@ -97,9 +97,9 @@ class Stage:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a plan of `dialogues` still needs. Costs are in US dollars, and likely within a factor `spread` of `cost`.
+    """What a plan of `dialogues` still needs. Costs are in US dollars, and probably within a factor `spread` of `cost`.
 
-    It follows from `measured` recorded answers whose tokens are known; `usable` of `recorded` answers were usable.
+    It is based on `measured` recorded answers whose tokens are known; `usable` of `recorded` answers were usable.
     """
 
     model: str
@@ -117,7 +117,7 @@ class Estimate:
     def __str__(self) -> str:
         recorded = f"{self.dialogues:,} dialogues, {self.dialogues - self.missing:,} of them recorded"
         if not self.missing:
-            return f"{recorded}: nothing is left to do"
+            return f"{recorded}: nothing left to do"
         basis = _ASSUMED
         if self.measured:
             basis = (
@@ -138,7 +138,7 @@ class Estimate:
 
 
 def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = Limits.max_draws) -> Estimate:
-    """Return what the dialogues of a plan that the store lacks will take. Raises StoreError."""
+    """Return an estimate for the dialogues of a plan that the store lacks. Raises StoreError."""
     failed: list[FailedDraw] = []
     go = partial(_go, recipe, plan, store, max_draws, failed)
     head = list(_head(map(go, range(min(len(plan), LOOKED_AT)))))
@@ -178,7 +178,7 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
 def _go(
     recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int, failed: list[FailedDraw], index: int
 ) -> Progress:
-    """Go through one dialogue, and add its unusable draws to `failed`."""
+    """Walk through one dialogue, and add its unusable draws to `failed`."""
     own: list[FailedDraw] = []
     progress = walk(partial(fill, recipe, plan, index), store, max_draws, own)
     used = {request.key for request, _ in progress.used}
@@ -187,7 +187,7 @@ def _go(
 
 
 def _head(walks: Iterable[Progress]) -> Iterator[Progress]:
-    """Yield the recorded beginning of a plan, where pilots and stopped builds lie, and the gap after it."""
+    """Yield the recorded beginning of a plan, which pilots and stopped builds leave, and the gap after it."""
     gap = 0
     for progress in walks:
         yield progress
@@ -203,9 +203,9 @@ def _is_missing(progress: Progress) -> bool:
 def _spread(walks: Sequence[Progress], missing: int) -> float:
     """Return the factor to each side of the estimate.
 
-    It follows from how much calls, tokens in and tokens out vary between whole dialogues, whichever varies most: in the
-    mean of those that are recorded, and in that of the `missing` ones. One dialogue with a draw more than the mean is
-    added (Laplace's rule of succession): that no draw of a small pilot was unusable does not mean that none will be.
+    It follows from the variation of calls, tokens in and tokens out between whole dialogues, whichever is largest: in
+    the mean of those that are recorded, and in that of the `missing` ones. One dialogue with a draw more than the mean
+    is added (Laplace's rule of succession): that no draw of a small pilot was unusable does not mean that none will be.
     """
     whole: list[tuple[float, ...]] = [_taken(progress) for progress in walks if not _is_missing(progress)]
     if len(whole) < 2 or not missing:
@@ -247,7 +247,7 @@ def _usual_words(plan: Plan) -> dict[str, float]:
 
 
 def _made_up(role: str, length: int, request: Request) -> Response:
-    """Return messages of about the length that such have: numbers, in which no check finds anything."""
+    """Return placeholder messages of a typical length: numbers, which pass every check."""
     names = [name for name in _names(request) if name.startswith(role)]
     return Response(json.dumps({name: (f"{number} " * length)[:length] for number, name in enumerate(names, 1)}))
 
@@ -264,7 +264,7 @@ def _requests(progress: Progress, made_up: Mapping[str, Callable[[Request], Resp
 
 
 def _sum(expected: Sequence[tuple[str, float, Tokens]]) -> tuple[int, Tokens]:
-    """Return the calls of all the requests, and what they are billed for together."""
+    """Return the calls of all the requests, and their billed tokens in total."""
     tokens = functools.reduce(Tokens.plus, (tokens for *_, tokens in expected), Tokens())
     return round(sum(calls for _, calls, _ in expected)), tokens
 
@@ -275,7 +275,7 @@ def _cost(model: str, expected: Sequence[tuple[str, float, Tokens]]) -> float | 
 
 
 def _models(recipe: Recipe) -> list[str]:
-    """Return the models that are called: the writer, and the judge if it is another."""
+    """Return the models that are called: the writer, and the judge if it is a different model."""
     return list(dict.fromkeys(model for model in (recipe.model or "", recipe.judge_model) if model is not None))
 
 

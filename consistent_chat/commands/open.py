@@ -1,4 +1,4 @@
-"""From what stands on a command line to a builder: a recipe's path, URL or name, and fields that win over it."""
+"""Opens a builder from what a command line gives: a recipe's path, URL or name, and fields that override it."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from consistent_chat.registration import NAME
 
 
 def open_builder(recipe: str | Mapping[str, str] | None, **options: Any) -> ConsistentChat:
-    """Return the builder for a recipe file, or one for each split, a config's name, or the options alone.
+    """Return the builder for a recipe file (or one per split), a config's name, or the options alone.
 
-    An option that is None is not given.
+    An option that is None counts as omitted.
 
-    Raises RecipeError for what is neither, and for whatever is wrong in the recipe.
+    Raises RecipeError for any other value, and for errors in the recipe.
     """
     given = {name: value for name, value in options.items() if value is not None}
     builder: ConsistentChat = datasets.load_dataset_builder(NAME, **_named(recipe), **given)
@@ -30,7 +30,7 @@ def open_builder(recipe: str | Mapping[str, str] | None, **options: Any) -> Cons
 
 
 def _named(recipe: str | Mapping[str, str] | None) -> dict[str, Any]:
-    """Tell a config's name from a recipe file."""
+    """Distinguish a config's name from a recipe file."""
     if recipe is None:
         return {}
     if isinstance(recipe, Mapping):
@@ -49,15 +49,15 @@ def _named(recipe: str | Mapping[str, str] | None) -> dict[str, Any]:
 
 
 def warm(recipe: str | None = None, shard: str = "1/1", **options: Any) -> dict[str, RunStats]:
-    """Fill the response store with one shard's responses; return what that took, by split.
+    """Fill the response store with one shard's responses; return the counts by split.
 
     Args:
         recipe: path or URL of a recipe file, or the name of a config; None for the options alone.
         shard: "3/16" is the third of sixteen, counted from 1. Together they are the whole plan.
-        options: all that `load_dataset("consistent_chat", ...)` takes. The limits are this process's own.
+        options: all that `load_dataset("consistent_chat", ...)` takes. The limits apply to this process.
 
     Raises:
-        RecipeError: there is no such shard, or something else is wrong; nothing was called.
+        RecipeError: there is no such shard, or another option is invalid; no call was made.
         BudgetSpent: `max_calls` or `max_cost` is reached; all answers are kept.
         ConsistentChatError: the store or the serving cannot be used.
     """

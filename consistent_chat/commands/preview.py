@@ -16,14 +16,14 @@ from consistent_chat.recipe.shape import FACETS
 from consistent_chat.text.console import screen, shown
 
 INDENT = 6
-"""Columns by which answers are indented on the left, and user messages on the right."""
+"""Columns of indentation: of answers on the left, of user messages on the right."""
 
 
 def preview(builder: Any, number: int = 3) -> RunStats:
     """Make and print the first `number` dialogues of a builder's first split; return their calls and tokens.
 
     A plan alternates between intents, so these dialogues are of different intents. Responses are kept in the store as
-    in a build. Raises the errors of a build, such as BudgetSpent, after the dialogues that were made are shown.
+    in a build. Raises the errors of a build, such as BudgetSpent, after the finished dialogues are shown.
     """
     console = screen()
     split, plan = next(iter(builder.plans().items()))

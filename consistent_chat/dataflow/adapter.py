@@ -65,7 +65,7 @@ class BatchedServingAdapter:
         except Exception as error:
             raise ServingError(
                 f"The serving {self._name} failed with {type(error).__name__}: {error}. Earlier answers are kept; "
-                "run again to go on."
+                "rerun to resume."
             ) from error
         if not isinstance(answers, (list, tuple)):
             return [None] * len(requests), f"it returned {type(answers).__name__} where a list should be"

@@ -95,7 +95,7 @@ def _quantile(costs: Collection[float]) -> float:
 
 
 def _calls_message(limits: Limits) -> str:
-    return f"max_calls={limits.max_calls} is reached. All answers are kept; run again to go on."
+    return f"max_calls={limits.max_calls} is reached. All answers are kept; rerun to resume."
 
 
 class Budget:

@@ -95,7 +95,7 @@ class Online:
             self._tasks.discard(task)
 
     async def _drain(self) -> None:
-        self._calls.close(Stopped("The run was stopped. All answers are kept; run again to go on."))
+        self._calls.close(Stopped("The run was stopped. All answers are kept; rerun to resume."))
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _abandon(self) -> None:

@@ -122,4 +122,4 @@ def _kind(request: Request) -> Kind:
 def _stopped(error: ServingError, tries: int) -> ServingError:
     """Return the error with which a refusal stops the run."""
     said = str(error) if tries == 1 else f"{str(error).rstrip('.')}. This was try {tries}; stopping."
-    return ServingError(f"{said} All answers are kept; run again to go on.")
+    return ServingError(f"{said} All answers are kept; rerun to resume.")

@@ -76,7 +76,7 @@ class RetryPolicy:
         if enough:
             said, advice = str(error).rstrip("."), _CHECK_LIMITS if error.rate_limited else ""
             raise ServingError(
-                f"{said}. This was try {tries}, and the run stops.{advice} All answers are kept; run again to go on."
+                f"{said}. This was try {tries}, and the run stops.{advice} All answers are kept; rerun to resume."
             ) from error
 
     def _is_closed(self, error: Passing, waited: float) -> bool:

@@ -195,7 +195,7 @@ def _lost(error: Exception) -> ConsistentChatError:
         said = f"A worker failed with {type(cause).__name__}: {cause}"
     else:
         said = f"A worker died, and {RETRIES} others after it: {str(error).partition(chr(10))[0]}"
-    return ConsistentChatError(f"{said.rstrip('.')}. All answers are kept; run again to go on.")
+    return ConsistentChatError(f"{said.rstrip('.')}. All answers are kept; rerun to resume.")
 
 
 def _show(bar: Any, calls: CallsBar, totals: Totals) -> None:

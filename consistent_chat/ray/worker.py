@@ -64,7 +64,7 @@ class SharedSpent(Usage):
     def go_on(self) -> None:
         """Raise Stopped if the run was stopped."""
         if self.stopped:
-            raise Stopped("The run was stopped. All answers are kept; run again to go on.")
+            raise Stopped("The run was stopped. All answers are kept; rerun to resume.")
 
     def rest(self) -> float:
         """Return the seconds until the next call would be in time."""

@@ -117,7 +117,7 @@ class Peer:
         quoted = self.quote(fault.message)
         said = f"{self.place} answered {fault.status}: {quoted.rstrip('.') or 'nothing more'}"
         if fault.unpaid:
-            return ServingError(f"The account has no credit left. {said}. Check its billing, then run again to go on.")
+            return ServingError(f"The account has no credit left. {said}. Check its billing, then rerun to resume.")
         if fault.status in PASSING or fault.status >= 500 or fault.rate_limited:
             crowded = fault.status in CROWDED or fault.rate_limited
             loading, unexplained = fault.status == 503, fault.unexplained

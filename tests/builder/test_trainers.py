@@ -184,6 +184,6 @@ def test_the_workers_of_a_live_stream_share_its_limits(provider: Provider, tmp_p
 def test_the_workers_of_a_live_stream_share_its_budget(provider: Provider, tmp_path: Path) -> None:
     """Two workers call no more than one would."""
     stream = live(provider, tmp_path, max_calls=20)
-    with pytest.raises(BudgetSpent, match="run again to go on"):
+    with pytest.raises(BudgetSpent, match="rerun to resume"):
         list(DataLoader(stream, batch_size=None, num_workers=2))
     assert len(provider.requests) <= 20

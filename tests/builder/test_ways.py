@@ -256,7 +256,7 @@ def test_a_recipe_in_a_folder_calls_nobody(folder: Path) -> None:
         load(str(folder), serving=None, model="m", split="train")
     card = "---\nconfigs:\n- config_name: default\n  data_files: '*.consistent_chat.yaml'\n  serving: rehearsal\n---\n"
     write(folder / "README.md", card)
-    with pytest.raises(RecipeError, match="README of this dataset sets 'serving' for its config 'default'"):
+    with pytest.raises(RecipeError, match="README of this dataset sets 'serving' for config 'default'"):
         load(str(folder), serving=None, split="train")
 
 

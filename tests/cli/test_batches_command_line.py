@@ -93,7 +93,7 @@ def test_batches_lists_what_is_under_way(provider: BatchProvider, capsys: pytest
     build(provider, "made.parquet", "--driver", "batch", "--detach")
     capsys.readouterr()
     address = ("--base-url", provider.url, "--api-key", KEY)
-    for told in ("in_progress, 0 of 9 through, expires 2026-11-22 09:00 UTC", "ended, 9 of 9 through; the next build"):
+    for told in ("in_progress, 0 of 9 processed, expires 2026-11-22 09:00 UTC", "ended, 9 of 9 processed; the next"):
         assert batches(*address) == 0
         line = capsys.readouterr().out
         assert line.startswith("1  msgbatch_0000  anthropic  claude-sonnet-4-6  9 requests  20")
@@ -112,7 +112,7 @@ def test_without_a_key_batches_are_listed_all_the_same(
     """Their state is not known then."""
     build(provider, "made.parquet", "--driver", "batch", "--detach")
     assert batches() == 0
-    assert "its state is not known: There is no key" in capsys.readouterr().out
+    assert "its state is unknown: There is no key" in capsys.readouterr().out
 
 
 def test_a_batch_can_be_given_up(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +120,7 @@ def test_a_batch_can_be_given_up(provider: BatchProvider, capsys: pytest.Capture
     build(provider, "made.parquet", "--driver", "batch", "--detach")
     assert batches("--forget", "1") == 0
     assert batches("--forget", "1") == 2
-    assert "There is no batch 1 under way" in capsys.readouterr().err
+    assert "There is no open batch 1" in capsys.readouterr().err
     assert build(provider, "made.parquet", "--driver", "batch") == 0
     assert len(provider.digests) == 27
 
@@ -144,7 +144,7 @@ def test_a_budget_ends_with_code_3(provider: BatchProvider, capsys: pytest.Captu
     ("options", "message"),
     [
         (["--driver", "bulk"], "'bulk' is not one of 'online', 'batch'"),
-        (["--detach"], "detach is for batches"),
+        (["--detach"], "detach needs the batch driver"),
         (["--driver", "batch", "--serving", "rehearsal"], "Rehearsal has no batch API"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

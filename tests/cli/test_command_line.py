@@ -122,7 +122,7 @@ def test_a_budget_stops_with_code_3_and_the_next_run_goes_on(capsys: pytest.Capt
     """Nothing that was paid for is asked again."""
     options = ("--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--output", "made.parquet")
     assert build(*options, "--max-calls", "10") == 3
-    assert "run again to go on" in capsys.readouterr().err
+    assert "rerun to resume" in capsys.readouterr().err
     assert build(*options) == 0
     assert "26 calls" in capsys.readouterr().err
 
@@ -152,7 +152,7 @@ def run_and_signal(
 def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(slow_provider: Provider) -> None:
     """What was in flight is kept, one line is said, and no request is sent twice."""
     done = run_and_signal(slow_provider, signal.SIGINT)
-    assert "Stopped. All answers are kept; run again to go on." in done.stderr
+    assert "Stopped. All answers are kept; rerun to resume." in done.stderr
     assert "Traceback" not in done.stderr
     assert len(list(ResponseStore("responses").records())) == len(slow_provider.requests)
     assert build(*calling(slow_provider), "--num-dialogs-per-intent", "6", "--output", "made.parquet") == 0
@@ -168,7 +168,7 @@ def test_a_signal_stops_several_processes_cleanly_too(
     """From the keyboard it reaches all of them, from `kill` the first: the workers keep what is in flight."""
     done = run_and_signal(slow_provider, number, "--num-proc", "3", to_all=to_all)
     assert done.returncode == 130
-    assert done.stderr.strip().splitlines()[-1].endswith("Stopped. All answers are kept; run again to go on.")
+    assert done.stderr.strip().splitlines()[-1].endswith("Stopped. All answers are kept; rerun to resume.")
     assert "Traceback" not in done.stderr
     until(lambda: len(list(ResponseStore("responses").records())) == len(slow_provider.requests))
     assert len(slow_provider.requests) < 108
@@ -181,7 +181,7 @@ def test_a_scheduler_stops_a_build_as_ctrl_c_does(slow_provider: Provider, numbe
     """What was in flight is kept."""
     done = run_and_signal(slow_provider, number)
     assert done.returncode == 130
-    assert "Stopped. All answers are kept; run again to go on." in done.stderr
+    assert "Stopped. All answers are kept; rerun to resume." in done.stderr
     assert len(list(ResponseStore("responses").records())) == len(slow_provider.requests)
 
 
@@ -224,7 +224,9 @@ def test_a_file_for_failures_needs_a_known_ending(capsys: pytest.CaptureFixture[
 def test_failures_never_take_the_place_of_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
     """Nor with another spelling of the same path."""
     assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "./demo.jsonl"]) == 2
-    assert "--failures ./demo.jsonl is where --output writes. Give two names." in capsys.readouterr().err
+    assert (
+        "--failures ./demo.jsonl is also the file of --output. Choose two different names." in capsys.readouterr().err
+    )
     assert not Path("demo.jsonl").exists()
 
 

@@ -76,7 +76,7 @@ def test_more_shards_than_dialogues_leave_some_with_nothing_to_do(capsys: pytest
     [
         (["--shard", "0/16"], 2, "There is no shard '0/16'. Shards are numbered from 1: use 1/16 to 16/16"),
         (["--shard", "17/16"], 2, "There is no shard '17/16'"),
-        (["--max-calls", "3"], 3, "--max-calls 3 is reached. All answers are kept; run again to go on."),
+        (["--max-calls", "3"], 3, "--max-calls 3 is reached. All answers are kept; rerun to resume."),
         (["--mode", "replay"], 1, "No response is recorded for dialogue 0"),
         (["--ray", "care.consistent_chat.yaml"], 2, "put the recipe before it"),
     ],
@@ -146,7 +146,7 @@ def test_a_scheduler_that_ends_the_process_loses_nothing() -> None:
             running.terminate()
             said = running.communicate(timeout=300)[1]
         assert running.returncode == 130, said
-        assert "Stopped. All answers are kept; run again to go on." in said
+        assert "Stopped. All answers are kept; rerun to resume." in said
         assert not list(Path("responses", "journals").glob("*"))
         assert main(["warm", *options]) == 0
         assert len(provider.requests) == 36

@@ -108,7 +108,7 @@ def test_what_is_recorded_costs_nothing_more(place: str) -> None:
     build(place, recipe, range(len(plan)))
     told = estimate(recipe, plan, ResponseStore(place))
     assert (told.missing, told.calls, told.input_tokens, told.output_tokens) == (0, 0, 0, 0)
-    assert str(told) == "27 dialogues, 27 of them recorded: nothing is left to do"
+    assert str(told) == "27 dialogues, 27 of them recorded: nothing left to do"
 
 
 def test_a_price_that_nobody_knows_is_said(place: str) -> None:

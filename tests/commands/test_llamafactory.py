@@ -103,7 +103,7 @@ def test_two_splits_are_two_entries_and_no_single_file() -> None:
         Path(f"{split}.consistent_chat.yaml").write_text("num_dialogs_per_intent: 1\nlayout: sharegpt\n")
     files = {split: f"{split}.consistent_chat.yaml" for split in ("train", "test")}
     given = {"data_files": files, "serving": "rehearsal", "responses": "responses"}
-    with pytest.raises(RecipeError, match=r"made\.parquet is one file and the recipe has 2 splits"):
+    with pytest.raises(RecipeError, match=r"made\.parquet is one file, but the recipe has 2 splits"):
         export.build(None, "made.parquet", **given)
     assert not Path("responses").exists()
     export.build(None, "made", **given)
@@ -131,7 +131,7 @@ def test_what_others_have_listed_stays() -> None:
     [
         (b'{"mine": {"file_name": ', "is not valid JSON"),
         (b"\xff", "is not valid JSON"),
-        (b"[]", "holds no JSON object"),
+        (b"[]", "is not a JSON object"),
     ],
 )
 def test_a_broken_list_is_said_before_anything_is_built(

@@ -62,7 +62,7 @@ def test_a_budget_ends_it_after_what_could_be_paid(capsys: pytest.CaptureFixture
     """With code 3, and the dialogues that are finished are shown."""
     assert main(["preview", "--serving", "rehearsal", *RECIPE, "--max-calls", "3", "--max-concurrency", "1"]) == 3
     said = capsys.readouterr()
-    assert "run again to go on" in said.err
+    assert "rerun to resume" in said.err
     assert "1 of 3" in said.out
     assert "2 of 3" not in said.out
 
@@ -80,7 +80,7 @@ def test_there_are_no_more_than_the_plan_has(capsys: pytest.CaptureFixture[str])
     assert main(["preview", "--serving", "rehearsal", *RECIPE, "--intents", "simulation", "-n", "9"]) == 0
     said = capsys.readouterr().out
     assert "2 of 2" in said
-    assert "nothing is left to do" in said
+    assert "nothing left to do" in said
     assert main(["preview", "-n", "0"]) == 2
 
 

@@ -187,7 +187,7 @@ def test_a_serving_that_goes_away_declines_nothing(tmp_path: Path) -> None:
     serving.script = lambda prompt, tries: (
         ... if sum(map(len, serving.calls)) <= 18 or len(serving.calls) == 1 else None
     )
-    with pytest.raises(ServingError, match=r"TheirServing gave no answer to 18 prompts.* run again to go on"):
+    with pytest.raises(ServingError, match=r"TheirServing gave no answer to 18 prompts.* rerun to resume"):
         made(serving, tmp_path)
     again = TheirServing()
     assert made(again, tmp_path).equals(whole)
@@ -250,7 +250,7 @@ def test_an_exception_of_the_serving_is_one_message(tmp_path: Path) -> None:
         return ...
 
     serving.script = script
-    with pytest.raises(ServingError, match=r"TheirServing failed with RuntimeError: out of memory.*run again to go on"):
+    with pytest.raises(ServingError, match=r"TheirServing failed with RuntimeError: out of memory.*rerun to resume"):
         made(serving, tmp_path)
     assert len(made(again := TheirServing(), tmp_path)) == 18
     assert len(again.calls) == 1

@@ -213,7 +213,7 @@ class TestFinal:
         """It is not a request that is wrong, nor a server that is crowded: somebody must pay."""
         with (
             Provider(lambda call: FINAL[fault]) as provider,
-            pytest.raises(ServingError, match=r"(credit|quota|billing).*run again to go on"),
+            pytest.raises(ServingError, match=r"(credit|quota|billing).*rerun to resume"),
         ):
             run(place, SMALL, opened(kind, provider))
         assert len(provider.requests) <= 30
@@ -282,7 +282,7 @@ class TestNothingSucceeds:
         """Its last words are in the error."""
         with (
             Provider(lambda call: PASSING[f"status {status}"]) as provider,
-            pytest.raises(ServingError, match=rf"answered {status}: Busy.*the run stops.*run again to go on"),
+            pytest.raises(ServingError, match=rf"answered {status}: Busy.*the run stops.*rerun to resume"),
         ):
             run(place, SMALL, opened(kind, provider))
         assert len(provider.requests) <= FEW

@@ -178,7 +178,7 @@ def test_a_fault_of_all_stops_within_a_few_calls(case: dict[str, Any], tmp_path:
     place = str(tmp_path / "responses")
     with (
         Provider(script(case)) as provider,
-        pytest.raises(ServingError, match="run again to go on"),
+        pytest.raises(ServingError, match="rerun to resume"),
     ):
         run(place, RECIPE, serving_of(case, provider), max_concurrency=4)
     assert len(provider.requests) <= 11 + 4 * 6

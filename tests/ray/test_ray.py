@@ -215,7 +215,7 @@ def test_no_more_calls_are_in_flight_than_the_one_limit_says(cluster: Cluster, f
 
 def test_a_budget_of_calls_is_the_clusters(cluster: Cluster, folder: Store, provider: Provider, tmp_path: Path) -> None:
     """To the call, whoever makes it; what one shard does not use the next one has. Running again goes on."""
-    with pytest.raises(BudgetSpent, match=r"max_calls=50 is reached.*run again to go on"):
+    with pytest.raises(BudgetSpent, match=r"max_calls=50 is reached.*rerun to resume"):
         warm(**RECIPE, **folder, **calling(provider), max_calls=50)
     assert len(provider.requests) == 50
     assert warm(**RECIPE, **folder, **calling(provider), max_calls=CALLS - 50)["train"].dialogues == DIALOGUES
@@ -337,7 +337,7 @@ def test_ctrl_c_waits_for_all_workers_and_the_next_run_goes_on(
             running.send_signal(signal.SIGINT)
             said = running.communicate(timeout=WAIT)[1]
         assert running.returncode == 130, said
-        assert "Stopped. All answers are kept; run again to go on." in said
+        assert "Stopped. All answers are kept; rerun to resume." in said
         assert "Traceback" not in said
         assert CALLS // 2 < len(provider.requests) < CALLS
         assert main(["warm", *options, "--ray"]) == 0
