@@ -67,8 +67,6 @@ import multiprocessing, pickle, subprocess, sys
 import consistent_chat
 from datasets import load_dataset, load_dataset_builder
 
-pytestmark = pytest.mark.slow
-
 def rows(cache):
     return len(load_dataset("consistent_chat", "demo", split="train", cache_dir=cache))
 
@@ -83,7 +81,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "script",
     [CANNOT_LEARN, LOOKED_UP, DATASETS_FIRST_AND_MAPPED, IMPORT_FAILS_ONCE, SPAWNED_FORKED_AND_PICKLED],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from tests.faults import HARMLESS, UNUSABLE, Reply, run
 from tests.filling import KEY, KINDS, Filler, entries, filled, online, opened, recipe, replayed, without_ids
 from tests.provider import Call
 
-each_kind = pytest.mark.parametrize("kind", KINDS)
+
+def each_kind(test: Callable[..., None]) -> Any:
+    """Run a test with each protocol; the second one with the slow tests."""
+    return pytest.mark.slow_after(1)(pytest.mark.parametrize("kind", KINDS)(test))
 
 
 hurried, provider = filling.hurried, filling.provider
@@ -49,7 +53,6 @@ def some(fate: str | Reply, attempts: int = 1) -> Fate:
     return befall
 
 
-@pytest.mark.slow_after(1)
 @each_kind
 def test_a_batch_build_makes_the_dialogues_of_an_online_build(
     provider: BatchProvider, tmp_path: Path, kind: str
@@ -63,7 +66,6 @@ def test_a_batch_build_makes_the_dialogues_of_an_online_build(
     assert kept[0] == kept[1]
 
 
-@pytest.mark.slow_after(1)
 @each_kind
 def test_a_stage_is_one_batch(provider: BatchProvider, place: str, kind: str) -> None:
     """All skeletons, then all answers."""
@@ -168,7 +170,6 @@ def test_unusable_answers_are_drawn_again(place: str, tmp_path: Path, kind: str,
     assert without_ids(replayed(place, recipe(kind))) == without_ids(expected)
 
 
-@pytest.mark.slow_after(2)
 @each_kind
 @pytest.mark.parametrize("name", HARMLESS)
 def test_odd_forms_are_read(place: str, kind: str, name: str) -> None:
@@ -308,7 +309,6 @@ def test_who_only_collects_submits_nothing(provider: BatchProvider, place: str, 
     assert len(provider.submitted) == 1
 
 
-@pytest.mark.slow_after(1)
 @each_kind
 def test_another_recipe_leaves_a_batch_alone_that_it_does_not_need(
     provider: BatchProvider, place: str, kind: str
@@ -347,7 +347,6 @@ def test_a_wait_is_shown(place: str) -> None:
     assert all(progress.expires for progress in shown)
 
 
-@pytest.mark.slow_after(2)
 @each_kind
 @pytest.mark.parametrize("step", ["received", "created", "look", "results"])
 def test_a_connection_that_breaks_does_not_lead_to_two_batches(

@@ -49,7 +49,6 @@ def made(output: str, **options: Any) -> str:
         return str(error)
 
 
-@pytest.mark.slow_after(1)
 def test_rows_on_the_hub(there: There, user: Machine) -> None:
     """A file and a folder; one commit for each file, and none for the check."""
     url = f"hf://{there.kind}/{there.name}"

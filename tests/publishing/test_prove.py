@@ -22,6 +22,8 @@ from tests.hub import Files, Hub
 from tests.hub.machines import Machine, machine
 from tests.provider import Call, Provider, Reply
 
+pytestmark = pytest.mark.slow
+
 COUNTER = itertools.count()
 RECIPE = "demo.consistent_chat.yaml"
 ROWS_FILE = "data/train-00000-of-00001.parquet"
@@ -78,7 +80,6 @@ def verified(user: Machine, where: str) -> Any:
     return user.run(published.command, "verify", where)
 
 
-@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("form", ["{}", "hf://datasets/{}", "{}@main", "hf://datasets/{}@main"])
 def test_what_is_published_is_proven(hub: Hub, user: Machine, name: str, form: str) -> None:
     """By a rebuild that writes nothing there."""
@@ -102,7 +103,6 @@ def test_a_folder_of_that_layout_is_proven_too(user: Machine, demo: Files, tmp_p
     assert "train, row 0 is not published" in done.said
 
 
-@pytest.mark.slow_after(5)
 @pytest.mark.parametrize("at", [0.0, 0.1, 0.5, 0.9, 0.99999])
 @pytest.mark.parametrize("file", ["data/train-00000-of-00001.parquet", "failures/train.parquet", ".parquet", RECIPE])
 def test_one_byte_is_seen(hub: Hub, user: Machine, name: str, file: str, at: float) -> None:
@@ -254,7 +254,6 @@ def test_a_recipe_on_this_machine_finds_its_responses_too(user: Machine, demo: F
     assert len(user.run(published.rows, str(tmp_path), data_files="*.consistent_chat.yaml", mode="replay")) == 18
 
 
-@pytest.mark.slow
 def test_a_rebuilt_dataset_can_be_published_elsewhere(hub: Hub, user: Machine, name: str) -> None:
     """From the address of its recipe: the same files."""
     done = user.run(published.command, "publish", f"hf://datasets/{name}/{RECIPE}", f"{name}-again")
@@ -263,7 +262,6 @@ def test_a_rebuilt_dataset_can_be_published_elsewhere(hub: Hub, user: Machine, n
         assert path == "README.md" or hub.repos[f"{name}-again"][path] == content
 
 
-@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("columns", ["messages", "sharegpt"])
 def test_layouts_and_failures_of_none(hub: Hub, user: Machine, columns: str) -> None:
     """Other columns, no provenance, and no config of failures where nothing failed: it could not be loaded."""
@@ -359,7 +357,6 @@ REDIRECTIONS: dict[str, tuple[str, Edit]] = {
 """What makes `load_dataset` give other rows, or none: the file, and how it is changed."""
 
 
-@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("what", REDIRECTIONS)
 def test_what_redirects_load_dataset_is_seen(hub: Hub, user: Machine, name: str, tmp_path: Path, what: str) -> None:
     """All files are as published, and a plain `load_dataset` gives other rows: that is no proven dataset."""

@@ -61,6 +61,7 @@ print([load_dataset({name!r}, config, split="train").num_rows for config in ("fa
     ], done.stderr
 
 
+@pytest.mark.slow
 def test_our_package_does_not_take_over(user: Machine, name: str) -> None:
     """The rows are read from Parquet, although the repo has a file that a builder of ours would take."""
     publish(user, name)
@@ -178,6 +179,7 @@ def test_a_bucket_has_the_same(hub: Hub, user: Machine, name: str) -> None:
     assert hub.buckets[name]["data-of-others/train.parquet"] == b"theirs"
 
 
+@pytest.mark.slow
 def test_with_a_serving_what_is_missing_is_asked_for(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
     """And a second time nothing is, nor sent."""
     given = ["--serving", "rehearsal", "--responses", str(tmp_path), "--num-dialogs-per-intent", "1"]

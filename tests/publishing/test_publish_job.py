@@ -69,7 +69,6 @@ def work(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 @needs_jobs
-@pytest.mark.slow
 def test_a_job_publishes(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
     """The key is a secret and nothing else; answers go into a bucket; what the job publishes proves itself."""
     assert "/jobs/me/1" in start(user, "--flavor", "cpu-upgrade", "--job-timeout", "2h", "--licence", "mit")
@@ -90,7 +89,6 @@ def test_a_job_publishes(hub: Hub, user: Machine, provider: Provider, tmp_path: 
     )
 
 
-@pytest.mark.slow
 @needs_jobs
 def test_a_job_that_was_stopped_goes_on(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
     """On another machine: what was answered lies in the bucket."""
@@ -103,7 +101,6 @@ def test_a_job_that_was_stopped_goes_on(hub: Hub, user: Machine, provider: Provi
     assert len(provider.requests) == 6
 
 
-@pytest.mark.slow
 @needs_jobs
 def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
     """It is not paid for twice."""
@@ -116,7 +113,6 @@ def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Pro
     assert len(provider.requests) == 2
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "code", "says"),
     [
@@ -155,7 +151,6 @@ def test_what_a_job_could_not_do_is_said_here(
     assert not hub.writes()
 
 
-@pytest.mark.slow
 @needs_jobs
 def test_a_job_without_a_serving_lacks_nothing(hub: Hub, user: Machine) -> None:
     """It would find out hours later."""
@@ -180,7 +175,6 @@ def test_a_job_brings_this_package_and_installs_what_it_requires(hub: Hub, user:
     assert not [name for name in json.loads(dependencies) if name.startswith("consistent")]
 
 
-@pytest.mark.slow
 @needs_jobs
 def test_a_job_installs_another_package_by_its_address_alone(hub: Hub, user: Machine) -> None:
     """With what it needs for this recipe."""
@@ -190,7 +184,6 @@ def test_a_job_installs_another_package_by_its_address_alone(hub: Hub, user: Mac
     assert not [name for name in sent if name.endswith(".whl")]
 
 
-@pytest.mark.slow
 def test_the_script_publishes_and_builds(hub: Hub, tmp_path: Path) -> None:
     """`uv run builder.py --recipe demo --publish me/made`, on any machine."""
     environment = {

@@ -19,7 +19,6 @@ pytestmark = pytest.mark.slow
 hub, user, name = published.hub, published.user, published.name
 
 
-@pytest.mark.slow
 def test_it_goes_on_where_it_was_stopped(hub: Hub, name: str, tmp_path: Path) -> None:
     """The Hub fails when all files are sent, before the commit: nothing is half-published, and none is sent twice."""
     made = machine(hub, tmp_path, HF_HUB_DISABLE_XET="1")
@@ -36,7 +35,6 @@ def test_it_goes_on_where_it_was_stopped(hub: Hub, name: str, tmp_path: Path) ->
     made.pool.shutdown()
 
 
-@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("fault", ["passing", "lost"])
 def test_a_stumble_of_the_hub_does_no_harm(hub: Hub, user: Machine, name: str, fault: str) -> None:
     """Be it before the commit or after: it is there once."""
@@ -69,7 +67,6 @@ def test_a_bucket_shows_nothing_half_published(hub: Hub, user: Machine, name: st
     assert hub.buckets[name] == {}
 
 
-@pytest.mark.slow
 @needs_buckets
 def test_a_bucket_goes_on_where_it_was_stopped(hub: Hub, user: Machine, name: str) -> None:
     """What has arrived is taken for what it is, though there is no manifest yet."""
@@ -82,7 +79,6 @@ def test_a_bucket_goes_on_where_it_was_stopped(hub: Hub, user: Machine, name: st
     assert user.run(published.command, "verify", f"buckets/{name}/data").code == 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("told", ["", "hf_of_nobody", READER])
 def test_who_may_not_write_hears_so_before_anything_is_sent(hub: Hub, name: str, tmp_path: Path, told: str) -> None:
     """No token, a wrong one, one that may only read."""
@@ -96,7 +92,6 @@ def test_who_may_not_write_hears_so_before_anything_is_sent(hub: Hub, name: str,
     made.pool.shutdown()
 
 
-@pytest.mark.slow
 def test_a_hub_that_does_not_tell_who_may_write_is_written_to(hub: Hub, user: Machine, name: str) -> None:
     """It refuses by itself what one may not do: not every server that speaks the Hub's protocol knows the questions."""
     hub.broken.update({"/auth-check/": 404, "/whoami": 404})
@@ -125,7 +120,6 @@ def test_a_repo_that_holds_something_else_is_refused(hub: Hub, user: Machine, na
     assert len(user.run(published.rows, name)) == 18
 
 
-@pytest.mark.slow
 def test_a_manifest_that_is_none_is_something_else(hub: Hub, user: Machine, name: str) -> None:
     """One that cannot be read says nothing of whose files these are."""
     publish(user, name)
@@ -135,7 +129,6 @@ def test_a_manifest_that_is_none_is_something_else(hub: Hub, user: Machine, name
     assert user.run(published.command, "verify", name).code == 0
 
 
-@pytest.mark.slow
 def test_the_response_store_of_a_repo_stays_whole(hub: Hub, user: Machine, name: str) -> None:
     """A build had its store in the repo that its dataset goes to: what others have paid for is not removed."""
     hub.repos[name] = {}
@@ -229,7 +222,6 @@ MINE = {
 OUTSIDE = {"LICENSE": b"mine", "models/weights.bin": b"mine", "notes.md": b"mine"}
 
 
-@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("claims", [MINE, {}, {**MINE, **OUTSIDE}], ids=["its folders", "nothing", "all"])
 def test_a_strangers_manifest_removes_nothing(hub: Hub, user: Machine, name: str, claims: dict[str, bytes]) -> None:
     """It came with a pull request that was merged; what it claims, with the digests that are there, was never ours."""
@@ -244,7 +236,6 @@ def test_a_strangers_manifest_removes_nothing(hub: Hub, user: Machine, name: str
     assert {path: before[path] for path in {*MINE, *OUTSIDE} - rows}.items() <= hub.repos[name].items()
 
 
-@pytest.mark.slow
 def test_a_strangers_manifest_beside_a_published_dataset_removes_nothing(hub: Hub, user: Machine, name: str) -> None:
     """What has been published there before is removed where it is as it was; all else that is claimed stays."""
     publish(user, name)
@@ -262,7 +253,6 @@ def test_a_strangers_manifest_beside_a_published_dataset_removes_nothing(hub: Hu
     assert "(data/train-00000-of-00001.parquet, data/mine.csv)" in said
 
 
-@pytest.mark.slow
 @needs_buckets
 def test_a_manifest_in_a_bucket_removes_only_what_it_states(hub: Hub, user: Machine, name: str) -> None:
     """A bucket has no history: what lies at a path of the publisher's, with another content, is not removed."""
