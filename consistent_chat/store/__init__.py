@@ -3,22 +3,22 @@
     STORE/store.json           the format's version
     STORE/packs/<sha256>.parquet   immutable, named by their content
     STORE/journals/<writer>.jsonl  append-only, one writer each, packed when their writer is done
-    STORE/torn/<writer>.jsonl      the last line of a writer that was killed while writing it
+    STORE/torn/<writer>.jsonl      the last line of a writer that was killed during the write
     STORE/batches/                 batches that were submitted to a provider: batch_log.py
 
-A remote store has packs and batches alone: journals, until they are sent, and copies of its packs lie on the machine
-that uses it.
+A remote store has packs and batches alone: the machine that uses it has the journals, until they are sent, and copies
+of its packs.
 
-    store.py         find and keep: what drivers use
+    store.py         finds and keeps responses: the interface for drivers
     record.py        one request and its response, and their digest
-    journal.py       what was kept a moment ago
-    pack.py          what was kept before; index.py finds it
-    maintenance.py   from journals to packs, and to larger packs; is all of it whole?
+    journal.py       recent records, one file per writer
+    pack.py          older records; index.py finds them
+    maintenance.py   packs journals, merges packs, verifies a store
     location.py      where a store is: a folder or a URL; cache.py has copies of a remote store's packs
     adjacent.py      the store beside a recipe file, and which options it gets
     backends.py      how files are written to a folder or URL; hub_backends.py to the Hub
-    batch_log.py     what was asked and is not answered yet
-    miss.py          what to say when nothing is found
+    batch_log.py     requests that were submitted and are not answered yet
+    miss.py          explains a missing response
 """
 
 from consistent_chat.store.adjacent import adjacent_store, options_beside

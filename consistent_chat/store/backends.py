@@ -1,7 +1,7 @@
-"""How files get into a store: into a folder, or to whatever fsspec reaches. hub_backends.py has those for the Hub.
+"""Writes files to a store: in a folder, or by any fsspec filesystem. hub_backends.py has the backends for the Hub.
 
-Each way can `check` that it is open, `send` a pack and `remove` packs, and `put` and `create` other files; it leaves
-the marker that makes a place a store.
+Each backend can `check` that it is writable, `send` a pack and `remove` packs, and `put` and `create` other files; it
+writes the marker that makes a location a store.
 """
 
 from __future__ import annotations
@@ -23,41 +23,41 @@ STORE_FORMAT = 1
 MARKER = "store.json"
 MARKED = json.dumps({"consistent_chat_store": STORE_FORMAT}).encode("ascii") + b"\n"
 WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"})
-"""Protocols of object stores: to make a folder there would be to make the bucket of a mistyped name."""
+"""Protocols of object stores: creating a folder there could create a bucket with a mistyped name."""
 SECONDS = 600.0
-"""How long sending a file may take where nothing else bounds it: botocore waits for ever for a leave to send."""
+"""Seconds to send a file if nothing else bounds it: botocore waits forever for a `100 Continue`."""
 
 
 class StoreBackend(Protocol):
-    """How files get into one store. All that fails raises what the store's filesystem raises."""
+    """Writes files to one store. Its errors are those of the store's filesystem."""
 
     def check(self) -> None:
         """Make sure that packs can be sent."""
 
     def send(self, pack: Path) -> None:
-        """Put a pack into the store, completely or not at all."""
+        """Put a pack into the store, atomically."""
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove packs."""
 
     def put(self, files: Files) -> None:
-        """Put files into the store, in the place of those that are there; None removes what is there."""
+        """Put files into the store and replace existing ones; None removes a file."""
 
     def create(self, path: str, content: bytes, beside: Files) -> bool:
-        """Put a file where there is none, and then others beside it; False where another writer was faster.
+        """Create a file, and then others beside it; return False if another writer was faster.
 
-        Two writers at the same instant both succeed where neither the filesystem nor the server can tell.
+        Two writers at the same instant both succeed if neither the filesystem nor the server can detect it.
         """
 
 
 class LocalBackend:
-    """A folder of this machine, in which packs are made."""
+    """A folder on this machine, where packs are written in place."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def check(self) -> None:
-        """Leave the marker, completely or not at all: other writers start at the same time."""
+        """Write the marker atomically: other writers may start at the same time."""
         marker = self._root / MARKER
         if not marker.exists():
             make_private_folder(self._root / "packs")
@@ -65,7 +65,7 @@ class LocalBackend:
                 file.write(MARKED)
 
     def send(self, pack: Path) -> None:
-        """Do nothing: it is there."""
+        """Do nothing: the pack is in place."""
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove packs."""
@@ -73,7 +73,7 @@ class LocalBackend:
             (self._root / "packs" / name).unlink(missing_ok=True)
 
     def put(self, files: Files) -> None:
-        """Put files into the folder, each completely or not at all."""
+        """Put files into the folder, each atomically."""
         for path, content in files.items():
             target = self._root / path
             if content is None:
@@ -83,14 +83,14 @@ class LocalBackend:
                     move_into_place(file, target)
 
     def create(self, path: str, content: bytes, beside: Files) -> bool:
-        """Put a file where there is none: a link is made by one writer alone."""
+        """Create a file: only one of several writers can create a link."""
         self.put(beside)
         with self._written(self._root / path, content) as file:
             try:
                 os.link(file.name, self._root / path)
             except FileExistsError:
                 return False
-            except OSError:  # there are no links on this filesystem
+            except OSError:  # this filesystem has no hard links
                 return self._opened(self._root / path, content)
         return True
 
@@ -104,7 +104,7 @@ class LocalBackend:
 
     @contextlib.contextmanager
     def _written(self, target: Path, content: bytes | Path) -> Iterator[BinaryIO]:
-        """Give a temporary file with this content, beside the target and on the disk."""
+        """Yield a temporary file with this content, beside the target and synced to the disk."""
         make_private_folder(target.parent)
         with temporary_file(target.parent) as file:
             if isinstance(content, Path):
@@ -118,7 +118,7 @@ class LocalBackend:
 
 
 class FsspecBackend:
-    """A place that an fsspec filesystem reaches."""
+    """A location on an fsspec filesystem."""
 
     def __init__(self, fs: Any, root: str, url: str) -> None:
         self._fs, self._root = fs, root
@@ -126,13 +126,13 @@ class FsspecBackend:
         self._patience = {"timeout": SECONDS} if fs.async_impl else {}
 
     def check(self) -> None:
-        """Leave the marker, again if it is there: nothing less shows that one may write."""
+        """Write the marker even if it exists: nothing less shows that writing is allowed."""
         if self._has_folders:
             self._fs.makedirs(f"{self._root}/packs", exist_ok=True)
         self._fs.pipe_file(f"{self._root}/{MARKER}", MARKED, **self._patience)
 
     def send(self, pack: Path) -> None:
-        """Put a pack into the store; where files can be seen half written, under another name first."""
+        """Put a pack into the store; if others could see it half written, under a temporary name first."""
         path = f"{self._root}/packs/{pack.name}"
         first = f"{self._root}/packs/.{pack.name}.{uuid.uuid4().hex}" if self._has_folders else path
         self._fs.put_file(str(pack), first, **self._patience)
@@ -144,7 +144,7 @@ class FsspecBackend:
         self._fs.rm([f"{self._root}/packs/{name}" for name in names])
 
     def put(self, files: Files) -> None:
-        """Put files into the store; where files can be seen half written, under another name first."""
+        """Put files into the store; if others could see them half written, under temporary names first."""
         for path, content in files.items():
             target = f"{self._root}/{path}"
             if content is None:
@@ -154,7 +154,7 @@ class FsspecBackend:
                 self._put(target, content)
 
     def create(self, path: str, content: bytes, beside: Files) -> bool:
-        """Put a file where there is none, which object stores answer for."""
+        """Create a file; object stores guarantee that only one writer succeeds."""
         self.put(beside)
         target = f"{self._root}/{path}"
         if self._has_folders:

@@ -1,12 +1,12 @@
-"""Batches that were submitted to a provider, written down in the store so that any run, on any machine, finds them.
+"""The log of batches submitted to a provider, in the store, so that any run on any machine finds them.
 
-    STORE/batches/00000001.json     a batch: written before it is submitted, again when the provider has answered, and
-                                    again when all its answers are in the store
-    STORE/batches/<name>.jsonl.gz   its requests, as long as their answers are not
+    STORE/batches/00000001.json     a batch: written before its submission, when the provider has confirmed it, and
+                                    when all its answers are in the store
+    STORE/batches/<name>.jsonl.gz   its requests, until their answers are
 
-The numbers are a log. A run looks at all entries, then at the responses, and submits what is in neither by making the
-entry with the next number: if another run makes it first, it looks again. So no request is in two batches at a time,
-wherever the filesystem makes a file for one of two writers only.
+The numbers are a log. A run reads all entries, then the responses, and submits what is in neither under the next
+number. If another run takes that number first, it reads again. So no request is in two batches at a time,
+provided that the filesystem can create a file exclusively.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from consistent_chat.store.record import damaged
 
 FOLDER = "batches"
 MOST_UNPACKED = 1 << 30
-"""Bytes of the requests of one batch. Providers take 256 MB."""
+"""Maximum bytes of the requests of one batch. Providers accept 256 MB."""
 
 
 @dataclass(frozen=True)
 class Batch:
     """One entry of the log.
 
-    `name` is its own, `id` the provider's, None as long as no answer to the submission was seen. `before` is the
+    `name` is ours, `id` the provider's, or None until the provider confirms the submission. `before` is the
     provider's newest batch when this one was submitted. `submitted` is in seconds since 1970. `writer` tells which
-    process submits it. `outcome` says how it ended, None as long as answers may come.
+    process submits it. `outcome` says how it ended, or None while answers may still come.
     """
 
     number: int
@@ -67,7 +67,7 @@ class Batch:
 
     @property
     def writer_is_gone(self) -> bool:
-        """Whether the process that submits it is known to have ended: it was of this machine."""
+        """Whether the process that submits it ran on this machine and has ended."""
         machine, _, process = self.writer.partition(" ")
         pid = int(process.partition(".")[0] or 0)
         return machine == _machine() and self.writer != _process(pid)
@@ -87,7 +87,7 @@ class Batch:
 
 
 class BatchLog:
-    """The batches of a store. Raises StoreError where it cannot be read or written."""
+    """The batches of a store. Raises StoreError if it cannot be read or written."""
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self._place = StoreLocation(url, storage_options)
@@ -95,11 +95,11 @@ class BatchLog:
 
     @property
     def is_idle(self) -> bool:
-        """Whether no batch is under way."""
+        """Whether no batch is open."""
         return not any(batch.is_open for batch in self.read())
 
     def prepare(self) -> None:
-        """Make sure that batches can be written down where others see them; raises StoreError."""
+        """Make sure that batches can be logged where other runs see them; raises StoreError."""
         if get_protocol(self._place.url) == "memory":
             raise StoreError(
                 f"The response store {self._place.url!r} ends with this process, and its batches would "
@@ -113,7 +113,7 @@ class BatchLog:
         return [self._closed.get(name) or self._read(name) for name in names]
 
     def begin(self, batch: Batch, requests: Path) -> bool:
-        """Write a batch down, with a file of its requests as `Requests` reads it; False if its number is taken."""
+        """Log a batch, with a file of its requests as `Requests` reads it; return False if its number is taken."""
         packed = requests.with_suffix(".gz")
         with requests.open("rb") as file, gzip.GzipFile(packed, "wb", 6, mtime=0) as to:
             shutil.copyfileobj(file, to)
@@ -124,19 +124,19 @@ class BatchLog:
         return begun
 
     def confirm(self, batch: Batch, id: str) -> Batch:
-        """Write down what the provider calls a batch."""
+        """Log the provider's id of a batch."""
         confirmed = replace(batch, id=id)
         self._place.put({_path(batch): _content(confirmed)})
         return confirmed
 
     def close(self, batch: Batch, outcome: str) -> Batch:
-        """Write down that no more answers will come; those that did are in the store."""
+        """Log that no more answers will come; those that came are in the store."""
         closed = replace(batch, outcome=outcome)
         self._place.put({_path(batch): _content(closed), _requests(batch): None})
         return closed
 
     def requests(self, batch: Batch, folder: Path) -> Requests:
-        """Return the requests of an open batch, kept in a folder of this machine; raises Gone when it is closed."""
+        """Return the requests of an open batch, kept in a folder of this machine; raises Gone if it is closed."""
         path = folder / f"{batch.name}.jsonl"
         if not path.exists():
             self._unpack(batch, path)
@@ -148,7 +148,7 @@ class BatchLog:
             with gzip.open(io.BytesIO(packed)) as source, path.open("wb") as file:
                 _copy(source, file)
         except (OSError, EOFError, zlib.error) as error:
-            path.unlink(missing_ok=True)  # a part would be taken for the whole the next time
+            path.unlink(missing_ok=True)  # an incomplete file would be read as complete the next time
             raise damaged(f"{self._place.url}/{_requests(batch)}", str(error)) from None
 
     def _read(self, name: str) -> Batch:
@@ -156,7 +156,7 @@ class BatchLog:
             batch = _batch(json.loads(self._place.read(f"{FOLDER}/{name}")))
         except (NotFound, ValueError, TypeError, RecursionError):
             raise StoreError(
-                f"{self._place.url}/{FOLDER}/{name} is no batch that this version reads. Update the package, or "
+                f"{self._place.url}/{FOLDER}/{name} is not a batch that this version reads. Update the package, or "
                 "remove the file."
             ) from None
         if not batch.is_open:
@@ -165,7 +165,7 @@ class BatchLog:
 
 
 class Requests:
-    """The requests in a file, by what each is called in its batch. Only where they stand is held in memory."""
+    """The requests in a file, by their names in the batch. Only their offsets are held in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -182,7 +182,7 @@ class Requests:
         return iter(self._at)
 
     def find(self, id: str) -> Request | None:
-        """Return a request, or None if it is not of this batch."""
+        """Return a request, or None if it is not in this batch."""
         if id not in self._at:
             return None
         self._file.seek(self._at[id])
@@ -194,11 +194,11 @@ class Requests:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             is_asked = False
         if not is_asked:
-            raise damaged(self._file.name, f"a request is not the one that is called {id}")
+            raise damaged(self._file.name, f"the request at {id} has another digest")
         return request
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._file.close()
 
     def _offsets(self) -> Iterator[tuple[str, int]]:
@@ -215,7 +215,7 @@ def request_line(request: Request) -> bytes:
 
 
 def _copy(source: io.BufferedIOBase, target: IO[bytes]) -> None:
-    """Copy a file of requests; raises OSError where it is longer than any: compressed, a bomb is small."""
+    """Copy a file of requests; raises OSError if it is too long: a small compressed file can be a bomb."""
     length = 0
     while block := source.read(1 << 20):
         length += len(block)
@@ -233,11 +233,11 @@ def _requests(batch: Batch) -> str:
 
 
 LATEST = 1e11
-"""Seconds since 1970 after which no batch was submitted."""
+"""The latest possible submission, in seconds since 1970."""
 
 
 def _batch(fields: Any) -> Batch:
-    """Return the entry that plain data makes; raises TypeError for what no version writes."""
+    """Return an entry from plain data; raises TypeError for data that no version writes."""
     batch = Batch(**fields)
     texts = (batch.serving, batch.model, batch.name, batch.writer)
     perhaps = (batch.before, batch.id, batch.outcome)
@@ -255,7 +255,7 @@ def _content(batch: Batch) -> bytes:
 
 
 def _process(pid: int) -> str:
-    """Name a process of this machine, so that it is not taken for another with its number; a dead one has no name."""
+    """Return a name for a process of this machine, unlike that of any later one; empty if it has ended."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         begun = "gone" if status[0] == "Z" else status[19]
@@ -265,7 +265,7 @@ def _process(pid: int) -> str:
 
 
 def _machine() -> str:
-    """Name this machine, or the container in it, without telling its name."""
+    """Return an anonymous identifier of this machine or container."""
     about = [socket.gethostname()]
     with contextlib.suppress(OSError):
         about += [Path("/proc/sys/kernel/random/boot_id").read_text(), os.readlink("/proc/self/ns/pid")]

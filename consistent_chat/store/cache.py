@@ -1,4 +1,4 @@
-"""Copies of a remote store's packs on this machine: each is fetched once and held to its name."""
+"""Copies of a remote store's packs on this machine: each is fetched once and verified against its name."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from consistent_chat.store.record import damaged
 _T = TypeVar("_T")
 
 READINGS = 20
-"""Times that a store is read, at the most."""
+"""Maximum reads of a store."""
 AT_ONCE = 8
 TRIES = 3
-"""A copy whose bytes are not those it is named after may have been cut on the way: it is fetched again."""
+"""A copy that does not match its name may be a truncated download: it is fetched again."""
 
 
 def retry_if_repacked(read: Callable[[], _T]) -> _T:
-    """Read a store, again if others pack it anew meanwhile."""
+    """Read a store, with retries if others repack it meanwhile."""
     return retry(read, PackGone, [0.0] * (READINGS - 1))
 
 
 def fetch(place: StoreLocation) -> list[Path]:
     """Return paths on this machine of a store's packs, in order of their names.
 
-    Raises PackGone when a pack vanishes meanwhile: other packs then have its records.
+    Raises PackGone if a pack vanishes meanwhile: other packs then have its records.
     """
     names = place.names()
     if place.is_local:
@@ -43,9 +43,9 @@ def fetch(place: StoreLocation) -> list[Path]:
 
 
 def _unlisted(place: StoreLocation, names: list[str]) -> list[str]:
-    """Return packs that were seen there and are not listed, yet are there: a listing can be stale.
+    """Return known packs that exist although they are not listed: a listing can be stale.
 
-    Copies of those that are not there any more are removed.
+    Copies of packs that no longer exist are removed.
     """
     known = {path.name for path in place.packs.glob("*.parquet")}
     there = [name for name in known.difference(names) if place.holds(name)]
@@ -62,12 +62,12 @@ def _copy(place: StoreLocation, name: str) -> Path:
 
 
 def _download(place: StoreLocation, name: str, path: Path) -> None:
-    """Fetch a pack; raise DamagedRecord where it did not arrive whole."""
+    """Fetch a pack; raise DamagedRecord if it arrived incomplete."""
     partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
     try:
         place.download(name, partial)
         if file_digest(partial) != path.stem:
-            raise damaged(f"{place.url}/packs/{name}", "its bytes are not those it is named after")
+            raise damaged(f"{place.url}/packs/{name}", "its bytes do not match its name")
         partial.replace(path)
     except NotFound:
         raise PackGone(f"{place.url}/packs/{name}") from None

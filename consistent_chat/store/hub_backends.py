@@ -1,4 +1,4 @@
-"""How files get into a store on the Hub: several at once, and again after a conflict or an overload."""
+"""Writes files to a store on the Hub: several per commit, with retries after a conflict or an overload."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from consistent_chat.store.backends import MARKED, MARKER
 
 
 class HubRepoBackend:
-    """A store in a repo, or in a branch of one. Each call makes one commit at most: unchanged files make none."""
+    """A store in a repo or a branch. Each call makes at most one commit, and none if the files are unchanged."""
 
     def __init__(self, repo: HubRepo, root: str) -> None:
         self._repo, self._root = repo, root
 
     def check(self) -> None:
-        """Ask whether the token may write; nothing is written."""
+        """Check that the token may write; nothing is written."""
         self._repo.check_write_access()
 
     def send(self, pack: Path) -> None:
-        """Send a pack, and the marker with it."""
+        """Send a pack together with the marker."""
         self._commit({MARKER: MARKED, f"packs/{pack.name}": pack}, "Add responses")
 
     def remove(self, names: Iterable[str]) -> None:
@@ -32,7 +32,7 @@ class HubRepoBackend:
         self._commit(deletions(f"packs/{name}" for name in names), "Put packs together")
 
     def put(self, files: Files) -> None:
-        """Put files into the repo, by one commit. The Hub rejects the deletion of a file that is not there."""
+        """Put files into the repo in one commit. The Hub rejects the deletion of a file that does not exist."""
         gone = {path: _join(self._root, path) for path, content in files.items() if content is None}
         there = self._repo.existing(list(gone.values()))
         changes = {path: content for path, content in files.items() if path not in gone or gone[path] in there}
@@ -40,7 +40,7 @@ class HubRepoBackend:
             self._commit(changes, f"Write {' and '.join(files)}")
 
     def create(self, path: str, content: bytes, beside: Files) -> bool:
-        """Put files into the repo, by one commit, unless the first is there."""
+        """Put files into the repo in one commit, unless the first exists."""
         if self._repo.exists(_join(self._root, path)):
             return False
         self.put({**beside, path: content})
@@ -57,7 +57,7 @@ class HubBucketBackend:
         self._bucket, self._root = bucket, root
 
     def check(self) -> None:
-        """Send the marker, again if it is there: the Hub has no other way to find out whether the token may write."""
+        """Send the marker even if it exists: the Hub has no other way to check that the token may write."""
         self.put({MARKER: MARKED})
 
     def send(self, pack: Path) -> None:
@@ -73,7 +73,7 @@ class HubBucketBackend:
         with_retries(lambda: self._bucket.change(_below(self._root, files)))
 
     def create(self, path: str, content: bytes, beside: Files) -> bool:
-        """Put files into the bucket, unless the first is there."""
+        """Put files into the bucket, unless the first exists."""
         if self._bucket.exists(_join(self._root, path)):
             return False
         self.put({**beside, path: content})

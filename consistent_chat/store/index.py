@@ -1,4 +1,4 @@
-"""Finds answers in many packs: all their keys' first 64 bits, sorted, are all that is kept of them in memory."""
+"""Finds responses in many packs. It holds only the sorted first 64 bits of their keys in memory."""
 
 from __future__ import annotations
 
@@ -21,27 +21,27 @@ from consistent_chat.store.record import Record, StoredResponse, damaged, digest
 _T = TypeVar("_T")
 
 GROUPS_KEPT = 16
-"""Groups that are kept decoded, at most 4 MB each: a plan asks in about the order in which responses came."""
+"""Number of decoded groups held, at most 4 MB each: a plan asks in about the order in which responses came."""
 
 
 class Index:
-    """What some packs hold, by key."""
+    """An index of packs by key."""
 
     def __init__(self, packs: Sequence[Pack] = ()) -> None:
         self.packs = tuple(packs)
         self._starts = list(accumulate(map(len, packs), initial=0))[:-1]
         joined = np.concatenate([*(pack.prefixes for pack in packs), np.empty(0, np.uint64)])
         order = np.argsort(joined, kind="stable")
-        # Views give plain numbers, several times faster than numpy's scalars.
+        # Memoryviews return plain numbers, several times faster than numpy's scalars.
         self._rows, self._sorted = order.data, joined[order].data
         self._group = functools.lru_cache(maxsize=GROUPS_KEPT)(self._read_group)
 
     def plus(self, pack: Pack) -> Index:
-        """Return the index of these packs and one more."""
+        """Return an index of these packs and one more."""
         return Index([*self.packs, pack])
 
     def find(self, key: str) -> list[StoredResponse]:
-        """Return all that is kept for a key. Raises DamagedRecord, and PackGone for a pack that was packed anew."""
+        """Return all stored responses of a key. Raises DamagedRecord, and PackGone for a pack that was repacked."""
         prefix, found = int(key[7:23], 16), []
         at = bisect_left(self._sorted, prefix)
         while at < len(self._sorted) and self._sorted[at] == prefix:
@@ -51,7 +51,7 @@ class Index:
         return found
 
     def _kept(self, key: str, row: int) -> StoredResponse | None:
-        """Return what a row holds, or None if it is of another key. The digest tells the two from damage."""
+        """Return a row's response, or None if it has another key. The digest distinguishes both from damage."""
         number = bisect_right(self._starts, row) - 1
         pack, row = self.packs[number], row - self._starts[number]
         group = bisect_right(pack.ends, row)
@@ -71,21 +71,21 @@ class Index:
 
 @dataclass
 class _Layer:
-    """What one place holds."""
+    """The packs and journals of one location."""
 
     index: Index
     journals: list[Journal]
 
     def find(self, key: str) -> list[StoredResponse]:
-        """Return all that the place has for a key."""
+        """Return all responses of the location for a key."""
         return self.index.find(key) + [kept for journal in self.journals if (kept := journal.find(key)) is not None]
 
 
 class StoreReader:
-    """The answers in some places. Where others have packed them anew meanwhile, the places are read again.
+    """The responses in some locations. If others have repacked them meanwhile, the locations are read again.
 
-    The first place that has anything for a key decides, whatever generation or digest the records of a later one claim:
-    they may be a stranger's.
+    The first location that has a response wins, whatever generation or digest later locations claim: they may be a
+    stranger's.
     """
 
     _layers: list[_Layer]
@@ -96,20 +96,20 @@ class StoreReader:
         report_torn(chain.from_iterable(layer.journals for layer in self._layers))
 
     def find(self, key: str) -> StoredResponse | None:
-        """Return what holds for a key, or None."""
+        """Return the response that wins for a key, or None."""
         found = self._steadily(lambda: next(filter(None, (layer.find(key) for layer in self._layers)), []))
         return found[0] if len(found) == 1 else min(found, key=_order, default=None)
 
     def find_all(self, key: str) -> list[StoredResponse]:
-        """Return what holds for a key, and then all that other writers have kept for it, place by place.
+        """Return the response that wins for a key, then all that other writers have kept for it, by location.
 
-        Of each place those count that were refreshed most often.
+        Of each location, only those of the highest generation count.
         """
         found = self._steadily(lambda: [layer.find(key) for layer in self._layers])
         return list(dict.fromkeys(chain.from_iterable(map(_latest, found))))
 
     def verify_checksum(self) -> None:
-        """Hold all packs to their names: what one of them lacks would be asked for, and paid for, again."""
+        """Verify all packs against their names: a missing record would be requested and paid for again."""
         for pack in self._packs():
             pack.verify_checksum()
 
@@ -128,21 +128,21 @@ class StoreReader:
                 retry_if_repacked(self._read)
 
     def add(self, path: Path) -> None:
-        """Take in a pack that was made since, in the first place."""
+        """Add a new pack to the first location."""
         try:
             self._layers[0].index = self._layers[0].index.plus(Pack(path))
         except PackGone:
             retry_if_repacked(self._read)
 
     def reread(self) -> None:
-        """Read the places again."""
+        """Read the locations again."""
         retry_if_repacked(self._read)
 
     def _packs(self) -> list[Pack]:
         return [pack for layer in self._layers for pack in layer.index.packs]
 
     def _steadily(self, look: Callable[[], _T]) -> _T:
-        """Look; read the places again before each further try, since others may pack a busy store faster than once."""
+        """Try to read, and reread the locations before each retry, since others may repack meanwhile."""
         stale = False
 
         def attempt() -> _T:
@@ -155,7 +155,7 @@ class StoreReader:
         return retry_if_repacked(attempt)
 
     def _read(self) -> None:
-        # Journals first: a record leaves its journal only when it lies in a pack, so none is missed in between.
+        # Journals first: a record leaves its journal only when it is in a pack, so that none is missed.
         journals = [read_journals(place.journals) for place in self._places]
         packs = [Index([Pack(path) for path in fetch(place)]) for place in self._places]
         self._layers = [_Layer(index, found) for index, found in zip(packs, journals)]
@@ -167,5 +167,5 @@ def _latest(found: list[StoredResponse]) -> list[StoredResponse]:
 
 
 def _order(kept: StoredResponse) -> tuple[int, str]:
-    """Order what a place has for one key: the highest generation holds, then the smallest digest, in whatever file."""
+    """Sort one location's responses to a key: highest generation first, then smallest digest, in whatever file."""
     return -kept.generation, kept.digest

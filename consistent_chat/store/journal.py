@@ -1,7 +1,7 @@
 """Journals: append-only files of one writer each. What was appended survives `kill -9` at any instant.
 
-A line is written by one call to the operating system. A last line without its end belongs to a writer that was
-killed, or that is still writing: it is no record yet. Any other line must match its digest.
+A line is written by one call to the operating system. A last line without a line end belongs to a writer that
+was killed or is still writing: it is not a record yet. Any other line must match its digest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from consistent_chat.store.record import Record, StoredResponse, from_line, to_l
 
 try:
     import fcntl
-except ImportError:  # Windows: journals of other writers are read, and never taken over
+except ImportError:  # Windows: journals of other writers are read, but never taken over
     fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
@@ -29,25 +29,25 @@ logger = logging.getLogger(__name__)
 HEADER = b'{"consistent_chat_journal":1}\n'
 
 HELD = 64
-"""Journals that are packed at once at the most: each is an open file. The rest is packed next time."""
+"""Maximum number of journals packed at once: each is an open file. The rest is packed next time."""
 
 
 FULL_BYTES = 256 << 20
 MOST_BYTES = 1 << 30
-"""Bytes of a journal at which it is packed, and above which it is not read: reading takes as much memory."""
+"""Size in bytes at which a journal is packed; larger ones are not read, since reading takes as much memory."""
 
 
 RESERVE = 4 << 20
-"""Bytes of the disk that a writer holds back, so that answers in flight can be kept when the disk is full."""
+"""Bytes on disk that a writer reserves, so that answers in flight can be kept when the disk is full."""
 
 
 class JournalWriter:
-    """Appends records to a journal of its own, which it holds locked while it is open."""
+    """Appends records to its own journal, which it locks while it is open."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{uuid.uuid4().hex}.jsonl"
         self._offsets: dict[str, tuple[int, int]] = {}
-        fresh = self.path.with_suffix(".new")  # no packer sees it before it is locked, or it would be taken over
+        fresh = self.path.with_suffix(".new")  # not visible to packers before it is locked: one could take it over
         try:
             make_private_folder(folder)
             self._file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, PRIVATE)
@@ -69,13 +69,13 @@ class JournalWriter:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is so large that it is to be packed, however few records it has."""
+        """Whether it is large enough to be packed, however few records it has."""
         return self._size >= FULL_BYTES
 
     def append(self, record: Record) -> None:
-        """Append a record; when this returns, the record survives the end of the process.
+        """Append a record; from then on it survives the end of the process.
 
-        Raises StoreError when it cannot be written, and when it could be only in the room that was held back.
+        Raises StoreError if it cannot be written, or only in the reserved space.
         """
         line = to_line(record)
         try:
@@ -90,14 +90,14 @@ class JournalWriter:
         self._size = end
 
     def find(self, key: str) -> StoredResponse | None:
-        """Return what this writer has appended last for a key."""
+        """Return the response that this writer appended last for a key."""
         if key not in self._offsets:
             return None
         offset, length = self._offsets[key]
         return from_line(os.pread(self._file, length, offset), f"{self.path}, byte {offset}").kept
 
     def close(self) -> None:
-        """Bring everything to the disk and let the journal go; whoever packs next takes it over."""
+        """Write everything to the disk and unlock the journal; the next packer takes it over."""
         try:
             os.fsync(self._file)
         except OSError as error:
@@ -107,7 +107,7 @@ class JournalWriter:
             os.close(self._file)
 
     def discard(self) -> None:
-        """Remove the journal: nothing is in it, or all of it lies in a pack."""
+        """Remove the journal: it is empty, or a pack has all of it."""
         try:
             remove([self.path])
         finally:
@@ -121,7 +121,7 @@ class JournalWriter:
 
     def _write(self, data: bytes, size: int) -> int:
         written = os.write(self._file, data)
-        if written != len(data):  # so it is when the disk fills up: take the torn line back
+        if written != len(data):  # the disk is full: remove the torn line
             os.ftruncate(self._file, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return size + written
@@ -131,7 +131,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def _reserve(path: Path) -> int | None:
-    """Hold room on the disk by a file without a name, which goes when it is closed or the process ends."""
+    """Reserve space on the disk by an unnamed file, which vanishes when it is closed or the process ends."""
     if fcntl is None:
         return None
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -147,7 +147,7 @@ def _reserve(path: Path) -> int | None:
 
 
 class Journal:
-    """A journal that was found: its whole records, and what was torn off at its end."""
+    """A journal on disk: its complete records, and the torn line at its end."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -162,7 +162,7 @@ class Journal:
         return (self._record(span) for span in self._spans.values())
 
     def find(self, key: str) -> StoredResponse | None:
-        """Return the last that is kept for a key, or None."""
+        """Return the last response kept for a key, or None."""
         span = self._spans.get(key)
         return None if span is None else self._record(span).kept
 
@@ -171,9 +171,10 @@ class Journal:
 
 
 def lines(path: Path, data: bytes) -> Iterator[tuple[int, int]]:
-    """Yield where the lines of a journal begin and end; what is torn off at its end is none.
+    """Yield the start and end of each line of a journal, without a torn line at its end.
 
-    A whole line whose end was damaged is one: it does not match its digest. Raises StoreError for another kind of file.
+    A complete line whose end is damaged is included: its digest does not match. Raises StoreError for another kind of
+    file.
     """
     end = data.rfind(b"\n") + 1
     if end and not data.startswith(HEADER):
@@ -188,15 +189,15 @@ def lines(path: Path, data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def read_journal(path: Path) -> bytes:
-    """Return the bytes of a journal; raises OSError, also for a link, a pipe, and a file that no writer made as large.
+    """Return the bytes of a journal; raises OSError, also for a link, a pipe, or a file larger than any writer makes.
 
-    A writer makes plain files. A link may lead to a device, or to another user's file.
+    A writer makes regular files. A link could lead to a device or to another user's file.
     """
     return read_plain(path, MOST_BYTES, NO_LINKS)
 
 
 def read_journals(folder: Path) -> list[Journal]:
-    """Return the journals of a folder, in order of their names; one that has just been packed is passed over."""
+    """Return the journals of a folder, in order of their names; skip one that has just been packed."""
     found = []
     for path in journal_paths(folder):
         try:
@@ -204,22 +205,22 @@ def read_journals(folder: Path) -> list[Journal]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error.strerror}. Give rights there, or move it away.") from None
+            raise StoreError(f"{path} cannot be read: {error.strerror}. Grant access there, or move it away.") from None
     return found
 
 
 def journal_paths(folder: Path) -> list[Path]:
-    """Return the journals' files, in order; raises StoreError for a folder that may not be looked into."""
+    """Return the journals' files, in order; raises StoreError for a folder that cannot be listed."""
     try:
         return sorted(folder / name for name in os.listdir(folder) if name.endswith(".jsonl"))
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise StoreError(f"{folder} cannot be read: {error.strerror}. Give rights there.") from None
+        raise StoreError(f"{folder} cannot be read: {error.strerror}. Grant access there.") from None
 
 
 def report_torn(journals: Iterable[Journal]) -> None:
-    """Say of journals whose writer was killed what is torn off at their end."""
+    """Warn of torn lines in journals whose writer was killed."""
     for journal in journals:
         if journal.torn and is_abandoned(journal.path):
             logger.warning(
@@ -232,7 +233,7 @@ def report_torn(journals: Iterable[Journal]) -> None:
 
 @contextlib.contextmanager
 def abandoned(folder: Path) -> Iterator[list[Path]]:
-    """Give the journals whose writer is gone, at most HELD of them, held locked: no other packer takes them too."""
+    """Yield the locked journals whose writer has ended, at most HELD of them: no other packer takes them too."""
     with contextlib.ExitStack() as locks:
         held: list[Path] = []
         for path in journal_paths(folder):
@@ -243,19 +244,19 @@ def abandoned(folder: Path) -> Iterator[list[Path]]:
 
 
 def remove(paths: Iterable[Path]) -> None:
-    """Remove journals whose records lie in a pack."""
+    """Remove journals whose records are in a pack."""
     for path in paths:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
-                f"{path} cannot be removed: {error.strerror}. All that is in it is packed. Give rights there, and run "
+                f"{path} cannot be removed: {error.strerror}. All its records are packed. Grant access there, and run "
                 "again."
             ) from None
 
 
 def is_abandoned(path: Path) -> bool:
-    """Tell whether a journal's writer is gone."""
+    """Tell whether a journal's writer has ended."""
     file = _take(path)
     if file is not None:
         os.close(file)
@@ -263,7 +264,7 @@ def is_abandoned(path: Path) -> bool:
 
 
 def _take(path: Path) -> int | None:
-    """Open a journal and lock it; None where its writer holds it, or where it is gone or not ours to take."""
+    """Open and lock a journal; return None if its writer holds it, if it is gone, or if access is denied."""
     try:
         file = open_plain(path, os.O_RDWR | NO_LINKS)
     except OSError:
@@ -305,4 +306,7 @@ def _is_whole(line: bytes) -> bool:
 
 def _unwritable(folder: Path, error: OSError) -> str:
     reason = error.strerror or str(error)
-    return f"Responses cannot be written to {folder}: {reason}. Make room or give rights there, or pass responses=."
+    return (
+        f"Responses cannot be written to {folder}: {reason}. Free space or grant access there, or pass another "
+        "location as responses=."
+    )

@@ -1,7 +1,7 @@
-"""Where a store lies: a folder on this machine, or a place that fsspec reaches.
+"""The location of a store: a folder on this machine, or a URL that fsspec opens.
 
-A remote place has a folder on this machine too: for journals that are not yet sent, and for copies of its packs.
-Nothing else in the package knows whether a store is local or remote.
+A remote location also has a folder on this machine, for unsent journals and copies of its packs.
+The rest of the package does not distinguish local from remote stores.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from consistent_chat.store.journal import journal_paths
 from consistent_chat.text.urls import is_secret, secrets_of, without_secrets
 
 ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
-"""Options that say which of several servers a URL means, as opposed to who asks."""
+"""Options that say which server a URL means, as opposed to credentials."""
 
 
 @dataclass(frozen=True)
 class Flush:
-    """When responses leave their journal for a pack: at so many of them, and every so many seconds."""
+    """When responses move from their journal to a pack: at this many responses, and every this many seconds."""
 
     records: int
     seconds: float | None
@@ -47,37 +47,37 @@ class Flush:
 LOCAL = Flush(10_000, None)
 REMOTE = Flush(2_000, 60.0)
 REPO = Flush(10_000, 300.0)
-"""On a Hub repo each flush is a commit, and it takes so many of them an hour."""
+"""On a Hub repo each flush is a commit, and the Hub limits commits per hour."""
 
 
 MOST_MARKER = 64 << 10
 MOST_BYTES = 1 << 30
-"""The most that is read of a marker, and of the file of a batch."""
+"""Maximum bytes read of a marker, and of a batch's file."""
 
 
 class NotFound(Exception):
-    """A file is no longer at its place."""
+    """A file does not exist any more."""
 
 
 def home() -> Path:
-    """Return the folder for what this package keeps on this machine; it follows HF_HOME. Raises StoreError."""
+    """Return the folder for this package's files on this machine; it follows HF_HOME. Raises StoreError."""
     if constants.HF_HOME.startswith("~"):
         raise StoreError("This user has no home folder. Set HF_HOME to a folder that can be written.")
     return Path(constants.HF_HOME) / "consistent_chat"
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder on this machine; raises StoreError."""
+    """Create a folder on this machine; raises StoreError."""
     try:
         make_private_folder(path)
     except OSError as error:
-        raise StoreError(f"{path} cannot be made: {error.strerror}. Give rights there, or set HF_HOME.") from None
+        raise StoreError(f"{path} cannot be created: {error.strerror}. Grant access there, or set HF_HOME.") from None
 
 
 class StoreLocation:
-    """One store's location. `journals`, `torn`, `packs` and `outbox`, where packs are made, are on this machine.
+    """One store's location. `journals`, `torn`, `packs` and `outbox` (for new packs) are folders on this machine.
 
-    `url` is what is shown: without user, password and query.
+    `url` is the one shown in messages, without user, password and query.
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
@@ -86,7 +86,7 @@ class StoreLocation:
         self._secrets = [*secrets_of(url), *secret_values(options)]
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url, **options)
-        except Exception as error:  # of the filesystem: that of FTP, for one, connects
+        except Exception as error:  # raised by the filesystem: FTP's, for example, connects here
             raise StoreError(f"The response store {self.url!r} cannot be opened: {self._reason(error)}.") from None
         self.is_local = isinstance(self._fs, LocalFileSystem)
         base = Path(self._root) if self.is_local else home() / "remote" / self._identity(options)
@@ -95,38 +95,38 @@ class StoreLocation:
 
     @property
     def flush(self) -> Flush:
-        """When what is written here leaves its journal."""
+        """When responses written here move to a pack."""
         if self.is_local:
             return LOCAL
         is_repo = get_protocol(self.url) == "hf" and not self._root.startswith("buckets/")
         return REPO if is_repo else REMOTE
 
     def names(self) -> list[str]:
-        """Return the names of the packs that the place lists, in order."""
+        """Return the names of the packs that the location lists, in order."""
         self._fs.invalidate_cache()
         self._check_format()
         return [name for name in self.listed("packs") if name.endswith(".parquet") and not name.startswith(".")]
 
     def check_exists(self) -> None:
-        """Raise StoreError when there is neither a marker nor a pack nor a journal: the name may be mistyped."""
+        """Raise StoreError if there is no marker, pack or journal: the name may be mistyped."""
         if not self.is_marked() and not self.names() and not journal_paths(self.journals):
             raise StoreError(f"There is no response store at {self.url!r}. Check the path for typos.")
 
     def is_same(self, other: StoreLocation) -> bool:
-        """Tell whether another location is this very place, however it is written."""
+        """Tell whether another location is the same place, even if written differently."""
         return (self._fs, self._root.rstrip("/")) == (other._fs, other._root.rstrip("/"))
 
     def content(self) -> list[tuple[str, int]]:
-        """Return what the place has: names of packs, which follow from their content, and journals with their sizes."""
+        """Return the names of the packs, which follow from their content, and of journals with their sizes."""
         journals = [(path.name, path.stat().st_size) for path in journal_paths(self.journals)] if self.is_local else []
         return [*((name, 0) for name in self.names()), *journals]
 
     def is_marked(self) -> bool:
-        """Tell whether the marker is there, which makes a place a store."""
+        """Tell whether the marker exists, which makes a location a store."""
         return self._is_there(f"{self._root}/{MARKER}")
 
     def holds(self, name: str) -> bool:
-        """Tell whether a pack is there, listed or not."""
+        """Tell whether a pack exists, listed or not."""
         return self._is_there(self._path(name))
 
     def download(self, name: str, path: Path) -> None:
@@ -137,25 +137,25 @@ class StoreLocation:
             raise NotFound from None
         except Exception as error:
             raise StoreError(
-                f"{self.url}/packs/{name} cannot be read: {self._reason(error)}. Nothing is lost: "
-                "run again when it can."
+                f"{self.url}/packs/{name} cannot be read: {self._reason(error)}. Nothing is lost; "
+                "rerun when it is readable."
             ) from None
 
     def send(self, pack: Path) -> Path:
-        """Put a pack that lies in `outbox` into the store; return where it then lies on this machine."""
+        """Put a pack from `outbox` into the store; return its new path on this machine."""
         try:
             self._way().send(pack)
         except Exception as error:
-            pack.unlink(missing_ok=True)  # it is made anew: more may go with it
+            pack.unlink(missing_ok=True)  # it is written again: more records may go with it
             raise StoreError(
                 f"Responses cannot be sent to {self.url!r}: {self._reason(error)}. They are kept on this machine, in "
-                f"{self.journals}, and go out with the next run there."
+                f"{self.journals}; the next run sends them."
             ) from None
         make_folder(self.packs)
         return pack.replace(self.packs / pack.name)
 
     def remove(self, names: Iterable[str]) -> None:
-        """Remove packs whose records lie in another one."""
+        """Remove packs whose records are in another one."""
         there = [name for name in names if self.holds(name)]
         if there:
             self._attempt("written to", lambda: self._way().remove(there), absent=[])
@@ -164,7 +164,7 @@ class StoreLocation:
         """Return the names of the files in a folder, in order."""
         self._fs.invalidate_cache()
         found = self._attempt("listed", lambda: self._fs.ls(f"{self._root}/{folder}", detail=False), absent=[])
-        self._fs.invalidate_cache()  # s3fs would answer `exists` from this listing, stale as it may be
+        self._fs.invalidate_cache()  # s3fs would answer `exists` from this listing, which may be stale
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
 
     def read(self, path: str) -> bytes:
@@ -175,19 +175,19 @@ class StoreLocation:
         return bytes(content)
 
     def put(self, files: Files) -> None:
-        """Put files into the store, in the place of those that are there; None removes what is there."""
+        """Put files into the store and replace existing ones; None removes a file."""
         self._attempt("written to", lambda: self._way().put(files))
 
     def create(self, path: str, content: bytes, adjacent_store: Files) -> bool:
-        """Put a file where there is none, and others beside it; False where another writer was faster."""
+        """Create a file, and others beside it; return False if another writer was faster."""
         return bool(self._attempt("written to", lambda: self._way().create(path, content, adjacent_store)))
 
     def prepare(self) -> None:
-        """Make sure that the place can be written, before anything is paid."""
+        """Make sure that the location can be written, before any call is paid for."""
         self._attempt("written to", lambda: self._way().check())
 
     def _is_there(self, path: str) -> bool:
-        """Ask by `info`: `exists` of the Hub's filesystem takes every fault for an absence."""
+        """Use `info`: the Hub's `exists` reports every error as an absence."""
         return bool(self._attempt("reached at", lambda: self._fs.info(path), absent={}))
 
     def _way(self) -> StoreBackend:
@@ -200,7 +200,7 @@ class StoreLocation:
         return f"{self._root}/packs/{name}"
 
     def _identity(self, options: Mapping[str, Any]) -> str:
-        """Return the name of a remote place's folder on this machine; it does not depend on who asks."""
+        """Return the name of a remote location's folder on this machine; it does not depend on credentials."""
         address = {name: options[name] for name in ADDRESSES if name in options}
         endpoint = getattr(self._fs, "endpoint", "")  # the Hub's
         identity = repr((self._fs.protocol, endpoint, sorted(address.items()), self._root))
@@ -223,7 +223,7 @@ class StoreLocation:
             )
 
     def _bytes(self, path: str, limit: int) -> bytes:
-        """Return what is in a file of at most so many bytes; one on this machine must be a plain file."""
+        """Return the bytes of a file up to a limit; a file on this machine must be a regular one."""
         if self.is_local:
             return read_plain(Path(self._root, path), limit)
         content = self._fs.cat_file(f"{self._root}/{path}", end=limit + 1)
@@ -232,7 +232,7 @@ class StoreLocation:
         return bytes(content)
 
     def _reason(self, error: Exception) -> str:
-        """Return what an error says, without the secrets of the URL and the options."""
+        """Return an error's message without the secrets of the URL and the options."""
         kind = "" if isinstance(error, (ValueError, ImportError)) else f"{type(error).__name__}: "
         said = str(getattr(error, "strerror", None) or f"{kind}{error}").rstrip(".")
         for secret in self._secrets:
@@ -242,7 +242,7 @@ class StoreLocation:
     def _attempt(self, verb: str, act: Callable[[], Any], absent: Any = None) -> Any:
         try:
             return act()
-        except Exception as error:  # each filesystem has errors of its own: botocore's, the Hub's, ...
+        except Exception as error:  # each filesystem raises its own errors: botocore's, the Hub's, ...
             if absent is not None and _is_absent(error):
                 return absent
             raise StoreError(
@@ -252,7 +252,7 @@ class StoreLocation:
 
 
 def secret_values(options: Mapping[str, Any]) -> list[str]:
-    """Return what options hold that must not be shown, whatever a filesystem's error quotes."""
+    """Return the secret values in options, so that no quoted error shows them."""
     found = []
     for name, value in options.items():
         if isinstance(value, Mapping):
@@ -263,12 +263,15 @@ def secret_values(options: Mapping[str, Any]) -> list[str]:
 
 
 def _is_absent(error: Exception) -> bool:
-    """Tell whether a file is not there. Of a repo or bucket the Hub's client says so too, and why by the cause."""
+    """Tell whether an error means that a file does not exist.
+
+    A missing repo or bucket raises the same class, caused by an error of the Hub's client: it does not count.
+    """
     return isinstance(error, FileNotFoundError) and not isinstance(error.__cause__, HfHubHTTPError)
 
 
 def own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is for this URL: what stands under a protocol's name, as the Hub's token does, is for that alone."""
+    """Return the options for this URL: those under a protocol's name, such as the Hub's token, apply to it alone."""
     common = {name: value for name, value in options.items() if name not in fsspec.available_protocols()}
-    own = options.get(get_protocol(url), {})  # where `datasets` puts a token of None if it is given none
+    own = options.get(get_protocol(url), {})  # `datasets` puts a token of None there if it is given none
     return {**common, **{name: value for name, value in own.items() if value is not None}}

@@ -1,4 +1,4 @@
-"""Journals become packs, and small packs larger ones. What is replaced goes last, so that a stop loses nothing."""
+"""Packs journals and merges small packs. Replaced files are removed last, so that a stop loses nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from consistent_chat.store.record import Record, from_line
 
 DAY = 86_400.0
 FULL = 100_000
-"""Records of a pack from which on it is left as it is."""
+"""A pack with this many records or more is not merged."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +44,13 @@ class CompactionResult:
 
     def __str__(self) -> str:
         before = f"{self.packs_before:,} packs and {self.journals_before:,} journals"
-        return f"{before} are now {self.packs:,} packs and {self.journals:,} journals that are being written."
+        return f"{before} are now {self.packs:,} packs and {self.journals:,} journals still being written."
 
 
 def compact(url: str, storage_options: Mapping[str, Any] | None = None) -> CompactionResult:
     """Pack abandoned journals, and merge small packs. It can be stopped at any time.
 
-    Raises StoreError when there is no store, or when it cannot be read or written.
+    Raises StoreError if there is no store, or if it cannot be read or written.
     """
     place = StoreLocation(url, storage_options)
     place.check_exists()
@@ -64,22 +64,22 @@ def compact(url: str, storage_options: Mapping[str, Any] | None = None) -> Compa
 
 
 def pack_journals(paths: Sequence[Path], place: StoreLocation) -> Path | None:
-    """Put the records of journals into the store as one pack; return its path on this machine, None without records.
+    """Put the records of journals into the store as one pack; return its local path, or None without records.
 
-    What a writer that was killed left half written is set aside. The journals are left to the caller.
+    Lines that a killed writer left incomplete are set aside. The caller removes the journals.
     """
     try:
         packed = write_pack(_records(paths, place.torn), place.outbox)
     except OSError as error:
         raise StoreError(
             f"The journals in {place.journals} cannot be packed: {error.strerror or error}. They are kept. "
-            "Make room or give rights there, and run again."
+            "Free space or grant access there, then rerun."
         ) from None
     return None if packed is None else place.send(packed)
 
 
 def merge_packs(place: StoreLocation) -> None:
-    """Put packs that are not full together, a record that several of them have once. Raises PackGone, StoreError."""
+    """Merge packs that are not full; a record in several of them is written once. Raises PackGone, StoreError."""
     small = [pack for pack in map(Pack, fetch(place)) if len(pack) < FULL]
     for packs in _batches(small):
         merged = write_pack(_distinct(chain(*packs)), place.outbox)
@@ -92,7 +92,7 @@ def merge_packs(place: StoreLocation) -> None:
 
 
 def _sweep(place: StoreLocation) -> None:
-    """Remove what was half made when its maker was killed, a day ago or longer: it is abandoned."""
+    """Remove incomplete files that are older than a day: the process that wrote them was killed."""
     for path in (*place.packs.glob(".*.tmp"), *(() if place.is_local else place.outbox.glob("*"))):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > DAY:
@@ -121,7 +121,7 @@ def _records(paths: Iterable[Path], torn: Path) -> Iterator[Record]:
 
 
 def _batches(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
-    """Yield packs, two at least, that make about a full one together: smallest first, so that no two are left."""
+    """Yield groups of at least two packs that together fill about one; smallest first, so that no two are left."""
     batch: list[Pack] = []
     for pack in sorted(packs, key=lambda pack: (len(pack), pack.path)):
         if batch and sum(map(len, batch)) + len(pack) > FULL:
@@ -143,7 +143,7 @@ def _distinct(records: Iterable[Record]) -> Iterator[Record]:
 
 @dataclass
 class Checked:
-    """What was looked at, and a line for each fault, which names file and record."""
+    """The files and records checked, and a line for each fault that names its file and record."""
 
     responses: int = 0
     packs: int = 0
@@ -153,7 +153,7 @@ class Checked:
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
-        """Note a fault, and go on."""
+        """Note a fault and continue."""
         try:
             yield
         except PackGone:
@@ -163,21 +163,21 @@ class Checked:
 
     def __str__(self) -> str:
         found = f"{self.responses:,} responses in {self.packs:,} packs and {self.journals:,} journals"
-        torn = f", {self.torn:,} lines that killed writers left half written" if self.torn else ""
-        return f"{found}: {f'{len(self.faults):,} faults' if self.faults else 'all whole'}{torn}."
+        torn = f", {self.torn:,} incomplete lines of killed writers" if self.torn else ""
+        return f"{found}: {f'{len(self.faults):,} faults' if self.faults else 'all intact'}{torn}."
 
 
 def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> Checked:
-    """Check the store at a path or URL, reading all of it; of a remote one, what lies there, not the copies here.
+    """Check all of the store at a path or URL; of a remote store, read the remote files, not the local copies.
 
-    Raises StoreError when there is none, when it cannot be read, or is of a newer format.
+    Raises StoreError if there is none, if it cannot be read, or if its format is newer.
     """
     place, checked = StoreLocation(url, storage_options), Checked()
     place.check_exists()
     for path in journal_paths(place.journals):
         _check_journal(path, checked)
     done: set[str] = set()
-    while names := set(place.names()) - done:  # others may pack anew meanwhile
+    while names := set(place.names()) - done:  # others may repack meanwhile
         for name in sorted(names):
             with contextlib.suppress(PackGone, NotFound):
                 _check_pack_of(place, name, checked)
@@ -191,7 +191,7 @@ def _check_journal(path: Path, checked: Checked) -> None:
     except FileNotFoundError:
         return  # it has just been packed
     except OSError as error:
-        checked.faults.append(f"{path} cannot be read: {error.strerror}. Give rights there, or move it away.")
+        checked.faults.append(f"{path} cannot be read: {error.strerror}. Grant access there, or move it away.")
         return
     checked.journals += 1
     checked.torn += not data.endswith(b"\n")

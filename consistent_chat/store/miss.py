@@ -1,4 +1,4 @@
-"""Says what a replay lacks: the nearest request that is recorded, and in what it differs."""
+"""Explains a missing response: names the nearest recorded request and how it differs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from consistent_chat.request import Request
 from consistent_chat.store.store import ResponseStore
 
 LOOKED_AT = 20_000
-"""Records that are compared at the most, so that the message comes within seconds."""
+"""Maximum number of records compared, so that the message comes within seconds."""
 
 EXCERPT = 60
 
@@ -28,7 +28,7 @@ def explain_miss(request: Request, index: int, store: ResponseStore) -> str:
         where = f"The nearest recorded request differs in {_differences(asked, closest_records)}."
     return (
         f"No response is recorded for dialogue {index}, draw {request.draw} of {request.key}. {where} "
-        "Pass serving= (and, unless it runs locally, a key) to ask for it, or responses= to look elsewhere."
+        "Pass serving= (and, unless it runs locally, a key) to request it, or another location as responses=."
     )
 
 
@@ -62,7 +62,7 @@ def _short(text: str) -> str:
 
 
 def _common(one: str, other: str) -> int:
-    """Return the length of the beginning that two texts share; by halves, since texts can be long."""
+    """Return the length of the prefix that two texts share; by bisection, since texts can be long."""
     start, end = 0, min(len(one), len(other))
     while start < end:
         middle = (start + end + 1) // 2

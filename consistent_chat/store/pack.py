@@ -1,11 +1,11 @@
 """Packs: immutable Parquet files of records, named by the SHA-256 of their bytes.
 
 Their columns (key, generation, request, response, sha256) are text and whole numbers, so that any Parquet reader
-shows them. A pack is read by row group, and holds no open file in between.
+shows them. A pack is read by row group, and its file is closed in between.
 
 Packs outlive the version that wrote them. A reader takes a pack of its format that has these columns, in any order, and
-does not read the others. So what belongs to a response goes into its JSON, of which a reader keeps what it does not
-know; a further column may only repeat or index it. FORMAT is raised where an older version must not read a pack at all.
+does not read the others. So every part of a response belongs in its JSON, where a reader keeps unknown fields; a new
+column may only repeat or index it. FORMAT is raised when older versions must not read a pack at all.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from consistent_chat.store.record import Record, damaged
 
 FORMAT = 1
 ROWS_PER_GROUP, BYTES_PER_GROUP = 512, 4 << 20
-"""A group is the least that is read: so many rows, or so many bytes of text where answers are long."""
+"""A group is the smallest unit that is read: this many rows, or this many bytes of text if answers are long."""
 MOST_ROWS, MOST_GROUP_BYTES = 2_000_000, 128 << 20
-"""A pack of more rows, or with a group of more bytes, is not read: packing makes none, and it would fill the memory."""
+"""A pack with more rows, or a group with more bytes, is not read: packing writes none, and it could fill the memory."""
 KEY_LENGTH = len("sha256:") + 64
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError, AttributeError)
-"""What reading a damaged file raises."""
+"""Errors that reading a damaged file can raise."""
 
 Prefixes: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 _T = TypeVar("_T")
@@ -58,8 +58,8 @@ _SCHEMA = pa.schema(
     ],
     metadata={"consistent_chat_pack": str(FORMAT)},
 )
-# No dictionaries: hardly a value comes twice. No statistics: they would repeat whole texts in the footer.
-# Page checksums: without them a flipped bit in a key is a record that cannot be found, and no error tells.
+# No dictionaries: values rarely repeat. No statistics: they would repeat whole texts in the footer.
+# Page checksums: without them a flipped bit in a key hides its record, without an error.
 _WRITING = {
     "compression": "zstd",
     "use_dictionary": False,
@@ -69,14 +69,14 @@ _WRITING = {
 
 
 class PackGone(StoreError):
-    """A pack is no longer where it was: its records were packed anew."""
+    """A pack is no longer in its place: its records were repacked."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"The pack {path} is gone. Run again: its responses lie in another one.")
+        super().__init__(f"The pack {path} is gone. Rerun: its responses are in another pack.")
 
 
 def write_pack(records: Iterable[Record], folder: Path) -> Path | None:
-    """Write records as one pack into a folder, completely or not at all; return its path, None without records."""
+    """Write records as one pack into a folder, atomically; return its path, or None if there are no records."""
     groups = _groups(records)
     first = next(groups, None)
     if first is None:
@@ -91,12 +91,12 @@ def write_pack(records: Iterable[Record], folder: Path) -> Path | None:
             path = folder / f"{file_digest(file.name)}.parquet"
             move_into_place(file, path)
     except OSError as error:
-        raise StoreError(f"A pack cannot be written to {folder}: {error.strerror or error}. Make room there.") from None
+        raise StoreError(f"A pack cannot be written to {folder}: {error.strerror or error}. Free space.") from None
     return path
 
 
 class RowGroup(NamedTuple):
-    """What is looked for in some rows of a pack."""
+    """The columns needed to look up some rows of a pack."""
 
     generation: list[int]
     response: list[str]
@@ -104,7 +104,7 @@ class RowGroup(NamedTuple):
 
 
 class Pack:
-    """A pack that lies on this machine. `ends` has the number of the row after each group's last."""
+    """A pack on this machine. `ends` has the number of the row after each group's last."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -125,11 +125,11 @@ class Pack:
         return self.ends[number - 1] if number else 0
 
     def where(self, row: int) -> str:
-        """Return how a row is called in messages."""
+        """Return the name of a row in messages."""
         return f"{self.path}, row {row}"
 
     def group(self, number: int) -> RowGroup:
-        """Read what is looked for in a group of rows, once the whole file was held to its name."""
+        """Read the lookup columns of a group of rows, after the file's checksum was verified once."""
         self.verify_checksum()
         return RowGroup(*self._columns(number, RowGroup._fields))
 
@@ -140,7 +140,7 @@ class Pack:
         return str(keys[row - self.start(number)])
 
     def faults(self) -> Iterator[str]:
-        """Yield a line for each record that is damaged, and one for a file that is not what it is named after."""
+        """Yield a line for each damaged record, and one if the file does not match its name."""
         for number in range(len(self.ends)):
             try:
                 rows = list(self._rows(number))
@@ -149,10 +149,10 @@ class Pack:
                 continue
             yield from filter(None, (self._fault(*row) for row in rows))
         if file_digest(self.path) != self.path.stem:
-            yield str(damaged(str(self.path), "its bytes are not those it is named after"))
+            yield str(damaged(str(self.path), "its bytes do not match its name"))
 
     def verify_checksum(self) -> None:
-        """Hold the file to its name, once, if it has one by its content; raises DamagedRecord that names a record."""
+        """Verify the file against its name once, if that is a digest; raises DamagedRecord, which names a record."""
         if self._vouched:
             return
         try:
@@ -214,7 +214,7 @@ class Pack:
             with pq.ParquetFile(self.path, **options) as file:
                 return read(file)
         except UNREADABLE as error:
-            if isinstance(error, OSError) and error.errno:  # the system's; of a file's content Arrow tells without one
+            if isinstance(error, OSError) and error.errno:  # Arrow's own errors have none
                 raise _unread(self.path, error) from None
             raise damaged(where, str(error)) from None
 
@@ -230,14 +230,14 @@ class Pack:
 
 
 def _types(schema: pa.Schema, name: str) -> list[pa.DataType]:
-    """Return the types of the columns of a name."""
+    """Return the types of the columns with a name."""
     return [schema.field(place).type for place in schema.get_all_field_indices(name)]
 
 
 def _sizes(footer: Any) -> list[int]:
-    """Return the rows of each group; raises ValueError, before anything is read, where they would not fit into memory.
+    """Return the rows of each group; raises ValueError, before anything is read, if they would not fit into memory.
 
-    A few kilobytes can be compressed from gigabytes.
+    A few kilobytes can expand to gigabytes.
     """
     if footer.num_rows > MOST_ROWS:
         raise ValueError(f"it has {footer.num_rows:,} rows, and a pack has at most {MOST_ROWS:,}")
@@ -252,8 +252,8 @@ def _sizes(footer: Any) -> list[int]:
 def _unread(path: Path, error: OSError) -> StoreError:
     if isinstance(error, FileNotFoundError):
         return PackGone(str(path))
-    reason = os.strerror(error.errno or 0)  # Arrow tells the number, in words of its own
-    return StoreError(f"{path} cannot be read: {reason}. Give rights there, or see to the disk.")
+    reason = os.strerror(error.errno or 0)  # Arrow gives the number, in its own words
+    return StoreError(f"{path} cannot be read: {reason}. Grant access there, or check the disk.")
 
 
 def _lists(table: pa.Table, names: Sequence[str]) -> list[list[Any]]:

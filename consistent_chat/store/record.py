@@ -1,7 +1,7 @@
-"""One stored record: a request, its response, and what both are held to.
+"""One stored record: a request, its response, and their digests.
 
-The key vouches for the request, being its digest; the record's own digest vouches for all the rest. So whoever knows
-the key that he asks for can check an answer without reading the request again.
+The key is the request's digest; the record's own digest covers the rest. So a reader who knows the key can check a
+response without reading the request again.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from consistent_chat.errors import DamagedRecord
 from consistent_chat.request import Request, Response, canonical_json, request_key
 
 MOST_REFRESHES = 2**31 - 1
-"""The highest generation: packs have 32 bits for it."""
+"""The highest generation: packs store it in 32 bits."""
 
 
 class StoredResponse(NamedTuple):
-    """What is kept for a key: a response, as JSON text.
+    """The stored response of a key, as JSON text.
 
-    `generation` counts how often the request was refreshed. Of several responses that one place has to a key, the one
-    with the highest generation holds, and among those the one with the smallest digest, in whatever file it lies.
+    `generation` counts how often the request was refreshed. If one place has several responses to a key, the one with
+    the highest generation wins; of equal generations, the one with the smallest digest, whichever file it is in.
     """
 
     generation: int
@@ -33,7 +33,7 @@ class StoredResponse(NamedTuple):
     response: str
 
     def answer(self, key: str = "") -> Response:
-        """Return the response; raises DamagedRecord, which names the key, for what no version can have written."""
+        """Return the response; raises DamagedRecord, which names the key, for data that no version writes."""
         try:
             return _response(self.response)
         except FAULTS as error:
@@ -62,28 +62,28 @@ class Record:
 
     @property
     def kept(self) -> StoredResponse:
-        """What is kept for the key."""
+        """The stored response of the key."""
         return StoredResponse(self.generation, self.digest, self.response)
 
     def asked(self) -> dict[str, Any]:
-        """Return the request's identity as plain data; raises DamagedRecord for what no version can have written."""
+        """Return the request's identity as plain data; raises DamagedRecord for data that no version writes."""
         try:
             return _request(self.request)
         except FAULTS as error:
             raise damaged(f"The request {self.key}", _reason(error), "its record") from None
 
     def check(self, digest: str, where: str, part: str = "the file") -> Record:
-        """Return the record itself, or raise DamagedRecord when it is not what was written."""
+        """Return the record itself, or raise DamagedRecord if it differs from what was written."""
         if self.digest != digest:
             raise damaged(where, f"the digest of {self.key} does not match its content", part)
         if not 0 <= self.generation <= MOST_REFRESHES:
             raise damaged(where, f"the generation of {self.key} is {self.generation}", part)
         if request_key(self.request.encode("utf-8")) != self.key:
-            raise damaged(where, f"{self.key} is not the key of its request", part)
+            raise damaged(where, f"{self.key} is not its request's key", part)
         return self
 
     def check_fields(self, where: str, part: str = "the file") -> Record:
-        """Return the record itself, or raise DamagedRecord, which names the field, when no version writes such data."""
+        """Return the record itself, or raise DamagedRecord, which names the field, if no version writes such data."""
         for what, read, text in (("request", _request, self.request), ("response", _response, self.response)):
             try:
                 read(text)
@@ -93,19 +93,19 @@ class Record:
 
 
 def digest_of(key: str, generation: int, response: str) -> str:
-    """Return the digest that a record is held to."""
+    """Return the digest that verifies a record."""
     return hashlib.sha256(f'{{"generation":{generation},"key":"{key}","response":{response}}}'.encode()).hexdigest()
 
 
 def damaged(where: str, why: str, part: str = "the file") -> DamagedRecord:
-    """Return the error for what is not as it was written; without that part the rest can be read."""
+    """Return the error for damaged data; without that part the rest can be read."""
     return DamagedRecord(
         f"{where} is damaged: {why}. Restore the file from a copy, or delete {part} to ask for its responses again."
     )
 
 
 FAULTS = (ValueError, TypeError, RecursionError)
-"""What reading a hostile text raises."""
+"""Errors that reading untrusted text can raise."""
 
 
 def _reason(error: Exception) -> str:
@@ -121,7 +121,7 @@ def _response(text: str) -> Response:
 
 
 def _request(text: str) -> dict[str, Any]:
-    """Return the identity of a request; raises one of FAULTS. Fields of later versions are no fault."""
+    """Return the identity of a request; raises one of FAULTS. Fields of later versions are allowed."""
     fields = _STRICT.decode(text)
     if not isinstance(fields, dict):
         raise TypeError("it is not an object")
@@ -132,12 +132,12 @@ def _request(text: str) -> dict[str, Any]:
         raise TypeError("its field 'messages' is not a list of messages")
     names = fields["schema"].get("required", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise TypeError("its field 'schema' requires something else than names")
+        raise TypeError("its field 'schema' requires something other than names")
     return fields
 
 
 def _number(text: str) -> float:
-    """Return a JSON number with a fraction or exponent; raises ValueError for NaN and what no float holds."""
+    """Return a JSON number with a fraction or exponent; raises ValueError for NaN and numbers too large for a float."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"it has the number {text:.20}")
@@ -172,10 +172,10 @@ def to_line(record: Record) -> bytes:
 
 
 def from_line(line: bytes, where: str) -> Record:
-    """Return the record of a journal's line; raise DamagedRecord when it is not what was written."""
+    """Return the record of a journal's line; raise DamagedRecord if it differs from what was written."""
     match = _LINE.fullmatch(line)
     if match is None:
-        raise damaged(where, "it is no record", "the line")
+        raise damaged(where, "it is not a record", "the line")
     try:
         request, response = _cut(match["rest"].decode("utf-8"))
         record = Record(match["key"].decode("ascii"), int(match["generation"]), request, response)
@@ -185,7 +185,7 @@ def from_line(line: bytes, where: str) -> Record:
 
 
 def _cut(rest: str) -> tuple[str, str]:
-    """Return request and response of a line. The request is read to its end: either may hold any field and text."""
+    """Return request and response of a line. The request is parsed to its end, since both can contain any text."""
     _, end = _scan(rest, 0)
     if not rest.startswith(BETWEEN, end):
         raise ValueError("it has no response")

@@ -1,4 +1,4 @@
-"""The response store that the drivers use: find a response, keep a response."""
+"""The response store that drivers use: finds and keeps responses."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Mode(str, Enum):
     """What a build does with the store."""
 
     RECORD = "record"
-    """Look up, else call and store."""
+    """Look up a response, else call the model and store it."""
     REPLAY = "replay"
-    """Look up only; what is missing is an error. No network, no key."""
+    """Look up only; a missing response is an error. No network, no key."""
     REFRESH = "refresh"
-    """Call, and let the new response supersede the stored one. Begins anew each time; to go on, use record."""
+    """Call the model; the new response supersedes the stored one. It starts over each time; to resume, use record."""
 
 
 def default_location() -> str:
@@ -38,15 +38,15 @@ def default_location() -> str:
 
 
 class ResponseStore:
-    """Responses by request, over one or several places: all are read, the first is written.
+    """Responses by request, in one or several locations: all are read, the first is written.
 
-    The first that has a response to a request decides.
-    `adjacent` are places that the caller does not name: they are read last, and get `options_beside`.
+    The first with a response to a request wins.
+    `adjacent` are locations that the caller does not name: they are read last, and get `options_beside`.
 
-    What is kept goes to a journal on this machine at once, and from there to packs: when `flush` says so (None stands
-    for what suits the place), and when the store is closed. Safe to use from several threads, and, each with a store
-    of its own, from any number of processes. Raises StoreError when a place cannot be read or written, and
-    DamagedRecord when what it holds is not what was written.
+    A response goes to a journal on this machine at once, and from there to packs: as `flush` says (None: the
+    location's default), and when the store is closed. Safe to use from several threads, and, each with a store
+    of its own, from any number of processes. Raises StoreError if a location cannot be read or written, and
+    DamagedRecord if its content differs from what was written.
     """
 
     def __init__(
@@ -65,16 +65,16 @@ class ResponseStore:
             place.check_exists()
         self._refresh = refresh
         self._flush_when = flush or self._places[0].flush
-        self._lock = threading.Lock()  # held by whoever looks or keeps, for microseconds
-        self._packing = threading.Lock()  # held by the one who packs, for seconds
+        self._lock = threading.Lock()  # held to find or keep a response, for microseconds
+        self._packing = threading.Lock()  # held to pack, for seconds
         self._flusher = PeriodicTask(self._flush, self._flush_when.seconds)
         self._writer: JournalWriter | None = None
         self._full: list[JournalWriter] = []
-        self._own: set[str] = set()  # the keys that this store has kept, where they count apart
+        self._own: set[str] = set()  # the keys that this store has kept, for a refresh
         self._recorded = StoreReader(self._places)
 
     def find(self, request: Request) -> Response | None:
-        """Return the response to a request, or None; in a refresh only what this store has itself kept counts."""
+        """Return the response to a request, or None; in a refresh, only responses that this store has kept count."""
         if self._refresh and request.key not in self._own:
             return None
         with self._lock:
@@ -91,18 +91,18 @@ class ResponseStore:
             return [kept.answer(request.key) for kept in ([own] if own else self._recorded.find_all(request.key))]
 
     def prepare(self) -> None:
-        """Make ready to keep responses, before any is paid; raises StoreError when that is not possible.
+        """Prepare to keep responses, before any is paid for; raises StoreError if that is not possible.
 
-        What is recorded is held to its names: damage must not look like something that was never asked.
+        Verify recorded packs against their names: a damaged response must not look like a missing one.
         """
         with self._lock:
             self._recorded.verify_checksum()
             self._begun()
 
     def keep(self, request: Request, response: Response) -> Response:
-        """Keep a response and return it as it is stored; when this returns, it survives the end of the process.
+        """Keep a response and return it as stored; from then on it survives the end of the process.
 
-        Whoever goes on with what is returned comes to the same rows as whoever finds it later.
+        A driver must continue with the returned response, to make the same rows as a replay.
         """
         with self._lock:
             before = self._recorded.find(request.key) if self._refresh else None
@@ -121,20 +121,20 @@ class ResponseStore:
         return self._recorded.find(key) is not None
 
     def holds(self, record: Record) -> bool:
-        """Tell whether of all that is recorded for its key it is this record that holds."""
+        """Tell whether this record is the one that wins for its key."""
         return self._recorded.find(record.key) == record.kept
 
     def reread(self) -> None:
-        """Look at all places again, for what others have kept meanwhile."""
+        """Read all locations again, for what others have kept meanwhile."""
         with self._lock:
             self._recorded.reread()
 
     def records(self) -> Iterator[Record]:
-        """Yield all that was recorded when the store was opened or packed since, superseded records too."""
+        """Yield all records from when the store was opened or packed since, including superseded ones."""
         return self._recorded.records()
 
     def close(self) -> None:
-        """Pack what this store has kept, and what writers that were killed have left behind."""
+        """Pack what this store has kept, and what killed writers have left behind."""
         if self._flusher.is_running:
             self._flusher.stop()
             self.pack()
@@ -146,9 +146,9 @@ class ResponseStore:
             try:
                 self._pack(own, left)
             except BaseException:
-                unpacked, self._full = self._full, []  # not all of `own`: those that were packed are closed
+                unpacked, self._full = self._full, []  # not all of `own`: packed ones are closed
                 for writer in unpacked:
-                    writer.close()  # whoever packs next takes them over
+                    writer.close()  # the next packer takes them over
                 raise
 
     def _flush(self) -> None:
@@ -156,10 +156,10 @@ class ResponseStore:
             with self._packing:
                 self._pack(self._waiting(), [])
         except StoreError as error:
-            logger.warning("%s It is tried again.", error)
+            logger.warning("%s It will be retried.", error)
 
     def _pack(self, own: list[JournalWriter], left: list[Path]) -> None:
-        """Pack journals that are held locked; deleting them comes last, so that a stop loses nothing."""
+        """Pack locked journals; they are deleted last, so that a stop loses nothing."""
         packed = pack_journals([*left, *(writer.path for writer in own)], self._places[0])
         with self._lock:
             if packed is not None:
@@ -170,14 +170,14 @@ class ResponseStore:
         remove(left)
 
     def _taken(self) -> list[JournalWriter]:
-        """Return this store's journals, which are then written no more."""
+        """Return this store's journals, and write no more to them."""
         with self._lock:
             if self._writer is not None:
                 self._turn_over(self._writer)
             return list(self._full)
 
     def _waiting(self) -> list[JournalWriter]:
-        """Return what a flush packs. As long as something is left of the one before, the current journal goes on."""
+        """Return the journals for a flush. While an earlier flush has left some, the current journal continues."""
         with self._lock:
             if self._writer is not None and len(self._writer) and not self._full:
                 self._turn_over(self._writer)
@@ -202,7 +202,7 @@ class ResponseStore:
 
 
 class PeriodicTask:
-    """Calls `flush` in a thread of its own, one call at a time, while it is running."""
+    """Calls `flush` in a thread, one call at a time, while it is running."""
 
     def __init__(self, flush: Callable[[], None], seconds: float | None) -> None:
         self._flush, self._seconds = flush, seconds
@@ -211,11 +211,11 @@ class PeriodicTask:
 
     @property
     def is_running(self) -> bool:
-        """Tell whether it was started, and not stopped since."""
+        """Whether it was started and not stopped since."""
         return self._thread is not None
 
     def start(self) -> None:
-        """Begin, unless it is running."""
+        """Start the thread, unless it is running."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="consistent_chat flush", daemon=True)
             self._thread.start()
@@ -225,7 +225,7 @@ class PeriodicTask:
         self._due.set()
 
     def stop(self) -> None:
-        """Let a flush that is going on finish, and begin no more."""
+        """Let a running flush finish, and start no more."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._due.set()

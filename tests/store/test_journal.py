@@ -131,7 +131,7 @@ def test_damage_to_the_last_lines_end_is_no_torn_line(tmp_path: Path, bit: int) 
     path = journal(tmp_path, 1)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1 << bit]))
-    with pytest.raises(StoreError, match=r"it is no record|does not match its content"):
+    with pytest.raises(StoreError, match=r"it is not a record|does not match its content"):
         Journal(path)
 
 

@@ -18,7 +18,7 @@ from tests.faults import Reply
 from tests.provider import Call, Provider
 from tests.stored import asked, said
 
-REMEDY = "Pass serving= (and, unless it runs locally, a key) to ask for it, or responses= to look elsewhere."
+REMEDY = "Pass serving= (and, unless it runs locally, a key) to request it, or another location as responses=."
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ def test_damage_that_is_in_no_record_is_noticed(whole: bytes, tmp_path: Path) ->
     with pytest.raises(DamagedRecord) as caught:
         ResponseStore(str(tmp_path)).find(asked(1))
     expected = (
-        f"{path} is damaged: its bytes are not those it is named after. "
+        f"{path} is damaged: its bytes do not match its name. "
         "Restore the file from a copy, or delete the file to ask for its responses again."
     )
     assert str(caught.value) == expected

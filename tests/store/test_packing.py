@@ -115,7 +115,7 @@ def test_what_was_done_is_told(place: str) -> None:
     kill_a_writer(place, after=2)
     writer = ResponseStore(place)
     writer.keep(asked(50), said(50))
-    assert str(compact(place)) == "3 packs and 2 journals are now 1 packs and 1 journals that are being written."
+    assert str(compact(place)) == "3 packs and 2 journals are now 1 packs and 1 journals still being written."
     assert lacks(ResponseStore(place), 0, 1, 2, 50) == []
     writer.close()
     assert lacks(ResponseStore(place), 0, 1, 2, 50) == []
@@ -334,7 +334,7 @@ def test_a_torn_line_is_reported_as_it_is_set_aside(place: str, caplog: pytest.L
     with open(left, "ab") as file:
         file.write(b'{"sha256":"')
     assert verify(place).torn == 1
-    assert "1 lines that killed writers left half written" in str(verify(place))
+    assert "1 incomplete lines of killed writers" in str(verify(place))
     with caplog.at_level(logging.WARNING, "consistent_chat"):
         compact(place)
     assert [entry.getMessage() for entry in caplog.records if "is torn" in entry.getMessage()]

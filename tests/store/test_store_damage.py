@@ -60,7 +60,7 @@ def test_an_unwritable_store_stops_before_anything_is_paid(unwritable: str) -> N
         ResponseStore(unwritable).prepare()
     assert str(caught.value) == (
         f"Responses cannot be written to {unwritable}/journals: {os.strerror(errno.EACCES)}. "
-        "Make room or give rights there, or pass responses=."
+        "Free space or grant access there, or pass another location as responses=."
     )
 
 
@@ -115,7 +115,7 @@ def test_a_pack_with_another_ones_bytes_stops_before_anything_is_paid(place: str
     one, two = files(place, "packs")
     one.write_bytes(two.read_bytes())
     store = ResponseStore(place)
-    with pytest.raises(StoreError, match=f"{one} is damaged: its bytes are not those it is named after"):
+    with pytest.raises(StoreError, match=f"{one} is damaged: its bytes do not match its name"):
         store.prepare()
 
 
@@ -139,7 +139,7 @@ def test_a_file_in_the_journals_place_is_named(place: str) -> None:
         ResponseStore(place).keep(asked(), said())
     assert str(caught.value) == (
         f"Responses cannot be written to {place}/journals: File exists. "
-        "Make room or give rights there, or pass responses=."
+        "Free space or grant access there, or pass another location as responses=."
     )
 
 
@@ -210,10 +210,10 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_store_stays_readable(place
     (journal,) = files(place, "journals")
     assert while_keeping == (
         f"Responses cannot be written to {place}/journals: {os.strerror(errno.ENOSPC)}. "
-        "Make room or give rights there, or pass responses=."
+        "Free space or grant access there, or pass another location as responses=."
     )
     assert while_packing.startswith(f"A pack cannot be written to {place}/packs: ")
-    assert while_packing.endswith(". Make room there.")
+    assert while_packing.endswith(". Free space.")
     assert journal.read_bytes().endswith(b"\n")
     assert files(place, "packs") == []
     assert kept > 0
@@ -245,7 +245,7 @@ def test_answers_in_flight_are_kept_when_the_disk_is_full(small_disk: str) -> No
     assert 0 < len(errors) < 100
     assert set(errors) == {
         f"Responses cannot be written to {small_disk}/journals: {os.strerror(errno.ENOSPC)}. "
-        "Make room or give rights there, or pass responses=."
+        "Free space or grant access there, or pass another location as responses=."
     }
     reader = ResponseStore(small_disk)
     assert [reader.find(asked(number)) for number in range(100)] == [_incompressible(number) for number in range(100)]

@@ -66,7 +66,7 @@ def test_a_whole_store_is_counted(place: str) -> None:
     journal(place, 5)
     checked = verify(place)
     assert (checked.responses, checked.packs, checked.journals, checked.faults) == (6, 2, 1, [])
-    assert str(checked) == "6 responses in 2 packs and 1 journals: all whole."
+    assert str(checked) == "6 responses in 2 packs and 1 journals: all intact."
 
 
 def test_a_store_in_use_is_whole(place: str) -> None:
@@ -198,7 +198,7 @@ def test_a_record_under_another_key_is_a_fault(place: str) -> None:
         file.write(to_line(false))
     checked = verify(place)
     assert len(checked.faults) == 2
-    assert all(f"{record(2).key} is not the key of its request" in fault for fault in checked.faults)
+    assert all(f"{record(2).key} is not its request's key" in fault for fault in checked.faults)
     assert any(f"{path}, row 1" in fault for fault in checked.faults)
 
 
@@ -313,7 +313,7 @@ def test_the_command_says_that_all_is_whole(place: str, capsys: pytest.CaptureFi
     said = capsys.readouterr()
     assert (said.out, said.err) == (
         "",
-        f"consistent-chat: {place}: 2 responses in 1 packs and 0 journals: all whole.\n",
+        f"consistent-chat: {place}: 2 responses in 1 packs and 0 journals: all intact.\n",
     )
 
 
@@ -336,7 +336,7 @@ def test_the_command_packs(place: str, capsys: pytest.CaptureFixture[str]) -> No
     journal(place, 4)
     assert main(["pack", place]) == 0
     assert capsys.readouterr().err == (
-        f"{place}: 2 packs and 1 journals are now 1 packs and 0 journals that are being written.\n"
+        f"{place}: 2 packs and 1 journals are now 1 packs and 0 journals still being written.\n"
     )
     assert len(files(place, "packs")) == 1
     assert main(["verify", place]) == 0
