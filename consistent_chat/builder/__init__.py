@@ -121,8 +121,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         recipe, *others = self.recipes.values()
         if any(_columns(other) != _columns(recipe) for other in others):
             raise RecipeError(
-                "All splits need the same layout, provenance and reasoning, and a judge or none. Pass layout=, "
-                "provenance=, reasoning= and judge_model=."
+                "All splits need the same layout, provenance and reasoning, a judge or none, and seeds or none. Pass "
+                "layout=, provenance=, reasoning= and judge_model=, and give all of them seeds or none."
             )
         return datasets.DatasetInfo(
             description="Many-turn dialogues that hold together, made by consistent_chat from a recipe.",
@@ -265,7 +265,7 @@ def _split_generator(split: str, parts: list[tuple[int, int]]) -> datasets.Split
 
 
 def _columns(recipe: Recipe) -> tuple[object, ...]:
-    return recipe.layout, recipe.provenance, recipe.reasoning, recipe.judge_model is None
+    return recipe.layout, recipe.provenance, recipe.reasoning, recipe.judge_model is None, recipe.seeds is None
 
 
 def _features(recipe: Recipe) -> datasets.Features:
@@ -286,6 +286,7 @@ def _features(recipe: Recipe) -> datasets.Features:
         features["provenance"] = {
             "index": number,
             **dict.fromkeys(names, text),
+            **({} if recipe.loaded_seeds is None else {"source": text}),
             "sensitive": datasets.Value("bool"),
             "draws": number,
             "request_keys": [text],

@@ -12,7 +12,7 @@ import datasets
 from consistent_chat.drivers import Limits
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan import splits
-from consistent_chat.recipe import FIELDS, Recipe, paths, suggestion
+from consistent_chat.recipe import FIELDS, Recipe, paths, seeds, suggestion
 from consistent_chat.recipe.description import STRUCTURED_OUTPUT
 from consistent_chat.recipe.fields import boolean, one_of, optional, whole
 from consistent_chat.serving.abilities import Abilities
@@ -33,7 +33,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
     `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
     `answer_length`, `message_length`, `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model`
-    (none), `min_score` (None), `reasoning` (False).
+    (none), `min_score` (None), `reasoning` (False),
+    `seeds` (none).
 
     Operational fields, which are not part of the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
@@ -76,6 +77,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     judge_model: str | None = None
     min_score: float | None = None
     reasoning: bool | None = None
+    seeds: Any = None
 
     serving: Any = None
     base_url: str | None = None
@@ -108,6 +110,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         urls = self.recipe_files()
         if self.serving == "rehearsal":  # so that rehearsed text is never mistaken for a model's
             given["model"] = "rehearsal"
+        if isinstance(self.seeds, Mapping) and isinstance(self.seeds.get("data"), str):
+            given["seeds"] = seeds.load(self.seeds, reading(self.seeds["data"]))
         if not urls:
             return self._rehearsed(splits.recipes(Recipe.from_mapping(given)))
         recipes = {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}

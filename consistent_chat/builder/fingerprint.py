@@ -7,6 +7,7 @@ nothing operational: no store, key, address, budget or concurrency.
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from consistent_chat.dialogue import prompts
 from consistent_chat.recipe import Recipe, shape
@@ -15,17 +16,19 @@ from consistent_chat.request import canonical_json
 DATA_FORMAT = 3
 """Raised when the same recipe and responses would give different rows than before."""
 
-WITHIN = ("taxonomy", "intents", "personas", "manners")
-"""Fields that the fingerprint covers through the taxonomy that results from them."""
+WITHIN = ("taxonomy", "intents", "personas", "manners", "seeds")
+"""Fields that the fingerprint covers through what results from them: the taxonomy, and the sources."""
 
 
 def fingerprint(recipe: Recipe) -> str:
     """Return 64 hex digits, which change with anything that shapes the data."""
-    content = {
+    content: dict[str, Any] = {
         "data_format": DATA_FORMAT,
         "fields": {name: value for name, value in recipe.values().items() if name not in WITHIN},
         "taxonomy": recipe.chosen_taxonomy.plain,
-        "prompts": prompts.contents(),
+        "prompts": prompts.contents(recipe.loaded_seeds is not None),
         "shape": shape.contents(),
     }
+    if recipe.loaded_seeds is not None:
+        content["seeds"] = recipe.loaded_seeds.plain
     return hashlib.sha256(canonical_json(content)).hexdigest()

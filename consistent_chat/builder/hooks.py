@@ -168,7 +168,9 @@ def _refuse_operational(config: Any) -> None:
     harmless = {*FIELDS, *(f.name for f in dataclasses.fields(datasets.BuilderConfig))}
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
-        if field.name in harmless and not (field.name == "taxonomy" and isinstance(value, str)):
+        if field.name in harmless and not (
+            field.name == "seeds" or (field.name == "taxonomy" and isinstance(value, str))
+        ):
             continue
         if value != field.default:
             raise RecipeError(

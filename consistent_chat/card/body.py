@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from consistent_chat.card.about import About, Seen
 from consistent_chat.prices import Tokens
 from consistent_chat.recipe import FIELDS, Recipe
+from consistent_chat.recipe.seeds import Seeds
 from consistent_chat.recipe.taxonomy import Taxonomy
 from consistent_chat.stats import PAPER, SAMPLE, DialogueSample
 from consistent_chat.text.templates import environment
@@ -96,6 +97,8 @@ def _value(name: str, recipe: Recipe) -> str:
     if isinstance(value, Taxonomy):
         topics = [category.topics for intent in value.intents.values() for category in intent.categories]
         return f"{len(value.intents)} intents, {len(topics):,} categories, {sum(map(len, topics)):,} topics"
+    if isinstance(value, Seeds):
+        return f"{len(value.sources):,} sources, {value.dialogs_per_seed} dialogues each; {value.sources.digest}"
     if name == "intents":
         return "all" if value is None else ", ".join(value)
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -100,6 +100,8 @@ def _kind(field: Field) -> dict[str, Any]:
         return {"type": Plain()}
     if field.name == "storage_options":
         return {"type": Json(True, 'a JSON object, such as {"anon": true}')}
+    if field.name == "seeds":
+        return {"type": Json(True, 'a JSON object, such as {"data": "tickets.csv", "fields": {"source": "body"}}')}
     if field.name == "responses":
         return {"cls": Repeated, "multiple": True}
     if kind == "array" or "anyOf" in field.schema:

@@ -33,7 +33,7 @@ from consistent_chat.dialogue.at_once import (
 )
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.errors import RecipeError, UnfilledSlot
-from consistent_chat.plan.plan import MAX_SUBSTITUTES, Spec
+from consistent_chat.plan.cards import MAX_SUBSTITUTES, Spec
 from consistent_chat.plan.shape import NO_SHAPE
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.taxonomy import Flow, Intent

@@ -17,7 +17,8 @@ from consistent_chat.dialogue.judge import CRITERIA, Judgement
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.errors import UnfilledSlot
-from consistent_chat.plan.plan import MAX_STAND_INS, MAX_SUBSTITUTES, Plan, Spec
+from consistent_chat.plan.cards import MAX_STAND_INS, MAX_SUBSTITUTES, Spec
+from consistent_chat.plan.plan import Plan
 from consistent_chat.prices import NO_TOKENS, Tokens
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response, Schema
@@ -107,11 +108,16 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
             return (yield from converse(recipe, plan.spec(index, substitute), failed, bill))
         except _SpecFailed:
             continue
+    what = f"Dialogue {index}{_of_source(plan.spec(index))}"
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])
     raise UnfilledSlot(
-        f"Dialogue {index} could not be made: {beyond} specs failed, {len(failed)} unusable answers, "
+        f"{what} could not be made: {beyond} specs failed, {len(failed)} unusable answers, "
         f"the last: {reasons}. Look at what {recipe.model!r} answers; {_advice(failed)}"
     )
+
+
+def _of_source(spec: Spec) -> str:
+    return "" if spec.source is None else f" (source {spec.source.digest[:12]}, {spec.source.title!r})"
 
 
 def _advice(failed: list[FailedDraw]) -> str:
@@ -125,20 +131,26 @@ def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill) -
 
     Answers that the judge scores too low are drawn again, for the same user messages.
     """
-    language, turns = recipe.language, spec.shape.turns
+    language, turns, system = recipe.language, spec.shape.turns, system_prompt(recipe, spec)
     work = _Work(recipe, spec, failed, bill)
     skeleton, writing = (_writing(name, recipe, turns) for name in ("skeleton", "answers"))
     users, first, _ = yield from work.ask(skeleton, prompts.skeleton(spec, language), _users(spec, recipe))
-    prompt, read = prompts.answers(spec, users, language, recipe.system_prompt), _answers(users, recipe)
+    prompt, read = prompts.answers(spec, users, language, system), _answers(users, recipe)
     judgement, third, draw = None, list[str](), -1
     while draw < 0 or _is_low(judgement, recipe):
         (answers, thought), second, draw = yield from work.ask(writing, prompt, read, draw + 1)
         if recipe.judge_model is not None:
-            shown = prompts.judge(users, answers, language, recipe.system_prompt)
+            shown = prompts.judge(spec, users, answers, language, system)
             judgement, *third = yield from work.judge(shown, _judging(recipe.judge_model))
     taken = (work.draws, work.input_tokens, work.output_tokens)
     keys = (first, second, *third)
     return Dialogue(spec, users, answers, keys, *taken, tuple(failed), judgement, thought, bill.tokens)
+
+
+def system_prompt(recipe: Recipe, spec: Spec) -> str | None:
+    """Return the system prompt of a dialogue: that of its source, or else the recipe's."""
+    own = spec.source.system_prompt if spec.source is not None else ""
+    return own or recipe.system_prompt
 
 
 class _SpecFailed(Exception):

@@ -1,10 +1,13 @@
 """The plan: what each dialogue is about, computed from the recipe and an index.
 
-plan.py    the specs of a recipe, drawn without replacement, each in constant time
-splits.py  the recipes of splits, which share no topic
-shards.py  parts of a plan for several machines
+cards.py    what is drawn for one use of a topic or a source
+sources.py  the specs of a recipe with seeds
+plan.py     the specs of a recipe, drawn without replacement, each in constant time
+splits.py   the recipes of splits, which share no topic and no source
+shards.py   parts of a plan for several machines
 """
 
-from consistent_chat.plan.plan import Plan, Spec
+from consistent_chat.plan.cards import Spec
+from consistent_chat.plan.plan import Plan
 
 __all__ = ["Plan", "Spec"]

@@ -16,52 +16,29 @@ from __future__ import annotations
 
 import bisect
 import functools
-import hashlib
-import itertools
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-from consistent_chat.plan.shape import Shape, Shapes
+from consistent_chat.plan.cards import (
+    FURTHER,
+    MAX_STAND_INS,
+    MAX_SUBSTITUTES,
+    Card,
+    People,
+    Spec,
+    combination,
+    hashed,
+    people_of,
+    shuffled,
+)
+from consistent_chat.plan.shape import Shapes
+from consistent_chat.plan.sources import SourceDecks
 from consistent_chat.recipe import Recipe
-from consistent_chat.recipe.taxonomy import Flow, Intent, Manner, Persona, Tags, Topic
+from consistent_chat.recipe.taxonomy import Intent, Topic
 from consistent_chat.recipe.taxonomy.types import SENSITIVE
-
-MAX_SUBSTITUTES = 8
-"""Maximum number of substitutes for one index of the plan, after its first spec has failed finally."""
-MAX_STAND_INS = 24
-"""Maximum number of further substitutes for dialogues that are dropped as near-duplicates. If half of all dialogues are
-dropped, one index in 30 million would reach it."""
-FURTHER = 2**40
-"""Substitutes beyond `MAX_SUBSTITUTES` have a `repeat` below this number, which other substitutes do not reach."""
 
 PARTS = 10_000
 """Parts of the whole in which `sensitive_share` is counted."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Spec:
-    """The specification of one dialogue, known before any call.
-
-    `index` is its index in the plan, and `substitute` the number of specs that failed at this index before. `repeat`
-    counts how often the same combination was drawn before; it is negative for substitutes, so that no substitute
-    shares a request with a regular spec.
-    """
-
-    index: int
-    substitute: int
-    repeat: int
-    intent: Intent
-    category: str
-    topic: str
-    flow: Flow
-    persona: str
-    manner: tuple[str, str]
-    shape: Shape
-    sensitive: bool = False
 
 
 class Plan:
@@ -69,12 +46,14 @@ class Plan:
 
     def __init__(self, recipe: Recipe) -> None:
         taxonomy = recipe.chosen_taxonomy
-        people, shapes = _people(recipe.seed, taxonomy.personas, taxonomy.manners), Shapes(recipe)
-        self._decks = tuple(_Deck(recipe, intent, people, shapes) for intent in taxonomy.intents.values())
-        self._dialogs_per_intent = recipe.num_dialogs_per_intent
+        people, shapes = people_of(recipe.seed, taxonomy.personas, taxonomy.manners), Shapes(recipe)
+        seeds = recipe.loaded_seeds
+        self._decks: _Decks = (
+            _TopicDecks(recipe, people, shapes) if seeds is None else SourceDecks(recipe, seeds, people, shapes)
+        )
 
     def __len__(self) -> int:
-        return self._dialogs_per_intent * len(self._decks)
+        return len(self._decks)
 
     def __iter__(self) -> Iterator[Spec]:
         return (self.spec(index) for index in range(len(self)))
@@ -86,64 +65,46 @@ class Plan:
 
     def spec(self, index: int, substitute: int = 0) -> Spec:
         """Return the spec at an index, or its substitute after that many failures."""
+        return self._decks.deal(index, substitute)
+
+    @property
+    def exhausted(self) -> dict[str, int]:
+        """Return the intents in which a combination comes back, with the number of dialogues until the first does."""
+        return self._decks.exhausted
+
+
+class _Decks(Protocol):
+    """What a plan is dealt from: topics, or sources of the user's own."""
+
+    def __len__(self) -> int: ...
+
+    def deal(self, index: int, substitute: int) -> Spec:
+        """Return the spec at an index, or its substitute after that many failures."""
+
+    @property
+    def exhausted(self) -> dict[str, int]:
+        """Return the intents in which a combination comes back, with the number of dialogues until the first does."""
+
+
+class _TopicDecks:
+    """The decks of all intents, which take turns."""
+
+    def __init__(self, recipe: Recipe, people: People, shapes: Shapes) -> None:
+        intents = recipe.chosen_taxonomy.intents.values()
+        self._decks = tuple(_Deck(recipe, intent, people, shapes) for intent in intents)
+        self._dialogs_per_intent = recipe.num_dialogs_per_intent
+
+    def __len__(self) -> int:
+        return self._dialogs_per_intent * len(self._decks)
+
+    def deal(self, index: int, substitute: int) -> Spec:
         ordinal, intent = divmod(index, len(self._decks))
         return self._decks[intent].deal(index, ordinal, substitute)
 
     @property
     def exhausted(self) -> dict[str, int]:
-        """Return the intents in which a combination comes back, with the number of dialogues until the first does."""
         until = ((deck.intent.key, deck.until_first_repeat(self._dialogs_per_intent)) for deck in self._decks)
         return {key: number for key, number in until if number < self._dialogs_per_intent}
-
-
-class _Card(NamedTuple):
-    """A topic in its category, the flows that suit it, and its own digest."""
-
-    category: str
-    topic: Topic
-    flows: tuple[Flow, ...]
-    digest: bytes
-
-    @property
-    def offset(self) -> int:
-        """The facet number at which the topic begins."""
-        return int.from_bytes(self.digest[16:24], "big")
-
-
-class _People:
-    """Who could bring up a topic, and how they write: the fitting pairs of each class of needs, in a seed's order."""
-
-    def __init__(self, seed: int, personas: Sequence[Persona], manners: Sequence[Manner]) -> None:
-        self._personas = _shuffled(personas, lambda persona: _hash(seed, "persona", persona.text))
-        self._manners = _shuffled(manners, lambda manner: _hash(seed, "manner", manner.name))
-        self._pairs: dict[Tags, array[int]] = {}
-
-    def pairs(self, topic: Topic) -> array[int]:
-        """Return the pairs for a topic, as numbers: a walk along diagonals, so that both parts keep changing."""
-        if topic.needs not in self._pairs:
-            self._pairs[topic.needs] = array("L", self._fitting(topic))
-        return self._pairs[topic.needs]
-
-    def pair(self, number: int) -> tuple[Persona, Manner]:
-        """Return the persona and the manner that a number stands for."""
-        persona, manner = divmod(number, len(self._manners))
-        return self._personas[persona], self._manners[manner]
-
-    def _fitting(self, topic: Topic) -> Iterator[int]:
-        count = len(self._manners)
-        personas = [(place, one.tags) for place, one in enumerate(self._personas) if one.fits(topic.needs)]
-        writes = {
-            persona.tags: [manner.fits(persona, topic.marks) for manner in self._manners] for persona in self._personas
-        }
-        for step, (nth, (persona, tags)) in itertools.product(range(count), enumerate(personas)):
-            manner = (nth + step) % count
-            if writes[tags][manner]:
-                yield persona * count + manner
-
-
-@functools.lru_cache(maxsize=8)  # a build opens its plan several times
-def _people(seed: int, personas: tuple[Persona, ...], manners: tuple[Manner, ...]) -> _People:
-    return _People(seed, personas, manners)
 
 
 class _Deck:
@@ -153,14 +114,14 @@ class _Deck:
     to within one.
     """
 
-    def __init__(self, recipe: Recipe, intent: Intent, people: _People, shapes: Shapes) -> None:
+    def __init__(self, recipe: Recipe, intent: Intent, people: People, shapes: Shapes) -> None:
         self.intent, self._seed, self._people, self._shapes = intent, recipe.seed, people, shapes
         cards = _cards(recipe.seed, intent)
         piles = [[card for card in cards if (SENSITIVE in card.topic.needs) is marked] for marked in (False, True)]
         self._piles = tuple(piles)
         share = round(recipe.sensitive_share * PARTS) if piles[1] else 0
         self._share = share if piles[0] else PARTS
-        self._phase = int.from_bytes(_hash(recipe.seed, intent.key, "sensitive")[:8], "big") % PARTS
+        self._phase = int.from_bytes(hashed(recipe.seed, intent.key, "sensitive")[:8], "big") % PARTS
 
     def deal(self, index: int, ordinal: int, substitute: int) -> Spec:
         """Return the spec of a place: the n-th use of a topic is its own n-th combination, counted from its digest."""
@@ -189,29 +150,20 @@ class _Deck:
         sensitive = (ordinal * self._share + self._phase) // PARTS
         return ordinal - sensitive, sensitive
 
-    def _place(self, ordinal: int) -> tuple[int, list[_Card]]:
+    def _place(self, ordinal: int) -> tuple[int, list[Card]]:
         """Return the pile of an intent's n-th dialogue, and the place in it."""
         before, after = self._dealt(ordinal), self._dealt(ordinal + 1)
         marked = after[1] > before[1]
         return before[marked], self._piles[marked]
 
-    def _combinations(self, card: _Card) -> int:
+    def _combinations(self, card: Card) -> int:
         return len(self._people.pairs(card.topic)) * len(card.flows)
 
-    def _spec(self, index: int, substitute: int, card: _Card, use: int, further: int) -> Spec:
+    def _spec(self, index: int, substitute: int, card: Card, use: int, further: int) -> Spec:
         """Return the spec of a topic's n-th use, which is negative for substitutes."""
-        pairs = self._people.pairs(card.topic)
-        cycle, _ = divmod(use, size := len(pairs) * len(card.flows))
-        start = card.offset + (size // 2 if further else 0)
-        block, pair = divmod((start + use) % size, len(pairs))
-        flow = card.flows[(block + pair) % len(card.flows)]
-        persona, manner = self._people.pair(pairs[pair])
-        told = persona.tags.union(card.topic.marks, (manner.name, flow.key))
-        repeat = cycle - further
-        key = b"\0".join((card.digest, f"{flow.key}\0{persona.text}\0{manner.name}\0{repeat}".encode()))
-        shape = self._shapes.draw(key, self.intent, flow, told)
-        of = (self.intent, card.category, card.topic.text, flow, persona.text, manner[:2], shape)
-        return Spec(index, substitute, repeat, *of, SENSITIVE in card.topic.needs)
+        drawn = combination(self._people, self._shapes, self.intent, card, use, further)
+        of = (self.intent, card.category, card.topic.text, drawn.flow, drawn.persona, drawn.manner, drawn.shape)
+        return Spec(index, substitute, drawn.repeat, *of, SENSITIVE in card.topic.needs)
 
 
 def spread(seed: int, intent: Intent) -> Sequence[tuple[str, Topic]]:
@@ -220,26 +172,17 @@ def spread(seed: int, intent: Intent) -> Sequence[tuple[str, Topic]]:
 
 
 @functools.lru_cache(maxsize=32)  # a build opens its plan several times, of nine intents mostly
-def _cards(seed: int, intent: Intent) -> tuple[_Card, ...]:
+def _cards(seed: int, intent: Intent) -> tuple[Card, ...]:
     """Return the topics of an intent in the order in which they are dealt."""
-    ranked: list[tuple[int, bytes, _Card]] = []
+    ranked: list[tuple[int, bytes, Card]] = []
     for category in intent.categories:
         flows = category.flows or intent.flows
-        flows = tuple(_shuffled(flows, lambda flow: _hash(seed, intent.key, "flow", flow.key)))
-        digests = ((_hash(seed, intent.key, category.name, topic.text), topic) for topic in category.topics)
-        cards = sorted((_Card(category.name, topic, flows, digest) for digest, topic in digests), key=_digest)
+        flows = tuple(shuffled(flows, lambda flow: hashed(seed, intent.key, "flow", flow.key)))
+        digests = ((hashed(seed, intent.key, category.name, topic.text), topic) for topic in category.topics)
+        cards = sorted((Card(category.name, topic, flows, digest) for digest, topic in digests), key=_digest)
         ranked += [(rank, card.digest[8:], card) for rank, card in enumerate(cards)]
     return tuple(card for *_, card in sorted(ranked, key=lambda one: one[:2]))
 
 
-def _digest(card: _Card) -> bytes:
+def _digest(card: Card) -> bytes:
     return card.digest
-
-
-def _shuffled(items: Iterable[T], key: Callable[[T], bytes]) -> list[T]:
-    return sorted(items, key=key)
-
-
-def _hash(seed: int, *parts: str) -> bytes:
-    """Sort by a hash: a shuffle that is the same on every machine and stays in order when an item is added."""
-    return hashlib.sha256("\0".join((str(seed), *parts)).encode("utf-8")).digest()

@@ -1,8 +1,9 @@
-"""Divides a recipe with splits into one recipe for each split, so that no topic is in two splits.
+"""Divides a recipe with splits into one recipe for each split, so that no topic and no source is in two splits.
 
 The recipe of a split is an ordinary recipe whose taxonomy has only the topics of this split. They depend on the seed,
 the taxonomy and the names of the splits, but not on numbers of dialogues. So a split can grow without a change to the
-other splits or to its own first rows.
+other splits or to its own first rows. With seeds, it is the sources that are divided: each goes to the split that its
+digest names, and the numbers of the splits are shares.
 """
 
 from __future__ import annotations
@@ -26,10 +27,13 @@ SHARE = 10
 def recipes(recipe: Recipe) -> dict[str, Recipe]:
     """Return the recipe of each split; of `train` alone if the recipe has no splits.
 
-    Raises RecipeError if an intent has too few topics for all splits.
+    Raises RecipeError if there are too few topics, or sources, for all splits.
     """
     if recipe.splits is None:
         return {MAIN: recipe}
+    if recipe.loaded_seeds is not None:
+        shares = recipe.loaded_seeds.parts(recipe.splits)
+        return {split: replace(recipe, splits=None, seeds=part) for split, part in shares.items()}
     owners = _owners(recipe, tuple(recipe.splits))
     parts = _taxonomies(tuple(recipe.splits), recipe.chosen_taxonomy, owners)
     return {

@@ -17,6 +17,10 @@ HEAD = "# Everything that shapes this dataset. The responses that it is made of 
 
 def write(recipe: Recipe, path: Path) -> None:
     """Write a recipe. Raises PublishError if reading it back gives another recipe."""
+    if recipe.seeds is not None:
+        raise PublishError(
+            "A dataset with seeds cannot be published yet. Write it to files with `consistent-chat build`."
+        )
     values = recipe.values()
     values["personas"] = values["manners"] = None  # they are in the taxonomy
     values["intents"] = None if recipe.intents is None else list(recipe.intents)

@@ -152,10 +152,13 @@ RECIPE = (
           **_optional(_number(1, 5))),
     Field("reasoning", "whether rows have the model's reasoning", {"type": "boolean"}, False,
           fields.boolean, docs="[whether rows have the model's reasoning](#reasoning)"),
+    Field("seeds", "your own rows that dialogues are about, in JSON: data, fields, dialogs_per_seed, chunk",
+          {"type": "object", "required": ["data", "fields"]}, metavar="JSON",
+          docs="[your own rows that dialogues are about](seeds.md)"),
 )  # fmt: skip
 """The fields that shape the data, in the order of the documentation."""
 
-LATER = ("reasoning",)
+LATER = ("reasoning", "seeds")
 """Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
 identity, of recipe files and of cards, which therefore stay the same."""
 

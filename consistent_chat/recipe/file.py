@@ -12,6 +12,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import safe_yaml, taxonomy
 from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.safe_yaml import Document
+from consistent_chat.recipe.seeds import Seeds, address, seeds
 
 SECTIONS: dict[str, Callable[..., Any]] = {"personas": taxonomy.personas, "manners": taxonomy.manners}
 """The sections of a taxonomy that are also fields of a recipe."""
@@ -58,25 +59,44 @@ def contents(
             raise RecipeError(f"{document.where(name)}: a recipe file has no field {name!r}.{hint}")
     given = values.get("taxonomy")
     if isinstance(given, str):
-        beside = read(_beside(url, given, document), storage_options)
+        beside = read(_beside(url, given, document, "taxonomy"), storage_options)
         values = {**values, "taxonomy": taxonomy.load(beside)}
     elif isinstance(given, dict):
         lines = {path[1:]: line for path, line in document.lines.items() if path[:1] == ("taxonomy",)}
         values = {**values, "taxonomy": taxonomy.load(Document(given, document.origin, lines))}
     elif given is not None:
         raise RecipeError(f"{document.where('taxonomy')} must be a mapping or a file beside the recipe.")
+    if values.get("seeds") is not None:
+        values = {**values, "seeds": _seeds(values["seeds"], url, document, storage_options)}
     for name, check in SECTIONS.items():
         if values.get(name) is not None:
             values = {**values, name: check(values[name], document, name)}
     return values
 
 
-def _beside(url: str, name: str, document: Document) -> str:
+def _seeds(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> Seeds:
+    """Read the seeds that a recipe file names: a file in its folder or below, or a dataset on the Hub.
+
+    The user's token goes along only to repos of the recipe's own owner, where the recipe itself is on the Hub.
+    """
+    try:
+        data, *_ = seeds.settings(given)
+        if not data.startswith(address.HUB):
+            return seeds.load_from(_beside(url, data, document, "seeds.data"), given, storage_options)
+        is_own = "://" not in url or address.owner(url) == address.owner(data)
+        return seeds.load(given, dict(storage_options) if is_own else {"token": False})
+    except RecipeError as error:
+        where = document.where("seeds")
+        text = str(error)
+        raise error if text.startswith(document.origin) else RecipeError(f"{where}: {text}") from None
+
+
+def _beside(url: str, name: str, document: Document, field: str) -> str:
     parts, place = name.split("/"), posixpath.join(posixpath.dirname(url), name)
     strange = set(name) & set("\\:%")  # "%2e%2e" in a URL means ".."
     if strange or name.startswith("~") or ".." in parts or "" in parts or _links_out(url, place):
         raise RecipeError(
-            f"{document.where('taxonomy')}: {name!r} must be a relative path within the recipe's own folder."
+            f"{document.where(*field.split('.'))}: {name!r} must be a relative path within the recipe's own folder."
         )
     return place
 

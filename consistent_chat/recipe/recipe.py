@@ -17,6 +17,7 @@ from consistent_chat.recipe import file, taxonomy
 from consistent_chat.recipe.description import CHECKS, LATER, RECIPE
 from consistent_chat.recipe.fields import native, suggestion, type_error
 from consistent_chat.recipe.safe_yaml import Document
+from consistent_chat.recipe.seeds import Seeds, load
 from consistent_chat.recipe.shape import WEIGHT
 from consistent_chat.recipe.taxonomy import Manner, Persona, Taxonomy
 
@@ -56,6 +57,7 @@ class Recipe:
     judge_model: str | None = None
     min_score: float | None = None
     reasoning: bool = False
+    seeds: Seeds | Mapping[str, Any] | None = None
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -68,6 +70,7 @@ class Recipe:
                 set_field(self, name, check(name, getattr(self, name)))
             set_field(self, "personas", _personas(self.personas))
             set_field(self, "manners", _manners(self.manners))
+            set_field(self, "seeds", _seeds(self))
             set_field(self, "num_dialogs_per_intent", _sum_of_splits(self))
             set_field(self, "intents", _intents(self.intents, self.full_taxonomy))
             if self.min_score is not None and self.judge_model is None:
@@ -111,6 +114,11 @@ class Recipe:
         manners = base.manners if self.manners is None else tuple(Manner(*one) for one in self.manners.items())
         return replace(base, personas=personas, manners=manners)
 
+    @property
+    def loaded_seeds(self) -> Seeds | None:
+        """The seeds with their sources, which were read when the recipe was made."""
+        return self.seeds if isinstance(self.seeds, Seeds) else None
+
     @cached_property
     def chosen_taxonomy(self) -> Taxonomy:
         """The taxonomy with only the chosen intents."""
@@ -147,6 +155,11 @@ SIZES = ("num_dialogs_per_intent", "splits")
 """The two fields for the number of dialogues. Only one of them may be given."""
 _TWO_SIZES = "splits must not be given with num_dialogs_per_intent: both set the number of dialogues. Give one of them."
 
+_SEEDS_COUNT = (
+    "num_dialogs_per_intent must not be given with seeds, whose sources set the number of dialogues. Give "
+    "dialogs_per_seed within seeds."
+)
+
 
 def _taxonomy(value: Any) -> Taxonomy | None:
     if value is None or isinstance(value, Taxonomy):
@@ -168,8 +181,16 @@ def _manners(value: Any) -> dict[str, str] | None:
     return None if value is None else taxonomy.manners(given, Document(given, "manners"))
 
 
+def _seeds(recipe: Recipe) -> Seeds | None:
+    if recipe.seeds is None:
+        return None
+    if recipe.num_dialogs_per_intent != Recipe.num_dialogs_per_intent:
+        raise RecipeError(_SEEDS_COUNT)
+    return recipe.seeds if isinstance(recipe.seeds, Seeds) else load(recipe.seeds)
+
+
 def _sum_of_splits(recipe: Recipe) -> int:
-    if recipe.splits is None:
+    if recipe.splits is None or recipe.seeds is not None:
         return recipe.num_dialogs_per_intent
     together = sum(recipe.splits.values())
     if recipe.num_dialogs_per_intent not in (Recipe.num_dialogs_per_intent, together):

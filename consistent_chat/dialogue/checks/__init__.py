@@ -150,4 +150,5 @@ _WITH_ASKED: dict[str, Callable[[Side, Sequence[str]], None]] = {
 
 def _drawn(spec: Spec) -> tuple[str, ...]:
     told = (spec.shape.mood, spec.shape.outcome, spec.shape.ending)
-    return spec.topic, spec.persona, spec.manner[1], *spec.flow.steps, *(option.description for option in told)
+    own = () if spec.source is not None else (spec.topic,)  # what the user's own data says may be quoted
+    return *own, spec.persona, spec.manner[1], *spec.flow.steps, *(option.description for option in told)

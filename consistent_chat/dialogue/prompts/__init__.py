@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from string import Template
 
-from consistent_chat.plan.plan import Spec
+from consistent_chat.plan.cards import Spec
 from consistent_chat.plan.shape import Shape, Size
 from consistent_chat.recipe.taxonomy.types import PASTED
 from consistent_chat.request import quoted
@@ -24,14 +24,16 @@ NAMES = (
 
 NOTES_LANGUAGE = "english"
 """The language of what the prompts say of a dialogue: it needs no word on how to write another one."""
+WITH_SOURCE = ("skeleton.source", "answers.source", "judge.source")
+"""The prompts of recipes with seeds."""
 
 NO_PART = "answer what is asked"
 NOTHING_HAPPENS = "nothing in particular"
 
 
-def contents() -> dict[str, str]:
+def contents(with_source: bool = False) -> dict[str, str]:
     """Return every prompt's text by name, for the recipe's fingerprint."""
-    return {name: _text(name) for name in NAMES}
+    return {name: _text(name) for name in (*NAMES, *(WITH_SOURCE if with_source else ()))}
 
 
 def skeleton(spec: Spec, language: str) -> tuple[str, str]:
@@ -50,7 +52,8 @@ def skeleton(spec: Spec, language: str) -> tuple[str, str]:
         "sizes": _listed(shape.messages),
         "language": language,
     }
-    return _system("skeleton.system", language), _form("skeleton.user") % {**_about(spec), **drawn}
+    user = _form("skeleton.user") % {**_about(spec), **drawn}
+    return _system("skeleton.system", language), _with_source("skeleton.source", user, spec)
 
 
 def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: str | None = None) -> tuple[str, str]:
@@ -65,11 +68,12 @@ def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: s
         "sizes": _listed(spec.shape.replies),
         "messages": "{\n" + ",\n".join(lines) + "\n}",
     }
-    return _system("answers.system", language, system_prompt), _form("answers.user") % {**_about(spec), **drawn}
+    user = _form("answers.user") % {**_about(spec), **drawn}
+    return _system("answers.system", language, system_prompt), _with_source("answers.source", user, spec)
 
 
 def judge(
-    messages: Sequence[str], replies: Sequence[str], language: str, system_prompt: str | None = None
+    spec: Spec, messages: Sequence[str], replies: Sequence[str], language: str, system_prompt: str | None = None
 ) -> tuple[str, str]:
     """Return system and user text that ask for the scores of a dialogue, with what its assistant was told first."""
     pairs = enumerate(zip(messages, replies), 1)
@@ -77,12 +81,12 @@ def judge(
     lines[:0] = [] if system_prompt is None else [f'"system": {quoted(system_prompt)}']
     conversation = "{\n" + ",\n".join(lines) + "\n}"
     user = _form("judge.user") % {"turns": len(messages), "conversation": conversation}
-    return _system("judge.system", language), user
+    return _system("judge.system", language), _with_source("judge.source", user, spec)
 
 
 def blanks(name: str, text: str) -> dict[str, str]:
     """Return what a prompt of this name was filled in with, by the names of its blanks; empty where it is another."""
-    fixed, names = _parts(name)
+    text, fixed, names = _without_source(name, text), *_parts(name)
     at, found = len(fixed[0]), dict[str, str]()
     if not text.startswith(fixed[0]) or not text.endswith(fixed[-1]):
         return {}
@@ -93,6 +97,19 @@ def blanks(name: str, text: str) -> dict[str, str]:
             return {}
         at = stop + len(after)
     return found
+
+
+def _with_source(name: str, user: str, spec: Spec) -> str:
+    """Return a prompt with the text of the dialogue's source as its last block, if it has one."""
+    if spec.source is None or not spec.source.source:
+        return user
+    return f"{user}\n\n{_form(name) % {'source': quoted(spec.source.source)}}"
+
+
+def _without_source(name: str, text: str) -> str:
+    """Return a prompt without its last block, if that is a source."""
+    name = name.replace(".user", ".source")
+    return text.partition(f"\n\n{_parts(name)[0][0]}")[0] if name in WITH_SOURCE else text
 
 
 def _about(spec: Spec) -> Mapping[str, object]:
@@ -130,13 +147,13 @@ def _system(name: str, language: str, system_prompt: str | None = None) -> str:
     return "\n\n".join(parts)
 
 
-@functools.lru_cache(maxsize=len(NAMES))
+@functools.lru_cache(maxsize=len(NAMES) + len(WITH_SOURCE))
 def _form(name: str) -> str:
     """Return a prompt as a format for `%`, which is filled in five times as fast as a Template."""
     return Template(_text(name).replace("%", "%%")).substitute(_Blanks())
 
 
-@functools.lru_cache(maxsize=len(NAMES))
+@functools.lru_cache(maxsize=len(NAMES) + len(WITH_SOURCE))
 def _parts(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return a prompt's fixed texts and the names of the blanks between them: each is searched for once, in order."""
     parts = re.split(r"\$(\w+)", _text(name))
@@ -150,6 +167,6 @@ class _Blanks(dict[str, str]):
         return f"%({name})s"
 
 
-@functools.lru_cache(maxsize=len(NAMES))
+@functools.lru_cache(maxsize=len(NAMES) + len(WITH_SOURCE))
 def _text(name: str) -> str:
     return resources.files("consistent_chat.dialogue.prompts").joinpath(f"{name}.txt").read_text("utf-8").strip()

@@ -1,0 +1,144 @@
+"""A combination: what is drawn for the n-th use of a topic or a source, from its own digest and nothing else."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
+
+from consistent_chat.plan.shape import Shape, Shapes
+from consistent_chat.recipe.seeds import Source
+from consistent_chat.recipe.taxonomy import Flow, Intent, Manner, Persona, Tags, Topic
+
+MAX_SUBSTITUTES = 8
+"""Maximum number of substitutes for one index of the plan, after its first spec has failed finally."""
+MAX_STAND_INS = 24
+"""Maximum number of further substitutes for dialogues that are dropped as near-duplicates. If half of all dialogues are
+dropped, one index in 30 million would reach it."""
+FURTHER = 2**40
+"""Substitutes beyond `MAX_SUBSTITUTES` have a `repeat` below this number, which other substitutes do not reach."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The specification of one dialogue, known before any call.
+
+    `index` is its index in the plan, and `substitute` the number of specs that failed at this index before. `repeat`
+    counts how often the same combination was drawn before; it is negative for substitutes, so that no substitute
+    shares a request with a regular spec. `source` is what the dialogue is about, where the recipe has seeds.
+    """
+
+    index: int
+    substitute: int
+    repeat: int
+    intent: Intent
+    category: str
+    topic: str
+    flow: Flow
+    persona: str
+    manner: tuple[str, str]
+    shape: Shape
+    sensitive: bool = False
+    source: Source | None = None
+
+
+class Card(NamedTuple):
+    """A topic in its category, the flows that suit it, and its own digest."""
+
+    category: str
+    topic: Topic
+    flows: tuple[Flow, ...]
+    digest: bytes
+
+    @property
+    def offset(self) -> int:
+        """The facet number at which the topic begins."""
+        return int.from_bytes(self.digest[16:24], "big")
+
+
+class Pairs(Protocol):
+    """Pairs of a persona and a manner, by number."""
+
+    def pairs(self, topic: Topic) -> Sequence[int]:
+        """Return the numbers of the pairs that fit a topic."""
+
+    def pair(self, number: int) -> tuple[Persona, Manner]:
+        """Return the pair of a number."""
+
+
+class Combination(NamedTuple):
+    """What is drawn for one use. `repeat` counts how often it came before, and is negative for substitutes."""
+
+    repeat: int
+    flow: Flow
+    persona: str
+    manner: tuple[str, str]
+    shape: Shape
+
+
+def combination(people: Pairs, shapes: Shapes, intent: Intent, card: Card, use: int, further: int) -> Combination:
+    """Return the combination of a card's n-th use, which is negative for substitutes."""
+    pairs = people.pairs(card.topic)
+    cycle, _ = divmod(use, size := len(pairs) * len(card.flows))
+    start = card.offset + (size // 2 if further else 0)
+    block, pair = divmod((start + use) % size, len(pairs))
+    flow = card.flows[(block + pair) % len(card.flows)]
+    persona, manner = people.pair(pairs[pair])
+    told = persona.tags.union(card.topic.marks, (manner.name, flow.key))
+    repeat = cycle - further
+    key = b"\0".join((card.digest, f"{flow.key}\0{persona.text}\0{manner.name}\0{repeat}".encode()))
+    return Combination(repeat, flow, persona.text, manner[:2], shapes.draw(key, intent, flow, told))
+
+
+class People:
+    """Who could bring up a topic, and how they write: the fitting pairs of each class of needs, in a seed's order."""
+
+    def __init__(self, seed: int, personas: Sequence[Persona], manners: Sequence[Manner]) -> None:
+        self._personas = shuffled(personas, lambda persona: hashed(seed, "persona", persona.text))
+        self.manners = shuffled(manners, lambda manner: hashed(seed, "manner", manner.name))
+        self._pairs: dict[Tags, array[int]] = {}
+
+    def pairs(self, topic: Topic) -> array[int]:
+        """Return the pairs for a topic, as numbers: a walk along diagonals, so that both parts keep changing."""
+        if topic.needs not in self._pairs:
+            self._pairs[topic.needs] = array("L", self._fitting(topic))
+        return self._pairs[topic.needs]
+
+    def pair(self, number: int) -> tuple[Persona, Manner]:
+        """Return the persona and the manner that a number stands for."""
+        persona, manner = divmod(number, len(self.manners))
+        return self._personas[persona], self.manners[manner]
+
+    def _fitting(self, topic: Topic) -> Iterator[int]:
+        count = len(self.manners)
+        personas = [(place, one.tags) for place, one in enumerate(self._personas) if one.fits(topic.needs)]
+        writes = {
+            persona.tags: [manner.fits(persona, topic.marks) for manner in self.manners] for persona in self._personas
+        }
+        for step, (nth, (persona, tags)) in itertools.product(range(count), enumerate(personas)):
+            manner = (nth + step) % count
+            if writes[tags][manner]:
+                yield persona * count + manner
+
+
+@functools.lru_cache(maxsize=8)  # a build opens its plan several times
+def people_of(seed: int, personas: tuple[Persona, ...], manners: tuple[Manner, ...]) -> People:
+    """Return the pairs of these personas and manners."""
+    return People(seed, personas, manners)
+
+
+def shuffled(items: Iterable[T], key: Callable[[T], bytes]) -> list[T]:
+    """Return items in the order of their digests."""
+    return sorted(items, key=key)
+
+
+def hashed(seed: int, *parts: str) -> bytes:
+    """Sort by a hash: a shuffle that is the same on every machine and stays in order when an item is added."""
+    return hashlib.sha256("\0".join((str(seed), *parts)).encode("utf-8")).digest()

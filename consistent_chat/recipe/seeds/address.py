@@ -1,0 +1,75 @@
+"""Where seeds lie: a file of this machine, or a file of a Hub repo at a commit. Nowhere else is read."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.files import open_plain
+
+HUB = "hf://"
+_ADDRESS = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/@:]+))?/([^:%?#*\\]+)")
+_COMMIT = re.compile("[0-9a-f]{7,40}")
+
+
+def check(data: str, options: Mapping[str, Any]) -> None:
+    """Check an address; raises RecipeError. That of the Hub must name a commit, so that the data stays the same."""
+    if not data.startswith(HUB):
+        if "://" in data or "::" in data:
+            raise RecipeError(
+                f"seeds must lie in a file on this machine or in a dataset on the Hub, not at {data}. Download it, or "
+                "write hf://datasets/user/name@commit/file."
+            )
+        return
+    found = _ADDRESS.fullmatch(data)
+    if found is None or ".." in data.split("/"):
+        raise RecipeError(f"seeds must have an address of the form hf://datasets/user/name@commit/file, not {data}.")
+    repo, revision, file = found.groups()
+    if revision is None or not _COMMIT.fullmatch(revision):
+        shown = _commit(repo, revision, options) or "<commit>"
+        raise RecipeError(
+            f"seeds must name the commit of a dataset on the Hub: {data} can change. Write "
+            f"hf://datasets/{repo}@{shown}/{file}."
+        )
+
+
+def owner(url: str) -> str:
+    """Return who owns the Hub repo of an address; empty for another address."""
+    found = re.match(r"hf://(?:datasets/|buckets/)?([\w.-]+)/", url)
+    return found[1] if found else ""
+
+
+def name(data: str) -> str:
+    """Return the file's name, for messages."""
+    return data.rstrip("/").rpartition("/")[2] if "://" in data else os.path.basename(data.rstrip(os.sep))
+
+
+@contextmanager
+def opened(data: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
+    """Give the open file of a checked address, or of one beside a recipe; raises RecipeError if it cannot be read."""
+    try:
+        if "://" in data:
+            import fsspec
+
+            file = fsspec.open(data, "rb", **options).open()
+        else:
+            file = open(open_plain(os.path.expanduser(data)), "rb")  # noqa: SIM115  # below
+    except Exception as error:  # each filesystem has errors of its own
+        reason = getattr(error, "strerror", None) or error
+        raise RecipeError(f"The seeds in {data} cannot be read: {reason}. Check the path or address.") from None
+    with file:
+        yield file
+
+
+def _commit(repo: str, revision: str | None, options: Mapping[str, Any]) -> str:
+    from huggingface_hub import HfApi
+
+    try:
+        info = HfApi(token=options.get("token")).repo_info(repo, repo_type="dataset", revision=revision)
+        return info.sha or ""
+    except Exception:  # the message is about the address, not about the Hub
+        return ""

@@ -1,0 +1,125 @@
+"""Reads the rows of CSV, JSON lines and Parquet files, in bounded memory: only the columns that are used."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe.fields import suggestion
+
+MAX_LINE = 64 * 2**20
+"""Maximum bytes of a line of JSON, or of a row of CSV."""
+BATCH = 4096
+"""Rows of a Parquet file that are read together."""
+MAX_COLUMNS = 10_000
+"""Maximum number of columns that are remembered for a message."""
+
+Rows = Iterator[tuple[int, Sequence[Any]]]
+"""The number of each row, from 1, and its values in the order of the columns that were asked for."""
+
+
+def read(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
+    """Yield the rows of a file by the ending of its name. Raises RecipeError that names the file and the row."""
+    import pyarrow as pa
+
+    ending = name.lower().rpartition(".")[2]
+    if ending not in READERS:
+        raise RecipeError(f"{name} must end in {', '.join(f'.{one}' for one in READERS)}: it has none of these forms.")
+    try:
+        yield from READERS[ending](file, name, columns)
+    except RecipeError:
+        raise
+    except UnicodeDecodeError:
+        raise not_utf8(name) from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        text = " ".join(str(error).split())
+        if "invalid UTF8" in text:
+            raise not_utf8(name) from None
+        raise RecipeError(f"{name} is not a valid {ending} file: {text[:300]}. Correct it.") from None
+
+
+def not_utf8(name: str) -> RecipeError:
+    """Return the error for text in another encoding."""
+    return RecipeError(f"{name} is not UTF-8 text. Save it as UTF-8 (in Excel: CSV UTF-8).")
+
+
+def _csv(file: BinaryIO, name: str, columns: Sequence[str], delimiter: str = ",") -> Rows:
+    from pyarrow import csv
+
+    reading = csv.ReadOptions(block_size=MAX_LINE // 4, use_threads=False)
+    parsing = csv.ParseOptions(newlines_in_values=True, delimiter=delimiter)
+    names = csv.open_csv(file, reading, parsing, csv.ConvertOptions(default_column_type=None)).schema.names
+    _check(name, columns, names)
+    file.seek(0)
+    texts = csv.ConvertOptions(include_columns=list(columns), column_types=dict.fromkeys(columns, "string"))
+    yield from _numbered(csv.open_csv(file, reading, parsing, texts), len(columns))
+
+
+def _tsv(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
+    return _csv(file, name, columns, "\t")
+
+
+def _parquet(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
+    from pyarrow import parquet
+
+    table = parquet.ParquetFile(file)
+    _check(name, columns, table.schema_arrow.names)
+    batches = table.iter_batches(BATCH, columns=list(columns))
+    yield from _numbered((batch.select(list(columns)) for batch in batches), len(columns))
+
+
+def _numbered(batches: Any, width: int) -> Rows:
+    number = 0
+    for batch in batches:
+        for values in zip(*(batch.column(place).to_pylist() for place in range(width))):
+            number += 1
+            yield number, values
+
+
+def _json_lines(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
+    seen: dict[str, None] = {}
+    for number, line in enumerate(_lines(file, name), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except UnicodeDecodeError:
+            raise
+        except (ValueError, RecursionError) as error:
+            raise RecipeError(f"{name}, line {number} is not valid JSON: {error}. Correct it.") from None
+        if not isinstance(row, dict):
+            raise RecipeError(f"{name}, line {number} must be a JSON object, not a {type(row).__name__}. Correct it.")
+        if len(seen) < MAX_COLUMNS:
+            seen.update(dict.fromkeys(row))
+        yield number, [row.get(column) for column in columns]
+    _check(name, columns, list(seen))
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[str]:
+    number = 0
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        if len(line) > MAX_LINE:
+            raise RecipeError(f"{name}, line {number} is longer than {MAX_LINE // 2**20} MiB. Divide it.")
+        yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+
+
+def _check(name: str, columns: Sequence[str], known: Sequence[str]) -> None:
+    """Raise RecipeError for a column that a file does not have, with the nearest name."""
+    for column in columns:
+        if column not in known:
+            raise RecipeError(f"{name} has no column {column!r}.{suggestion(column, tuple(known[:30]))}")
+        if list(known).count(column) > 1:
+            raise RecipeError(f"{name} has the column {column!r} twice. Rename one of them.")
+
+
+READERS: dict[str, Callable[[BinaryIO, str, Sequence[str]], Rows]] = {
+    "csv": _csv,
+    "tsv": _tsv,
+    "jsonl": _json_lines,
+    "ndjson": _json_lines,
+    "parquet": _parquet,
+}
+"""The reader of each form, by the ending of a file's name."""

@@ -1,0 +1,174 @@
+"""The recipe field `seeds`: which data, which of its columns, and how many dialogues each source gets."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe.fields import suggestion, type_error, whole
+from consistent_chat.recipe.seeds import address, rows, source
+from consistent_chat.recipe.seeds.chunks import Chunk, chunks
+from consistent_chat.recipe.seeds.source import COLUMNS, LONGEST, MAX_DOCUMENT, WrongValue
+
+if TYPE_CHECKING:
+    from consistent_chat.recipe.seeds.sources import Sources
+
+logger = logging.getLogger(__name__)
+
+KEYS = ("data", "fields", "dialogs_per_seed", "chunk")
+MAX_SOURCES = 5_000_000
+"""Maximum number of rows or chunks. A table of so many takes about a gigabyte and a minute to read."""
+MAX_PER_SEED = 1000
+MAX_WORDS = 10_000
+NAMED = 5
+"""Rows that a warning names."""
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """Sources that were read, and the number of dialogues for each. Equal sources make equal seeds."""
+
+    sources: Sources
+    dialogs_per_seed: int = 1
+
+    def __len__(self) -> int:
+        return len(self.sources) * self.dialogs_per_seed
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """What shapes the data, for the recipe's fingerprint: the content of the sources and not their address."""
+        return {"digest": self.sources.digest, "dialogs_per_seed": self.dialogs_per_seed}
+
+    def parts(self, shares: Mapping[str, int]) -> dict[str, Seeds]:
+        """Divide the sources between splits. Raises RecipeError if a split gets none."""
+        found = {name: replace(self, sources=part) for name, part in self.sources.parts(shares).items()}
+        for name, part in found.items():
+            if not len(part):
+                raise RecipeError(
+                    f"splits: {len(self.sources):,} sources are too few, and none is left for {name!r}: splits share "
+                    "no sources. Give more rows, fewer splits or larger shares."
+                )
+        return found
+
+
+def load(given: Any, options: Mapping[str, Any] | None = None) -> Seeds:
+    """Read the seeds that a mapping describes; `options` are those to open its address with. Raises RecipeError."""
+    data, *_ = settings(given)
+    address.check(data, options or {})
+    return load_from(data, given, options or {})
+
+
+def load_from(place: str, given: Any, options: Mapping[str, Any]) -> Seeds:
+    """Read the seeds that a mapping describes from this place, wherever the mapping says. Raises RecipeError."""
+    from consistent_chat.recipe.seeds.sources import gather  # needs Arrow, which takes 0.1 s to import
+
+    _, fields, count, chunk = settings(given)
+    name = address.name(place)
+    read = _Reader(name, fields, chunk)
+    with address.opened(place, options) as file:
+        sources, repeats = gather(read.sources(rows.read(file, name, tuple(fields.values()))))
+    if not len(sources):
+        raise RecipeError(f"{name} has no row with text in {fields[read.main]!r}. Check the column and the file.")
+    read.warn(repeats)
+    return Seeds(sources, count)
+
+
+def settings(given: Any) -> tuple[str, dict[str, str], int, Chunk | None]:
+    """Return the data's address, the columns by field, the dialogues of each source and the chunks' size.
+
+    Raises RecipeError.
+    """
+    if not isinstance(given, Mapping):
+        raise type_error("seeds", given, "a mapping with data and fields")
+    for key in given:
+        if key not in KEYS:
+            raise RecipeError(f"seeds must not have {key!r}.{suggestion(key, KEYS)}")
+    data = given.get("data")
+    if not isinstance(data, str) or not data.strip() or not data.isprintable():
+        raise type_error("seeds must have data: it", data, "a path or an hf:// address")
+    number = whole(1, MAX_PER_SEED)
+    count = number("seeds must have a number in range: dialogs_per_seed", given.get("dialogs_per_seed", 1))
+    fields = _fields(given.get("fields"))
+    return data, fields, int(count), _chunk(given.get("chunk"), fields)
+
+
+def _fields(given: Any) -> dict[str, str]:
+    if not isinstance(given, Mapping) or not given:
+        raise type_error("seeds must have fields: they", given, "a mapping such as {topic: subject, source: body}")
+    for field, column in given.items():
+        if field not in COLUMNS:
+            raise RecipeError(f"seeds must have known fields: there is no {field!r}.{suggestion(field, COLUMNS)}")
+        if not isinstance(column, str) or not column:
+            raise type_error(f"seeds must have names of columns: {field}", column, "text")
+    if not {"topic", "source"} & set(given):
+        raise RecipeError("seeds must have the field topic or source: what the dialogues are about.")
+    return {field: given[field] for field in COLUMNS if field in given}
+
+
+def _chunk(given: Any, fields: Mapping[str, str]) -> Chunk | None:
+    if given is None:
+        return None
+    if not isinstance(given, Mapping) or not set(given) <= set(Chunk._fields) or "words" not in given:
+        raise type_error("seeds must have a size of chunks: chunk", given, "a mapping such as {words: 800}")
+    if "source" not in fields:
+        raise RecipeError("seeds must have the field source where they have chunk: it is what is divided.")
+    words = int(whole(1, MAX_WORDS)("seeds must have a number in range: chunk.words", given["words"]))
+    overlap = whole(0, words - 1)("seeds must have a number in range: chunk.overlap", given.get("overlap", 0))
+    return Chunk(words, int(overlap))
+
+
+class _Reader:
+    """Makes sources of rows, and counts those that are left out."""
+
+    def __init__(self, name: str, fields: Mapping[str, str], chunk: Chunk | None) -> None:
+        self.main = "source" if "source" in fields else "topic"
+        self._name, self._fields, self._chunk = name, fields, chunk
+        self._longest = {**LONGEST, "source": MAX_DOCUMENT} if chunk else LONGEST
+        self._empty: list[int] = []
+        self._rows = 0
+
+    def sources(self, read: rows.Rows) -> Iterator[tuple[int, bytes, Mapping[str, str]]]:
+        """Yield the number of the row, the digest and the texts of each source."""
+        made = 0
+        for number, values in read:
+            self._rows += 1
+            texts = self._texts(number, values)
+            if not texts[self.main]:
+                self._empty.append(number)
+                continue
+            for part in self._divided(texts):
+                made += 1
+                if made > MAX_SOURCES:
+                    raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} sources. Use a part of it.")
+                yield number, source.digest(part), part
+
+    def warn(self, repeats: Sequence[int]) -> None:
+        """Tell which rows were left out, and why."""
+        empty = f"no text in {self._fields[self.main]!r}"
+        for numbers, reason in ((self._empty, empty), (repeats, "the same content as an earlier row")):
+            if numbers:
+                shown = ", ".join(map(str, numbers[:NAMED])) + (", ..." if len(numbers) > NAMED else "")
+                logger.warning(
+                    "%s: %d sources of %d rows are left out: they have %s (rows %s).",
+                    *(self._name, len(numbers), self._rows, reason, shown),
+                )
+
+    def _texts(self, number: int, values: Sequence[Any]) -> dict[str, str]:
+        texts = {}
+        for (field, column), value in zip(self._fields.items(), values):
+            try:
+                texts[field] = source.clean(field, value, self._longest[field])
+            except WrongValue as error:
+                advice = "Correct it, or leave the row out."
+                if field == "source" and isinstance(value, str) and self._chunk is None:
+                    advice = "Shorten it, or divide sources with chunk: {words: 800}."
+                raise RecipeError(f"{self._name}, row {number}: {column!r} {error}. {advice}") from None
+        return texts
+
+    def _divided(self, texts: dict[str, str]) -> Iterator[dict[str, str]]:
+        if self._chunk is None:
+            return iter((texts,))
+        return ({**texts, "source": part} for part in chunks(texts["source"], self._chunk))

@@ -1,0 +1,82 @@
+"""A source: what one row of the user's own data says, as clean text. Pure functions of a row's values."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from consistent_chat.request import quoted
+
+MAX_SOURCE = 100_000
+"""Maximum characters of a source: some 25,000 tokens, which most models take in a prompt."""
+MAX_DOCUMENT = 16_000_000
+"""Maximum characters of a text that is divided into chunks."""
+LONGEST = {"topic": 1000, "category": 200, "persona": 2000, "system_prompt": 20_000, "source": MAX_SOURCE}
+"""The fields of a source, and the maximum number of characters of each."""
+ON_ONE_LINE = ("topic", "category", "persona")
+SHOWN_TOPIC = 80
+"""Characters of a source that stand for its topic where a row names none."""
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]").search
+_PLAIN = (bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.datetime)
+
+
+class Source(NamedTuple):
+    """One source, in plain text; a text is empty where the data has none. `digest` is that of all of them."""
+
+    digest: str
+    topic: str = ""
+    category: str = ""
+    persona: str = ""
+    system_prompt: str = ""
+    source: str = ""
+
+    @property
+    def title(self) -> str:
+        """The topic, or the beginning of the source where there is none."""
+        line = self.topic or next(iter(self.source.splitlines()), "")
+        return self.topic or (line if len(line) <= SHOWN_TOPIC else f"{line[:SHOWN_TOPIC]}…")
+
+
+COLUMNS = Source._fields[1:]
+
+
+class WrongValue(ValueError):
+    """A value of a row cannot be used; the message says why."""
+
+
+def clean(field: str, value: Any, longest: int) -> str:
+    """Return a value as text: line breaks as LF, no white space around. Raises WrongValue."""
+    if isinstance(value, str):
+        text = value
+    elif value is None or value != value:  # not a number: a gap in a table
+        return ""
+    elif isinstance(value, _PLAIN):
+        text = str(value)
+    else:
+        raise WrongValue(f"is a {type(value).__name__}, not text")
+    if _NO_TEXT(text):
+        raise WrongValue("has a NUL character or half a surrogate pair, so it is not valid text")
+    text = " ".join(text.split()) if field in ON_ONE_LINE else _lines(text)
+    if len(text) > longest:
+        raise WrongValue(f"has {len(text):,} characters; the maximum is {longest:,}")
+    return text
+
+
+def _lines(text: str) -> str:
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    return text.strip()
+
+
+def digest(texts: Mapping[str, str]) -> bytes:
+    """Return the SHA-256 of a source's texts by field, 32 bytes: of canonical JSON without those that are empty."""
+    parts = (f'"{name}":{quoted(texts[name])}' for name in sorted(texts) if texts[name])
+    return hashlib.sha256(("{" + ",".join(parts) + "}").encode("utf-8")).digest()
+
+
+Clean = Callable[[str, Any, int], str]

@@ -1,0 +1,182 @@
+"""The sources of a recipe in the order of their digests, as an Arrow table: read from anywhere in constant time.
+
+Large tables lie in a file under HF_HOME that is mapped into memory; small ones are in memory.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.files import make_private_folder
+from consistent_chat.recipe.seeds.source import COLUMNS, Source
+
+ROWS = 4096
+"""Rows of a record batch: the place of a row says where it lies."""
+IN_MEMORY = 32 * 2**20
+"""Bytes of a table that is kept in memory."""
+
+_SCHEMA = pa.schema([("digest", pa.binary(32)), *((name, pa.string()) for name in COLUMNS)])
+Texts = Mapping[str, str]
+
+
+class Sources(Sequence[Source]):
+    """Sources without duplicates, ordered by digest. Two with the same content are equal."""
+
+    def __init__(self, table: pa.Table, order: Any, path: str = "") -> None:
+        self._table, self._order, self._path = table, order, path
+        self._columns = [table.column(name) for name in _SCHEMA.names]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, place: Any) -> Any:
+        if isinstance(place, slice):
+            return [self[one] for one in range(*place.indices(len(self)))]
+        batch, row = divmod(int(self._order[place]), ROWS)
+        digest, *texts = (column.chunk(batch)[row].as_py() for column in self._columns)
+        return Source(digest.hex(), *texts)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sources) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle a small table whole, and a large one by the path of its file, which is on this machine alone."""
+        return (_mapped, (self._path, self._order)) if self._path else (Sources, (self._table, self._order))
+
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of all digests in their order: 64 hex digits."""
+        return hashlib.sha256(_digests(self._table)[self._order].tobytes()).hexdigest()
+
+    def parts(self, shares: Mapping[str, int]) -> dict[str, Sources]:
+        """Divide the sources by their digests: each part gets about its share, and an added source moves no other."""
+        numbers = _digests(self._table)[self._order].view(">u8")[:, 3] % sum(shares.values())
+        found, low = {}, 0
+        for name, share in shares.items():
+            found[name] = Sources(self._table, self._order[(numbers >= low) & (numbers < low + share)], self._path)
+            low += share
+        return found
+
+    def write(self, write: Callable[[pa.RecordBatch], None]) -> None:
+        """Pass on all sources in their order, as record batches without their digests."""
+        for first in range(0, len(self), ROWS):
+            rows = self._table.take(pa.array(self._order[first : first + ROWS])).select(list(COLUMNS))
+            for batch in rows.combine_chunks().to_batches():
+                write(batch)
+
+
+def gather(rows: Iterable[tuple[int, bytes, Texts]]) -> tuple[Sources, list[int]]:
+    """Return sources from (number of the row, digest, texts), and the numbers of the rows that repeat another."""
+    digests, numbers = bytearray(), array("q")
+    with _Spool() as spool:
+        for number, digest, texts in rows:
+            digests += digest
+            numbers.append(number)
+            spool.add(digest, texts)
+        table, path = spool.close(hashlib.sha256(bytes(digests)).hexdigest())
+    keys = np.frombuffer(bytes(digests), ">u8").reshape(-1, 4)
+    order = np.lexsort((np.arange(len(keys)), *keys.T[::-1]))
+    ordered = keys[order]
+    repeats = np.zeros(len(order), bool)
+    repeats[1:] = (ordered[1:] == ordered[:-1]).all(axis=1)
+    return Sources(table, order[~repeats], path), sorted(numbers[one] for one in order[repeats])
+
+
+def _digests(table: pa.Table) -> Any:
+    """Return the digests of a table in its own order, as rows of 32 bytes."""
+    parts = [np.frombuffer(chunk.buffers()[1], "u1").reshape(-1, 32) for chunk in table.column("digest").chunks]
+    return np.concatenate(parts) if parts else np.zeros((0, 32), "u1")
+
+
+class _Spool:
+    """Collects rows in memory, and in a file when they are many."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[bytes, Texts]] = []
+        self._batches: list[pa.RecordBatch] = []
+        self._bytes = 0
+        self._path = ""
+        self._writer: Any = None
+
+    def __enter__(self) -> _Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._path and os.path.exists(self._path):  # it was not finished
+            with contextlib.suppress(OSError):
+                self._writer.close()
+                os.unlink(self._path)
+
+    def add(self, digest: bytes, texts: Texts) -> None:
+        self._rows.append((digest, texts))
+        if len(self._rows) == ROWS:
+            self._flush()
+
+    def close(self, name: str) -> tuple[pa.Table, str]:
+        """Return the table, and the path of its file if it has one."""
+        if self._rows:
+            self._flush()
+        if self._writer is None:
+            return pa.Table.from_batches(self._batches, _SCHEMA), ""
+        self._writer.close()
+        path = os.path.join(os.path.dirname(self._path), f"{name}.arrow")
+        os.replace(self._path, path)
+        return _table(path), path
+
+    def _flush(self) -> None:
+        digests = pa.array([digest for digest, _ in self._rows], pa.binary(32))
+        texts = (pa.array([row.get(name, "") for _, row in self._rows], pa.string()) for name in COLUMNS)
+        batch = pa.record_batch([digests, *texts], _SCHEMA)
+        self._rows = []
+        self._bytes += batch.nbytes
+        if self._writer is None and self._bytes > IN_MEMORY:
+            self._open()
+        if self._writer is None:
+            self._batches.append(batch)
+        else:
+            self._writer.write_batch(batch)
+
+    def _open(self) -> None:
+        folder = _folder()
+        make_private_folder(folder)
+        file, self._path = tempfile.mkstemp(".tmp", dir=folder)
+        os.close(file)
+        self._writer = pa.ipc.new_file(self._path, _SCHEMA)
+        for batch in self._batches:
+            self._writer.write_batch(batch)
+        self._batches = []
+
+
+def _folder() -> Path:
+    from huggingface_hub import constants  # takes 0.1 s
+
+    return Path(constants.HF_HOME) / "consistent_chat" / "seeds"
+
+
+def _table(path: str) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(path)).read_all()
+
+
+def _mapped(path: str, order: Any) -> Sources:
+    try:
+        return Sources(_table(path), order, path)
+    except OSError:
+        raise RecipeError(
+            f"The seeds' table {path} is not on this machine. Open the recipe again here, or put HF_HOME on a disk "
+            "that all machines share."
+        ) from None

@@ -1,0 +1,142 @@
+"""Datasets about one's own rows, in all ways of building; and what a stranger's recipe cannot name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset
+
+from consistent_chat.dialogue import prompts
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.errors import RecipeError
+from consistent_chat.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Response
+
+ROWS = [
+    {
+        "subject": "Late parcel",
+        "body": 'Parcel 771 is late.\nIgnore "all" of this.',
+        "role": "You are Ada of Parcels Ltd.",
+    },
+    {"subject": "Broken lamp", "body": "Lamp X200 arrived broken.", "role": None},
+    {"subject": "Refund", "body": "12.50 euros are still to come.", "role": None},
+]
+FIELDS = {"topic": "subject", "source": "body", "system_prompt": "role"}
+RECIPE = "model: rehearsal\nnum_turns_per_dialog: 2\nseeds:\n  data: {data}\n  fields: {{topic: subject}}\n"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    """A file of rows."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)))
+    return str(path)
+
+
+def load(tmp_path: Path, data: str | None, name: str = "one", **given: Any) -> Any:
+    """Build with a store that all builds share, each in a cache of its own."""
+    seeds = {} if data is None else {"seeds": {"data": data, "fields": FIELDS, "dialogs_per_seed": 2}}
+    fields = {"serving": "rehearsal", "num_turns_per_dialog": 2, "split": "train", **seeds, **given}
+    places = {"responses": str(tmp_path / "responses"), "cache_dir": str(tmp_path / name)}
+    return load_dataset("consistent_chat", **places, **fields)
+
+
+def test_rows_are_the_same_in_all_ways_of_building(tmp_path: Path, data: str) -> None:
+    """As a map, as a stream, from the store alone, and from a moved file with moved rows."""
+    made = load(tmp_path, data)
+    assert len(made) == 6
+    assert {row["topic"] for row in made["provenance"]} == {"Late parcel", "Broken lamp", "Refund"}
+    assert len({row["source"] for row in made["provenance"]}) == 3
+    assert list(load(tmp_path, data, streaming=True)) == list(made)
+    moved = tmp_path / "moved.jsonl"
+    moved.write_text("\n".join(map(json.dumps, ROWS[::-1])))
+    again = load(tmp_path, str(moved), "two", serving=None, model="rehearsal")
+    assert list(again) == list(made)
+    assert load(tmp_path, str(moved))._fingerprint == made._fingerprint  # the cache of the first
+
+
+@pytest.mark.slow
+def test_several_processes_build_the_same(tmp_path: Path, data: str) -> None:
+    """The sources travel with the recipe."""
+    more = {"seeds": {"data": data, "fields": FIELDS, "dialogs_per_seed": 20}}
+    assert list(load(tmp_path, None, num_proc=2, **more)) == list(load(tmp_path, None, "two", **more))
+
+
+def test_a_source_has_its_own_system_prompt(tmp_path: Path, data: str) -> None:
+    """Where it has none, the recipe's holds."""
+    made = load(tmp_path, data, system_prompt="Be brief.", layout="messages")
+    said = {row["provenance"]["topic"]: row["messages"][0]["content"] for row in made}
+    assert said == {"Late parcel": ROWS[0]["role"], "Broken lamp": "Be brief.", "Refund": "Be brief."}
+
+
+def test_prompts_end_with_the_source(data: str) -> None:
+    """As a JSON string, so that nothing in it can be taken for the prompt; the system text stays cacheable."""
+    made = Recipe("m", seeds={"data": data, "fields": FIELDS}, judge_model="judge", num_turns_per_dialog=1)
+    plain = Recipe("m", judge_model="judge", num_turns_per_dialog=1)
+    for index, spec in enumerate(Plan(made)):
+        assert spec.source is not None
+        steps = fill(made, Plan(made), index)
+        requests = [next(steps)]
+        for text in ('{"user_1": "Where is it, please?"}', '{"assistant_1": "It has not left the depot yet."}'):
+            requests.append(steps.send(Response(text)))
+        for request in requests:
+            shown = request.messages[0]["content"]
+            assert shown.endswith(f"\n\nSource:\n{json.dumps(spec.source.source)}")
+        assert prompts.blanks("skeleton.user", requests[0].messages[0]["content"])["topic"] == spec.topic
+        assert requests[0].system == next(fill(plain, Plan(plain), 0)).system
+
+
+def test_prompts_without_seeds_are_what_they_were() -> None:
+    """Neither their text nor the dataset's identity knows of sources."""
+    assert not set(prompts.contents()) & set(prompts.WITH_SOURCE)
+    assert set(prompts.contents(True)) == {*prompts.NAMES, *prompts.WITH_SOURCE}
+
+
+def test_a_recipe_file_names_data_beside_it(tmp_path: Path, data: str) -> None:
+    """In its folder or below."""
+    recipe = tmp_path / "mine.consistent_chat.yaml"
+    recipe.write_text(RECIPE.format(data="rows.jsonl"))
+    assert len(load(tmp_path, None, data_files=str(recipe))) == 3
+
+
+STRANGE = [
+    "../victim/rows.jsonl",
+    "{outside}",
+    "~/rows.jsonl",
+    "link.jsonl",
+    "file://{outside}",
+    "http://127.0.0.1:9/rows.jsonl",
+    "s3://bucket/rows.jsonl",
+    "https://example.org/rows.csv",
+    "zip://rows.csv::file://{outside}",
+    "hf://datasets/a/b@0123abc/rows.csv::file://{outside}",
+    "hf://a/b@0123abc/rows.csv",
+    "/dev/zero",
+]
+
+
+@pytest.mark.parametrize("named", STRANGE)
+def test_a_strangers_recipe_names_no_other_data(tmp_path: Path, data: str, named: str) -> None:
+    """Neither a file of the user's nor an address within their network."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "link.jsonl").symlink_to(data)
+    recipe = folder / "a.consistent_chat.yaml"
+    recipe.write_text(RECIPE.format(data=json.dumps(named.format(outside=data))))
+    with pytest.raises(RecipeError, match=r"line \d+ \(seeds(.data)?\): "):
+        Recipe.from_file(str(recipe))
+
+
+def test_the_readme_of_a_strangers_folder_names_no_data(tmp_path: Path, data: str) -> None:
+    """`datasets` takes fields of a config from it."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "a.consistent_chat.yaml").write_text("model: rehearsal\nnum_dialogs_per_intent: 1\n")
+    config = {"config_name": "default", "data_files": "*.yaml", "seeds": {"data": data, "fields": {"topic": "subject"}}}
+    (folder / "README.md").write_text(f"---\nconfigs: {json.dumps([config])}\n---\n")
+    with pytest.raises(RecipeError, match="README of this dataset sets 'seeds'"):
+        load_dataset(str(folder), serving="rehearsal")

@@ -1,0 +1,203 @@
+"""Seeds: from files to sources, and what is refused on the way."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.seeds import Seeds, load, sources
+from consistent_chat.recipe.seeds.chunks import Chunk, chunks
+from consistent_chat.recipe.seeds.source import digest
+
+ROWS = [
+    {"subject": "Late parcel", "body": "Parcel 771 has not arrived.\nIt was sent on 3 May.", "customer": "a nurse"},
+    {"subject": "Größe", "body": 'The "large" one, please; 00123', "customer": None},
+    {"subject": "ランプ", "body": "壊れている。", "customer": ""},
+]
+FIELDS = {"topic": "subject", "source": "body", "persona": "customer"}
+
+
+def as_csv(path: Path, rows: list[dict[str, Any]]) -> str:
+    """Write rows as spreadsheets do: with a byte order mark and CRLF."""
+    quote = lambda value: '"' + str(value or "").replace('"', '""').replace("\n", "\r\n") + '"'  # noqa: E731
+    lines = [",".join(rows[0]), *(",".join(map(quote, row.values())) for row in rows)]
+    (path / "rows.csv").write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
+    return str(path / "rows.csv")
+
+
+def as_json(path: Path, rows: list[dict[str, Any]]) -> str:
+    """Write rows as JSON lines, without what is null."""
+    lines = (json.dumps({name: value for name, value in row.items() if value is not None}) for row in rows)
+    (path / "rows.jsonl").write_text("\n".join(lines))
+    return str(path / "rows.jsonl")
+
+
+def as_parquet(path: Path, rows: list[dict[str, Any]]) -> str:
+    """Write rows as Parquet."""
+    parquet.write_table(pa.Table.from_pylist(rows), path / "rows.parquet")
+    return str(path / "rows.parquet")
+
+
+def loaded(data: str, **more: Any) -> Seeds:
+    """Read seeds with all fields."""
+    return load({"data": data, "fields": FIELDS, **more})
+
+
+def error(path: Path, content: bytes, name: str = "rows.csv", **more: Any) -> str:
+    """Return the message for a file with this content."""
+    (path / name).write_bytes(content)
+    with pytest.raises(RecipeError) as raised:
+        loaded(str(path / name), **more)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("write", [as_csv, as_json, as_parquet])
+def test_all_forms_of_a_table_are_the_same_sources(
+    tmp_path: Path, write: Callable[[Path, list[dict[str, Any]]], str]
+) -> None:
+    """The identity is that of the texts: form, order, line breaks and gaps do not count."""
+    seeds = loaded(write(tmp_path, ROWS))
+    assert seeds == loaded(as_parquet(tmp_path, ROWS[::-1]))
+    assert {source.topic for source in seeds.sources} == {"Late parcel", "Größe", "ランプ"}
+    late = next(source for source in seeds.sources if source.topic == "Late parcel")
+    assert late[1:] == ("Late parcel", "", "a nurse", "", "Parcel 771 has not arrived.\nIt was sent on 3 May.")
+    assert [source.digest for source in seeds.sources] == sorted(source.digest for source in seeds.sources)
+
+
+def test_a_digest_is_what_it_was() -> None:
+    """Published datasets have it in their rows."""
+    texts = {"topic": "Größe", "persona": "", "source": 'a "b"\n'}
+    assert digest(texts).hex() == "f59780b8759e9635f22198b7ad16c233c25627796bd7eaf444293e5e32b5b807"
+
+
+def test_rows_without_text_and_repeated_rows_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """One warning each, which names the rows."""
+    empty = {"subject": "Nothing", "body": "  ", "customer": "x"}
+    seeds = loaded(as_json(tmp_path, [*ROWS, empty, ROWS[0], ROWS[1]]))
+    assert seeds == loaded(as_json(tmp_path, ROWS))
+    assert [record.getMessage() for record in caplog.records] == [
+        "rows.jsonl: 1 sources of 6 rows are left out: they have no text in 'body' (rows 4).",
+        "rows.jsonl: 2 sources of 6 rows are left out: they have the same content as an earlier row (rows 5, 6).",
+    ]
+
+
+def test_wrong_files_are_told_in_one_line(tmp_path: Path) -> None:
+    """What happened, to what, and what to do."""
+    body = b"subject,bodi,customer\na,b,c\n"
+    assert error(tmp_path, body) == "rows.csv has no column 'body'. Did you mean 'bodi'?"
+    assert error(tmp_path, b'{"subject": "a", "bodi": "b", "customer": 1}', "rows.jsonl").endswith(
+        "Did you mean 'bodi'?"
+    )
+    latin = "subject,body,customer\na,Größe,c\n".encode("latin-1")
+    assert error(tmp_path, latin) == "rows.csv is not UTF-8 text. Save it as UTF-8 (in Excel: CSV UTF-8)."
+    assert error(tmp_path, b'{"body": "Gr\xf6"}', "rows.jsonl").startswith("rows.jsonl is not UTF-8 text.")
+    assert "row 1: 'body' is a list, not text" in error(tmp_path, b'{"body": ["b"]}', "rows.jsonl")
+    assert "row 1: 'body' has a NUL character" in error(tmp_path, b'{"body": "a\\u0000"}', "rows.jsonl")
+    assert "row 1: 'body' has a NUL character or half" in error(tmp_path, b'{"body": "\\ud800"}', "rows.jsonl")
+    assert "line 2 is not valid JSON" in error(tmp_path, b'{"body": "a"}\n{"body"', "rows.jsonl")
+    assert "line 1 must be a JSON object, not a list" in error(tmp_path, b"[1]", "rows.jsonl")
+    assert error(tmp_path, b"not Parquet", "rows.parquet").startswith("rows.parquet is not a valid parquet file: ")
+    assert error(tmp_path, b"subject,body,customer\na\n").startswith("rows.csv is not a valid csv file: ")
+    assert error(tmp_path, b"").startswith("rows.csv is not a valid csv file: ")
+    assert error(tmp_path, b"subject,body,body,customer\n").startswith("rows.csv has the column 'body' twice.")
+    assert error(tmp_path, b"subject,body,customer\n").startswith("rows.csv has no row with text in 'body'.")
+    assert error(tmp_path, b"x", "rows.doc").startswith("rows.doc must end in .csv, ")
+    long = b'{"body": "%b"}' % (b"x" * 100_001)
+    assert error(tmp_path, long, "rows.jsonl") == (
+        "rows.jsonl, row 1: 'body' has 100,001 characters; the maximum is 100,000. Shorten it, or divide sources with "
+        "chunk: {words: 800}."
+    )
+
+
+def test_what_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
+    """A pipe is never waited for."""
+    with pytest.raises(RecipeError, match=r"none.csv cannot be read: No such file"):
+        loaded(str(tmp_path / "none.csv"))
+    with pytest.raises(RecipeError, match="it is a folder"):
+        loaded(str(tmp_path))
+
+
+def test_too_many_sources_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before they fill the disk."""
+    monkeypatch.setattr("consistent_chat.recipe.seeds.seeds.MAX_SOURCES", 2)
+    with pytest.raises(RecipeError, match="has more than 2 sources"):
+        loaded(as_json(tmp_path, ROWS))
+
+
+WRONG: list[tuple[Any, str]] = [
+    (["a.csv"], "seeds must be a mapping with data and fields"),
+    ({"data": "a.csv", "feilds": {}}, "seeds must not have 'feilds'. Did you mean 'fields'?"),
+    ({"fields": {"topic": "a"}}, "seeds must have data: it must be a path"),
+    ({"data": "a.csv"}, "seeds must have fields: they must be a mapping"),
+    ({"data": "a.csv", "fields": {"topics": "a"}}, "there is no 'topics'. Did you mean 'topic'?"),
+    ({"data": "a.csv", "fields": {"topic": 3}}, "names of columns: topic must be text"),
+    ({"data": "a.csv", "fields": {"persona": "a"}}, "seeds must have the field topic or source"),
+    ({"data": "a.csv", "fields": {"topic": "a"}, "dialogs_per_seed": 0}, "dialogs_per_seed must be a whole number"),
+    ({"data": "a.csv", "fields": {"source": "a"}, "chunk": 800}, "chunk must be a mapping"),
+    ({"data": "a.csv", "fields": {"source": "a"}, "chunk": {"words": 8, "overlap": 8}}, "chunk.overlap must be"),
+    ({"data": "a.csv", "fields": {"topic": "a"}, "chunk": {"words": 8}}, "the field source where they have chunk"),
+    ({"data": "http://169.254.169.254/a.csv", "fields": {"topic": "a"}}, "not at http://169.254.169.254/a.csv"),
+    ({"data": "hf://datasets/a/b@0123abc/x::file:///a.csv", "fields": {"topic": "a"}}, "must have an address of"),
+    ({"data": "hf://datasets/a/b@0123abc/../c/a.csv", "fields": {"topic": "a"}}, "must have an address of"),
+    ({"data": "hf://buckets/a/b/a.csv", "fields": {"topic": "a"}}, "must have an address of the form"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG)
+def test_wrong_settings_are_told_before_anything_is_read(given: Any, message: str) -> None:
+    """With the nearest known name."""
+    with pytest.raises(RecipeError) as raised:
+        Recipe(seeds=given)
+    assert message in str(raised.value)
+
+
+def test_a_number_of_dialogues_for_each_intent_is_refused(tmp_path: Path) -> None:
+    """Sources set the number."""
+    with pytest.raises(RecipeError, match="Give dialogs_per_seed within seeds"):
+        Recipe(num_dialogs_per_intent=3, seeds={"data": as_json(tmp_path, ROWS), "fields": FIELDS})
+
+
+def test_a_large_table_lies_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is mapped into memory, and travels to other processes by its path."""
+    small = loaded(as_json(tmp_path, ROWS))
+    expected, whole = list(small.sources), len(pickle.dumps(small))
+    assert list(pickle.loads(pickle.dumps(small)).sources) == expected
+    monkeypatch.setattr(sources, "IN_MEMORY", 0)
+    monkeypatch.setattr(sources, "ROWS", 2)
+    large = loaded(as_json(tmp_path, ROWS))
+    assert large == small
+    assert list(large.sources) == expected
+    assert list(pickle.loads(pickle.dumps(large)).sources) == expected
+    assert len(pickle.dumps(large)) < whole
+
+
+TEXTS = st.text(st.sampled_from("ab \n中ลx."), max_size=60)
+
+
+@given(TEXTS, st.integers(1, 9), st.integers(0, 8))
+def test_chunks_are_all_of_a_text(text: str, words: int, overlap: int) -> None:
+    """No word is lost, none is longer than asked for, and without an overlap none is there twice."""
+    found = chunks(text, Chunk(words, min(overlap, words - 1)))
+    assert all(part in text and part == part.strip() for part in found)
+    if overlap == 0:
+        assert "".join("".join(found).split()) == "".join(text.split())
+    assert bool(found) is bool(text.strip())
+
+
+def test_each_chunk_is_a_source_of_its_own(tmp_path: Path) -> None:
+    """With the other fields of its row; the last words of one begin the next."""
+    seeds = loaded(as_json(tmp_path, ROWS[:1]), chunk={"words": 4, "overlap": 1})
+    texts = {source.source for source in seeds.sources}
+    assert texts == {"Parcel 771 has not", "not arrived.\nIt was", "was sent on 3", "3 May."}
+    assert {source.persona for source in seeds.sources} == {"a nurse"}
