@@ -1,13 +1,14 @@
-"""Records the hand-written dialogues of demo_dialogues.yaml as the demo's responses: `python tools/record_demo.py`.
+"""Records hand-written dialogues as the responses of the demos: `python tools/record_demo.py`.
 
-Run it after a change of the prompts or of the dialogues. It writes the demo's journal byte for byte the same
-whenever nothing has changed; a test holds the two together.
+demo_dialogues.yaml has those of the demo, demo_languages.yaml those in other languages and with code. Run it after a
+change of the prompts or of the dialogues. It writes the journals byte for byte the same whenever nothing has changed;
+a test holds the two together.
 
 To write new dialogues:
 
-1. Change the demo's recipe (consistent_chat/demo/demo.consistent_chat.yaml): its taxonomy, seed, turns and shape.
+1. Change a demo's recipe (consistent_chat/demo/demo.consistent_chat.yaml): its taxonomy, seed, turns and shape.
 2. `python tools/record_demo.py --show` prints both prompts of every spec. Write the messages and answers that they ask
-   for into demo_dialogues.yaml: an entry has the `category` of its spec, which it is found by, or the `topic` as well
+   for into the demo's file here: an entry has the `category` of its spec, which it is found by, or the `topic` as well
    where several specs are of one category; `users` and `answers` with as many texts as the spec has turns; and
    `failed_draws` with unusable responses (text, finish) of either stage, if there are any.
 3. Run the tool. What the parser or a check refuses is not recorded as a dialogue; the tests of the demo tell which.
@@ -15,6 +16,7 @@ To write new dialogues:
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Iterator
@@ -33,18 +35,28 @@ from consistent_chat.store.location import MARKER, STORE_FORMAT
 from consistent_chat.store.record import Record, to_line
 
 HERE = Path(__file__).parent
-DEMO = HERE.parent / "consistent_chat" / "demo"
+PACKAGE = HERE.parent / "consistent_chat"
+DEMOS = {"demo": "demo_dialogues.yaml", "demo_languages": "demo_languages.yaml"}
+"""The folders of the demos, and the files with what was written for each."""
 
 
-def main(responses: Path) -> None:
-    """Write the demo's response store into a folder."""
-    recipe = Recipe.from_file(str(DEMO / "demo.consistent_chat.yaml"))
-    entries = yaml.safe_load((HERE / "demo_dialogues.yaml").read_text("utf-8"))
-    plan = Plan(recipe)
-    lines = [line for index, spec in enumerate(plan) for line in record(recipe, plan, index, find(entries, spec))]
+def main(responses: Path, demo: str) -> None:
+    """Write a demo's response store into a folder."""
+    entries = yaml.safe_load((HERE / DEMOS[demo]).read_text("utf-8"))
+    lines = [
+        line
+        for recipe in recipes(demo)
+        for index, spec in enumerate(Plan(recipe))
+        for line in record(recipe, Plan(recipe), index, find(entries, spec))
+    ]
     (responses / "journals").mkdir(parents=True, exist_ok=True)
     (responses / "journals" / "demo.jsonl").write_bytes(HEADER + b"".join(lines))
     (responses / MARKER).write_text(json.dumps({"consistent_chat_store": STORE_FORMAT}) + "\n", "utf-8")
+
+
+def recipes(demo: str) -> list[Recipe]:
+    """Return a demo's recipes, by their names."""
+    return [Recipe.from_file(str(path)) for path in sorted((PACKAGE / demo).glob("*.consistent_chat.yaml"))]
 
 
 def find(entries: list[dict[str, Any]], spec: Spec) -> dict[str, Any]:
@@ -53,12 +65,12 @@ def find(entries: list[dict[str, Any]], spec: Spec) -> dict[str, Any]:
 
 
 def show() -> None:
-    """Print the two prompts of every spec of the demo; the messages are written between them."""
-    recipe = Recipe.from_file(str(DEMO / "demo.consistent_chat.yaml"))
-    for spec in Plan(recipe):
-        asked, answered = prompts.skeleton(spec, recipe.language), prompts.answers(spec, [], recipe.language)
-        print(f"=== {spec.index} ===\n{asked[1]}\n\n{answered[1]}\n")
-    print(f"=== all ===\n{asked[0]}\n\n{answered[0]}")
+    """Print the two prompts of every spec of the demos; the messages are written between them."""
+    for recipe in itertools.chain.from_iterable(map(recipes, DEMOS)):
+        for spec in Plan(recipe):
+            asked, answered = prompts.skeleton(spec, recipe.language), prompts.answers(spec, [], recipe.language)
+            print(f"=== {recipe.language}, {spec.index} ===\n{asked[1]}\n\n{answered[1]}\n")
+        print(f"=== {recipe.language}, all ===\n{asked[0]}\n\n{answered[0]}\n")
 
 
 def record(recipe: Recipe, plan: Plan, index: int, entry: dict[str, Any]) -> Iterator[bytes]:
@@ -89,4 +101,5 @@ if __name__ == "__main__":
     if sys.argv[1:] == ["--show"]:
         show()
     else:
-        main(Path(sys.argv[1]) if len(sys.argv) > 1 else DEMO / "responses")
+        for name in DEMOS:
+            main(PACKAGE / name / "responses", name)

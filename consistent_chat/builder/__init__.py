@@ -13,7 +13,7 @@ import datasets
 
 from consistent_chat import drivers, duplicates
 from consistent_chat.builder.cache import check_cache
-from consistent_chat.builder.config import ConsistentChatConfig
+from consistent_chat.builder.config import DEMOS, ConsistentChatConfig
 from consistent_chat.builder.execution import ExecutionOptions
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.builder.hooks import BuilderHooks
@@ -51,7 +51,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     DEFAULT_CONFIG_NAME = "default"
     BUILDER_CONFIGS = [
         ConsistentChatConfig(name="default"),
-        ConsistentChatConfig(name="demo"),
+        *(ConsistentChatConfig(name=demo) for demo in DEMOS),
         *(ConsistentChatConfig(name=intent, intents=[intent]) for intent in taxonomy.builtin().intents),
     ]
 
@@ -92,12 +92,11 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     def _foreign(self, config: ConsistentChatConfig, adjacent: Sequence[str]) -> list[Any]:
         """Return a digest of the stores beside recipe files: rows made with them differ from rows made without.
 
-        The demo's store is the package's own.
+        A demo's store is the package's own.
         """
-        is_demo = config.name == "demo" and not config.data_files
         named = config.places()
         options = [options_beside(url, self._store_options, named) for url in adjacent]
-        stores = [] if is_demo else [StoreLocation(url, given) for url, given in zip(adjacent, options)]
+        stores = [] if config.is_demo else [StoreLocation(url, given) for url, given in zip(adjacent, options)]
         return sorted(store.content() for store in stores)
 
     def download_and_prepare(self, *args: Any, **kwargs: Any) -> None:

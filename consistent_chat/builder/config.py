@@ -22,6 +22,11 @@ MOST_TOKENS = 2**31 - 1
 """The largest token limit that a user can state."""
 DRIVERS = ("online", "batch")
 DEMO = resources.files("consistent_chat") / "demo"
+DEMOS = {
+    "demo": {"train": "demo/demo"},
+    "demo_languages": {name: f"demo_languages/{name}" for name in ("code", "german", "japanese", "spanish")},
+}
+"""The configs that come with their responses: for each split, its recipe file in the package."""
 
 
 @dataclass
@@ -124,10 +129,16 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         judged = {split: recipe for split, recipe in recipes.items() if recipe.judge_model is not None}
         return {**recipes, **{split: replace(recipe, judge_model="rehearsal") for split, recipe in judged.items()}}
 
+    @property
+    def is_demo(self) -> bool:
+        """Say whether the recipe and the responses are the package's own."""
+        return self.name in DEMOS and not self.data_files
+
     def recipe_files(self) -> dict[str, str]:
         """Return the path or URL of each split's recipe file; empty if there are only keywords. Raises RecipeError."""
-        if self.name == "demo" and not self.data_files:
-            return {"train": str(DEMO / "demo.consistent_chat.yaml")}
+        if self.is_demo:
+            package = resources.files("consistent_chat")
+            return {split: f"{package / path}.consistent_chat.yaml" for split, path in DEMOS[self.name].items()}
         return {str(split): _only(split, list(named)) for split, named in (self.data_files or {}).items()}
 
     def limits(self) -> Limits:

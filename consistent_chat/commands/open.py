@@ -39,7 +39,8 @@ def _named(recipe: str | Mapping[str, str] | None) -> dict[str, Any]:
         return {"name": recipe}
     if not recipe.endswith((EXTENSION, ".yaml", ".yml")):
         raise RecipeError(
-            f"{recipe!r} is neither a config (demo, default, an intent) nor a recipe file (*{EXTENSION})."
+            f"{recipe!r} is neither a config (demo, demo_languages, default, an intent) nor a recipe file "
+            f"(*{EXTENSION})."
         )
     if "://" in recipe:
         return {"data_files": recipe}

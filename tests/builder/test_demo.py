@@ -15,7 +15,7 @@ import pytest
 from datasets import Dataset, load_dataset
 
 from consistent_chat import drivers
-from consistent_chat.builder.config import DEMO
+from consistent_chat.builder.config import DEMO, DEMOS
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.files import file_digest
 from consistent_chat.plan import Plan
@@ -63,12 +63,34 @@ def test_it_shows_how_failed_draws_are_walked_through() -> None:
     assert tally.failed == {"wrong_turn_count": 1, "truncated": 1, "no_json": 1}
 
 
-def test_the_recorded_responses_are_those_that_were_written(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", record_demo.DEMOS)
+def test_the_recorded_responses_are_those_that_were_written(name: str, tmp_path: Path) -> None:
     """tools/record_demo.py gives the shipped bytes: prompts, plan, keys and dialogues agree."""
-    record_demo.main(tmp_path)
-    for path in (DEMO / "responses").rglob("*"):
+    record_demo.main(tmp_path, name)
+    shipped = record_demo.PACKAGE / name / "responses"
+    for path in shipped.rglob("*"):
         if path.is_file():
-            assert (tmp_path / path.relative_to(DEMO / "responses")).read_bytes() == path.read_bytes(), path.name
+            assert (tmp_path / path.relative_to(shipped)).read_bytes() == path.read_bytes(), path.name
+
+
+def test_another_demo_has_other_languages_and_code() -> None:
+    """A split for each recipe, of two dialogues; those with code have some."""
+    made = load_dataset("consistent_chat", "demo_languages")
+    assert {split: len(rows) for split, rows in made.items()} == dict.fromkeys(DEMOS["demo_languages"], 2)
+    assert {row["provenance"]["model"] for rows in made.values() for row in rows} == {"demo"}
+    told = {split: json.dumps(rows["conversation"][:], ensure_ascii=False) for split, rows in made.items()}
+    assert re.search("[ぁ-ん]", told["japanese"])
+    assert all(re.search(r"\b(nicht|que)\b", told[split]) for split in ("german", "spanish"))
+    assert all("`" in json.dumps(talk) for talk in made["code"]["conversation"])
+
+
+def test_no_draw_of_the_other_demo_failed() -> None:
+    """What was written passes every check at once, in every language."""
+    for recipe in record_demo.recipes("demo_languages"):
+        tally = RunStats()
+        store = ResponseStore(str(record_demo.PACKAGE / "demo_languages" / "responses"))
+        assert len(list(drivers.run(recipe, range(2), store, None, Limits(), tally))) == 2
+        assert not tally.failed
 
 
 def test_it_follows_the_built_in_taxonomy_unselected(demo: Dataset) -> None:
