@@ -103,6 +103,9 @@ class Response:
     answered. `finish_reason`, `model` and `id` are the server's own words. `tool_calls` and `usage` are JSON texts of
     what it sent, `extra` is one of what else its message had (`bounded_json` makes them).
 
+    `checked` says that this machine has checked the response before, and that it passed. It is neither compared nor
+    stored, and no server and no store can set it.
+
     Two halves of a character that follow each other become that character, since JSON does not tell them from it:
     so a response equals what a store gives back. Raises TypeError and ValueError for fields that cannot be stored.
     """
@@ -118,6 +121,7 @@ class Response:
     id: str = ""
     usage: str = ""
     extra: str = ""
+    checked: bool = field(default=False, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in _TEXTS:
@@ -144,14 +148,17 @@ class Response:
         return {**stored, **{name: value for name in _FURTHER if (value := getattr(self, name))}}
 
     @classmethod
-    def of(cls, stored: Any) -> Response:
+    def of(cls, stored: Any, checked: bool = False) -> Response:
         """Return the response of plain data that was stored, without the fields that only later versions know.
 
-        Raises TypeError, which names the field, for data that is not a response.
+        `checked` is not read from the data. Raises TypeError, which names the field, for data that is not a response.
         """
         if not isinstance(stored, dict) or "text" not in stored:
             raise TypeError("it is not an object with the field 'text'")
-        return cls(**{name: stored[name] for name in _FIELDS if name in stored})
+        response = cls(**{name: stored[name] for name in _FIELDS if name in stored})
+        if checked:
+            object.__setattr__(response, "checked", True)
+        return response
 
     def as_stored(self) -> Response:
         """Return the response that a store gives back for this one."""

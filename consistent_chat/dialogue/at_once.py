@@ -258,10 +258,11 @@ def _judging(model: str) -> _Stage:
 
 def _users(spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
     def read(response: Response) -> tuple[str, ...]:
-        from consistent_chat.dialogue import checks  # takes 0.1 s, and no first request needs it
-
         messages = parse.messages(response, _names("user", spec.shape.turns))
-        checks.users(messages, spec, recipe)
+        if not response.checked:
+            from consistent_chat.dialogue import checks  # takes 0.1 s, and no first request needs it
+
+            checks.users(messages, spec, recipe)
         return messages
 
     return read
@@ -272,10 +273,11 @@ def _answers(users: tuple[str, ...], recipe: Recipe) -> Callable[[Response], tup
     names = _names("assistant", len(users))
 
     def read(response: Response) -> tuple[tuple[str, ...], str]:
-        from consistent_chat.dialogue import checks
-
         messages = parse.messages(response, names)
-        checks.answers(messages, users, recipe)
+        if not response.checked:
+            from consistent_chat.dialogue import checks
+
+            checks.answers(messages, users, recipe)
         return messages, reasoning(response, names) if recipe.reasoning else ""
 
     return read

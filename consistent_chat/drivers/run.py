@@ -10,6 +10,7 @@ from functools import partial
 from typing import Protocol
 
 from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps, fill
+from consistent_chat.dialogue.check_identity import check_identity
 from consistent_chat.drivers.budget import Budget, Usage
 from consistent_chat.drivers.deduplicate import Deduplicator, PendingDialogue, finished, is_done
 from consistent_chat.drivers.limits import Limits
@@ -21,7 +22,7 @@ from consistent_chat.errors import MissingResponse
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.fields import DEFAULTS
-from consistent_chat.request import Request
+from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.miss import explain_miss
@@ -92,6 +93,9 @@ class _Run:
         self._open_serving, self._limits, self._tally, self._spent = open_serving, limits, tally, spent
         self._driver: Driver | None = None
         self._is_warm = False
+        self._has_checks = any(recipe.checks.values())
+        if self._has_checks:
+            store.note_checks(check_identity(recipe))
         threshold = recipe.drop_near_duplicates
         self._distinct = Deduplicator(threshold, self._begin) if threshold else None
 
@@ -142,10 +146,17 @@ class _Run:
         progress = walk(lambda failed: self._first_steps(index, failed, substitute), self._store, max_draws, failed)
         step = progress.step
         if isinstance(step, Dialogue):
+            self._mark_checked(step, progress.used)
             return step
         if self._open_serving is None:
             raise MissingResponse(_refused(failed) or explain_miss(step, index, self._store))
         return self._started(self._open_serving).submit(index, progress.steps, step, failed)
+
+    def _mark_checked(self, dialogue: Dialogue, used: Sequence[tuple[Request, Response]]) -> None:
+        """Note what the dialogue is made of, so that its next replay need not check it again."""
+        for request, response in used if self._has_checks else ():
+            if not response.checked and request.key in dialogue.keys:
+                self._store.mark_checked(request, response)
 
     def _started(self, open_serving: Open) -> Driver:
         if self._driver is None:

@@ -100,6 +100,7 @@ class _Noting:
         self._found: list[Record] = []
         self._seen: set[str] = set()
         self.records, self.close = store.records, store.close
+        self.note_checks, self.mark_checked = store.note_checks, store.mark_checked
 
     def find(self, request: Request) -> Response | None:
         """Return a response as `ResponseStore.find` does."""

@@ -12,11 +12,13 @@ from typing import TypeVar
 
 import numpy as np
 
+from consistent_chat.request import Response
 from consistent_chat.store.cache import fetch, retry_if_repacked
+from consistent_chat.store.checked import CheckedRows
 from consistent_chat.store.journal import Journal, read_journals, report_torn
 from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import Pack, PackGone, RowGroup, null_columns
-from consistent_chat.store.record import Record, StoredResponse, damaged, digest_of
+from consistent_chat.store.record import CheckedResponse, Record, StoredResponse, damaged, digest_of
 
 _T = TypeVar("_T")
 
@@ -27,8 +29,9 @@ GROUPS_KEPT = 16
 class Index:
     """An index of packs by key."""
 
-    def __init__(self, packs: Sequence[Pack] = ()) -> None:
+    def __init__(self, packs: Sequence[Pack] = (), notes: CheckedRows | None = None) -> None:
         self.packs = tuple(packs)
+        self.use_notes(notes or CheckedRows())
         self._starts = list(accumulate(map(len, packs), initial=0))[:-1]
         joined = np.concatenate([*(pack.prefixes for pack in packs), np.empty(0, np.uint64)])
         order = np.argsort(joined, kind="stable")
@@ -38,28 +41,44 @@ class Index:
 
     def plus(self, pack: Pack) -> Index:
         """Return an index of these packs and one more."""
-        return Index([*self.packs, pack])
+        return Index([*self.packs, pack], self._notes)
 
     def find(self, key: str) -> list[StoredResponse]:
         """Return all stored responses of a key. Raises DamagedRecord, and PackGone for a pack that was repacked."""
+        return [kept for row in self._rows_of(key) if (kept := self._kept(key, *row)) is not None]
+
+    def use_notes(self, notes: CheckedRows) -> None:
+        """Mark the responses that passed the checks of these notes."""
+        self._notes, self._checked = notes, [notes.of(pack) for pack in self.packs]
+
+    def mark_checked(self, key: str, response: Response) -> None:
+        """Note that a response passed the checks, in all packs that have it."""
+        for number, row in self._rows_of(key):
+            kept = self._kept(key, number, row)
+            if kept is not None and kept.answer(key) == response:
+                self._notes.add(self.packs[number], row)
+
+    def _rows_of(self, key: str) -> list[tuple[int, int]]:
+        """Return the numbers of the packs and the rows in them that may have a response of a key."""
         prefix, found = int(key[7:23], 16), []
         at = bisect_left(self._sorted, prefix)
         while at < len(self._sorted) and self._sorted[at] == prefix:
-            if (kept := self._kept(key, self._rows[at])) is not None:
-                found.append(kept)
+            row = self._rows[at]
+            number = bisect_right(self._starts, row) - 1
+            found.append((number, row - self._starts[number]))
             at += 1
         return found
 
-    def _kept(self, key: str, row: int) -> StoredResponse | None:
+    def _kept(self, key: str, number: int, row: int) -> StoredResponse | None:
         """Return a row's response, or None if it has another key. The digest distinguishes both from damage."""
-        number = bisect_right(self._starts, row) - 1
-        pack, row = self.packs[number], row - self._starts[number]
+        pack, checked = self.packs[number], self._checked[number]
         group = bisect_right(pack.ends, row)
         at = row - pack.start(group)
         generations, responses, digests = self._group(number, group)
         generation, response, digest = values = generations[at], responses[at], digests[at]
         if None not in values and digest_of(key, generation, response) == digest:
-            return StoredResponse(generation, digest, response)
+            is_checked = checked is not None and checked[row >> 3] >> (row & 7) & 1
+            return (CheckedResponse if is_checked else StoredResponse)(generation, digest, response)
         if pack.key(row) != key:
             return None
         null = null_columns(RowGroup._fields, values)
@@ -91,7 +110,7 @@ class StoreReader:
     _layers: list[_Layer]
 
     def __init__(self, places: Sequence[StoreLocation]) -> None:
-        self._places = places
+        self._places, self._checked = places, CheckedRows()
         retry_if_repacked(self._read)
         report_torn(chain.from_iterable(layer.journals for layer in self._layers))
 
@@ -107,6 +126,25 @@ class StoreReader:
         """
         found = self._steadily(lambda: [layer.find(key) for layer in self._layers])
         return list(dict.fromkeys(chain.from_iterable(map(_latest, found))))
+
+    def note_checks(self, identity: str) -> None:
+        """Mark the responses that passed the checks of an identity on this machine."""
+        self._checked = CheckedRows(identity)
+        for layer in self._layers:
+            layer.index.use_notes(self._checked)
+
+    def mark_checked(self, key: str, response: Response) -> None:
+        """Note that a response passed the checks."""
+
+        def mark() -> None:
+            for layer in self._layers:
+                layer.index.mark_checked(key, response)
+
+        self._steadily(mark)
+
+    def save_notes(self) -> None:
+        """Keep the notes for the next replay."""
+        self._checked.save()
 
     def verify_checksum(self) -> None:
         """Verify all packs against their names: a missing record would be requested and paid for again."""
@@ -157,7 +195,7 @@ class StoreReader:
     def _read(self) -> None:
         # Journals first: a record leaves its journal only when it is in a pack, so that none is missed.
         journals = [read_journals(place.journals) for place in self._places]
-        packs = [Index([Pack(path) for path in fetch(place)]) for place in self._places]
+        packs = [Index([Pack(path) for path in fetch(place)], self._checked) for place in self._places]
         self._layers = [_Layer(index, found) for index, found in zip(packs, journals)]
 
 

@@ -116,6 +116,11 @@ class Pack:
     def __len__(self) -> int:
         return len(self.prefixes)
 
+    @property
+    def is_named_by_content(self) -> bool:
+        """Whether the file's name is a digest, to which its bytes are held before a response is read."""
+        return _NAME.fullmatch(self.path.stem) is not None
+
     def __iter__(self) -> Iterator[Record]:
         for number in range(len(self.ends)):
             yield from (self._record(*row) for row in self._rows(number))
@@ -156,7 +161,7 @@ class Pack:
         if self._vouched:
             return
         try:
-            whole = not _NAME.fullmatch(self.path.stem) or file_digest(self.path) == self.path.stem
+            whole = not self.is_named_by_content or file_digest(self.path) == self.path.stem
         except OSError as error:
             raise _unread(self.path, error) from None
         if not whole:

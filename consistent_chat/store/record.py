@@ -32,12 +32,28 @@ class StoredResponse(NamedTuple):
     digest: str
     response: str
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether this machine noted that the response passed the checks."""
+        return False
+
     def answer(self, key: str = "") -> Response:
         """Return the response; raises DamagedRecord, which names the key, for data that no version writes."""
         try:
-            return _response(self.response)
+            return _response(self.response, self.is_checked)
         except FAULTS as error:
             raise damaged(f"The response to {key or self.digest}", _reason(error), "its record") from None
+
+
+class CheckedResponse(StoredResponse):
+    """A response that passed the checks on this machine; it equals the same response without that note."""
+
+    __slots__ = ()
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether this machine noted that the response passed the checks."""
+        return True
 
 
 @dataclass(frozen=True)
@@ -116,8 +132,8 @@ def _reason(error: Exception) -> str:
     return f"it is not JSON ({error})" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-def _response(text: str) -> Response:
-    return Response.of(json.loads(text))
+def _response(text: str, is_checked: bool = False) -> Response:
+    return Response.of(json.loads(text), is_checked)
 
 
 def _request(text: str) -> dict[str, Any]:

@@ -90,6 +90,19 @@ class ResponseStore:
             own = self._journaled(request.key)
             return [kept.answer(request.key) for kept in ([own] if own else self._recorded.find_all(request.key))]
 
+    def note_checks(self, identity: str) -> None:
+        """Tell of each response found whether it passed the checks of an identity on this machine ("" for none).
+
+        Notes are this machine's own: none is read from a store, and none is written to one.
+        """
+        with self._lock:
+            self._recorded.note_checks(identity)
+
+    def mark_checked(self, request: Request, response: Response) -> None:
+        """Note that a response that was found has passed the checks."""
+        with self._lock:
+            self._recorded.mark_checked(request.key, response)
+
     def prepare(self) -> None:
         """Prepare to keep responses, before any is paid for; raises StoreError if that is not possible.
 
@@ -134,7 +147,8 @@ class ResponseStore:
         return self._recorded.records()
 
     def close(self) -> None:
-        """Pack what this store has kept, and what killed writers have left behind."""
+        """Pack what this store has kept, and what killed writers have left behind; save the notes."""
+        self._recorded.save_notes()
         if self._flusher.is_running:
             self._flusher.stop()
             self.pack()

@@ -1,0 +1,61 @@
+"""The identity of a recipe's checks: with the same one, the same response passes again.
+
+It imports no check: a replay whose responses have all passed before does not need any.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+from collections.abc import Iterator
+from importlib import metadata, resources
+from typing import TYPE_CHECKING
+
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import canonical_json
+
+if TYPE_CHECKING:
+    from importlib.abc import Traversable
+
+SOURCES = ("dialogue", "recipe", "text")
+"""Folders of the package that checks consist of and read: code, phrases, prompts, the titles of the taxonomy."""
+LIBRARIES = ("google-re2", "py3langid", "PyYAML")
+
+
+def check_identity(recipe: Recipe) -> str:
+    """Return 64 hex digits that change with anything a check depends on beside its messages; "" without checks.
+
+    What a response was asked with (the topic, the persona, the messages that it answers) is in its request's key.
+    """
+    if not any(recipe.checks.values()):
+        return ""
+    content = {
+        "checks": recipe.checks,
+        "language": recipe.language,
+        "model": recipe.model,
+        "code": _code(),
+    }
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def _code() -> str:
+    """Return a digest of the code and data of the checks, and of the versions of what they run on."""
+    digest = hashlib.sha256(platform.python_version().encode())
+    for library in LIBRARIES:
+        digest.update(f"{library} {metadata.version(library)}\n".encode())
+    for folder in SOURCES:
+        for name, content in _files(resources.files("consistent_chat").joinpath(folder), folder):
+            digest.update(f"{name} {len(content)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
+    """Yield the names and contents of all files in a folder that are not made from others."""
+    for entry in sorted(folder.iterdir(), key=lambda one: one.name):
+        name = f"{path}/{entry.name}"
+        if entry.is_dir():
+            yield from _files(entry, name) if entry.name != "__pycache__" else ()
+        else:
+            yield name, entry.read_bytes()

@@ -1,0 +1,202 @@
+"""Responses that passed the checks on this machine are not checked again; nothing else is taken on trust."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from consistent_chat import drivers
+from consistent_chat.dialogue import checks
+from consistent_chat.dialogue.at_once import Dialogue, fill
+from consistent_chat.dialogue.check_identity import check_identity
+from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.errors import MissingResponse
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response
+from consistent_chat.store import ResponseStore
+from consistent_chat.store.checked import FOLDER
+from consistent_chat.store.location import home
+from consistent_chat.store.pack import write_pack
+from consistent_chat.store.record import Record
+from tests.answers import good
+
+RECIPE = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=1, num_turns_per_dialog=2)
+NUMBER = len(Plan(RECIPE))
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The checks that run, by their side; no notes are there at the beginning and left at the end."""
+    ran: list[str] = []
+    for name in ("users", "answers"):
+        check = getattr(checks, name)
+        monkeypatch.setattr(checks, name, lambda *given, name=name, check=check: (ran.append(name), check(*given)))
+    shutil.rmtree(home() / FOLDER, ignore_errors=True)
+    yield ran
+    shutil.rmtree(home() / FOLDER, ignore_errors=True)
+
+
+def record(place: str, recipe: Recipe = RECIPE, spoil: str = "") -> None:
+    """Keep good responses for all dialogues; `spoil` is what the last answer of each says instead."""
+    store = ResponseStore(place)
+    for index in range(NUMBER):
+        steps = fill(recipe, Plan(recipe), index)
+        skeleton = next(steps)
+        second = steps.send(store.keep(skeleton, good(skeleton)))
+        store.keep(second, spoiled(good(second), spoil))
+    store.close()
+
+
+def spoiled(response: Response, text: str) -> Response:
+    """Return a response whose last message is another text, if there is one."""
+    told = json.loads(response.text)
+    return replace(response, text=json.dumps({**told, list(told)[-1]: text})) if text else response
+
+
+def replayed(place: str, recipe: Recipe = RECIPE) -> list[Dialogue]:
+    """Replay all dialogues."""
+    return list(drivers.run(recipe, range(NUMBER), ResponseStore(place), None, Limits(), RunStats()))
+
+
+def notes() -> list[Path]:
+    """Return the files with notes."""
+    return [path for path in (home() / FOLDER).rglob("*") if path.is_file()]
+
+
+def test_the_second_replay_checks_nothing_and_makes_the_same(place: str, checked: list[str]) -> None:
+    """Each response is checked once on a machine, and the dialogues are equal, field by field."""
+    record(place)
+    del checked[:]
+    first = replayed(place)
+    assert len(checked) == 2 * NUMBER
+    assert replayed(place) == first
+    assert len(checked) == 2 * NUMBER
+
+
+def test_a_part_is_added_to_what_another_process_noted(place: str, checked: list[str]) -> None:
+    """Processes replay parts of a plan, and write their notes one after the other."""
+    record(place)
+    runs = [
+        drivers.run(RECIPE, indices, ResponseStore(place), None, Limits(), RunStats())
+        for indices in (range(4), range(4, NUMBER))
+    ]
+    first, second = (next(run) for run in runs)
+    assert first.spec.index == 0
+    assert second.spec.index == 4
+    for run in runs:
+        list(run)
+    del checked[:]
+    replayed(place)
+    assert checked == []
+
+
+@pytest.mark.parametrize("changed", [{"checks": {"repeats": 0.7}}, {"language": "German", "checks": {"repeats": 0.9}}])
+def test_other_thresholds_and_languages_check_anew(changed: dict[str, object]) -> None:
+    """A note counts for the identity of the checks that it was made with, and for no other."""
+    assert check_identity(replace(RECIPE, **changed)) != check_identity(RECIPE)  # type: ignore[arg-type]
+    assert check_identity(replace(RECIPE, num_dialogs_per_intent=50, temperature=0.1)) == check_identity(RECIPE)
+    assert check_identity(replace(RECIPE, checks=False)) == ""
+
+
+def test_the_identity_covers_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version of a check is another identity."""
+    from consistent_chat.dialogue import check_identity as module
+
+    before = check_identity(RECIPE)
+    monkeypatch.setattr(module, "_code", lambda: "other")
+    assert check_identity(RECIPE) != before
+
+
+def test_an_unusable_response_is_never_noted(place: str, checked: list[str]) -> None:
+    """The skeletons passed, and not the answers, which break off: each replay finds that again."""
+    record(place, spoil="First you go to the station. Then you take the train to the old and")
+    for _ in range(2):
+        with pytest.raises(MissingResponse, match="broken_off"):
+            replayed(place)
+    assert checked.count("answers") >= 2
+
+
+def test_a_store_brings_no_notes(place: str, checked: list[str], tmp_path: Path) -> None:
+    """Notes are this machine's alone: none lies in a store, and those that a stranger put there are not read."""
+    record(place)
+    before = sorted(path.name for path in Path(place).rglob("*"))
+    replayed(place)
+    assert sorted(path.name for path in Path(place).rglob("*")) == before
+    shutil.copytree(home() / FOLDER, Path(place, FOLDER))
+    shutil.copytree(home() / FOLDER, Path(place, "packs", FOLDER))
+    shutil.rmtree(home() / FOLDER)
+    del checked[:]
+    replayed(place)
+    assert len(checked) == 2 * NUMBER
+
+
+def test_a_note_is_of_a_packs_content(place: str, checked: list[str], tmp_path: Path) -> None:
+    """A copy of the store elsewhere has been checked; another response to the same request has not."""
+    record(place)
+    replayed(place)
+    copy = str(shutil.copytree(place, tmp_path / "copy"))
+    other = str(tmp_path / "other")
+    record(other, spoil="You could also ask at the desk, which opens at nine in the morning.")
+    del checked[:]
+    replayed(copy)
+    assert checked == []
+    replayed(other)
+    assert len(checked) == 2 * NUMBER
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 40, None])
+def test_a_damaged_note_is_none(place: str, checked: list[str], damage: bytes | None) -> None:
+    """A note that is cut, made up, or a flipped bit away from what was written is not believed."""
+    record(place)
+    replayed(place)
+    (path,) = notes()
+    written = path.read_bytes()
+    path.write_bytes(written[:-1] + bytes([written[-1] ^ 1]) if damage is None else damage)
+    del checked[:]
+    replayed(place)
+    assert len(checked) == 2 * NUMBER
+    assert path.read_bytes() == written
+
+
+def test_nothing_is_noted_without_room(place: str, checked: list[str]) -> None:
+    """A folder that cannot be written costs the notes, not the replay."""
+    record(place)
+    (home() / FOLDER).write_text("This is no folder.")
+    made = replayed(place)
+    (home() / FOLDER).unlink()
+    assert replayed(place) == made
+    assert len(checked) >= 4 * NUMBER
+
+
+def test_no_server_and_no_store_says_that_it_was_checked() -> None:
+    """The field is this machine's: it is neither stored, nor read, nor compared."""
+    told = Response.of({"text": "text"}, checked=True)
+    assert told.checked
+    assert not replace(told, text="another").checked
+    assert "checked" not in told.plain()
+    assert not told.as_stored().checked
+    assert not Response.of({"text": "text", "checked": True}).checked
+    assert told == Response("text")
+
+
+def request_of(index: int) -> Request:
+    """Return the first request of a dialogue."""
+    return next(fill(RECIPE, Plan(RECIPE), index))
+
+
+def test_a_note_of_one_response_leaves_the_others(place: str, checked: list[str]) -> None:
+    """Of two responses to a request, the one that passed is noted."""
+    for text in ("one", "two"):
+        write_pack([Record.of(request_of(0), Response(text))], Path(place, "packs"))  # as two writers at a time do
+    store = ResponseStore(place)
+    store.note_checks("0" * 64)
+    one, two = store.find_all(request_of(0))
+    store.mark_checked(request_of(0), two)
+    assert [response.checked for response in store.find_all(request_of(0))] == [False, True]
+    assert store.find_all(request_of(0)) == [one, two]
