@@ -28,6 +28,7 @@ from consistent_chat.serving.http import (
     too_long,
     unreachable,
 )
+from consistent_chat.serving.tls import trusted
 
 EVENT_STREAM = "text/event-stream"
 
@@ -53,7 +54,7 @@ class HttpClient:
         self._timeout = timeout
         self._proxy = _proxy(base_url)
         room = connection_limit(max_concurrency)
-        tls: Any = _trusted() if base_url.lower().startswith("https:") else True
+        tls: Any = trusted() if base_url.lower().startswith("https:") else True
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=room, ssl=tls),
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, CONNECT_SECONDS)),
@@ -190,16 +191,3 @@ def _proxy(url: str) -> str | None:
     proxies = urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     return proxy if proxy and proxy.startswith("http") else None
-
-
-def _trusted() -> Any:
-    """Return the certificates that are trusted: the machine's, and those that come with `certifi`."""
-    import ssl
-
-    context = ssl.create_default_context()
-    try:
-        import certifi  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        return context
-    context.load_verify_locations(certifi.where())
-    return context

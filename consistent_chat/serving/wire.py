@@ -19,6 +19,7 @@ from consistent_chat.serving.http import (
     too_long,
     unreachable,
 )
+from consistent_chat.serving.tls import shared
 
 PAGE = 100
 """Objects of a list that are asked for at a time."""
@@ -113,10 +114,11 @@ def open_client(sdk: Any, max_concurrency: int) -> Any:
     """
     room = max(max_concurrency, 100)
     limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(max_connections=room, max_keepalive_connections=room)
+    options = {"limits": limits, "follow_redirects": False, "verify": shared(http_library(sdk).create_ssl_context)}
     try:
-        return sdk.DefaultAioHttpClient(limits=limits, follow_redirects=False)
+        return sdk.DefaultAioHttpClient(**options)
     except RuntimeError:
-        return sdk.DefaultAsyncHttpxClient(limits=limits, follow_redirects=False)
+        return sdk.DefaultAsyncHttpxClient(**options)
 
 
 def http_library(sdk: Any) -> Any:
