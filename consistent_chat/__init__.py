@@ -16,13 +16,19 @@ __all__ = [
     "ConsistentChatGenerator",
     "Recipe",
     "__version__",
+    "build",
+    "estimate",
+    "preview",
     "publish",
+    "verify",
     "warm",
 ]
 
 if TYPE_CHECKING:
+    from consistent_chat.api import estimate, preview, verify
     from consistent_chat.builder import ConsistentChat
     from consistent_chat.builder.config import ConsistentChatConfig
+    from consistent_chat.commands.build import build
     from consistent_chat.commands.open import warm
     from consistent_chat.dataflow import ConsistentChatGenerator
     from consistent_chat.publishing.publish import publish
@@ -33,7 +39,11 @@ _MODULES = {
     "ConsistentChatConfig": "consistent_chat.builder.config",
     "ConsistentChatGenerator": "consistent_chat.dataflow",
     "Recipe": "consistent_chat.recipe",
+    "build": "consistent_chat.commands.build",
+    "estimate": "consistent_chat.api",
+    "preview": "consistent_chat.api",
     "publish": "consistent_chat.publishing",
+    "verify": "consistent_chat.api",
     "warm": "consistent_chat.commands.open",
 }
 """Where each public name lives."""

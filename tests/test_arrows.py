@@ -29,6 +29,7 @@ ROOMS = [
     {"commands", "dataflow"},
     {"report", "ray"},
     {"publishing"},
+    {"api"},
     {"__init__"},
     {"cli"},
     {"__main__"},

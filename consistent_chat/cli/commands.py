@@ -30,6 +30,59 @@ def cli() -> None:
 command = functools.partial(cli.command, cls=Command)
 
 
+@command(section=MAKE, examples="consistent-chat init support\nconsistent-chat init support --folder recipes")
+@click.argument("name")
+@click.option("--folder", default=".", metavar="PATH", help="where to write the files (the current folder)")
+def init(name: str, folder: str) -> None:
+    """Write a recipe and a taxonomy to start from.
+
+    NAME is the first part of the names of the files. The recipe lists all fields with their meaning; its first line
+    names the schema, by which editors complete and check it.
+    """
+    from consistent_chat.commands.init import init as write_files
+
+    for path in write_files(name, folder):
+        tell(path)
+
+
+@command(
+    section=MAKE,
+    examples="consistent-chat taxonomy support.taxonomy.yaml\nconsistent-chat taxonomy topics.csv --output topics.yaml",
+)
+@click.argument("source", metavar="[FILE]", required=False)
+@click.option("--output", metavar="FILE", help="the YAML file to convert a CSV file to")
+@fields("storage_options")
+def taxonomy(source: str | None, output: str | None, storage_options: dict[str, Any] | None) -> None:
+    """Check a taxonomy and count what is in it, or convert a CSV file to one.
+
+    FILE is a YAML file; without it, the built-in taxonomy. A CSV file has the columns intent, category, topic and,
+    optionally, needs.
+    """
+    from consistent_chat.commands.taxonomy import convert, count
+
+    is_table = source is not None and source.lower().endswith(".csv")
+    if is_table != (output is not None):
+        raise click.UsageError("A .csv file and --output belong together: pass both, or neither.")
+    tell_lines(str(convert(str(source), output) if output is not None else count(source, storage_options)))
+
+
+@command(
+    section=MAKE,
+    examples="consistent-chat prompts demo -n 1\nconsistent-chat prompts my.consistent_chat.yaml --language German",
+)
+@recipe_argument
+@click.option("-n", "--number", type=COUNT, default=1, metavar="N", help="dialogues whose requests are shown (1)")
+@recipe_fields
+def prompts(recipe: str | None, number: int, **options: Any) -> None:
+    """Show the requests that the model gets. Makes no calls: rehearsed messages stand for the model's."""
+    from consistent_chat.commands.open import open_builder
+    from consistent_chat.commands.prompts import requests
+
+    for split_recipe in open_builder(recipe, **options).recipes.values():
+        for shown in requests(split_recipe, number):
+            tell_lines(str(shown))
+
+
 @command(
     section=MAKE,
     examples="consistent-chat preview demo\nconsistent-chat preview my.consistent_chat.yaml --serving anthropic -n 5",
@@ -42,10 +95,9 @@ def preview(recipe: str | None, number: int, **options: Any) -> None:
 
     Their answers are kept: the build does not pay for them again.
     """
-    from consistent_chat.commands.open import open_builder
-    from consistent_chat.commands.preview import preview as show
+    from consistent_chat.api import preview as show
 
-    show(open_builder(recipe, **options), number)
+    show(recipe, number, **options)
 
 
 @command(
@@ -231,11 +283,11 @@ def verify(what: str | None, storage_options: dict[str, Any] | None) -> int:
     WHAT is user/repo, a folder or a URL; without it, the default store. What has a consistent_chat.json is a dataset,
     as is user/repo where no such path is on this machine.
     """
-    from consistent_chat import publishing, store
+    from consistent_chat.api import verify as verified
+    from consistent_chat.store import default_location
 
-    url = store.default_location() if what is None else what
-    check: Any = publishing.verify if publishing.is_dataset(url, storage_options) else store.verify
-    found = check(url, storage_options=storage_options)
+    url = default_location() if what is None else what
+    found = verified(url, storage_options)
     for fault in found.faults:
         tell(fault)
     for line in (*getattr(found, "notes", ()), f"consistent-chat: {without_secrets(url)}: {found}"):

@@ -1,0 +1,132 @@
+"""Checks and counts a taxonomy, and converts a table into one: `consistent-chat taxonomy`."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.files import atomic_write
+from consistent_chat.recipe import file, safe_yaml
+from consistent_chat.recipe.fields import suggestion
+from consistent_chat.recipe.taxonomy import Taxonomy, builtin, load
+
+COLUMNS = ("intent", "category", "topic")
+OPTIONAL = ("needs",)
+FLOWS = ("diagnosis_to_solution", "needs_to_solutions", "facts_change", "in_pieces")
+"""Flows of an intent that a table adds; a person can edit them in the written file."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What is in a taxonomy: categories and topics by intent, and the names of all flows."""
+
+    intents: Mapping[str, tuple[int, int]]
+    flows: tuple[str, ...]
+    personas: int
+    manners: int
+
+    def __str__(self) -> str:
+        rows = [f"{key}: {_count(own[0], 'category')}, {_count(own[1], 'topic')}" for key, own in self.intents.items()]
+        topics = sum(topics for _, topics in self.intents.values())
+        whole = f"{_count(len(self.intents), 'intent')}, {_count(topics, 'topic')}, {_count(self.personas, 'persona')}"
+        return "\n".join([*rows, f"flows: {', '.join(self.flows)}", f"{whole}, {_count(self.manners, 'manner')}"])
+
+
+def count(url: str | os.PathLike[str] | None = None, storage_options: Mapping[str, Any] | None = None) -> Counts:
+    """Check a taxonomy file (path or URL; None for the built-in one) and return what is in it. Raises RecipeError."""
+    whole = builtin() if url is None else load(file.read(os.fspath(url), storage_options or {}))
+    return _counts(whole)
+
+
+def convert(table: str | os.PathLike[str], output: str | os.PathLike[str]) -> Counts:
+    """Write the taxonomy of a CSV file with the columns intent, category, topic and, optionally, needs (tags).
+
+    A built-in intent gets the categories in addition to its own; any other intent is added with general flows. The
+    file at `output` is YAML that a person can edit. Raises RecipeError that names the row of what is wrong.
+    """
+    data = {"extend": {"intents": _intents(_rows(Path(table)))}}
+    text = "# Made from a table. Edit titles, purposes and flows as you like.\n" + yaml.safe_dump(
+        data, sort_keys=False, allow_unicode=True, width=120
+    )
+    counts = _counts(load(safe_yaml.parse(text, os.path.basename(table))))
+    if Path(output).exists():
+        raise RecipeError(f"{output} exists already. Move it away, or choose another name.")
+    with atomic_write(output) as written:
+        written.write(text.encode("utf-8"))
+    return counts
+
+
+def _counts(whole: Taxonomy) -> Counts:
+    flows = dict.fromkeys(flow.key for intent in whole.intents.values() for flow in intent.all_flows())
+    sizes = {key: (len(one.categories), sum(1 for _ in one.topics())) for key, one in whole.intents.items()}
+    return Counts(sizes, tuple(flows), len(whole.personas), len(whole.manners))
+
+
+def _count(number: int, what: str) -> str:
+    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
+    return f"{number:,} {what if number == 1 else plural}"
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the rows of a table with their line numbers, all values without white space around them."""
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""), strict=True)
+    try:
+        _check_columns(path.name, reader.fieldnames or ())
+        for row in reader:
+            yield reader.line_num, {name: (value or "").strip() for name, value in row.items() if name}
+    except csv.Error as error:
+        raise RecipeError(f"{path.name}, line {reader.line_num}: {error}. Correct the CSV file.") from None
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as table:
+            content = table.read(safe_yaml.MAX_BYTES + 1)
+    except OSError as error:
+        raise RecipeError(f"{path} cannot be read ({error.strerror}). Check the path.") from None
+    if len(content) > safe_yaml.MAX_BYTES:
+        raise RecipeError(f"{path.name} is larger than {safe_yaml.MAX_BYTES // 2**20} MiB. Divide it.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise RecipeError(f"{path.name} is not UTF-8 text. Save it as UTF-8.") from None
+
+
+def _check_columns(name: str, found: Any) -> None:
+    known = (*COLUMNS, *OPTIONAL)
+    for column in found:
+        if column not in known:
+            raise RecipeError(f"{name} has an unknown column {column!r}.{suggestion(column, known)}")
+    for column in COLUMNS:
+        if column not in found:
+            raise RecipeError(f"{name} has no column {column!r}. A table needs: {', '.join(COLUMNS)}.")
+    if len(set(found)) < len(found):
+        raise RecipeError(f"{name} has a column twice. Remove one.")
+
+
+def _intents(rows: Iterator[tuple[int, dict[str, str]]]) -> dict[str, Any]:
+    known = builtin().intents
+    intents: dict[str, Any] = {}
+    for line, row in rows:
+        if missing := [column for column in COLUMNS if not row.get(column)]:
+            raise RecipeError(f"line {line} of the table has no {missing[0]}. Fill it in, or remove the line.")
+        key = row["intent"].lower().replace(" ", "_").replace("-", "_")
+        intent = intents.setdefault(key, {"categories": {}} if key in known else _new(row["intent"]))
+        needs = row.get("needs", "").replace(",", " ").split()
+        topic: Any = {row["topic"]: needs} if needs else row["topic"]
+        intent["categories"].setdefault(row["category"], []).append(topic)
+    if not intents:
+        raise RecipeError("The table has no rows. Give a row for each topic.")
+    return intents
+
+
+def _new(title: str) -> dict[str, Any]:
+    return {"title": title, "purpose": f"what people bring up under {title}", "flows": list(FLOWS), "categories": {}}

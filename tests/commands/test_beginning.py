@@ -1,0 +1,123 @@
+"""What a person does before the first build: files to start from, a look at the prompts, a taxonomy of one's own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+import consistent_chat
+from consistent_chat.cli import main
+from consistent_chat.commands.init import SCHEMA, init
+from consistent_chat.commands.prompts import requests
+from consistent_chat.commands.taxonomy import convert, count
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.description import RECIPE
+
+TABLE = (
+    'intent,category,topic,needs\nproblem solving,Orchards,an old pear tree,\nBoats,Damage,"a scratch, or two",adult\n'
+)
+
+
+def test_a_new_recipe_is_one_and_lists_every_field(tmp_path: Path) -> None:
+    """Its values are the defaults, and it names the schema that lies beside it."""
+    recipe, taxonomy, schema = init("support", tmp_path)
+    made = Recipe.from_file(str(recipe))
+    assert made == Recipe(model=made.model, taxonomy=str(taxonomy))
+    text = recipe.read_text("utf-8")
+    assert all(f"{field.name}:" in text for field in RECIPE)
+    assert "--num" not in text
+    assert text.startswith(f"# yaml-language-server: $schema={SCHEMA}\n")
+    assert set(json.loads(schema.read_text("utf-8"))["properties"]) == {field.name for field in RECIPE}
+
+
+def test_every_field_can_be_used_by_taking_the_comment_away(tmp_path: Path) -> None:
+    """Also those that have no value yet: they are then null, as if they were absent."""
+    recipe, *_ = init("x", tmp_path)
+    head, others = recipe.read_text("utf-8").split("# All other fields")
+    lines = [
+        line[2:] if line.startswith("# ") and ":" in line.split(" ", 2)[1] else line for line in others.splitlines()
+    ]
+    values = yaml.safe_load("\n".join(line for line in lines[1:] if not line.startswith("#")))
+    assert {*values, *yaml.safe_load(head)} == {field.name for field in RECIPE}
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden", "a b", "x" * 101, "a\nb"])
+def test_a_name_that_no_file_has_is_refused(tmp_path: Path, name: str) -> None:
+    """Nothing is written."""
+    with pytest.raises(RecipeError, match="must be a name"):
+        init(name, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nothing_of_a_persons_own_is_overwritten(tmp_path: Path) -> None:
+    """Neither the recipe nor the taxonomy."""
+    init("x", tmp_path)
+    with pytest.raises(RecipeError, match="exists already"):
+        init("x", tmp_path)
+
+
+def test_the_requests_are_those_that_are_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    """Both stages of each dialogue, in any language, with the keys of the store."""
+    shown = list(requests(Recipe("m", language="German", num_dialogs_per_intent=1), 2))
+    assert [(each.index, each.request.stage) for each in shown] == [
+        (0, "skeleton"), (0, "answers"), (1, "skeleton"), (1, "answers"),
+    ]  # fmt: skip
+    assert main(["prompts", "demo", "-n", "1"]) == 0
+    (first, _) = requests(
+        Recipe.from_file(str(Path(consistent_chat.__file__).with_name("demo") / "demo.consistent_chat.yaml")), 1
+    )
+    assert str(first) in capsys.readouterr().out
+
+
+def test_a_table_becomes_a_taxonomy(tmp_path: Path) -> None:
+    """A built-in intent grows, a new one is added, and the file can be used at once."""
+    table, output = tmp_path / "t.csv", tmp_path / "t.yaml"
+    table.write_text(TABLE, "utf-8-sig")
+    built_in = count().intents["problem_solving"]
+    made = convert(table, output)
+    assert made.intents["problem_solving"] == (built_in[0] + 1, built_in[1] + 1)
+    assert made.intents["boats"] == (1, 1)
+    assert str(count(output)) == str(made)
+    assert list(Recipe("m", taxonomy=output, intents="Boats").chosen_taxonomy.intents) == ["boats"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "no column 'intent'"),
+        (b"intent,category,topic\n", "no rows"),
+        (b"intent,category,topc\na,b,c\n", "unknown column 'topc'.* 'topic'"),
+        (b"intent,category\na,b\n", "no column 'topic'"),
+        (b"intent,category,topic,topic\na,b,c,d\n", "twice"),
+        (b"intent,category,topic\na,,c\n", "line 2 .* no category"),
+        (b"intent,category,topic\na,b,c\na,b,c\n", "repeated"),
+        (b"intent,category,topic,needs\na,b,c,NO!\n", "NO!"),
+        (b"intent,category,topic\na,b,\xff\n", "UTF-8"),
+        (b'intent,category,topic\na,b,"c\n', "Correct the CSV"),
+        (b"intent,category,topic\n" + b"a,b,c\n" * 1_000_000, "larger than"),
+    ],
+)
+def test_a_wrong_table_is_refused_by_its_line(tmp_path: Path, content: bytes, told: str) -> None:
+    """And no file is written."""
+    table = tmp_path / "t.csv"
+    table.write_bytes(content)
+    with pytest.raises(RecipeError, match=told):
+        convert(table, tmp_path / "t.yaml")
+    assert not (tmp_path / "t.yaml").exists()
+
+
+def test_python_has_what_the_commands_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By functions of the package."""
+    options = {"num_dialogs_per_intent": 1, "intents": "simulation", "num_turns_per_dialog": 1}
+    before = consistent_chat.estimate(model="rehearsal", **options)["train"]
+    assert (before.dialogues, before.calls) == (1, 2)
+    assert consistent_chat.preview(number=1, serving="rehearsal", **options).calls == 2
+    assert "1 of 1" in capsys.readouterr().out
+    assert consistent_chat.estimate(model="rehearsal", **options)["train"].calls == 0
+    consistent_chat.build(None, folder / "x.jsonl", model="rehearsal", **options)
+    assert len((folder / "x.jsonl").read_text("utf-8").splitlines()) == 1
+    assert not consistent_chat.verify().faults
