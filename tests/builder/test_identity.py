@@ -12,7 +12,6 @@ from consistent_chat.builder.fingerprint import DATA_FORMAT, fingerprint
 from consistent_chat.dialogue import prompts
 from consistent_chat.recipe import FIELDS, Recipe, taxonomy
 from consistent_chat.recipe.seeds import Seeds
-from consistent_chat.recipe.seeds.source import digest
 from consistent_chat.recipe.seeds.sources import gather
 from consistent_chat.recipe.taxonomy import Taxonomy
 
@@ -42,7 +41,7 @@ OTHER: dict[str, Any] = {
     "judge_model": "judge",
     "min_score": 2,
     "reasoning": True,
-    "seeds": Seeds(gather([(1, digest({"topic": "bees"}), {"topic": "bees"})])[0]),
+    "seeds": Seeds(gather(["topic"], [(1, b"d" * 32, ["bees"])])[0]),
 }
 RECIPE = Recipe(model="m")
 

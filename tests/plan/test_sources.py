@@ -22,8 +22,8 @@ from consistent_chat.recipe.seeds.sources import gather
 
 def recipe(texts: list[str], dialogs: int = 1, persona: str = "", **fields: Any) -> Recipe:
     """Return a recipe with these sources."""
-    rows = [{"source": text, "persona": persona} for text in texts]
-    sources, _ = gather((number, digest(row), row) for number, row in enumerate(rows, 1))
+    names, rows = ("persona", "source"), [(persona, text) for text in texts]
+    sources, _ = gather(names, ((number, digest(names, row), row) for number, row in enumerate(rows, 1)))
     return Recipe(model="m", seeds=Seeds(sources, dialogs), **fields)
 
 

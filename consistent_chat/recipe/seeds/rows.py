@@ -10,9 +10,9 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.fields import suggestion
 
 MAX_LINE = 64 * 2**20
-"""Maximum bytes of a line of JSON, or of a row of CSV."""
+"""Maximum bytes of a line of JSON. A row of CSV has an eighth of it: as much is read at once."""
 BATCH = 4096
-"""Rows of a Parquet file that are read together."""
+"""Rows that are Python objects at the same time."""
 MAX_COLUMNS = 10_000
 """Maximum number of columns that are remembered for a message."""
 
@@ -48,7 +48,7 @@ def not_utf8(name: str) -> RecipeError:
 def _csv(file: BinaryIO, name: str, columns: Sequence[str], delimiter: str = ",") -> Rows:
     from pyarrow import csv
 
-    reading = csv.ReadOptions(block_size=MAX_LINE // 4, use_threads=False)
+    reading = csv.ReadOptions(block_size=MAX_LINE // 8, use_threads=False)
     parsing = csv.ParseOptions(newlines_in_values=True, delimiter=delimiter)
     names = csv.open_csv(file, reading, parsing, csv.ConvertOptions(default_column_type=None)).schema.names
     _check(name, columns, names)
@@ -72,7 +72,7 @@ def _parquet(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
 
 def _numbered(batches: Any, width: int) -> Rows:
     number = 0
-    for batch in batches:
+    for batch in (large.slice(first, BATCH) for large in batches for first in range(0, large.num_rows, BATCH)):
         for values in zip(*(batch.column(place).to_pylist() for place in range(width))):
             number += 1
             yield number, values

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.fields import suggestion, type_error, whole
 from consistent_chat.recipe.seeds import address, rows, source
 from consistent_chat.recipe.seeds.chunks import Chunk, chunks
-from consistent_chat.recipe.seeds.source import COLUMNS, LONGEST, MAX_DOCUMENT, WrongValue
+from consistent_chat.recipe.seeds.source import COLUMNS, LONGEST, MAX_DOCUMENT, MAX_SOURCE, WrongValue
 
 if TYPE_CHECKING:
     from consistent_chat.recipe.seeds.sources import Sources
@@ -69,7 +69,7 @@ def load_from(place: str, given: Any, options: Mapping[str, Any]) -> Seeds:
     name = address.name(place)
     read = _Reader(name, fields, chunk)
     with address.opened(place, options) as file:
-        sources, repeats = gather(read.sources(rows.read(file, name, tuple(fields.values()))))
+        sources, repeats = gather(tuple(fields), read.sources(rows.read(file, name, tuple(fields.values()))))
     if not len(sources):
         raise RecipeError(f"{name} has no row with text in {fields[read.main]!r}. Check the column and the file.")
     read.warn(repeats)
@@ -126,24 +126,28 @@ class _Reader:
     def __init__(self, name: str, fields: Mapping[str, str], chunk: Chunk | None) -> None:
         self.main = "source" if "source" in fields else "topic"
         self._name, self._fields, self._chunk = name, fields, chunk
-        self._longest = {**LONGEST, "source": MAX_DOCUMENT} if chunk else LONGEST
+        longest = {**LONGEST, "source": MAX_DOCUMENT} if chunk else LONGEST
+        self._longest = [longest[field] for field in fields]
         self._empty: list[int] = []
         self._rows = 0
 
-    def sources(self, read: rows.Rows) -> Iterator[tuple[int, bytes, Mapping[str, str]]]:
+    def sources(self, read: rows.Rows) -> Iterator[tuple[int, bytes, Sequence[str]]]:
         """Yield the number of the row, the digest and the texts of each source."""
-        made = 0
+        fields, main, made = tuple(self._fields), list(self._fields).index(self.main), 0
         for number, values in read:
-            self._rows += 1
-            texts = self._texts(number, values)
-            if not texts[self.main]:
-                self._empty.append(number)
-                continue
-            for part in self._divided(texts):
-                made += 1
-                if made > MAX_SOURCES:
-                    raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} sources. Use a part of it.")
-                yield number, source.digest(part), part
+            self._rows = number
+            try:
+                texts = [source.clean(*one) for one in zip(fields, values, self._longest)]
+                if not texts[main]:
+                    self._empty.append(number)
+                    continue
+                for part in self._divided(texts, main):
+                    made += 1
+                    yield number, source.digest(fields, part), part
+            except WrongValue as error:
+                raise self._wrong(number, values, str(error)) from None
+            if made > MAX_SOURCES:
+                raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} sources. Use a part of it.")
 
     def warn(self, repeats: Sequence[int]) -> None:
         """Tell which rows were left out, and why."""
@@ -156,19 +160,19 @@ class _Reader:
                     *(self._name, len(numbers), self._rows, reason, shown),
                 )
 
-    def _texts(self, number: int, values: Sequence[Any]) -> dict[str, str]:
-        texts = {}
-        for (field, column), value in zip(self._fields.items(), values):
+    def _wrong(self, number: int, values: Sequence[Any], reason: str) -> RecipeError:
+        """Return the error for a row, with the first column that cannot be used."""
+        advice = "Correct it, or leave the row out."
+        for (field, column), value, longest in zip(self._fields.items(), values, self._longest):
             try:
-                texts[field] = source.clean(field, value, self._longest[field])
-            except WrongValue as error:
-                advice = "Correct it, or leave the row out."
-                if field == "source" and isinstance(value, str) and self._chunk is None:
+                source.digest((field,), (source.clean(field, value, longest),))
+            except WrongValue:
+                if field == "source" and isinstance(value, str) and len(value) > MAX_SOURCE and self._chunk is None:
                     advice = "Shorten it, or divide sources with chunk: {words: 800}."
-                raise RecipeError(f"{self._name}, row {number}: {column!r} {error}. {advice}") from None
-        return texts
+                return RecipeError(f"{self._name}, row {number}: {column!r} {reason}. {advice}")
+        return RecipeError(f"{self._name}, row {number} {reason}. {advice}")
 
-    def _divided(self, texts: dict[str, str]) -> Iterator[dict[str, str]]:
+    def _divided(self, texts: list[str], main: int) -> Iterable[list[str]]:
         if self._chunk is None:
-            return iter((texts,))
-        return ({**texts, "source": part} for part in chunks(texts["source"], self._chunk))
+            return (texts,)
+        return ([*texts[:main], part, *texts[main + 1 :]] for part in chunks(texts[main], self._chunk))

@@ -5,11 +5,8 @@ from __future__ import annotations
 import datetime
 import decimal
 import hashlib
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from typing import Any, NamedTuple
-
-from consistent_chat.request import quoted
 
 MAX_SOURCE = 100_000
 """Maximum characters of a source: some 25,000 tokens, which most models take in a prompt."""
@@ -21,7 +18,6 @@ ON_ONE_LINE = ("topic", "category", "persona")
 SHOWN_TOPIC = 80
 """Characters of a source that stand for its topic where a row names none."""
 
-_NO_TEXT = re.compile("[\0\ud800-\udfff]").search
 _PLAIN = (bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.datetime)
 
 
@@ -51,32 +47,34 @@ class WrongValue(ValueError):
 
 def clean(field: str, value: Any, longest: int) -> str:
     """Return a value as text: line breaks as LF, no white space around. Raises WrongValue."""
-    if isinstance(value, str):
-        text = value
-    elif value is None or value != value:  # not a number: a gap in a table
-        return ""
-    elif isinstance(value, _PLAIN):
-        text = str(value)
-    else:
-        raise WrongValue(f"is a {type(value).__name__}, not text")
-    if _NO_TEXT(text):
-        raise WrongValue("has a NUL character or half a surrogate pair, so it is not valid text")
-    text = " ".join(text.split()) if field in ON_ONE_LINE else _lines(text)
+    text = value if isinstance(value, str) else _text(value)
+    if "\0" in text:
+        raise WrongValue("has a NUL character, so it is not valid text")
+    if field in ON_ONE_LINE:
+        text = " ".join(text.split())
+    elif "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    text = text.strip()
     if len(text) > longest:
         raise WrongValue(f"has {len(text):,} characters; the maximum is {longest:,}")
     return text
 
 
-def _lines(text: str) -> str:
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
-    return text.strip()
+def _text(value: Any) -> str:
+    if value is None or value != value:  # not a number: a gap in a table
+        return ""
+    if not isinstance(value, _PLAIN):
+        raise WrongValue(f"is a {type(value).__name__}, not text")
+    return str(value)
 
 
-def digest(texts: Mapping[str, str]) -> bytes:
-    """Return the SHA-256 of a source's texts by field, 32 bytes: of canonical JSON without those that are empty."""
-    parts = (f'"{name}":{quoted(texts[name])}' for name in sorted(texts) if texts[name])
-    return hashlib.sha256(("{" + ",".join(parts) + "}").encode("utf-8")).digest()
+def digest(fields: Sequence[str], texts: Sequence[str]) -> bytes:
+    """Return the SHA-256 of a source's texts, 32 bytes: of names and texts in turn, without those that are empty.
 
-
-Clean = Callable[[str, Any, int], str]
+    NUL stands between them, which no text has. Raises WrongValue.
+    """
+    parts = [f"{field}\0{text}" for field, text in zip(fields, texts) if text]
+    try:
+        return hashlib.sha256("\0".join(parts).encode("utf-8")).digest()
+    except UnicodeEncodeError:
+        raise WrongValue("has half a surrogate pair, so it is not valid text") from None

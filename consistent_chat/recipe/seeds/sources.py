@@ -20,15 +20,12 @@ import pyarrow as pa
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.files import make_private_folder
-from consistent_chat.recipe.seeds.source import COLUMNS, Source
+from consistent_chat.recipe.seeds.source import Source
 
 ROWS = 4096
 """Rows of a record batch: the place of a row says where it lies."""
 IN_MEMORY = 32 * 2**20
 """Bytes of a table that is kept in memory."""
-
-_SCHEMA = pa.schema([("digest", pa.binary(32)), *((name, pa.string()) for name in COLUMNS)])
-Texts = Mapping[str, str]
 
 
 class Sources(Sequence[Source]):
@@ -36,7 +33,8 @@ class Sources(Sequence[Source]):
 
     def __init__(self, table: pa.Table, order: Any, path: str = "") -> None:
         self._table, self._order, self._path = table, order, path
-        self._columns = [table.column(name) for name in _SCHEMA.names]
+        self._chunks = [column.chunks for column in table.columns]
+        self._names = table.column_names[1:]
 
     def __len__(self) -> int:
         return len(self._order)
@@ -45,8 +43,8 @@ class Sources(Sequence[Source]):
         if isinstance(place, slice):
             return [self[one] for one in range(*place.indices(len(self)))]
         batch, row = divmod(int(self._order[place]), ROWS)
-        digest, *texts = (column.chunk(batch)[row].as_py() for column in self._columns)
-        return Source(digest.hex(), *texts)
+        digest, *texts = [chunks[batch][row].as_py() for chunks in self._chunks]
+        return Source(digest.hex(), **dict(zip(self._names, texts)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sources) and self.digest == other.digest
@@ -75,25 +73,29 @@ class Sources(Sequence[Source]):
     def write(self, write: Callable[[pa.RecordBatch], None]) -> None:
         """Pass on all sources in their order, as record batches without their digests."""
         for first in range(0, len(self), ROWS):
-            rows = self._table.take(pa.array(self._order[first : first + ROWS])).select(list(COLUMNS))
+            rows = self._table.take(pa.array(self._order[first : first + ROWS])).select(self._names)
             for batch in rows.combine_chunks().to_batches():
                 write(batch)
 
 
-def gather(rows: Iterable[tuple[int, bytes, Texts]]) -> tuple[Sources, list[int]]:
-    """Return sources from (number of the row, digest, texts), and the numbers of the rows that repeat another."""
+def gather(fields: Sequence[str], rows: Iterable[tuple[int, bytes, Sequence[str]]]) -> tuple[Sources, list[int]]:
+    """Return sources from (number of the row, digest, texts), and the numbers of the rows that repeat another.
+
+    The texts are in the order of `fields`.
+    """
     digests, numbers = bytearray(), array("q")
-    with _Spool() as spool:
+    with _Spool(fields) as spool:
         for number, digest, texts in rows:
             digests += digest
             numbers.append(number)
             spool.add(digest, texts)
-        table, path = spool.close(hashlib.sha256(bytes(digests)).hexdigest())
-    keys = np.frombuffer(bytes(digests), ">u8").reshape(-1, 4)
+        table, path = spool.close(hashlib.sha256(digests).hexdigest())
+    keys = np.frombuffer(digests, ">u8").reshape(-1, 4)
     order = np.lexsort((np.arange(len(keys)), *keys.T[::-1]))
     ordered = keys[order]
     repeats = np.zeros(len(order), bool)
     repeats[1:] = (ordered[1:] == ordered[:-1]).all(axis=1)
+    del ordered
     return Sources(table, order[~repeats], path), sorted(numbers[one] for one in order[repeats])
 
 
@@ -106,8 +108,9 @@ def _digests(table: pa.Table) -> Any:
 class _Spool:
     """Collects rows in memory, and in a file when they are many."""
 
-    def __init__(self) -> None:
-        self._rows: list[tuple[bytes, Texts]] = []
+    def __init__(self, fields: Sequence[str]) -> None:
+        self._schema = pa.schema([("digest", pa.binary(32)), *((name, pa.string()) for name in fields)])
+        self._rows: list[tuple[bytes | str, ...]] = []
         self._batches: list[pa.RecordBatch] = []
         self._bytes = 0
         self._path = ""
@@ -122,8 +125,8 @@ class _Spool:
                 self._writer.close()
                 os.unlink(self._path)
 
-    def add(self, digest: bytes, texts: Texts) -> None:
-        self._rows.append((digest, texts))
+    def add(self, digest: bytes, texts: Sequence[str]) -> None:
+        self._rows.append((digest, *texts))
         if len(self._rows) == ROWS:
             self._flush()
 
@@ -132,16 +135,15 @@ class _Spool:
         if self._rows:
             self._flush()
         if self._writer is None:
-            return pa.Table.from_batches(self._batches, _SCHEMA), ""
+            return pa.Table.from_batches(self._batches, self._schema), ""
         self._writer.close()
         path = os.path.join(os.path.dirname(self._path), f"{name}.arrow")
         os.replace(self._path, path)
         return _table(path), path
 
     def _flush(self) -> None:
-        digests = pa.array([digest for digest, _ in self._rows], pa.binary(32))
-        texts = (pa.array([row.get(name, "") for _, row in self._rows], pa.string()) for name in COLUMNS)
-        batch = pa.record_batch([digests, *texts], _SCHEMA)
+        columns = zip(self._schema, zip(*self._rows))
+        batch = pa.record_batch([pa.array(values, field.type) for field, values in columns], self._schema)
         self._rows = []
         self._bytes += batch.nbytes
         if self._writer is None and self._bytes > IN_MEMORY:
@@ -156,7 +158,7 @@ class _Spool:
         make_private_folder(folder)
         file, self._path = tempfile.mkstemp(".tmp", dir=folder)
         os.close(file)
-        self._writer = pa.ipc.new_file(self._path, _SCHEMA)
+        self._writer = pa.ipc.new_file(self._path, self._schema)
         for batch in self._batches:
             self._writer.write_batch(batch)
         self._batches = []
