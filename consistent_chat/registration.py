@@ -16,7 +16,7 @@ import importlib.abc
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -146,14 +146,28 @@ def _register_factory() -> None:
             self.download_config, self.download_mode = given.get("download_config"), given.get("download_mode")
 
         def get_module(self) -> Any:
-            if self.name != NAME or self.data_files is not None:
+            if self.name != NAME:
                 return super().get_module()
+            if self.data_files is not None:
+                return _without_secrets_in_errors(super().get_module)
             recipes = DataFilesDict() if self.data_dir is None else _recipes(self.data_dir)
             return load.DatasetModule(
                 *packaged_modules._PACKAGED_DATASETS_MODULES[NAME], {"data_files": recipes, "dataset_name": NAME}
             )
 
     load.PackagedDatasetModuleFactory = Factory
+
+
+def _without_secrets_in_errors(found: Callable[[], Any]) -> Any:
+    """Return what `datasets` finds; its error for an address that is not there quotes it without password and query."""
+    from consistent_chat.text.urls import without_secrets
+
+    try:
+        return found()
+    except FileNotFoundError as error:
+        if (shown := without_secrets(str(error))) == str(error):
+            raise
+        raise FileNotFoundError(shown) from None
 
 
 def normalize_data_files(files: Any) -> Any:

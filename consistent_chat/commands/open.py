@@ -15,6 +15,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.plan.shards import Shard, independent
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.registration import NAME
+from consistent_chat.text.urls import without_secrets
 
 
 def open_builder(recipe: str | Mapping[str, str] | None, **options: Any) -> ConsistentChat:
@@ -39,8 +40,8 @@ def _named(recipe: str | Mapping[str, str] | None) -> dict[str, Any]:
         return {"name": recipe}
     if not recipe.endswith((EXTENSION, ".yaml", ".yml")):
         raise RecipeError(
-            f"{recipe!r} is neither a config (demo, demo_languages, default, an intent) nor a recipe file "
-            f"(*{EXTENSION})."
+            f"{without_secrets(recipe)!r} is neither a config (demo, demo_languages, default, an intent) nor a recipe "
+            f"file (*{EXTENSION})."
         )
     if "://" in recipe:
         return {"data_files": recipe}

@@ -22,8 +22,8 @@ from consistent_chat.output.local import LocalOutput
 from consistent_chat.store.adjacent import SERVERLESS
 from consistent_chat.store.backends import FsspecBackend
 from consistent_chat.store.hub_backends import HubRepoBackend, hub_backend
-from consistent_chat.store.location import own_options, secret_values
-from consistent_chat.text.urls import secrets_of, without_secrets, without_user
+from consistent_chat.store.location import own_options
+from consistent_chat.text.urls import redact_all, secret_values, secrets_of, without_secrets, without_user
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[a-z0-9]+::.*://")
 WEBSITES = ("http", "https")
@@ -116,9 +116,7 @@ class RemoteOutput:
 
     def _failed(self, error: Exception) -> str:
         reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-        for secret in self.secrets:
-            reason = reason.replace(secret, "[secret]")
-        return f"{self.option} {self.name} cannot be written: {without_secrets(reason)}."
+        return f"{self.option} {self.name} cannot be written: {redact_all(reason, self.secrets)}."
 
 
 def parse(text: str, option: str, storage_options: Mapping[str, Any]) -> RemoteOutput | LocalOutput | None:

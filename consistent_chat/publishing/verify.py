@@ -22,6 +22,7 @@ from consistent_chat.publishing.hub import said
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.rebuild import rebuild
 from consistent_chat.publishing.target import RepoTarget
+from consistent_chat.text.urls import redact, without_secrets
 from consistent_chat.version import __version__
 
 AT_ONCE = 8
@@ -56,8 +57,8 @@ def verify(
     with _fetched(where, token, storage_options or {}) as folder, tempfile.TemporaryDirectory() as made:
         file = folder / layout.MANIFEST
         if not file.is_file():
-            raise PublishError(f"{where} is not a published dataset: it has no {layout.MANIFEST}.")
-        manifest = Manifest.read(file.read_bytes(), f"{where}/{layout.MANIFEST}")
+            raise PublishError(f"{without_secrets(where)} is not a published dataset: it has no {layout.MANIFEST}.")
+        manifest = Manifest.read(file.read_bytes(), f"{without_secrets(where)}/{layout.MANIFEST}")
         _check_files(folder, manifest, verdict)
         _check_loading(folder, where.rstrip("/").partition("@")[0].rpartition("/")[2], manifest, verdict)
         if _rebuilt(folder, manifest, Path(made), verdict):
@@ -135,8 +136,8 @@ def _fetched(where: str, token: str | None, options: Mapping[str, Any]) -> Itera
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):
             reason = "it does not exist or may not be read. Check the name, and the token (`hf auth login`)"
         else:
-            reason = said(error)
-        raise PublishError(f"{where} cannot be read: {reason}.") from None
+            reason = redact(said(error), where, options)
+        raise PublishError(f"{without_secrets(where)} cannot be read: {reason}.") from None
 
 
 def _pinned(url: str, token: str | None) -> str:

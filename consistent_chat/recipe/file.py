@@ -13,6 +13,7 @@ from consistent_chat.recipe import safe_yaml, taxonomy
 from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import Seeds, address, seeds
+from consistent_chat.text.urls import redact, without_secrets
 
 SECTIONS: dict[str, Callable[..., Any]] = {"personas": taxonomy.personas, "manners": taxonomy.manners}
 """The sections of a taxonomy that are also fields of a recipe."""
@@ -27,14 +28,16 @@ def read(url: str, storage_options: Mapping[str, Any]) -> Document:
     """Read a YAML file from a path or any fsspec URL."""
     import fsspec  # takes 0.05 s, which help on the command line does not need
 
+    shown = without_secrets(url)
     try:
         with fsspec.open(url, "rb", **storage_options) as file:
             text = _at_most(safe_yaml.MAX_BYTES + 1, file).decode("utf-8")
     except UnicodeDecodeError:
-        raise RecipeError(f"{url} is not UTF-8 text. Save it as UTF-8.") from None
+        raise RecipeError(f"{shown} is not UTF-8 text. Save it as UTF-8.") from None
     except Exception as error:  # each filesystem has errors of its own
-        raise RecipeError(f"{url} cannot be read: {error}. Check the path or URL.") from None
-    return safe_yaml.parse(text, posixpath.basename(url) or url)
+        reason = redact(str(error), url, storage_options)
+        raise RecipeError(f"{shown} cannot be read: {reason}. Check the path or URL.") from None
+    return safe_yaml.parse(text, posixpath.basename(shown) or shown)
 
 
 def _at_most(size: int, file: Any) -> bytes:

@@ -20,6 +20,7 @@ from consistent_chat.output import parse_output
 from consistent_chat.report.page import writing
 from consistent_chat.report.sources import read
 from consistent_chat.report.summary import Summary
+from consistent_chat.text.urls import without_secrets
 
 __all__ = ["Summary", "report"]
 
@@ -43,6 +44,6 @@ def report(source: str | None = None, html: str | os.PathLike[str] | None = None
                 pages.add(entry)
         if not summary.statistics.intents:
             raise ConsistentChatError(
-                " ".join([f"There are no dialogues in {source or reading.title}.", *summary.notes])
+                " ".join([f"There are no dialogues in {without_secrets(source or reading.title)}.", *summary.notes])
             )
     return summary

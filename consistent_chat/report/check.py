@@ -23,6 +23,7 @@ from consistent_chat.recipe.fields import thresholds
 from consistent_chat.report import file_source, sources
 from consistent_chat.row import LAYOUTS
 from consistent_chat.store.backends import MARKER
+from consistent_chat.text.urls import without_secrets
 
 ROLES = {
     **dict.fromkeys(("user", "human", "prompter", "customer"), "user"),
@@ -65,7 +66,7 @@ def check_chats(
     place = None if output is None else _place(output, source, storage_options)
     report, lines = CheckReport(), []
     for number, row in enumerate(_rows(source, storage_options), 1):
-        found = chat_findings(row, chosen, language, f"{source}, row {number}")
+        found = chat_findings(row, chosen, language, f"{without_secrets(source)}, row {number}")
         report.chats += 1
         report.flagged += bool(found)
         report.counts.update((each.reason, each.side) for each in found)
@@ -145,7 +146,9 @@ def _rows(source: str, storage_options: Mapping[str, Any] | None) -> Iterator[Ma
         return
     found = file_source.files(fs, root)
     if not found:
-        raise ConsistentChatError(f"There are no files of chats in {source}. Give a .jsonl, .json or .parquet file.")
+        raise ConsistentChatError(
+            f"There are no files of chats in {without_secrets(source)}. Give a .jsonl, .json or .parquet file."
+        )
     for file in found:
         yield from file.rows()
 

@@ -16,6 +16,7 @@ from consistent_chat.errors import ConsistentChatError
 from consistent_chat.report.records import ReportRow
 from consistent_chat.row import LAYOUTS, Layout
 from consistent_chat.store.backends import MARKER
+from consistent_chat.text.urls import without_secrets
 
 SUFFIXES = (".parquet", ".jsonl")
 BATCH = 256
@@ -56,7 +57,9 @@ class File(NamedTuple):
             with self.fs.open(self.path, "rb") as stream:
                 yield stream
         except (pa.ArrowInvalid, ValueError) as error:
-            raise ConsistentChatError(f"{self.path} cannot be read: {error}. Restore it, or build it again.") from None
+            raise ConsistentChatError(
+                f"{without_secrets(self.path)} cannot be read: {error}. Restore it, or build it again."
+            ) from None
 
 
 def files(fs: Any, root: str) -> list[File]:

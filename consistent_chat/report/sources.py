@@ -16,6 +16,7 @@ from consistent_chat.report import file_source, recipe_source, store_source
 from consistent_chat.report.records import ReportSource, builtin_titles
 from consistent_chat.store import ResponseStore, default_location
 from consistent_chat.store.backends import MARKER
+from consistent_chat.text.urls import redact, without_secrets
 
 REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 RECIPES = (EXTENSION, ".yaml", ".yml")
@@ -40,7 +41,8 @@ def read(
         return _replay(recipe or source, storage_options, {**given, **store})
     if given:
         raise RecipeError(
-            f"Only recipes take {', '.join(sorted(given))}, and {source} is not one. Pass recipe= as well."
+            f"Only recipes take {', '.join(sorted(given))}, and {without_secrets(source)} is not one. "
+            "Pass recipe= as well."
         )
     return _kept(default_location() if source is None else source, failures, storage_options)
 
@@ -74,7 +76,8 @@ def _kept(source: str, failures: str | None, storage_options: Mapping[str, Any] 
         raise
     except Exception as error:  # each filesystem has errors of its own
         raise ConsistentChatError(
-            f"{source} cannot be read: {str(error).rstrip('.')}. Check the path, URL or repo."
+            f"{without_secrets(source)} cannot be read: {redact(str(error), source, storage_options).rstrip('.')}. "
+            "Check the path, URL or repo."
         ) from None
     return ReportSource(_name(source), file_source.entries(found, ledgers), builtin_titles())
 
@@ -89,8 +92,8 @@ def located(source: str, storage_options: Mapping[str, Any] | None) -> tuple[str
         fs.info(root)  # `exists` of the Hub's filesystem returns False on every error
     except FileNotFoundError:
         raise RecipeError(
-            f"{source} does not exist. Give a dataset (a file, a folder, user/repo), a response store, a recipe "
-            "file, or demo."
+            f"{without_secrets(source)} does not exist. Give a dataset (a file, a folder, user/repo), a response "
+            "store, a recipe file, or demo."
         ) from None
     return url, fs, root
 
@@ -105,5 +108,6 @@ def is_recipe(source: str) -> bool:
 
 
 def _name(source: str) -> str:
+    source = without_secrets(source)
     path = os.path.abspath(source) if os.path.exists(source) else source.rstrip("/")
     return source if REPO.fullmatch(path) else posixpath.basename(path) or source

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.request import getproxies_environment
 
 from consistent_chat.errors import RefusedAccess, RefusedRequest, ServingError, TransportError
 from consistent_chat.text.sanitize import visible
+from consistent_chat.text.urls import redact_all, secrets_of
 
 PASSING = frozenset({408, 409, 429})
 """Statuses below 500 that are worth another try."""
@@ -100,16 +102,17 @@ class Peer:
         return self.name if self.base_url is None else f"The server at {self.base_url}"
 
     def quote(self, text: str) -> str:
-        """Return a server's words on one line, shortened, without controls and what looks like a key.
+        """Return a server's words on one line, shortened, without controls, secrets of URLs and what looks like a key.
 
-        Only the beginning is looked at, so that a long text takes no longer.
+        A proxy may quote its own address, with the password in it. Only the beginning is looked at, so that a long
+        text takes no longer.
         """
         cut, text = len(text) > LOOKED_AT, text[:LOOKED_AT]
         if len(self.key) > 4:
             text = text.replace(self.key, "[key]")
             if cut:  # the key may have been cut in two
                 text = text[: -len(self.key)]
-        text = _KEY.sub(_masked, " ".join(visible(text).split()))
+        text = _KEY.sub(_masked, " ".join(visible(redact_all(text, _proxy_secrets())).split()))
         return text if len(text) <= SHOWN and not cut else text[: SHOWN - 1] + "…"
 
     def error(self, fault: Fault, model: str) -> ServingError:
@@ -252,6 +255,11 @@ def _title(text: str) -> str:
     """Return an HTML page's title, which says more than its first lines, or the text itself."""
     found = re.search(r"<title>(.*?)</title>", text[:10_000], re.IGNORECASE | re.DOTALL)
     return found[1] if found else text
+
+
+def _proxy_secrets() -> list[str]:
+    """Return the passwords of the proxies that the environment names."""
+    return [secret for url in getproxies_environment().values() for secret in secrets_of(url)]
 
 
 def _inside(place: str) -> str:

@@ -30,7 +30,7 @@ from consistent_chat.store.backends import (
 )
 from consistent_chat.store.hub_backends import hub_backend
 from consistent_chat.store.journal import journal_paths
-from consistent_chat.text.urls import is_secret, secrets_of, without_secrets
+from consistent_chat.text.urls import redact_all, secret_values, secrets_of, without_secrets
 
 ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
 """Options that say which server a URL means, as opposed to credentials."""
@@ -235,9 +235,7 @@ class StoreLocation:
         """Return an error's message without the secrets of the URL and the options."""
         kind = "" if isinstance(error, (ValueError, ImportError)) else f"{type(error).__name__}: "
         said = str(getattr(error, "strerror", None) or f"{kind}{error}").rstrip(".")
-        for secret in self._secrets:
-            said = said.replace(secret, "[secret]")
-        return without_secrets(said)
+        return redact_all(said, self._secrets)
 
     def _attempt(self, verb: str, act: Callable[[], Any], absent: Any = None) -> Any:
         try:
@@ -249,17 +247,6 @@ class StoreLocation:
                 f"The response store {self.url!r} cannot be {verb}: {self._reason(error)}. Check that it exists and "
                 "that you have access, or pass another location as responses=."
             ) from None
-
-
-def secret_values(options: Mapping[str, Any]) -> list[str]:
-    """Return the secret values in options, so that no quoted error shows them."""
-    found = []
-    for name, value in options.items():
-        if isinstance(value, Mapping):
-            found += secret_values(value)
-        elif isinstance(value, str) and len(value) > 2 and is_secret(str(name)):
-            found.append(value)
-    return found
 
 
 def _is_absent(error: Exception) -> bool:

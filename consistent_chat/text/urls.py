@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+from urllib.parse import unquote
 
 # User and password end before the first slash, unless the password has slashes in it; a port does not begin one. What
 # follows an @ in the path of a Hub address is a branch.
@@ -34,4 +37,28 @@ def secrets_of(url: str) -> list[str]:
     parts = [*users, *(match.group().removeprefix("?") for match in _QUERY.finditer(url))]
     passwords = [user.partition(":")[2] for user in users]
     words = {word for part in parts for word in (part, *re.split("[:&=]", part))}.union(passwords)
+    words |= set(map(unquote, words))  # a server is told the password itself, and may quote it
     return sorted((word for word in words if len(word) > 2), key=len, reverse=True)
+
+
+def secret_values(options: Mapping[str, Any]) -> list[str]:
+    """Return the secret values in options, so that no quoted error shows them."""
+    found = []
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            found += secret_values(value)
+        elif isinstance(value, str) and len(value) > 2 and is_secret(str(name)):
+            found.append(value)
+    return found
+
+
+def redact(text: str, url: str, options: Mapping[str, Any] | None = None) -> str:
+    """Return a text about a URL without its secrets, nor those of the options that it was opened with."""
+    return redact_all(text, (*secrets_of(url), *secret_values(options or {})))
+
+
+def redact_all(text: str, secrets: Iterable[str]) -> str:
+    """Return a text with [secret] in place of each secret, and its URLs without user, password and query."""
+    for secret in secrets:
+        text = text.replace(secret, "[secret]")
+    return without_secrets(text)

@@ -134,6 +134,11 @@ def test_a_url_is_shown_without_user_password_and_query(url: str, shown: str) ->
     assert without_secrets(url) == shown
 
 
+def test_a_quoted_password_is_known_by_itself_too() -> None:
+    """A server is told it without the percent signs."""
+    assert {"p%40ss", "p@ss"} <= set(secrets_of("ftp://me:p%40ss@host/a"))
+
+
 @given(password=st.text(st.characters(exclude_characters=" @/?#", exclude_categories=["C", "Z"]), min_size=3))
 def test_no_password_is_shown(password: str) -> None:
     """Whatever characters it has; and it is among the words that are looked for in errors."""
