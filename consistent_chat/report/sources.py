@@ -39,7 +39,7 @@ def read(
             raise RecipeError("failures= is for datasets; a replay finds its failed draws itself. Leave it out.")
         store = {} if recipe is None or source is None else {"responses": source}
         return _replay(recipe or source, storage_options, {**given, **store})
-    if given:
+    if given and source is not None:
         raise RecipeError(
             f"Only recipes take {', '.join(sorted(given))}, and {without_secrets(source)} is not one. "
             "Pass recipe= as well."
