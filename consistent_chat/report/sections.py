@@ -6,9 +6,11 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from consistent_chat.report.shape import COLUMNS, FACETS, SHOWN, facet_shares, lengths, topics
 from consistent_chat.report.summary import MEASURES, NOT_KNOWN, Summary, cells, paper_cells, words
 from consistent_chat.stats import PAPER, SAMPLE, DialogueStats
 from consistent_chat.stats.charts import plots
+from consistent_chat.stats.shape import MT_BENCH_101, SIDES
 
 
 class _Row(NamedTuple):
@@ -32,6 +34,15 @@ def sections(summary: Summary) -> dict[str, Any]:
         "scores": _scores(summary),
         "statistics": _statistics(summary),
         "variety": _variety(summary),
+        "natural": MT_BENCH_101,
+        "length_columns": [column.name.capitalize() for column in COLUMNS],
+        "lengths": lengths(summary.shape),
+        "facets": _facets(summary),
+        "openings": _openings(summary),
+        "topics": topics(summary.shape),
+        "common_topics": [_Row("", topic, [f"{uses:,}"]) for topic, uses in summary.shape.common_topics(SHOWN)],
+        "similar_topics": [_Row("", topic, [f"{value:.3f}"]) for topic, value in summary.shape.similar_topics[:SHOWN]],
+        "alarms": [_Row("", words(reason), [side, f"{number:,}"]) for reason, side, number in summary.alarms.ranked],
         "draws": _draws(summary),
         "used": [_Row("", used.model, used.cells()) for used in summary.used],
         "plots": _plots(summary),
@@ -59,6 +70,23 @@ def _varied(group: DialogueStats) -> list[str]:
     varied = group.diversity
     shares = [f"{share:.3f}" for share in (varied.distinct_1, varied.distinct_2, varied.self_similarity)]
     return [f"{varied.dialogues:,}", *shares, f"{group.duplicates:,}", f"{len(group.categories):,}"]
+
+
+def _facets(summary: Summary) -> list[_Row]:
+    return [
+        _Row("", value, [facet, f"{count:,}", f"{share:.0%}"])
+        for facet in FACETS
+        for value, count, share in facet_shares(summary.shape, facet)[: 2 * SHOWN]
+    ]
+
+
+def _openings(summary: Summary) -> list[_Row]:
+    shape = summary.shape
+    return [
+        _Row("", f"{text} ...", [side, f"{count:,}", f"{count / shape.messages[side]:.1%}"])
+        for side in SIDES
+        for text, count in shape.common_openings(side, SHOWN)
+    ]
 
 
 def _draws(summary: Summary) -> list[_Row]:

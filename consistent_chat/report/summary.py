@@ -10,15 +10,17 @@ from typing import NamedTuple
 from consistent_chat import duplicates
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.prices import Tokens, price_of
+from consistent_chat.report.alarms import AlarmCounter
 from consistent_chat.report.records import ReportRow
-from consistent_chat.stats import PAPER, DialogueSample, DialogueStats, Distribution, Failure, Statistics
+from consistent_chat.stats import PAPER, DialogueStats, Distribution, Failure, Statistics
+from consistent_chat.stats.shape import ShapeStats
 
 COMPARED = 10_000
 """Only this many dialogues, the first ones, are compared. Each takes half a millisecond and ten kilobytes."""
 
 
 class NearDuplicateCounter:
-    """Counts near-duplicates among the first dialogues. `found` is None if `datasketch` is not installed."""
+    """Counts near-duplicates among the first texts. `found` is None if `datasketch` is not installed."""
 
     def __init__(self) -> None:
         self.compared, self._matches = 0, 0
@@ -29,25 +31,19 @@ class NearDuplicateCounter:
 
     @property
     def found(self) -> int | None:
-        """The number of dialogues whose user messages nearly repeat those of an earlier dialogue."""
+        """The number of texts that nearly repeat an earlier one."""
         return None if self._kept is None else self._matches
 
-    def add(self, talk: DialogueSample) -> None:
-        """Compare a dialogue with the earlier ones."""
+    def add(self, messages: Sequence[str]) -> None:
+        """Compare the messages of one side of a dialogue with those of the earlier dialogues."""
         if self._kept is None or self.compared == COMPARED:
             return
-        sketch = duplicates.sketched(duplicates.dialogue_text(talk.user_messages))
+        sketch = duplicates.sketched(duplicates.dialogue_text(messages))
         if self._kept.like(self.compared, sketch) is None:
             self._kept.add(self.compared, sketch)
         else:
             self._matches += 1
         self.compared += 1
-
-    def __str__(self) -> str:
-        if self.found is None:
-            return "word for word"
-        among = f" among the first {self.compared:,}" if self.compared == COMPARED else ""
-        return f"word for word; {self.found:,} near-duplicates{among}"
 
 
 NOT_KNOWN = "not known"
@@ -85,7 +81,10 @@ class Summary:
     title: str
     titles: Mapping[str, str]
     statistics: Statistics = field(default_factory=Statistics)
+    shape: ShapeStats = field(default_factory=ShapeStats)
     alike: NearDuplicateCounter = field(default_factory=NearDuplicateCounter)
+    alike_answers: NearDuplicateCounter = field(default_factory=NearDuplicateCounter)
+    alarms: AlarmCounter = field(default_factory=AlarmCounter)
     tokens: dict[str, Tokens] = field(default_factory=dict)
     scores: dict[str, Distribution] = field(default_factory=dict)
     writers: set[str] = field(default_factory=set)
@@ -96,7 +95,10 @@ class Summary:
         if entry.row is not None:
             talk = entry.talk()
             self.statistics.add(talk)
-            self.alike.add(talk)
+            self.shape.add(talk)
+            self.alike.add(talk.user_messages)
+            self.alike_answers.add(talk.answers)
+            self.alarms.add(entry.row)
             judge, judge_in, judge_out = entry.judge
             self.writers.add(entry.origin.get("model") or "")
             own = Tokens(talk.input_tokens - judge_in, talk.output_tokens - judge_out)
@@ -153,11 +155,20 @@ class Summary:
             ("Utterances each", f"{total.utterances.mean:.1f}", f"{total.utterances.sum:,} in all"),
             ("Words of a query", f"{total.query_words.mean:.1f}", f"at most {total.query_words.largest:,}"),
             ("Words of a response", f"{total.response_words.mean:.1f}", f"at most {total.response_words.largest:,}"),
-            ("Duplicates", f"{total.duplicates:,}", str(self.alike)),
+            ("Duplicates", f"{total.duplicates:,}", self.repeated),
             ("Failed draws", f"{total.failed.total():,}", "unusable responses, requested again"),
             ("Tokens", f"{tokens:,}" if tokens else NOT_KNOWN, ""),
             ("Cost", cost, "by the list prices" if cost != NOT_KNOWN else ""),
         ]
+
+    @property
+    def repeated(self) -> str:
+        """What is repeated of earlier dialogues beside duplicates, as text."""
+        users, answers = self.alike.found, self.alike_answers.found
+        if users is None or answers is None:
+            return "word for word"
+        among = f" among the first {COMPARED:,}" if self.alike.compared == COMPARED else ""
+        return f"word for word; {users:,} near-duplicates by user messages, {answers:,} by answers{among}"
 
     def title_of(self, intent: str) -> str:
         """Return the title of an intent."""

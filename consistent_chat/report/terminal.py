@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from rich.table import Table
 from rich.text import Text
 
+from consistent_chat.report.shape import COLUMNS, FACETS, SHOWN, facet_shares, lengths, topics
 from consistent_chat.report.summary import MEASURES, Summary, cells, paper_cells, words
 from consistent_chat.stats import PAPER
+from consistent_chat.stats.shape import SIDES
 from consistent_chat.text.console import screen, shown
 
 NARROW = 88
@@ -22,6 +24,7 @@ def show(summary: Summary) -> None:
     console = screen()
     console.print(shown(summary.title), style="bold")
     console.print(_statistics(summary, console.width))
+    console.print(_lengths(summary, console.width))
     for line in _lines(summary, console.width < NARROW):
         console.print(line)
 
@@ -54,13 +57,44 @@ def _statistics(summary: Summary, width: int) -> Table:
     return table
 
 
+def _lengths(summary: Summary, width: int) -> Table:
+    columns = [column for column in COLUMNS if width >= NARROWER or column.vital]
+    table = Table(box=None, pad_edge=False, padding=(0, 2 if width >= NARROW else 1, 0, 0), header_style="dim")
+    table.add_column("\nwords of", overflow="fold", min_width=12)
+    for column in columns:
+        table.add_column(f"\n{column.name}", justify="right", no_wrap=True)
+    styles = {"sum": "bold", "paper": "dim"}
+    for row in lengths(summary.shape, columns):
+        table.add_row(row.title, *row.values, style=styles.get(row.kind))
+    return table
+
+
+def _shape(summary: Summary) -> list[tuple[str, str]]:
+    """Return the lines about outcomes, openings and topics, where they are known."""
+    shape = summary.shape
+    shares = [(name, facet_shares(shape, facet)[:SHOWN]) for facet, name in FACETS.items()]
+    openings = [(f"openings of {side}", shape.common_openings(side, SHOWN)) for side in SIDES]
+    return [
+        *((name, ", ".join(f"{value} {share:.0%}" for value, _, share in found)) for name, found in shares if found),
+        *((name, ", ".join(f'"{text}" {count:,}' for text, count in found)) for name, found in openings if found),
+        ("topics", topics(shape)),
+    ]
+
+
+def _alarms(summary: Summary) -> str:
+    found = ", ".join(f"{number:,} {words(reason)} ({side})" for reason, side, number in summary.alarms.ranked)
+    return f"{summary.alarms}" + (f": {found}" if found else "")
+
+
 def _lines(summary: Summary, narrow: bool) -> list[Text]:
     total, varied = summary.total, summary.total.diversity
     figures = {name: value for name, value, _ in summary.figures}
     lines = [
         ("variety", f"distinct-1 {varied.distinct_1:.3f}, distinct-2 {varied.distinct_2:.3f}, self-similarity "
          f"{varied.self_similarity:.3f}, on {varied.dialogues} dialogues"),
-        ("duplicates", f"{total.duplicates:,} {summary.alike}"),
+        ("duplicates", f"{total.duplicates:,} {summary.repeated}"),
+        *_shape(summary),
+        ("alarms of checks", _alarms(summary)),
         ("failed draws", _reasons(summary)),
         ("tokens", ", ".join(f"{used.model}: {_tokens(used.cells())}" for used in summary.used) or figures["Tokens"]),
         *((words(name), f"{seen.mean:.2f} on average, at least {min(seen)}") for name, seen in summary.scores.items()),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.recipe.shape import FACETS
 from consistent_chat.row import LAYOUTS
 from consistent_chat.text.scripts import SPACELESS
 
@@ -37,7 +39,8 @@ class DialogueSample(NamedTuple):
     """A dialogue as the statistics count it.
 
     If unknown, `intent` is empty, and tokens and draws are 0. Tokens and draws are of all responses that the spec took,
-    as in a row's provenance. `substitutes` counts the specs that were given up before this one.
+    as in a row's provenance. `substitutes` counts the specs that were given up before this one. `facets` are the values
+    of its shape (outcome, mood, ...), where known.
     """
 
     intent: str
@@ -50,6 +53,7 @@ class DialogueSample(NamedTuple):
     draws: int = 0
     substitutes: int = 0
     failed: Sequence[Failure] = ()
+    facets: Mapping[str, str] = MappingProxyType({})
 
     @classmethod
     def of(cls, dialogue: Dialogue) -> DialogueSample:
@@ -66,6 +70,7 @@ class DialogueSample(NamedTuple):
             dialogue.draws,
             spec.substitute,
             tuple(Failure(draw.stage, draw.reason.value) for draw in dialogue.failed),
+            {facet: getattr(spec.shape, facet).name for facet in FACETS},
         )
 
     @classmethod
@@ -92,6 +97,7 @@ class DialogueSample(NamedTuple):
             draws,
             _substitutes(draws > len(origin.get("request_keys") or ()), failures),
             tuple(Failure(failure["stage"], failure["reason"]) for failure in failures),
+            {facet: origin[facet] for facet in FACETS if isinstance(origin.get(facet), str)},
         )
 
 

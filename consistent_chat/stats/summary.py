@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -65,19 +66,32 @@ def diversity(dialogues: Sequence[Sequence[str]]) -> Diversity:
     pairs: Counter[tuple[str, str]] = Counter()
     sets = []
     for messages in dialogues:
-        texts = [[content(word) for word in words(message)] for message in messages]
-        own = [pair for text in texts for pair in zip(text, text[1:])]
+        texts = _contents(messages)
+        own = _pairs(texts)
         singles.update(word for text in texts for word in text)
         pairs.update(own)
         sets.append(frozenset(own))
-    return Diversity(len(dialogues), _distinct(singles), _distinct(pairs), _similarity(sets))
+    return Diversity(len(dialogues), _distinct(singles), _distinct(pairs), similarity(sets))
 
 
 def _distinct(counts: Counter[Any]) -> float:
     return len(counts) / (counts.total() or 1)
 
 
-def _similarity(sets: Sequence[frozenset[Any]]) -> float:
+def word_pairs(messages: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the pairs of neighbouring words of some messages."""
+    return _pairs(_contents(messages))
+
+
+def _contents(messages: Sequence[str]) -> list[list[str]]:
+    return [[content(word) for word in words(message)] for message in messages]
+
+
+def _pairs(texts: Sequence[Sequence[str]]) -> list[tuple[str, str]]:
+    return [pair for text in texts for pair in zip(text, text[1:])]
+
+
+def similarity(sets: Sequence[frozenset[Any]]) -> float:
     """Return the mean Jaccard index over all pairs of sets; 0 if there is no pair."""
     shares = [_jaccard(one, other) for one, other in combinations(sets, 2)]
     return sum(shares) / (len(shares) or 1)
@@ -100,6 +114,13 @@ class Distribution(Counter[int]):
     def sum(self) -> int:
         """The sum of all numbers."""
         return sum(value * count for value, count in self.items())
+
+    @property
+    def variation(self) -> float:
+        """The coefficient of variation: the standard deviation of all numbers, divided by their mean; 0 if empty."""
+        mean = self.mean
+        spread = sum(count * (value - mean) ** 2 for value, count in self.items()) / (self.total() or 1)
+        return math.sqrt(spread) / (mean or 1)
 
     @property
     def largest(self) -> int:

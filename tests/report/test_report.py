@@ -67,6 +67,41 @@ def test_the_demo_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, said.splitlines())) <= 100
 
 
+def test_the_shape_of_the_demo_stands_beside_natural_dialogues(capsys: pytest.CaptureFixture[str]) -> None:
+    """Quantiles and variation by side and position, outcomes, moods, endings, openings, topics and alarms."""
+    assert main(["report", "demo"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "words of mean 5 % 25 % median 75 % 95 % variation user messages, first" in said
+    assert re.search(r"user messages, all 12\.4 3 7 10 15 29 0\.71 answers, first", said)
+    assert re.search(r"MT-Bench-101, user messages . . . 11 . . 0\.7.0\.8", said)
+    for line in ("outcomes: partly 22%", "moods: cheerful 33%, neutral 33%", "endings: stops 61%"):
+        assert line in said
+    assert 'openings of answers: "that is the" 3' in said
+    assert "topics: 18, each used once alarms of checks: 0 of 18 dialogues" in said
+
+
+def test_repetition_and_alarms_are_shown_in_terminal_and_page(capsys: pytest.CaptureFixture[str]) -> None:
+    """Near-duplicates by either side, a topic's dialogues that are alike, findings by reason and side."""
+    answer = "Certainly! Turn the blue valve to the left, wait a minute for it, and then look whether water drips."
+    asked = ("my boiler drips at night", "something else, is tea or coffee better for a tired old cat")
+    rows = [
+        {"conversation": [{"role": "user", "value": text}, {"role": "assistant", "value": answer}], "category": "c",
+         "provenance": {"topic": "a <b>topic</b>", "outcome": "left_open"}}
+        for text in (*asked, "As an AI language model, I cannot assist with that request.")
+    ]  # fmt: skip
+    Path("made.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    assert main(["report", "made.jsonl", "--html", "made.html"]) == 0
+    said, page = " ".join(capsys.readouterr().out.split()), Path("made.html").read_text("utf-8")
+    assert "0 near-duplicates by user messages, 2 by answers" in said
+    assert 'openings of answers: "certainly turn the" 3' in said
+    assert re.search(r"topics: 1, each used 3 times; self-similarity of dialogues about one topic 0\.\d+", said)
+    assert "outcomes: left open 100%" in said
+    assert re.search(r"alarms of checks: [1-3] of 3 dialogues: \d [a-z ]+ \((users|answers)\)", said)
+    for heading in ("Lengths by side and position", "Common openings", "Topics used most", "Findings of the checks"):
+        assert f'aria-label="{heading}"' in page
+    assert "a &lt;b&gt;topic&lt;/b&gt;" in page
+
+
 @pytest.mark.parametrize("columns", [50, 64, 80, 88])
 def test_it_fits_narrow_terminals(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
