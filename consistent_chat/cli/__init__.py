@@ -1,9 +1,9 @@
-"""The command line: `consistent-chat COMMAND`. It holds no logic; what a command needs is imported when it runs.
+"""The command line: `consistent-chat COMMAND`. It has no logic; each command imports what it needs when it runs.
 
 commands.py  the commands and their options
-options.py   options made from the descriptions of fields; what several commands take
-group.py     how commands are listed, and which is meant where one is mistyped
-language.py  messages in terms of options
+options.py   options made from the descriptions of fields, and options of several commands
+group.py     the list of commands, and suggestions for a mistyped one
+language.py  rewrites messages in terms of options
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def script(argv: Sequence[str]) -> int:
-    """Run `publish` where `--publish` names a repo, else `build`, as main does; `--recipe` names a recipe file."""
+    """Run `publish` if `--publish` names a repo, else `build`, as main does; `--recipe` names a recipe file."""
     import argparse
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

@@ -1,4 +1,4 @@
-"""The commands. Each imports what it needs when it runs, so that help and wrong usage come at once."""
+"""The commands. Each imports what it needs when it runs, so that help and usage errors appear at once."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MAKE, SHOW, SHARE, KEEP = "Make a dataset", "Look at it", "Share it", "Response 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="consistent-chat", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Many-turn dialogues that hold together.
+    """Make consistent multi-turn dialogues.
 
-    RECIPE is a recipe file, or "demo"; or give its fields as options. Exit codes: 0 done, 1 failed, 2 wrong usage,
-    3 stopped by --max-calls or --max-cost, 130 stopped by Ctrl-C, SIGTERM or SIGHUP with all answers kept.
+    RECIPE is a recipe file or "demo"; its fields can also be given as options. Exit codes: 0 done, 1 failed, 2 wrong
+    usage, 3 stopped by --max-calls or --max-cost, 130 stopped by Ctrl-C, SIGTERM or SIGHUP with all answers kept.
     """
 
 
@@ -91,7 +91,7 @@ def prompts(recipe: str | None, number: int, **options: Any) -> None:
 @click.option("-n", "--number", type=COUNT, default=3, metavar="N", help="dialogues to make (3)")
 @recipe_fields
 def preview(recipe: str | None, number: int, **options: Any) -> None:
-    """Make a few dialogues, show them, and estimate the whole.
+    """Make a few dialogues, show them, and estimate the rest.
 
     Their answers are kept: the build does not pay for them again.
     """
@@ -106,7 +106,7 @@ def preview(recipe: str | None, number: int, **options: Any) -> None:
     "consistent-chat estimate my.consistent_chat.yaml --serving anthropic --pilot 9",
 )
 @recipe_argument
-@click.option("--pilot", type=COUNT, default=None, metavar="N", help="make the first N dialogues, and measure")
+@click.option("--pilot", type=COUNT, default=None, metavar="N", help="make the first N dialogues to measure")
 @recipe_fields
 def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
     """Estimate calls, tokens and dollars before a build. Makes no calls, except for a pilot."""
@@ -136,7 +136,7 @@ def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
     metavar="PATH",
     help="a .parquet or .jsonl file, a folder, a URL, or - for JSON lines on the standard output",
 )
-@click.option("--num-proc", type=int, metavar="N", help="processes that build side by side")
+@click.option("--num-proc", type=int, metavar="N", help="number of parallel processes")
 @click.option("--failures", metavar="FILE", help="a .parquet or .jsonl file for answers that were unusable")
 @click.option("--force", is_flag=True, help="rebuild from recorded responses even if the dataset is in the cache")
 @detach
@@ -158,27 +158,29 @@ def build(recipe: str | None, output: str, verbose: bool, **options: Any) -> Non
     "consistent-chat warm my.consistent_chat.yaml --serving anthropic --ray",
 )
 @recipe_argument
-@click.option("--shard", default=None, metavar="I/N", help="make only part I of N: 1/16 to 16/16")
+@click.option("--shard", default=None, metavar="I/N", help="make only part I of N, such as 1/16")
 @click.option(
     "--ray",
     is_flag=False,
     flag_value="",
     default=None,
     metavar="[ADDRESS]",
-    help="with a Ray cluster: this machine's, or the one at ADDRESS",
+    help="use a Ray cluster: this machine's, or the one at ADDRESS",
 )
 @detach
 @recipe_fields  # fmt: skip
 def warm(recipe: str | None, shard: str | None, ray: str | None, **options: Any) -> None:
-    """Fill the response store and write no dataset: all of it, one shard of it, or all of it with a Ray cluster."""
+    """Fill the response store without writing a dataset: in full, one shard, or in full with a Ray cluster."""
     if ray is not None and shard is not None:
-        raise click.UsageError("--shard is not allowed with --ray, which divides the work itself.")
+        raise click.UsageError(
+            "--shard cannot be combined with --ray, which divides the work itself. Leave one of them out."
+        )
     if recipe is None and ray and ray.endswith((".yaml", ".yml")):
-        raise RecipeError(f"--ray takes {ray} for the address of a cluster: put the recipe before it.")
+        raise RecipeError(f"--ray reads {ray} as the address of a cluster. Put the recipe before --ray.")
     tallies = _warmed(recipe, shard or "1/1", ray, options)
     done = "; ".join(f"{split}: {tally}" for split, tally in tallies.items())
     whole = "" if shard in (None, "1/1") else f"shard {shard}, "
-    say(f"warmed {whole}{done or 'which has no dialogue'}")
+    say(f"warmed {whole}{done or 'no dialogues'}")
 
 
 def _warmed(recipe: str | None, shard: str, ray: str | None, options: dict[str, Any]) -> dict[str, Any]:
@@ -218,7 +220,7 @@ def report(source: str | None, html: str | None, **options: Any) -> None:
 @click.option("--language", metavar="NAME", help="the language of the chats (default: detected for each chat)")
 @fields("checks", "storage_options")
 def check(source: str, output: str | None, language: str | None, checks: Any, storage_options: Any) -> None:
-    """Find what is wrong with the chats of any dataset. Makes no calls and changes nothing.
+    """Find faults in the chats of any dataset. Makes no calls and changes nothing.
 
     DATASET is a file (.jsonl, .json, .parquet), a folder, a store or user/repo.
     """
@@ -252,9 +254,9 @@ def check(source: str, output: str | None, language: str | None, checks: Any, st
 @click.option("--job-timeout", metavar="TIME", help="with --on-hub: how long the job may take, such as 2h")
 @click.option("--package", metavar="SPEC", help="with --on-hub: what the job installs (this version of this package)")
 @click.option("--secret", cls=Repeated, multiple=True, metavar="NAME",
-              help="with --on-hub: a variable of yours that the job gets as a secret")  # fmt: skip
+              help="with --on-hub: an environment variable that the job gets as a secret")  # fmt: skip
 def publish(names: tuple[str, ...], on_hub: bool, secret: list[str] | None, **options: Any) -> None:
-    """Put a dataset on the Hub, with all that it is made of; with --serving, ask first for what is not recorded.
+    """Publish a dataset on the Hub with its recipe and responses; with --serving, first request missing responses.
 
     REPO is user/repo, or buckets/user/name/path.
     """
@@ -268,7 +270,7 @@ def publish(names: tuple[str, ...], on_hub: bool, secret: list[str] | None, **op
         say(f"{repo}: the job {job.start(recipe, repo, **of_jobs, **options)} has started")
         return
     if any(of_jobs.values()):
-        raise RecipeError("--flavor, --job-timeout, --package and --secret are for a job: pass --on-hub as well.")
+        raise RecipeError("--flavor, --job-timeout, --package and --secret need --on-hub. Pass --on-hub as well.")
     from consistent_chat.publishing import publish as published
 
     say(published(recipe, repo, **options))
@@ -278,10 +280,10 @@ def publish(names: tuple[str, ...], on_hub: bool, secret: list[str] | None, **op
 @click.argument("what", required=False)
 @fields("storage_options")
 def verify(what: str | None, storage_options: dict[str, Any] | None) -> int:
-    """Prove a published dataset, or check a whole response store; list what is wrong.
+    """Verify a published dataset or a whole response store; list the faults.
 
-    WHAT is user/repo, a folder or a URL; without it, the default store. What has a consistent_chat.json is a dataset,
-    as is user/repo where no such path is on this machine.
+    WHAT is user/repo, a folder or a URL; without it, the default store. A folder or repo with a consistent_chat.json
+    is a dataset; user/repo is a repo unless that path exists here.
     """
     from consistent_chat.api import verify as verified
     from consistent_chat.store import default_location
@@ -319,7 +321,7 @@ def pack(store: str | None, storage_options: dict[str, Any] | None) -> None:
 def batches(
     responses: str | None, storage_options: dict[str, Any] | None, closed: bool, forget: int | None, **address: Any
 ) -> None:
-    """List the batches of a response store that are not collected, each with what the provider says of it."""
+    """List the uncollected batches of a response store, each with its state at the provider."""
     from consistent_chat.commands.batches import forgotten, listed
     from consistent_chat.store import default_location
 

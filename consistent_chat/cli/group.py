@@ -12,7 +12,7 @@ import click
 
 from consistent_chat.recipe.description import OPERATIONAL, RECIPE
 
-TITLES = {"Options": (), "What to make (each wins over the recipe file)": RECIPE, "How to make it": OPERATIONAL}
+TITLES = {"Options": (), "What to make (each overrides the recipe file)": RECIPE, "How to make it": OPERATIONAL}
 SECTIONS = {described.name: title for title, fields in TITLES.items() for described in fields}
 """The section of a command's help in which each field is listed."""
 
@@ -35,7 +35,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands of each section below its title."""
+        """Write the commands of each section under its title."""
         width = max(map(len, self.commands))
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
@@ -62,13 +62,16 @@ class Command(click.Command):
         return super().parse_args(ctx, _spread(args, several))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, without bars if it is quiet. It succeeds if the reader of its output stops reading."""
+        """Run the command, without progress bars if it is quiet.
+
+        It succeeds if the reader of its output stops reading.
+        """
         from consistent_chat.text.console import quiet
 
         with quiet() if ctx.meta.get("quiet") else contextlib.nullcontext():
             try:
                 return super().invoke(ctx)
-            except BrokenPipeError:  # the reader of the output has all that it wants, as `head` has
+            except BrokenPipeError:  # the reader of the output needs no more, as with `head`
                 _discard_output()
         return None
 
@@ -93,7 +96,7 @@ class Command(click.Command):
 
 
 def _discard_output() -> None:
-    """Let the standard output take what is left in its buffer when Python ends, which would else complain."""
+    """Discard what is left in the buffer of the standard output; Python would otherwise complain at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -18,7 +18,7 @@ COUNT = click.IntRange(1)
 if TYPE_CHECKING:
     _ParamType = click.ParamType[Any]
 else:
-    _ParamType = click.ParamType  # it is generic only in newer versions of click
+    _ParamType = click.ParamType  # generic only in newer versions of click
 
 
 class Json(_ParamType):
@@ -46,7 +46,7 @@ class Plain(_ParamType):
     name = "VALUE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value that the text stands for; what is no JSON is a name."""
+        """Return the value that the text stands for; text that is not JSON is a name."""
         try:
             return json.loads(value)
         except ValueError:

@@ -1,10 +1,10 @@
-"""How one dialogue is made: prompts, requests, the parsing and checking of responses. No network, clock, file or store.
+"""Makes one dialogue: prompts, requests, parsing and checking of responses. No network, clock, file or store.
 
-at_once.py  the generator: all user messages in one request, all answers in another
-parse.py    from a raw response to messages, or the reason why it is unusable
-reasoning.py  what the model thought before its answers
-bill.py     what the responses of a dialogue are billed for
-judge.py    what a judge's response says
+at_once.py  the generator: one request for all user messages, another for all answers
+parse.py    reads messages from a raw response, or gives the reason why it is unusable
+reasoning.py  extracts a model's reasoning
+bill.py     adds up the billed tokens of a dialogue
+judge.py    a judge's scores and reasons
 prompts/    the texts of the requests
 checks/     what a message must not contain
 """

@@ -1,6 +1,6 @@
-"""How one dialogue is made, as a plain generator: it yields a Request, is sent a Response, returns a Dialogue.
+"""Makes one dialogue, as a plain generator: it yields a Request, is sent a Response, returns a Dialogue.
 
-It knows prompts and parsing. It knows no network, clock, file or store: those are a driver's.
+It uses prompts and parsing, but no network, clock, file or store: those belong to a driver.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from consistent_chat.request import Request, Response, Schema
 SKELETON_TOKENS = 256
 ANSWER_TOKENS = 1024
 FRAME_TOKENS = 1024
-"""Limits of tokens for a user message, an answer, and around them: several times what models usually write."""
+"""Token limits for a user message, an answer, and the text around them: several times what models usually write."""
 
 JUDGE = "judge"
 """The name of the third stage."""
@@ -35,13 +35,13 @@ T = TypeVar("T")
 
 
 class OutOfDraws(Exception):
-    """Thrown into a dialogue by its driver instead of a response: this request will not be asked again."""
+    """Thrown into a dialogue by its driver instead of a response: this request will not be sent again."""
 
 
 class FailedDraw(NamedTuple):
-    """A response that was of no use: to which spec, at which stage ("skeleton", "answers", "judge"), draw, and why.
+    """An unusable response: its spec, stage ("skeleton", "answers", "judge"), draw, and reason.
 
-    A score that is too low is kept as the judge's response, though it is the answers that are drawn again.
+    A score that is too low is recorded as the judge's response, although the answers are drawn again.
     """
 
     spec: Spec
@@ -61,12 +61,11 @@ class FailedDraw(NamedTuple):
 class Dialogue(NamedTuple):
     """A finished dialogue: as many answers as user messages, in order.
 
-    `keys` are the request keys of the responses it is made of, one a stage; `draws` counts all responses that its spec
-    took, and the tokens are theirs (0 where the provider gave no count). `failed` lists the unusable responses
-    on the way here, of specs given up before this one too. `judgement` is what the judge says, if there is one;
-    `reasoning` what the model thought before it wrote the answers, where the recipe asks for it, else empty. `billed`
-    is what all responses at its place are billed for, the writer's and the judge's, those of specs given up before too;
-    the other counts are the providers' own.
+    `keys` are the request keys of its responses, one per stage; `draws` counts all responses of its spec, and the
+    tokens are theirs (0 if the provider gave no count). `failed` lists the unusable responses so far, including those
+    of specs given up before. `judgement` is the judge's, if there is one; `reasoning` is the model's reasoning before
+    the answers if the recipe asks for it, else empty. `billed` is the billed tokens of all responses at its place, the
+    writer's and the judge's, including those of specs given up before; the other counts are the providers' own.
     """
 
     spec: Spec
@@ -91,11 +90,11 @@ Steps = Generator[Request, Response, Dialogue]
 
 
 def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None = None, first: int = 0) -> Steps:
-    """Make the dialogue for one place in the plan, passing to its substitutes where a spec fails for good.
+    """Make the dialogue for one place in the plan, passing to its substitutes if a spec fails for good.
 
-    `first` is the substitute to begin with, where those before it were given up already; near-duplicates among them, of
-    which `failed` tells, do not count as failures of a spec. Unusable answers are appended to `failed` as they come.
-    Raises UnfilledSlot when the substitutes are used up too.
+    `first` is the substitute to begin with, if earlier ones were already given up; near-duplicates among them, which
+    `failed` lists, do not count as failures of a spec. Unusable answers are appended to `failed` as they arrive. Raises
+    UnfilledSlot if the substitutes are used up too.
     """
     failed = [] if failed is None else failed
     bill = Bill()
@@ -127,7 +126,7 @@ def _advice(failed: list[FailedDraw]) -> str:
 
 
 def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill) -> Steps:
-    """Make one spec's dialogue in two stages, and a third if it is judged; append unusable draws to `failed`.
+    """Make one spec's dialogue in two stages, or three if it is judged; append unusable draws to `failed`.
 
     Answers that the judge scores too low are drawn again, for the same user messages.
     """
@@ -159,7 +158,7 @@ class _SpecFailed(Exception):
 
 @dataclass
 class _Work:
-    """One spec on its way to a dialogue, and what its responses have taken so far."""
+    """A spec in progress, with the counts of its responses so far."""
 
     recipe: Recipe
     spec: Spec
@@ -173,7 +172,7 @@ class _Work:
     def ask(
         self, stage: _Stage, prompt: tuple[str, str], read: Callable[[Response], T], beginning: int = 0
     ) -> Generator[Request, Response, tuple[T, str, int]]:
-        """Ask until an answer is usable; return what it says, the key of its request, and its draw."""
+        """Draw until an answer is usable; return the parsed answer, the key of its request, and its draw."""
         widened = 0
         for draw in itertools.count(beginning):
             request = self._request(stage, prompt, draw, widened)
@@ -189,10 +188,10 @@ class _Work:
                 if error.reason is Reason.REFUSED:
                     raise _SpecFailed from None
                 widened += error.reason is Reason.TRUNCATED
-        raise AssertionError("unreachable: draws are counted without end")
+        raise AssertionError("unreachable: the loop has no end")
 
     def judge(self, prompt: tuple[str, str], stage: _Stage) -> Generator[Request, Response, tuple[Judgement, str]]:
-        """Ask the judge, and note a score that is too low as a failure of the answers."""
+        """Ask the judge, and record a score that is too low as a failure of the answers."""
         said: list[Response] = []
 
         def read(response: Response) -> tuple[tuple[int, str], ...]:
@@ -252,7 +251,10 @@ def _writing(name: str, recipe: Recipe, turns: int) -> _Stage:
 
 
 def _judging(model: str) -> _Stage:
-    """Return the judge's stage. At a temperature of 0 the same dialogue gets the same scores, as far as models go."""
+    """Return the judge's stage.
+
+    At a temperature of 0 the same dialogue gets the same scores, as far as the model is deterministic.
+    """
     return _Stage(JUDGE, model, 0.0, _scores_schema(), FRAME_TOKENS)
 
 
@@ -260,7 +262,7 @@ def _users(spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
     def read(response: Response) -> tuple[str, ...]:
         messages = parse.messages(response, _names("user", spec.shape.turns))
         if not response.checked:
-            from consistent_chat.dialogue import checks  # takes 0.1 s, and no first request needs it
+            from consistent_chat.dialogue import checks  # takes 0.1 s, and the first request does not need it
 
             checks.users(messages, spec, recipe)
         return messages
@@ -269,7 +271,7 @@ def _users(spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
 
 
 def _answers(users: tuple[str, ...], recipe: Recipe) -> Callable[[Response], tuple[tuple[str, ...], str]]:
-    """Return what reads a response as the answers, and what the model thought before them if the recipe asks for it."""
+    """Return a function that reads a response as the answers, with the model's reasoning if the recipe asks for it."""
     names = _names("assistant", len(users))
 
     def read(response: Response) -> tuple[tuple[str, ...], str]:
@@ -294,7 +296,7 @@ def _names(role: str, turns: int) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=64)
 def _schema(names: tuple[str, ...]) -> Schema:
-    """Return the JSON schema of an answer: one required text a turn, so that the schema fixes their number."""
+    """Return the JSON schema of an answer: one required text per turn, so that the schema fixes their number."""
     return _object({name: {"type": "string"} for name in names})
 
 

@@ -1,4 +1,4 @@
-"""What the responses at a place of the plan are billed for: all of them, usable or not, of specs given up too."""
+"""Adds up the billed tokens of all responses at a place of the plan: usable or not, and of specs given up too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from consistent_chat.request import Response
 
 
 class Bill:
-    """Adds up the writer's responses and the judge's, whose models have prices of their own."""
+    """Adds up the writer's and the judge's responses separately, since their models have different prices."""
 
     def __init__(self) -> None:
         self.written, self.judged = NO_TOKENS, NO_TOKENS
@@ -21,5 +21,5 @@ class Bill:
 
     @property
     def tokens(self) -> tuple[Tokens, Tokens]:
-        """What the writer's responses are billed for, and the judge's."""
+        """The billed tokens of the writer's responses, and of the judge's."""
         return self.written, self.judged

@@ -1,4 +1,4 @@
-"""What the judge says of a dialogue."""
+"""The judge's scores of a dialogue."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 CRITERIA = ("consistency", "helpfulness", "naturalness")
-"""What a dialogue is scored by, each from 1 (of no use) to 5 (nothing to object to)."""
+"""The criteria by which a dialogue is scored, each from 1 (useless) to 5 (flawless)."""
 
 
 class Judgement(NamedTuple):
-    """Scores with their reasons, the judge's model, and the tokens of all that it said of a spec's dialogues.
+    """Scores with their reasons, the judge's model, and the tokens of all its responses for a spec.
 
-    Tokens are 0 where the provider gave no counts.
+    Tokens are 0 if the provider gave no counts.
     """
 
     consistency: int
@@ -27,21 +27,21 @@ class Judgement(NamedTuple):
 
     @classmethod
     def of(cls, scores: Sequence[tuple[int, str]], model: str, tokens: tuple[int, int] = (0, 0)) -> Judgement:
-        """Put scores and reasons, in the order of the criteria, into their places; `tokens` are in and out."""
+        """Return a judgement from scores and reasons, in the order of the criteria; `tokens` are (in, out)."""
         (one, why), (two, for_two), (three, for_three) = scores
         return cls(one, two, three, why, for_two, for_three, model, *tokens)
 
     @property
     def score(self) -> int:
-        """The least of the three: what is excellent in one respect does not make up for another."""
+        """The lowest of the three: a high score in one criterion does not make up for a low one in another."""
         return min(self.consistency, self.helpfulness, self.naturalness)
 
     @property
     def worst(self) -> str:
-        """The criterion with the least score, with its reason."""
+        """The criterion with the lowest score, with its reason."""
         name = min(CRITERIA, key=lambda criterion: int(getattr(self, criterion)))
         return f"{name} {getattr(self, name)}: {getattr(self, f'{name}_reason')}"
 
     def plain(self) -> dict[str, Any]:
-        """Return the judgement as plain data, in the form of its column."""
+        """Return the judgement as plain data, as its column stores it."""
         return self._asdict()

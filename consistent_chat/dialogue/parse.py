@@ -1,4 +1,4 @@
-"""Takes messages out of a model's raw answer, or says by a name from a fixed list why it cannot.
+"""Extracts messages from a model's raw answer, or gives a reason from a fixed list why it cannot.
 
 It forgives packaging (fences, prose, reasoning around the JSON) and nothing else: it never repairs, cuts,
 pads or invents a message.
@@ -17,21 +17,21 @@ from typing import Any
 from consistent_chat.request import Response
 
 LONGEST_EMPTY = 64
-"""Characters of a text that may be the name of nothing, such as "null"."""
+"""Maximum characters of a text that may stand for no value, such as "null"."""
 _UNSEEN = frozenset({"Cf", "Cc", "Cn", "Co", "Zs", "Zl", "Zp", "Mn"})
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
-"""Letters and signs of Unicode that look like a space: fillers of Hangul, the empty braille pattern."""
+"""Unicode letters and signs that look like a space: Hangul fillers, the blank braille pattern."""
 _MARKS = frozenset({"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sk"})
 _NOTHING = frozenset({"null", "n/a", "n.a", "nan", "nil", "undefined", "object object"})
-"""What programs write for a value that is not there, without marks around it."""
+"""What programs print for a missing value, without surrounding punctuation."""
 MAX_FAILURES = 5_000
 MAX_REREADING = 20
-"""How many brackets may turn out to open no JSON, and how many times the text's length may be read in finding
-that out, so that hostile text costs bounded time."""
+"""Maximum number of brackets that open no JSON, and of characters read to find out, as a multiple of the
+text's length, so that hostile text costs bounded time."""
 
 
 class Reason(str, Enum):
-    """Why an answer is of no use. The values are kept in ledgers and reports."""
+    """Why an answer is unusable. The values appear in files of failures and in reports."""
 
     REFUSED = "refused"
     TRUNCATED = "truncated"
@@ -79,8 +79,8 @@ class Unusable(Exception):
 def messages(response: Response, names: Sequence[str]) -> tuple[str, ...]:
     """Return the messages of a JSON object with exactly these keys, in their order.
 
-    A list of as many texts, alone or as an object's only value, is read the same way where there is no such
-    object. Raises Unusable.
+    If there is no such object, a list of as many texts, alone or as an object's only value, is read the same
+    way. Raises Unusable.
     """
     _check_finish(response)
     read = reader(names)
@@ -88,7 +88,7 @@ def messages(response: Response, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def reader(names: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
-    """Return what reads a JSON value as messages with these keys, or raises Unusable."""
+    """Return a function that reads a JSON value as messages with these keys, or raises Unusable."""
     return functools.partial(_read, names=names)
 
 
@@ -100,7 +100,7 @@ def scores(response: Response, criteria: Sequence[str]) -> tuple[tuple[int, str]
 
 
 def _answer(response: Response, read: Callable[[Any], object]) -> Any:
-    """Return the JSON of the answer. Some servers put it where the reasoning belongs, and leave the text empty."""
+    """Return the JSON of the answer. Some servers put it in the field for reasoning, and leave the text empty."""
     if response.text.strip() or not response.reasoning.strip():
         return last_json(response.text, read)[1]
     try:
@@ -177,7 +177,7 @@ def _message(value: Any, name: str) -> str:
 
 
 def is_empty(text: str, name: str) -> bool:
-    """Tell whether nothing of a text is visible, or it stands for no text: "null", as an answer "..." or "N/A" too."""
+    """Tell whether a text has nothing visible, or stands for no text: "null", or, in an answer, "..." or "N/A"."""
     if all(map(_is_unseen, text)):
         return True
     if not _is_answer(name):
@@ -197,7 +197,7 @@ def _is_mark(character: str) -> bool:
 
 
 def _core(text: str) -> str:
-    """Return a short text in lower case and plain letters, without the marks around it."""
+    """Return a short text in lower case and plain letters, without surrounding punctuation."""
     if len(text) >= LONGEST_EMPTY:
         return ""
     plain = unicodedata.normalize("NFKC", text).lower()
@@ -215,7 +215,7 @@ def _is_answer(name: str) -> bool:
 
 
 def _is_whole(text: str) -> bool:
-    """Tell whether a text is without half a surrogate pair: encoding it is twice as fast as a regex over it."""
+    """Tell whether a text has no lone surrogate: encoding it is twice as fast as a regex."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -224,9 +224,9 @@ def _is_whole(text: str) -> bool:
 
 
 def last_json(text: str, read: Callable[[Any], object]) -> tuple[int, Any]:
-    """Return the last JSON value in a text that has the shape, or else the last one that could be meant, and its start.
+    """Return the last JSON value in a text with the expected shape, or else the last plausible one, and its start.
 
-    Objects go before lists: the object is what was asked for, and prose may quote a list of as many texts.
+    Objects precede lists: an object was requested, and prose may quote a list of as many texts.
     """
     try:
         return 0, _whole(text.strip())
@@ -249,7 +249,7 @@ def last_json(text: str, read: Callable[[Any], object]) -> tuple[int, Any]:
 
 
 def _whole(text: str) -> Any:
-    """Return the value of a text that is JSON and nothing else; `decode` would look for white space by two regexes."""
+    """Return the value of a text that is only JSON; `decode` would search for white space by two regexes."""
     value, end = _DECODER.raw_decode(text)
     if end < len(text):
         raise ValueError(f"JSON ends at {end} of {len(text)} characters")
@@ -275,21 +275,21 @@ def candidates(text: str) -> list[tuple[int, int, Any]]:
 
 
 def _read_until(error: Exception, text: str) -> int:
-    """Return how far into a text the decoder came; of a string without an end it names the beginning alone."""
+    """Return how far the decoder read into a text; for an unterminated string it reports only the start."""
     if isinstance(error, json.JSONDecodeError) and not error.msg.startswith("Unterminated string"):
         return error.pos
     return len(text)
 
 
 def end_of_reasoning(text: str, found: list[tuple[int, int, Any]]) -> int:
-    """Return where the model's reasoning ends: after the last closing tag that is in no string of the JSON."""
+    """Return where the model's reasoning ends: after the last closing tag outside the strings of the JSON."""
     edges = [0, *(edge for start, stop, _ in found for edge in (start, stop)), len(text)]
     gaps = zip(edges[::2], edges[1::2])
     return max((tag.end() for gap in gaps for tag in REASONING_END.finditer(text, *gap)), default=0)
 
 
 class _Repeated(dict[str, Any]):
-    """A JSON object in which a key stands twice."""
+    """A JSON object with a duplicate key."""
 
 
 def _noting_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -297,8 +297,8 @@ def _noting_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return mapping if len(mapping) == len(pairs) else _Repeated(mapping)
 
 
-# strict=False takes raw line breaks inside strings, which many models write.
+# strict=False accepts raw line breaks inside strings, which many models write.
 _DECODER = json.JSONDecoder(strict=False, object_pairs_hook=_noting_repeats)
-# An object may stand anywhere; a list stands at the beginning of a line, or it is somebody's values["key"].
+# An object may be anywhere; a list must start a line, since values["key"] is code.
 _OPENING = re.compile(r"(?:\{|^[ \t]*\[)(?=\s*[\"{\[])", re.MULTILINE)
 REASONING_END = re.compile(r"</(?:think|thinking|thought|reasoning|analysis)>", re.IGNORECASE)

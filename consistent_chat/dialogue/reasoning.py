@@ -1,4 +1,4 @@
-"""Takes what a model thought before its answer out of a response. It judges nothing: an answer needs no thoughts."""
+"""Extracts a model's reasoning before its answer from a response. It raises no errors: reasoning is optional."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _TAG = re.compile(parse.REASONING_END.pattern.replace("</", "</?"), re.IGNORECAS
 
 
 def reasoning(response: Response, names: Sequence[str]) -> str:
-    """Return what the model thought before the answer that `parse.messages` reads; empty where it told nothing.
+    """Return the model's reasoning before the answer that `parse.messages` reads; empty if there is none.
 
-    That is the response's own reasoning, or else what stands between tags such as <think> in its text: without the
-    tags, and in a form that every file can hold, in which half a surrogate pair is its escape.
+    That is the response's `reasoning`, or else the text between tags such as <think>, without the tags. Lone
+    surrogates are replaced by their escapes, so that every file format can store it.
     """
     if response.text.strip():
         told = response.reasoning if response.reasoning.strip() else _in_text(response.text, names)
@@ -26,7 +26,7 @@ def reasoning(response: Response, names: Sequence[str]) -> str:
 
 
 def _in_text(text: str, names: Sequence[str]) -> str:
-    """Return what stands between tags; up to the answer where none is closed."""
+    """Return the text between tags; if none is closed, up to the answer."""
     if closed := _closed(text):
         return closed
     before = _before_answer(text, names)
@@ -35,12 +35,12 @@ def _in_text(text: str, names: Sequence[str]) -> str:
 
 
 def _closed(text: str) -> str:
-    """Return a text up to the last closing tag before the answer; many templates write the opening one themselves."""
+    """Return a text up to the last closing tag before the answer; many templates write the opening tag themselves."""
     return text[: parse.end_of_reasoning(text, parse.candidates(text))]
 
 
 def _before_answer(text: str, names: Sequence[str]) -> str:
-    """Return what stands before the answer, without the line that opens a fence."""
+    """Return the text before the answer, without the line that opens a fence."""
     before = text[: parse.last_json(text, parse.reader(names))[0]].rstrip()
     head, _, last = before.rpartition("\n")
     return head if last.lstrip().startswith("```") else before

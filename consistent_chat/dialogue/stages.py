@@ -13,7 +13,7 @@ _FIRST_FIELD = {"user_1": "skeleton", "assistant_1": "answers"}
 
 
 def stage_of(schema: Mapping[str, Any]) -> str:
-    """Return the stage whose answers have this schema, or "" for requests of another kind."""
+    """Return the stage whose answers have this schema, or "" for other requests."""
     names = list(schema.get("required", ()))
     if names == SCORES:
         return "judge"

@@ -1,11 +1,11 @@
 """Fills a response store with the processes of a Ray cluster: what `consistent-chat warm --ray` does.
 
     __init__.py   `warm`
-    cluster.py    the caller's side: hands out shards, shows progress, stops
-    worker.py     the workers' side: one online driver for each shard
-    ledger.py     what all of them have done and may still do
+    cluster.py    the caller's side: schedules shards, shows progress, stops workers
+    worker.py     the worker side: one online driver for each shard
+    ledger.py     their counts and shared budget
 
-Ray itself is imported where it is used: the rest of the package never needs it.
+Ray is imported only where it is used: the rest of the package does not need it.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ __all__ = ["warm"]
 
 
 def warm(recipe: str | None = None, address: str | None = None, **options: Any) -> dict[str, RunStats]:
-    """Fill the response store with the processes of a Ray cluster; return what that took, by split.
+    """Fill the response store with the processes of a Ray cluster; return the counts by split.
 
-    A limit holds for the whole cluster. A shard whose worker dies is restarted by another, which finds what was
+    Limits apply to the whole cluster. A shard whose worker dies is restarted by another, which finds what was
     answered in the store.
 
     Args:
         recipe: path or URL of a recipe file, or the name of a config; None for the options alone.
-        address: of the cluster, as `ray.init` takes it. None is the cluster of this process if it has one, else the
-            one that `RAY_ADDRESS` names or this machine is part of, else processes of this machine alone.
-        options: all that `load_dataset("consistent_chat", ...)` takes. `responses` is a place that all machines of
-            the cluster reach; `api_key` travels to the workers within the task and is shown nowhere.
+        address: of the cluster, as `ray.init` takes it. None means the cluster of this process if it has one, else
+            the one that `RAY_ADDRESS` names or this machine is part of, else processes of this machine only.
+        options: all that `load_dataset("consistent_chat", ...)` takes. `responses` is a location that all machines
+            of the cluster reach; `api_key` is sent to the workers within the task and shown nowhere.
 
     Raises:
-        RecipeError: something is wrong that can be seen before a call, or a limit is too low to be shared.
+        RecipeError: an option is invalid, or a limit is too low to be shared; no call was made.
         BudgetSpent: `max_calls` or `max_cost` is reached; all answers are kept.
-        ConsistentChatError: Ray is not installed or not reached; the store or the serving cannot be used.
+        ConsistentChatError: Ray is not installed or not reachable; the store or the serving cannot be used.
     """
     builder = open_builder(recipe, **options)
     plans, operation = builder.plans(), _for_all_machines(builder.operation)
@@ -61,16 +61,20 @@ def warm(recipe: str | None = None, address: str | None = None, **options: Any) 
 
 
 def _for_all_machines(operation: ExecutionOptions) -> ExecutionOptions:
-    """Return it with places that mean the same in any working directory; raises RecipeError if it cannot be shared."""
+    """Return the options with absolute locations; raises RecipeError if they cannot be shared."""
     if operation.mode is Mode.REFRESH:
         raise RecipeError(
-            "mode='refresh' cannot go with Ray: where a worker dies, its shard would be paid for again. Refresh in one "
-            "process, or record into another store."
+            "mode='refresh' cannot be used with Ray: if a worker dies, its shard would be paid for again. Refresh in "
+            "one process, or record into another store."
         )
     if operation.by_batch:
-        raise RecipeError("driver='batch' cannot go with Ray: a provider's batches need one process. Leave --ray out.")
+        raise RecipeError(
+            "driver='batch' cannot be used with Ray: a provider's batches need one process. Leave --ray out."
+        )
     if get_protocol(operation.places[0]) == "memory":
-        raise RecipeError(f"{operation.places[0]} is the memory of one process. Pass a folder or a URL as responses=.")
+        raise RecipeError(
+            f"{operation.places[0]} is in the memory of one process. Pass a folder or a URL as responses=."
+        )
     return dataclasses.replace(operation, places=tuple(map(_absolute, operation.places)))
 
 

@@ -1,4 +1,4 @@
-"""The caller's side: hands out shards, shows how far all workers are, and stops them."""
+"""The caller's side: schedules shards, shows the progress of all workers, and stops them."""
 
 from __future__ import annotations
 
@@ -34,31 +34,32 @@ logger = logging.getLogger(__name__)
 Totals = dict[str, RunStats]
 
 LARGEST, SHARDS_A_SEAT = 1_000, 4
-"""Maximum dialogues of a shard, and minimum shards of each seat: when a seat has done its last shard, its part of the
-limits stays unused, so shards should be short beside the whole."""
+"""Maximum dialogues of a shard, and minimum shards per seat: after a seat's last shard its part of the limits stays
+unused, so shards should be short compared to the whole run."""
 RETRIES = 3
 """Maximum restarts of a shard whose worker died."""
 KNOCK = 10.0
 """Seconds to wait for an answer at a cluster's address."""
 POLL = 0.5
-"""Seconds between two looks at the workers."""
+"""Seconds between two polls of the workers."""
 
 
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[None]:
-    """Be connected to a cluster, the one that this process is connected to already if there is one."""
+    """Connect to a cluster, or use the one that this process is already connected to."""
     if ray.is_initialized():
         if address is not None:
-            raise RecipeError(f"This process is connected to a Ray cluster already. Leave out the address {address}.")
+            raise RecipeError(f"This process is already connected to a Ray cluster. Leave out the address {address}.")
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # Ray itself would tell its makers of a cluster it starts
+    # Ray would otherwise report usage statistics of a cluster that it starts.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         check_reachable(address or os.environ.get("RAY_ADDRESS", ""))
         ray.init(address=address, include_dashboard=False, logging_level=logging.WARNING)
     except (OSError, RuntimeError, ValueError) as error:
         where = "here" if address is None else f"at {address}"
-        raise ConsistentChatError(f"There is no Ray {where} to work with: {error}") from None
+        raise ConsistentChatError(f"Cannot connect to Ray {where}: {error}") from None
     try:
         yield
     finally:
@@ -73,7 +74,7 @@ def check_reachable(address: str) -> None:
 
 
 def fill(work: Work, plans: Mapping[str, Plan], spent: Usage) -> dict[str, RunStats]:
-    """Fill the store with all responses of the plans, and return what that took, by split; `spent` was before."""
+    """Fill the store with all responses of the plans, and return the counts by split; `spent` was spent before."""
     length = sum(map(len, plans.values()))
     workers = _seats(work.operation.limits, length)
     _prepare(work.operation)
@@ -89,18 +90,18 @@ def fill(work: Work, plans: Mapping[str, Plan], spent: Usage) -> dict[str, RunSt
 
 
 class Scheduler:
-    """So many seats, each with its part of the limits. Who sits on one works on a shard; then it is the next one's."""
+    """Runs shards on a fixed number of seats, each with its part of the limits; a seat runs one shard after another."""
 
     def __init__(self, work: Any, ledger: Any, workers: int, limits: Limits) -> None:
         self._work, self._ledger = work, ledger
         apart = seconds_a_call(limits) / workers
-        self._free = [time.monotonic() + apart * seat for seat in range(workers)]  # a heap: from when on each seat is
+        self._free = [time.monotonic() + apart * seat for seat in range(workers)]  # a heap of start times
         self._queue: deque[tuple[int, dict[str, range]]] = deque()
         self._busy: list[Any] = []
         self._error: ConsistentChatError | None = None
 
     def run_shard(self, shards: list[dict[str, range]], show: Callable[[Totals], None]) -> Totals:
-        """Have all shards worked on, and return what that took; raise the first error when all workers have ended."""
+        """Run all shards, and return the counts; raise the first error after all workers have ended."""
         self._queue.extend(enumerate(shards))
         try:
             totals = self._finished(show)
@@ -129,7 +130,7 @@ class Scheduler:
             self._busy.append(_task.remote(self._work, self._ledger, *self._queue.popleft()))
 
     def _ended(self) -> list[Any]:
-        """Return the tasks that have ended, after a while."""
+        """Wait for a while, and return the tasks that have ended."""
         wait = min([POLL, *(free - time.monotonic() for free in self._free if self._queue)])
         if not self._busy:
             time.sleep(max(wait, 0.0))
@@ -153,12 +154,12 @@ class Scheduler:
         self._ledger.stop.remote()
 
 
-# Deaths are Ray's to retry. What is raised on purpose comes back as an outcome, and is not tried again.
+# Ray retries a shard whose worker died. Expected errors come back as an outcome and are not retried.
 _task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD")(run_shard)
 
 
 def _seats(limits: Limits, length: int) -> int:
-    """Return how many shards are worked on at once: one for each CPU, as far as each then has a part in the limits."""
+    """Return how many shards run at once: one for each CPU, as long as each gets a part of the limits."""
     bounds: list[int] = [value for name in PER_MINUTE if (value := getattr(limits, name)) is not None]
     cpus = int(ray.cluster_resources().get("CPU", 1))
     return max(1, min(cpus, limits.max_concurrency, length, *bounds))
@@ -170,18 +171,18 @@ def _here() -> NodeAffinitySchedulingStrategy:
 
 
 def _prepare(operation: ExecutionOptions) -> None:
-    """Make sure of a folder, which workers must find to be there; a remote place is made sure of by each worker."""
+    """Create a folder, which workers check for; each worker prepares a remote location itself."""
     place = StoreLocation(operation.places[0], operation.storage_options)
     if operation.may_call and place.is_local:
         place.prepare()
 
 
 def _sent(work: Work) -> Any:
-    """Put the work where all workers get it from. Of arguments Ray shows nothing, in logs or in its dashboard."""
+    """Put the work into Ray's object store for all workers. Ray shows no arguments, in logs or in its dashboard."""
     serving = work.operation.serving
     try:
         ray.cloudpickle.dumps(serving)
-    except Exception as error:  # whatever the user's object raises
+    except Exception as error:  # any error of the user's object
         raise RecipeError(
             f"The serving {type(serving).__name__} cannot be sent to Ray's workers: {type(error).__name__}: {error}. "
             "Open its client in `answer`, or pass a serving by its name."
@@ -194,7 +195,7 @@ def _lost(error: Exception) -> ConsistentChatError:
         cause = error.cause
         said = f"A worker failed with {type(cause).__name__}: {cause}"
     else:
-        said = f"A worker died, and {RETRIES} others after it: {str(error).partition(chr(10))[0]}"
+        said = f"A worker died, and so did {RETRIES} restarts: {str(error).partition(chr(10))[0]}"
     return ConsistentChatError(f"{said.rstrip('.')}. All answers are kept; rerun to resume.")
 
 

@@ -1,4 +1,4 @@
-"""The workers' side: one online driver for a shard, within its share of the limits."""
+"""The worker side: one online driver for a shard, within its share of the limits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REPORT = 0.5
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker needs to make any dialogue: recipes by split, and how to carry them out."""
+    """What a worker needs to make any dialogue: recipes by split, and options to execute them."""
 
     operation: ExecutionOptions
     recipes: Mapping[str, Recipe]
@@ -33,14 +33,14 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a shard ended: with which error, if any, and for how many seconds its share of the pace is used up."""
+    """How a shard ended: its error, if any, and for how many seconds its share of the rate limit is used up."""
 
     error: ConsistentChatError | None
     rest: float = 0.0
 
 
 class SharedSpent(Usage):
-    """What this worker may spend: the ledger knows. Its pace is its own."""
+    """A budget that asks the ledger what this worker may spend. The rate limit is the worker's own."""
 
     def __init__(self, ledger: Any, limits: Limits, shard: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class SharedSpent(Usage):
         self.stopped = False
 
     def reserve(self, limits: Limits, most: float, likely: float) -> bool:
-        """Ask the ledger for a call; return False if it has to wait. Raises BudgetSpent, or Stopped."""
+        """Reserve a call at the ledger; return False if it must wait. Raises BudgetSpent, or Stopped."""
         self.go_on()
         answer = ray.get(self._ledger.reserve.remote(self._shard, most, likely)) if self._is_bounded else True
         if isinstance(answer, BudgetSpent):
@@ -57,7 +57,7 @@ class SharedSpent(Usage):
         return bool(answer)
 
     def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1) -> None:
-        """Tell the ledger what a call has cost."""
+        """Report the cost of a call to the ledger."""
         if self._is_bounded:
             self._ledger.settle.remote(self._shard, reserved, calls, cost)
 
@@ -67,16 +67,16 @@ class SharedSpent(Usage):
             raise Stopped("The run was stopped. All answers are kept; rerun to resume.")
 
     def rest(self) -> float:
-        """Return the seconds until the next call would be in time."""
+        """Return the seconds until the rate limit allows the next call."""
         return 0.0 if self.pace is None else max(0.0, self.pace.wait())
 
 
 def run_shard(work: Work, ledger: Any, shard: int, places: Mapping[str, range]) -> Outcome:
-    """Fill the store with a shard's responses. An error that was raised on purpose is returned."""
+    """Fill the store with a shard's responses. An expected error is returned, not raised."""
     operation, spent = work.operation, SharedSpent(ledger, work.operation.limits, shard)
     tallies = {split: RunStats() for split in places}
     attempt = ray.get(ledger.begin.remote(shard))
-    if attempt:  # the worker that died may have called just now
+    if attempt:  # the worker that died may have called just before
         time.sleep(seconds_a_call(operation.limits))
     try:
         _check_shared(operation)
@@ -90,26 +90,26 @@ def run_shard(work: Work, ledger: Any, shard: int, places: Mapping[str, range]) 
 
 
 def seconds_a_call(limits: Limits) -> float:
-    """Return the seconds between two calls at the pace of these limits."""
+    """Return the seconds between two calls at the rate of these limits."""
     return 60.0 / limits.max_requests_per_minute if limits.max_requests_per_minute else 0.0
 
 
 def _check_shared(operation: ExecutionOptions) -> None:
-    """Raise StoreError where a folder that the caller has prepared is another one on this machine."""
+    """Raise StoreError if a folder that the caller has prepared is a different one on this machine."""
     place = StoreLocation(operation.places[0], operation.storage_options)
     if operation.may_call and place.is_local:
         try:
             place.check_exists()
         except StoreError:
             raise StoreError(
-                f"The response store {place.url} is not there on {ray.util.get_node_ip_address()}. All machines of a "
+                f"The response store {place.url} does not exist on {ray.util.get_node_ip_address()}. All machines of a "
                 "cluster must reach it: pass a folder that they share, or a bucket, as responses=."
             ) from None
 
 
 @contextlib.contextmanager
 def _reporting(report: Callable[..., Any], tallies: Mapping[str, RunStats], spent: SharedSpent) -> Iterator[None]:
-    """Tell the ledger the counts while something is done, and at its end; hear from it when to stop."""
+    """Report the counts to the ledger during the block and at its end; stop if it says so."""
     done = threading.Event()
 
     def tell() -> None:

@@ -1,4 +1,4 @@
-"""Who answers requests: one module a provider, one registry.
+"""Servings, which answer requests: one module per provider, and a registry.
 
 A serving is any object with one coroutine method:
 
@@ -6,8 +6,8 @@ A serving is any object with one coroutine method:
         def __init__(self, *, base_url=None, api_key=None, timeout=600.0, max_concurrency=30): ...
         async def answer(self, request: Request) -> Response: ...
 
-It raises TransportError for a fault that passes (the driver waits and tries again), ServingError for one that does
-not, and returns everything else that the model said, usable or not. If it has a coroutine method `close`, that is
+It raises TransportError for a temporary fault (the driver waits and retries), ServingError for a permanent one, and
+returns everything else that the model said, usable or not. If it has a coroutine method `close`, that is
 awaited at the end of a run; another run, in another event loop, may follow. Between the two it is used from one
 event loop. It must be picklable until its first answer.
 """
@@ -21,7 +21,7 @@ from consistent_chat.request import Request, Response
 
 @runtime_checkable
 class Serving(Protocol):
-    """Whatever answers a request."""
+    """Answers requests."""
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""

@@ -1,4 +1,4 @@
-"""What a user states of a server, so that it need not be found out."""
+"""The abilities of a server that a user states, so that they need not be detected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Abilities:
-    """What a user states of a server; None is found out.
+    """The stated abilities of a server; None means to be detected.
 
     `max_output_tokens` is the longest answer, `context_tokens` bounds prompt and answer together, `structured_output`
     is "json_schema", "json_object" or "none", `system_role` and `streaming` say whether it takes a system message and

@@ -1,4 +1,4 @@
-"""Imports libraries in a thread, while something else is done: half of what aiohttp's import takes holds no lock.
+"""Imports libraries in a thread in the background: half of aiohttp's import time is spent without a lock.
 
 If a process forked during an import, the child could wait for that import forever. So a fork waits for it first.
 """
@@ -15,7 +15,7 @@ _threads: list[threading.Thread] = []
 
 
 def import_ahead(*modules: str) -> None:
-    """Import modules in a thread. An error is left to whoever imports the module next, and gets it too."""
+    """Import modules in a thread. Errors are ignored: the next import of the module raises them again."""
     if all(module in sys.modules for module in modules):
         return
     thread = threading.Thread(target=_import, args=modules, name="consistent_chat imports")

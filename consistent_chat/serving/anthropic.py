@@ -41,9 +41,9 @@ KEY, TOKEN = "ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN"
 class Anthropic:
     """Answers with Claude models.
 
-    `base_url` is another address of the API, else ANTHROPIC_BASE_URL, else Anthropic's own. `api_key` is else
-    ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN. `timeout` is in seconds a call. Raises ServingError where there is
-    no key, RecipeError where base_url is no address.
+    `base_url` is the address of the API (default: ANTHROPIC_BASE_URL, else Anthropic's). `api_key` defaults to
+    ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN. `timeout` is in seconds per call. Raises ServingError if a key is
+    missing, RecipeError if base_url is not an address.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Anthropic:
         self._timeout = timeout
         self._max_concurrency = max_concurrency
         form = stated(abilities)
-        ladder = None if base_url is None else partial(plainer, form)  # Anthropic's own API gives its reasons
+        ladder = None if base_url is None else partial(plainer, form)  # Anthropic's own API gives reasons
         self._adapting = Adapting(self._peer, form, ladder)
         self._client: HttpClient | None = None
         self._sdk: Any = None
@@ -88,7 +88,7 @@ class Anthropic:
         return AnthropicBatches(wire, self._adapting, in_form, partial(simpler, self._peer))
 
     async def close(self) -> None:
-        """Close all connections. The next answer opens others, in whichever event loop it is."""
+        """Close all connections. The next answer opens new ones, in its own event loop."""
         client, self._client = self._client, None
         sdk, self._sdk = self._sdk, None
         self._adapting.leave_loop()
@@ -105,9 +105,9 @@ class Anthropic:
         return read_message(self._peer, await self._client.post("/v1/messages", body(request, form), join, sent))
 
     def _form(self, request: Request, learnt: Learnt[Form]) -> Form:
-        """Return the form for a request, as far as it is known before one is sent; raises ServingError."""
+        """Return the form for a request, as known before one is sent; raises ServingError."""
         if learnt.form.temperature and not takes_temperature(request.model):
-            why = "Claude models from {}.{} on take none".format(*NO_TEMPERATURE_SINCE)
+            why = "Claude models from {}.{} on accept none".format(*NO_TEMPERATURE_SINCE)
             learnt.form = _without_temperature(request, learnt.form, why)
         if learnt.form.temperature and request.temperature > HIGHEST_TEMPERATURE:
             raise _too_hot(request)

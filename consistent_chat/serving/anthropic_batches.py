@@ -1,4 +1,4 @@
-"""Anthropic's Message Batches. What is asked and how it is answered is as in anthropic.py."""
+"""Anthropic's Message Batches. Requests and answers have the format of anthropic.py."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ STATUSES = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-"""The API's types of errors, by the status that the same error has outside of a batch."""
+"""HTTP statuses of the API's error types, which a batch reports without a status."""
 
 
 HEAD, TAIL, PIECE = b'{"requests":[', b"]}", 2**20
-"""What stands around the entries, and the bytes that are sent at once."""
+"""The text around the entries, and the number of bytes sent at once."""
 
 
 class AnthropicBatches:
-    """A BatchServing. Limits, and what a result may be, by Anthropic's guide to batch processing."""
+    """A BatchServing. The limits and types of results are those of Anthropic's guide to batch processing."""
 
     most_requests = 100_000
     most_bytes = 256_000_000
@@ -56,7 +56,7 @@ class AnthropicBatches:
         self, wire: Wire, adapting: Adapting[Form], body: Callable[[Request], Any], simpler: Simpler[Form]
     ) -> None:
         self._wire, self._adapting, self._body, self._simpler = wire, adapting, body, simpler
-        self._forms: dict[str, Form] = {}  # in which each batch was submitted
+        self._forms: dict[str, Form] = {}  # the form in which each batch was submitted
 
     def entry(self, request: Request) -> bytes:
         """Return a request as one line of JSON."""
@@ -64,7 +64,7 @@ class AnthropicBatches:
         return json_line(entry)
 
     async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
-        """Submit a batch. The API takes no name for it."""
+        """Submit a batch. The API stores no name for it."""
         form = self._adapting.about(model).form
         with self._refusing(model):
             length = {"content-length": str(_length(entries))}
@@ -74,7 +74,7 @@ class AnthropicBatches:
         return state
 
     async def state(self, id: str) -> BatchStatus:
-        """Return how a batch is getting on."""
+        """Return the state of a batch."""
         with self._refusing():
             return self._state(await self._wire.get(f"{PATH}/{id}"))
 
@@ -86,7 +86,7 @@ class AnthropicBatches:
                     yield self._state(told)
 
     async def results(self, state: BatchStatus, find: Find) -> Results:
-        """Yield what became of the requests. A batch whose results are archived or deleted has none."""
+        """Yield the outcomes of the requests. A batch whose results are archived or deleted has none."""
         if state.told.get("archived_at"):
             return
         with self._refusing():
@@ -125,12 +125,12 @@ class AnthropicBatches:
         )
 
     def _address(self, state: BatchStatus) -> str:
-        """Return where the results are, by what the API says; the host is always the one that our key is for."""
+        """Return the address of the results that the API gives; its host is replaced by the one our key belongs to."""
         usual = f"{PATH}/{state.id}/results"
         own = urlsplit(str(self._wire.opened().base_url))
         told = urlsplit(str(state.told.get("results_url") or usual))
         if told[:2] not in (own[:2], ("", "")) and told.path.endswith(usual):
-            return usual  # behind a gateway, which may have a path of its own
+            return usual  # behind a gateway, which may add a path
         return urlunsplit((*own[:2], *told[2:]))
 
     @contextlib.contextmanager
@@ -142,7 +142,7 @@ class AnthropicBatches:
 
 
 async def _body(entries: Path) -> AsyncGenerator[bytes, None]:
-    """Yield the order of a batch in pieces: a whole one has up to 256 MB."""
+    """Yield the body of a submission in pieces: it can have 256 MB."""
     yield HEAD
     with entries.open("rb") as file:
         while piece := file.read(PIECE):
@@ -152,12 +152,12 @@ async def _body(entries: Path) -> AsyncGenerator[bytes, None]:
 
 
 def _length(entries: Path) -> int:
-    """Return the bytes of the order: the last entry's end is not in it."""
+    """Return the length of the body in bytes; it lacks the last entry's line end."""
     return len(HEAD) + entries.stat().st_size - 1 + len(TAIL)
 
 
 def _fault(told: Any) -> Fault:
-    """Return an error that stands in a result, in the envelope of the API's errors or without it."""
+    """Return the error in a result, with or without the envelope of the API's errors."""
     error = told.get("error", told) if isinstance(told, dict) else {}
     error = error if isinstance(error, dict) else {}
     kind, message = error.get("type"), error.get("message")
@@ -165,7 +165,7 @@ def _fault(told: Any) -> Fault:
 
 
 def _seconds(time: Any) -> float | None:
-    """Return a time of RFC 3339 in seconds since 1970."""
+    """Return an RFC 3339 time in seconds since 1970."""
     try:
         return datetime.fromisoformat(str(time).replace("Z", "+00:00")).timestamp()
     except ValueError:

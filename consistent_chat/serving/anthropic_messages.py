@@ -1,4 +1,4 @@
-"""Anthropic's Messages format: from a request to JSON, and from JSON to a response."""
+"""Anthropic's Messages format: converts a request to JSON, and JSON to a response."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ NO_TEMPERATURE_SINCE = (4, 7)
 
 
 HIGHEST_TEMPERATURE = 1.0
-"""The protocol's scale ends here, and at 2 with other providers."""
+"""The highest temperature of the protocol; other providers allow 2."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a request has beside its prompt, as it was stated or found out.
+    """What a request has besides its prompt, as stated or detected.
 
-    With `cached` the system text is a block that is marked for the provider's cache, else a plain string. `cap` is the
+    If `cached`, the system text is a block marked for the provider's cache, else a plain string. `cap` is the
     highest limit of tokens of an answer, `context` the most tokens of a prompt and its answer together;
     `density` is how many tokens a byte of a prompt has, by the server's own count.
     """
@@ -54,7 +54,7 @@ class Form:
 
 
 def stated(abilities: Abilities) -> Form:
-    """Return the form that follows from what is stated of a server."""
+    """Return the form that follows from the stated abilities of a server."""
     return Form(
         schema=abilities.structured_output in (None, "json_schema"),
         system=abilities.system_role is not False,
@@ -86,9 +86,10 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
 
 
 def plainer(best: Form, form: Form) -> Form | None:
-    """Return the next plainer form of a gateway that refuses without a reason, or None after the last.
+    """Return the next plainer form for a gateway that refuses without a reason, or None after the last.
 
-    `best` is the first form tried. What it already has in its plainest way was stated by the user, and does not change.
+    `best` is the first form tried. A part that `best` already has in its plainest form was stated by the user, and does
+    not change.
     """
     if form.stream and not best.stream:
         return None
@@ -102,8 +103,8 @@ def plainer(best: Form, form: Form) -> Form | None:
 
 
 def _blamed(fault: Fault) -> list[str]:
-    """Return what of the form a refusal names, if it is a refusal of the request and not of something else."""
-    if fault.status in (500, 501):  # a template that fails
+    """Return the part of the form that a refusal names, if it refuses the request and not something else."""
+    if fault.status in (500, 501):  # a chat template that fails
         return blamed(fault, {"system": _SYSTEM})
     if fault.status not in (400, 413, 422):
         return []
@@ -115,7 +116,7 @@ _SYSTEM = r"cache_control|\bsystem\b|\broles?\b"
 
 
 def takes_temperature(model: str) -> bool:
-    """Tell whether a model is sent a temperature, by its name: all but Claude models of NO_TEMPERATURE_SINCE."""
+    """Tell by a model's name whether to send it a temperature: all but Claude models since NO_TEMPERATURE_SINCE."""
     found = _NUMBER.search(model)
     return found is None or (int(found[1]), int(found[2] or 0)) < NO_TEMPERATURE_SINCE
 
@@ -129,18 +130,18 @@ def _too_hot(request: Request) -> ServingError:
 
 
 def _without_temperature(request: Request, form: Form, why: str) -> Form:
-    """Return the form for the rest of the run, and say that it has no temperature."""
+    """Return the form without a temperature for the rest of the run, and warn."""
     warn_no_temperature(request.model, request.temperature, why)
     return replace(form, temperature=False)
 
 
 def headers(form: Form) -> dict[str, str]:
-    """Return the headers that a form needs beside the SDK's own."""
+    """Return the headers that a form needs besides the SDK's."""
     return {"anthropic-version": VERSION_WITH_TEMPERATURE} if form.temperature else {}
 
 
 def body(request: Request, form: Form) -> dict[str, Any]:
-    """Return the body of a request. A stage's calls share the system text, so that it is marked for caching."""
+    """Return the body of a request. A stage's calls share the system text, so it is marked for caching."""
     said = messages(request, form.system)
     body: dict[str, Any] = {
         "model": request.model,
@@ -160,9 +161,9 @@ def body(request: Request, form: Form) -> dict[str, Any]:
 
 
 def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:
-    """Return what a message says.
+    """Return the response in a message.
 
-    Raises TransportError for a fault that the server tells or where it is no message, RefusedRequest where it is empty.
+    Raises TransportError for a reported fault or if it is not a message, RefusedRequest if it is empty.
     """
     content, reason = body.get("content"), body.get("stop_reason")
     if not content and not reason:
@@ -181,7 +182,7 @@ def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:
 
 
 def join(events: list[Any], ended: bool) -> dict[str, Any]:
-    """Return the message that a stream's events tell piece by piece. Its end is `message_stop` or a stop reason."""
+    """Return the message from the events of a stream. It ends with `message_stop` or a stop reason."""
     message: dict[str, Any] = {}
     blocks: dict[Any, list[dict[str, Any]]] = {}
     for event in events:
@@ -205,13 +206,13 @@ def join(events: list[Any], ended: bool) -> dict[str, Any]:
 
 
 def _piece(delta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a delta adds to its block. Its type is its own, and citations come one by one."""
+    """Return what a delta adds to its block. Its type is not the block's, and citations come one by one."""
     rest = {name: value for name, value in delta.items() if name not in ("type", "citation")}
     return {**rest, "citations": [delta["citation"]]} if "citation" in delta else rest
 
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:
-    """Return a block with the input of its tool, which a stream sends as pieces of JSON text."""
+    """Return a block with its tool's input, which a stream sends as pieces of JSON text."""
     try:
         told = json.loads(block["partial_json"])
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -223,7 +224,7 @@ _KNOWN = frozenset({"type", "role", "content", "stop_reason", "usage", "model", 
 
 
 def _text(content: Any, kind: str) -> str:
-    """Join the blocks of a kind; blocks of thinking, which can come before the text, are no part of the answer."""
+    """Join the blocks of a type; thinking blocks, which can precede the text, are not part of the answer."""
     if isinstance(content, str):
         return content if kind == "text" else ""
     blocks = [block for block in _blocks(content) if block.get("type") == kind]
@@ -236,7 +237,7 @@ def _calls(content: Any) -> list[Any]:
 
 
 def _unread(content: Any) -> dict[str, Any]:
-    """Return what blocks hold beside text, thoughts and calls: signatures, citations, whole blocks of other types."""
+    """Return the content of blocks besides text, thoughts and calls: signatures, citations, other types of blocks."""
     rest = [
         {name: value for name, value in block.items() if name != block.get("type")}
         for block in _blocks(content)
@@ -251,7 +252,7 @@ def _blocks(content: Any) -> list[dict[str, Any]]:
 
 
 def _input(usage: Mapping[str, Any]) -> int | None:
-    """Return all tokens of the prompt: the API counts those from and into its cache apart."""
+    """Return all tokens of the prompt: the API counts cache reads and writes separately."""
     tokens = count(usage.get("input_tokens"))
     cached = (count(usage.get(f"cache_{what}_input_tokens")) or 0 for what in ("read", "creation"))
     return None if tokens is None else tokens + sum(cached)

@@ -16,35 +16,35 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving.http import Fault, Peer, read_object
 
 DISCOUNT = 0.5
-"""What batch APIs ask of the price, by Anthropic's and OpenAI's price lists."""
+"""The factor of batch prices, by Anthropic's and OpenAI's price lists."""
 SUBMIT_SECONDS = 600.0
-"""How long sending a batch may take, whatever the timeout of a call: it has up to 256 MB."""
+"""Seconds that sending a batch may take, whatever the timeout of a call: it has up to 256 MB."""
 MISSING = frozenset({404, 405, 501})
 """Statuses by which a server says that it does not have an endpoint."""
 MOST_LISTED = 2_000
-"""Batches of the provider that are looked through, at the most."""
+"""Maximum number of the provider's batches that are listed."""
 
 Find = Callable[[str], "Request | None"]
 Outcome = Response | ServingError
-"""What became of one request: an answer, kept as any other, or an error: TransportError where it may be asked again."""
+"""The outcome of one request: an answer, kept like any other, or an error; TransportError if it may be sent again."""
 Results = AsyncGenerator["tuple[str, Outcome | None]", None]
 
 
 class BatchesUnsupported(ServingError):
-    """The server does not have an endpoint, or not this batch."""
+    """The server does not have the endpoint, or not this batch."""
 
 
 class NotSubmitted(TransportError):
-    """A passing fault before a batch was submitted: it is surely not there."""
+    """A temporary fault before a batch was submitted: the provider certainly does not have it."""
 
 
 @dataclass(frozen=True)
 class BatchStatus:
     """A batch as its provider reports it.
 
-    `name` is the name it was submitted under, where the provider keeps names. `requests` is their number and `done`
-    how many are through, 0 where the provider does not say. `expires` is in seconds since 1970. `fault` is why the
-    provider gave up the whole batch. `told` is the report itself.
+    `name` is the name it was submitted under, if the provider keeps names. `requests` is their number and `done`
+    how many are processed, 0 if the provider does not say. `expires` is in seconds since 1970. `fault` is the
+    provider's reason for giving up the whole batch. `told` is the report itself.
     """
 
     id: str
@@ -59,35 +59,35 @@ class BatchStatus:
 
 
 class BatchServing(Protocol):
-    """A provider's batch API. There a request goes by its digest: a custom id takes 64 characters, and no colon."""
+    """A provider's batch API. Requests are identified by digest: a custom id allows 64 characters and no colon."""
 
     most_requests: int
     most_bytes: int
 
     def entry(self, request: Request) -> bytes:
-        """Return a request as one line, without its end, as it goes into a batch."""
+        """Return a request as one line of a batch, without a line end."""
 
     async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
-        """Submit a file of entries, a line each, for one model.
+        """Submit a file of entries, one per line, for one model.
 
-        After a TransportError it may be there or not, unless it is NotSubmitted.
+        After a TransportError the batch may exist or not, unless it is NotSubmitted.
         """
 
     async def state(self, id: str) -> BatchStatus:
-        """Return how a batch is getting on."""
+        """Return the state of a batch."""
 
     def recent(self) -> AsyncGenerator[BatchStatus, None]:
-        """Yield the account's batches, the newest first, MOST_LISTED at the most."""
+        """Yield the account's batches, newest first, at most MOST_LISTED."""
 
     def results(self, state: BatchStatus, find: Find) -> Results:
-        """Yield what became of the requests of a batch that has ended, by digest, in any order.
+        """Yield the outcomes of the requests of an ended batch, by digest, in any order.
 
-        `find` gives the request of a digest; None stands for what became of one that it does not know.
+        `find` returns the request of a digest; the outcome of an unknown one is None.
         """
 
 
 def read_line(peer: Peer, line: bytes) -> Mapping[str, Any]:
-    """Return what a line of results says; one that cannot be read says nothing, of no request."""
+    """Return the request's digest and outcome from a line of results; empty for a line that cannot be read."""
     try:
         return read_object(peer, line, "a line of results")
     except TransportError:
@@ -95,7 +95,7 @@ def read_line(peer: Peer, line: bytes) -> Mapping[str, Any]:
 
 
 def refusal(peer: Peer, fault: Fault, model: str) -> ServingError:
-    """Return the error for a refusal of something that is about a batch as a whole."""
+    """Return the error for a refusal that concerns a whole batch."""
     if fault.status in MISSING:
         return BatchesUnsupported(
             f"{peer.place} has no batch API, or not this batch: it answered {fault.status}: "

@@ -1,6 +1,6 @@
-"""Fits requests into what a server takes: its longest answer, and its context, which prompt and answer share.
+"""Fits requests into a server's limits: its longest answer, and its context, which prompt and answer share.
 
-Both are stated by the user or read from the server's own refusals. How many tokens a prompt has is bounded by its bytes
+Both are stated by the user or read from the server's own refusals. The tokens of a prompt are estimated from its bytes
 until the server has counted one.
 """
 
@@ -17,27 +17,27 @@ from consistent_chat.request import Request
 from consistent_chat.serving.http import LOOKED_AT, Fault
 
 FLOOR = 256
-"""Tokens. No lower limit is tried: hardly a dialogue fits into fewer."""
+"""Tokens. No lower limit is tried: few dialogues fit into fewer."""
 
 _log = logging.getLogger(__name__)
 
 
 MESSAGE_TOKENS = {"skeleton": 35, "answers": 88}
-"""Tokens of a usual message in JSON by stage: 1.35 a word, and the mean words that the ConsistentChat paper (arXiv
+"""Tokens of a typical message in JSON by stage: 1.35 a word, and the mean words that the ConsistentChat paper (arXiv
 2506.03558) reports, 19.8 of a user message and 59.3 of an answer."""
 LEAST_TOKENS = 16
-"""Tokens of a message, at the least. An answer with less room is not asked for."""
+"""Minimum tokens of a message. An answer with less room is not requested."""
 SPARE_TOKENS = 16
 """Tokens that a chat template puts around a prompt."""
 MARGIN = 1.1
-"""Prompts of one run have more tokens a byte than the one that the server counted by this factor, at the most."""
+"""The maximum factor by which another prompt of a run has more tokens per byte than the one the server counted."""
 
 
 class Limits(Protocol):
-    """What a form says of tokens, as it was stated or read from a refusal; None is unknown.
+    """The token limits of a form, as stated or read from a refusal; None is unknown.
 
-    `cap` is the longest answer, `context` bounds prompt and answer together, `density` is how many tokens a byte of a
-    prompt has.
+    `cap` is the longest answer, `context` bounds prompt and answer together, `density` is the tokens per byte of a
+    prompt.
     """
 
     @property
@@ -57,9 +57,9 @@ AnyLimits = TypeVar("AnyLimits", bound=Limits)
 
 
 def limit(request: Request, form: Limits) -> int:
-    """Return the limit of tokens to send: the request's, or what the model can write or its context holds, if lower.
+    """Return the token limit to send: the request's, or the model's longest answer or context, if lower.
 
-    Raises RefusedRequest where the context holds the prompt and no answer.
+    Raises RefusedRequest if the context has room for the prompt but not for an answer.
     """
     most = request.max_tokens if form.cap is None else min(request.max_tokens, form.cap)
     if form.context is None:
@@ -77,7 +77,7 @@ def limit(request: Request, form: Limits) -> int:
 def check_fits(request: Request, form: Limits) -> None:
     """Raise ServingError if no dialogue of this length fits into the context, before any call is paid for.
 
-    The first stage tells it: the second has about the same prompt, with the user messages, and the answers to come.
+    The first stage shows it: the second has about the same prompt, plus the user messages, and the longer answers.
     """
     if form.context is None or request.stage != "skeleton":
         return
@@ -85,7 +85,7 @@ def check_fits(request: Request, form: Limits) -> None:
     prompt = fewest_tokens(request)
     if prompt + turns * each > form.context:
         fitting = max(0, (form.context - prompt) // each)
-        advice = f"Set num_turns_per_dialog= to {fitting} or less" if fitting else "Shorten what prompts say"
+        advice = f"Set num_turns_per_dialog= to {fitting} or less" if fitting else "Shorten the prompts"
         raise ServingError(
             f"A dialogue of {turns} turns takes about {prompt + turns * each:,} tokens, prompt and answers together, "
             f"and the context of the model {request.model!r} has {form.context:,}. {advice}, or use a server with a "
@@ -94,10 +94,10 @@ def check_fits(request: Request, form: Limits) -> None:
 
 
 def prompt_tokens(request: Request, density: float | None = None) -> int:
-    """Return the most tokens that a prompt likely has.
+    """Return the largest likely number of tokens of a prompt.
 
-    As counted by the server where it has counted one; else one for three bytes of ASCII, and two for three of others:
-    older tokenizers take two tokens for a Thai or Chinese letter, which has three bytes.
+    It follows the server's own count if there is one; else one token for three bytes of ASCII, and two for three other
+    bytes: older tokenizers use two tokens for a Thai or Chinese letter of three bytes.
     """
     if density is not None:
         return math.ceil(_size(request) * density * MARGIN) + SPARE_TOKENS
@@ -106,7 +106,7 @@ def prompt_tokens(request: Request, density: float | None = None) -> int:
 
 
 def fewest_tokens(request: Request) -> int:
-    """Return the fewest tokens that a prompt likely has: one for six bytes."""
+    """Return the smallest likely number of tokens of a prompt: one for six bytes."""
     return _size(request) // 6
 
 
@@ -119,9 +119,9 @@ def _texts(request: Request) -> list[str]:
 
 
 def lowered_form(form: AnyLimits, request: Request, fault: Fault, asked: int) -> AnyLimits | None:
-    """Return the form to try after a refusal of `asked` tokens; None where nothing is left to try.
+    """Return the form to try after a refusal of `asked` tokens, or None if nothing is left to try.
 
-    A server that counts the prompt tells its context and how dense prompts are, which fits all requests that follow.
+    A server that counts the prompt gives its context and the density of prompts, which fit all later requests.
     """
     changed: Any = form
     counted = _counted(fault.message[:LOOKED_AT], asked)
@@ -137,7 +137,7 @@ def lowered_form(form: AnyLimits, request: Request, fault: Fault, asked: int) ->
 
 
 def _counted(message: str, asked: int) -> tuple[int, int] | None:
-    """Return (tokens of the context, tokens of the prompt) where a refusal has both numbers."""
+    """Return (tokens of the context, tokens of the prompt) if a refusal has both numbers."""
     for pattern in _CONTEXTS:
         if found := re.search(pattern, message, re.IGNORECASE | re.DOTALL):
             context, prompt = (int(digits.replace(",", "")) for digits in found.groups())
@@ -147,10 +147,10 @@ def _counted(message: str, asked: int) -> tuple[int, int] | None:
 
 
 def is_too_high(fault: Fault, asked: int | None = None) -> bool:
-    """Tell whether a refusal says that the limit of tokens is too high, and not that it has another name.
+    """Tell whether a refusal says that the token limit is too high, rather than that its parameter has another name.
 
-    Whatever its words: one that speaks of tokens and names a number that fits, as `lowered_to_fit` reads it. A message
-    with braces may repeat the whole request, and is not read so.
+    In any wording: it mentions tokens and a number that fits, as `lowered_to_fit` reads it. A message
+    with braces may repeat the whole request, and is not read this way.
     """
     if fault.status not in (400, 413, 422):
         return False
@@ -163,7 +163,7 @@ def is_too_high(fault: Fault, asked: int | None = None) -> bool:
 
 
 def _total(message: str, asked: int) -> tuple[int, int] | None:
-    """Return (what was requested in all, what the model takes) where a message has both numbers."""
+    """Return (total tokens requested, tokens that the model accepts) if a message has both numbers."""
     numbers = _numbers(message)
     requested = [number for number in numbers if number > asked]
     takes = [number for number in numbers if requested and FLOOR <= number < requested[-1] and number != asked]
@@ -180,7 +180,7 @@ def _numbers(message: str) -> list[int]:
 
 
 def lowered_to_fit(fault: Fault, asked: int) -> int | None:
-    """Return the cap to try next for a refusal of so many tokens; None where nothing is left to try."""
+    """Return the cap to try next after a refusal of this many tokens, or None if nothing is left to try."""
     message = fault.message[:LOOKED_AT]
     total = _total(message, asked)
     if total is not None and FLOOR <= asked - (total[0] - total[1]) < asked:
@@ -199,12 +199,12 @@ def lowered(fault: Fault, asked: int) -> int | None:
     cap = named[0] if named else max(asked // 2, FLOOR)
     if not FLOOR <= cap < asked:
         return None
-    _log.debug("The server takes no limit of %d tokens; %d is tried for the rest of the run.", asked, cap)
+    _log.debug("The server does not accept a limit of %d tokens; using %d for the rest of the run.", asked, cap)
     return cap
 
 
 def _named(message: str) -> list[int]:
-    """Return the numbers that read like a maximum, the most telling first."""
+    """Return the numbers that read like a maximum, the most specific first."""
     found = (re.search(pattern, message, re.IGNORECASE | re.DOTALL) for pattern in _MAXIMA)
     groups = ([int(digits.replace(",", "")) for digits in match.groups()] for match in found if match)
     return [numbers[0] - sum(numbers[1:]) for numbers in groups]
@@ -216,7 +216,7 @@ _CONTEXTS = (
     rf">\s*{_N} - {_N}",  # vLLM: (20000 > 8192 - 1000)
     rf"context length is {_N}.{{1,80}}?\b{_N} (?:input tokens|in the messages|in your prompt)",  # OpenAI, older vLLM
 )
-# How servers name their maximum. Where there are two numbers, the prompt takes the second from the first.
+# How servers name their maximum. With two numbers, the second is the prompt's and is subtracted from the first.
 _MAXIMA = (
     *_CONTEXTS,
     rf"(?<!-)>\s*{_N}",  # Anthropic: 14336 > 8192
@@ -227,7 +227,7 @@ _MAXIMA = (
     rf"between \d+ and {_N}",
     rf"maximum(?! input)\D{{0,60}}{_N}",
 )
-# The parameter and, soon after and in the same object, words of size. "limit was reached" is about an answer that
+# The parameter and, soon after and in the same object, words about size. "limit was reached" is about an answer that
 # was cut; "use max_completion_tokens instead" is about the name.
 _TOO_HIGH = re.compile(
     r"max(?:imum)?[_ ](?:completion_|new_|output_)?tokens\b[^{}]{0,100}?"

@@ -1,4 +1,4 @@
-"""How many connections a process may open, by its limit of open files (`ulimit -n`)."""
+"""Limits connections to what the limit of open files (`ulimit -n`) allows."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ except ImportError:  # Windows has no such limit
 logger = logging.getLogger(__name__)
 
 RESERVE = 32
-"""Open files that are left for all else: journals, packs, the dataset, modules that are imported later."""
+"""Open files reserved for other uses: journals, packs, the dataset, modules that are imported later."""
 
 
 def connection_limit(wanted: int) -> int:
-    """Return how many of so many connections fit into the limit of open files, and warn if that is fewer.
+    """Return how many connections fit into the limit of open files, and warn if that is fewer than requested.
 
-    The limit is raised first, as far as the system lets this process raise it.
+    The limit is raised first, as far as the system allows.
     """
     if resource is None:
         return wanted
@@ -27,7 +27,7 @@ def connection_limit(wanted: int) -> int:
     room = wanted if limit == resource.RLIM_INFINITY else max(1, min(wanted, limit - RESERVE - _open()))
     if room < wanted:
         logger.warning(
-            "At most %d of %d connections are open at a time, because this process may open %d files. Raise the limit "
+            "At most %d of %d connections will be open at once, since this process may open %d files. Raise the limit "
             "(ulimit -n), or lower max_concurrency=.",
             room,
             wanted,
@@ -37,14 +37,14 @@ def connection_limit(wanted: int) -> int:
 
 
 def _raised(needed: int) -> int:
-    """Return the limit of open files, raised to `needed` where it is lower and may be raised."""
+    """Return the limit of open files, raised to `needed` if it is lower and may be raised."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return soft
     better = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (better, hard))
-    except (OSError, ValueError):  # a system with another limit besides
+    except (OSError, ValueError):  # a system with a second limit
         return soft
     return better
 

@@ -1,4 +1,4 @@
-"""Why an answer ended, in our words, and what a 200 without an answer means: decided by structure and single words."""
+"""Normalizes finish reasons, and interprets a 200 without an answer, by structure and single words."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _KINDS = (
     ("length", r"length|max|limit|trunc|window|exceed|incomplete"),
     ("stop", r"^(?:stop|end|eos|done|complete|finish|normal|none|null)"),
 )
-"""What a finish reason is about, by the words that providers spell in many ways; the first that fits."""
+"""Kinds of finish reasons by words that providers spell in many ways; the first match wins."""
 
 
 def finish_of(peer: Peer, reason: Any) -> str:
-    """Return a finish reason of any spelling as "stop", "length" or "refusal"; one that is not known as it came.
+    """Return a finish reason of any spelling as "stop", "length" or "refusal"; an unknown one unchanged.
 
-    Raises TransportError for one by which the server tells a fault of its own: the answer is not whole.
+    Raises TransportError for one that reports a fault of the server: the answer is not complete.
     """
     if not isinstance(reason, str) or not reason:
         return "stop"
@@ -34,7 +34,7 @@ def finish_of(peer: Peer, reason: Any) -> str:
 
 
 def raise_told_fault(peer: Peer, told: Any) -> None:
-    """Raise the error that stands inside a 200, if `told` is one: as if the server had sent its code as a status."""
+    """Raise the error inside a 200, if `told` is one, as if the server had sent its code as a status."""
     if not told or not isinstance(told, (dict, str)):
         return
     code = told.get("code") if isinstance(told, dict) else None
@@ -43,7 +43,7 @@ def raise_told_fault(peer: Peer, told: Any) -> None:
 
 
 def refused_or_broken(peer: Peer, body: Mapping[str, Any], field: str, lack: str) -> ServingError | Fault:
-    """Return the error for a 200 without an answer: a fault that it tells, a refusal if it has the field, else broken.
+    """Return the error for a 200 without an answer: a reported fault, a refusal if it has the field, else malformed.
 
     A server that has read a prompt and returns an empty list of answers refuses that prompt.
     """
@@ -59,7 +59,7 @@ def refused_or_broken(peer: Peer, body: Mapping[str, Any], field: str, lack: str
 
 
 def told(body: Mapping[str, Any], reason: Any, known: frozenset[str], **fields: Any) -> dict[str, str]:
-    """Return what a server says beside its answer, as the further fields of a response: whole, within bounds."""
+    """Return a server's fields besides its answer, as the extra fields of a response: unchanged, within bounds."""
     usage = body.get("usage")
     extra = {**{name: value for name, value in body.items() if name not in known}, **fields}
     return {

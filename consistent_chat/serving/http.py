@@ -1,4 +1,4 @@
-"""What the servings that speak HTTP share: keys and addresses, the server's errors, its pauses, its bodies.
+"""Shared by the HTTP servings: keys and addresses, the server's errors, pauses and bodies.
 
 It knows no provider's protocol and imports no provider's SDK.
 """
@@ -21,29 +21,29 @@ from consistent_chat.text.sanitize import visible
 from consistent_chat.text.urls import redact_all, secrets_of
 
 PASSING = frozenset({408, 409, 429})
-"""Statuses below 500 that are worth another try."""
+"""Statuses below 500 that are retried."""
 CROWDED = frozenset({429, 529})
-"""Statuses by which a server says that it takes fewer calls than it gets."""
+"""Statuses by which a server says that it gets too many calls."""
 LOOKED_AT = 4_000
-"""Characters of a server's own words that are looked at."""
+"""Characters of a server's message that are read."""
 STATE_LIMITS = "If the model takes fewer tokens, state max_output_tokens= or context_tokens=."
 MOST_BYTES = 16 << 20
-"""Bytes of an answer after decoding. The longest dialogues have less than one MB."""
+"""Maximum bytes of an answer after decoding. The longest dialogues have less than one MB."""
 SHOWN = 300
-"""Characters of a server's own words that an error shows."""
+"""Characters of a server's message that an error shows."""
 FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
 """Codes of errors by which OpenAI and Azure report that their filter stopped a prompt or its answer."""
 UNPAID_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
 """Codes of errors by which OpenAI (with 429) and Anthropic report an account without money."""
 CONNECT_SECONDS = 20.0
-"""A server that is away is noticed after this, however long an answer may take."""
+"""Seconds to connect: an unreachable server is noticed after this, however long an answer may take."""
 
 
 class Fault(Exception):
-    """A server's refusal of one request, before it is known whether the request can be put otherwise.
+    """A server's refusal of one request, before it is known whether another form of the request would be accepted.
 
-    `message` is all that the server said, `retry_after` a pause in seconds, `param` the field it blames, `code` the
-    kind of error in its words, `inner_code` Azure's more precise one; all but the message may be None.
+    `message` is the server's full message, `retry_after` a pause in seconds, `param` the field that it blames,
+    `code` its kind of error, `inner_code` Azure's more precise one; all but the message may be None.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Fault(Exception):
 
     @property
     def unpaid(self) -> bool:
-        """Whether the account has no money left, which no other request and no pause will change."""
+        """Whether the account has no money left, so that no other request and no pause helps."""
         if self.status == 402 or self.code in UNPAID_CODES:
             return True
         said = f"{self.code or ''} {self.message[:LOOKED_AT]}"
@@ -71,25 +71,25 @@ class Fault(Exception):
 
     @property
     def rate_limited(self) -> bool:
-        """Whether the server takes fewer tokens a minute, which some say with another status than 429."""
+        """Whether the server limits tokens per minute; some report it with a status other than 429."""
         return self.status in (400, 403, 413) and "rate_limit" in f"{self.code} {self.inner_code}"
 
     @property
     def unexplained(self) -> bool:
-        """Whether a 429 gives neither a pause nor a word of rates: it may be an account without money."""
+        """Whether a 429 gives no pause and does not mention rates: the account may have no money."""
         said = f"{self.code or ''} {self.message[:LOOKED_AT]}"
         return self.status == 429 and self.retry_after is None and _RATES.search(said) is None
 
     @property
     def filtered(self) -> bool:
-        """Whether the provider's content filter stopped this one prompt or its answer: other prompts will do."""
+        """Whether the provider's content filter stopped this prompt or its answer; other prompts may pass."""
         coded = self.code in FILTER_CODES or self.inner_code in FILTER_CODES
         return self.status == 400 and (coded or _FILTERED.search(self.message[:LOOKED_AT]) is not None)
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Whom a serving talks to, as its messages put it, and the key that no message may show."""
+    """The server that a serving calls, as messages name it, and the key that no message may show."""
 
     name: str
     variable: str
@@ -102,9 +102,9 @@ class Peer:
         return self.name if self.base_url is None else f"The server at {self.base_url}"
 
     def quote(self, text: str) -> str:
-        """Return a server's words on one line, shortened, without controls, secrets of URLs and what looks like a key.
+        """Return a server's message on one line, shortened, without control characters, secrets of URLs and keys.
 
-        A proxy may quote its own address, with the password in it. Only the beginning is looked at, so that a long
+        A proxy may quote its own address, with the password in it. Only the beginning is read, so that a long
         text takes no longer.
         """
         cut, text = len(text) > LOOKED_AT, text[:LOOKED_AT]
@@ -118,9 +118,11 @@ class Peer:
     def error(self, fault: Fault, model: str) -> ServingError:
         """Return the error for a refusal: what happened, to what, what to do."""
         quoted = self.quote(fault.message)
-        said = f"{self.place} answered {fault.status}: {quoted.rstrip('.') or 'nothing more'}"
+        said = f"{self.place} answered {fault.status}: {quoted.rstrip('.') or 'no message'}"
         if fault.unpaid:
-            return ServingError(f"The account has no credit left. {said}. Check its billing, then rerun to resume.")
+            return ServingError(
+                f"The account has no credit left. {said}. Add credit to the account, then rerun to resume."
+            )
         if fault.status in PASSING or fault.status >= 500 or fault.rate_limited:
             crowded = fault.status in CROWDED or fault.rate_limited
             loading, unexplained = fault.status == 503, fault.unexplained
@@ -128,20 +130,20 @@ class Peer:
                 said, fault.retry_after, rate_limited=crowded, loading=loading, unexplained=unexplained
             )
         if fault.status in (401, 403):
-            what = f"The key was refused. {said}. Check {self.variable} or api_key, and what it may use."
+            what = f"The key was refused. {said}. Check {self.variable} or api_key, and its permissions."
             return RefusedAccess(what, quoted, asks_others=fault.status == 403)
         if fault.status == 404:
             what = f"{said}. Check the name of the model, {model!r}, and base_url."
             return RefusedAccess(what, quoted, asks_others=True)
         advice = f" {STATE_LIMITS}" if fault.status in (400, 413, 422) and "token" in fault.message.lower() else ""
-        refused = f"{said}. The request for the model {model!r} cannot be answered as it is.{advice}"
+        refused = f"{said}. The server does not accept the request for the model {model!r}.{advice}"
         return RefusedRequest(refused, quoted)
 
 
 def redirect_error(peer: Peer, status: int, url: str, path: str, location: str) -> RefusedAccess:
     """Return the error for a redirect, which names its target without a query and the address to use.
 
-    It is not followed: a key belongs to one server, and a POST becomes a GET on the way.
+    It is not followed: the key is for one server only, and a redirect turns a POST into a GET.
     """
     try:
         parts = urlsplit(urljoin(url, location))
@@ -149,7 +151,7 @@ def redirect_error(peer: Peer, status: int, url: str, path: str, location: str) 
         target = peer.quote(urlunsplit((parts.scheme, host, parts.path, "", "")))
     except ValueError:
         host = target = ""
-    said = f"{peer.place} answered {status} and redirects to {target or 'nowhere'}, which is not followed"
+    said = f"{peer.place} answered {status} and redirects to {target or 'no address'}; redirects are not followed"
     if host and target.endswith(path):
         return RefusedAccess(f"{said}. Pass base_url={target.removesuffix(path)!r}.", said)
     return RefusedAccess(f"{said}. Check base_url: it must be the address of the API itself.", said)
@@ -158,25 +160,27 @@ def redirect_error(peer: Peer, status: int, url: str, path: str, location: str) 
 def too_long(peer: Peer) -> TransportError:
     """Return the error for an answer that is longer than MOST_BYTES."""
     return TransportError(
-        f"{peer.place} sent an answer of more than {MOST_BYTES >> 20} MB, which was not read. "
-        "If this goes on, check base_url."
+        f"{peer.place} sent an answer of more than {MOST_BYTES >> 20} MB, which is over the limit. "
+        "If this continues, check base_url."
     )
 
 
 def late(peer: Peer, timeout: float) -> TransportError:
-    """Return the error for an answer that did not come in time."""
-    return TransportError(f"{peer.place} did not answer within {timeout:g} seconds. A higher timeout= waits longer.")
+    """Return the error for an answer that did not arrive in time."""
+    return TransportError(
+        f"{peer.place} did not answer within {timeout:g} seconds. Pass a higher timeout= to wait longer."
+    )
 
 
 def unreachable(peer: Peer, error: BaseException) -> TransportError:
-    """Return the error for a connection that failed or broke."""
+    """Return the error for a connection that failed or was closed."""
     cause = peer.quote(str(error.__cause__ or error)) or type(error).__name__
     said = f"The connection to {_inside(peer.place)} failed: {cause}. Check the network and base_url."
     return TransportError(said, unreachable=True)
 
 
 def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
-    """Return what an error response says, in whichever of the usual forms it says it."""
+    """Return the fault in an error response, in any of the usual formats."""
     text = body.decode("utf-8", "replace")
     try:
         value = json.loads(text)
@@ -194,7 +198,7 @@ def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the pause that a server asks for, in seconds: `retry-after-ms`, or `retry-after` as seconds or date."""
+    """Return the pause that a server requests, in seconds: `retry-after-ms`, or `retry-after` as seconds or date."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -211,7 +215,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def read_object(peer: Peer, body: bytes, content_type: str) -> Mapping[str, Any]:
     """Return the JSON object in a body, or raise TransportError.
 
-    Bytes that are not UTF-8 become lone surrogates: none is lost, and the parser refuses a message with one.
+    Bytes that are not UTF-8 become lone surrogates: none is lost, and the parser rejects a message with one.
     """
     text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     try:
@@ -221,20 +225,20 @@ def read_object(peer: Peer, body: bytes, content_type: str) -> Mapping[str, Any]
     if not isinstance(value, dict):
         shown = peer.quote(_title(text)).encode("utf-8", "replace").decode()
         raise TransportError(
-            f"{peer.place} answered with {content_type or 'a body'} that is not a whole JSON object: {shown!r}. "
-            "If this goes on, check base_url and any proxy in between."
+            f"{peer.place} answered with {content_type or 'a body'} that is not a complete JSON object: {shown!r}. "
+            "If this continues, check base_url and any proxy in between."
         )
     return value
 
 
 def broken(peer: Peer, body: Mapping[str, Any], lack: str) -> TransportError:
-    """Return the error for a JSON body that is no answer of the protocol."""
+    """Return the error for a JSON body that is not an answer of the protocol."""
     shown = peer.quote(json.dumps(body))
-    return TransportError(f"{peer.place} sent an answer without {lack}: {shown}. If this goes on, check base_url.")
+    return TransportError(f"{peer.place} sent an answer without {lack}: {shown}. If this continues, check base_url.")
 
 
 def count(value: Any) -> int | None:
-    """Return a number of tokens, or None for what is none."""
+    """Return a number of tokens, or None for any other value."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
@@ -252,7 +256,7 @@ def _word(error: Mapping[str, Any], name: str) -> str | None:
 
 
 def _title(text: str) -> str:
-    """Return an HTML page's title, which says more than its first lines, or the text itself."""
+    """Return an HTML page's title, which is more telling than its first lines, or else the text."""
     found = re.search(r"<title>(.*?)</title>", text[:10_000], re.IGNORECASE | re.DOTALL)
     return found[1] if found else text
 
@@ -271,25 +275,25 @@ _KEY = re.compile(r"\bBearer\s+\S+|\b(?:sk|pk|hf|gsk|xai)[-_][\w*.-]{6,}")
 
 
 def _masked(found: re.Match[str]) -> str:
-    """Return what stands in for a key; a word without digits that only begins like one stays."""
+    """Return the replacement for a key; keep a word that starts like a key but has no digits."""
     word = found[0]
     return "[key]" if word.startswith("Bearer") or re.search(r"[\d*]", word) else word
 
 
-# An account without money, in words of several languages. They shorten the way: without them it takes longer.
+# Words of several languages for an account without money. They only save time: without them the stop comes later.
 _UNPAID = re.compile(
     r"\b(?:credits?|balance|billing|payment|arrear\w*|overdue|recharge|top[ -]?up|prepaid|funds|unpaid)\b"
     r"|insufficient.{0,20}quota|quota.{0,40}(?:exhausted|used up|plan)|\u4f59\u989d|\u6b20\u8d39",
     re.IGNORECASE,
 )
 _PER_TIME = re.compile(r"\bper (?:second|minute|hour|day)\b|\brate[ _-]?limit|/min\b|\b[rt]p[md]\b", re.IGNORECASE)
-# What a server says that takes fewer calls for a while. Without any such word a 429 is waited out for a shorter time.
+# Words for a server that accepts fewer calls for a while. A 429 without any of them is retried for a shorter time.
 _RATES = re.compile(
     r"rate|limit|too many|throttl|concurren|busy|overload|capacity|slow|wait|retry|again|later|quota|exhaust|frequen"
     r"|requests?\b|\bper\b|\bminute|\u9891|\u9650|\u5e76\u53d1|\u7a0d\u540e|\u8d1f\u8f7d",
     re.IGNORECASE,
 )
-# The filters' own words, for servers and gateways that pass on no code.
+# Messages of the filters, for servers and gateways that pass on no code.
 _FILTERED = re.compile(
     "blocked by content filtering policy|content management policy|ContentPolicyViolationError"
     "|flagged as potentially violating",

@@ -30,9 +30,9 @@ BASE_URL = "https://router.huggingface.co/v1"
 class HuggingFace:
     """Answers with open models that Hugging Face's partners serve.
 
-    `api_key` is a Hugging Face token, else HF_TOKEN or the one that `hf auth login` saved. `base_url` is an
-    endpoint of one's own, with its own `api_key`. `timeout` is in seconds a call. Raises ServingError where a key
-    is missing, RecipeError where base_url is no address.
+    `api_key` is a Hugging Face token (default: HF_TOKEN, else the one that `hf auth login` saved). `base_url` is the
+    user's own endpoint, with its own `api_key`. `timeout` is in seconds per call. Raises ServingError if a key is
+    missing, RecipeError if base_url is not an address.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class HuggingFace:
         return await self._adapting.answer(request, self._send, partial(simpler, self._peer))
 
     async def close(self) -> None:
-        """Close all connections. The next answer opens others, in whichever event loop it is."""
+        """Close all connections. The next answer opens new ones, in its own event loop."""
         client, self._client = self._client, None
         self._adapting.leave_loop()
         if client is not None:
@@ -69,7 +69,7 @@ class HuggingFace:
             from huggingface_hub import constants
 
             if constants.HF_HUB_OFFLINE:
-                raise ServingError(f"HF_HUB_OFFLINE is set, so {NAME} cannot be called. Unset it.")
+                raise ServingError(f"HF_HUB_OFFLINE is set, so {NAME} cannot be called. Unset it to make calls.")
             url, key = self._peer.base_url or BASE_URL, {"authorization": f"Bearer {self._peer.key}"}
             self._client = HttpClient(self._peer, url, key, self._timeout, self._max_concurrency)
         return read_completion(self._peer, await self._client.post(PATH, arguments(request, form), join))
@@ -86,14 +86,14 @@ def _token(api_key: str | None) -> str:
         )
     if not found[0].startswith("hf_"):
         raise ServingError(
-            "The key given is no Hugging Face token: those begin with hf_. For another provider's key, use "
+            "The key given is not a Hugging Face token: those begin with hf_. For another provider's key, use "
             'serving="openai" with its base_url=.'
         )
     return found[0]
 
 
 def _endpoint_key(api_key: str | None) -> str:
-    """Return the key for an address of one's own: without one the client would send it the user's token."""
+    """Return the key for the user's own endpoint: without one the client would send it the user's token."""
     found = find_key("the server at base_url", api_key, ())
     if found is None:
         raise ServingError(

@@ -1,7 +1,7 @@
-"""Finds out, once a run, in which form a server takes requests: with a schema or without, with a temperature or not.
+"""Detects, once per run, the form in which a server accepts requests: with or without a schema, a temperature, etc.
 
-A serving starts with the best form, sends, and goes on to a simpler one when the server objects. What was found
-out about a model holds for as long as the serving lives.
+A serving starts with the best form, and tries a simpler one after each refusal. What it learned about a model
+stays valid until the serving is closed.
 """
 
 from __future__ import annotations
@@ -23,24 +23,23 @@ Form = TypeVar("Form", bound=Limits)
 
 
 Simpler = Callable[[Request, Form, "Fault"], "Form | None"]
-"""Gives the form to try after a refusal, or None."""
+"""Returns the form to try after a refusal, or None."""
 
 STUMBLES = 3
-"""A 500 that comes so often before any answer may be about the form."""
+"""A 500 may be about the form if it comes this often before any answer."""
 GUESSED = frozenset({400, 422, 501})
-"""Statuses that, without telling words, may be about the form."""
+"""Statuses that may be about the form even without a message."""
 
 
 class Unsent(TransportError):
-    """A request that waited for the first one, which was refused in every form: it is sent when that is settled."""
+    """A request that waited for the first one, which was refused in every form: it is sent afterwards."""
 
 
 class Adapting(Generic[Form]):
-    """Sends requests in the form that the server takes.
+    """Sends requests in a form that the server accepts.
 
-    With `plainer`, which gives the next plainer form or None, calls wait until one of them has been answered, so
-    that a server's objections are met once and not by each of the calls that begin together; and until then a
-    refusal that names nothing is taken to be about the form.
+    With `plainer`, which returns the next plainer form or None, calls wait until one has been answered, so that only
+    one of the first calls meets the server's refusals; until then a refusal without a reason counts as one of the form.
     """
 
     def __init__(self, peer: Peer, form: Form, plainer: Callable[[Form], Form | None] | None = None) -> None:
@@ -48,9 +47,9 @@ class Adapting(Generic[Form]):
         self._models: dict[tuple[str, str, float | None], Learnt[Form]] = {}
 
     def about(self, model: str, stage: str = "", temperature: float | None = None) -> Learnt[Form]:
-        """Return what is known of a model's requests of a stage at a temperature.
+        """Return the known form of a model's requests of a stage at a temperature.
 
-        Of others it takes over all but the temperature: a refusal of a judge's does not cost the writer its own.
+        It copies all but the temperature from another stage: a refusal of the judge's does not affect the writer's.
         """
         key = (model, stage, temperature)
         if key not in self._models:
@@ -68,7 +67,7 @@ class Adapting(Generic[Form]):
         send: Callable[[Request, Form], Awaitable[Response]],
         simpler: Simpler[Form],
     ) -> Response:
-        """Return the answer; raise the error of a refusal for which `simpler` knows no other form.
+        """Return the answer; raise the error of a refusal if `simpler` knows no other form.
 
         A refusal of this one prompt by the provider's filter is an answer, as if the model itself had declined.
         """
@@ -84,9 +83,9 @@ class Adapting(Generic[Form]):
             raise self._peer.error(fault, request.model) from None
 
     def read(self, request: Request, sent: Form, fault: Fault, simpler: Simpler[Form]) -> Response | ServingError:
-        """Return what a refusal is that came later, for a request that was sent in this form.
+        """Return the error or answer for a later refusal of a request that was sent in this form.
 
-        TransportError if the request may be asked again in the form that is now known.
+        TransportError means that the request can be sent again in the form now known.
         """
         if fault.filtered:
             return Response(self._peer.quote(fault.message), "refusal")
@@ -100,7 +99,7 @@ class Adapting(Generic[Form]):
         return error if learnt.form is sent else TransportError(str(error))
 
     def leave_loop(self) -> None:
-        """Let go of the event loop: the next answer may be in another one."""
+        """Release the event loop: the next answer may be in another one."""
         for learnt in self._models.values():
             learnt.first = None
 
@@ -114,7 +113,7 @@ class Waited(Exception):
 
 
 class Learnt(Generic[Form]):
-    """The form in which a server takes requests for one model, as far as it is known."""
+    """The form in which a server accepts requests for one model, as far as known."""
 
     def __init__(self, form: Form, plainer: Callable[[Form], Form | None] | None) -> None:
         self.form = form
@@ -128,7 +127,7 @@ class Learnt(Generic[Form]):
     async def ask(
         self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
     ) -> Response:
-        """Return the answer; raise the Fault that no other form has helped against."""
+        """Return the answer; raise the Fault that remains in every form."""
         if not self.settled:
             self.first = self.first or asyncio.Lock()
             refused = self._refused
@@ -150,9 +149,9 @@ class Learnt(Generic[Form]):
         return answer
 
     def _is_unexplained(self, fault: Fault) -> bool:
-        """Tell a refusal that may be about the form, although it does not say so, from all others.
+        """Tell whether a refusal may be about the form although it does not say so.
 
-        A 500 may be so only if it comes again and again: servers fail for other reasons.
+        A 500 counts only if it is repeated: servers fail for other reasons too.
         """
         if fault.filtered or fault.unpaid or is_too_high(fault):
             return False
@@ -172,11 +171,11 @@ class Learnt(Generic[Form]):
             except Fault as fault:
                 if fault.filtered:
                     raise
-                if self.form is form:  # else another call has moved on already
+                if self.form is form:  # otherwise another call has already moved on
                     other = simpler(form, fault)
                     if other is None:
                         tried: Any = form
-                        if tried.cap != before.cap:  # a lower one was no help
+                        if tried.cap != before.cap:  # a lower temperature did not help
                             self.form = replace(tried, cap=before.cap)
                         raise
                     self.form = other
@@ -202,7 +201,7 @@ class Learnt(Generic[Form]):
         send: Callable[[Form], Awaitable[Response]],
         simpler: Callable[[Form, Fault], Form | None],
     ) -> Response:
-        """Try all plainer forms. If none is taken, nothing has been learnt, and the first refusal is the error."""
+        """Try all plainer forms. If none is accepted, keep the best form and raise the first refusal."""
         told = self.form
         try:
             while self._plainer and (plainer := self._plainer(self.form)) is not None:
@@ -219,9 +218,9 @@ class Learnt(Generic[Form]):
 
 
 def blamed(fault: Fault, names: Mapping[str, str]) -> list[str]:
-    """Return which of these things a refusal names, the one it names first first.
+    """Return the names that occur in a refusal, in the order of occurrence.
 
-    `names` gives each thing's pattern. The order matters because some servers repeat the whole request in their
+    `names` gives the pattern of each. The order matters because some servers repeat the whole request in their
     message, after what they object to.
     """
     text = f"{fault.param or ''} {fault.message[:LOOKED_AT]}"
@@ -230,32 +229,32 @@ def blamed(fault: Fault, names: Mapping[str, str]) -> list[str]:
 
 
 def warn_no_temperature(model: str, temperature: float, why: str) -> None:
-    """Say that the recipe's temperature has no effect on this model."""
+    """Warn that the recipe's temperature has no effect on this model."""
     warnings.warn(
         f"The model {model!r} is called without the recipe's temperature of {temperature:g}: {why}. It samples at its "
-        "own default, and variety comes from the prompts. For a temperature that counts, choose a model that takes it.",
+        "default temperature; variety comes from the prompts. To set a temperature, choose a model that accepts one.",
         UserWarning,
         stacklevel=2,
     )
 
 
 def check_scale(peer: Peer, request: Request, fault: Fault) -> None:
-    """Raise ServingError where a refusal is of this temperature, and not of all: then the recipe must change.
+    """Raise ServingError if a refusal is of this temperature and not of any: then the recipe must change.
 
-    It says so where it names a lower one, or a scale.
+    Such a refusal names a lower temperature or a range.
     """
     message = fault.message[:LOOKED_AT]
     lower = any(0 < float(number) < request.temperature for number in _NUMBER.findall(message))
     if request.temperature > 0 and (lower or _SCALE.search(message)):
         raise ServingError(
             f"{peer.place} does not take the temperature {request.temperature:g} for the model {request.model!r}. It "
-            f"answered {fault.status}: {peer.quote(message)}. Set temperature= to a value that it takes, or choose "
+            f"answered {fault.status}: {peer.quote(message)}. Set temperature= to a value that it accepts, or choose "
             "another model."
         )
 
 
 _NUMBER = re.compile(r"(?<![\w.-])\d(?:\.\d+)?(?![\w-])(?!\.\d)")
-"""A number below ten that stands alone: not a part of a version, an address or a code."""
+"""A number below ten on its own, not part of a version, an address or a code."""
 
 
 _SCALE = re.compile(

@@ -1,7 +1,7 @@
 """OpenAI, and every server that speaks its Chat Completions protocol: vLLM, Ollama, llama.cpp, LiteLLM and others.
 
-Servers differ in how they take a schema and in how they name the limit of tokens. What a server takes is found out
-with the first call of a run.
+Servers differ in how they accept a schema and in their name for the token limit. The first call of a run detects
+what a server accepts.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.openai.com/v1"
 HINT = 'Run pip install "openai[aiohttp]>=2.0".'
 PLACEHOLDER = "none"
-"""Sent to a server of one's own where no key is given: the SDK insists on one, such servers do not."""
+"""Sent to the user's own server if no key is given: the SDK requires one, such servers do not."""
 
 
 class OpenAI:
     """Answers with models of OpenAI or of any server that speaks its protocol.
 
-    `base_url` is the server's address up to and with `/v1`, else OPENAI_BASE_URL, else OpenAI's own. `api_key` is
-    else OPENAI_API_KEY; a server of one's own needs neither. `timeout` is in seconds a call. Raises ServingError
-    where a key is missing, RecipeError where base_url is no address.
+    `base_url` is the server's address up to and including `/v1` (default: OPENAI_BASE_URL, else OpenAI's). `api_key`
+    defaults to OPENAI_API_KEY; the user's own server needs no key. `timeout` is in seconds per call. Raises
+    ServingError if a key is missing, RecipeError if base_url is not an address.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class OpenAI:
         return OpenAIBatches(wire, self._adapting)
 
     async def close(self) -> None:
-        """Close all connections. The next answer opens others, in whichever event loop it is."""
+        """Close all connections. The next answer opens new ones, in its own event loop."""
         client, self._client = self._client, None
         sdk, self._sdk = self._sdk, None
         self._adapting.leave_loop()

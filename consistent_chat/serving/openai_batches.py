@@ -1,6 +1,6 @@
-"""OpenAI's batch API, and that of servers which offer the same endpoints for files and batches.
+"""OpenAI's batch API, also of servers that offer the same endpoints for files and batches.
 
-What is asked and how it is answered is as in openai.py.
+Requests and answers have the format of openai.py.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from consistent_chat.serving.wire import Wire, exchange
 
 ENDPOINT = "/v1/chat/completions"
 NAME = "consistent_chat"
-"""The field of a batch's metadata that has the name it was submitted under."""
+"""The field of a batch's metadata with the name it was submitted under."""
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 UNANSWERED = frozenset({"batch_expired", "batch_cancelled"})
-"""Codes of errors of requests to which the batch did not come any more."""
+"""Error codes of requests that the batch ended without processing."""
 
 
 class OpenAIBatches:
-    """A BatchServing. Limits, states and results by OpenAI's reference of the batch API."""
+    """A BatchServing. The limits, states and results are those of OpenAI's batch API reference."""
 
     most_requests = 50_000
     most_bytes = 200_000_000
@@ -46,7 +46,7 @@ class OpenAIBatches:
     def __init__(self, wire: Wire, adapting: Adapting[Form]) -> None:
         self._wire, self._adapting = wire, adapting
         self._simpler = partial(simpler, wire.peer)
-        self._forms: dict[str, Form] = {}  # in which each batch was submitted
+        self._forms: dict[str, Form] = {}  # the form in which each batch was submitted
 
     def entry(self, request: Request) -> bytes:
         """Return a request as one line of JSON."""
@@ -55,7 +55,7 @@ class OpenAIBatches:
         return json_line(entry)
 
     async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
-        """Send a file of entries and make a batch of it, which keeps the name in its metadata."""
+        """Upload a file of entries and create a batch from it, with the name in its metadata."""
         form = self._adapting.about(model).form
         with self._refusing(model):
             try:
@@ -68,7 +68,7 @@ class OpenAIBatches:
         return state
 
     async def _upload(self, name: str, entries: Path) -> str:
-        """Send a file, without holding it in memory, and return its id."""
+        """Upload a file without holding it in memory, and return its id."""
         wire = self._wire
         create = wire.opened().files.with_raw_response.create
         with entries.open("rb") as file:
@@ -85,7 +85,7 @@ class OpenAIBatches:
         return known
 
     async def state(self, id: str) -> BatchStatus:
-        """Return how a batch is getting on."""
+        """Return the state of a batch."""
         with self._refusing():
             return self._state(await self._wire.get(f"/batches/{id}"))
 
@@ -97,7 +97,7 @@ class OpenAIBatches:
                     yield self._state(told)
 
     async def results(self, state: BatchStatus, find: Find) -> Results:
-        """Yield what became of the requests: the answers stand in one file, the errors in another."""
+        """Yield the outcomes of the requests: answers are in one file, errors in another."""
         for file in (state.told.get("output_file_id"), state.told.get("error_file_id")):
             if not file:
                 continue
@@ -157,7 +157,7 @@ def _order(file: str, name: str) -> dict[str, Any]:
 
 
 def _fault(status: int, body: Any, error: Any) -> Fault:
-    """Return an error of one request: as the endpoint would have answered it, or as the batch reports it."""
+    """Return the error of one request: as the endpoint would report it, or as the batch does."""
     said = body if isinstance(body, dict) and status >= 400 else {"error": error or {}}
     return fault_of(status if status >= 400 else 500, {}, json_line(said))
 

@@ -1,4 +1,4 @@
-"""The format of OpenAI's chat completions: from a request to JSON, and from JSON to a response."""
+"""The format of OpenAI's chat completions: converts a request to JSON, and JSON to a response."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from consistent_chat.serving.stream import BROKEN_OFF, joined
 
 PATH = "/chat/completions"
 LIMITS = ("max_completion_tokens", "max_tokens")
-"""The limit of tokens by its newer name, which OpenAI wants, and the older one, which the others know."""
+"""The newer name of the token limit, which OpenAI requires, and the older one, which other servers know."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a request has beside its prompt: a rung of SCHEMAS, a name of LIMITS, a temperature, a system message.
+    """What a request has besides its prompt: an index into SCHEMAS, a name of LIMITS, a temperature, a system message.
 
-    With `usage` a stream is asked to tell its tokens. `cap` is the most tokens that the model takes for a limit,
+    With `usage` a stream is asked to report its tokens. `cap` is the most tokens that the model takes for a limit,
     `context` for a prompt and its answer together, where that was stated or found out; `density` is how many tokens a
     byte of a prompt has, by the server's own count.
     """
@@ -41,7 +41,7 @@ class Form:
 
 
 def stated(abilities: Abilities, name: str) -> Form:
-    """Return the form that follows from what is stated of a server; `name` is that of its limit."""
+    """Return the form that follows from the stated abilities of a server; `name` is the name of its token limit."""
     return Form(
         name,
         rung={"json_object": 2, "none": 3}.get(abilities.structured_output or "", 0),
@@ -82,7 +82,8 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
 def plainer(best: Form, form: Form) -> Form | None:
     """Return the next plainer form, or None after the last: other ways of asking for JSON, no system role, a stream.
 
-    `best` is the first form tried. What it already has in its plainest way was stated by the user, and does not change.
+    `best` is the first form tried. A part that `best` already has in its plainest form was stated by the user, and does
+    not change.
     """
     if form.stream and not best.stream:
         return replace(form, usage=False) if form.usage else None
@@ -111,10 +112,10 @@ def json_schema(request: Request) -> dict[str, Any]:
 
 
 def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
-    """Return what a chat completion says.
+    """Return the response in a chat completion.
 
-    Raises Fault or TransportError for a fault that the server tells or where it is no completion, RefusedRequest where
-    it has no choice.
+    Raises Fault or TransportError for a reported fault or if it is not a completion, RefusedRequest if it has no
+    choice.
     """
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
@@ -144,13 +145,13 @@ def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
 
 
 def _message(choice: Mapping[str, Any]) -> Any:
-    """Return a choice's message; some servers send the text alone, as completions without a chat have it."""
+    """Return a choice's message; some servers send only the text, as in completions without a chat."""
     text = choice.get("text")
     return {"content": text} if "message" not in choice and isinstance(text, str) else choice.get("message")
 
 
 def _unread(choice: Mapping[str, Any], message: Mapping[str, Any], calls: str) -> dict[str, Any]:
-    """Return the fields of a choice and its message that are not read, by names of their own."""
+    """Return the unread fields of a choice and its message, under distinct names."""
     rest = {f"choice.{name}": value for name, value in choice.items() if name not in _OF_CHOICE and value is not None}
     read = _OF_MESSAGE if calls else _OF_MESSAGE - {"tool_calls"}
     said = {f"message.{name}": value for name, value in message.items() if name not in read}
@@ -158,7 +159,7 @@ def _unread(choice: Mapping[str, Any], message: Mapping[str, Any], calls: str) -
 
 
 def _unread_parts(content: Any, refused: bool) -> dict[str, Any]:
-    """Return the parts of a content that are neither text nor thinking; all of it where a refusal is the text."""
+    """Return the parts of a content that are neither text nor thinking; all of it if the text is a refusal."""
     if refused:
         return {"message.content": content} if content else {}
     parts = content if isinstance(content, list) else []
@@ -167,7 +168,7 @@ def _unread_parts(content: Any, refused: bool) -> dict[str, Any]:
 
 
 def join(events: list[Any], ended: bool) -> dict[str, Any]:
-    """Return the completion that a stream's chunks tell piece by piece: of the whole, the last that each tells.
+    """Return the completion from the chunks of a stream; for fields of the completion itself, the last value wins.
 
     The end of a stream is `[DONE]`, or else a finish reason.
     """
@@ -208,7 +209,7 @@ def arguments(request: Request, form: Form) -> dict[str, Any]:
 
 
 def _blamed(form: Form, fault: Fault) -> list[str]:
-    """Return what of the form a refusal names, if it is a refusal of the request and not of something else."""
+    """Return the part of the form that a refusal names, if it refuses the request and not something else."""
     if fault.status in (500, 501):  # llama.cpp's Python server: the text of a validation error
         return blamed(fault, {"schema": _SCHEMA, "system": _SYSTEM, "stream": _STREAM})
     if not 400 <= fault.status < 500 or fault.status in (401, 403, 408, 409, 429):
@@ -218,7 +219,7 @@ def _blamed(form: Form, fault: Fault) -> list[str]:
 
 
 def _text(content: Any) -> str:
-    """Return a message's text: a string, parts of text, strings, or the object of the answer itself."""
+    """Return a message's text: a string, text parts, strings, or the answer object itself."""
     if isinstance(content, list):
         return "".join(map(_part, content))
     if isinstance(content, dict):
@@ -228,7 +229,7 @@ def _text(content: Any) -> str:
 
 
 def _thought(content: Any) -> str:
-    """Return what parts of thinking say, which stand before the text."""
+    """Return the text of thinking parts, which precede the answer."""
     return "".join(map(_thinking, content)) if isinstance(content, list) else ""
 
 
@@ -260,12 +261,12 @@ _SCHEMA = "response_format|json_schema|schema|validation"
 
 _TEXT_PARTS = ("text", "output_text")
 _THINKING_PARTS = ("thinking", "reasoning")
-"""Types of parts with the model's thoughts, in a field of that name or in `text`. Mistral's models send them."""
+"""Types of parts with the model's reasoning, in a field of that name or in `text`. Mistral's models send them."""
 _READ_PARTS = _TEXT_PARTS + _THINKING_PARTS
 _SYSTEM = r"\bsystem\b|\bdeveloper (?:role|message|instruction)|\broles?\b"
 _STREAM = r"\bstream(?:ing|ed)?\b"
 _REASONING = ("reasoning_content", "reasoning")
-"""Names of what a model thought: of DeepSeek, Qwen, vLLM and llama.cpp; of OpenRouter, Ollama and newer vLLM."""
+"""Field names of reasoning: of DeepSeek, Qwen, vLLM and llama.cpp; of OpenRouter, Ollama and newer vLLM."""
 _OF_PART = {"type", "text", "annotations"}
 _KNOWN = frozenset({"choices", "usage", "model", "id", "object", "created"})
 _OF_CHOICE = {"index", "message", "text", "finish_reason", "error"}

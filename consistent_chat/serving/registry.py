@@ -1,6 +1,6 @@
-"""Opens a serving by its name: the built-in ones, and those that installed packages offer as entry points.
+"""Opens a serving by name: a built-in one, or one that an installed package offers as an entry point.
 
-Both are constructed with the same keywords. Nothing of a provider is imported before its serving is opened.
+Both are constructed with the same keywords. A provider's libraries are imported only when its serving is opened.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from consistent_chat.serving.abilities import UNKNOWN, Abilities
 GROUP = "consistent_chat.servings"
 """The group of entry points in which packages offer servings: `name = module:Class`."""
 
-# In alphabetical order; "hint" says what to do when the class's libraries are missing, "calls with" names the slowest
-# of them, "variables" what it reads from the environment, its key first.
+# In alphabetical order; "hint" says what to install if libraries are missing, "calls with" names the slowest of them,
+# "variables" the environment variables that it reads, its key first.
 BUILT_IN: dict[str, dict[str, Any]] = {
     "anthropic": {
         "class": "consistent_chat.serving.anthropic:Anthropic",
@@ -42,7 +42,7 @@ BUILT_IN: dict[str, dict[str, Any]] = {
     },
     "rehearsal": {
         "class": "consistent_chat.serving.rehearsal:Rehearsal",
-        "hint": "a whole installation of consistent_chat",
+        "hint": "a complete installation of consistent_chat",
         "variables": (),
     },
 }
@@ -60,10 +60,10 @@ def open_serving(
 ) -> Serving:
     """Return the serving of this name, ready to answer, or the given object itself.
 
-    Each request names its model, so `model` only serves to find an empty name early. `timeout` is in seconds a call,
-    `abilities` what the user states of the server.
-    Raises RecipeError for an unknown name or something that is no serving; ServingError when the serving cannot be
-    opened, for example because it has no key.
+    Each request names its model, so `model` is only used to detect an empty name early. `timeout` is in seconds per
+    call; `abilities` are the stated abilities of the server.
+    Raises RecipeError for an unknown name or an object that is not a serving; ServingError if the serving cannot be
+    opened, for example without a key.
     """
     check(serving)
     if serving is None or model == "":
@@ -101,7 +101,7 @@ def check(serving: Any) -> None:
 
 
 def import_ahead(serving: Any) -> None:
-    """Import in a thread what a built-in serving needs; open_serving finds it there, or raises why it cannot."""
+    """Import in a thread what a built-in serving needs; open_serving finds it there, or raises the error."""
     known = BUILT_IN.get(serving, {}) if isinstance(serving, str) else {}
     if "calls with" in known:
         ahead.import_ahead(known["calls with"], known["class"].partition(":")[0])
@@ -130,7 +130,7 @@ def _check_object(serving: Any) -> None:
         raise RecipeError(f"serving is the class {kind} itself. Pass an object of it: {kind}().")
     answer = getattr(serving, "answer", None)
     if answer is None and inspect.isroutine(serving):
-        raise RecipeError(f"serving is the function {serving.__name__!r}. It must be {wanted}: put it into a class.")
+        raise RecipeError(f"serving is the function {serving.__name__!r}. It must be {wanted}. Put it into a class.")
     if answer is None:
         raise RecipeError(f"serving must be a name ({', '.join(names())}) or {wanted}, not a {type(serving).__name__}.")
     if not inspect.iscoroutinefunction(answer):
@@ -138,7 +138,7 @@ def _check_object(serving: Any) -> None:
 
 
 def _refuse_settings(serving: Serving, **settings: object) -> None:
-    """Raise RecipeError for settings that an object, which has its own, would not follow."""
+    """Raise RecipeError for settings that would have no effect on an object, which has its own."""
     for name, value in settings.items():
         if value is not None:
             raise RecipeError(f"{name}= has no effect on an object. Give it to {type(serving).__name__} instead.")
@@ -165,7 +165,7 @@ def _stated(abilities: Abilities) -> list[str]:
 
 
 def _found(name: str) -> tuple[Callable[[], Any], str]:
-    """Return what loads a serving's class, and what to install when it fails."""
+    """Return a function that loads a serving's class, and what to install if it fails."""
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name]["class"].partition(":")
         return lambda: getattr(import_module(module), attribute), BUILT_IN[name]["hint"]

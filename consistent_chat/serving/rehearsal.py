@@ -1,6 +1,6 @@
-"""A serving without a model: made-up texts at once, without network, key or cost, to try a run of any size.
+"""A serving without a model: returns generated texts at once, without network, key or cost, to try a run of any size.
 
-The same request gets the same texts, another request others, and every text says that it is a rehearsal.
+The same request always gets the same texts, and every text says that it is a rehearsal.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any
 from consistent_chat.request import Request, Response
 
 TOKENS_PER_WORD = 4 / 3
-"""A usual figure for English text."""
+"""A typical figure for English text."""
 
-# A text is an opening and then one part of each list in turn: about 20 words for a user, about 60 for an assistant.
+# A text is an opening, then one part of each list: about 20 words for a user, about 60 for an assistant.
 USER = (
     ("I keep coming back to this,", "Before I decide anything,", "To be honest with you,", "As a next small step,"),
     ("could you tell me", "I would like to hear", "please explain to me", "let us look at"),
@@ -34,7 +34,7 @@ ASSISTANT = (
 
 
 class Rehearsal:
-    """Answers with made-up texts. It takes the keywords of all servings and needs none of them."""
+    """Answers with generated texts. It accepts the keywords of all servings and needs none of them."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Rehearsal:
 
 
 def _value(request: Request, name: str, about: Mapping[str, Any]) -> Any:
-    """Return a score, one of the two best, where a number is wanted, or else a text."""
+    """Return one of the two best scores if the schema wants a number, else a text."""
     if "enum" not in about:
         return _text(request, name)
     return about["enum"][-1 - hashlib.sha256(f"{request.key} {name}".encode()).digest()[0] % 2]

@@ -1,4 +1,4 @@
-"""The settings of a serving that speaks HTTP, checked: key, address and model, as the user gives them."""
+"""Checks the settings of an HTTP serving: key, address and model, as the user gives them."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from consistent_chat.text.sanitize import visible
 
 
 def find_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str] | None:
-    """Return the key and where it is from ("api_key" or an environment variable), or None if there is none."""
+    """Return the key and its origin ("api_key" or an environment variable), or None if there is none."""
     given = [("api_key", api_key), *((variable, os.environ.get(variable)) for variable in variables)]
     for origin, key in given:
         if not key:
             continue
         if not isinstance(key, str) or not key.strip().isascii() or not key.strip().isprintable() or " " in key.strip():
             raise ServingError(
-                f"The key for {name} in {origin} has characters that no key has, such as a space or a line break. "
-                "Copy it again."
+                f"The key for {name} in {origin} has characters that no key has, such as a space or line break. "
+                "Copy the key again."
             )
         return key.strip(), origin
     return None
 
 
 def need_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str]:
-    """Return the key and where it is from; raise ServingError that names the variable to set."""
+    """Return the key and its origin; raise a ServingError that names the variable to set."""
     found = find_key(name, api_key, variables)
     if found is None:
         raise ServingError(f"There is no key for {name}. Set the environment variable {variables[0]} or pass api_key=.")
@@ -37,7 +37,7 @@ def need_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[
 
 
 def checked_url(base_url: str | None) -> str | None:
-    """Return a server's address as given; raise RecipeError for what is not one, without showing a secret in it."""
+    """Return a server's address as given; raise RecipeError if it is not one, without showing a secret in it."""
     if base_url is None:
         return None
     try:
@@ -45,7 +45,7 @@ def checked_url(base_url: str | None) -> str | None:
         good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and base_url.isprintable()
     except (ValueError, TypeError, AttributeError):
         good = False
-    if isinstance(base_url, str) and "@" in (parts.netloc if good else base_url):  # it may stand in a path
+    if isinstance(base_url, str) and "@" in (parts.netloc if good else base_url):  # a path may contain it
         raise RecipeError("base_url must not have a user name or password in it. Pass the key as api_key=.")
     if isinstance(base_url, str) and ("?" in base_url or "#" in base_url):
         raise RecipeError("base_url must not have a query (?...) or a fragment (#...). Pass the key as api_key=.")
@@ -55,9 +55,9 @@ def checked_url(base_url: str | None) -> str | None:
 
 
 def checked_model(model: str) -> str:
-    """Return a model's name as given; raise RecipeError for an address or what no name has.
+    """Return a model's name as given; raise RecipeError for an address or invalid characters.
 
-    Some clients take a model that is a URL for the server to call, and would send it the key.
+    Some clients treat a model that is a URL as the server to call, and would send it the key.
     """
     if is_model_name(model):
         return model
@@ -68,19 +68,19 @@ def checked_model(model: str) -> str:
 
 
 def warn_of_plain_http(base_url: str | None, has_key: bool) -> None:
-    """Warn where a key would go to another machine without encryption."""
+    """Warn if a key would go to another machine without encryption."""
     parts = urlsplit(base_url or "")
     host = parts.hostname or ""
     if has_key and parts.scheme == "http" and not _is_this_machine(host):
         warnings.warn(
-            f"The key goes to {host} over plain http, where others on the way can read it. Use https in base_url.",
+            f"The key goes to {host} over plain http, where others on the network can read it. Use https in base_url.",
             UserWarning,
             stacklevel=2,
         )
 
 
 def _is_this_machine(host: str) -> bool:
-    """Tell whether a host is the loopback: by its address, since a name such as 127.example.org can be anybody's."""
+    """Tell whether a host is the loopback: by its address, since a name such as 127.example.org can be any host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

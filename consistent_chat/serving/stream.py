@@ -1,4 +1,4 @@
-"""Joins what a stream sends piece by piece into the whole that a server without streaming would have sent."""
+"""Joins the pieces of a stream into the object that a server would have sent without streaming."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 BROKEN_OFF = {"error": {"code": 502, "message": "the stream broke off before its end"}}
-"""What a stream that told no end says: half of an answer is none."""
+"""The error of a stream without an end: a partial answer is not an answer."""
 DEPTH = 6
-"""Levels that are joined: a choice, its message, tool calls, one of them, its function, and one to spare."""
+"""Levels that are joined: a choice, its message, tool calls, one of them, its function, and one spare."""
 ONCE = frozenset({"id", "index", "name", "object", "role", "type", "finish_reason", "stop_reason"})
-"""Names whose value is sent whole; some servers repeat it in every piece."""
+"""Names whose value is sent in full; some servers repeat it in every piece."""
 
 
 def joined(pieces: Sequence[Mapping[str, Any]], depth: int = DEPTH) -> dict[str, Any]:
-    """Return the object whose fields came in pieces, in linear time. A null tells nothing.
+    """Return the object whose fields came in pieces, in linear time. Nulls are ignored.
 
-    Texts are joined, lists go on, items of lists that have an `index` are joined by it; of anything else, and of the
-    names in ONCE, the last holds.
+    Texts are joined, lists are extended, list items that have an `index` are joined by it; for anything else, and for
+    the names in ONCE, the last value wins.
     """
     told: dict[str, list[Any]] = {}
     for piece in pieces:

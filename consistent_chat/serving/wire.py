@@ -1,4 +1,4 @@
-"""An SDK's client, for batches: it knows addresses, lists and files. Answers are read here: it validates none."""
+"""An SDK's client, for batches: it knows addresses, lists and files. Answers are parsed here, not by the SDK."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from consistent_chat.serving.http import (
 from consistent_chat.serving.tls import shared
 
 PAGE = 100
-"""Objects of a list that are asked for at a time."""
+"""Objects of a list requested at a time."""
 
 
 @dataclass(frozen=True)
 class Wire:
-    """Asks through an SDK's client, which `opened` gives. `timeout` is in seconds a question.
+    """Sends requests through an SDK's client, which `opened` returns. `timeout` is in seconds per request.
 
-    All methods raise Fault for a status of 400 or more, and TransportError where there is no answer.
+    All methods raise Fault for a status of 400 or more, and TransportError if there is no answer.
     """
 
     sdk: Any
@@ -49,7 +49,7 @@ class Wire:
         return await self._object(calling, timeout)
 
     async def listed(self, path: str, cursor: str, most: int) -> AsyncGenerator[Mapping[str, Any], None]:
-        """Yield the objects of a list that comes in pages, about `most` of them; `cursor` is what follows goes by."""
+        """Yield the objects of a list in pages,  about `most`; `cursor` names the field of the next page."""
         after = None
         for _ in range(most // PAGE):
             page = await self.get(path, limit=PAGE, **{cursor: after})
@@ -61,7 +61,7 @@ class Wire:
                 return
 
     async def lines(self, path: str) -> AsyncGenerator[bytes, None]:
-        """Yield the lines of what is at a path, without their ends, as they come; each has the bound of an answer."""
+        """Yield the lines of the file at a path, without line ends, as they arrive; each is bounded like an answer."""
         response = await self._attempt(self.opened().get(path, cast_to=self._response, stream=True))
         rest: list[bytes] = []
         try:
@@ -82,7 +82,7 @@ class Wire:
             yield chunk
 
     async def _object(self, calling: Awaitable[Any], timeout: float | None = None) -> Mapping[str, Any]:
-        """Return the JSON object that is a response, which is read up to the bound of an answer."""
+        """Return the JSON object in a response, which is read up to the bound of an answer."""
         response, content = await self._attempt(calling, timeout), bytearray()
         try:
             async for chunk in self._chunks(response):
@@ -109,7 +109,7 @@ class Wire:
 def open_client(sdk: Any, max_concurrency: int) -> Any:
     """Return an HTTP client for an SDK with room for `max_concurrency` connections, aiohttp's where installed.
 
-    aiohttp halves the time of a call. The type of the limits is taken from the SDK, whose HTTP library has
+    aiohttp halves the time of a call. The type of the limits comes from the SDK, whose HTTP library has
     changed before.
     """
     room = max(max_concurrency, 100)
@@ -122,7 +122,7 @@ def open_client(sdk: Any, max_concurrency: int) -> Any:
 
 
 def http_library(sdk: Any) -> Any:
-    """Return the library through which an SDK speaks HTTP: httpx, or what has taken its place."""
+    """Return the HTTP library of an SDK: httpx, or its replacement."""
     return sys.modules[type(sdk.DEFAULT_CONNECTION_LIMITS).__module__.partition(".")[0]]
 
 
@@ -134,8 +134,8 @@ def client_timeout(sdk: Any, timeout: float) -> Any:
 async def exchange(sdk: Any, peer: Peer, calling: Awaitable[Any], timeout: float) -> Mapping[str, Any]:
     """Await an SDK's raw response, or its HTTP library's, and return its JSON body.
 
-    Raises Fault for a status of 400 or more, TransportError where there is no answer in `timeout` seconds, or no
-    JSON in it. Causes are left out: their text may hold a key.
+    Raises Fault for a status of 400 or more, TransportError if there is no answer within `timeout` seconds, or no
+    JSON in it. Errors have no cause attached, since its text may contain a key.
     """
     with raised(sdk, peer, timeout):
         answered = await asyncio.wait_for(calling, timeout)
@@ -155,13 +155,13 @@ def raised(sdk: Any, peer: Peer, timeout: float) -> Iterator[None]:
 
 
 def _is_late(sdk: Any, error: BaseException) -> bool:
-    """Tell a late answer from no connection, which openai's SDK always reports as a timeout while connecting."""
+    """Distinguish a late answer from a failed connection; openai's SDK reports both as a timeout while connecting."""
     timeout = isinstance(error, (asyncio.TimeoutError, TimeoutError, sdk.APITimeoutError))
     return timeout and type(error.__cause__).__name__ != "ConnectTimeout"
 
 
 def _broken_off(sdk: Any) -> tuple[type[BaseException], ...]:
-    """Return the errors of the HTTP libraries themselves, of which the SDKs let some through."""
+    """Return the errors of the HTTP libraries, some of which the SDKs let through."""
     library = (http_library(sdk).TransportError,)
     try:
         from aiohttp import ClientError

@@ -144,7 +144,7 @@ def test_few_open_files_are_enough(folder: Path) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(folder / "home")}
         done = subprocess.run(command, env=environment, input=provider.url, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "connections are open at a time" in done.stderr
+    assert "connections will be open at once" in done.stderr
     assert len(Path("made.jsonl").read_text("utf-8").splitlines()) == 108
 
 

@@ -68,7 +68,7 @@ def test_the_splits_of_several_recipes_are_all_warmed(provider: Provider) -> Non
 def test_more_shards_than_dialogues_leave_some_with_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
     """That is no error: whoever starts the processes need not count."""
     assert main(["warm", "--serving", "rehearsal", "--intents", "simulation", "--shard", "1/100"]) == 0
-    assert "warmed shard 1/100, which has no dialogue" in capsys.readouterr().err
+    assert "warmed shard 1/100, no dialogues" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_more_shards_than_dialogues_leave_some_with_nothing_to_do(capsys: pytest
         (["--shard", "17/16"], 2, "There is no shard '17/16'"),
         (["--max-calls", "3"], 3, "--max-calls 3 is reached. All answers are kept; rerun to resume."),
         (["--mode", "replay"], 1, "No response is recorded for dialogue 0"),
-        (["--ray", "care.consistent_chat.yaml"], 2, "put the recipe before it"),
+        (["--ray", "care.consistent_chat.yaml"], 2, "Put the recipe before --ray"),
     ],
 )
 def test_what_cannot_be_is_one_message(

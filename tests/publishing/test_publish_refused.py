@@ -189,7 +189,7 @@ def test_misses_are_listed(hub: Hub, user: Machine, name: str, tmp_path: Path) -
     ("options", "says"),
     [
         (["--live"], "pass --serving"),
-        (["--flavor", "cpu-basic"], "pass --on-hub"),
+        (["--flavor", "cpu-basic"], "Pass --on-hub"),
         (["--create-pr"], "There is no repo"),
         (["--num-dialogs-per-intent", "0"], "--num-dialogs-per-intent must be"),
     ],

@@ -307,9 +307,9 @@ def test_secrets_are_neither_said_nor_shown(
 
 def test_what_cannot_be_shared_is_said(cluster: Cluster) -> None:
     """Memory is one process's; a refresh would pay again for what a dead worker had."""
-    with pytest.raises(RecipeError, match="memory://store is the memory of one process"):
+    with pytest.raises(RecipeError, match="memory://store is in the memory of one process"):
         warm(**RECIPE, serving="rehearsal", responses="memory://store")
-    with pytest.raises(RecipeError, match="mode='refresh' cannot go with Ray"):
+    with pytest.raises(RecipeError, match="mode='refresh' cannot be used with Ray"):
         warm(**RECIPE, serving="rehearsal", mode="refresh")
 
 
@@ -350,4 +350,4 @@ def test_a_cluster_that_is_not_there_is_said_soon() -> None:
     command = [sys.executable, "-m", "consistent_chat", "warm", "demo", "--ray", "127.0.0.1:1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, cwd=ROOT)
     assert done.returncode == 1
-    assert "There is no Ray at 127.0.0.1:1 to work with: [Errno" in done.stderr
+    assert "Cannot connect to Ray at 127.0.0.1:1: [Errno" in done.stderr

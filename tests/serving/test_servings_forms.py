@@ -287,7 +287,7 @@ class TestRefusalsWithoutTellingWords:
         with Provider(script) as provider:
             (error,) = asked(opened(kind, provider), request())
         assert type(error) is ServingError
-        assert "Set temperature= to a value that it takes" in str(error)
+        assert "Set temperature= to a value that it accepts" in str(error)
         assert len(provider.requests) == 1
 
     def test_a_passing_fault_on_the_way_is_left_to_the_driver(self) -> None:

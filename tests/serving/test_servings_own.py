@@ -84,8 +84,8 @@ class TestAnthropic:
         assert len(seen) == 1
         assert str(seen[0].message) == (
             "The model 'claude-haiku-5-5' is called without the recipe's temperature of 0.9: Claude models from 4.7 on "
-            "take none. It samples at its own default, and variety comes from the prompts. For a temperature that "
-            "counts, choose a model that takes it."
+            "accept none. It samples at its default temperature; variety comes from the prompts. To set a temperature, "
+            "choose a model that accepts one."
         )
 
     def test_the_system_text_is_marked_for_caching(self) -> None:

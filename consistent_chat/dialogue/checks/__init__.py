@@ -1,6 +1,7 @@
-"""What a message must not be, found without a model. Each finding has a name, which is a Reason of the parser's.
+"""Finds faults of messages without a model.
 
-Pure functions of the messages and the recipe's thresholds: a replay comes to the same findings.
+Each finding has a name, a Reason of the parser. The checks are pure functions of the messages and the recipe's
+thresholds: a replay has the same findings.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from consistent_chat.plan import Spec
 from consistent_chat.recipe import Recipe
 
 REHEARSAL = "rehearsal"
-"""The model whose texts are English, whatever the language of the recipe is."""
+"""The model whose texts are English, whatever the recipe's language."""
 SIDES = {"user": "users", "assistant": "answers"}
 
 Check = Callable[[], None]
 
 
 class Finding(NamedTuple):
-    """What is wrong with a chat: the reason's name, "users" or "answers", the turn from 1 (None: the whole side)."""
+    """A fault of a chat: the reason's name, "users" or "answers", the turn from 1 (None: the whole side)."""
 
     reason: str
     side: str
@@ -39,7 +40,7 @@ class Finding(NamedTuple):
 
 
 def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
-    """Raise Unusable with the first that is wrong with the user messages of a dialogue."""
+    """Raise Unusable for the first fault of the user messages of a dialogue."""
     if any(recipe.checks.values()):
         for check in _of_users(
             Side(messages, "user", signs_of(recipe.language).find), messages, _of(recipe), recipe.language, _drawn(spec)
@@ -48,7 +49,7 @@ def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
 
 
 def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe) -> None:
-    """Raise Unusable with the first that is wrong with the answers to user messages."""
+    """Raise Unusable for the first fault of the answers to user messages."""
     if any(recipe.checks.values()):
         for check in _of_answers(
             Side(messages, "assistant", signs_of(recipe.language).find), asked, _of(recipe), recipe.language
@@ -59,9 +60,9 @@ def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe) -> No
 def findings(
     asked: Sequence[str], answered: Sequence[str], checks: Mapping[str, Any], language: str, drawn: Sequence[str] = ()
 ) -> list[Finding]:
-    """Return what is wrong with a chat, at most one finding of each check and side, in the order of the turns.
+    """Return the faults of a chat, at most one per check and side, in the order of the turns.
 
-    `drawn` are texts that a user message must not quote, such as the topic that it was written for.
+    `drawn` are texts that a user message must not quote, such as its topic.
     """
     find = signs_of(language).find
     found: list[Finding | None] = []

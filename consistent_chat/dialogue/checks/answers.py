@@ -1,4 +1,4 @@
-"""Checks of answers: each says something, says it to the end, and knows of no other message than those before it."""
+"""Checks of answers: each has content, is complete, and refers only to earlier messages."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from consistent_chat.dialogue.parse import Reason
 from consistent_chat.text.scripts import SOUTHEAST_ASIAN
 
 LONGEST_COURTESY = 300
-"""Characters of an answer that could be nothing but courtesy."""
+"""Maximum characters of an answer that could be only courtesy."""
 LONGEST_SENTENCE = 150
-"""Characters of a sentence that could be courtesies, joined."""
+"""Maximum characters of a sentence that could be joined courtesies."""
 ENDS = frozenset(".!?…:;)]}>\"'”’»」』）】》。！？．：；؟۔।॥՞།။*_`~|$%°€£")
-"""What may stand at the end of a message. A colon promises more, and is looked at again."""
+"""Characters that may end a message. A colon announces more, and is checked separately."""
 TERMS = ".!?…。！？؟۔।"
 FRAGMENT = {"spaced": 6, "dense": 12}
-"""Words, or letters where there are no spaces, after the last full stop: fewer are a label, a name, a short reply."""
+"""Minimum words, or letters in writing without spaces, after the last full stop: fewer are a label or short reply."""
 MANY_QUESTIONS = 3
 ORDINALS = {
     1: ("first message",),
@@ -29,7 +29,7 @@ ORDINALS = {
     5: ("fifth", "fünfte", "cinquième", "quinta"),
     6: ("sixth", "sechste", "sixième", "sexta", "sesta"),
 }
-"""Stems of ordinals, by what they count; a question so numbered exists from that turn on."""
+"""Stems of ordinals by number; a question with this number exists from that turn on."""
 
 
 def empty_courtesy(side: Side, language: str, asked: Sequence[str]) -> None:
@@ -45,7 +45,7 @@ def empty_courtesy(side: Side, language: str, asked: Sequence[str]) -> None:
 
 
 def _is_closing(said: str) -> bool:
-    """Tell whether a user asks for nothing: a few words without a question mark, or thanks."""
+    """Tell whether a user makes no request: a few words without a question mark, or thanks."""
     if "?" in said or "？" in said or len(said) > LONGEST_SENTENCE:
         return False
     return bool(_THANKS(said.lower())) or (said.isascii() and len(said.split()) < 3)
@@ -53,7 +53,7 @@ def _is_closing(said: str) -> bool:
 
 def _is_courtesy(text: str, courtesies: re.Pattern[str]) -> bool:
     first = _FIRST(text)[0].strip(_AROUND)
-    if first and not courtesies.match(first):  # most texts are told by that
+    if first and not courtesies.match(first):  # this decides most texts
         return False
     sentences = [sentence for part in _SENTENCES(text) if (sentence := part.strip(_AROUND))]
     return bool(sentences) and all(_is_made_of(sentence, courtesies) for sentence in sentences)
@@ -72,7 +72,7 @@ def _is_made_of(sentence: str, courtesies: re.Pattern[str]) -> bool:
 def mentions_list(side: Side, language: str, asked: Sequence[str]) -> None:
     """Raise Unusable if an answer shows that all messages were given at once.
 
-    Where the talk is of exams and the like, or a message asks many things, numbers of questions are natural.
+    In conversations about exams, for example, or with many questions in a message, question numbers are natural.
     """
     known = phrases(language)
     for number, phrase in side.matches("mentions", known.mentions):
@@ -83,14 +83,14 @@ def mentions_list(side: Side, language: str, asked: Sequence[str]) -> None:
 
 
 def _is_past(phrase: str, turn: int) -> bool:
-    """Tell whether the ordinal of a phrase is of a turn that was there already: "your third question" in turn 3."""
+    """Tell whether the ordinal of a phrase refers to a turn that already exists: "your third question" in turn 3."""
     return any(stem in phrase for nth, stems in ORDINALS.items() if nth <= turn for stem in stems)
 
 
 def broken_off(side: Side) -> None:
-    """Raise Unusable if an answer stops in the middle: a block of code that is not closed, prose without an end.
+    """Raise Unusable if an answer is broken off: an unclosed code block, prose without an end.
 
-    Lists, tables, code, verses, links, emoji, and texts that use no full stops at all may end as they do.
+    Lists, tables, code, verses, links, emoji, and texts without any full stops may end without a mark.
     """
     has_fence = "fence" in side.signs
     for number, text in enumerate(side.messages):
@@ -139,7 +139,7 @@ _FIRST: Callable[[str], Any] = re.compile(r"[^.!?。！？\n]*").match
 _JOINTS = re.compile(r"\s*(?:[,;:–—，、]|\s-\s|\band\b|\bso\b|\bbut\b|\bund\b|\by\b|\bet\b)\s*").split
 _AROUND = " \t,;:-–—*_~，、；：()¡¿😊🙂😀😄👍🙏❤️💪✨🎉"
 SIGNS = {"fence": "```"}
-"""Patterns of RE2 of what the checks look for."""
+"""RE2 patterns for the checks."""
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE).findall
 _WORDY = re.compile(r"[^\W_]|[\u0900-\u17ff]").search
 _ENDED = re.compile(rf"[{TERMS}](?:[\s\"'”»)*_]|\Z)|[。！？]").search

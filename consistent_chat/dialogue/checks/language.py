@@ -1,4 +1,4 @@
-"""The language of one side of a dialogue. Quick where the right one is plain; a detector decides where it is not."""
+"""Checks the language of one side of a dialogue. Frequent words decide clear cases quickly, a detector the others."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from consistent_chat.text.languages import code
 from consistent_chat.text.scripts import EAST_ASIAN
 
 LETTERS = 100
-"""Below so many letters, or a third of them where the writing has no spaces, no detector is reliable."""
+"""Minimum letters for a reliable detection, or a third of them in writing without spaces."""
 ALONE = 50
-"""The same for one message, which must have frequent words of the other language, too."""
+"""The same for one message, which must also have frequent words of the other language."""
 LEAST_WORDS = 8
-"""Different words, where there are spaces between them."""
+"""Minimum different words, in writing with spaces."""
 LOOKED_AT = 3_000
-"""Characters that the detector is shown, at the most."""
+"""Maximum characters passed to the detector."""
 MARGIN = 0.4
-"""By how much another language must be likelier, in nats a letter (at least 40 letters' worth)."""
+"""By how much another language must be likelier, in nats per letter (for at least 40 letters)."""
 ROMANISED = 4
-"""How many frequent words of a language in Latin letters a text has that is no transcription."""
+"""Minimum frequent words of a Latin-script language in a text that is not a transcription."""
 PLAIN = 2
-"""How many frequent words make a message plain."""
+"""Number of frequent words that identify a message's language."""
 
 
 def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
-    """Raise Unusable if a message, or more than this share of a side's text, reads as another language than that named.
+    """Raise Unusable if a message, or more than this share of a side's text, is in another language than the named one.
 
-    Nothing is said of languages that the table lacks, of near kin, of short texts, and of a language that the user
-    names: whoever asks for a translation gets one. In a single message, one that the user writes may come, too.
+    Not judged: languages that the table lacks, close relatives, short texts, and a language that the user names, as
+    in a request for a translation. A single message may also be in a language that the user writes.
     """
     accepted = _accepted(name)
     doubtful = _doubtful(side, accepted) if accepted else []
@@ -55,7 +55,7 @@ def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
 
 
 def spoken(texts: Sequence[str]) -> str:
-    """Return the English name of the language that texts are in, "" where nothing is sure."""
+    """Return the English name of the language of texts, or "" if it is uncertain."""
     text = _bare("\n".join(texts))[:LOOKED_AT].lower()
     best = max(_ranked(text), key=lambda found: found[1])[0] if text.strip() else "en"
     known = _table()["languages"]
@@ -67,7 +67,7 @@ def spoken(texts: Sequence[str]) -> str:
 def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
     """Return the messages that have letters, and not two frequent words of the right language.
 
-    To look for some of them is quicker than to divide a text into words, and the first two are the most frequent.
+    Searching for some of them is quicker than splitting a text into words, and the first two are the most frequent.
     """
     padded, words = _frequent(accepted)
     first, second = padded[:2] or ("\0", "\0")
@@ -86,9 +86,9 @@ def _is_plain(text: str, padded: Sequence[str]) -> bool:
 
 
 def _other(text: str, accepted: frozenset[str], least: int) -> str:
-    """Return the code of the language that a text is in for sure, if it is none of these."""
+    """Return the code of a text's language if it is certain and none of these."""
     letters = len(_LETTER.findall(text))
-    dense = max(1, 3 * len(_DENSE.findall(text)) // max(1, letters))  # a letter of such writing says as much as three
+    dense = max(1, 3 * len(_DENSE.findall(text)) // max(1, letters))  # one letter of such scripts counts as three
     if letters * dense < least or (dense == 1 and len(set(_WORD(text))) < LEAST_WORDS):
         return ""
     likely = {code: score for code, score in _ranked(text) if code in _table()["languages"]}
@@ -111,9 +111,9 @@ def _has_words(other: str, text: str) -> bool:
 
 
 def _is_sure(other: str, text: str, accepted: frozenset[str]) -> bool:
-    """Tell whether a text in Latin letters is no transcription of a language that has another script.
+    """Tell whether a text in Latin letters is not a transcription of a language with another script.
 
-    Romanised Hindi, Urdu or Arabic reads like some language of Latin letters, but has few of its frequent words.
+    Romanised Hindi, Urdu or Arabic resembles some Latin-script language, but has few of its frequent words.
     """
     if not _is_latin(text) or accepted.isdisjoint(_table()["romanised"]):
         return True
@@ -131,26 +131,26 @@ def _is_latin(text: str) -> bool:
 
 
 def _count(codes: frozenset[str], text: str) -> int:
-    """Return how many different frequent words of languages a text has."""
+    """Return the number of different frequent words of languages in a text."""
     return len(_frequent(codes)[1].intersection(_WORD(text)))
 
 
 def _is_written(other: str, side: Side, asked: Iterable[str]) -> bool:
-    """Tell whether the user writes a language, or one of its kin, to the assistant."""
+    """Tell whether the user writes to the assistant in a language or a close relative of it."""
     kin = _kin(other)
     texts = [text for text in map(_bare, asked) if len(text) >= ALONE // 2 and side.role == "assistant"]
     return any(max(_ranked(text), key=lambda found: found[1])[0] in kin for text in texts)
 
 
 def _ranked(text: str) -> list[tuple[str, float]]:
-    import py3langid  # 0.2 s, and most dialogues are plain without
+    import py3langid  # takes 0.2 s, and most dialogues do not need it
 
     ranked: list[tuple[str, float]] = py3langid.rank(text[:LOOKED_AT])
     return [(code, float(score)) for code, score in ranked]
 
 
 def _bare(text: str) -> str:
-    """Return a text without what belongs to no language: code, quotations, addresses, marks."""
+    """Return a text without parts that belong to no language: code, quotations, addresses, punctuation."""
     return _NO_LANGUAGE.sub(" ", text)
 
 
@@ -160,7 +160,7 @@ def _title(other: str) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _accepted(name: str) -> frozenset[str]:
-    """Return the code of the language that a recipe names, and those of its kin."""
+    """Return the code of the language that a recipe names, and those of close relatives."""
     named = code(name)
     return frozenset() if named is None or named not in _table()["languages"] else _kin(named)
 
@@ -171,7 +171,7 @@ def _kin(named: str) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=64)
 def _frequent(codes: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the frequent words of languages, with spaces around them where there are any, and bare."""
+    """Return the frequent words of languages, with surrounding spaces if the language has spaces, and bare."""
     languages = _table()["languages"]
     words = [word for code in sorted(codes) for word in languages.get(code, {}).get("words", ())]
     marks = [mark for code in sorted(codes) for mark in languages.get(code, {}).get("marks", ())]

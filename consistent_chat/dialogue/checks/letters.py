@@ -1,6 +1,6 @@
 """Checks of a message's characters: it has words, and they were decoded as they were encoded.
 
-Each looks first for a sign that good messages lack, which is quick, and applies a regex to the few that have it.
+Each searches quickly for a sign that good messages lack, and applies a regex only to messages that have it.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
 MOST_LOOKED_AT = 40
-"""Runs of characters beyond ASCII in a message that are decoded again to find a wrong encoding."""
+"""Maximum number of non-ASCII runs of a message that are decoded again to detect a wrong encoding."""
 LEAST_LETTERS = 25
 """Lower-case letters that a message needs before its vowels are counted."""
 VOWELS = 0.12
-"""The lowest share of vowels among the Latin letters of words."""
+"""The minimum share of vowels among the Latin letters of words."""
 SIGNS = {
     "misread": (
         "\ufffd|[\u00e2-\u00e9\u00f0\u00f1]['\u0080-\u00bf\u00ff\u0153\u0161\u017e\u0192\u02c6\u02dc\u2018-\u2030\u2039\u203a"
         "\u20ac\u2122]|[\u0432\u0440\u0441]['\u0080-\u00bf\u0452-\u045f\u0491\u2018-\u203a\u20ac\u2116\u2122]"
     ),
 }
-"""Patterns of RE2 of what the checks look for, in lower case."""
+"""RE2 patterns for the checks, in lower case."""
 
 
 def no_words(side: Side) -> None:
-    """Raise Unusable if a message has no letter, digit or symbol; a user may send marks alone ("?!"), not always."""
+    """Raise Unusable if a message has no letter, digit or symbol; a user may sometimes send only punctuation ("?!")."""
     empty = [number for number, text in enumerate(side.messages) if not _WORDY(text) and not _EMOTICON(text)]
     for number in empty:
         is_mark = side.role == "user" and _MARKS(side.messages[number])
@@ -35,7 +35,7 @@ def no_words(side: Side) -> None:
 
 
 def garbled(side: Side) -> None:
-    """Raise Unusable if a message was decoded wrongly, or is letters without words."""
+    """Raise Unusable if a message was decoded wrongly, or has letters but no words."""
     is_misread = "misread" in side.signs
     for number, text in enumerate(side.messages):
         if is_misread and ("\ufffd" in text or _is_mojibake(text)):
@@ -54,7 +54,7 @@ def _is_mojibake(text: str) -> bool:
 
 
 def _decodes(run: str, encoding: str, least: int) -> bool:
-    """Tell whether a run of characters is UTF-8 that was read in another encoding; "O”" after a capital is not."""
+    """Tell whether a run of characters is UTF-8 that was decoded wrongly; "O”" after a capital is not."""
     if len(run) < least or (len(run) == 2 and run[1] in "\u2018\u2019\u201c\u201d\u2013\u2014\u2026"):
         return False
     try:
@@ -64,7 +64,7 @@ def _decodes(run: str, encoding: str, least: int) -> bool:
 
 
 def _is_unspeakable(text: str) -> bool:
-    """Tell whether a text of small letters has hardly a vowel."""
+    """Tell whether a lower-case text has too few vowels."""
     if len(_VOWEL(text)) > VOWELS * len(text):
         return False
     letters = _SMALL(text)

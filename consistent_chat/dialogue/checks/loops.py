@@ -10,15 +10,15 @@ from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
 PROBE = 10
-"""Characters of a message that are looked for again in it."""
+"""Length in characters of the piece that is searched for in the rest of a message."""
 LEAST_LOOP = 30
-"""Characters of a shorter message may repeat: "no no no no"."""
+"""A shorter message, in characters, may repeat: "no no no no"."""
 LOOPED = 0.4
-"""The share of a message that loops."""
+"""The minimum share of a message that repeats."""
 
 
 def loops(side: Side, copies: int, asked: Sequence[str]) -> None:
-    """Raise Unusable if much of a message is a piece that comes again and again."""
+    """Raise Unusable if a large part of a message is one piece repeated."""
     for number, text in enumerate(side.messages):
         length = len(text)
         if length < LEAST_LOOP:
@@ -33,7 +33,7 @@ def loops(side: Side, copies: int, asked: Sequence[str]) -> None:
 
 
 def _is_loop(text: str, probe: str, copies: int) -> bool:
-    """Tell whether the pieces between the places of a probe are the same, but for numbers, in much of a text."""
+    """Tell whether the pieces between the positions of a probe are equal, except for numbers, in much of a text."""
     pieces = text.split(probe)
     inner = Counter(_DIGITS.sub("", piece) for piece in pieces[1:-1])
     if not inner:

@@ -10,15 +10,15 @@ from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
 PROBE = 10
-"""Characters before and after foreign words in which quotation marks and brackets are looked for."""
+"""Characters before and after foreign words that are searched for quotation marks and brackets."""
 MOST_LOOKED_AT = 40
-"""Runs of foreign words in a message that are looked at."""
+"""Maximum runs of foreign words in a message that are checked."""
 MOST_SLIPS = 2
-"""Words of another script in a user message that are a slip; with more of them a person mixes languages."""
+"""Maximum words of another script in a user message that count as a slip; a person who writes more mixes languages."""
 
 
 def foreign_script(side: Side, asked: Sequence[str]) -> None:
-    """Raise Unusable if words of another script stand in the middle of a sentence, unexplained."""
+    """Raise Unusable if unexplained words of another script occur in the middle of a sentence."""
     if side.is_ascii:
         return
     for number, text in enumerate(side.messages):
@@ -26,7 +26,7 @@ def foreign_script(side: Side, asked: Sequence[str]) -> None:
             continue
         runs = list(itertools.islice(_RUNS[own](text), MOST_LOOKED_AT))
         if side.role == "user" and (len(runs) > MOST_SLIPS or _ABOUT_WORDS(text.lower())):
-            continue  # a person who mixes languages, or asks about one
+            continue  # a person who mixes languages or asks about one
         if not runs:
             continue
         said = "\n".join([*asked[:number], *asked[number + (side.role == "user") : number + 1]])
@@ -38,14 +38,14 @@ def foreign_script(side: Side, asked: Sequence[str]) -> None:
 
 
 def _own_script(text: str) -> str:
-    """Return the script of most of a text's letters, if there is a rule for it."""
+    """Return the script of most letters of a text, if there is a rule for it."""
     counts = {name: sum(map(len, find(text))) for name, find in _SCRIPTS.items()}
     name = max(counts, key=counts.__getitem__)
     return name if name in _RUNS and 2 * counts[name] > sum(counts.values()) else ""
 
 
 def _is_explained(text: str, match: re.Match[str]) -> bool:
-    """Tell whether words are quoted, in brackets, or at an end of the line."""
+    """Tell whether words are quoted, in brackets, or at the start or end of a line."""
     before = text[max(0, match.start() - PROBE) : match.start()].rpartition("\n")[2].rstrip(" ")
     after = text[match.end() : match.end() + PROBE].partition("\n")[0].lstrip(" ")
     return not before or not after or before[-1] in _OPENERS or after[0] in _CLOSERS

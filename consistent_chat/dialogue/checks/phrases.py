@@ -1,4 +1,4 @@
-"""The phrases of `phrases.yaml` and `voices.yaml`, as regexes that are compiled once for each language."""
+"""The phrases of `phrases.yaml` and `voices.yaml`, as regexes that are compiled once per language."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from consistent_chat.text.languages import code
 
 
 class Phrases(NamedTuple):
-    """All phrases of English and of one more language; the files say what each field means."""
+    """All phrases of English and of one more language; the files document each field."""
 
     as_assistant: re.Pattern[str]
     labels: re.Pattern[str]
@@ -32,7 +32,7 @@ class Phrases(NamedTuple):
 
 @functools.lru_cache(maxsize=64)
 def phrases(language: str) -> Phrases:
-    """Return the phrases for a recipe's language: those of English where the files have none."""
+    """Return the phrases for a recipe's language, or the English ones if the files have none."""
     entries = [_file()[known] for known in dict.fromkeys(("en", code(language))) if known in _file()]
     listed = {name: [part for entry in entries for part in entry.get(name, [])] for name in Phrases._fields}
     return Phrases(**{name: re.compile("|".join(f"(?:{part})" for part in parts)) for name, parts in listed.items()})

@@ -1,6 +1,6 @@
-"""Checks for remains of the form in which a model was asked: JSON, escapes, tags, numbers, blanks to fill in.
+"""Checks for remains of the prompt's format: JSON, escapes, tags, numbers, unfilled placeholders.
 
-Each looks first for a sign that good messages lack, which is quick, and applies a regex to the few that have it.
+Each searches quickly for a sign that good messages lack, and applies a regex only to messages that have it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from consistent_chat.dialogue.checks.side import START, Side
 from consistent_chat.dialogue.parse import Reason
 
 SHORT = 30
-"""Characters of a message that may be a stand-in as a whole: "TODO", "string"."""
+"""Maximum characters of a message that is only a placeholder: "TODO", "string"."""
 NUMBER = re.compile(
     r"[ \t*_#(\[]{0,4}(?P<label>(?:user |assistant )?(?:message|turn|query|prompt|answer|response|nachricht|messaggio"
     r"|mensaje"
@@ -25,11 +25,11 @@ SIGNS = {
     "blank": rf"[\[{{<]|{START}lorem",
     "leftover": rf'[\\{{}}&<]|"\s*[:\]]|_[1-9]|\[\s*[\["]|{START}\s*"?[,\]]',
 }
-"""Patterns of RE2 of what the checks look for, in lower case."""
+"""RE2 patterns for the checks, in lower case."""
 
 
 def leftovers(side: Side, asked: Sequence[str]) -> None:
-    """Raise Unusable if a message has remains of JSON, of escapes, entities or tags; talk of code may have them."""
+    """Raise Unusable if a message has remains of JSON, escapes, entities or tags, except in talk about code."""
     if "leftover" not in side.signs:
         return
     is_code = None
@@ -48,7 +48,7 @@ def leftovers(side: Side, asked: Sequence[str]) -> None:
 
 
 def numbered(side: Side, asked: Sequence[str]) -> None:
-    """Raise Unusable if messages begin with their numbers, or with a label of a message; a quiz and steps may."""
+    """Raise Unusable if messages begin with their numbers or a message label, except in a quiz or steps."""
     if "marked" not in side.signs:
         return
     marks = [NUMBER.match(text) for text in side.messages]
@@ -62,7 +62,7 @@ def numbered(side: Side, asked: Sequence[str]) -> None:
 
 
 def placeholder(side: Side, asked: Sequence[str]) -> None:
-    """Raise Unusable if a message has a blank that was never filled in; a form or letter that was asked for may."""
+    """Raise Unusable if a message has an unfilled placeholder, except in a requested form or letter."""
     may = None
     if "blank" not in side.signs and min(map(len, side.messages)) > SHORT:
         return

@@ -1,4 +1,4 @@
-"""Messages of one side that say the same again, word for word or nearly so."""
+"""Finds messages of one side that repeat another, word for word or nearly."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
 LEAST_WORDS = 4
-"""A shorter message may come again: "Go on.", "Next one, please.", "Correct!"."""
+"""A shorter message may be repeated: "Go on.", "Next one, please.", "Correct!"."""
 LEAST_LETTERS = 24
 """The same for writing without spaces, and for one long word."""
 EDGE = 12
 """Characters of beginnings and ends that are compared."""
 LETTERS_A_WORD = 12
-"""Where words seem to be longer than this, the writing has no spaces, and three letters stand for a word."""
+"""If words appear longer than this, the writing has no spaces, and three letters count as a word."""
 
 
 def repeats(side: Side, similarity: float, asked: Sequence[str] = ()) -> None:
-    """Raise Unusable if two messages say the same, word for word or nearly.
+    """Raise Unusable if two messages are the same, word for word or nearly.
 
-    Nearly is: about as long, the same beginning or end, and they share so much of their words, of
-    what either has (Jaccard). Messages that differ in a number differ: "7 times 8" is not "7 times 9". An answer
+    Nearly means: similar lengths, the same beginning or end, and this share of common words
+    (Jaccard). Messages that differ in a number differ: "7 times 8" is not "7 times 9". An answer
     whose new words the user has just said is a revision.
     """
     for i, j in _candidates(side.lower):
@@ -40,7 +40,7 @@ def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
 
 
 def _candidates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of texts that share their beginning, middle or end: most are told apart by that."""
+    """Yield the pairs of texts that share their beginning, middle or end: most pairs differ in all three."""
     starts, ends = [text[:EDGE] for text in texts], [text[-EDGE:-1] for text in texts]
     middles = [text[len(text) // 2 : len(text) // 2 + EDGE] for text in texts]
     are_apart = len({*starts}) == len(texts) and len({*ends}) == len(texts)
@@ -58,7 +58,7 @@ def _is_same(one: str, other: str, similarity: float) -> bool:
 
 
 def _units(text: str) -> frozenset[str]:
-    """Return what is compared: words, or groups of three letters where there are no spaces between words."""
+    """Return the units of comparison: words, or groups of three letters in writing without spaces."""
     words = frozenset(_WORD(text))
     if text.isascii() or len(text) < LETTERS_A_WORD * max(len(words), 1):
         return words

@@ -1,4 +1,4 @@
-"""Roles that are mixed up: a transcript in one message, a role's name before it, an answer that is the question."""
+"""Finds mixed-up roles: a transcript in one message, a role's name before it, an answer that echoes the question."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
 SHORTEST_ECHO = 14
-"""Characters of a longer answer that can be an echo."""
+"""Minimum characters of an answer that counts as an echo."""
 MOST_MARKS = 8
-"""Characters by which an echo is longer than the message: quotation marks, a full stop."""
+"""Maximum characters by which an echo is longer than the message: quotation marks, a full stop."""
 LEAST_WORDS = 5
 """A shorter answer may be the user's own words: "Yes, Tuesday at nine."."""
 USER = "user|human|benutzer|nutzer|usuario|utilisateur|utente|用户|ユーザー"
@@ -21,7 +21,7 @@ ASSISTANT = (
 
 
 def transcripts(side: Side) -> None:
-    """Raise Unusable if a message begins with a role's name, or has lines of both roles, or a template's tokens."""
+    """Raise Unusable if a message begins with a role's name, has lines of both roles or tokens of a template."""
     if side.signs.isdisjoint(SIGNS):
         return
     for number, message in enumerate(side.lower):
@@ -70,4 +70,4 @@ _OF_USER = re.compile(_line(USER)).match
 _OF_ASSISTANT = re.compile(_line(ASSISTANT)).match
 _TOKEN = re.compile(_TOKENS).search
 SIGNS = {"role_line": f"(?m:^){_line(f'{USER}|{ASSISTANT}')}", "chat_token": _TOKENS}
-"""Patterns of RE2, one of which a transcript has."""
+"""RE2 patterns, one of which occurs in every transcript."""

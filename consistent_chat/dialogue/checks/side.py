@@ -1,4 +1,4 @@
-"""One side of a dialogue, in the forms that several checks look at: each is made once, and only where it is wanted."""
+"""One side of a dialogue, in the forms that several checks share: each is computed once, when needed."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from functools import cached_property
 from consistent_chat.dialogue.parse import Reason, Unusable
 
 APART = "\n\x1f\n"
-"""Stands between messages where they are looked through together."""
+"""The separator between messages that are searched together."""
 START = r"(?:\A|\x1f\n)"
-"""Where a message begins in the text of all of them, as a regex."""
+"""A regex for the start of a message in the joined text."""
 
 
 class Side:
-    """The messages of a role, "user" or "assistant", in order. `find` returns the signs in a text of lower case."""
+    """The messages of a role, "user" or "assistant", in order. `find` returns the signs in a lower-case text."""
 
     def __init__(self, messages: Sequence[str], role: str, find: Callable[[str], frozenset[str]]) -> None:
         self.messages, self.role, self._find = messages, role, find
 
     @cached_property
     def joined(self) -> str:
-        """All messages as they are, in one text: a character that it lacks, no message has."""
+        """All messages unchanged, in one text, to exclude characters quickly."""
         return APART.join(self.messages)
 
     @cached_property
@@ -47,7 +47,7 @@ class Side:
         return self._find(self.all_lower)
 
     def prose(self, number: int) -> str:
-        """Return a message in lower case, without code and without what is quoted."""
+        """Return a message in lower case, without code and quotations."""
         text = self.lower[number]
         return _QUOTED.sub(" ", text) if _MAY_QUOTE(text) else text
 

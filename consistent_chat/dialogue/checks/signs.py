@@ -1,8 +1,8 @@
-"""Signs: what a check looks for before it looks closely. One pass over a side's text finds the signs of all checks.
+"""Signs: patterns that select the messages which a check examines. One pass over a side's text finds all of them.
 
-RE2 finds them with one table for all patterns, in linear time. A sign must be there wherever its check could find
-something, and is rare in good messages. The forms' signs stand in the modules of their checks. A phrase is its own sign
-once all that RE2 cannot tell is left out of its pattern (`weaken`): it then fits more texts, never fewer.
+RE2 finds them with one table for all patterns, in linear time. A sign must occur wherever its check could find
+something, and should be rare in good messages. Signs of forms are in the modules of their checks. A phrase is its own
+sign after `weaken` has removed what RE2 does not support: it then matches more texts, never fewer.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from consistent_chat.dialogue.checks.side import START
 ANYWHERE = ("as_assistant", "labels", "mentions", "boilerplate", "reasoning", "flips")
 """Fields of `phrases` that a message may have anywhere."""
 AT_START = ("begins", "openings", "refusals")
-"""Fields of `phrases` with which a message begins."""
+"""Fields of `phrases` that match at the start of a message."""
 MOST_MEMORY = 32 << 20
-"""Bytes that RE2 may use for its table; a text that would need more makes it begin the table anew."""
+"""Bytes that RE2 may use for its table; it rebuilds the table for a text that needs more."""
 
 
 class Signs:
-    """Patterns of RE2 by name, which are looked for together."""
+    """RE2 patterns by name, which are searched together."""
 
     def __init__(self, patterns: Mapping[str, str]) -> None:
-        import re2  # here, since not all that imports the checks runs them
+        import re2  # imported here, since not every importer of the checks runs them
 
         options = re2.Options()
         options.log_errors = False
@@ -39,7 +39,7 @@ class Signs:
         self._set.Compile()
 
     def find(self, text: str) -> frozenset[str]:
-        """Return the names of the patterns that a text fits."""
+        """Return the names of the patterns that match a text."""
         return frozenset([self._names[at] for at in self._set.Match(text.encode("utf-8", "replace")) or ()])
 
 
@@ -58,7 +58,7 @@ def _any_of(sentences: Iterable[str]) -> str:
 
 
 def weaken(pattern: str) -> str:
-    """Return a pattern of RE2 that fits wherever a regex of Python does, and elsewhere too.
+    """Return an RE2 pattern that matches wherever a Python regex does, and possibly elsewhere.
 
     Anchors, boundaries and looks ahead and behind are left out; classes of characters are those of Unicode, or larger.
     """

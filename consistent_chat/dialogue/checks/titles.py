@@ -1,4 +1,4 @@
-"""Words of the prompt as messages: the titles of intents and categories, and the prompts' own sentences."""
+"""Finds words of the prompt in messages: titles of intents and categories, and sentences of the prompts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from consistent_chat.dialogue.parse import Reason
 from consistent_chat.recipe import taxonomy
 
 LEAST_WORDS = 5
-"""Words of a prompt's sentence that is looked for."""
+"""Minimum words of a prompt's sentence that is searched for."""
 MOST_WORDS = 8
-"""Words of a title."""
+"""Maximum words of a title."""
 
 
 def titles(side: Side) -> None:
-    """Raise Unusable if a user message is a title of the taxonomy, a sentence of a prompt, or if several are titles."""
+    """Raise Unusable if a user message is a title of the taxonomy or a sentence of a prompt, or several are titles."""
     for number, text in enumerate(side.messages):
         if text.strip(' .*#"') in _titles():
             raise side.unusable(number, Reason.LEAKS_PROMPT, f"is a title: {text[:60]!r}")
@@ -29,7 +29,7 @@ def titles(side: Side) -> None:
 
 
 def labels(side: Side, language: str) -> None:
-    """Raise Unusable if an answer has words about messages, or a sentence of a prompt."""
+    """Raise Unusable if an answer refers to the messages of its prompt, or contains a sentence of it."""
     for number, phrase in side.matches("labels", phrases(language).labels):
         if "user" in phrase or "note" in phrase or "end of" in phrase or "message" in phrase:
             raise side.unusable(number, Reason.LEAKS_PROMPT, f"speaks of how it was asked for: {phrase!r}")

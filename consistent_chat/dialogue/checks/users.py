@@ -1,4 +1,4 @@
-"""Checks of user messages: they are a user's, and show nothing of how they were asked for."""
+"""Checks of user messages: they read like a user's, and reveal nothing of the prompt."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from consistent_chat.dialogue.checks.side import APART, Side
 from consistent_chat.dialogue.parse import Reason
 
 WHOLE = 5
-"""Words of a topic, persona, or step that is too short for a run of the threshold, and stands there as a whole."""
+"""Minimum words of a topic, persona, or step that is shorter than the threshold, and is quoted in full."""
 ADVICE = 2
 LISTED = 3
-"""Pieces of advice, and items of a list, that with an answer's opening make an answer."""
+"""Minimum pieces of advice, or list items, that make an answer together with an answer's opening."""
 
 
 def answers_itself(side: Side, language: str) -> None:
@@ -55,7 +55,7 @@ def _after_opening(text: str) -> str:
 
 
 def _answers(asked: str, said: str, known: Phrases) -> bool:
-    """Tell whether a sentence takes up the words of the question before it and says nothing of the one who asks."""
+    """Tell whether a sentence repeats words of the question before it and does not mention the asker."""
     if known.first_person.search(said) or "?" in said:
         return False
     spoken = _WORDS(said)
@@ -85,9 +85,9 @@ def _is_run(words: list[str], text: str, length: int) -> bool:
 
 
 def leaks_prompt(side: Side, language: str, secrets: Iterable[str], run: int) -> None:
-    """Raise Unusable if a message names a field of the prompt, or has so many words in a row from what was drawn.
+    """Raise Unusable if a message names a field of the prompt, or quotes this many consecutive words of a drawn text.
 
-    Of a drawn text that is shorter, all of it counts from five words on.
+    A shorter drawn text counts if it has at least five words and is quoted in full.
     """
     for number, phrase in side.matches("labels", phrases(language).labels):
         raise side.unusable(number, Reason.LEAKS_PROMPT, f"names what it was asked for: {phrase!r}")
@@ -104,7 +104,7 @@ def leaks_prompt(side: Side, language: str, secrets: Iterable[str], run: int) ->
 
 @functools.lru_cache(maxsize=8192)
 def _pieces(secret: str, run: int) -> tuple[str, ...]:
-    """Return few words in a row, as long as can be, one of which stands in any run of a drawn text's words."""
+    """Return long words such that every run of a drawn text's words contains one of them."""
     words = _said(secret)
     run = max(WHOLE, min(run, len(words)))
     starts = len(words) - run + 1
@@ -139,6 +139,6 @@ SIGNS = {
     "question": r"\?[\s\pZ]+[^\s\x1f]",
     "field": r"(?:intent|category|topic|information flow|persona|manner)[^a-z0-9_]*:",
 }
-"""Patterns of RE2 of what the checks look for: a question before the end of a message, a field of a prompt."""
+"""RE2 patterns for the checks: a question before the end of a message, a field of a prompt."""
 _FIELD = re.compile(r"\W*(?:intent|category|topic|information flow|persona)\W*:").match
 _FIELDS = re.compile(r"^\W*(intent|category|topic|information flow|persona|manner)\W*:", re.MULTILINE).findall

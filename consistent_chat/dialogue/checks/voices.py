@@ -1,4 +1,4 @@
-"""Checks of who speaks: an answer is the assistant's, to the user; a message is the user's; neither is a writer's."""
+"""Checks of the speaker: the assistant speaks in answers, the user in messages, and a narrator in neither."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
 LONGEST_REFUSAL = 160
-"""Characters of an answer that declines and says nothing else."""
+"""Maximum characters of an answer that only declines."""
 
 
 def boilerplate(side: Side, language: str, asked: Sequence[str]) -> None:
-    """Raise Unusable if an answer speaks of the model, or declines without a word more; talk of machines may."""
+    """Raise Unusable if an answer speaks of the model, unless the conversation is about machines, or only declines."""
     known = phrases(language)
     for number, text in enumerate(side.lower) if "refusals" in side.signs else ():
         if len(text) < LONGEST_REFUSAL and known.refusals.fullmatch(text):
@@ -35,7 +35,7 @@ def leaks_reasoning(side: Side, language: str, asked: Sequence[str]) -> None:
 
 
 def swapped_roles(side: Side, language: str, asked: Sequence[str]) -> None:
-    """Raise Unusable if an answer asks for help or thanks for it, as a user does; in a role play it may."""
+    """Raise Unusable if an answer asks for help or thanks for it, as a user does, except in a role play."""
     for number, phrase in side.matches("flips", phrases(language).flips):
         if not _ROLE_PLAY("\n".join(asked[: number + 1]).lower()):
             raise side.unusable(number, Reason.SWAPPED_ROLES, f"speaks as the user: {phrase!r}")

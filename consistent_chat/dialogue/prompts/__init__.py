@@ -1,4 +1,4 @@
-"""The prompts of all stages, as text files beside this module, and how they are filled in.
+"""The prompts of all stages: text files beside this module, and the functions that fill them in.
 
 The system text is the same for all dialogues of a recipe, so that providers can cache it; what differs comes last.
 """
@@ -23,7 +23,7 @@ NAMES = (
 )
 
 NOTES_LANGUAGE = "english"
-"""The language of what the prompts say of a dialogue: it needs no word on how to write another one."""
+"""The language of the prompts: dialogues in it need no instruction about the language."""
 WITH_SOURCE = ("skeleton.source", "answers.source", "judge.source")
 """The prompts of recipes with seeds."""
 
@@ -37,7 +37,7 @@ def contents(with_source: bool = False) -> dict[str, str]:
 
 
 def skeleton(spec: Spec, language: str) -> tuple[str, str]:
-    """Return system and user text that ask for a dialogue's user messages."""
+    """Return the system and user texts that ask for a dialogue's user messages."""
     shape = spec.shape
     drawn = {
         "topic": spec.topic,
@@ -57,9 +57,9 @@ def skeleton(spec: Spec, language: str) -> tuple[str, str]:
 
 
 def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: str | None = None) -> tuple[str, str]:
-    """Return system and user text that ask for the answers to all of a dialogue's user messages.
+    """Return the system and user texts that ask for the answers to all of a dialogue's user messages.
 
-    The answers are to keep to `system_prompt`, which the user does not see.
+    The answers follow `system_prompt`, which the user does not see.
     """
     lines = [f'"user_{number}": {quoted(text)}' for number, text in enumerate(messages, 1)]
     drawn = {
@@ -75,7 +75,7 @@ def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: s
 def judge(
     spec: Spec, messages: Sequence[str], replies: Sequence[str], language: str, system_prompt: str | None = None
 ) -> tuple[str, str]:
-    """Return system and user text that ask for the scores of a dialogue, with what its assistant was told first."""
+    """Return the system and user texts that ask for the scores of a dialogue, with its assistant's system prompt."""
     pairs = enumerate(zip(messages, replies), 1)
     lines = [f'"user_{n}": {quoted(asked)},\n"assistant_{n}": {quoted(said)}' for n, (asked, said) in pairs]
     lines[:0] = [] if system_prompt is None else [f'"system": {quoted(system_prompt)}']
@@ -85,7 +85,7 @@ def judge(
 
 
 def blanks(name: str, text: str) -> dict[str, str]:
-    """Return what a prompt of this name was filled in with, by the names of its blanks; empty where it is another."""
+    """Return the values of a prompt's blanks by name, or empty if the text is from another prompt."""
     text, fixed, names = _without_source(name, text), *_parts(name)
     at, found = len(fixed[0]), dict[str, str]()
     if not text.startswith(fixed[0]) or not text.endswith(fixed[-1]):
@@ -122,7 +122,7 @@ def _about(spec: Spec) -> Mapping[str, object]:
 
 
 def _placed(text: str, shape: Shape) -> str:
-    """Return what an outcome says, with the numbers of the messages that it speaks of."""
+    """Return the text of an outcome, with the numbers of the messages that it mentions."""
     return text.replace("{early}", str(shape.early)).replace("{late}", str(shape.late))
 
 
@@ -149,19 +149,19 @@ def _system(name: str, language: str, system_prompt: str | None = None) -> str:
 
 @functools.lru_cache(maxsize=len(NAMES) + len(WITH_SOURCE))
 def _form(name: str) -> str:
-    """Return a prompt as a format for `%`, which is filled in five times as fast as a Template."""
+    """Return a prompt as a `%` format, which is five times as fast to fill in as a Template."""
     return Template(_text(name).replace("%", "%%")).substitute(_Blanks())
 
 
 @functools.lru_cache(maxsize=len(NAMES) + len(WITH_SOURCE))
 def _parts(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return a prompt's fixed texts and the names of the blanks between them: each is searched for once, in order."""
+    """Return a prompt's fixed texts and the names of the blanks between them: each is searched once, in order."""
     parts = re.split(r"\$(\w+)", _text(name))
     return tuple(parts[::2]), tuple(parts[1::2])
 
 
 class _Blanks(dict[str, str]):
-    """Every name of a blank in a Template, as the blank of that name in a format for `%`."""
+    """Maps every name of a blank in a Template to its `%` placeholder."""
 
     def __missing__(self, name: str) -> str:
         return f"%({name})s"
