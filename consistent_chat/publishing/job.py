@@ -8,10 +8,12 @@ may see the job, so they contain no secrets.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,7 +111,11 @@ def start(
         script, *given = files
         _hand_over(api, builder, responses[0])
         machine = {"flavor": flavor, "timeout": job_timeout}
-        return str(api.run_uv_job(script, script_args=[*given, *arguments], secrets=secrets, **machine).url)
+        # The client prints what the server answers as it is, and warns users that this interface may change.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*experimental")
+            job = api.run_uv_job(script, script_args=[*given, *arguments], secrets=secrets, **machine)
+        return str(job.url)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 `say`, `tell` and `tell_lines` print, `log_to_stderr` shows log lines, `screen` and `shown` are for tables and
 dialogues, `for_bar` is for the text of progress bars, and `guard` takes what others print: log lines of libraries,
-warnings, tracebacks. What comes from files, servers and models is made visible: escapes, controls, overrides of
+warnings, tracebacks. It turns off the bars of the Hub's client, which show names of strangers' files as they are. What comes from files, servers and models is made visible: escapes, controls, overrides of
 direction.
 """
 
@@ -28,6 +28,8 @@ WIDTH = 100
 """The maximum width of output in columns, also used when the output is a file or a pipe."""
 NO_BARS = "HF_DATASETS_DISABLE_PROGRESS_BARS"
 """The variable of `datasets`, read when it is imported."""
+NO_HUB_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
+"""The same of the Hub's client."""
 _LOGGER = logging.getLogger("consistent_chat")
 _is_quiet = False
 
@@ -111,10 +113,29 @@ def guard() -> Iterator[None]:
     warnings.formatwarning = visible_warning
     sys.excepthook = _print_traceback
     try:
-        yield
+        with _without_hub_bars():
+            yield
     finally:
         logging.setLogRecordFactory(create)
         warnings.formatwarning = form
+
+
+@contextlib.contextmanager
+def _without_hub_bars() -> Iterator[None]:
+    """Show no bars of the Hub's client, whether it was imported before or is imported meanwhile."""
+    before, loaded = os.environ.get(NO_HUB_BARS), sys.modules.get("huggingface_hub.utils")
+    os.environ[NO_HUB_BARS] = "1"
+    had_bars = loaded is not None and before is None and not loaded.are_progress_bars_disabled()
+    if loaded is not None and had_bars:
+        loaded.disable_progress_bars()
+    try:
+        yield
+    finally:
+        os.environ.pop(NO_HUB_BARS)
+        if before is not None:
+            os.environ[NO_HUB_BARS] = before
+        if loaded is not None and had_bars:
+            loaded.enable_progress_bars()
 
 
 def _print_traceback(*error: Any) -> None:

@@ -30,7 +30,7 @@ from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError, TransportError
 from consistent_chat.output.stdout import StandardOutput
 from consistent_chat.store import Batch, BatchLog
-from consistent_chat.text.console import for_bar, guard, log_to_stderr
+from consistent_chat.text.console import NO_HUB_BARS, for_bar, guard, log_to_stderr
 from consistent_chat.text.sanitize import visible
 from tests.store.test_hostile import changed, packed, record
 from tests.stored import fill
@@ -359,6 +359,20 @@ def test_an_error_is_one_visible_line(kind: Callable[[str], Exception]) -> None:
 def test_a_bars_text_is_one_visible_line() -> None:
     """However long it is."""
     assert for_bar(HOSTILE * 10).isprintable()
+
+
+def test_bars_of_the_hubs_client_are_not_shown(capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They name files of strangers as they are. After a command they are as before, imported before it or not."""
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from huggingface_hub.utils import tqdm as hub_bar
+
+    monkeypatch.delenv(NO_HUB_BARS, raising=False)
+    with guard(), hub_bar(desc=HOSTILE, total=2) as bar:
+        assert os.environ[NO_HUB_BARS] == "1"
+        bar.update()
+    assert capfd.readouterr() == ("", "")
+    assert NO_HUB_BARS not in os.environ
+    assert not are_progress_bars_disabled()
 
 
 def test_joiners_that_scripts_need_stay() -> None:

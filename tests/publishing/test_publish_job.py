@@ -71,7 +71,9 @@ def work(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
 @needs_jobs
 def test_a_job_publishes(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
     """The key is a secret and nothing else; answers go into a bucket; what the job publishes proves itself."""
-    assert "/jobs/me/1" in start(user, "--flavor", "cpu-upgrade", "--job-timeout", "2h", "--licence", "mit")
+    said = start(user, "--flavor", "cpu-upgrade", "--job-timeout", "2h", "--licence", "mit")
+    assert "/jobs/me/1" in said
+    assert all(line.startswith(("consistent-chat: ", "me/made: ")) for line in said.splitlines()), said
     assert "me/made" not in hub.repos
     (job,) = hub.jobs
     assert job["secrets"] == {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": provider.url, "HF_TOKEN": WRITER}
