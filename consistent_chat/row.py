@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, system_prompt
+from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.shape import FACETS
 
@@ -39,7 +39,7 @@ def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
     """Return a dialogue as a row of plain values."""
     layout = LAYOUTS[recipe.layout]
     role, text, user, assistant = layout.role, layout.text, layout.user, layout.assistant
-    system = system_prompt(recipe, dialogue.spec)
+    system = dialogue.spec.system_prompt(recipe.system_prompt)
     messages: list[dict[str, str | None]] = [] if system is None else [{role: layout.system, text: system}]
     for asked, answered in zip(dialogue.user_messages, dialogue.answers):
         messages += ({role: user, text: asked}, {role: assistant, text: answered})

@@ -28,6 +28,8 @@ from consistent_chat.store import ResponseStore
 
 JUDGE_WORDS = 12.0
 """Mean words of a judge's answer: half of it scores, half reasons of about 25 words."""
+USUAL_WORDS = 53.0
+"""Words of a message of which the plan names no length, as in given conversations: the built-in mean of answers."""
 SHAPES = 500
 """Dialogues of a plan whose shapes are looked at for the mean words of a message."""
 CHARACTERS_PER_WORD, TOKENS_PER_WORD, TOKENS_PER_CHARACTER = 5.7, 1.35, 0.24
@@ -243,7 +245,8 @@ def _usual_words(plan: Plan) -> dict[str, float]:
         "skeleton": [size.words for shape in shapes for size in shape.messages],
         "answers": [size.words for shape in shapes for size in shape.replies],
     }
-    return {**{name: statistics.fmean(words) for name, words in sizes.items()}, "judge": JUDGE_WORDS}
+    means = {name: statistics.fmean(words) if words else USUAL_WORDS for name, words in sizes.items()}
+    return {**means, "judge": JUDGE_WORDS}
 
 
 def _made_up(role: str, length: int, request: Request) -> Response:

@@ -107,16 +107,11 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
             return (yield from converse(recipe, plan.spec(index, substitute), failed, bill))
         except _SpecFailed:
             continue
-    what = f"Dialogue {index}{_of_source(plan.spec(index))}"
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])
     raise UnfilledSlot(
-        f"{what} could not be made: {beyond} specs failed, {len(failed)} unusable answers, "
+        f"{plan.spec(index).title} could not be made: {beyond} specs failed, {len(failed)} unusable answers, "
         f"the last: {reasons}. Look at what {recipe.model!r} answers; {_advice(failed)}"
     )
-
-
-def _of_source(spec: Spec) -> str:
-    return "" if spec.source is None else f" (source {spec.source.digest[:12]}, {spec.source.title!r})"
 
 
 def _advice(failed: list[FailedDraw]) -> str:
@@ -128,12 +123,15 @@ def _advice(failed: list[FailedDraw]) -> str:
 def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill) -> Steps:
     """Make one spec's dialogue in two stages, or three if it is judged; append unusable draws to `failed`.
 
-    Answers that the judge scores too low are drawn again, for the same user messages.
+    The user messages of a given conversation are kept, without a first stage. Answers that the judge scores too low are
+    drawn again, for the same user messages.
     """
-    language, turns, system = recipe.language, spec.shape.turns, system_prompt(recipe, spec)
+    language, turns, system = recipe.language, spec.shape.turns, spec.system_prompt(recipe.system_prompt)
     work = _Work(recipe, spec, failed, bill)
     skeleton, writing = (_writing(name, recipe, turns) for name in ("skeleton", "answers"))
-    users, first, _ = yield from work.ask(skeleton, prompts.skeleton(spec, language), _users(spec, recipe))
+    users, first = spec.given_messages, list[str]()
+    if not users:
+        users, *first = (yield from work.ask(skeleton, prompts.skeleton(spec, language), _users(spec, recipe)))[:2]
     prompt, read = prompts.answers(spec, users, language, system), _answers(users, recipe)
     judgement, third, draw = None, list[str](), -1
     while draw < 0 or _is_low(judgement, recipe):
@@ -142,14 +140,8 @@ def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill) -
             shown = prompts.judge(spec, users, answers, language, system)
             judgement, *third = yield from work.judge(shown, _judging(recipe.judge_model))
     taken = (work.draws, work.input_tokens, work.output_tokens)
-    keys = (first, second, *third)
+    keys = (*first, second, *third)
     return Dialogue(spec, users, answers, keys, *taken, tuple(failed), judgement, thought, bill.tokens)
-
-
-def system_prompt(recipe: Recipe, spec: Spec) -> str | None:
-    """Return the system prompt of a dialogue: that of its source, or else the recipe's."""
-    own = spec.source.system_prompt if spec.source is not None else ""
-    return own or recipe.system_prompt
 
 
 class _SpecFailed(Exception):

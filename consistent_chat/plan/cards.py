@@ -48,6 +48,21 @@ class Spec:
     sensitive: bool = False
     source: Source | None = None
 
+    @property
+    def title(self) -> str:
+        """The name of the dialogue in messages, with its source if it has one."""
+        of = "" if self.source is None else f" (source {self.source.digest[:12]}, {self.source.title!r})"
+        return f"Dialogue {self.index}{of}"
+
+    @property
+    def given_messages(self) -> tuple[str, ...]:
+        """The user messages of a given conversation, which are kept; empty where they are to be written."""
+        return () if self.source is None else self.source.user_messages
+
+    def system_prompt(self, otherwise: str | None) -> str | None:
+        """Return the system prompt of the dialogue's source, or else the one that is given, the recipe's."""
+        return (self.source.system_prompt if self.source is not None else "") or otherwise
+
 
 class Card(NamedTuple):
     """A topic in its category, the flows that suit it, and its own digest."""

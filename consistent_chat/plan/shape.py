@@ -83,7 +83,17 @@ class Shapes:
     def __init__(self, recipe: Recipe) -> None:
         self._turns = _Weighted(recipe.turn_weights.items())
         self._facets = [_Facet(name, shape.options(name, getattr(recipe, name))) for name in shape.FACETS]
+        wished = recipe.answer_length
+        self._wished = wished and _Weighted((one, one.weight) for one in shape.options("answer_length", wished))
         self._slices = struct.Struct(f">{SLICES + 2 * recipe.most_turns}Q")
+
+    def given(self, key: bytes, turns: int) -> Shape:
+        """Return the shape of a given conversation: only its answers' length is drawn, if the recipe has a wish."""
+        if not self._wished:
+            return NO_SHAPE._replace(turns=turns)
+        numbers = struct.unpack(f">{1 + 2 * turns}Q", hashlib.shake_128(key).digest(8 + 16 * turns))
+        length = self._wished.pick(numbers[0])
+        return NO_SHAPE._replace(turns=turns, answer_length=length, numbers=numbers[1:])
 
     def draw(self, key: bytes, intent: Intent, flow: Flow, told: Tags) -> Shape:
         """Draw the shape for a combination.

@@ -25,6 +25,10 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.seeds import Seeds, Source
 from consistent_chat.recipe.taxonomy import Flow, Intent, Manner, Persona, Topic
 
+NO_FLOW = Flow("", "", ())
+GIVEN = Intent("given", "Given conversation", "", (NO_FLOW,), ())
+"""The intent of given conversations, whose own is not known."""
+
 
 class SourceDecks:
     """All dialogues of all sources, in the order of their digests."""
@@ -59,12 +63,23 @@ class SourceDecks:
         """Return the spec of a source's n-th use: its intents take turns, beginning with one that its digest names."""
         digest = hashed(self._seed, "source", source.digest)
         turn, nth = divmod(use, len(self._intents))
+        if source.conversation:
+            return self._given(index, substitute, source, digest, use - further)
         intent = self._intents[(int.from_bytes(digest[:4], "big") + nth) % len(self._intents)]
         card = Card(source.category or intent.title, Topic(source.title), self._flows[intent.key], digest)
         people: Pairs = _OnePerson(source.persona, self._people.manners) if source.persona else self._people
         drawn = combination(people, self._shapes, intent, card, turn, further)
         of = (intent, card.category, card.topic.text, drawn.flow, drawn.persona, drawn.manner, drawn.shape)
         return Spec(index, substitute, drawn.repeat, *of, source=source)
+
+    def _given(self, index: int, substitute: int, source: Source, digest: bytes, repeat: int) -> Spec:
+        """Return the spec of a given conversation, of which nothing is drawn but the length of its answers."""
+        key = b"\0".join((digest, str(repeat).encode()))
+        shape = self._shapes.given(key, len(source.user_messages))
+        category = source.category or GIVEN.title
+        return Spec(
+            index, substitute, repeat, GIVEN, category, source.title, NO_FLOW, "", ("", ""), shape, source=source
+        )
 
 
 def _flows(seed: int, intent: Intent) -> tuple[Flow, ...]:

@@ -90,6 +90,50 @@ def test_prompts_end_with_the_source(data: str) -> None:
         assert requests[0].system == next(fill(plain, Plan(plain), 0)).system
 
 
+CHATS = [
+    [("user", "Is the lamp X200 dimmable?"), ("assistant", "old"), ("user", "And on 110 volts?"), ("assistant", "old")],
+    [("user", "Guten Tag"), ("assistant", "old")],
+]
+
+
+@pytest.fixture
+def chats(tmp_path: Path) -> str:
+    """A file of conversations."""
+    rows = [{"messages": [{"role": role, "content": text} for role, text in chat]} for chat in CHATS]
+    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return str(tmp_path / "chats.jsonl")
+
+
+def test_given_conversations_keep_their_user_messages(tmp_path: Path, chats: str) -> None:
+    """Only the answers are made, in one call for each dialogue."""
+    seeds = {"data": chats, "fields": {"conversation": "messages"}, "dialogs_per_seed": 2}
+    made = load(tmp_path, None, seeds=seeds, layout="messages", system_prompt="Be brief.", answer_length="brief")
+    assert len(made) == 4
+    for row in made:
+        system, *messages = ((message["role"], message["content"]) for message in row["messages"])
+        assert system == ("system", "Be brief.")
+        kept = [text for role, text in messages if role == "user"]
+        assert kept in [[text for role, text in chat if role == "user"] for chat in CHATS]
+        assert [role for role, _ in messages] == ["user", "assistant"] * len(kept)
+        assert not any(text == "old" for _, text in messages)
+        assert len(row["provenance"]["request_keys"]) == 1
+        assert row["provenance"]["intent"] == "given"
+    assert len({row["provenance"]["request_keys"][0] for row in made}) == 4
+
+
+def test_a_given_conversation_has_one_request_of_its_own(chats: str) -> None:
+    """Nothing is told of it that was not said: no intent, no outcome, no length unless one is asked for."""
+    seeds = {"data": chats, "fields": {"conversation": "messages"}}
+    made = Recipe("m", seeds=seeds)
+    request = next(fill(made, Plan(made), 0))
+    shown = request.messages[0]["content"]
+    assert request.stage == "answers"
+    assert shown.startswith("Length of each answer in words, roughly: what each message calls for\n")
+    assert "Intent" not in shown
+    wished = Recipe("m", seeds=seeds, answer_length=40)
+    assert " roughly: 1: " in next(fill(wished, Plan(wished), 0)).messages[0]["content"]
+
+
 def test_prompts_without_seeds_are_what_they_were() -> None:
     """Neither their text nor the dataset's identity knows of sources."""
     assert not set(prompts.contents()) & set(prompts.WITH_SOURCE)

@@ -24,10 +24,11 @@ NAMES = (
 
 NOTES_LANGUAGE = "english"
 """The language of the prompts: dialogues in it need no instruction about the language."""
-WITH_SOURCE = ("skeleton.source", "answers.source", "judge.source")
+WITH_SOURCE = ("skeleton.source", "answers.source", "judge.source", "answers.given")
 """The prompts of recipes with seeds."""
 
 NO_PART = "answer what is asked"
+NO_SIZES = "what each message calls for"
 NOTHING_HAPPENS = "nothing in particular"
 
 
@@ -62,13 +63,14 @@ def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: s
     The answers follow `system_prompt`, which the user does not see.
     """
     lines = [f'"user_{number}": {quoted(text)}' for number, text in enumerate(messages, 1)]
+    name = "answers.given" if spec.given_messages else "answers.user"
     drawn = {
         "part": spec.flow.answers or NO_PART,
         "outcome": _placed(spec.shape.outcome.answers, spec.shape) or NOTHING_HAPPENS,
-        "sizes": _listed(spec.shape.replies),
+        "sizes": _listed(spec.shape.replies) or NO_SIZES,
         "messages": "{\n" + ",\n".join(lines) + "\n}",
     }
-    user = _form("answers.user") % {**_about(spec), **drawn}
+    user = _form(name) % {**_about(spec), **drawn}
     return _system("answers.system", language, system_prompt), _with_source("answers.source", user, spec)
 
 

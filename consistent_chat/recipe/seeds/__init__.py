@@ -1,11 +1,12 @@
 """Seeds: rows of the user's own data that dialogues are about. They are read once, before the plan.
 
-source.py   what one row says, as clean text, and its digest
-chunks.py   divides a long text
-address.py  where seeds may lie, and how they are opened
-rows.py     the rows of CSV, JSON lines and Parquet files
-sources.py  all sources in the order of their digests
-seeds.py    the recipe field: its checks, and from a mapping to sources
+source.py        what one row says, as clean text, and its digest
+conversation.py  the user messages of a given conversation
+chunks.py        divides a long text
+address.py       where seeds may lie, and how they are opened
+rows.py          the rows of CSV, JSON lines and Parquet files
+sources.py       all sources in the order of their digests
+seeds.py         the recipe field: its checks, and from a mapping to sources
 """
 
 from consistent_chat.recipe.seeds.seeds import Seeds, load

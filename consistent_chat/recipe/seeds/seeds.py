@@ -11,6 +11,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.fields import suggestion, type_error, whole
 from consistent_chat.recipe.seeds import address, rows, source
 from consistent_chat.recipe.seeds.chunks import Chunk, chunks
+from consistent_chat.recipe.seeds.conversation import user_messages
 from consistent_chat.recipe.seeds.source import COLUMNS, LONGEST, MAX_DOCUMENT, MAX_SOURCE, WrongValue
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+MAIN = ("conversation", "source", "topic")
+"""The fields one of which every source must have: the first that a recipe names."""
 KEYS = ("data", "fields", "dialogs_per_seed", "chunk")
 MAX_SOURCES = 5_000_000
 """Maximum number of rows or chunks. A table of so many takes about a gigabyte and a minute to read."""
@@ -103,8 +106,10 @@ def _fields(given: Any) -> dict[str, str]:
             raise RecipeError(f"seeds must have known fields: there is no {field!r}.{suggestion(field, COLUMNS)}")
         if not isinstance(column, str) or not column:
             raise type_error(f"seeds must have names of columns: {field}", column, "text")
-    if not {"topic", "source"} & set(given):
-        raise RecipeError("seeds must have the field topic or source: what the dialogues are about.")
+    if not set(MAIN) & set(given):
+        raise RecipeError("seeds must have the field topic, source or conversation: what the dialogues are about.")
+    if "conversation" in given and "persona" in given:
+        raise RecipeError("seeds must not have persona with conversation: the user messages are given.")
     return {field: given[field] for field in COLUMNS if field in given}
 
 
@@ -113,18 +118,23 @@ def _chunk(given: Any, fields: Mapping[str, str]) -> Chunk | None:
         return None
     if not isinstance(given, Mapping) or not set(given) <= set(Chunk._fields) or "words" not in given:
         raise type_error("seeds must have a size of chunks: chunk", given, "a mapping such as {words: 800}")
-    if "source" not in fields:
-        raise RecipeError("seeds must have the field source where they have chunk: it is what is divided.")
+    if "source" not in fields or "conversation" in fields:
+        raise RecipeError("seeds must have the field source and no conversation where they have chunk: it is divided.")
     words = int(whole(1, MAX_WORDS)("seeds must have a number in range: chunk.words", given["words"]))
     overlap = whole(0, words - 1)("seeds must have a number in range: chunk.overlap", given.get("overlap", 0))
     return Chunk(words, int(overlap))
+
+
+def _clean(field: str, value: Any, longest: int) -> str:
+    return source.clean(field, user_messages(value) if field == "conversation" else value, longest)
 
 
 class _Reader:
     """Makes sources of rows, and counts those that are left out."""
 
     def __init__(self, name: str, fields: Mapping[str, str], chunk: Chunk | None) -> None:
-        self.main = "source" if "source" in fields else "topic"
+        self.main = next(field for field in MAIN if field in fields)
+        self._clean = _clean if "conversation" in fields else source.clean
         self._name, self._fields, self._chunk = name, fields, chunk
         longest = {**LONGEST, "source": MAX_DOCUMENT} if chunk else LONGEST
         self._longest = [longest[field] for field in fields]
@@ -137,7 +147,7 @@ class _Reader:
         for number, values in read:
             self._rows = number
             try:
-                texts = [source.clean(*one) for one in zip(fields, values, self._longest)]
+                texts = [self._clean(*one) for one in zip(fields, values, self._longest)]
                 if not texts[main]:
                     self._empty.append(number)
                     continue
@@ -165,7 +175,7 @@ class _Reader:
         advice = "Correct it, or leave the row out."
         for (field, column), value, longest in zip(self._fields.items(), values, self._longest):
             try:
-                source.digest((field,), (source.clean(field, value, longest),))
+                source.digest((field,), (self._clean(field, value, longest),))
             except WrongValue:
                 if field == "source" and isinstance(value, str) and len(value) > MAX_SOURCE and self._chunk is None:
                     advice = "Shorten it, or divide sources with chunk: {words: 800}."

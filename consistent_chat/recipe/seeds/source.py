@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import decimal
 import hashlib
+import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +13,10 @@ MAX_SOURCE = 100_000
 """Maximum characters of a source: some 25,000 tokens, which most models take in a prompt."""
 MAX_DOCUMENT = 16_000_000
 """Maximum characters of a text that is divided into chunks."""
-LONGEST = {"topic": 1000, "category": 200, "persona": 2000, "system_prompt": 20_000, "source": MAX_SOURCE}
+LONGEST = {
+    **{"topic": 1000, "category": 200, "persona": 2000, "system_prompt": 20_000},
+    **{"source": MAX_SOURCE, "conversation": MAX_SOURCE},
+}
 """The fields of a source, and the maximum number of characters of each."""
 ON_ONE_LINE = ("topic", "category", "persona")
 SHOWN_TOPIC = 80
@@ -30,12 +34,20 @@ class Source(NamedTuple):
     persona: str = ""
     system_prompt: str = ""
     source: str = ""
+    conversation: str = ""
 
     @property
     def title(self) -> str:
-        """The topic, or the beginning of the source where there is none."""
-        line = self.topic or next(iter(self.source.splitlines()), "")
-        return self.topic or (line if len(line) <= SHOWN_TOPIC else f"{line[:SHOWN_TOPIC]}…")
+        """The topic, or the beginning of the source or of the first user message where there is none."""
+        if self.topic:
+            return self.topic
+        line = next(iter((self.source or self.user_messages[0]).splitlines()))
+        return line if len(line) <= SHOWN_TOPIC else f"{line[:SHOWN_TOPIC]}…"
+
+    @property
+    def user_messages(self) -> tuple[str, ...]:
+        """The user messages of a given conversation, in order; `conversation` has them as a list in JSON."""
+        return tuple(json.loads(self.conversation)) if self.conversation else ()
 
 
 COLUMNS = Source._fields[1:]

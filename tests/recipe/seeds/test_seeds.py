@@ -71,7 +71,7 @@ def test_all_forms_of_a_table_are_the_same_sources(
     assert seeds == loaded(as_parquet(tmp_path, ROWS[::-1]))
     assert {source.topic for source in seeds.sources} == {"Late parcel", "Größe", "ランプ"}
     late = next(source for source in seeds.sources if source.topic == "Late parcel")
-    assert late[1:] == ("Late parcel", "", "a nurse", "", "Parcel 771 has not arrived.\nIt was sent on 3 May.")
+    assert late[1:] == ("Late parcel", "", "a nurse", "", "Parcel 771 has not arrived.\nIt was sent on 3 May.", "")
     assert [source.digest for source in seeds.sources] == sorted(source.digest for source in seeds.sources)
 
 
@@ -144,11 +144,15 @@ WRONG: list[tuple[Any, str]] = [
     ({"data": "a.csv"}, "seeds must have fields: they must be a mapping"),
     ({"data": "a.csv", "fields": {"topics": "a"}}, "there is no 'topics'. Did you mean 'topic'?"),
     ({"data": "a.csv", "fields": {"topic": 3}}, "names of columns: topic must be text"),
-    ({"data": "a.csv", "fields": {"persona": "a"}}, "seeds must have the field topic or source"),
+    ({"data": "a.csv", "fields": {"persona": "a"}}, "seeds must have the field topic, source or conv"),
     ({"data": "a.csv", "fields": {"topic": "a"}, "dialogs_per_seed": 0}, "dialogs_per_seed must be a whole number"),
     ({"data": "a.csv", "fields": {"source": "a"}, "chunk": 800}, "chunk must be a mapping"),
     ({"data": "a.csv", "fields": {"source": "a"}, "chunk": {"words": 8, "overlap": 8}}, "chunk.overlap must be"),
-    ({"data": "a.csv", "fields": {"topic": "a"}, "chunk": {"words": 8}}, "the field source where they have chunk"),
+    ({"data": "a.csv", "fields": {"topic": "a"}, "chunk": {"words": 8}}, "the field source and no conversation where"),
+    (
+        {"data": "a.csv", "fields": {"conversation": "a", "persona": "b"}},
+        "seeds must not have persona with conversation",
+    ),
     ({"data": "http://169.254.169.254/a.csv", "fields": {"topic": "a"}}, "not at http://169.254.169.254/a.csv"),
     ({"data": "hf://datasets/a/b@0123abc/x::file:///a.csv", "fields": {"topic": "a"}}, "must have an address of"),
     ({"data": "hf://datasets/a/b@0123abc/../c/a.csv", "fields": {"topic": "a"}}, "must have an address of"),

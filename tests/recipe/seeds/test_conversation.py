@@ -1,0 +1,55 @@
+"""Given conversations: the user messages of any usual layout, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from consistent_chat.recipe.seeds.conversation import user_messages
+from consistent_chat.recipe.seeds.source import WrongValue
+
+CHAT = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": " Hello,\r\nis it open? "},
+    {"role": "assistant", "content": "Until six."},
+    {"role": "user", "content": "And on 3 May?"},
+]
+SHAREGPT = [
+    {"from": {"user": "human", "assistant": "gpt"}.get(one["role"], "system"), "value": one["content"]} for one in CHAT
+]
+
+
+@pytest.mark.parametrize("value", [CHAT, SHAREGPT, json.dumps(CHAT), [{**one, "from": None} for one in CHAT]])
+def test_all_layouts_say_the_same(value: Any) -> None:
+    """Those of the Hub's datasets, as lists or in JSON."""
+    assert json.loads(user_messages(value)) == ["Hello,\nis it open?", "And on 3 May?"]
+
+
+def test_messages_in_a_row_become_one() -> None:
+    """Each user message gets one answer; empty ones are none."""
+    said = [("user", "Hi"), ("user", ""), ("user", "you?"), ("assistant", ""), ("User", "so"), ("assistant", "a")]
+    chat = [{"role": role, "content": text} for role, text in said]
+    assert json.loads(user_messages(chat)) == ["Hi\n\nyou?", "so"]
+    assert user_messages(chat[3:4]) == user_messages([]) == user_messages(None) == user_messages(" ") == ""
+
+
+WRONG = [
+    ("Hello", "not a list of messages, nor one in JSON"),
+    ("{}", "is a dict, not a list of messages"),
+    (3, "is a int, not a list of messages"),
+    (["Hello"], "a message without a role"),
+    ([{"content": "a"}], "a message without a role"),
+    ([{"role": "tool", "content": "a"}], "a message of the role 'tool'; known are user, human"),
+    ([{"role": "user", "content": [{"type": "image"}]}], "whose content is a list, not text"),
+    ([{"role": role, "content": "a"} for _ in range(101) for role in ("user", "assistant")], "has 101 user messages"),
+    ("[" * 100_000, "nor one in JSON"),
+]
+
+
+@pytest.mark.parametrize(("value", "message"), WRONG, ids=range(len(WRONG)))
+def test_what_is_no_conversation_is_refused(value: Any, message: str) -> None:
+    """By what it is."""
+    with pytest.raises(WrongValue, match=message):
+        user_messages(value)
