@@ -10,7 +10,7 @@ from consistent_chat.recipe.seeds.source import WrongValue
 
 MAX_TURNS = 100
 """Maximum number of user messages, as in a recipe."""
-USERS, OTHERS = ("user", "human", "prompter"), ("assistant", "gpt", "model", "bot", "chatgpt", "system")
+USERS, ANSWERERS, SYSTEM = ("user", "human", "prompter"), ("assistant", "gpt", "model", "bot", "chatgpt"), ("system",)
 """The roles of user messages, and those of messages that are left out."""
 
 
@@ -18,14 +18,16 @@ def user_messages(value: Any) -> str:
     """Return the user messages of a conversation as a list in JSON; empty if there are none. Raises WrongValue.
 
     A conversation is a list of messages, or such a list in JSON: {"role": "user", "content": ...}, {"from": "human",
-    "value": ...}, or a mixture. User messages without an answer between them become one.
+    "value": ...}, or a mixture. User messages without an answer between them become one, unless the conversation has no
+    answers at all.
     """
     said: list[str] = []
     before = ""
-    for message in _messages(value):
-        role, text = _role(message), _text(message)
+    told = [(_role(message), _text(message)) for message in _messages(value)]
+    is_answered = any(role in ANSWERERS for role, _ in told)
+    for role, text in told:
         if role in USERS and text:
-            if before in USERS:
+            if before in USERS and is_answered:
                 said[-1] = f"{said[-1]}\n\n{text}"
             else:
                 said.append(text)
@@ -52,8 +54,10 @@ def _role(message: Any) -> str:
     role = message.get("role") or message.get("from") if isinstance(message, Mapping) else None
     if not isinstance(role, str):
         raise WrongValue("has a message without a role: {role, content} or {from, value} is expected")
-    if role.lower() not in (*USERS, *OTHERS):
-        raise WrongValue(f"has a message of the role {role[:40]!r}; known are {', '.join((*USERS, *OTHERS))}")
+    if role.lower() not in (*USERS, *ANSWERERS, *SYSTEM):
+        raise WrongValue(
+            f"has a message of the role {role[:40]!r}; known are {', '.join((*USERS, *ANSWERERS, *SYSTEM))}"
+        )
     return role.lower()
 
 

@@ -32,6 +32,7 @@ def test_messages_in_a_row_become_one() -> None:
     said = [("user", "Hi"), ("user", ""), ("user", "you?"), ("assistant", ""), ("User", "so"), ("assistant", "a")]
     chat = [{"role": role, "content": text} for role, text in said]
     assert json.loads(user_messages(chat)) == ["Hi\n\nyou?", "so"]
+    assert json.loads(user_messages(chat[:3])) == ["Hi", "you?"]
     assert user_messages(chat[3:4]) == user_messages([]) == user_messages(None) == user_messages(" ") == ""
 
 
