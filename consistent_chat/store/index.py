@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,11 +18,9 @@ from consistent_chat.store.journal import Journal, read_journals, report_torn
 from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import Pack, PackGone, RowGroup, null_columns
 from consistent_chat.store.record import CheckedResponse, Record, StoredResponse, damaged, digest_of
+from consistent_chat.store.rows import RowReader
 
 _T = TypeVar("_T")
-
-GROUPS_KEPT = 16
-"""Number of decoded groups held, at most 4 MB each: a plan asks in about the order in which responses came."""
 
 
 class Index:
@@ -37,7 +34,7 @@ class Index:
         order = np.argsort(joined, kind="stable")
         # Memoryviews return plain numbers, several times faster than numpy's scalars.
         self._rows, self._sorted = order.data, joined[order].data
-        self._group = functools.lru_cache(maxsize=GROUPS_KEPT)(self._read_group)
+        self._reader = RowReader(self.packs)
 
     def plus(self, pack: Pack) -> Index:
         """Return an index of these packs and one more."""
@@ -71,21 +68,17 @@ class Index:
 
     def _kept(self, key: str, number: int, row: int) -> StoredResponse | None:
         """Return a row's response, or None if it has another key. The digest distinguishes both from damage."""
-        pack, checked = self.packs[number], self._checked[number]
-        group = bisect_right(pack.ends, row)
-        at = row - pack.start(group)
-        generations, responses, digests = self._group(number, group)
-        generation, response, digest = values = generations[at], responses[at], digests[at]
-        if None not in values and digest_of(key, generation, response) == digest:
-            is_checked = checked is not None and checked[row >> 3] >> (row & 7) & 1
-            return (CheckedResponse if is_checked else StoredResponse)(generation, digest, response)
+        for read in (self._reader.read, self._reader.read_group):
+            generation, response, digest = values = read(number, row)
+            if None not in values and digest_of(key, generation, response) == digest:
+                checked = self._checked[number]
+                is_checked = checked is not None and checked[row >> 3] >> (row & 7) & 1
+                return (CheckedResponse if is_checked else StoredResponse)(generation, digest, response)
+        pack = self.packs[number]
         if pack.key(row) != key:
             return None
         null = null_columns(RowGroup._fields, values)
         raise damaged(pack.where(row), null or f"the digest of {key} does not match its content")
-
-    def _read_group(self, pack: int, group: int) -> RowGroup:
-        return self.packs[pack].group(group)
 
 
 @dataclass

@@ -31,6 +31,7 @@ from consistent_chat.files import (
     open_plain,
     temporary_file,
 )
+from consistent_chat.store.pages import NOT_READ, ROWS_PER_PAGE, Pages
 from consistent_chat.store.record import Record, damaged
 
 FORMAT = 1
@@ -65,6 +66,8 @@ _WRITING = {
     "use_dictionary": False,
     "write_statistics": False,
     "write_page_checksum": True,
+    "write_batch_size": ROWS_PER_PAGE,
+    "data_page_size": 1,  # a page ends with each batch
 }
 
 
@@ -112,6 +115,8 @@ class Pack:
         self._vouched = False
         self._check_plain()
         self._footer, self.ends, self.prefixes = self._read(self._look, str(path))
+        self._pages = Pages(path, self._footer, RowGroup._fields)
+        self._no_pages: set[int] = set()  # groups of which rows cannot be read alone
 
     def __len__(self) -> int:
         return len(self.prefixes)
@@ -137,6 +142,20 @@ class Pack:
         """Read the lookup columns of a group of rows, after the file's checksum was verified once."""
         self.verify_checksum()
         return RowGroup(*self._columns(number, RowGroup._fields))
+
+    def row(self, number: int, row: int) -> tuple[Any, ...] | None:
+        """Return what `group` returns of one row, or None where the whole group must be read.
+
+        Only a digest that matches shows that the row is right.
+        """
+        self.verify_checksum()
+        if number in self._no_pages:
+            return None
+        try:
+            return self._pages.row(number, row - self.start(number))
+        except NOT_READ:
+            self._no_pages.add(number)
+            return None
 
     def key(self, row: int) -> str:
         """Read the key of a row."""

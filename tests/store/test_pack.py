@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from consistent_chat.errors import DamagedRecord, StoreError
 from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore, verify
-from consistent_chat.store.index import GROUPS_KEPT
 from consistent_chat.store.pack import ROWS_PER_GROUP, write_pack
 from consistent_chat.store.record import Record
+from consistent_chat.store.rows import GROUPS_KEPT
 from tests.stored import asked, files, fill, said
 
 NUMBERS = range(5)

@@ -1,0 +1,46 @@
+"""Reads rows of packs: a row alone by its pages, rows whose neighbours are read too by their whole group."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import OrderedDict, deque
+from collections.abc import Sequence
+from typing import Any
+
+from consistent_chat.store.pack import Pack, RowGroup
+
+GROUPS_KEPT = 16
+"""Number of decoded groups held, at most 4 MB each: a plan asks in about the order in which responses came."""
+RECENT, NEIGHBOURS = 8, 3
+"""A group is decoded where so many of the last rows that were read alone are in it: a plan asks for all of them."""
+
+
+class RowReader:
+    """Reads the rows of some packs, in any order."""
+
+    def __init__(self, packs: Sequence[Pack]) -> None:
+        self._packs = packs
+        self._groups: OrderedDict[tuple[int, int], RowGroup] = OrderedDict()
+        self._recent: deque[tuple[int, int]] = deque(maxlen=RECENT)
+
+    def read(self, number: int, row: int) -> tuple[Any, ...]:
+        """Return generation, response and digest of a row of a pack, in the fastest way; callers verify the digest."""
+        pack = self._packs[number]
+        group = bisect_right(pack.ends, row)
+        place = number, group
+        if place not in self._groups and self._recent.count(place) < NEIGHBOURS:
+            self._recent.append(place)
+            if (alone := pack.row(group, row)) is not None:
+                return alone
+        return self.read_group(number, row)
+
+    def read_group(self, number: int, row: int) -> tuple[Any, ...]:
+        """Return the same, read by Arrow, with all rows of its group; raises DamagedRecord where it cannot be read."""
+        pack = self._packs[number]
+        place = number, group = number, bisect_right(pack.ends, row)
+        decoded = self._groups.pop(place, None) or pack.group(group)
+        self._groups[place] = decoded
+        if len(self._groups) > GROUPS_KEPT:
+            self._groups.popitem(last=False)
+        at = row - pack.start(group)
+        return decoded.generation[at], decoded.response[at], decoded.sha256[at]
