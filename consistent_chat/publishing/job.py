@@ -98,6 +98,8 @@ def start(
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
     if len(builder.recipes) > 1:
         raise RecipeError("A job makes one split. Publish from here, or give a recipe without splits.")
+    if any(recipe.seeds is not None for recipe in builder.recipes.values()):
+        raise RecipeError("A job cannot be given seeds. Publish from here: leave --on-hub out.")
     dependencies = _dependencies(builder, package, responses)
     check(destination, overwrite)
     api = open_api(target, token)

@@ -20,10 +20,10 @@ from consistent_chat.version import __version__
 
 FORMAT = 1
 README, MANIFEST = "README.md", "consistent_chat.json"
-DATA, FAILURES, RESPONSES, PLOTS = "data", "failures", "responses", "plots"
+DATA, FAILURES, RESPONSES, PLOTS, SEEDS = "data", "failures", "responses", "plots", "seeds"
 ROWS = (f"{DATA}/", f"{FAILURES}/")
 """Folders from which `load_dataset` loads every file."""
-FOLDERS = (*ROWS, f"{RESPONSES}/", f"{PLOTS}/")
+FOLDERS = (*ROWS, f"{RESPONSES}/", f"{PLOTS}/", f"{SEEDS}/")
 GITATTRIBUTES = ".gitattributes"
 
 MAX_MANIFEST, MAX_SPLITS = 16 << 20, 1_000
@@ -34,6 +34,7 @@ _WRITTEN = re.compile(
     rf"{DATA}/\w+(?:\.\w+)*-\d{{5}}-of-\d{{5}}\.parquet"
     rf"|{FAILURES}/\w+(?:\.\w+)*\.parquet"
     rf"|{RESPONSES}/(?:{re.escape(MARKER)}|packs/[0-9a-f]{{64}}\.parquet)"
+    rf"|{SEEDS}/[^/]+\.parquet"
     rf"|{PLOTS}/[a-z_-]+\.(?:svg|png)"
     rf"|[^/]+{re.escape(EXTENSION)}"
 )
@@ -47,6 +48,11 @@ _VERSION = re.compile(r"[\w.+!-]{1,100}")
 def shard(split: str, number: int, count: int) -> str:
     """Return the path of one file of a split's rows."""
     return f"{DATA}/{split}-{number:05d}-of-{count:05d}.parquet"
+
+
+def seeds(recipe: str) -> str:
+    """Return the path of the sources that a recipe file names."""
+    return f"{SEEDS}/{recipe.removesuffix(EXTENSION)}.parquet"
 
 
 def failures(split: str) -> str:
@@ -165,6 +171,6 @@ def foreign(listed: Collection[str], begun: bool) -> list[str]:
     """
     recipes = [path for path in listed if path.endswith(EXTENSION)]
     begun = begun and bool(recipes) and f"{RESPONSES}/{MARKER}" in listed
-    folders = (f"{RESPONSES}/", *((*ROWS, f"{PLOTS}/") if begun else ()))
+    folders = (f"{RESPONSES}/", *((*ROWS, f"{PLOTS}/", f"{SEEDS}/") if begun else ()))
     known = {README, GITATTRIBUTES, *recipes}
     return [path for path in listed if path not in known and not path.startswith(folders)]

@@ -78,6 +78,7 @@ def publish(
     """
     destination = open_destination(RepoTarget.parse(repo, revision), private, create_pr, token)
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
+    _check_licence(builder, licence)
     state = check(destination, overwrite)
     with remove_progress(destination) if live else contextlib.nullcontext():
         if builder.config.serving is not None and _record(builder, destination, live):
@@ -111,6 +112,15 @@ def open_to_publish(
     builder = open_builder(recipe, **(options if serving is not None else {**options, "mode": "replay"}))
     builder.plans()  # raises RecipeError without a model
     return builder
+
+
+def _check_licence(builder: ConsistentChat, licence: str | None) -> None:
+    """Raise RecipeError where rows of the user's own would be published without a licence."""
+    if licence is None and any(recipe.seeds is not None for recipe in builder.recipes.values()):
+        raise RecipeError(
+            "The sources of the seeds are published with the dataset. Check that you may publish them, and name the "
+            "licence: --licence cc-by-4.0."
+        )
 
 
 def name_of(recipe: str | Mapping[str, str] | None, target: RepoTarget) -> str:

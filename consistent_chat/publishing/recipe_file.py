@@ -9,19 +9,19 @@ import yaml
 
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.errors import PublishError
+from consistent_chat.publishing import layout
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.seeds import Seeds
 from consistent_chat.recipe.taxonomy import Category, Flow, Manner, Tags, Taxonomy, Topic
 
 HEAD = "# Everything that shapes this dataset. The responses that it is made of lie beside this file, in responses/.\n"
 
 
 def write(recipe: Recipe, path: Path) -> None:
-    """Write a recipe. Raises PublishError if reading it back gives another recipe."""
-    if recipe.seeds is not None:
-        raise PublishError(
-            "A dataset with seeds cannot be published yet. Write it to files with `consistent-chat build`."
-        )
+    """Write a recipe and, below it, the sources of its seeds. Raises PublishError if they differ when read back."""
     values = recipe.values()
+    if recipe.loaded_seeds is not None:
+        values["seeds"] = _with_sources(recipe.loaded_seeds, path)
     values["personas"] = values["manners"] = None  # they are in the taxonomy
     values["intents"] = None if recipe.intents is None else list(recipe.intents)
     values["taxonomy"] = _plain(recipe.full_taxonomy)
@@ -32,6 +32,16 @@ def write(recipe: Recipe, path: Path) -> None:
     path.write_text(HEAD + text, encoding="utf-8", newline="\n")
     if fingerprint(Recipe.from_file(str(path))) != fingerprint(recipe):
         raise PublishError(f"The recipe cannot be written to {path.name}: it would be read as another one.")
+
+
+def _with_sources(seeds: Seeds, path: Path) -> dict[str, Any]:
+    """Write the sources that are used, chunks as they are, and return the field that names them."""
+    from consistent_chat.recipe.seeds.sources import write as write_sources
+
+    file = layout.seeds(path.name)
+    (path.parent / file).parent.mkdir(exist_ok=True)
+    names = write_sources(seeds.sources, path.parent / file)
+    return {"data": file, "fields": {name: name for name in names}, "dialogs_per_seed": seeds.dialogs_per_seed}
 
 
 class _Block(str):

@@ -18,12 +18,15 @@ def user_messages(value: Any) -> str:
     """Return the user messages of a conversation as a list in JSON; empty if there are none. Raises WrongValue.
 
     A conversation is a list of messages, or such a list in JSON: {"role": "user", "content": ...}, {"from": "human",
-    "value": ...}, or a mixture. User messages without an answer between them become one, unless the conversation has no
-    answers at all.
+    "value": ...}, or plain texts, which are user messages. User messages without an answer between them become one,
+    unless the conversation has no answers at all.
     """
     said: list[str] = []
     before = ""
-    told = [(_role(message), _text(message)) for message in _messages(value)]
+    told = [
+        ("user", message) if isinstance(message, str) else (_role(message), _text(message))
+        for message in _messages(value)
+    ]
     is_answered = any(role in ANSWERERS for role, _ in told)
     for role, text in told:
         if role in USERS and text:

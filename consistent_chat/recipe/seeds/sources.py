@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,12 +70,27 @@ class Sources(Sequence[Source]):
             low += share
         return found
 
-    def write(self, write: Callable[[pa.RecordBatch], None]) -> None:
-        """Pass on all sources in their order, as record batches without their digests."""
+    @property
+    def fields(self) -> list[str]:
+        """The fields that the sources have."""
+        return list(self._names)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield all sources in their order, some thousand at a time, without their digests."""
         for first in range(0, len(self), ROWS):
-            rows = self._table.take(pa.array(self._order[first : first + ROWS])).select(self._names)
-            for batch in rows.combine_chunks().to_batches():
-                write(batch)
+            yield self._table.take(pa.array(self._order[first : first + ROWS])).select(self._names)
+
+
+def write(sources: Sources, path: Path) -> list[str]:
+    """Write sources as a Parquet file whose columns are their fields, and return these."""
+    from pyarrow import parquet
+
+    with parquet.ParquetWriter(
+        path, pa.schema([(name, pa.string()) for name in sources.fields]), compression="zstd"
+    ) as file:
+        for table in sources.tables():
+            file.write_table(table)
+    return sources.fields
 
 
 def gather(fields: Sequence[str], rows: Iterable[tuple[int, bytes, Sequence[str]]]) -> tuple[Sources, list[int]]:

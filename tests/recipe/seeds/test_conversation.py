@@ -32,6 +32,7 @@ def test_messages_in_a_row_become_one() -> None:
     said = [("user", "Hi"), ("user", ""), ("user", "you?"), ("assistant", ""), ("User", "so"), ("assistant", "a")]
     chat = [{"role": role, "content": text} for role, text in said]
     assert json.loads(user_messages(chat)) == ["Hi\n\nyou?", "so"]
+    assert user_messages(user_messages(chat)) == user_messages(chat)
     assert json.loads(user_messages(chat[:3])) == ["Hi", "you?"]
     assert user_messages(chat[3:4]) == user_messages([]) == user_messages(None) == user_messages(" ") == ""
 
@@ -40,7 +41,7 @@ WRONG = [
     ("Hello", "not a list of messages, nor one in JSON"),
     ("{}", "is a dict, not a list of messages"),
     (3, "is a int, not a list of messages"),
-    (["Hello"], "a message without a role"),
+    ([["Hello"]], "a message without a role"),
     ([{"content": "a"}], "a message without a role"),
     ([{"role": "tool", "content": "a"}], "a message of the role 'tool'; known are user, human"),
     ([{"role": "user", "content": [{"type": "image"}]}], "whose content is a list, not text"),
