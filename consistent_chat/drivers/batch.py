@@ -1,8 +1,8 @@
 """The batch driver: fills a store through a provider's batch API, wave by wave.
 
-A wave holds the next request of every dialogue: stage one of all of them first, then stage two, with redraws where a
-response was unusable. The store's log names each batch before it is submitted, so that any run on any machine can take
-it over. This driver makes no rows: once nothing is missing, a replay makes them.
+A wave holds the next request of every dialogue: first stage one of all of them, then stage two, with redraws of
+unusable responses. The store's log names each batch before it is submitted, so that any run on any machine can take
+it over. This driver makes no rows: a replay does so once nothing is missing.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ from consistent_chat.store.location import NotFound
 logger = logging.getLogger(__name__)
 
 FRUITLESS = 5
-"""Consecutive waves without any answer after which a run stops."""
+"""Number of consecutive waves without any answer after which a run stops."""
 LOOKS = 50
 """Maximum attempts to start a wave while other runs write to the log."""
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How a store is filled. `serving` is the serving's name in the log.
+    """Options for filling a store.
 
-    `submits` says whether batches may be submitted, or only those that are under way are collected; `waits`, whether to
-    wait for them. `watch` is told how the waiting goes.
+    `serving` is the serving's name in the log. `submits` says whether batches may be submitted, or only open ones
+    collected; `waits`, whether to wait for them. `watch` is called with the progress.
     """
 
     serving: str
@@ -64,10 +64,10 @@ def fill(
     spent: Usage,
     options: BatchOptions,
 ) -> None:
-    """Fill the store with what is missing; where the options forbid to submit, only with what batches have of it.
+    """Fill the store with missing responses; if the options forbid submissions, only with those of open batches.
 
-    Raises BatchesPending where that takes waiting and the options forbid to wait, BudgetSpent when all is there that
-    the budget allows, ServingError or UnfilledSlot where going on makes no sense, and StoreError.
+    Raises BatchesPending if that takes waiting and the options forbid it, BudgetSpent if the budget allows no more,
+    ServingError or UnfilledSlot if continuing makes no sense, and StoreError.
     """
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder, ExitStack() as closing:
         closing.callback(store.close)
@@ -80,7 +80,7 @@ def fill(
 
 
 def _prepare(store: ResponseStore, log: BatchLog) -> Callable[[], None]:
-    """Return what makes store and log ready, before anything is paid."""
+    """Return a function that prepares store and log, before any call is paid for."""
 
     def prepare() -> None:
         store.prepare()
@@ -108,27 +108,27 @@ class _Driver:
         self._over: BudgetSpent | None = None
 
     def run(self) -> None:
-        """Submit and collect until nothing is missing that may be submitted."""
+        """Submit and collect until no missing request may be submitted."""
         fruitless = 0
         while under_way := self._submitted():
             last = self._collected(under_way)
             fruitless = 0 if last.answered else fruitless + 1
             if fruitless == FRUITLESS:
-                why = last.fault or "Their results tell of none of the requests."
-                raise ServingError(f"Stopping: {FRUITLESS} waves of batches brought no answer. {why}")
+                why = last.fault or "Their results contain none of the requests."
+                raise ServingError(f"Stopping: {FRUITLESS} waves of batches returned no answer. {why}")
             if self._over is not None:
                 break
         if self._over is not None:
             raise self._over
 
     def _submitted(self) -> Sequence[Batch]:
-        """Return the batches that have what is missing, after submitting what none of them had."""
+        """Return the batches with the missing requests, after submitting those that were in none."""
         self._unusable = self._missing.unusable
         try:
             wave = retry(self._wave, (Overtaken, NotFound), [0.0] * (LOOKS - 1))
         except (Overtaken, NotFound):
             raise StoreError(
-                "The store's batches change all the time, or the requests of one are gone (batches/*.jsonl.gz). List "
+                "The store's batches keep changing, or the requests of one are gone (batches/*.jsonl.gz). List "
                 "them with `consistent-chat batches`, and give up lost ones with --forget."
             ) from None
         self._over = self._over or wave.over
@@ -158,7 +158,7 @@ class _Driver:
         return found
 
     def _check_hope(self) -> None:
-        """Raise UnfilledSlot if all of many responses in the last wave were unusable."""
+        """Raise UnfilledSlot if the last wave had many responses and all were unusable."""
         new, last = self._missing.unusable - self._unusable, self._missing.last
         if last is not None and new >= self._answered >= HOPELESS:
             raise UnfilledSlot(despair(self._answered, *last))

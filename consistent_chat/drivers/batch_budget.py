@@ -1,4 +1,4 @@
-"""The budget of the batch driver: what each batch may cost stays reserved until its results are collected."""
+"""The budget of the batch driver: the maximum cost of each batch stays reserved until its results are collected."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from consistent_chat.store.batch_log import Batch
 
 
 class BatchBudget(Budget):
-    """A budget at the prices of batches, with the calls and dollars that are reserved for the run's own batches."""
+    """A budget at batch prices, with the calls and dollars reserved for the run's own batches."""
 
     def __init__(self, limits: Limits, spent: Usage) -> None:
         super().__init__(limits, spent, prices=batch_price, by_batch=True)
@@ -18,7 +18,7 @@ class BatchBudget(Budget):
         self._held: dict[int, tuple[int, float]] = {}
 
     def hold(self, batch: Batch, calls: int, reserved: float) -> None:
-        """Keep the reservation of calls for as long as their batch is open."""
+        """Keep the reservation of calls while their batch is open."""
         self._held[batch.number] = calls, reserved
 
     def holds(self, batch: Batch) -> bool:
@@ -26,17 +26,17 @@ class BatchBudget(Budget):
         return batch.number in self._held
 
     def release_batch(self, batch: Batch) -> None:
-        """Give back what is reserved for a batch."""
+        """Release the reservation of a batch."""
         self.release(*self._held.pop(batch.number, (0, 0.0)))
 
     def close(self) -> None:
-        """Count batches that are still open as spent, at what is reserved for them."""
+        """Count the reservations of batches that are still open as spent."""
         for calls, reserved in self._held.values():
             self._usage.settle(reserved, calls, reserved, calls)
         self._held.clear()
 
 
 def batch_price(model: str) -> Price | None:
-    """Return what a model's tokens cost in a batch, or None where the table of prices does not know it."""
+    """Return a model's price in a batch, or None if the table of prices does not have it."""
     price = price_of(model)
     return price and price.times(DISCOUNT)

@@ -1,4 +1,4 @@
-"""A provider's batch API for callers that have no event loop. Faults that pass are retried here."""
+"""A provider's batch API for callers without an event loop. Temporary faults are retried here."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 class Undecided(Exception):
-    """A batch at the provider may be the one that is searched for: its results will tell."""
+    """A batch at the provider may be the one searched for; its results will decide."""
 
 
 class BatchClient:
-    """Submits batches and finds them again. It is opened at its first use.
+    """Submits batches and finds them again.
 
-    `prepare` is called then: it raises StoreError where a store cannot keep what the batches bring. `fault` says why
-    the last submission in doubt was not seen to arrive.
+    It is opened at its first use, and then calls `prepare`, which raises StoreError if the store cannot keep results.
+    `fault` says why the last unconfirmed submission failed.
     """
 
     def __init__(self, open_serving: Callable[[], Serving], prepare: Callable[[], None] = lambda: None) -> None:
@@ -51,14 +51,14 @@ class BatchClient:
         return Loop()
 
     def newest(self) -> str | None:
-        """Return the id of the provider's newest batch, or None where there is none or batches are not listed."""
+        """Return the id of the provider's newest batch, or None if there is none or batches are not listed."""
         try:
             return self._persist(self._newest)
         except (BatchesUnsupported, RefusedRequest):
             return None
 
     def submit(self, name: str, model: str, entries: Path) -> BatchStatus | None:
-        """Submit a batch; None where the connection broke, so that it may be there or not."""
+        """Submit a batch; return None if the connection broke, so that it may exist or not."""
         try:
             return self._persist(lambda: self.batches.submit(name, model, entries), _was_not_submitted)
         except TransportError as error:
@@ -66,20 +66,19 @@ class BatchClient:
             return None
 
     def state(self, id: str) -> BatchStatus:
-        """Return how a batch is getting on; raises TransportError at the first fault."""
+        """Return the state of a batch; raises TransportError at the first fault."""
         return self.run(self.batches.state(id))
 
     def find(self, batch: Batch, requests: Requests, known: Collection[str]) -> BatchStatus | None:
-        """Return the batch if it has arrived at the provider; None if it has not.
+        """Return the batch if it has arrived at the provider, else None.
 
-        `known` are the ids of all others. A provider that keeps names is asked by the name. Any other has it among the
-        batches that came after `batch.before`, where the results tell by their first line; raises Undecided as long as
-        they are not there.
+        `known` are the ids of all others. If the provider keeps names, the name is searched for. Otherwise the batches
+        after `batch.before` are compared by the first line of their results; raises Undecided until there are some.
         """
         return self.run(self._find(batch, requests, known))
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what a coroutine of the batch API returns."""
+        """Return the result of a coroutine of the batch API."""
         return self._loop.run(work)
 
     def close(self) -> None:
@@ -95,7 +94,7 @@ class BatchClient:
     def _persist(
         self, begin: Callable[[], Coroutine[Any, Any, T]], passes: Callable[[TransportError], bool] = lambda error: True
     ) -> T:
-        """Return what a call returns; it is tried again after faults of which another try does no harm."""
+        """Return the result of a call, retried after faults where a retry does no harm."""
         for tries in itertools.count(1):
             try:
                 result = self.run(begin())
@@ -106,7 +105,7 @@ class BatchClient:
             else:
                 self._policy.answered()
                 return result
-        raise AssertionError("unreachable: tries are counted without end")
+        raise AssertionError("unreachable: the loop has no end")
 
     def _wait(self, tries: int, error: TransportError) -> None:
         self._policy.test(tries, error)
@@ -142,7 +141,7 @@ class BatchClient:
         except TransportError:
             raise
         except ServingError:
-            return False  # its results are not for this key, or gone
+            return False  # its results belong to another key, or are gone
         return False
 
 

@@ -1,4 +1,4 @@
-"""Waits for batches, looks at growing intervals how they are getting on, and collects what has ended."""
+"""Polls batches at growing intervals, and collects ended ones."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from consistent_chat.serving.batches import SUBMIT_SECONDS, BatchesUnsupported, 
 from consistent_chat.store.batch_log import Batch, BatchLog
 
 FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 2.0, 1.5, 60.0
-"""Seconds between looks, which grow: small batches take minutes, large ones hours."""
+"""Seconds between polls, which grow: small batches take minutes, large ones hours."""
 LONGEST_ASKED = 600.0
-"""Seconds of a pause that a server asks for, at the most."""
+"""Maximum seconds of a pause that a server requests."""
 SILENCE = 6 * 3600.0
-"""Seconds without any answer of the provider, after which a run stops."""
+"""Seconds without any answer from the provider after which a run stops."""
 SETTLE = 10.0
-"""Seconds for which a batch that may have been submitted a moment ago is looked for."""
+"""Seconds for which to search for a batch that may just have been submitted."""
 LIVES = 2 * SUBMIT_SECONDS + 60.0
-"""Seconds after which a writer on another machine has either submitted its batch or never will."""
+"""Seconds after which a writer on another machine has submitted its batch or never will."""
 
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """How a wave is getting on: its requests, and those that are through; when the first of its batches expires.
+    """The progress of a wave: its requests, the processed ones, and when its first batch expires.
 
-    `expires` is in seconds since 1970, None where no provider said so; `fault` is why the last look did not succeed.
+    `expires` is in seconds since 1970, or None if the provider does not say; `fault` is why the last poll failed.
     """
 
     batches: int
@@ -42,7 +42,7 @@ class BatchProgress:
 
 
 class BatchPoller:
-    """Waits for some batches. `batches` are those that are not collected yet."""
+    """Polls some batches. `batches` are those that are not collected yet."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class BatchPoller:
         self.batches = list(batches)
 
     def go(self, watch: Callable[[BatchProgress], None] | None) -> Collected:
-        """Return what the batches have brought when all are collected. Without `watch`, look only once."""
+        """Wait until all batches are collected, and return their results. Without `watch`, poll only once."""
         backoff = FIRST_PAUSE
         while True:
             self._look_at_all()
@@ -77,7 +77,7 @@ class BatchPoller:
 
     def _look_at_all(self) -> None:
         self._fault = None
-        if any(batch.id is None for batch in self.batches):  # others may know more of them
+        if any(batch.id is None for batch in self.batches):  # other runs may have learned more about them
             entries = {batch.number: batch for batch in self._log.read()}
             self.batches = [entries.get(batch.number, batch) for batch in self.batches]
         for batch in list(self.batches):
@@ -92,7 +92,7 @@ class BatchPoller:
         self.batches.sort(key=lambda batch: batch.number)
 
     def _look(self, batch: Batch) -> Batch:
-        """Return what is now known of a batch."""
+        """Return the current entry of a batch."""
         if batch.id is None and batch.is_open:
             return self._sought_after(batch)
         if batch.id is None or not batch.is_open:
@@ -112,11 +112,11 @@ class BatchPoller:
         self._found.answered += found.answered
         self._found.fault = found.fault or self._found.fault
         if found.final is not None:
-            raise ServingError(f"{str(found.final).rstrip('.')}. The run stops; all answers are kept.") from found.final
+            raise ServingError(f"{str(found.final).rstrip('.')}. Stopping; all answers are kept.") from found.final
         return closed
 
     def _sought_after(self, batch: Batch) -> Batch:
-        """Find out whether a batch arrived whose submission was not confirmed."""
+        """Check whether a batch arrived whose submission was not confirmed."""
         if not (batch.is_own or batch.writer_is_gone or time.time() > batch.submitted + LIVES):
             return batch  # it is being submitted
         if batch.name in SUBMITTING:
@@ -128,7 +128,7 @@ class BatchPoller:
             return batch
         except BatchesUnsupported as error:
             raise ServingError(
-                f"Whether {batch} was submitted cannot be found out: {error} Look there. If it was not, run "
+                f"Cannot determine whether {batch} was submitted: {error} Check at the provider. If it was not, run "
                 f"consistent-chat batches --forget {batch.number}."
             ) from None
         if state is not None:
@@ -167,8 +167,8 @@ class BatchPoller:
 
 
 def whereabouts(batches: Sequence[Batch]) -> str:
-    """Say where batches are that are not collected yet."""
+    """Return a message about batches that are not collected yet."""
     return (
-        f"This goes on at the provider: {', '.join(map(str, batches))}. Run the same again to collect it: nothing is "
-        "submitted twice. `consistent-chat batches` tells how it is getting on."
+        f"Still open at the provider: {', '.join(map(str, batches))}. Rerun the same command to collect the answers; "
+        "nothing is submitted twice. `consistent-chat batches` shows the progress."
     )

@@ -1,4 +1,4 @@
-"""The results of batches: answers are kept, faults and refusals counted."""
+"""Collects the results of batches: keeps answers, counts faults and refusals."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from consistent_chat.store import ResponseStore
 from consistent_chat.store.batch_log import Batch, Requests
 
 MOST_REFUSALS = 3
-"""Times that one request is refused while others are answered, after which a run stops."""
+"""Refusals of one request, while others are answered, after which a run stops."""
 READINGS = 3
-"""Times that results are read which do not tell of every request."""
+"""Maximum reads of results that do not contain every request."""
 
 
 @dataclass
 class Collected:
-    """What batches have brought: answers, the last error of a request that has none, and one that ends the run.
+    """The results of batches: the number of answers, the last error of one request, and an error that ends the run.
 
-    `told` is of how many requests the results tell.
+    `told` is the number of requests in the results.
     """
 
     told: int = 0
@@ -35,7 +35,7 @@ class Collected:
 
 
 class ResultCollector:
-    """Keeps what batches have answered, and counts it. Only what the store lacks is new."""
+    """Keeps the answers of batches, and counts them. Only answers that the store lacks are new."""
 
     def __init__(self, store: ResponseStore, client: BatchClient, budget: BatchBudget, tally: RunStats) -> None:
         self._store, self._client, self._budget, self._tally = store, client, budget, tally
@@ -43,9 +43,9 @@ class ResultCollector:
         self._refusals: Counter[str] = Counter()
 
     def collect(self, batch: Batch, state: BatchStatus, requests: Requests) -> Collected:
-        """Keep the answers of a batch that has ended.
+        """Keep the answers of an ended batch.
 
-        Raises TransportError where they could not all be read: then again from the start.
+        Raises TransportError if not all could be read: then collect again from the start.
         """
         self._store.reread()
         found = self._client.run(self._collect(state, requests))
@@ -53,7 +53,7 @@ class ResultCollector:
             self._test_again(batch, len(requests) - found.told)
         if isinstance(found.fault, RefusedRequest) and not (found.answered or self._tally.calls):
             found.final = found.final or found.fault
-        self._store.pack()  # so that whoever finds the batch closed finds its answers too
+        self._store.pack()  # so that a run that finds the batch closed also finds its answers
         if state.fault is not None:
             found.fault = ServingError(f"The provider has given up {batch}: {state.fault}")
         return found
@@ -74,7 +74,7 @@ class ResultCollector:
         return found
 
     def _test_again(self, batch: Batch, lacking: int) -> None:
-        """Raise TransportError where results may have been cut on the way: what they lack would be paid for again."""
+        """Raise TransportError if results may be truncated: missing ones would be paid for again."""
         self._read[batch.name] += 1
         if self._read[batch.name] < READINGS:
             raise TransportError(f"The results of {batch} lack {lacking:,} of its requests.")

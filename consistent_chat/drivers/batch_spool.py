@@ -1,4 +1,4 @@
-"""The requests of batches, in files of this machine: those under way, and those to be submitted."""
+"""The requests of batches, in files on this machine: of open batches, and of those to be submitted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class RequestSpool:
         self._requests: dict[str, Requests] = {}
 
     def of(self, batch: Batch) -> Requests:
-        """Return a batch's requests; raises Gone when it has been closed."""
+        """Return a batch's requests; raises Gone if it has been closed."""
         if batch.name not in self._requests:
             self._requests[batch.name] = self._log.requests(batch, self.folder)
         return self._requests[batch.name]
@@ -28,24 +28,24 @@ class RequestSpool:
         return self._requests[batch.name]
 
     def drop(self, batch: Batch) -> None:
-        """Let a batch's requests go."""
+        """Remove a batch's requests."""
         requests = self._requests.pop(batch.name, None)
         if requests is not None:
             requests.close()
             requests.path.unlink()
 
     def close(self) -> None:
-        """Let go of all files."""
+        """Close all files."""
         for requests in self._requests.values():
             requests.close()
 
 
 ENVELOPE = 1_000
-"""Bytes that stand around the entries of a batch, at the most."""
+"""Maximum bytes around the entries of a batch."""
 
 
 class BatchChunk:
-    """The requests of one batch, in two files: as the provider takes them, and as the store keeps them."""
+    """The requests of one batch, in two files: in the provider's format and in the store's."""
 
     def __init__(self, model: str, folder: Path) -> None:
         self.model = model
@@ -61,7 +61,7 @@ class BatchChunk:
         return digest in self._digests
 
     def add(self, request: Request, entry: bytes, cost: float) -> None:
-        """Add a request, with what it can cost at the most."""
+        """Add a request, with its maximum cost."""
         self._entries.write(entry + b"\n")
         self._requests.write(request_line(request))
         self._digests.add(request.digest)
@@ -69,7 +69,7 @@ class BatchChunk:
         self.cost += cost
 
     def seal(self) -> BatchChunk:
-        """Bring everything into the files."""
+        """Flush everything to the files."""
         self._entries.close()
         self._requests.close()
         return self
@@ -88,7 +88,7 @@ class BatchChunker:
         return chunk is not None and request.digest in chunk
 
     def add(self, request: Request, cost: float) -> BatchChunk | None:
-        """Add a request; return the chunk that is full without it, or None."""
+        """Add a request; return the chunk that is now full, or None."""
         entry, full = self._batches.entry(request), None
         chunk = self._open.get(request.model)
         if chunk is not None and not self._has_room(chunk, entry):

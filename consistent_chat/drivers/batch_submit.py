@@ -1,4 +1,4 @@
-"""One wave: everything that is missing at one time, in batches that are there already and in new ones."""
+"""One wave: all requests missing at one time, in existing batches and in new ones."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ SUBMITTING: set[str] = set()
 
 
 class Overtaken(Exception):
-    """Another run has written the next entry of the log: what is missing has to be determined again."""
+    """Another run has written the next entry of the log: missing requests must be determined again."""
 
 
 class BatchSubmission:
-    """Finds what is missing, and submits what is in no batch. `serving` is its name in the log.
+    """Finds missing requests, and submits those in no batch. `serving` is its name in the log.
 
-    `under_way` are the batches that have it, `new` those of them that were submitted here, `over` says that the budget
-    did not allow all.
+    `under_way` are the batches that have them, `new` those of them submitted here; `over` says that the budget did not
+    allow all.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class BatchSubmission:
     ) -> None:
         self._store, self._log, self._client, self._budget, self._spool = store, log, client, budget, spool
         self._serving = serving
-        entries = log.read()  # before the responses: what is closed in the one is found in the other
+        entries = log.read()  # read before the responses: a closed batch has its answers there
         store.reread()
         self._number = max((batch.number for batch in entries), default=0)
         self._open: dict[Batch, Requests] = {batch: spool.of(batch) for batch in entries if batch.is_open}
@@ -56,13 +56,13 @@ class BatchSubmission:
 
     @property
     def under_way(self) -> list[Batch]:
-        """The batches that have what is missing, in order."""
+        """The batches with missing requests, in order."""
         return [batch for batch in self._open if batch in self._needed]
 
     def go(self, missing: PendingRequests, check: Callable[[], None], may_submit: bool) -> None:
-        """Submit what is in no batch, if that is allowed; `check` is called when all that is missing is known.
+        """Submit the requests in no batch, if that is allowed; `check` is called once all missing requests are known.
 
-        Raises Overtaken, Gone, and whatever says that nothing can be submitted.
+        Raises Overtaken, Gone, and errors that prevent submissions.
         """
         with tempfile.TemporaryDirectory(dir=self._spool.folder) as folder:
             try:
@@ -77,7 +77,7 @@ class BatchSubmission:
         self._close_answered()
 
     def _close_answered(self) -> None:
-        """Close batches all of whose answers are in the store: a run was killed before it wrote so down."""
+        """Close batches whose answers are all in the store: a run was killed before it logged that."""
         for batch, requests in self._open.items():
             if batch not in self._needed and all(map(self._is_answered, map(requests.find, requests))):
                 self._log.close(batch, f"{batch.requests:,} of {batch.requests:,} answered")
@@ -107,7 +107,7 @@ class BatchSubmission:
         except BudgetSpent as error:
             self.over = error
             return
-        if cost is None:  # the next wave has room when this one is settled
+        if cost is None:  # the next wave has room after this one is settled
             self._is_full = True
             return
         full = self._chunker.add(request, cost)
@@ -115,7 +115,7 @@ class BatchSubmission:
             self._submit(full)
 
     def _submit(self, chunk: BatchChunk) -> None:
-        """Record a batch in the log, then submit it. The poller finds out whether an unconfirmed one arrived."""
+        """Record a batch in the log, then submit it. The poller checks whether an unconfirmed one arrived."""
         self._number += 1
         batch = Batch(self._number, self._serving, chunk.model, len(chunk), self._client.newest())
         SUBMITTING.add(batch.name)
@@ -142,6 +142,6 @@ class BatchSubmission:
         return batch if state is None else self._log.confirm(batch, state.id)
 
     def _release(self) -> None:
-        """Release what is reserved for chunks that were not submitted."""
+        """Release the reservations of chunks that were not submitted."""
         while self._chunker is not None and (chunk := self._chunker.take()) is not None:
             self._budget.release(len(chunk), chunk.cost)

@@ -1,4 +1,4 @@
-"""What a run has spent and may still spend: calls and US dollars, with calls in flight at their maximum cost."""
+"""The budget of a run: calls and US dollars, counting calls in flight at their maximum cost."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ CHARACTERS_PER_TOKEN = 3
 
 
 Prices = Callable[[str], "Price | None"]
-"""Return what a model's tokens cost, or None if that is unknown."""
+"""Returns a model's price, or None if it is unknown."""
 
 
 LIKELY_QUANTILE = 0.9
-"""The part of a stage's recent calls that cost no more than the likely cost of its next one."""
+"""The quantile of a stage's recent costs that is the likely cost of its next call."""
 RECENT_CALLS = 100
-"""Calls of a stage from which the likely cost follows."""
+"""Number of recent calls of a stage that determine the likely cost."""
 FEWEST_CALLS = 20
-"""Calls of a stage from which on a batch reserves the likely cost of each request instead of its maximum."""
+"""Number of calls of a stage after which a batch reserves the likely cost of each request instead of its maximum."""
 ANSWER_PART = 16
-"""One part in so many of `max_tokens` is taken for an answer as long as no call was answered: about the mean length of
-the paper's messages. A low guess passes the limit by less than one call all the same."""
+"""Before the first answer, an answer's tokens are estimated as `max_tokens` divided by this: about the mean length of
+the paper's messages. Even with a low guess the limit is exceeded by less than one call."""
 
 
 @dataclass
 class Usage:
-    """Calls answered and US dollars spent, and, apart from them, calls in flight with the dollars reserved for them.
+    """Calls answered and US dollars spent, and separately calls in flight with the dollars reserved for them.
 
-    Runs that share one keep to their limits together, the splits of a dataset or the parts of a stream: each goes on at
-    the `pace` of the one before. `costs` holds what recent calls cost, by model and stage.
+    Runs that share one share their limits, such as the splits of a dataset or the parts of a stream: each continues
+    with the `pace` of the one before. `costs` holds the costs of recent calls by model and stage.
     """
 
     calls: int = 0
@@ -49,11 +49,11 @@ class Usage:
     costs: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
 
     def reserve(self, limits: Limits, most: float, likely: float) -> bool:
-        """Reserve a call that costs `most` at most; return False if it has to wait until calls in flight are settled.
+        """Reserve a call that costs at most `most`; return False if it must wait until calls in flight are settled.
 
-        All calls in flight fit into the limit at their maximum cost. Where that leaves no room, one call goes alone as
-        long as its likely cost fits, so that the limit is passed by less than the cost of one call. Raises BudgetSpent
-        when nothing is in flight and the call does not fit.
+        All calls in flight fit into the limit at their maximum cost. If that leaves no room, one call runs alone if its
+        likely cost fits, so that the limit is exceeded by less than the cost of one call. Raises BudgetSpent if nothing
+        is in flight and the call does not fit.
         """
         too_many = limits.max_calls is not None and self.calls + self.in_flight + 1 > limits.max_calls
         if too_many or not self._has_room(limits.max_cost, most, likely):
@@ -65,7 +65,7 @@ class Usage:
         return True
 
     def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1) -> None:
-        """Replace the reservation of calls in flight by the calls that were answered and what they cost."""
+        """Replace the reservation of calls in flight by the answered calls and their cost."""
         self.in_flight -= in_flight
         self.reserved = self.reserved - reserved if self.in_flight else 0.0
         self.calls += calls
@@ -101,7 +101,7 @@ def _calls_message(limits: Limits) -> str:
 class Budget:
     """Keeps a run within `max_calls` and `max_cost`.
 
-    `models` are those that will be called, `prices` tells what they cost. A `by_batch` budget reserves the likely cost
+    `models` are those that will be called, `prices` returns their prices. A `by_batch` budget reserves the likely cost
     of each request once enough calls were answered: a batch holds many requests, and its surplus evens out. Raises
     RecipeError for a `max_cost` with a model whose price is unknown.
     """
@@ -116,28 +116,28 @@ class Budget:
     ) -> None:
         self.limits = limits
         self._spent, self._prices, self._by_batch = spent, prices, by_batch
-        if limits.max_cost is not None:  # else prices are looked up, in 0.2 s, when the first call is answered
+        if limits.max_cost is not None:  # otherwise prices are loaded (0.2 s) when the first call is answered
             for model in models:
                 self.price(model)
 
     def price(self, model: str) -> Price | None:
-        """Return a model's price: that of a judge differs from that of the writer."""
+        """Return a model's price: the judge's may differ from the writer's."""
         price = self._prices(model)
         if self.limits.max_cost is not None and price is None:
-            raise RecipeError(f"max_cost cannot be held: no price is known for the model {model!r}. Use max_calls.")
+            raise RecipeError(f"max_cost cannot be enforced: no price is known for the model {model!r}. Use max_calls.")
         return price
 
     def pace(self) -> RateLimiter:
-        """Return the pace of calls. Under the same limits, it is that of the run before."""
+        """Return the rate limiter of calls. Under the same limits, it is that of the run before."""
         pace = self._spent.pace
         if pace is None or pace.limits != self.limits:
             pace = self._spent.pace = RateLimiter(self.limits, time.monotonic)
         return pace
 
     def reserve(self, request: Request) -> float | None:
-        """Reserve a call and return the reserved dollars; None if it has to wait for calls in flight.
+        """Reserve a call and return the reserved dollars, or None if it must wait for calls in flight.
 
-        Raises BudgetSpent when nothing is in flight and the call does not fit.
+        Raises BudgetSpent if nothing is in flight and the call does not fit.
         """
         if self.limits.max_cost is None:
             return 0.0 if self._spent.reserve(self.limits, 0.0, 0.0) else None
@@ -148,18 +148,18 @@ class Budget:
         return most if self._spent.reserve(self.limits, most, likely) else None
 
     def release(self, calls: int, reserved: float) -> None:
-        """Give back the reservation of calls that will not be made."""
+        """Release the reservation of calls that will not be made."""
         self._spent.settle(reserved, 0, 0.0, calls)
 
     def settle(self, request: Request, reserved: float, response: Response | None) -> None:
-        """Replace a reservation by what the call has cost; None stands for a call that was not answered."""
+        """Replace a reservation by the cost of the call; None means that it was not answered."""
         if response is None:
             self.release(1, reserved)
         else:
             self._spent.settle(reserved, 1, self._noted(request, response))
 
     def record(self, request: Request, response: Response) -> None:
-        """Count a call that was answered and for which nothing is reserved."""
+        """Count an answered call without a reservation."""
         self._spent.settle(0.0, 1, self._noted(request, response), 0)
 
     def most(self, request: Request) -> float:
@@ -167,7 +167,7 @@ class Budget:
         return self._cost(request, request.max_tokens)
 
     def likely(self, request: Request) -> float:
-        """Return a cost that most calls of this stage do not pass, as far as is known."""
+        """Return a cost that most calls of this stage do not exceed, as far as known."""
         costs = self._spent.costs.get((request.model, request.stage))
         if costs:
             return min(self.most(request), _quantile(costs))
@@ -182,7 +182,7 @@ class Budget:
         return price.most(characters // CHARACTERS_PER_TOKEN, tokens)
 
     def _noted(self, request: Request, response: Response) -> float:
-        """Return what a call has cost, the maximum where tokens are not counted, and note it for the next calls."""
+        """Return the cost of a call, or the maximum if tokens are not counted, and record it for later estimates."""
         price = self.price(request.model)
         cost = self.most(request)
         if price is not None and is_counted(response):

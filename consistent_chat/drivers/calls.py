@@ -1,7 +1,7 @@
-"""Calls of a serving: each is retried until the serving answers it, or refuses this one request.
+"""Calls of a serving: each is retried until the serving answers it or refuses this one request.
 
-What all calls of a run share is here: places, rate limit, budget, retry policy and what was learnt of refusals. The
-online driver makes its calls here, and so does DataFlow's serving for prompts that belong to no dialogue.
+All calls of a run share concurrency, rate limit, budget, retry policy and known refusals. Used by the online driver,
+and by DataFlow's serving for prompts outside dialogues.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving
 
 Keep = Callable[[Request, Response], Response]
-"""Keeps a response, and returns it as a store gives it back."""
+"""Keeps a response, and returns it as the store will."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """What calls need: who answers, what keeps the answers, what bounds and counts them.
+    """What calls need: the serving, the function that keeps answers, the limits and the counts.
 
-    `wait_for_server` is in seconds: how long a server that has never answered is waited for.
+    `wait_for_server` is how many seconds to wait for a server that has never answered.
     """
 
     serving: Serving
@@ -39,23 +39,23 @@ class Caller:
 
 
 class Reservation:
-    """The dollars of the budget that one call holds from when it may go."""
+    """The dollars of the budget that are reserved for one call."""
 
     def __init__(self, budget: Budget, request: Request) -> None:
         self._budget, self._request = budget, request
         self.dollars = 0.0
 
     def admit(self) -> bool:
-        """Reserve the call; False if it has to wait for calls in flight. Raises BudgetSpent."""
+        """Reserve the call; return False if it must wait for calls in flight. Raises BudgetSpent."""
         dollars = self._budget.reserve(self._request)
         self.dollars = dollars or 0.0
         return dollars is not None
 
 
 class Calls:
-    """Makes calls, `max_concurrency` at a time. It belongs to one event loop, whose time `clock` gives in seconds.
+    """Makes calls, `max_concurrency` at a time. It belongs to one event loop; `clock` returns its time in seconds.
 
-    What is made of a response takes one of its `turns`.
+    Processing a response takes one of its `turns`.
     """
 
     def __init__(self, caller: Caller, max_concurrency: int, clock: Callable[[], float]) -> None:
@@ -69,11 +69,11 @@ class Calls:
         self._refusals = Refusals(self._ask_unrecorded)
 
     def close(self, error: BaseException) -> None:
-        """Start no more calls: whatever waits for one gets the error."""
+        """Start no more calls: all that wait for one get the error."""
         self._slots.close(error)
 
     async def ask(self, order: int, request: Request) -> Response:
-        """Return the answer, or the refusal, to a request, and keep it; lower orders go first.
+        """Return the answer to a request, or its refusal, and keep it; lower orders go first.
 
         A pause between tries holds no place. Raises ServingError and BudgetSpent, which stop the run.
         """
@@ -97,23 +97,25 @@ class Calls:
                     if refused is not None:
                         return caller.keep(request, refused)
                     times = self._slots.shrink(epoch) if error.rate_limited else 0
-                    if times and (error.retry_after or self._slots.alone):  # else calls in flight are waited for
-                        # one call alone finds out whether it is over: it may do so more often than each of many
+                    if times and (error.retry_after or self._slots.alone):  # otherwise calls in flight are awaited
+                        # a single call that tests the server may retry more often than each of many
                         self._slots.shut(backoff((times + 1) / 2, error))
                 else:
                     self._refusals.answered(request, sent)
                     self._policy.answered()
                     self._slots.grow()
-                    if self.turns.is_full:  # else a fast server is paid for many responses before the first is checked
+                    if (
+                        self.turns.is_full
+                    ):  # otherwise a fast server would be paid for many responses before the first is checked
                         await self.turns.take()
                     return response
             caller.tally.retried(fault)
             if not fault.rate_limited:
                 await self._slots.backoff(self._policy.pause(tries, fault))
-        raise AssertionError("unreachable: tries are counted without end")
+        raise AssertionError("unreachable: the loop has no end")
 
     async def _given_up(self, request: Request, tries: int, sent: int, error: TransportError) -> Response | None:
-        """Return the refusal of a request that alone has failed too often, None to try again; else stop the run."""
+        """Return the refusal of a request that alone has failed too often, or None to retry; else stop the run."""
         try:
             self._policy.test(tries, error)
         except ServingError:
@@ -128,14 +130,14 @@ class Calls:
         return None
 
     def _sent_since(self, sent: int, error: TransportError) -> int:
-        """Return the number from which an answer tells that a request fails alone: that of the last try, or of now.
+        """Return the number from which an answer shows that a request fails alone: that of the last try, or the next.
 
-        While a server refuses calls (429), others that were answered say nothing; one that is sent right now does.
+        While a server refuses calls (429), only the answer to a request sent now counts.
         """
         return self._refusals.sent() if error.rate_limited else sent
 
     async def _ask_unrecorded(self, request: Request) -> Response:
-        """Ask what is no part of any dialogue: it is paid for and counted like others, and not kept."""
+        """Send a request that belongs to no dialogue: it is paid for and counted like others, but not kept."""
         reservation = Reservation(self._caller.budget, request)
         while not reservation.admit():
             await self._slots.backoff(RECHECK)

@@ -1,4 +1,4 @@
-"""Limits the calls in flight: lower orders go first, and there are fewer places while the server is crowded."""
+"""Limits the calls in flight: lower orders go first, and fewer calls run while the server is overloaded."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Callable
 from consistent_chat.drivers.rate_limit import RateLimiter
 
 RECHECK = 0.25
-"""Seconds until the budget is asked again for a call that it did not admit: other processes may have made room."""
+"""Seconds until the budget is asked again after it did not admit a call: other processes may have freed some of it."""
 
 Admit = Callable[[], bool]
-"""Reserves a call within the budget; False if it has to wait for calls in flight. An error closes the semaphore."""
+"""Reserves a call within the budget; returns False if it must wait for others. An error closes the semaphore."""
 
 
 class Turns:
@@ -23,7 +23,7 @@ class Turns:
 
     There is one turn in each iteration of the loop, so that calls go out and responses come in between two turns.
     `is_busy` while tasks wait for a turn, or one was given in this iteration; `is_full` while `most` tasks wait.
-    `in_doubt` while the responses that come are unusable: then each is checked at once, before another call is made.
+    `in_doubt` while incoming responses are unusable: then each is checked at once, before another call is made.
     """
 
     def __init__(self, most: int) -> None:
@@ -33,11 +33,11 @@ class Turns:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many tasks wait that no more calls should be made until some have had their turn."""
+        """Whether too many tasks wait, so that no calls should be made until some have had their turn."""
         return len(self._waiting) >= self._most
 
     async def take(self) -> None:
-        """Wait for a turn, which lasts until the task awaits something else; in doubt there is no waiting."""
+        """Wait for a turn, which lasts until the task awaits something else; while in doubt, do not wait."""
         if self.in_doubt:
             return
         loop = asyncio.get_running_loop()
@@ -52,7 +52,7 @@ class Turns:
     def _pass_on(self) -> None:
         while self._waiting:
             waiter = self._waiting.popleft()
-            if not waiter.done():  # it is when its task was cancelled
+            if not waiter.done():  # done if its task was cancelled
                 waiter.set_result(None)
                 asyncio.get_running_loop().call_soon(self._pass_on)
                 return
@@ -60,11 +60,11 @@ class Turns:
 
 
 class AdaptiveSemaphore:
-    """A semaphore with an order: earlier dialogues go first, so that their rows come out early.
+    """A semaphore with priorities: earlier dialogues go first, so that their rows come out early.
 
-    Its size adapts to the server: each rate-limited call takes one place away, and one comes back after as many answers
-    as there are places. After all places but one were lost, one comes back after each answer until the next
-    rate-limited call. `pace` says when a call may go, `is_busy` whether the check of a response has to wait.
+    Its size adapts to the server: each rate-limited call removes one place, and one is restored after as many answers
+    as there are places. Once only one place is left, one is restored after each answer until the next rate-limited
+    call. `pace` says when a call may start, `is_busy` whether the check of a response must wait.
     """
 
     def __init__(self, size: int, pace: RateLimiter, is_busy: Callable[[], bool] = lambda: False) -> None:
@@ -85,20 +85,20 @@ class AdaptiveSemaphore:
     async def one(self, order: int, tokens: float, admit: Admit = lambda: True) -> AsyncIterator[int]:
         """Hold a place while a call is in flight. The value is the epoch, to pass to `shrink`.
 
-        `tokens` is the estimate for the call; `admit` is called when it may go. Raises what `close` was given. Errors
-        in the block close the semaphore.
+        `tokens` is the estimate for the call; `admit` is called when it may start. Raises the error passed to `close`.
+        Errors in the block close the semaphore.
         """
         epoch = await self._acquire(order, tokens, admit)
         try:
             yield epoch
         except Exception as error:
-            self.close(error)  # before the place is handed on
+            self.close(error)  # before the place is passed on
             raise
         finally:
             self.used -= 1
-            if self._is_busy():  # a dialogue that goes on has to wait: its place goes to another meanwhile
+            if self._is_busy():  # a continuing dialogue must wait: its place goes to another meanwhile
                 self._hand_out()
-            else:  # not at once: a dialogue that goes on right away goes first, so that it is finished earlier
+            else:  # not at once: a dialogue that continues right away goes first, so that it is finished earlier
                 asyncio.get_running_loop().call_soon(self._hand_out)
 
     @property
@@ -112,7 +112,7 @@ class AdaptiveSemaphore:
         self._size = min(self._most, self._size + (1 if self._recovering else 1 / self._size))
 
     def shrink(self, epoch: int) -> int:
-        """Remove a place, because the server is crowded; return how often this happened since the last answer.
+        """Remove a place, because the server is overloaded; return how often this happened since the last answer.
 
         Calls that were in flight together count once: the others return 0.
         """
@@ -130,13 +130,13 @@ class AdaptiveSemaphore:
         asyncio.get_running_loop().call_later(seconds, self._reopen)
 
     def close(self, error: BaseException) -> None:
-        """Give out no more places: all that wait, now or later, get the error."""
+        """Give out no more places: all waiters, present and future, get the error."""
         self._closed = self._closed or error
         self._closing.set()
         self._hand_out()
 
     async def backoff(self, seconds: float) -> None:
-        """Wait without holding a place; `close` ends the wait, raising its error."""
+        """Wait without holding a place; `close` ends the wait and raises its error."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._closing.wait(), seconds)
         if self._closed:
@@ -150,7 +150,7 @@ class AdaptiveSemaphore:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.used -= 1  # handed out at the same instant
+                self.used -= 1  # granted at the same instant
                 self._hand_out()
             raise
 
@@ -175,7 +175,10 @@ class AdaptiveSemaphore:
                 waiter.set_result(self._epoch)
 
     def _is_admitted(self, admit: Admit) -> bool:
-        """Tell whether the budget has room for a call; if it has not, come back later. An error closes this."""
+        """Tell whether the budget has room for a call; if not, schedule another check.
+
+        An error closes the semaphore.
+        """
         try:
             admitted = admit()
         except Exception as error:
@@ -187,7 +190,7 @@ class AdaptiveSemaphore:
         return admitted
 
     def _has_room(self) -> bool:
-        """Tell whether a call may go now; if it is only too early for it, come back in time."""
+        """Tell whether a call may start now; if it is too early, schedule another check in time."""
         if self._shut or self.used >= int(self._size):
             return False
         wait = self._pace.wait()

@@ -1,7 +1,7 @@
 """Gives up dialogues that nearly duplicate an earlier one, and passes to the substitutes of their places in the plan.
 
-The first in plan order is kept. As dialogues are looked at in that order alone, which of them are kept follows from the
-recipe and the responses, and not from when these arrived.
+The first in plan order is kept. Dialogues are compared only in that order, so the result depends on the recipe and the
+responses, not on their order of arrival.
 """
 
 from __future__ import annotations
@@ -18,21 +18,24 @@ from consistent_chat.prices import billed, counted
 
 
 class Begin(Protocol):
-    """Begins the dialogue at a place of the plan with one of its substitutes; `given_up` says why not with others."""
+    """Starts the dialogue at a place of the plan with one of its substitutes; `given_up` lists earlier failures."""
 
     def __call__(self, index: int, substitute: int, given_up: tuple[FailedDraw, ...]) -> PendingDialogue:
-        """Begin it. Raises UnfilledSlot where there is no such substitute."""
+        """Start it. Raises UnfilledSlot if there is no such substitute."""
 
 
 class Deduplicator:
-    """Knows the dialogues that were kept. `threshold` is the similarity from which on another one is a duplicate."""
+    """Compares dialogues with those already kept.
+
+    `threshold` is the similarity from which one counts as a duplicate.
+    """
 
     def __init__(self, threshold: float, begin: Begin) -> None:
         self._kept, self._begin = KeptTexts(threshold), begin
         self._sketches: dict[tuple[int, int], Sketch] = {}
 
     def next(self, pending: deque[PendingDialogue]) -> Dialogue:
-        """Remove the first of the dialogues under way, in plan order, and return it or its substitute."""
+        """Remove the first dialogue in progress, in plan order, and return it or its substitute."""
         while (match := self._match(dialogue := finished(pending.popleft()))) is not None:
             pending.appendleft(self._stand_in(dialogue, match))
             if not is_done(pending[0]):
@@ -41,10 +44,10 @@ class Deduplicator:
         return dialogue
 
     def _look_ahead(self, pending: deque[PendingDialogue]) -> None:
-        """Start the substitutes of later duplicates too, while the first substitute is waited for.
+        """Start the substitutes of later duplicates too, while waiting for the first substitute.
 
-        A dialogue that duplicates a kept one now will still do so in its turn. One substitute for each place: if
-        everything is a duplicate, the run stops, and should cost little.
+        A dialogue that duplicates a kept one now will still do so in its turn. Only one substitute per place: if all
+        dialogues are duplicates, the run stops and should cost little.
         """
         for number, later in enumerate(pending):
             if is_done(later) and not _has_failed(later):
@@ -73,7 +76,7 @@ def _has_failed(pending: PendingDialogue) -> bool:
 
 
 def _given_up(dialogue: Dialogue, match: Match) -> FailedDraw:
-    """Return the skeleton as an unusable draw, with its messages and what its dialogue was billed for.
+    """Return the skeleton as an unusable draw, with its messages and the billed tokens of its dialogue.
 
     The unusable draws before it have their own tokens.
     """
@@ -97,5 +100,5 @@ def is_done(pending: PendingDialogue) -> bool:
 
 
 def finished(pending: PendingDialogue) -> Dialogue:
-    """Wait for a dialogue; raises what has stopped it."""
+    """Wait for a dialogue; raises the error that stopped it."""
     return pending if isinstance(pending, Dialogue) else pending.result()

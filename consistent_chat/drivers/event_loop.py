@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, usable wherever a result is wanted, a notebook's running loop included."""
+"""An event loop in its own thread, usable everywhere, including a notebook's running loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Loop:
-    """Runs one coroutine at a time. `close` ends it, and cancels what a KeyboardInterrupt has left running."""
+    """Runs one coroutine at a time. `close` ends it, and cancels tasks that a KeyboardInterrupt has left running."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -19,7 +19,7 @@ class Loop:
         self._thread.start()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what a coroutine returns."""
+        """Return the result of a coroutine."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What a run may do: how much at once, how often, for how many dollars, and for how long a call may take."""
+"""The limits of a run: concurrency, rates, cost, and the time of a call."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ PER_MINUTE = ("max_requests_per_minute", "max_tokens_per_minute")
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of a run, checked on creation.
+    """Limits of a run, checked on creation.
 
-    `max_concurrency` calls are in flight at most; a request is drawn `max_draws` times at most before its spec is
-    given up; `timeout` is in seconds a call; `max_calls` counts answered calls; `max_cost` is in US dollars. Requests a
-    minute include those that are tried again; tokens a minute are those of prompts and answers together.
+    At most `max_concurrency` calls are in flight; a request is drawn at most `max_draws` times before its spec is given
+    up; `timeout` is in seconds per call; `max_calls` counts answered calls; `max_cost` is in US dollars. Requests per
+    minute include retries; tokens per minute are those of prompts and answers together.
     """
 
     max_concurrency: int = 30
@@ -43,19 +43,19 @@ class Limits:
                 self._check(name, 1, whole=True)
 
     def split(self, parts: int) -> Limits:
-        """Return one of `parts` processes' share, so that all together keep to the limits."""
+        """Return the share of one of `parts` processes, so that all together keep the limits."""
         share = self.split_rate(parts)
         cost = None if self.max_cost is None else self.max_cost / parts
         return replace(share, max_calls=self._share("max_calls", parts), max_cost=cost)
 
     def split_rate(self, parts: int) -> Limits:
-        """Return the share of what goes on at once and in a minute; what may be spent is left whole."""
+        """Return the share of concurrency and rates; the limits on spending stay undivided."""
         shares = {name: self._share(name, parts) for name in ("max_concurrency", *PER_MINUTE)}
         return replace(self, **shares)
 
     def _share(self, name: str, parts: int) -> Any:
         whole: int | None = getattr(self, name)
-        if whole and whole < parts:  # a share of nothing would never go on, however often run again
+        if whole and whole < parts:  # a share of zero could never progress, however often it is rerun
             raise RecipeError(f"{name}={whole} cannot be divided between {parts} processes. Raise it, or use fewer.")
         return None if whole is None else whole // parts
 

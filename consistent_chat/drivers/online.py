@@ -1,7 +1,7 @@
-"""The online driver: dialogues that need calls run side by side, in an event loop of their own thread.
+"""The online driver: runs dialogues that need calls concurrently, in an event loop in its own thread.
 
-The thread makes it usable wherever rows are wanted, a notebook's running loop included. Nothing here knows a
-provider, a prompt or a row.
+The thread makes it usable everywhere, including a notebook's running loop. It is independent of providers, prompts and
+rows.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
 
 WINDOW = 8
-"""Dialogues started ahead of the next one to yield, for each call in flight: enough to keep all places in use while
-one slow call delays the rows, few enough to fit into memory."""
+"""Dialogues started ahead per call in flight: enough to keep all places in use while one slow call delays the rows,
+few enough to fit into memory."""
 SMALLEST_WINDOW = 256
-"""Dialogues started ahead, at the least."""
+"""Minimum dialogues started ahead."""
 
 
 class Stopped(ConsistentChatError):
@@ -36,9 +36,9 @@ class Stopped(ConsistentChatError):
 
 
 class Online:
-    """Runs dialogues with `max_concurrency` calls in flight. The first error that cannot pass stops all of them.
+    """Runs dialogues with `max_concurrency` calls in flight.
 
-    `window` dialogues are started ahead at most.
+    The first permanent error stops all of them. At most `window` dialogues are started ahead.
     """
 
     def __init__(self, serving: Serving, store: ResponseStore, budget: Budget, limits: Limits, tally: RunStats) -> None:
@@ -53,16 +53,16 @@ class Online:
         self._thread.start()
 
     def submit(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
-        """Go on with a dialogue that needs this request answered; lower orders go first.
+        """Continue a dialogue that needs an answer to this request; lower orders go first.
 
-        `failed` is where the dialogue notes its unusable answers.
+        The dialogue appends its unusable answers to `failed`.
         """
         return self._run(self._finish(order, steps, request, failed))
 
     def stop(self) -> None:
         """Start no more calls, wait for those in flight so that their answers are kept, and close the serving.
 
-        A KeyboardInterrupt while waiting abandons what is still in flight, and is raised again.
+        A KeyboardInterrupt while waiting abandons calls in flight, and is raised again.
         """
         try:
             self._run(self._drain()).result()

@@ -1,4 +1,4 @@
-"""What the dialogues of a plan still need before they can be replayed."""
+"""Determines the requests that the dialogues of a plan still need."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class PlanSlice(NamedTuple):
 
 
 class PendingRequests:
-    """Goes through dialogues as far as their answers are recorded.
+    """Replays dialogues as far as they are recorded.
 
     `unusable` counts the unusable responses of the last pass; `last` is one of them, with its model. Truncated
-    responses do not count: they are drawn again with a higher limit.
+    responses are not counted: they are drawn again with a higher limit.
     """
 
     def __init__(self, parts: Sequence[PlanSlice], max_draws: int) -> None:
@@ -37,7 +37,7 @@ class PendingRequests:
         self.last: tuple[str, FailedDraw] | None = None
 
     def requests(self, store: ResponseStore) -> Iterator[Request]:
-        """Yield the first request of each dialogue that the store does not answer, in the order of the plan."""
+        """Yield the first unrecorded request of each incomplete dialogue, in the order of the plan."""
         self.unusable = 0
         for recipe, indices in self._parts:
             begin = partial(self._begin, recipe, Plan(recipe), store)
@@ -46,7 +46,7 @@ class PendingRequests:
             for index in indices:
                 try:
                     dialogue = begin(index)
-                    if distinct is not None:  # passes to a substitute, whose requests may be lacking too
+                    if distinct is not None:  # passes to a substitute, whose requests may be missing too
                         distinct.next(deque([dialogue]))
                 except _Lacking as lacking:
                     yield lacking.request

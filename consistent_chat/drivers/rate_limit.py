@@ -1,8 +1,8 @@
-"""The rate limiter: requests and tokens a minute, spread evenly.
+"""The rate limiter: requests and tokens per minute, spread evenly.
 
-A generic cell rate algorithm: each request delays the next by its share of a minute. There are no bursts. Providers
-refill their buckets continuously and hold a minute's limit over shorter times too (60 a minute may mean one a second),
-so that only an even rate is never refused; and nothing is known of the bucket when a run starts.
+It uses the generic cell rate algorithm: each request delays the next by its share of a minute, without bursts.
+Providers refill their buckets continuously and enforce limits over shorter times too (60 per minute may mean one per
+second), so only an even rate is never refused; and the bucket's level is unknown when a run starts.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from consistent_chat.drivers.limits import Limits
 from consistent_chat.request import Request, Response
 
 CHARACTERS_PER_TOKEN = 4
-"""The usual estimate. It is corrected when the response reports its tokens."""
+"""A common estimate. It is corrected when the response reports its tokens."""
 USED_OF_LIMIT = 4
-"""`max_tokens` divided by this estimates an answer until the first has come."""
+"""`max_tokens` divided by this estimates an answer until the first has arrived."""
 GRACE = 0.05
-"""Seconds that may be caught up, because late timers would make the rate lower than the limit."""
+"""Seconds that may be caught up, since late timers would otherwise lower the rate."""
 
 
 class Gcra:
-    """Allows `per_minute` units a minute. `clock` gives seconds."""
+    """Allows `per_minute` units per minute. `clock` returns seconds."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float]) -> None:
         self._seconds_each = 60.0 / per_minute
@@ -37,12 +37,12 @@ class Gcra:
         self._free_from = max(self._free_from, self._clock() - GRACE) + amount * self._seconds_each
 
     def correct(self, amount: float) -> None:
-        """Correct an estimate that was taken: a negative amount gives back."""
+        """Correct an estimate that was taken; a negative amount returns units."""
         self._free_from += amount * self._seconds_each
 
 
 class RateLimiter:
-    """Keeps a run within `max_requests_per_minute` and `max_tokens_per_minute`. `clock` gives seconds."""
+    """Keeps a run within `max_requests_per_minute` and `max_tokens_per_minute`. `clock` returns seconds."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
         self.limits = limits
@@ -56,7 +56,7 @@ class RateLimiter:
         return max((rate.wait() for rate in (self._requests, self._tokens) if rate), default=0.0)
 
     def take(self, tokens: float) -> None:
-        """Record a request that is sent now, with its estimated tokens."""
+        """Record a request sent now, with its estimated tokens."""
         if self._requests:
             self._requests.take(1)
         if self._tokens:
@@ -69,9 +69,9 @@ class RateLimiter:
         return characters / CHARACTERS_PER_TOKEN + output
 
     def settle(self, estimated: float, response: Response | None) -> None:
-        """Replace an estimate by the tokens of the request and its response; None, no response, has none.
+        """Replace an estimate by the tokens of the request and its response; None, for no response, has none.
 
-        A response without token counts is taken to have the estimate.
+        For a response without token counts the estimate stays.
         """
         taken = 0.0 if response is None else estimated
         if response is not None and response.input_tokens is not None and response.output_tokens is not None:

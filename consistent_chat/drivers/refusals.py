@@ -1,7 +1,7 @@
 """Distinguishes refusals of one prompt from those of the account, the server or the form of all requests.
 
-A refusal is one prompt's if the same request was refused several times while others of its kind, which were sent after
-it, were answered. If no others are under way, a harmless prompt of the same length and form is sent.
+A refusal concerns one prompt if the same request was refused several times while others of its kind, sent after it,
+were answered. If no others are in flight, a harmless prompt of the same length and form is sent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from consistent_chat.errors import RefusedAccess, RefusedRequest, ServingError, 
 from consistent_chat.request import Request, Response
 
 TRIES = 3
-"""Tries after which a request that is refused each time, while others are answered, is given up."""
+"""Tries after which a request is given up that is refused each time while others are answered."""
 HARMLESS = "Write about the weather of an ordinary day in spring, and of a walk in the park. "
 LONGEST = 4_000
 """Characters of the harmless prompt."""
@@ -25,9 +25,9 @@ Kind = tuple[str, str]
 
 
 class Refusals:
-    """Knows which kinds of requests (by model and stage) are answered.
+    """Records which kinds of requests (by model and stage) are answered.
 
-    `ask` sends a request and keeps nothing. `make_up` gives the harmless request to send beside a refused one.
+    `ask` sends a request and keeps nothing. `make_up` returns the harmless request to compare with a refused one.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Refusals:
         self._stopped: ServingError | None = None
 
     def sent(self) -> int:
-        """Return the number of a request that is sent now."""
+        """Return the number of a request sent now."""
         return next(self._clock)
 
     def answered(self, request: Request, sent: int) -> None:
@@ -56,7 +56,7 @@ class Refusals:
         return _kind(request) in self._latest
 
     async def settle(self, request: Request, tries: int, first: int, error: Refusal) -> Response | None:
-        """Return the refusal to record for this prompt, or None where it is tried again; raise what stops the run.
+        """Return the refusal to record for this prompt, or None to retry it; raise the error that stops the run.
 
         `first` is the number of the request when it was first refused.
         """
@@ -74,10 +74,10 @@ class Refusals:
         return Response(error.words or str(error), "refusal") if self._latest.get(kind, 0) > first else None
 
     async def give_up(self, request: Request, sent: int, error: TransportError) -> Response | None:
-        """Return the refusal to record for a request that has failed on every try, or None where others fail too.
+        """Return the refusal to record for a request that has failed on every try, or None if others fail too.
 
-        `sent` is the number of its last try: what was answered before says nothing of an outage that goes on now.
-        Some filters and templates answer with a 500, which would otherwise stop every run at the same prompt.
+        `sent` is the number of its last try: earlier answers do not exclude an outage. Some filters and templates
+        answer with a 500, which would otherwise stop every run at the same prompt.
         """
         if self._latest.get(_kind(request), 0) <= sent:
             await self._ask_another(request, 1, error, sent)
@@ -85,7 +85,7 @@ class Refusals:
         return Response(str(error), "refusal") if is_alone else None
 
     async def _ask_another(self, request: Request, tries: int, error: ServingError, first: int) -> None:
-        """Have a harmless request answered, once for all that wait for it; raise the refusal if that is refused too."""
+        """Send a harmless request, once for all that wait for it; raise the refusal if it is refused too."""
         async with self._asking.setdefault(_kind(request), asyncio.Lock()):
             if self._latest.get(_kind(request), 0) > first:
                 return
@@ -108,7 +108,7 @@ class Refusals:
 
 
 def harmless(request: Request) -> Request:
-    """Return a request of the same kind, form and about the same length that no filter refuses."""
+    """Return a request of the same kind, form and similar length that no filter refuses."""
     length = min(LONGEST, sum(len(message["content"]) for message in request.messages))
     text = (HARMLESS * (length // len(HARMLESS) + 1))[: max(length, len(HARMLESS))]
     system = "Answer with the JSON that is asked for." if request.system else ""
@@ -121,5 +121,5 @@ def _kind(request: Request) -> Kind:
 
 def _stopped(error: ServingError, tries: int) -> ServingError:
     """Return the error with which a refusal stops the run."""
-    said = str(error) if tries == 1 else f"{str(error).rstrip('.')}. This was try {tries}; stopping."
+    said = str(error) if tries == 1 else f"{str(error).rstrip('.')}. Stopping after {tries} tries."
     return ServingError(f"{said} All answers are kept; rerun to resume.")

@@ -1,6 +1,6 @@
-"""Carries a dialogue as far as recorded responses do. No event loop, no thread, no network.
+"""Replays a dialogue as far as it is recorded, without event loop, thread or network.
 
-`walk` is the one way to do so: builds, batches, waves, estimates, reports and publishing all use it.
+Builds, batches, waves, estimates, reports and publishing all use `walk`.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from consistent_chat.request import Request, Response
 Find = Callable[[Request], Response | None]
 FindAll = Callable[[Request], list[Response]]
 Begin = Callable[[list[FailedDraw]], Steps]
-"""Begins a dialogue, which appends its unusable responses to the list."""
+"""Starts a dialogue, which appends its unusable responses to the list."""
 
 REPLAY_DRAWS = 1
-"""Draws of a request that a replay may miss: only the first. A later draw that is not recorded ends its spec, just
-where the recording gave it up."""
+"""Number of draws of a request that a replay reports as missing: only the first. A later unrecorded draw ends its
+spec, exactly where the recording gave it up."""
 MAX_PATHS = 256
-"""Combinations of recorded responses that are tried for one dialogue, at most."""
+"""Maximum combinations of recorded responses that are tried for one dialogue."""
 
 
 class Recordings(Protocol):
-    """What a walk reads: a response store, or anything that finds responses like one."""
+    """The interface that a walk reads from: a response store, or anything that finds responses like one."""
 
     def find(self, request: Request) -> Response | None:
         """Return the response to a request, or None."""
@@ -39,7 +39,7 @@ class Recordings(Protocol):
 class Progress:
     """How far a dialogue is recorded.
 
-    `step` is the dialogue itself, or the first request without a response, with which `steps` goes on. `used` holds the
+    `step` is the finished dialogue, or the first request without a response, where `steps` continues. `used` holds the
     recorded requests and responses of this path.
     """
 
@@ -51,18 +51,18 @@ class Progress:
 def walk(
     begin: Begin, store: Recordings, max_draws: int = REPLAY_DRAWS, failed: list[FailedDraw] | None = None
 ) -> Progress:
-    """Go through a dialogue as far as it is recorded, and try all recorded responses before one counts as missing.
+    """Replay a dialogue as far as it is recorded, trying all recorded responses before one counts as missing.
 
-    What a replay finishes is finished: `max_draws` only decides which request is missing where no path is complete.
+    A path that completes the dialogue always wins: `max_draws` only decides which request is missing if there is none.
     `failed` holds the draws of specs given up before; the unusable draws of the first path are appended. Raises
-    UnfilledSlot when all substitutes failed.
+    UnfilledSlot if all substitutes failed.
     """
     failed = [] if failed is None else failed
     given_up = tuple(failed)
     try:
         first = _follow(begin(failed), store.find, max_draws)
         if isinstance(first.step, Dialogue) or not (first.used or store.find_all(first.step)):
-            return first  # a dialogue of which nothing is recorded has no other path
+            return first  # a dialogue without recorded responses has no other path
     except UnfilledSlot:
         other = find_complete_path(lambda: begin([*given_up]), store.find_all)
         if other is None:
@@ -74,7 +74,7 @@ def walk(
 def find_complete_path(begin: Callable[[], Steps], find_all: FindAll, max_draws: int = REPLAY_DRAWS) -> Progress | None:
     """Return the first combination of recorded responses that completes the dialogue, or None.
 
-    The order is that of the responses to each request, the last of which changes first: it depends on nothing else.
+    Combinations are tried in the order of the responses to each request; the last request varies fastest.
     """
     path: list[int] = []
     for _ in range(MAX_PATHS):
@@ -91,10 +91,10 @@ def find_complete_path(begin: Callable[[], Steps], find_all: FindAll, max_draws:
 
 
 def replay_until_missing(steps: Steps, response: Response | None, find: Find, max_draws: int) -> Dialogue | Request:
-    """Send a response (None to start a dialogue) and go on through the recorded ones.
+    """Send a response (None to start a dialogue) and continue with the recorded ones.
 
-    Returns the finished dialogue, or the first request that is not recorded and whose draw is below `max_draws`. A
-    later draw ends its spec, and the dialogue goes on with the substitute.
+    Returns the finished dialogue, or the first unrecorded request whose draw is below `max_draws`. A later draw ends
+    its spec, and the dialogue continues with the substitute.
     """
     try:
         request = steps.send(response)  # type: ignore[arg-type]  # None starts a generator
@@ -124,7 +124,7 @@ def _follow(steps: Steps, find: Find, max_draws: int) -> Progress:
 
 
 class _Path:
-    """Takes the responses that a path names by their number, and the first where it names none."""
+    """Takes the responses that a path selects by number, and the first one after its end."""
 
     def __init__(self, path: list[int], find_all: FindAll) -> None:
         self._path, self._find_all = path, find_all

@@ -1,6 +1,6 @@
 """The retry policy of calls to providers: how long to wait, and when to stop.
 
-It is apart from `consistent_chat/retry.py` because it obeys Retry-After and counts the faults of a whole run.
+It is separate from `consistent_chat/retry.py` because it obeys Retry-After and counts the faults of a whole run.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from consistent_chat.request import Request, Response
 logger = logging.getLogger(__name__)
 
 Passing = TransportError | RefusedRequest | RefusedAccess
-"""Errors after which a call may be tried again."""
+"""Errors after which a call may be retried."""
 MAX_TRIES = 10
-"""Tries of one call while the server answers others."""
+"""Maximum tries of one call while the server answers others."""
 MAX_TRIES_AT_FIRST = 5
-"""Tries of one call as long as nothing was ever answered: about ten seconds. After that the address is
+"""Maximum tries of one call before the first answer: about ten seconds. After that the address is
 probably wrong."""
 MAX_TRIES_RETRIED = 3
-"""Tries of one call by a serving that has retries of its own: DataFlow's takes half a minute for each of ours."""
+"""Maximum tries of one call by a serving with its own retries: DataFlow's takes half a minute for each of ours."""
 LONGEST_SILENCE = 300.0
-"""Seconds without any answer after which a server that is crowded, or has never answered, is given up."""
+"""Seconds without any answer after which a server that is overloaded, or has never answered, is given up."""
 UNEXPLAINED_SILENCE = 90.0
-"""Seconds of refused calls (429) without a word of rates, while none is answered: servers count calls by the minute, so
-that it is no limit of a minute's calls."""
+"""Maximum seconds of refused calls (429) that do not mention rates, while none is answered: servers count calls per
+minute, so a longer refusal is not a rate limit."""
 LOADING_PAUSE = 5.0
-"""Seconds between looks at a server that is not ready yet, at the most."""
+"""Maximum seconds between tries of a server that is not ready yet."""
 QUICK_PAUSE = 0.1
-"""Seconds before the second try of a call that failed once while the server answers others."""
+"""Seconds before the second try of a call that failed while the server answers others."""
 CLOSED = 3
-"""Calls in a row that are refused with a pause that is longer than the longest silence."""
+"""Consecutive calls refused with a pause longer than the longest silence, after which a run stops."""
 _CHECK_LIMITS = " Check the account's credit and limits; max_requests_per_minute= keeps a run within them."
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
-"""Seconds. A longer pause than a minute, which some servers ask for, is better seen by a person."""
+"""Seconds. A pause of more than a minute, which some servers request, is logged."""
 
 
 class RetryPolicy:
-    """Decides when a run stops retrying. `clock` gives seconds.
+    """Decides when a run stops retrying. `clock` returns seconds.
 
     Waits for a server that is loading, and for `wait_for_server` seconds for one that cannot be reached, if that is
     longer than the retries take.
@@ -61,7 +61,7 @@ class RetryPolicy:
         self._heard, self._answered, self._in_vain = self._clock(), True, 0
 
     def test(self, tries: int, error: Passing) -> None:
-        """Raise ServingError when a call has failed too often to try it again. `tries` counts its failures."""
+        """Raise ServingError if a call has failed too often to be retried. `tries` counts its failures."""
         self._in_vain += 1
         waited = self._clock() - self._heard
         silent = self._in_vain > 1 and waited > LONGEST_SILENCE
@@ -76,13 +76,13 @@ class RetryPolicy:
         if enough:
             said, advice = str(error).rstrip("."), _CHECK_LIMITS if error.rate_limited else ""
             raise ServingError(
-                f"{said}. This was try {tries}, and the run stops.{advice} All answers are kept; rerun to resume."
+                f"{said}. Stopping after {tries} tries.{advice} All answers are kept; rerun to resume."
             ) from error
 
     def _is_closed(self, error: Passing, waited: float) -> bool:
-        """Tell whether a server that refuses each call will do so for too long: it says so, or gives no reason.
+        """Tell whether a server that refuses every call will do so for too long: it says so, or gives no reason.
 
-        One answer in between resets the count.
+        An answer in between resets the count.
         """
         if (error.retry_after or 0.0) > LONGEST_SILENCE:
             return self._in_vain >= CLOSED
@@ -90,7 +90,7 @@ class RetryPolicy:
         return unexplained and self._in_vain > 1 and waited > UNEXPLAINED_SILENCE
 
     def pause(self, tries: int, error: Passing) -> float:
-        """Return the seconds to wait: not long for a server that is not ready yet, nor after one isolated fault."""
+        """Return the seconds to wait: short for a server that is not ready yet, and after one isolated fault."""
         seconds = backoff(tries, error)
         if error.retry_after:
             return seconds
@@ -99,7 +99,7 @@ class RetryPolicy:
         return min(seconds, QUICK_PAUSE) if tries == 1 and self._in_vain == 1 else seconds
 
     def _is_waited_for(self, error: Passing, waited: float) -> bool:
-        """Return whether to wait on for a server that has not answered yet; log the first wait."""
+        """Return whether to keep waiting for a server that has not answered yet; log the first wait."""
         if not isinstance(error, TransportError) or not (error.loading or error.unreachable):
             return False
         longest = max(self._wait, LONGEST_SILENCE) if error.loading else self._wait
@@ -114,22 +114,22 @@ class RetryPolicy:
 def backoff(tries: float, error: Passing) -> float:
     """Return the seconds to wait after the given number of tries.
 
-    Exponential, or what the server asks for if that is longer, with jitter on top, so that calls that failed together
-    do not come back together.
+    Exponential, or the server's pause if that is longer, plus jitter, so that calls that failed together do not return
+    together.
     """
     backoff: float = FIRST_PAUSE * 2 ** min(tries - 1, 10)
     return min(LONGEST_PAUSE, max(backoff, error.retry_after or 0.0)) * random.uniform(1.0, 1.25)
 
 
 HOPELESS = 30
-"""Consecutive unusable responses to requests of one stage that stop a run. If one response in four were usable, a run
-would stop by chance once in 5,600 times."""
+"""Consecutive unusable responses of one stage that stop a run. If one response in four is usable, a run stops by
+chance once in 5,600 times."""
 SHOWN = 200
 """Characters of a response that the error shows."""
 
 
 class CircuitBreaker:
-    """Counts unusable answers by stage, so that usable skeletons do not hide that no answers ever are."""
+    """Counts unusable answers by stage, so that usable skeletons do not hide that all answers are unusable."""
 
     def __init__(self) -> None:
         self._in_vain: Counter[str] = Counter()
@@ -143,7 +143,7 @@ class CircuitBreaker:
     def test(
         self, request: Request, response: Response, failed: Sequence[FailedDraw], step: Dialogue | Request
     ) -> None:
-        """Record a response; raise UnfilledSlot when too many in a row were unusable.
+        """Record a response; raise UnfilledSlot if too many in a row were unusable.
 
         `failed` are the unusable responses of the dialogue, `step` is its next step. A truncated response that is drawn
         again with a higher limit does not count.
@@ -163,7 +163,7 @@ def _has_more_room(step: Dialogue | Request, request: Request) -> bool:
 
 
 def despair(answers: int, model: str, fault: FailedDraw) -> str:
-    """Return the message for so many unusable responses of a model; `fault` is the last."""
+    """Return the message for consecutive unusable responses of a model; `fault` is the last."""
     text = fault.response.text
     shown = repr(text[:SHOWN]) if text else "no text"
     return (

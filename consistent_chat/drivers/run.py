@@ -1,4 +1,4 @@
-"""Runs the dialogues of a plan in plan order: replayed where recorded, called for where not."""
+"""Runs the dialogues of a plan in plan order: replays recorded ones, and makes calls for the rest."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from consistent_chat.store.miss import explain_miss
 logger = logging.getLogger(__name__)
 
 Open = Callable[[], Serving | BatchedServing]
-"""Opens a serving: it is called once, at the first request that is not recorded."""
+"""Opens a serving; called once, at the first unrecorded request."""
 Begin = Callable[[int, list[FailedDraw], int], Steps]
-"""Begins the dialogue at a place of the plan with one of its substitutes; its unusable answers go into the list."""
+"""Starts the dialogue at a place of the plan with one of its substitutes; its unusable answers go into the list."""
 
 
 class Driver(Protocol):
-    """Finishes dialogues that need calls; `window` of them are started ahead at most."""
+    """Finishes dialogues that need calls; at most `window` of them are started ahead."""
 
     @property
     def window(self) -> int:
-        """Dialogues that may be under way."""
+        """Maximum dialogues in progress."""
 
     def submit(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
-        """Go on with a dialogue that needs this request answered; lower orders go first."""
+        """Continue a dialogue that needs an answer to this request; lower orders go first."""
 
     def stop(self) -> None:
         """Start no more calls, and wait for those in flight."""
@@ -61,9 +61,9 @@ def run(
 ) -> Iterator[Dialogue]:
     """Yield the dialogues at these places of the plan, in this order.
 
-    Without `open_serving` no calls are made, and a response that the store lacks raises MissingResponse. With it,
-    the serving is opened at the first request that is not recorded, if there is one. Runs that are given the same
-    `spent` keep to the limits together. `begin` makes dialogues in another way than the recipe's plan.
+    Without `open_serving` no calls are made, and a missing response raises MissingResponse. With it, the serving is
+    opened at the first unrecorded request. Runs with the same `spent` share the limits. `begin` replaces the way in
+    which the plan's dialogues are started.
     """
     begin = begin or partial(fill, recipe, Plan(recipe))
     driver = _Run(recipe, begin, store, open_serving, limits, tally, spent or Usage())
@@ -100,7 +100,7 @@ class _Run:
         self._distinct = Deduplicator(threshold, self._begin) if threshold else None
 
     def dialogues(self, indices: Iterable[int]) -> Iterator[Dialogue]:
-        """Yield the dialogues at these places, and start others while one is waited for."""
+        """Yield the dialogues at these places, and start others while waiting for one."""
         pending: deque[PendingDialogue] = deque()
         for index in indices:
             pending.append(self._begin(index))
@@ -113,7 +113,7 @@ class _Run:
             yield self._next(pending)
 
     def warn(self) -> None:
-        """Say what an interrupted run waits for."""
+        """Report what an interrupted run waits for."""
         if isinstance(self._driver, Online):
             logger.warning("Stopping after the calls in flight, to keep their answers. Press Ctrl-C to abandon them.")
 
@@ -126,7 +126,7 @@ class _Run:
             self._store.close()
 
     def _warm_up(self) -> None:
-        """Prepare the patterns of the checks while the first calls are in flight: the first response finds them."""
+        """Compile the patterns of the checks while the first calls are in flight, for the first response."""
         if self._driver is not None and not self._is_warm and any(self._recipe.checks.values()):
             from consistent_chat.dialogue.checks import findings
 
@@ -140,7 +140,7 @@ class _Run:
         return finished(pending.popleft()) if self._distinct is None else self._distinct.next(pending)
 
     def _begin(self, index: int, substitute: int = 0, given_up: Sequence[FailedDraw] = ()) -> PendingDialogue:
-        """Begin a dialogue, with a substitute where the specs before it were given up, and go on while replaying."""
+        """Start a dialogue, with a substitute if earlier specs were given up, and replay it as far as recorded."""
         failed = [*given_up]
         max_draws = REPLAY_DRAWS if self._open_serving is None else self._limits.max_draws
         progress = walk(lambda failed: self._first_steps(index, failed, substitute), self._store, max_draws, failed)
@@ -170,10 +170,10 @@ class _Run:
 
 
 def _refused(failed: Sequence[FailedDraw]) -> str:
-    """Return the message where a response is missing because a check refuses the one that is recorded."""
+    """Return a message if a response is missing because a check rejects the recorded one."""
     if not failed or failed[-1].reason.value not in DEFAULTS:
         return ""
     return (
-        f"The recorded response is unusable: {failed[-1]}. No other one is recorded. "
-        "Pass serving= to ask again, or checks=False for rows without checks."
+        f"The recorded response is unusable: {failed[-1]}. No other response is recorded. "
+        "Pass serving= to request another, or checks=False for rows without checks."
     )

@@ -1,4 +1,4 @@
-"""What a run has done so far, for progress bars and the last line."""
+"""The counts of a run, for progress bars and the summary line."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from consistent_chat.request import Response
 
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed")
 PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost")
-"""What was paid or tried, whatever came of it: work that is done again by another process does not take it back."""
+"""Counts of payments and tries: they remain if another process does the work again."""
 
 
 @dataclass
 class RunStats:
-    """Counts of one run. `calls` were answered; `retries` are transport errors; `failed` counts reasons of redraws."""
+    """Counts of one run. `calls` counts answers; `retries` transport errors; `failed` the reasons of redraws."""
 
     dialogues: int = 0
     calls: int = 0
@@ -46,7 +46,7 @@ class RunStats:
         self.on_call(self)
 
     def retried(self, error: TransportError | RefusedRequest | RefusedAccess) -> None:
-        """Count a call that is tried again."""
+        """Count a call that is retried."""
         self.retries += 1
         self.last_fault = str(error)
         self.on_call(self)
@@ -55,7 +55,7 @@ class RunStats:
         """Count a finished dialogue."""
         self.dialogues += 1
         self.substitutes += dialogue.spec.substitute
-        if dialogue.failed:  # which is rare: a replay has no time for a Counter's update
+        if dialogue.failed:  # rarely true, and updating a Counter is slow for a replay
             self.failed.update(draw.reason.value for draw in dialogue.failed)
 
     def counts(self) -> dict[str, Any]:
@@ -71,12 +71,12 @@ class RunStats:
                 setattr(self, name, (getattr(self, name) or 0) + value)
 
     def save(self, folder: str, name: str) -> None:
-        """Write the counts into a folder, where `gathered` finds them: each process of a build has a tally."""
+        """Write the counts into a folder, where `gathered` finds them: each process of a build has its own."""
         Path(folder, f"{name}.{uuid.uuid4().hex}").write_text(json.dumps(self.counts()))
 
     @classmethod
     def gathered(cls, folder: str, name: str) -> RunStats:
-        """Return the sum of the tallies that were saved under a name."""
+        """Return the sum of the counts that were saved under a name."""
         total = cls()
         for path in Path(folder).glob(f"{name}.*"):
             total.add(json.loads(path.read_text()))

@@ -1,7 +1,7 @@
-"""The wave driver: all requests of a stage that wait at the same time go out in one call.
+"""The wave driver: sends all waiting requests of a stage in one call.
 
-For servings that take many prompts in one call, as DataFlow's do. It runs in the caller's thread, since such a serving
-may hold a model that belongs to it. Responses are kept before anything is made of them.
+It is for servings that take many prompts in one call, such as DataFlow's. It runs in the caller's thread, since such a
+serving may hold a model bound to that thread. Responses are kept before they are used.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ from consistent_chat.store import ResponseStore
 T = TypeVar("T")
 
 WAVE = 1000
-"""Dialogues that are started ahead: enough for any serving, and a run that is killed loses one call's responses."""
+"""Dialogues started ahead: enough for any serving; a killed run loses one call's responses."""
 REFUSED = Response("", "refusal")
-"""What is kept for a request that alone got no response: its serving gives no words for it."""
+"""The refusal recorded for a request that alone got no response: its serving gives no reason."""
 
 Outcome = Response | TransportError
-"""What came of one request of a call."""
+"""The outcome of one request of a call."""
 
 
 @runtime_checkable
 class BatchedServing(Protocol):
-    """Whatever answers many requests in one call."""
+    """Answers many requests in one call."""
 
     def answer_all(self, requests: Sequence[Request]) -> Sequence[Outcome]:
-        """Return what came of each request, in their order; they share stage and system text.
+        """Return the outcome of each request, in order; they share stage and system text.
 
-        Raises ServingError for a fault that does not pass.
+        Raises ServingError for a permanent fault.
         """
 
 
@@ -50,8 +50,8 @@ class BatchedServing(Protocol):
 class _Slot:
     """A dialogue that waits for the response to `request`.
 
-    `tries` counts the calls without one; `probed` is the number of the call after which another request was sent to see
-    whether the serving answers at all, or 0.
+    `tries` counts the calls without one; `probed` is the number of the call after which another request was sent to
+    test whether the serving answers at all, or 0.
     """
 
     steps: Steps
@@ -63,21 +63,21 @@ class _Slot:
 
 
 class _Awaited(Future[Dialogue]):
-    """A dialogue; whoever asks for it makes the calls until it is finished."""
+    """A dialogue in progress: requesting its result makes calls until it is finished."""
 
     def __init__(self, advance: Callable[[], None]) -> None:
         super().__init__()
         self._advance = advance
 
     def result(self, timeout: float | None = None) -> Dialogue:
-        """Return the dialogue. Raises what stops the run."""
+        """Return the dialogue. Raises the error that stops the run."""
         while not self.done():
             self._advance()
         return super().result(timeout)
 
 
 class Waves:
-    """Runs dialogues with one call for each stage of all that wait. `window` dialogues are started ahead at most."""
+    """Runs dialogues with one call per stage for all that wait. At most `window` dialogues are started ahead."""
 
     def __init__(
         self, serving: BatchedServing, store: ResponseStore, budget: Budget, limits: Limits, tally: RunStats
@@ -87,23 +87,23 @@ class Waves:
         self._max_draws = limits.max_draws
         self._policy, self._breaker = RetryPolicy(time.monotonic), CircuitBreaker()
         self._refusals = Refusals(self._ask_unrecorded, self._other)
-        self._known: dict[tuple[str, str], Request] = {}  # one that was answered, by model and stage
+        self._known: dict[tuple[str, str], Request] = {}  # an answered request, by model and stage
         self._slots: list[_Slot] = []
 
     def submit(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
-        """Take a dialogue that needs this request answered; they are asked for in the order of their coming.
+        """Continue a dialogue that needs an answer to this request; requests are sent in the order of arrival.
 
-        `failed` is where the dialogue notes its unusable answers.
+        The dialogue appends its unusable answers to `failed`.
         """
         slot = _Slot(steps, request, failed, _Awaited(self._advance))
         self._slots.append(slot)
         return slot.dialogue
 
     def stop(self) -> None:
-        """Leave the serving as it is: it belongs to the caller."""
+        """Leave the serving open: it belongs to the caller."""
 
     def _advance(self) -> None:
-        """Make one call for each kind of request that waits now."""
+        """Make one call for each kind of waiting request."""
         for slots in _by_kind(self._slots):
             self._ask(slots)
         self._slots = [slot for slot in self._slots if not slot.dialogue.done()]
@@ -127,9 +127,9 @@ class Waves:
             time.sleep(self._policy.pause(slots[0].tries or 1, missed[0][1]))
 
     def _reserve(self, requests: Sequence[Request]) -> list[float]:
-        """Return the reserved dollars of as many calls as the budget has room for; the others go in a later call.
+        """Return the reserved dollars of as many calls as the budget allows; the others go in a later call.
 
-        Raises BudgetSpent where there is room for none.
+        Raises BudgetSpent if it allows none.
         """
         reserved: list[float] = []
         for request in requests:
@@ -167,10 +167,10 @@ class Waves:
             slot.request = step
 
     def _retry(self, slot: _Slot, sent: int, fault: TransportError, is_silent: bool) -> None:
-        """Leave a request for the next call, or give it up; raise the fault where other requests fail too.
+        """Leave a request for the next call, or give it up; raise the fault if other requests fail too.
 
-        Before the last try of a call without any response another request is sent: so many are not given up together
-        because the serving was away for a while.
+        Before the last try of a call without any response, another request is sent, so that requests are not given up
+        together during an outage.
         """
         slot.tries += 1
         self._tally.retried(fault)
@@ -184,9 +184,9 @@ class Waves:
             self._go_on(slot, self._store.keep(slot.request, REFUSED))
 
     def _other(self, request: Request) -> Request:
-        """Return a request of the same kind to send beside a refused one: one that was answered, or a harmless one.
+        """Return a request of the same kind to send as a test: one that was answered, or a harmless one.
 
-        The system text is kept, which some servings need to tell what is asked of them.
+        It keeps the system text, which some servings need to recognize the task.
         """
         known = self._known.get((request.model, request.stage))
         return known or replace(harmless(request), system=request.system)
@@ -199,7 +199,7 @@ class Waves:
 
 
 def _by_kind(slots: Iterable[_Slot]) -> list[list[_Slot]]:
-    """Return the slots whose requests may go out in one call, in the order of the first of each kind."""
+    """Return the slots grouped by kind, each group for one call, in the order of the first of each kind."""
     kinds: dict[tuple[str, str, str], list[_Slot]] = {}
     for slot in slots:
         kinds.setdefault((slot.request.model, slot.request.stage, slot.request.system), []).append(slot)
@@ -207,7 +207,7 @@ def _by_kind(slots: Iterable[_Slot]) -> list[list[_Slot]]:
 
 
 def _at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Return what a coroutine returns that waits for nothing: no other work runs beside a wave."""
+    """Return the result of a coroutine that never waits: no other work runs beside a wave."""
     try:
         work.send(None)
     except StopIteration as finished:

@@ -80,7 +80,7 @@ def test_detached_it_ends_well_and_says_how_to_collect(
     assert build(provider, "made.parquet", "--driver", "batch", "--detach") == 0
     said = capsys.readouterr().err
     assert "9 requests are submitted" in said
-    assert "Run the same again to collect it" in said
+    assert "Rerun the same command to collect" in said
     assert not Path("made.parquet").exists()
     assert build(provider, "made.parquet", "--driver", "batch") == 0
     assert len(set(provider.digests)) == len(provider.digests) == 18
@@ -223,5 +223,5 @@ def test_ctrl_c_leaves_the_batches_to_the_provider(tmp_path: Path) -> None:
         build.send_signal(signal.SIGINT)
         _, said = build.communicate(timeout=120)
     assert build.returncode == 130
-    assert "This goes on at the provider: batch 1 (msgbatch_0000, 9 requests" in said
+    assert "Still open at the provider: batch 1 (msgbatch_0000, 9 requests" in said
     assert "Traceback" not in said

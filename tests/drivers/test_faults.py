@@ -177,7 +177,7 @@ class TestConnections:
         with Provider() as provider:
             serving = opened(kind, provider)
         tally = RunStats()
-        with pytest.raises(ServingError, match=rf"{provider.url}.* failed: .*Check the network and base_url.*try 5"):
+        with pytest.raises(ServingError, match=rf"{provider.url}.* failed: .*Check the network and base_url.*5 tries"):
             run(place, SMALL, serving, tally)
         assert tally.retries <= 5 * 30
 
@@ -271,7 +271,7 @@ class TestNothingSucceeds:
         """Though calls wait for the first answer, they do not all hang one after another, five times each."""
         with (
             Provider(lambda call: PASSING["hang"]) as provider,
-            pytest.raises(ServingError, match=r"did not answer within 0\.1 seconds.*the run stops"),
+            pytest.raises(ServingError, match=r"did not answer within 0\.1 seconds.*Stopping"),
         ):
             run(place, SMALL, opened("openai", provider, timeout=0.1))
         assert len(provider.requests) <= 20
@@ -282,7 +282,7 @@ class TestNothingSucceeds:
         """Its last words are in the error."""
         with (
             Provider(lambda call: PASSING[f"status {status}"]) as provider,
-            pytest.raises(ServingError, match=rf"answered {status}: Busy.*the run stops.*rerun to resume"),
+            pytest.raises(ServingError, match=rf"answered {status}: Busy.*Stopping.*rerun to resume"),
         ):
             run(place, SMALL, opened(kind, provider))
         assert len(provider.requests) <= FEW

@@ -219,7 +219,7 @@ def test_a_server_that_never_answers_is_given_up_soon(place: str) -> None:
     """A mistyped address is said within seconds, not minutes."""
     serving = Answers(lambda request, attempt: TransportError("The connection was refused."))
     began = time.monotonic()
-    with pytest.raises(ServingError, match=r"The connection was refused\. This was try 5"):
+    with pytest.raises(ServingError, match=r"The connection was refused\. Stopping after 5 tries"):
         list(dialogues(place, serving))
     assert time.monotonic() - began < 20
 

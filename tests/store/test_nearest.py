@@ -121,7 +121,7 @@ def test_a_check_that_refuses_what_is_recorded_is_named(tmp_path: Path) -> None:
     given |= {"responses": str(tmp_path / "responses"), "cache_dir": str(tmp_path / "cache")}
     with Provider(_repeats) as provider:
         load_dataset("consistent_chat", checks=False, base_url=provider.url, **called, **given)
-    with pytest.raises(MissingResponse, match=r"draw 0: repeats \(.*Pass serving= to ask again, or checks=False"):
+    with pytest.raises(MissingResponse, match=r"draw 0: repeats \(.*Pass serving= to request another, or checks=False"):
         load_dataset("consistent_chat", **given)
 
 
