@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -55,7 +56,7 @@ def opened(data: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
         if "://" in data:
             import fsspec
 
-            file = fsspec.open(data, "rb", **options).open()
+            file: BinaryIO = io.BufferedReader(fsspec.open(data, "rb", **options).open())
         else:
             file = open(open_plain(os.path.expanduser(data)), "rb")  # noqa: SIM115  # below
     except Exception as error:  # each filesystem has errors of its own

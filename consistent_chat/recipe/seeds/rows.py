@@ -38,6 +38,8 @@ def read(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
         if "invalid UTF8" in text:
             raise not_utf8(name) from None
         raise RecipeError(f"{name} is not a valid {ending} file: {text[:300]}. Correct it.") from None
+    except Exception as error:  # the clients of remote filesystems have errors of their own
+        raise RecipeError(f"{name} cannot be read to its end: {error}. Try again.") from None
 
 
 def not_utf8(name: str) -> RecipeError:
