@@ -2,8 +2,8 @@
 
 `say`, `tell` and `tell_lines` print, `log_to_stderr` shows log lines, `screen` and `shown` are for tables and
 dialogues, `for_bar` is for the text of progress bars, and `guard` takes what others print: log lines of libraries,
-warnings, tracebacks. It turns off the bars of the Hub's client, which show names of strangers' files as they are. What comes from files, servers and models is made visible: escapes, controls, overrides of
-direction.
+warnings, tracebacks. It turns off the bars of the Hub's client, which show names of strangers' files as they are. What
+comes from files, servers and models is made visible: escapes, controls, overrides of direction.
 """
 
 from __future__ import annotations

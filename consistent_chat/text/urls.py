@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote
 
 # User and password end before the first slash, unless the password has slashes in it; a port does not begin one. What
 # follows an @ in the path of a Hub address is a branch.
 _USER = re.compile(r"://(?:[^/\s]*|[^/@:\s]*:(?!\d+/)[^@\s]*)@")
+_WORD = re.compile(r"\S+")
 _QUERY = re.compile(r"\?[^\s#'\"]*")
 _SECRET = re.compile("pass|secret|token|key|sas|auth|connection_string|credential", re.IGNORECASE)
 
@@ -21,7 +22,11 @@ def is_secret(name: str) -> bool:
 
 def without_user(url: str) -> str:
     """Return a URL without user and password. A query stays: where it holds no keys it is part of a file's name."""
-    return _USER.sub("://", url)
+    parts, end = [], 0
+    for found in _users(url):
+        parts += [url[end : found.start()], "://"]
+        end = found.end()
+    return "".join([*parts, url[end:]])
 
 
 def without_secrets(url: str) -> str:
@@ -33,12 +38,18 @@ def without_secrets(url: str) -> str:
 
 def secrets_of(url: str) -> list[str]:
     """Return what `without_secrets` leaves out, in whole and in words, the longest first: an error may quote it."""
-    users = [match.group().removeprefix("://").removesuffix("@") for match in _USER.finditer(url)]
+    users = [match.group().removeprefix("://").removesuffix("@") for match in _users(url)]
     parts = [*users, *(match.group().removeprefix("?") for match in _QUERY.finditer(url))]
     passwords = [user.partition(":")[2] for user in users]
     words = {word for part in parts for word in (part, *re.split("[:&=]", part))}.union(passwords)
     words |= set(map(unquote, words))  # a server is told the password itself, and may quote it
     return sorted((word for word in words if len(word) > 2), key=len, reverse=True)
+
+
+def _users(text: str) -> Iterator[re.Match[str]]:
+    """Yield what `_USER` matches. It sees words up to their last @, so that a search that fails is never a long one."""
+    for word in _WORD.finditer(text):
+        yield from _USER.finditer(text, word.start(), word.start() + word.group().rfind("@") + 1)
 
 
 def secret_values(options: Mapping[str, Any]) -> list[str]:

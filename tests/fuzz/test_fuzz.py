@@ -83,6 +83,8 @@ REPEATED = [
     b"'",
     b"a\n\n",
     b"\\n",
+    b"1",
+    b"://a:",
     b"\xe2\x80\xae",
 ]
 

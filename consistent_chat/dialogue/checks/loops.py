@@ -45,7 +45,7 @@ def _is_loop(text: str, probe: str, copies: int) -> bool:
 
 
 _TIMES = re.compile(
-    r"\d+ ?(?:times|mal|veces|fois|volte|vezes|раз|遍|次|回)|\b(?:repeat|times|refrain|chorus|song|chant)\b"
+    r"\d ?(?:times|mal|veces|fois|volte|vezes|раз|遍|次|回)|\b(?:repeat|times|refrain|chorus|song|chant)\b"
 ).search
 
 
