@@ -47,10 +47,10 @@ class About:
 
 
 class Seen:
-    """The dialogues of a dataset, as a card tells of them; `see` is to be called with each, in order.
+    """The figures of a dataset's dialogues for its card; call `see` with each dialogue, in order.
 
-    `rows` are by split, `tokens` by split and whether they are a judge's. Tokens are what all recorded
-    responses are billed for.
+    `rows` are by split, `tokens` by split and by whether they are the judge's. Tokens are those billed
+    for all recorded responses.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The YAML metadata at the top of a card: what the Hub filters by, and the files of each config."""
+"""The YAML metadata at the top of a card: the fields that the Hub filters by, and the files of each config."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def has_info(head: str, names: Collection[str]) -> bool:
 
 
 def merged(previous: str, values: Values) -> str:
-    """Return the previous header with the values that are new or `OWNED` set; all other lines stay as they are.
+    """Return the previous header with the values that are new or `OWNED` set; all other lines stay unchanged.
 
     Configs are replaced by name, and configs of other names stay. Entries for our configs under `dataset_info` are
     removed, since they describe files that are replaced. Raises ConsistentChatError if the header is not valid YAML.

@@ -26,7 +26,7 @@ def card(about: About, seen: Seen, previous: str = "") -> str:
 
     Text of the previous card outside the marker lines is kept unchanged. If the previous card has no begin marker that
     is directly followed by an end marker, all of it is kept and the generated part is appended. In the header, the keys
-    of `OWNED` are set again, all others stay as they are, and missing ones are added.
+    of `OWNED` are set again, all others stay unchanged, and missing ones are added.
 
     Raises ConsistentChatError if the header of the previous card is not valid YAML.
     """

@@ -1,9 +1,9 @@
-"""Output where the user asked for it: a path on this machine, a URL that fsspec knows, or "-" for the standard output.
+"""Output to a path on this machine, a URL that fsspec opens, or "-" for the standard output.
 
-A file is written in full or not at all, and read back before anything says that it was written.
+A file is written atomically, and read back before it is reported as written.
 
 local.py   files of this machine
-remote.py  files in object stores, on the Hub and wherever else fsspec writes
+remote.py  files in object stores, on the Hub and on other fsspec filesystems
 stdout.py  the standard output
 """
 
@@ -50,7 +50,7 @@ class Output(Protocol):
         """Raise RecipeError unless a file can be written here. Leaves no trace."""
 
     def write(self) -> AbstractContextManager[BinaryIO]:
-        """Give a binary file whose content is at this place, and was read back from it, when the block has ended.
+        """Yield a binary file; at the end of the block its content is at this place and was read back.
 
         Raises ConsistentChatError if the content cannot be written or differs when it is read.
         """
@@ -60,14 +60,14 @@ class Output(Protocol):
 
 
 def parse_output(name: str | os.PathLike[str], option: str, storage_options: Mapping[str, Any] | None = None) -> Output:
-    """Return the place that a name means; `option` ("--output") is named in errors.
+    """Return the output for a name; `option` ("--output") is named in errors.
 
     A leading `~` is expanded. "-" is the standard output; a file called "-" is "./-". In URLs no character is special:
     a `%`, `#` or `?` belongs to the name. Raises RecipeError.
     """
     text = os.fspath(name)
     if not text or "\0" in text:
-        raise RecipeError(f"{option} {text!r} is not a path. Give a file or a folder.")
+        raise RecipeError(f"{option} {text!r} is not a path. Pass a file or a folder.")
     if text == STDOUT:
         return StandardOutput(option)
     url = remote.parse(text, option, storage_options or {})

@@ -19,7 +19,7 @@ from consistent_chat.files import atomic_write, file_digest, temporary_file
 class LocalOutput:
     """A file or folder of this machine; `path` is absolute.
 
-    An existing file is replaced at once and keeps its permissions; one without permission to write is refused. A
+    An existing file is replaced atomically and keeps its permissions; a read-only one is refused. A
     symbolic link at `path` is replaced and never followed: links in the caches of the Hub or DVC lead to files that
     must not change, and a link in a shared folder may be a stranger's. Links among the folders above are followed.
     """
@@ -54,10 +54,10 @@ class LocalOutput:
         try:
             self._try()
         except OSError as error:
-            raise RecipeError(f"{self._failed(error)} Grant access, or give another path.") from None
+            raise RecipeError(f"{self._failed(error)} Grant access, or pass another path.") from None
         finally:
             for folder in missing:
-                with contextlib.suppress(OSError):  # it was not made
+                with contextlib.suppress(OSError):  # the file was not created
                     folder.rmdir()
 
     def _try(self) -> None:
@@ -75,7 +75,7 @@ class LocalOutput:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[BinaryIO]:
-        """Give a binary file whose content becomes that of `path`, and is read back, when the block has ended."""
+        """Yield a binary file; at the end of the block its content replaces that of `path` and is read back."""
         try:
             _make(self.path.parent)
             with atomic_write(self.path) as file:
@@ -84,9 +84,9 @@ class LocalOutput:
                 written = file_digest(file.name)
             read = file_digest(self.path)
         except OSError as error:
-            raise ConsistentChatError(f"{self._failed(error)} Mend that or give another path, and run again.") from None
+            raise ConsistentChatError(f"{self._failed(error)} Correct that or pass another path, then rerun.") from None
         if read != written:
-            raise ConsistentChatError(f"{self.name} differs from what was written to it. Check the disk and run again.")
+            raise ConsistentChatError(f"{self.name} differs from what was written to it. Check the disk, then rerun.")
 
     def open(self) -> BinaryIO:
         """Open the file for reading; raises OSError."""
@@ -97,11 +97,11 @@ class LocalOutput:
 
 
 def parse(text: str, option: str) -> LocalOutput:
-    """Return the place of a path; raises RecipeError if its `~` names no home."""
+    """Return the output for a path; raises RecipeError if its `~` names no home folder."""
     expanded = os.path.expanduser(text)
     if expanded.startswith("~"):
         raise RecipeError(
-            f"{option} {text}: there is no home folder for {text.split('/')[0]}. Give an absolute path, or ./{text} "
+            f"{option} {text}: there is no home folder for {text.split('/')[0]}. Pass an absolute path, or ./{text} "
             "for a file with that name."
         )
     is_folder = text.endswith(("/", os.sep)) or os.path.isdir(expanded)
@@ -109,5 +109,5 @@ def parse(text: str, option: str) -> LocalOutput:
 
 
 def _make(folder: Path) -> None:
-    with contextlib.suppress(FileExistsError):  # a file; writing into it raises the clearer error
+    with contextlib.suppress(FileExistsError):  # it is a file; writing into it raises a clearer error
         folder.mkdir(parents=True)

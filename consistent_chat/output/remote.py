@@ -1,4 +1,4 @@
-"""Output in object stores, on the Hub, in memory: wherever fsspec writes."""
+"""Output to object stores, the Hub, memory and other fsspec filesystems."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from consistent_chat.text.urls import redact_all, secret_values, secrets_of, wit
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[a-z0-9]+::.*://")
 WEBSITES = ("http", "https")
-"""Protocols that fsspec would write by POST, which websites do not take for a file."""
+"""Protocols that fsspec would write by POST, which websites do not accept for files."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class RemoteOutput:
     def check(self) -> None:
         """Raise RecipeError unless a file can be written here.
 
-        In a repo of the Hub this asks for the right to write; elsewhere a small file is written and removed.
+        In a repo of the Hub this checks write access; elsewhere a small file is written and removed.
         """
         try:
             backend = self._backend()
@@ -73,31 +73,31 @@ class RemoteOutput:
                 backend.check()
                 return
             probe = f".{uuid.uuid4().hex}.tmp"
-            backend.put({probe: b"Tests whether output can be written.\n"})
-            with contextlib.suppress(Exception):  # there may be no right to delete, which the output does not need
+            backend.put({probe: b"Checks that output can be written.\n"})
+            with contextlib.suppress(Exception):  # delete access may be missing, which the output does not need
                 backend.put({probe: None})
         except Exception as error:  # each filesystem has errors of its own
             raise RecipeError(
-                f"{self._failed(error)} Check the address and your access, or give another one."
+                f"{self._failed(error)} Check the address and your access, or pass another one."
             ) from None
 
     @contextlib.contextmanager
     def write(self) -> Iterator[BinaryIO]:
-        """Give a local file whose content is sent to this place, and read back, when the block has ended."""
+        """Yield a local file; at the end of the block its content is sent to this place and read back."""
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder, "output")
             try:
                 with local.open("xb") as file:
                     yield file
             except OSError as error:
-                raise ConsistentChatError(f"{self._failed(error)} Free space in {folder}, and run again.") from None
+                raise ConsistentChatError(f"{self._failed(error)} Free space in {folder}, then rerun.") from None
             try:
                 self._backend().put({posixpath.basename(self.path): local})
                 arrived = self._digest()
             except Exception as error:  # each filesystem has errors of its own
-                raise ConsistentChatError(f"{self._failed(error)} Check your access, and run again.") from None
+                raise ConsistentChatError(f"{self._failed(error)} Check your access, then rerun.") from None
             if arrived != file_digest(local):
-                raise ConsistentChatError(f"{self.name} differs from what was sent to it. Run again.")
+                raise ConsistentChatError(f"{self.name} differs from what was sent to it. Rerun the command.")
 
     def open(self) -> Any:
         """Open the file for reading; raises what its filesystem raises."""
@@ -120,7 +120,7 @@ class RemoteOutput:
 
 
 def parse(text: str, option: str, storage_options: Mapping[str, Any]) -> RemoteOutput | LocalOutput | None:
-    """Return the place that a URL means, None for a path; raises RecipeError."""
+    """Return the output for a URL, or None for a path; raises RecipeError."""
     if not _URL.match(text):
         return None
     protocol = get_protocol(text)
@@ -133,8 +133,8 @@ def parse(text: str, option: str, storage_options: Mapping[str, Any]) -> RemoteO
     try:
         fs, path = fsspec.core.url_to_fs(text, **options)
         is_folder = place.is_folder or fs.isdir(path)
-    except Exception as error:  # an unknown protocol, a package that is missing, a server that is not there
-        raise RecipeError(f"{place._failed(error)} Check the address, or give another one.") from None
+    except Exception as error:  # an unknown protocol, a missing package, an unreachable server
+        raise RecipeError(f"{place._failed(error)} Check the address, or pass another one.") from None
     if isinstance(fs, LocalFileSystem):
         return LocalOutput(Path(path), shown, option, is_folder)
     return replace(place, fs=fs, path=path, is_folder=is_folder)

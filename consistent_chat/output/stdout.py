@@ -1,4 +1,4 @@
-"""The standard output as a place for one file."""
+"""The standard output, for one file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from consistent_chat.text.console import tell_lines
 
 @dataclass(frozen=True)
 class StandardOutput:
-    """The standard output. It takes one file, which cannot be read back."""
+    """The standard output. It accepts one file, which cannot be read back."""
 
     option: str
     name: str = "standard output"
@@ -30,25 +30,25 @@ class StandardOutput:
 
     def child(self, name: str) -> StandardOutput:
         """Raise RecipeError: the standard output is not a folder."""
-        raise RecipeError(f"{self.option} - is one stream and cannot hold several files. Give a folder.")
+        raise RecipeError(f"{self.option} - is one stream and cannot hold several files. Pass a folder.")
 
     sibling = child
 
     def check(self) -> None:
         """Raise RecipeError if this process has no standard output."""
         if sys.stdout is None or sys.stdout.closed:
-            raise RecipeError(f"{self.option} - cannot be written: the standard output is closed. Give a path.")
+            raise RecipeError(f"{self.option} - cannot be written: the standard output is closed. Pass a path.")
 
     @contextlib.contextmanager
     def write(self) -> Iterator[BinaryIO]:
-        """Give a file whose content is copied to the standard output at the end; raises BrokenPipeError.
+        """Yield a file whose content is copied to the standard output at the end; raises BrokenPipeError.
 
-        On a terminal it is shown as visible text.
+        On a terminal, control characters are escaped.
         """
         with tempfile.TemporaryFile() as file:
             yield file
             file.seek(0)
-            if sys.stdout.isatty():  # what is data in a pipe would drive a terminal
+            if sys.stdout.isatty():  # data for a pipe could contain control sequences of a terminal
                 tell_lines(file.read().decode("utf-8", "replace"))
                 return
             sys.stdout.flush()

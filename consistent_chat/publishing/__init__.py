@@ -1,4 +1,4 @@
-"""Publishes datasets to the Hub with all that they are made from, and verifies published ones.
+"""Publishes datasets to the Hub with their recipes and responses, and verifies published datasets.
 
     REPO/README.md                         the card
     REPO/data/<split>-<i>-of-<n>.parquet   the rows
@@ -13,9 +13,9 @@ The rows can be rebuilt from the recipe and the responses in the repo.
     publish.py      the whole procedure
     target.py       parses "user/repo" and "buckets/user/name/path"
     layout.py       paths in a dataset, and the manifest
-    bundle.py       makes a folder with all files except card and manifest
+    bundle.py       builds a folder with all files except card and manifest
     recipe_file.py  writes the recipe file of a published dataset
-    rebuild.py      makes the rows and failures from the recipes and responses of a folder
+    rebuild.py      builds the rows and failures from the recipes and responses of a folder
     upload.py       sends new files and deletes removed ones; hub.py, repo.py and bucket.py talk to the Hub
     verify.py       compares files, responses and rows; diff.py finds the first row that differs
     resolution.py   checks that a plain `load_dataset` loads the published files

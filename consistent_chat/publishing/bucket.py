@@ -57,14 +57,14 @@ class BucketDestination:
         """Check that the bucket belongs to the user and that the token may write."""
         check_namespace(self._api, self.target)
         if self._private and state.exists and state.private is False:
-            raise PublishError(f"The bucket {self.target.name} is public already. Make it private in its settings.")
+            raise PublishError(f"The bucket {self.target.name} is already public. Make it private in its settings.")
 
     def has_published(self, state: RemoteState) -> bool:
-        """Look for a manifest: a bucket has no history, and only those who may remove files can have put it there."""
+        """Tell whether there is a manifest: a bucket has no history, and only its users can write one."""
         return state.manifest is not None
 
     def is_ours(self, state: RemoteState, path: str) -> bool:
-        """Compare the content with the manifest; where publishing was stopped before that came, go by the path."""
+        """Compare the content with the manifest; if publishing was stopped before it was sent, compare the path."""
         if not layout.is_written(path) or state.manifest is None:
             return layout.is_written(path)
         with translate_errors(self.target):

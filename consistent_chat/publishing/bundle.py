@@ -1,4 +1,4 @@
-"""Makes a folder with all files of a published dataset except its card and manifest."""
+"""Builds a folder with all files of a published dataset except its card and manifest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Made:
 
 
 def make(builder: ConsistentChat, name: str, folder: Path, see: See) -> Made:
-    """Make the files of a dataset from recorded responses. `name` is the recipe's name; `see` gets every dialogue.
+    """Build the files of a dataset from recorded responses. `name` is the recipe's name; `see` gets every dialogue.
 
     The rows are made from the responses in the folder, so they are exactly what can be rebuilt from it. Raises
     MissingResponse, UnfilledSlot, PublishError.

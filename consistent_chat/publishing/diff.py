@@ -1,4 +1,4 @@
-"""Compares two sets of Parquet files: same bytes, same rows, or the first row that differs."""
+"""Compares two sets of Parquet files: reports same bytes, same rows, or the first row that differs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def _compare_rows(
     else:
         version = manifest.versions.get("pyarrow")
         verdict.notes.append(
-            f"{', '.join(there)}: other bytes, but the same rows. They were written with pyarrow {version}, this is "
+            f"{', '.join(there)}: different bytes, but the same rows. Written with pyarrow {version}, this is  "
             f"{pa.__version__}."
         )
 
@@ -74,17 +74,17 @@ def _rows(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
 
 
 def _types(name: str, there: dict[str, Path], here: dict[str, Path]) -> str:
-    """Return a sentence if columns have other types, which `load_dataset` would show; "" if all are equal."""
+    """Return a sentence if columns have different types, which `load_dataset` would show; "" if all are equal."""
     (made, *_) = map(pq.read_schema, here.values())
     other = [path for path, file in there.items() if not pq.read_schema(file).equals(made)]
-    return f"{name}s: columns of {other[0]} have other types than the rebuilt ones." if other else ""
+    return f"{name}s: columns of {other[0]} have different types from the rebuilt ones." if other else ""
 
 
 def _difference(name: str, there: Iterator[dict[str, Any]], here: Iterator[dict[str, Any]]) -> str:
     """Return a sentence about the first difference between rows; "" if all are equal."""
     for index, (one, other) in enumerate(itertools.zip_longest(there, here)):
         if one is None or other is None:
-            which = "is not published" if one is None else "is published, but the recipe does not make it"
+            which = "is not published" if one is None else "is published, but the recipe does not produce it"
             return f"{name} {index} {which}."
         for column in [*other, *(column for column in one if column not in other)]:
             if column not in one or column not in other or one[column] != other[column]:
@@ -97,7 +97,7 @@ def _texts(one: Any, other: Any) -> str:
     start = next((at for at, pair in enumerate(zip(*texts)) if pair[0] != pair[1]), min(map(len, texts)))
     lead = max(0, start - EXCERPT // 3)
     there, made = (repr(text[lead : lead + EXCERPT]) for text in texts)
-    return f"{there} is published, {made} is what the responses make"
+    return f"{there} is published, {made} follows from the responses"
 
 
 @dataclass

@@ -56,10 +56,10 @@ class Destination(Protocol):
         """Raise PublishError if the user may not write. Changes nothing."""
 
     def has_published(self, state: RemoteState) -> bool:
-        """Tell whether what is there goes back to a publication, and not to a stranger's manifest alone."""
+        """Tell whether a publication exists, rather than only a stranger's manifest."""
 
     def is_ours(self, state: RemoteState, path: str) -> bool:
-        """Tell whether what lies at a path is what was published there: unchanged, and no stranger's."""
+        """Tell whether the file at a path is the one that was published: unchanged, and not a stranger's."""
 
     def has(self, state: RemoteState, path: str, file: Path) -> bool:
         """Return whether a file is already there with the same bytes."""
@@ -93,7 +93,7 @@ def check_namespace(api: HfApi, target: RepoTarget) -> None:
         raise PublishError(f"{target} belongs to {target.namespace!r}. You are logged in as {', '.join(own)}.")
     if role == "read":
         raise PublishError(
-            f"The token may only read, so nothing can be published to {target}. Use a token that may write."
+            f"The token is read-only, so nothing can be published to {target}. Use a token that may write."
         )
 
 
@@ -104,7 +104,7 @@ def translate_errors(target: RepoTarget, moving: bool = False) -> Iterator[None]
         yield
     except ConsistentChatError:
         raise
-    except Exception as error:  # the client's, of httpx or requests, or of the disk
+    except Exception as error:  # errors of the client, of httpx or requests, or of the disk
         status = getattr(getattr(error, "response", None), "status_code", None)
         if moving and status in PASSING:
             raise ConflictError(f"{said(error)}.") from None
@@ -113,7 +113,7 @@ def translate_errors(target: RepoTarget, moving: bool = False) -> Iterator[None]
 
 @contextlib.contextmanager
 def asking(target: RepoTarget) -> Iterator[None]:
-    """As `translate_errors`, but ignore that a Hub lacks an endpoint: it will refuse what is not allowed by itself."""
+    """Like `translate_errors`, but ignore a missing endpoint: the Hub will reject later what is not allowed."""
     with translate_errors(target):
         try:
             yield
@@ -126,8 +126,8 @@ def _reason(error: Exception, status: int | None) -> str:
     if status == 401:
         return "the token is not valid. Run `hf auth login`, or set HF_TOKEN to one that may write."
     if status == 403:
-        return "the token may not write there. Use one that may, or another name."
-    return f"{said(error)}. Run again: files that have arrived are not sent twice."
+        return "the token has no write access there. Use one that has, or another name."
+    return f"{said(error)}. Rerun the command; files that have arrived are not sent twice."
 
 
 def said(error: Exception) -> str:

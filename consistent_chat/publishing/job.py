@@ -1,8 +1,8 @@
 """Publishes from a machine of the Hub: starts a job that does what `builder.py` does, with the recipe and secrets.
 
 Responses go into a bucket, so that a job that was stopped continues where it was. The job brings this package with it
-as a wheel: nothing is installed by the package's name. Its command, script and files are visible to everybody who
-may see the job, so they contain no secrets.
+as a wheel: nothing is installed by the package's name. Its command, script and files are visible to all who can
+see the job, so they contain no secrets.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def start(
     destination = open_destination(target, private, create_pr, token)
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
     if len(builder.recipes) > 1:
-        raise RecipeError("A job makes one split. Publish from here, or give a recipe without splits.")
+        raise RecipeError("A job builds one split only. Publish from here, or pass a recipe without splits.")
     if any(recipe.seeds is not None for recipe in builder.recipes.values()):
         raise RecipeError("A job cannot be given seeds. Publish from here: leave --on-hub out.")
     dependencies = _dependencies(builder, package, responses)
@@ -144,7 +144,7 @@ def _dependencies(builder: ConsistentChat, package: str | None, responses: Seque
         return requirements(extras)
     if "://" not in package or not package.isprintable():
         raise RecipeError(
-            f"--package {package!r} is no address, and what an index has under a name can be anybody's. Leave it out "
+            f"--package {package!r} is not an address, and a name on an index can belong to anyone. Leave it out  "
             "to send this package along, or give the address of a wheel or a repository: git+https://...@COMMIT."
         )
     named = f"[{','.join(extras)}]" if extras else ""
@@ -158,7 +158,9 @@ def _check_shown(shown: Sequence[str], secrets: Mapping[str, str]) -> None:
         option = text.partition("=")[0] if text.startswith("--") else "--package"
         _check_address(option, text)
         if any(key in text for key in keys):
-            raise RecipeError(f"{option} holds a key, which the job's command would show. Pass it with --secret NAME.")
+            raise RecipeError(
+                f"{option} contains a key, which the job's command would show. Pass it with --secret NAME."
+            )
 
 
 def _check_address(option: str, text: str) -> None:

@@ -38,7 +38,7 @@ _WRITTEN = re.compile(
     rf"|{PLOTS}/[a-z_-]+\.(?:svg|png)"
     rf"|[^/]+{re.escape(EXTENSION)}"
 )
-"""Paths at which the publisher writes files, so that nothing else can be taken for one of them."""
+"""Paths at which the publisher writes files, so that no other file can be mistaken for one of them."""
 _SPLIT = re.compile(r"\w+(\.\w+)*")
 """A name of a split that `datasets` accepts."""
 _DIGEST = re.compile("[0-9a-f]{64}")
@@ -146,7 +146,7 @@ def is_published(path: str) -> bool:
 
 
 def is_written(path: str) -> bool:
-    """Tell whether a file's path is one that the publisher gives, and so one that it may remove again."""
+    """Tell whether the publisher writes a file at this path, so that it may also remove it."""
     return is_path(path) and _WRITTEN.fullmatch(path) is not None
 
 

@@ -1,4 +1,4 @@
-"""Publishes a dataset. Everything is checked and made before the first byte is sent."""
+"""Publishes a dataset. Everything is checked and built before the first byte is sent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from consistent_chat.publishing.upload import Sent, check, send
 from consistent_chat.recipe import EXTENSION
 
 _STRANGE = re.compile(r"[^\w .()-]")
-"""Characters with a meaning in URLs, which must not be in a file's name."""
+"""Characters with a meaning in URLs, which a file's name must not have."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def open_to_publish(
     serving = options.get("serving")
     if live and (serving is None or create_pr):
         raise RecipeError(
-            "--live shows the progress of a build: pass --serving, and no --create-pr. Without a serving, publishing "
+            "--live shows the progress of a build. Pass --serving without --create-pr. Without a serving, publishing "
             "takes moments."
         )
     builder = open_builder(recipe, **(options if serving is not None else {**options, "mode": "replay"}))
@@ -139,7 +139,7 @@ def _send(
     state: RemoteState,
     overwrite: bool,
 ) -> Sent:
-    """Make all files, then send those that are new."""
+    """Build all files, then send the new ones."""
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
         seen, target = Seen(), destination.target
         made = make(builder, name, Path(folder), seen.see)

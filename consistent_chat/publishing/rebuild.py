@@ -1,4 +1,4 @@
-"""Makes the rows and failures of a dataset as Parquet files, from the recipes and responses in a folder.
+"""Builds the rows and failures of a dataset as Parquet files, from the recipes and responses in a folder.
 
 The files have no metadata of `datasets`, so that every version reads them and every version gives the same bytes.
 """

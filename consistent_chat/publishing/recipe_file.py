@@ -1,4 +1,4 @@
-"""Writes the recipe file of a published dataset: all that shapes the data, with the whole taxonomy."""
+"""Writes the recipe file of a published dataset: all fields that shape the data, with the full taxonomy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(recipe: Recipe, path: Path) -> None:
     text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     path.write_text(HEAD + text, encoding="utf-8", newline="\n")
     if fingerprint(Recipe.from_file(str(path))) != fingerprint(recipe):
-        raise PublishError(f"The recipe cannot be written to {path.name}: it would be read as another one.")
+        raise PublishError(f"The recipe cannot be written to {path.name}: reading it back gives a different recipe.")
 
 
 def _with_sources(seeds: Seeds, path: Path) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def _with_sources(seeds: Seeds, path: Path) -> dict[str, Any]:
 
 
 class _Block(str):
-    """Text of several lines, written as it is below its key."""
+    """Text of several lines, written unchanged below its key."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -99,7 +99,7 @@ def _shared_needs(category: Category) -> Tags:
 
 
 def _fits_a_line(topic: Topic) -> bool:
-    """Say whether a line of a block is read as this topic: a "]" at its end would be read as the end of its tags."""
+    """Tell whether a line of a block is read as this topic: a "]" at its end would be read as the end of its tags."""
     text = topic.text
     return text.isprintable() and text == text.strip() and (bool(topic.needs) or not text.endswith("]"))
 

@@ -57,7 +57,7 @@ class RepoDestination:
         )
 
     def check(self, state: RemoteState) -> None:
-        """Check write access, as far as the Hub can be asked for it, and the options."""
+        """Check write access, as far as the Hub reports it, and the options."""
         if not state.exists:
             if self._create_pr:
                 raise PublishError(
@@ -67,7 +67,7 @@ class RepoDestination:
             return
         if self._private and state.private is False:
             raise PublishError(
-                f"{self.target} is public already. Make it private in its settings, or give another name."
+                f"{self.target} is already public. Make it private in its settings, or choose another name."
             )
         if not self._create_pr:  # a pull request takes read access only
             self._check_right()
@@ -79,23 +79,23 @@ class RepoDestination:
         check_namespace(self._api, self.target)
 
     def has_published(self, state: RemoteState) -> bool:
-        """Look for a commit by which this account has published here. A manifest alone may be a stranger's."""
+        """Tell whether this account has published here by a commit. A manifest alone may be a stranger's."""
         return state.manifest is not None and self._published(state) is not None
 
     def is_ours(self, state: RemoteState, path: str) -> bool:
-        """Compare with what this account's last publication left: a manifest's digest says only what is there."""
+        """Compare with the files of this account's last publication; a manifest alone does not prove who wrote them."""
         published = self._published(state)
         return published is not None and layout.is_written(path) and published.get(path) == state.files[path]
 
     def _published(self, state: RemoteState) -> Mapping[str, str] | None:
-        """Return the files of the last publication with the Hub's ids of their content, or None without any."""
+        """Return the files of the last publication with the Hub's ids of their content, or None if there is none."""
         if state.head not in self._seen:
             commit = self._last_publication() if state.exists else None
             self._seen[state.head] = None if commit is None else self._files_at(commit, state)
         return self._seen[state.head]
 
     def _last_publication(self) -> str | None:
-        """Return the id of the newest commit by which this account has published, None without any."""
+        """Return the id of the newest commit by which this account has published, or None if there is none."""
         revision = self._revision if self._branched else MAIN
         authors: set[str] | None = None
         with asking(self.target):

@@ -25,7 +25,7 @@ REDIRECTS = {
     ".huggingface.yaml": "replaces the metadata of the card",
     "dataset_infos.json": "gives rows other columns",
 }
-"""Files that the publisher does not write, and their effect on `load_dataset`."""
+"""Files that the publisher does not write, with their effect on `load_dataset`."""
 _FEATURES = b"huggingface"
 """The key in the metadata of a Parquet schema under which `datasets` looks for the types of columns."""
 
@@ -33,7 +33,7 @@ Config = Mapping[str, Any]
 
 
 def faults(folder: Path, title: str, configs: Sequence[Config]) -> Iterator[str]:
-    """Yield a line for each reason why `load_dataset` gives other rows than the published files.
+    """Yield a line for each reason why `load_dataset` gives rows other than the published ones.
 
     `title` is the last part of the dataset's name, `configs` are those that its card must have. Raises
     ConsistentChatError if the card's header is not valid YAML.
@@ -73,9 +73,9 @@ def _features(folder: Path) -> Iterator[str]:
             try:
                 metadata = pq.read_schema(folder / path).metadata or {}
             except (pa.ArrowException, OSError, ValueError):
-                continue  # its digest or its rows are a fault already
+                continue  # its digest or its rows are already a fault
             if _FEATURES in metadata:
-                yield f"{path} tells `datasets` to read its columns as other types."
+                yield f"{path} makes `datasets` read its columns as other types."
 
 
 def _config_faults(folder: Path, config: Config, cache: str) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _config_faults(folder: Path, config: Config, cache: str) -> Iterator[str]:
             or builder.config.name != name
             or _files(builder) != _wanted(folder, config)
         ):
-            yield f"The config {name!r} loads other files than were published."
+            yield f"The config {name!r} loads files other than the published ones."
             return
 
 

@@ -32,7 +32,7 @@ class RepoTarget:
             return cls._bucket(text, plain, revision)
         name, _, at = map(urllib.parse.unquote, plain.partition("@"))
         if at and revision and at != revision:
-            raise RecipeError(f"{text!r} names the revision {at!r}, but {revision!r} is given. Give one of them.")
+            raise RecipeError(f"{text!r} names the revision {at!r}, but {revision!r} is given. Pass only one of them.")
         if (at or revision) and not _REVISION.fullmatch(at or revision or ""):
             raise RecipeError(f"{at or revision!r} is not the name of a branch. Write letters, digits, and - or _.")
         if name.count("/") != 1 or not _is_name(*name.split("/")) or (not at and "@" in plain):
@@ -47,7 +47,7 @@ class RepoTarget:
         _, *parts = plain.split("/")
         path = parts[2:]
         if len(parts) < 2 or not _is_name(*parts[:2]) or any(part in ("", ".", "..") for part in path):
-            raise RecipeError(f"{text!r} is not a place in a bucket. Write buckets/user/name/path.")
+            raise RecipeError(f"{text!r} is not a path in a bucket. Write buckets/user/name/path.")
         if revision:
             raise RecipeError(f"{text!r} is in a bucket, which has no revisions. Leave the revision out.")
         return cls("buckets", "/".join(parts[:2]), "/".join(path))

@@ -44,7 +44,7 @@ def _refuse_foreign(destination: Destination, state: RemoteState) -> None:
 
 
 def _refuse(destination: Destination, foreign: list[str]) -> None:
-    """Raise PublishError where there are files that were not published from here."""
+    """Raise PublishError if there are files that this package did not publish."""
     if foreign:
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise PublishError(
@@ -56,16 +56,16 @@ def _refuse(destination: Destination, foreign: list[str]) -> None:
 def send(
     destination: Destination, folder: Path, state: RemoteState, finish: Callable[[str], None], overwrite: bool = False
 ) -> Sent:
-    """Send what differs, at once. `finish` gets the card that is there and completes the folder.
+    """Send files that differ, in one step. `finish` gets the present card and completes the folder.
 
-    Only what was published before is removed, and rows that were not are replaced or removed only to `overwrite` them.
-    Where another writer was faster, start again from what it has left. Raises PublishError.
+    Only files published before are removed; other rows are replaced or removed only with `overwrite`.
+    If another writer was faster, start again from its state. Raises PublishError.
     """
     states = itertools.chain([state], (destination.look() for _ in itertools.count()))
     try:
         return retry(lambda: _send(destination, folder, next(states), finish, overwrite), ConflictError, PAUSES)
     except ConflictError as error:
-        raise PublishError(f"{destination.target} could not be written: {error} Run it again.") from None
+        raise PublishError(f"{destination.target} could not be written: {error} Rerun the command.") from None
 
 
 def _send(
@@ -84,7 +84,7 @@ def _send(
 
 
 def _check_ours(destination: Destination, state: RemoteState, paths: list[str]) -> None:
-    """Raise PublishError where files of others would be replaced or removed, whatever a manifest says of them."""
+    """Raise PublishError if files of others would be replaced or removed, even if a manifest lists them."""
     if state.manifest is not None and not destination.has_published(state):
         _refuse_foreign(destination, state)
     rows = [path for path in paths if path in state.files and path.startswith(layout.ROWS)]
@@ -92,9 +92,9 @@ def _check_ours(destination: Destination, state: RemoteState, paths: list[str]) 
 
 
 def _gone(destination: Destination, state: RemoteState, folder: Path) -> list[str]:
-    """Return what was published before and is no more, and what else would be taken for rows.
+    """Return published files that are now obsolete, and other files that would be loaded as rows.
 
-    What the manifest names is only asked about: it may be a stranger's, in a pull request that was merged.
+    The manifest may be a stranger's, from a merged pull request, so each file that it names is checked.
     """
     named = set(state.manifest.files if state.manifest else ())
     old = [path for path in state.files if not (folder / path).is_file()]

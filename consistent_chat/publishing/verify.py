@@ -73,7 +73,7 @@ def _check_files(folder: Path, manifest: Manifest, verdict: VerificationResult) 
         if path not in there:
             verdict.faults.append(f"{path} is missing.")
         elif file_digest(folder / path) != digest:
-            verdict.faults.append(f"{path} is not the file that was published: its SHA-256 differs.")
+            verdict.faults.append(f"{path} differs from the published file: its SHA-256 is another.")
     rows = (path for path in there if path.startswith(layout.ROWS) and path not in manifest.files)
     verdict.faults += [f"{path} was not published, but would be loaded as rows." for path in rows]
     with _noting(verdict):
@@ -94,7 +94,7 @@ def _rebuilt(folder: Path, manifest: Manifest, made: Path, verdict: Verification
             rebuild(folder, manifest.recipes, made)
             return True
         except MissingResponse as error:
-            verdict.faults.append(f"The rows cannot be made: {error}{_other_version(manifest)}")
+            verdict.faults.append(f"The rows cannot be rebuilt: {error}{_other_version(manifest)}")
     return False
 
 
@@ -111,14 +111,12 @@ def _other_version(manifest: Manifest) -> str:
     version = manifest.versions.get("consistent_chat")
     if version == __version__:
         return ""
-    return (
-        f" It was published with consistent_chat {version}; this is {__version__}. Install that version and try again."
-    )
+    return f" It was published with consistent_chat {version}; this is {__version__}. Install that version and rerun."
 
 
 @contextlib.contextmanager
 def _fetched(where: str, token: str | None, options: Mapping[str, Any]) -> Iterator[Path]:
-    """Yield a folder with the published files. A remote dataset is fetched anew, not taken from a cache."""
+    """Yield a folder with the published files. A remote dataset is always downloaded, not taken from a cache."""
     url = where if "://" in where or Path(where).expanduser().exists() else RepoTarget.parse(where).url
     try:
         if url.startswith("hf://"):

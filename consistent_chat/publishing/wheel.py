@@ -1,6 +1,6 @@
-"""A wheel of the running package, and its requirements: a machine of the Hub gets the code that has checked the recipe.
+"""A wheel of the running package, and its requirements: a Hub job runs the same code that checked the recipe.
 
-Nothing is installed by the package's own name: whoever owns that name on an index would get the keys.
+Nothing is installed by the package's own name, since the owner of that name on an index would get the keys.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _INFO = f"{NAME}-{__version__}.dist-info"
 _WHEEL = "Wheel-Version: 1.0\nGenerator: consistent_chat\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _EXTRA = re.compile(r"""\bextra\s*==\s*['"]([\w.-]+)['"]""")
 _DATE = (1980, 1, 1, 0, 0, 0)
-"""The earliest that a ZIP file can state: the same files make the same bytes on any day."""
+"""The earliest date of a ZIP file: the same files give the same bytes on any day."""
 
 
 def write_wheel(folder: Path) -> Path:
@@ -39,7 +39,7 @@ def write_wheel(folder: Path) -> Path:
 
 
 def requirements(extras: Collection[str]) -> list[str]:
-    """Return the requirements of the installed package, with those of some extras, as PEP 508 has them.
+    """Return the requirements of the installed package, with those of some extras, in the format of PEP 508.
 
     Raises PublishError.
     """
@@ -59,7 +59,7 @@ def _distribution() -> metadata.Distribution:
         return metadata.distribution(NAME)
     except metadata.PackageNotFoundError:
         raise PublishError(
-            f"{FOLDER} is not installed, so its requirements are not known. Run `pip install .` in its source."
+            f"{FOLDER} is not installed, so its requirements are unknown. Run `pip install .` in its source."
         ) from None
 
 
@@ -69,7 +69,7 @@ def _metadata() -> str:
 
 
 def _source_files() -> Iterator[str]:
-    """Yield the files of the package, without hidden ones, links and what Python has compiled."""
+    """Yield the files of the package, without hidden files, links and compiled ones."""
     for path in sorted(FOLDER.rglob("*")):
         inside = path.relative_to(FOLDER)
         hidden = any(part.startswith(".") or part == "__pycache__" for part in inside.parts)

@@ -1,4 +1,4 @@
-"""What the checks find in the dialogues of a report, counted by reason and side."""
+"""Counts the findings of the checks in the dialogues of a report, by reason and side."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from consistent_chat.recipe.fields import thresholds
 from consistent_chat.report.check import chat_findings
 
 CHECKED = 1_000
-"""Only this many dialogues, the first ones, are checked. Each takes five milliseconds. `check` checks them all."""
+"""Only the first dialogues, up to this number, are checked. Each takes five milliseconds. `check` checks all."""
 
 
 class AlarmCounter:

@@ -1,4 +1,4 @@
-"""`consistent-chat check`: finds faults in the chats of any dataset, without a model, counts them and writes them.
+"""`consistent-chat check`: finds faults in the chats of any dataset, without a model, and counts and writes them.
 
 It reads a file, a folder, a repo on the Hub, a response store or a recipe. Rows have a list of messages in one of the
 layouts of `row.LAYOUTS`. It changes nothing and makes no calls.
@@ -147,7 +147,7 @@ def _rows(source: str, storage_options: Mapping[str, Any] | None) -> Iterator[Ma
     found = file_source.files(fs, root)
     if not found:
         raise ConsistentChatError(
-            f"There are no files of chats in {without_secrets(source)}. Give a .jsonl, .json or .parquet file."
+            f"There are no files of chats in {without_secrets(source)}. Pass a .jsonl, .json or .parquet file."
         )
     for file in found:
         yield from file.rows()
@@ -160,11 +160,11 @@ def _of_report(source: str, storage_options: Mapping[str, Any] | None) -> Iterat
 
 
 def _place(output: str | os.PathLike[str], source: str, storage_options: Mapping[str, Any] | None) -> Output:
-    """Return where the findings go. Raises RecipeError if they cannot be written there, or are to replace the chats."""
+    """Return the output of the findings. Raises RecipeError if it cannot be written, or is the file of the chats."""
     place = parse_output(output, "--output", storage_options)
     if place.is_folder:
-        raise RecipeError(f"--output {place.name} is a folder. Give a file for the findings.")
+        raise RecipeError(f"--output {place.name} is a folder. Pass a file for the findings.")
     if source == output or place.identity == os.path.realpath(os.path.expanduser(source)):
-        raise RecipeError(f"--output {place.name} is the file that is checked. Give another name.")
+        raise RecipeError(f"--output {place.name} is the file to check. Choose another name.")
     place.check()
     return place

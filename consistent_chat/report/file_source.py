@@ -58,7 +58,7 @@ class File(NamedTuple):
                 yield stream
         except (pa.ArrowInvalid, ValueError) as error:
             raise ConsistentChatError(
-                f"{without_secrets(self.path)} cannot be read: {error}. Restore it, or build it again."
+                f"{without_secrets(self.path)} cannot be read: {error}. Restore it, or rebuild it."
             ) from None
 
 
@@ -82,7 +82,7 @@ def entries(found: list[File], ledgers: list[File]) -> Iterator[ReportRow]:
     failures = [file for file in found if columns[file.path] >= FAILURE.keys() and file not in talks]
     if not talks and not failures:
         raise ConsistentChatError(
-            f"There are no dialogues in {_names(found)}: no column {', '.join(_COLUMNS)}. Give another file or folder."
+            f"There are no dialogues in {_names(found)}: no column {', '.join(_COLUMNS)}. Pass another file or folder."
         )
     draws = _Draws([*failures, *ledgers])
     for file in talks:
@@ -195,4 +195,4 @@ def _split(path: str) -> str:
 
 
 def _names(found: list[File]) -> str:
-    return ", ".join(file.path for file in found[:3]) or "files ending in .parquet or .jsonl, of which there are none"
+    return ", ".join(file.path for file in found[:3]) or "files ending in .parquet or .jsonl (there are none)"

@@ -30,7 +30,7 @@ _TEMPLATES = environment("consistent_chat.report")
 @contextlib.contextmanager
 def writing(place: Output, summary: Summary) -> Iterator[Payload]:
     """Collect entries for a page, and write it to `place` at the end. Raises RecipeError if it cannot be written."""
-    if place.suffix not in SUFFIXES and not isinstance(place, StandardOutput):  # perhaps the dataset's own name
+    if place.suffix not in SUFFIXES and not isinstance(place, StandardOutput):  # may be the dataset's own name
         raise RecipeError(f"--html {place.name} must end in {' or '.join(SUFFIXES)}.")
     place.check()
     with tempfile.TemporaryFile() as spool:

@@ -131,7 +131,7 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _with_reasoning(messages: list[tuple[str, str]], thought: str) -> list[tuple[str, str]]:
-    """Return messages with what the model thought before the first answer."""
+    """Return messages with the model's reasoning before the first answer."""
     first = next((place for place, (role, _) in enumerate(messages) if role == "assistant"), len(messages))
     return [*messages[:first], ("reasoning", thought), *messages[first:]] if thought else messages
 

@@ -58,7 +58,7 @@ def _entry(dialogue: Dialogue, recipe: Recipe) -> ReportRow:
 
 
 def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:
-    """Return what is billed at a place beyond the counts in its row and in those of draws of specs given up before."""
+    """Return the billed tokens of a place that its row and the draws of given-up specs do not count."""
     written, judged = dialogue.billed
     judge_in, judge_out = (0, 0) if dialogue.judgement is None else dialogue.judgement[-2:]
     written = beyond(written, dialogue.input_tokens - judge_in, dialogue.output_tokens - judge_out)
@@ -73,7 +73,7 @@ def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recip
 
 
 def _beyond(draws: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:
-    """Return the same of failed draws."""
+    """Return the same for failed draws."""
     return [(_model(draw, recipe), beyond(billed(draw.response), *_counts(draw))) for draw in draws]
 
 

@@ -14,9 +14,9 @@ from consistent_chat.stats import DialogueSample
 
 
 class ReportRow(NamedTuple):
-    """A row of any layout, with the rows of the failed draws on the way to it; None where only those are known.
+    """A row of any layout, with the rows of its failed draws; the row is None if only those are known.
 
-    `used` are tokens that neither says, by model: with `beyond`, what responses are billed for beyond their counts.
+    `used` are tokens by model that neither contains; `beyond` are billed tokens that the counts lack.
     """
 
     row: Mapping[str, Any] | None
@@ -38,7 +38,7 @@ class ReportRow(NamedTuple):
 
     @property
     def reasoning(self) -> str:
-        """What the model thought before it answered; empty where the row says nothing of it."""
+        """The model's reasoning before its answers; empty if the row has none."""
         thought = (self.row or {}).get(REASONING)
         return thought if isinstance(thought, str) else ""
 

@@ -1,4 +1,4 @@
-"""Finds out what kind of source is named: a dataset, a response store, or a recipe."""
+"""Detects the kind of a source: a dataset, a response store, or a recipe."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _replay(recipe: str | None, storage_options: Mapping[str, Any] | None, given
     from consistent_chat.commands.open import open_builder
 
     builder = open_builder(recipe, storage_options=storage_options, **given)
-    builder.plans()  # so that errors are raised now
+    builder.plans()  # to raise errors now
     chosen = [recipe.chosen_taxonomy.intents for recipe in builder.recipes.values()]
     titles = {key: intent.title for intents in chosen for key, intent in intents.items()}
     reading = ReportSource(_name(recipe or "recipe"), iter(()), titles)
@@ -92,7 +92,7 @@ def located(source: str, storage_options: Mapping[str, Any] | None) -> tuple[str
         fs.info(root)  # `exists` of the Hub's filesystem returns False on every error
     except FileNotFoundError:
         raise RecipeError(
-            f"{without_secrets(source)} does not exist. Give a dataset (a file, a folder, user/repo), a response "
+            f"{without_secrets(source)} does not exist. Pass a dataset (a file, a folder, user/repo), a response "
             "store, a recipe file, or demo."
         ) from None
     return url, fs, root

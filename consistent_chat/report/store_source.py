@@ -68,7 +68,7 @@ class Judged(NamedTuple):
 
 
 class Facets(NamedTuple):
-    """What the request of a dialogue's user messages says, and what it took; `beyond` is what is billed besides."""
+    """The values in the prompt of a dialogue's user messages, and its tokens; `beyond` are uncounted billed tokens."""
 
     key: str
     topic: str
@@ -83,7 +83,7 @@ class Facets(NamedTuple):
 
     @property
     def bill(self) -> tuple[str, Tokens]:
-        """The model, and what it is billed for."""
+        """The model, and its billed tokens."""
         return self.model, Tokens(self.input_tokens, self.output_tokens).plus(self.beyond)
 
 
@@ -155,7 +155,7 @@ def _failed(asked: Asked, topic: str, said: Judged | None) -> ReportRow:
 
 
 def _beyond(asked: Asked, facets: Facets | None = None, said: Judged | None = None) -> list[tuple[str, Tokens]]:
-    """Return what responses are billed for beyond their counts, by model."""
+    """Return the billed tokens that the counts of responses lack, by model."""
     own = beyond(billed(asked.response), *_counts(asked.response))
     model = str(asked.request["model"])
     found = [(model, own), *([(model, facets.beyond)] if facets else [])]
@@ -182,7 +182,7 @@ def _parsed(store: ResponseStore, stage: str, record: Record, request: dict[str,
         messages = parse.messages(response, names)
         following = request_key(canonical_json({**request, "draw": request["draw"] + 1}))
         if store.has(following):
-            failure = (CHECKED, "it is readable and was drawn again")
+            failure = (CHECKED, "it is readable but was drawn again")
     except Unusable as error:
         failure = (error.reason.value, error.detail)
     return Asked(stage, len(names), record.key, request, response, messages, failure)

@@ -16,7 +16,7 @@ from consistent_chat.stats import PAPER, DialogueStats, Distribution, Failure, S
 from consistent_chat.stats.shape import ShapeStats
 
 COMPARED = 10_000
-"""Only this many dialogues, the first ones, are compared. Each takes half a millisecond and ten kilobytes."""
+"""Only the first dialogues, up to this number, are compared. Each takes half a millisecond and ten kilobytes."""
 
 
 class NearDuplicateCounter:
@@ -50,7 +50,7 @@ NOT_KNOWN = "not known"
 
 
 class Used(NamedTuple):
-    """What a model is billed for, 0 where its provider gave no counts, and the US dollars, None without a price."""
+    """A model's billed tokens, 0 if its provider gave no counts, and the US dollars, None without a price."""
 
     model: str
     tokens: Tokens
@@ -71,11 +71,11 @@ class Used(NamedTuple):
 
 @dataclass
 class Summary:
-    """The numbers of what was read.
+    """The figures of the entries read.
 
-    `titles` are the intents' by their keys, in the order in which they are shown. `tokens` are by model:
-    of a failed draw's that says them, and of a row's, whose provenance has those of its own failed draws.
-    `scores` are of further columns of whole numbers, such as a judge's.
+    `titles` are the intents' titles by their keys, in display order. `tokens` are by model: of a failed draw's that
+    says them, and of a row's, whose provenance has those of its own failed draws. `scores` are of further columns of
+    whole numbers, such as a judge's.
     """
 
     title: str
@@ -163,7 +163,7 @@ class Summary:
 
     @property
     def repeated(self) -> str:
-        """What is repeated of earlier dialogues beside duplicates, as text."""
+        """The remark on repeated dialogues, as text."""
         users, answers = self.alike.found, self.alike_answers.found
         if users is None or answers is None:
             return "word for word"

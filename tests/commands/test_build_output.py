@@ -83,7 +83,7 @@ def test_findings_never_replace_the_chats(capsys: pytest.CaptureFixture[str]) ->
     """Under another spelling either."""
     build("--output", "demo.jsonl")
     assert main(["check", "demo.jsonl", "--output", "./demo.jsonl"]) == 2
-    assert "--output ./demo.jsonl is the file that is checked. Give another name." in capsys.readouterr().err
+    assert "--output ./demo.jsonl is the file to check. Choose another name." in capsys.readouterr().err
 
 
 def test_pages_and_findings_at_a_url(memory: Any) -> None:

@@ -144,7 +144,7 @@ def test_other_bytes_of_the_same_rows_are_no_fault(hub: Hub, user: Machine, name
     hub.repos[name]["consistent_chat.json"] = json.dumps(manifest).encode()
     done = verified(user, name)
     assert done.code == 0
-    assert "other bytes, but the same rows. They were written with pyarrow 1.0" in done.said
+    assert "different bytes, but the same rows. Written with pyarrow 1.0" in done.said
 
 
 def test_another_recipe_makes_other_rows(hub: Hub, user: Machine, name: str) -> None:
@@ -381,7 +381,7 @@ def test_types_in_a_file_are_seen(hub: Hub, user: Machine, name: str) -> None:
     replace(hub, name, ROWS_FILE, sink.getvalue().to_pybytes())
     done = verified(user, name)
     assert done.code == 1
-    assert f"{ROWS_FILE} tells `datasets` to read its columns as other types" in done.said
+    assert f"{ROWS_FILE} makes `datasets` read its columns as other types" in done.said
 
 
 def test_columns_of_other_types_are_seen(hub: Hub, user: Machine, name: str) -> None:
@@ -392,7 +392,7 @@ def test_columns_of_other_types_are_seen(hub: Hub, user: Machine, name: str) -> 
     replace(hub, name, ROWS_FILE, sink.getvalue().to_pybytes())
     done = verified(user, name)
     assert done.code == 1
-    assert "other types" in done.said
+    assert "different types" in done.said
 
 
 def replace(hub: Hub, name: str, path: str, content: bytes) -> None:

@@ -157,7 +157,7 @@ def test_a_private_repo_is_made(hub: Hub, user: Machine, name: str) -> None:
     assert hub.private[name] == WRITER
     assert "nothing has changed" in publish(user, name, "--private")
     publish(user, f"{name}-public")
-    assert "is public already" in refused(user, 1, "demo", f"{name}-public", "--private")
+    assert "is already public" in refused(user, 1, "demo", f"{name}-public", "--private")
 
 
 @pytest.mark.slow

@@ -24,7 +24,7 @@ def test_it_goes_on_where_it_was_stopped(hub: Hub, name: str, tmp_path: Path) ->
     made = machine(hub, tmp_path, HF_HUB_DISABLE_XET="1")
     hub.broken["/commit/"] = 503
     (said,) = refused(made, 1, "demo", name, "--layout", "sharegpt").splitlines()
-    assert said.endswith("Run it again.")
+    assert said.endswith("Rerun the command.")
     assert set(hub.repos[name]) == {".gitattributes"}
     assert [seen for seen in hub.requests if seen.method == "PUT"]
     hub.broken.clear()
@@ -97,7 +97,7 @@ def test_a_hub_that_does_not_tell_who_may_write_is_written_to(hub: Hub, user: Ma
     hub.broken.update({"/auth-check/": 404, "/whoami": 404})
     publish(user, name)
     assert "nothing has changed" in publish(user, name)
-    assert "the token may not write there" in refused(user, 1, "demo", "you/new")
+    assert "the token has no write access there" in refused(user, 1, "demo", "you/new")
 
 
 def test_somebody_elses_namespace_is_refused(hub: Hub, user: Machine, name: str) -> None:
@@ -188,7 +188,7 @@ def test_misses_are_listed(hub: Hub, user: Machine, name: str, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--live"], "pass --serving"),
+        (["--live"], "Pass --serving"),
         (["--flavor", "cpu-basic"], "Pass --on-hub"),
         (["--create-pr"], "There is no repo"),
         (["--num-dialogs-per-intent", "0"], "--num-dialogs-per-intent must be"),

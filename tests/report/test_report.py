@@ -256,7 +256,7 @@ def test_a_repo_on_the_hub(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
-        (["nothing.parquet"], 2, "nothing.parquet does not exist. Give a dataset"),
+        (["nothing.parquet"], 2, "nothing.parquet does not exist. Pass a dataset"),
         (["dmeo"], 2, "dmeo does not exist"),
         (["there.yaml"], 2, "There is no recipe file there.yaml"),
         (["lines.jsonl", "--model", "m"], 2, "Only recipes take model, and lines.jsonl is not one"),
@@ -268,7 +268,7 @@ def test_a_repo_on_the_hub(folder: Path) -> None:
         (["broken.jsonl"], 1, "broken.jsonl cannot be read"),
         (["broken.parquet"], 1, "broken.parquet cannot be read"),
         (["."], 1, "broken.parquet cannot be read"),
-        (["empty"], 1, "There are no dialogues in files ending in .parquet or .jsonl, of which there are none"),
+        (["empty"], 1, "There are no dialogues in files ending in .parquet or .jsonl (there are none)"),
         (["other.jsonl"], 1, "There are no dialogues in"),
         (["demo", "--html", "made.parquet"], 2, "--html made.parquet must end in .html or .htm."),
         (["demo", "--html", "folder.html"], 2, f"--html folder.html cannot be written: {os.strerror(errno.EISDIR)}"),
