@@ -1,7 +1,12 @@
-"""How a dialogue is laid out as a row: the names of its columns and fields, in three layouts."""
+"""How a dialogue is laid out as rows: the names of their columns and fields.
+
+A dialogue is one row in the layouts of `LAYOUTS`. The layouts of `PAIRS` have rows only where a judge has rejected
+answers ("preference"), and a row for each judged dialogue ("kto").
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,18 +36,22 @@ LAYOUTS = {
     "messages": Layout("messages", "role", "content", "user", "assistant", reasoning="reasoning_content"),
     "sharegpt": Layout("conversations", "from", "value", "human", "gpt"),
 }
+PAIRED = LAYOUTS["messages"]
+"""The names in the messages of pairs, as TRL reads them."""
 REASONING = "reasoning"
 """The column with what the model thought before it answered."""
 
 
+def rows(dialogue: Dialogue, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return the rows of plain values that a place in the plan gives: one, or any number in a layout of pairs."""
+    made = _OF_PAIRS.get(recipe.layout)
+    return [row(dialogue, recipe)] if made is None else made(dialogue, recipe)
+
+
 def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
-    """Return a dialogue as a row of plain values."""
-    layout = LAYOUTS[recipe.layout]
-    role, text, user, assistant = layout.role, layout.text, layout.user, layout.assistant
-    system = dialogue.spec.system_prompt(recipe.system_prompt)
-    messages: list[dict[str, str | None]] = [] if system is None else [{role: layout.system, text: system}]
-    for asked, answered in zip(dialogue.user_messages, dialogue.answers):
-        messages += ({role: user, text: asked}, {role: assistant, text: answered})
+    """Return a dialogue as a row of plain values; for a layout of pairs as in the layout "messages"."""
+    layout = LAYOUTS.get(recipe.layout, PAIRED)
+    messages = _messages(dialogue, recipe, layout)
     values: dict[str, Any] = {"category": dialogue.spec.category, layout.column: messages}
     if recipe.reasoning:
         values[REASONING] = dialogue.reasoning or None
@@ -51,6 +60,71 @@ def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
     if dialogue.judgement is not None:
         values["judgement"] = dialogue.judgement.plain()
     return {**values, "provenance": provenance(dialogue, recipe)} if recipe.provenance else values
+
+
+def _messages(dialogue: Dialogue, recipe: Recipe, layout: Layout) -> list[dict[str, str | None]]:
+    role, text, user, assistant = layout.role, layout.text, layout.user, layout.assistant
+    system = dialogue.spec.system_prompt(recipe.system_prompt)
+    messages: list[dict[str, str | None]] = [] if system is None else [{role: layout.system, text: system}]
+    for asked, answered in zip(dialogue.user_messages, dialogue.answers):
+        messages += ({role: user, text: asked}, {role: assistant, text: answered})
+    return messages
+
+
+def _preference(dialogue: Dialogue, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return a pair for each rejected dialogue that has the same user messages."""
+    same = (one for one in _distinct(dialogue) if one.user_messages == dialogue.user_messages)
+    return [_pair(dialogue, one, recipe) for one in same]
+
+
+def _distinct(dialogue: Dialogue) -> list[Dialogue]:
+    """Return the rejected dialogues at a place that differ from each other and from the one that has passed."""
+    first: dict[tuple[tuple[str, ...], ...], Dialogue] = {}
+    for one in dialogue.rejected:
+        first.setdefault((one.user_messages, one.answers), one)
+    first.pop((dialogue.user_messages, dialogue.answers), None)
+    return list(first.values())
+
+
+def _pair(chosen: Dialogue, rejected: Dialogue, recipe: Recipe) -> dict[str, Any]:
+    both = {"chosen": chosen, "rejected": rejected}
+    values = {
+        "category": chosen.spec.category,
+        **{name: _messages(one, recipe, PAIRED) for name, one in both.items()},
+        **{f"score_{name}": _score(one) for name, one in both.items()},
+        **{f"judgement_{name}": one.judgement and one.judgement.plain() for name, one in both.items()},
+    }
+    if recipe.provenance:
+        values["provenance"] = {**provenance(chosen, recipe), "rejected_request_keys": list(rejected.keys)}
+    return values
+
+
+def _labelled(dialogue: Dialogue, recipe: Recipe) -> list[dict[str, Any]]:
+    """Return a row for each judged dialogue at a place, in the order in which they came, with whether it has passed."""
+    made: list[dict[str, Any]] = []
+    for one in (*_distinct(dialogue), dialogue):
+        messages = _messages(one, recipe, PAIRED)
+        first = 1 + next(at for at, message in enumerate(messages) if message[PAIRED.role] == PAIRED.user)
+        values = {
+            "category": one.spec.category,
+            "prompt": messages[:first],
+            "completion": messages[first:],
+            "label": one is dialogue,
+            "score": _score(one),
+            "judgement": one.judgement and one.judgement.plain(),
+        }
+        made.append({**values, "provenance": provenance(one, recipe)} if recipe.provenance else values)
+    return made
+
+
+def _score(dialogue: Dialogue) -> float | None:
+    return None if dialogue.judgement is None else float(dialogue.judgement.score)
+
+
+_OF_PAIRS: dict[str, Callable[[Dialogue, Recipe], list[dict[str, Any]]]] = {
+    "preference": _preference,
+    "kto": _labelled,
+}
 
 
 def _add_reasoning(messages: list[dict[str, str | None]], layout: Layout, thought: str) -> None:

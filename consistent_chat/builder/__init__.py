@@ -15,19 +15,19 @@ from consistent_chat import drivers, duplicates
 from consistent_chat.builder.cache import check_cache
 from consistent_chat.builder.config import DEMOS, ConsistentChatConfig
 from consistent_chat.builder.execution import ExecutionOptions
+from consistent_chat.builder.features import features
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.builder.hooks import BuilderHooks
 from consistent_chat.builder.progress import BatchBar, CallsBar, dialogues_bar
 from consistent_chat.dialogue.at_once import Dialogue
-from consistent_chat.dialogue.judge import CRITERIA
 from consistent_chat.drivers import RunStats, Usage
-from consistent_chat.errors import BudgetSpent, RecipeError
+from consistent_chat.errors import BudgetSpent, ConsistentChatError, RecipeError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.plan.shards import Shard
 from consistent_chat.recipe import Recipe, taxonomy
-from consistent_chat.recipe.shape import FACETS
+from consistent_chat.recipe.description import PAIRS
 from consistent_chat.registration import NAME, normalize_data_files
-from consistent_chat.row import LAYOUTS, REASONING, row
+from consistent_chat.row import rows
 from consistent_chat.serving import registry
 from consistent_chat.store import Mode, ResponseStore, StoreLocation, options_beside
 
@@ -39,6 +39,9 @@ _patched_for_streaming = True
 MOST_PARTS, LEAST_IN_A_PART = 64, 16
 """A split has parts, for `num_proc` and for the workers of a stream. A stream that calls a model has one part in
 flight, so parts are not too small. Their number is a power of two, since the number of nodes usually is."""
+
+MOST_PLACES = 2**48
+"""More than a plan has: rows at the same place get keys that no other place has."""
 
 
 class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
@@ -106,7 +109,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             raise RecipeError(f"num_proc must be a whole number of at least 1, not {processes}.")
         if self.operation.mode is Mode.REFRESH:
             kwargs["download_mode"] = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
-        features, self.info.features = self.info.features, _Plain(self.info.features)
+        columns, self.info.features = self.info.features, _Plain(self.info.features)
         try:
             with tempfile.TemporaryDirectory() as self._counted:
                 super().download_and_prepare(*args, **kwargs)
@@ -114,7 +117,17 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
                     self.tallies = {split: RunStats.gathered(self._counted, split) for split in self.recipes}
         finally:
             self._counted = ""
-            self.info.features = features
+            self.info.features = columns
+        self._check_pairs()
+
+    def _check_pairs(self) -> None:
+        """Raise ConsistentChatError where a layout of pairs has given no row, which `datasets` could not read."""
+        for split, recipe in self.recipes.items():
+            if recipe.layout in PAIRS and not self.info.splits[split].num_examples:
+                raise ConsistentChatError(
+                    f"There are no pairs in {split}: no answers were rejected before others passed, in any of "
+                    f"{len(self.plans()[split])} dialogues. Raise min_score, make more dialogues, or use layout='kto'."
+                )
 
     def _info(self) -> datasets.DatasetInfo:
         recipe, *others = self.recipes.values()
@@ -126,7 +139,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         return datasets.DatasetInfo(
             description="Many-turn dialogues that hold together, made by consistent_chat from a recipe.",
             homepage="https://arxiv.org/abs/2506.03558",
-            features=_features(recipe),
+            features=features(recipe),
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
@@ -167,7 +180,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         tally = RunStats()
         indices = (index for part in parts for index in range(*part))
         for dialogue in self._made(split, indices, tally):
-            yield dialogue.spec.index, row(dialogue, recipe)
+            for number, values in enumerate(rows(dialogue, recipe)):
+                yield dialogue.spec.index + number * MOST_PLACES, values
         logger.info("%s: %s", split, tally)
         if self._counted:
             tally.save(self._counted, split)
@@ -265,34 +279,6 @@ def _split_generator(split: str, parts: list[tuple[int, int]]) -> datasets.Split
 
 def _columns(recipe: Recipe) -> tuple[object, ...]:
     return recipe.layout, recipe.provenance, recipe.reasoning, recipe.judge_model is None, recipe.seeds is None
-
-
-def _features(recipe: Recipe) -> datasets.Features:
-    layout, text, number = LAYOUTS[recipe.layout], datasets.Value("string"), datasets.Value("int64")
-    message = {layout.role: text, layout.text: text}
-    if recipe.reasoning and layout.reasoning:
-        message[layout.reasoning] = text
-    features: dict[str, Any] = {"category": text, layout.column: [message]}
-    if recipe.reasoning:
-        features[REASONING] = text
-    if recipe.judge_model is not None:
-        reasons = (f"{name}_reason" for name in CRITERIA)
-        scores = dict.fromkeys(CRITERIA, number)
-        tokens = dict.fromkeys(("input_tokens", "output_tokens"), number)
-        features["judgement"] = {**scores, **dict.fromkeys((*reasons, "model"), text), **tokens}
-    if recipe.provenance:
-        names = ("intent", "topic", "information_flow", "persona", "manner", *FACETS, "model")
-        features["provenance"] = {
-            "index": number,
-            **dict.fromkeys(names, text),
-            **({} if recipe.loaded_seeds is None else {"source": text}),
-            "sensitive": datasets.Value("bool"),
-            "draws": number,
-            "request_keys": [text],
-            "input_tokens": number,
-            "output_tokens": number,
-        }
-    return datasets.Features(features)
 
 
 def _parts(length: int) -> list[tuple[int, int]]:

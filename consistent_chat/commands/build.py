@@ -17,6 +17,7 @@ from consistent_chat.commands.open import open_builder
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.output import Output, parse_output
 from consistent_chat.output.stdout import StandardOutput
+from consistent_chat.recipe.description import PAIRS
 from consistent_chat.row import LAYOUTS
 
 WRITERS = {
@@ -79,8 +80,14 @@ def build(
         _write(dataset, files[split])
     if listed:
         add(files)
-    rows = ", ".join(f"{len(dataset)} rows of {split}" for split, dataset in splits.items())
+    rows = ", ".join(f"{len(dataset)} rows of {_of(builder, split)}" for split, dataset in splits.items())
     return f"{target.name}: {rows} ({_done(builder)})"
+
+
+def _of(builder: ConsistentChat, split: str) -> str:
+    """Return a split's name; with the dialogues that were judged, where rows are pairs and so have another number."""
+    paired = builder.recipes[split].layout in PAIRS
+    return f"{split} from {len(builder.plans()[split])} dialogues" if paired else split
 
 
 def _done(builder: Any) -> str:

@@ -66,6 +66,8 @@ class Dialogue(NamedTuple):
     of specs given up before. `judgement` is the judge's, if there is one; `reasoning` is the model's reasoning before
     the answers if the recipe asks for it, else empty. `billed` is the billed tokens of all responses at its place, the
     writer's and the judge's, including those of specs given up before; the other counts are the providers' own.
+    `rejected` lists the dialogues at its place that were judged below `min_score`, in order: most have the same user
+    messages, those of specs given up before may have others.
     """
 
     spec: Spec
@@ -79,6 +81,7 @@ class Dialogue(NamedTuple):
     judgement: Judgement | None = None
     reasoning: str = ""
     billed: tuple[Tokens, Tokens] = (NO_TOKENS, NO_TOKENS)
+    rejected: tuple[Dialogue, ...] = ()
 
     @property
     def scores(self) -> dict[str, int]:
@@ -97,14 +100,14 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
     UnfilledSlot if the substitutes are used up too.
     """
     failed = [] if failed is None else failed
-    bill = Bill()
+    bill, rejected = Bill(), list[Dialogue]()
     for draw in failed:
         bill.add(draw.response, draw.stage == JUDGE)
     dropped = sum(draw.reason is Reason.NEAR_DUPLICATE for draw in failed)
     beyond = MAX_SUBSTITUTES + dropped + 1 if dropped <= MAX_STAND_INS else first
     for substitute in range(first, beyond):
         try:
-            return (yield from converse(recipe, plan.spec(index, substitute), failed, bill))
+            return (yield from converse(recipe, plan.spec(index, substitute), failed, bill, rejected))
         except _SpecFailed:
             continue
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])
@@ -120,11 +123,13 @@ def _advice(failed: list[FailedDraw]) -> str:
     return "try another model or a higher max_draws."
 
 
-def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill) -> Steps:
+def converse(
+    recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill, rejected: list[Dialogue] | None = None
+) -> Steps:
     """Make one spec's dialogue in two stages, or three if it is judged; append unusable draws to `failed`.
 
     The user messages of a given conversation are kept, without a first stage. Answers that the judge scores too low are
-    drawn again, for the same user messages.
+    drawn again, for the same user messages; the dialogues with them are appended to `rejected`.
     """
     language, turns, system = recipe.language, spec.shape.turns, spec.system_prompt(recipe.system_prompt)
     work = _Work(recipe, spec, failed, bill)
@@ -133,15 +138,18 @@ def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill) -
     if not users:
         users, *first = (yield from work.ask(skeleton, prompts.skeleton(spec, language), _users(spec, recipe)))[:2]
     prompt, read = prompts.answers(spec, users, language, system), _answers(users, recipe)
+    rejected = [] if rejected is None else rejected
     judgement, third, draw = None, list[str](), -1
-    while draw < 0 or _is_low(judgement, recipe):
+    while True:
         (answers, thought), second, draw = yield from work.ask(writing, prompt, read, draw + 1)
         if recipe.judge_model is not None:
             shown = prompts.judge(spec, users, answers, language, system)
             judgement, *third = yield from work.judge(shown, _judging(recipe.judge_model))
-    taken = (work.draws, work.input_tokens, work.output_tokens)
-    keys = (*first, second, *third)
-    return Dialogue(spec, users, answers, keys, *taken, tuple(failed), judgement, thought, bill.tokens)
+        taken = (work.draws, work.input_tokens, work.output_tokens)
+        made = Dialogue(spec, users, answers, (*first, second, *third), *taken, (), judgement, thought)
+        if not _is_low(judgement, recipe):
+            return made._replace(failed=tuple(failed), billed=bill.tokens, rejected=tuple(rejected))
+        rejected.append(made)
 
 
 class _SpecFailed(Exception):

@@ -26,6 +26,7 @@ from consistent_chat.publishing.repo import RepoDestination
 from consistent_chat.publishing.target import RepoTarget
 from consistent_chat.publishing.upload import Sent, check, send
 from consistent_chat.recipe import EXTENSION
+from consistent_chat.recipe.description import PAIRS
 
 _STRANGE = re.compile(r"[^\w .()-]")
 """Characters with a meaning in URLs, which a file's name must not have."""
@@ -111,6 +112,12 @@ def open_to_publish(
         )
     builder = open_builder(recipe, **(options if serving is not None else {**options, "mode": "replay"}))
     builder.plans()  # raises RecipeError without a model
+    for each in builder.recipes.values():
+        if each.layout in PAIRS:
+            raise RecipeError(
+                f"The layout {each.layout!r} cannot be published. Publish with layout='messages': whoever loads the "
+                f"recipe of the published dataset with layout={each.layout!r} gets the pairs without a call."
+            )
     return builder
 
 

@@ -15,6 +15,8 @@ from consistent_chat.recipe import fields, shape
 from consistent_chat.recipe.fields import Check
 
 LAYOUTS = ("conversation", "messages", "sharegpt")
+PAIRS = ("preference", "kto")
+"""Layouts whose rows are answers that a judge has compared: pairs, and answers with a label."""
 MAX_DIALOGS = 10**9
 MAX_TURNS = 100
 MAX_WORDS = 1000
@@ -115,8 +117,8 @@ RECIPE = (
     Field("language", "the language of the dialogues, by its English name", default="English", **_line(60)),
     Field("taxonomy", "what dialogues can be about: a path or URL", {"type": ["string", "object"]}, shown="built in",
           metavar="FILE", docs="[what dialogues can be about](taxonomy.md): a path, a URL or a mapping"),
-    Field("layout", "the names in a row", {"enum": list(LAYOUTS)}, "conversation", fields.one_of(*LAYOUTS),
-          docs="the names in a row, see below"),
+    Field("layout", "the names in a row", {"enum": [*LAYOUTS, *PAIRS]}, "conversation",
+          fields.one_of(*LAYOUTS, *PAIRS), docs="the names in a row, see below, or [pairs](pairs.md)"),
     Field("provenance", "whether rows have a column with their origin", {"type": "boolean"}, True, fields.boolean),
     Field("personas", "who the users are", TEXTS, shown="the taxonomy's", metavar="TEXT",
           docs="[who the users are](taxonomy.md): a list of texts"),

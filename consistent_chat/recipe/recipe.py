@@ -14,7 +14,7 @@ from typing import Any
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import file, taxonomy
-from consistent_chat.recipe.description import CHECKS, LATER, RECIPE
+from consistent_chat.recipe.description import CHECKS, LATER, PAIRS, RECIPE
 from consistent_chat.recipe.fields import native, suggestion, type_error
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import Seeds, load
@@ -75,6 +75,7 @@ class Recipe:
             set_field(self, "intents", _intents(self.intents, self.full_taxonomy))
             if self.min_score is not None and self.judge_model is None:
                 raise RecipeError("min_score needs a judge: pass judge_model= as well.")
+            _check_pairs(self)
         except RecipeError as error:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None
 
@@ -196,6 +197,19 @@ def _sum_of_splits(recipe: Recipe) -> int:
     if recipe.num_dialogs_per_intent not in (Recipe.num_dialogs_per_intent, together):
         raise RecipeError(_TWO_SIZES)
     return together
+
+
+def _check_pairs(recipe: Recipe) -> None:
+    """Raise RecipeError where a layout of pairs lacks what pairs are made of."""
+    if recipe.layout not in PAIRS:
+        return
+    if recipe.min_score is None:
+        raise RecipeError(
+            f"layout {recipe.layout!r} needs answers that a judge has rejected: pass judge_model= and min_score= as "
+            "well."
+        )
+    if recipe.reasoning:
+        raise RecipeError(f"layout {recipe.layout!r} has no reasoning: leave reasoning out, or take layout 'messages'.")
 
 
 def _intents(given: Any, whole: Taxonomy) -> tuple[str, ...] | None:

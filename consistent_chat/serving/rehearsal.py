@@ -55,10 +55,11 @@ class Rehearsal:
 
 
 def _value(request: Request, name: str, about: Mapping[str, Any]) -> Any:
-    """Return one of the two best scores if the schema wants a number, else a text."""
+    """Return a score if the schema wants a number, the best one three times in four and else the next; else a text."""
     if "enum" not in about:
         return _text(request, name)
-    return about["enum"][-1 - hashlib.sha256(f"{request.key} {name}".encode()).digest()[0] % 2]
+    is_next = hashlib.sha256(f"{request.key} {name}".encode()).digest()[0] % 4 == 0
+    return about["enum"][-2 if is_next else -1]
 
 
 def _text(request: Request, name: str) -> str:

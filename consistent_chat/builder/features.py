@@ -1,0 +1,73 @@
+"""The columns of a dataset and their types, in the order of `row.rows`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datasets import Features, Value
+
+from consistent_chat.dialogue.judge import CRITERIA
+from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.shape import FACETS
+from consistent_chat.row import LAYOUTS, PAIRED, REASONING
+
+TEXT, NUMBER = Value("string"), Value("int64")
+
+
+def features(recipe: Recipe) -> Features:
+    """Return the columns of a recipe's rows."""
+    kinds = {"preference": _preference, "kto": _labelled}
+    columns = {"category": TEXT, **kinds.get(recipe.layout, _conversation)(recipe)}
+    return Features({**columns, "provenance": _provenance(recipe)} if recipe.provenance else columns)
+
+
+def _conversation(recipe: Recipe) -> dict[str, Any]:
+    layout = LAYOUTS[recipe.layout]
+    message = {layout.role: TEXT, layout.text: TEXT}
+    if recipe.reasoning and layout.reasoning:
+        message[layout.reasoning] = TEXT
+    columns: dict[str, Any] = {layout.column: [message]}
+    if recipe.reasoning:
+        columns[REASONING] = TEXT
+    if recipe.judge_model is not None:
+        columns["judgement"] = _judgement()
+    return columns
+
+
+def _preference(recipe: Recipe) -> dict[str, Any]:
+    sides = ("chosen", "rejected")
+    return {
+        **{side: _paired() for side in sides},
+        **{f"score_{side}": Value("float64") for side in sides},
+        **{f"judgement_{side}": _judgement() for side in sides},
+    }
+
+
+def _labelled(recipe: Recipe) -> dict[str, Any]:
+    judged = {"label": Value("bool"), "score": Value("float64"), "judgement": _judgement()}
+    return {"prompt": _paired(), "completion": _paired(), **judged}
+
+
+def _paired() -> list[Any]:
+    return [{PAIRED.role: TEXT, PAIRED.text: TEXT}]
+
+
+def _judgement() -> dict[str, Any]:
+    reasons = (f"{name}_reason" for name in CRITERIA)
+    tokens = dict.fromkeys(("input_tokens", "output_tokens"), NUMBER)
+    return {**dict.fromkeys(CRITERIA, NUMBER), **dict.fromkeys((*reasons, "model"), TEXT), **tokens}
+
+
+def _provenance(recipe: Recipe) -> dict[str, Any]:
+    names = ("intent", "topic", "information_flow", "persona", "manner", *FACETS, "model")
+    return {
+        "index": NUMBER,
+        **dict.fromkeys(names, TEXT),
+        **({} if recipe.loaded_seeds is None else {"source": TEXT}),
+        "sensitive": Value("bool"),
+        "draws": NUMBER,
+        "request_keys": [TEXT],
+        "input_tokens": NUMBER,
+        "output_tokens": NUMBER,
+        **({"rejected_request_keys": [TEXT]} if recipe.layout == "preference" else {}),
+    }
