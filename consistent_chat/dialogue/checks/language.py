@@ -69,10 +69,11 @@ def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
 
     Searching for some of them is quicker than splitting a text into words, and the first two are the most frequent.
     """
-    padded, words = _frequent(accepted)
+    padded, _ = _frequent(accepted)
+    words = _plain_words(accepted)
     first, second = padded[:2] or ("\0", "\0")
     texts = [text for text in side.lower if (first not in text or second not in text) and _LETTER.search(text)]
-    return [text for text in texts if not _is_plain(text, padded) and len(words & set(_WORD(text))) < PLAIN]
+    return [text for text in texts if not _is_plain(text, padded) and len(words.intersection(_WORD(text))) < PLAIN]
 
 
 def _is_plain(text: str, padded: Sequence[str]) -> bool:
@@ -176,6 +177,13 @@ def _frequent(codes: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     words = [word for code in sorted(codes) for word in languages.get(code, {}).get("words", ())]
     marks = [mark for code in sorted(codes) for mark in languages.get(code, {}).get("marks", ())]
     return (*(f" {word} " for word in words), *marks), frozenset(words)
+
+
+@functools.lru_cache(maxsize=64)
+def _plain_words(codes: frozenset[str]) -> frozenset[str]:
+    """Return the words that make a message plain: the frequent ones of languages, and others that they do not share."""
+    languages = _table()["languages"]
+    return _frequent(codes)[1].union(*(languages.get(code, {}).get("common", ()) for code in codes))
 
 
 @functools.lru_cache(maxsize=1)

@@ -26,7 +26,7 @@ def repeats(side: Side, similarity: float, asked: Sequence[str] = ()) -> None:
     (Jaccard). Messages that differ in a number differ: "7 times 8" is not "7 times 9". An answer
     whose new words the user has just said is a revision.
     """
-    for i, j in _candidates(side.lower):
+    for i, j in _candidates(side.lower, side.all_lower):
         one, other = sorted((side.lower[i], side.lower[j]), key=len)
         if similarity * len(other) > len(one) or not _is_same(one, other, similarity):
             continue
@@ -39,11 +39,16 @@ def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
     return bool(changed) and any(changed & frozenset(_WORD(said.lower())) for said in asked)
 
 
-def _candidates(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of texts that share their beginning, middle or end: most pairs differ in all three."""
+def _candidates(texts: Sequence[str], joined: str) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of texts that share their beginning, middle or end: most are told apart by that.
+
+    `joined` has all of them: where each middle comes once in it, no text has that of another one.
+    """
     starts, ends = [text[:EDGE] for text in texts], [text[-EDGE:-1] for text in texts]
     middles = [text[len(text) // 2 : len(text) // 2 + EDGE] for text in texts]
     are_apart = len({*starts}) == len(texts) and len({*ends}) == len(texts)
+    if are_apart and all(joined.count(middle) == 1 for middle in middles):
+        return
     for i, j in combinations(range(len(texts)), 2):
         if middles[i] in texts[j] or (not are_apart and (starts[i] == starts[j] or ends[i] == ends[j])):
             yield i, j
