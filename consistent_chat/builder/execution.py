@@ -66,14 +66,14 @@ class ExecutionOptions:
     def run(self, recipe: Recipe, indices: Iterable[int], tally: RunStats, spent: Usage) -> Iterator[Dialogue]:
         """Yield the dialogues at these places of a recipe's plan, in this order; with batches, only recorded ones."""
         store = self.recorded() if self.by_batch else self.store()
-        opener = None if self.by_batch else self._opener(recipe)
+        opener = None if self.by_batch else self.opener(recipe)
         return drivers.run(recipe, indices, store, opener, self.limits, tally, spent)
 
     def fill_from_batches(
         self, parts: Sequence[PlanSlice], tally: RunStats, spent: Usage, watch: Callable[[BatchProgress], None]
     ) -> None:
         """Answer by batches what parts of plans lack; the online driver only waits for open batches."""
-        opener = self._opener(parts[0].recipe) if parts else None
+        opener = self.opener(parts[0].recipe) if parts else None
         if opener is None or (self.mode is Mode.REFRESH and not self.by_batch):
             return
         log = BatchLog(self.places[0], self.storage_options)
@@ -88,7 +88,8 @@ class ExecutionOptions:
         missing = PendingRequests(parts, self.limits.max_draws)
         drivers.fill(missing, self.store(), log, opener, self.limits, tally, spent, options)
 
-    def _opener(self, recipe: Recipe) -> Callable[[], Serving] | None:
+    def opener(self, recipe: Recipe) -> Callable[[], Serving] | None:
+        """Return what opens the serving, or None where no calls may be made."""
         if not self.may_call:
             return None
         return lambda: registry.open_serving(

@@ -16,6 +16,25 @@ from consistent_chat.version import __version__
 
 MAKE, SHOW, SHARE, KEEP = "Make a dataset", "Look at it", "Share it", "Response stores"
 
+CALLING = (
+    *(
+        "model",
+        "temperature",
+        "seed",
+        "intents",
+        "serving",
+        "base_url",
+        "api_key",
+        "responses",
+        "storage_options",
+        "mode",
+    ),
+    *("max_concurrency", "max_draws", "timeout", "max_cost", "max_calls", "max_requests_per_minute"),
+    *("max_tokens_per_minute", "max_output_tokens", "context_tokens", "structured_output", "system_role", "streaming"),
+    "wait_for_server",
+)
+"""The fields of a command that calls a model for something other than dialogues."""
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="consistent-chat", message="%(prog)s %(version)s")
@@ -64,6 +83,43 @@ def taxonomy(source: str | None, output: str | None, storage_options: dict[str, 
     if is_table != (output is not None):
         raise click.UsageError("A .csv file and --output belong together: pass both, or neither.")
     tell_lines(str(convert(str(source), output) if output is not None else count(source, storage_options)))
+
+
+@command(
+    section=MAKE,
+    examples="consistent-chat grow --add personas -n 50 --serving rehearsal --output more.yaml\n"
+    "consistent-chat grow garden.yaml --serving anthropic --model claude-haiku-4-5 --max-cost 1 --output more.yaml",
+)
+@click.argument("source", metavar="[TAXONOMY]", required=False)
+@click.option("--output", metavar="FILE", help="the taxonomy file to write")
+@click.option(
+    "--add", type=click.Choice(["topics", "categories", "personas"]), default="topics", help="what to add (topics)"
+)
+@click.option(
+    "-n",
+    "--number",
+    type=COUNT,
+    default=10,
+    metavar="N",
+    help="topics per category, categories per intent or personas (10)",
+)
+@click.option("--category", "categories", cls=Repeated, multiple=True, metavar="NAME", help="add topics only here")
+@click.option("--estimate", "only_estimate", is_flag=True, help="show calls, tokens and dollars, and make no calls")
+@fields(*CALLING)
+def grow(source: str | None, output: str | None, only_estimate: bool, **options: Any) -> None:
+    """Have a model write more topics, categories or personas.
+
+    TAXONOMY is a YAML file; without it, the built-in taxonomy. The file at --output has its content and the new
+    entries. All responses are kept: with the same store, the same command needs no calls and writes the same file.
+    """
+    from consistent_chat.commands import grow as growing
+
+    if only_estimate:
+        tell_lines(str(growing.estimate(source, **options)))
+        return
+    if output is None:
+        raise click.UsageError("Pass --output FILE, or --estimate.")
+    say(f"{output}: {growing.grow(source, output, **options)}")
 
 
 @command(

@@ -26,6 +26,11 @@ def at(origin: str) -> str:
 
 def read(url: str, storage_options: Mapping[str, Any]) -> Document:
     """Read a YAML file from a path or any fsspec URL."""
+    return safe_yaml.parse(*read_text(url, storage_options))
+
+
+def read_text(url: str, storage_options: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the text of a file at a path or any fsspec URL, and its name for messages. Raises RecipeError."""
     import fsspec  # takes 0.05 s, which help on the command line does not need
 
     shown = without_secrets(url)
@@ -37,7 +42,7 @@ def read(url: str, storage_options: Mapping[str, Any]) -> Document:
     except Exception as error:  # each filesystem has errors of its own
         reason = redact(str(error), url, storage_options)
         raise RecipeError(f"{shown} cannot be read: {reason}. Check the path or URL.") from None
-    return safe_yaml.parse(text, posixpath.basename(shown) or shown)
+    return text, posixpath.basename(shown) or shown
 
 
 def _at_most(size: int, file: Any) -> bytes:

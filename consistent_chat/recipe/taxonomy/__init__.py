@@ -5,7 +5,7 @@ reader.py  the built-in one, and a user's own in its place or beside it
 *.yaml     the built-in one; topics/ has a file for each intent
 """
 
-from consistent_chat.recipe.taxonomy.reader import builtin, load, manners, personas
+from consistent_chat.recipe.taxonomy.reader import as_topics, builtin, load, manners, personas
 from consistent_chat.recipe.taxonomy.types import Category, Flow, Intent, Manner, Persona, Tags, Taxonomy, Topic
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Tags",
     "Taxonomy",
     "Topic",
+    "as_topics",
     "builtin",
     "load",
     "manners",

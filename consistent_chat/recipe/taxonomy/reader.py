@@ -121,7 +121,7 @@ def _added(base: Any, extra: Any, document: Document, *path: str) -> Any:
         keys = [*base, *(key for key in extra if key not in base)]
         return {k: _added(base.get(k), extra.get(k), document, *path, k) if k in base else extra[k] for k in keys}
     if path[-1] == "topics":
-        base, extra = _as_list(base), _as_list(extra)
+        base, extra = as_topics(base), as_topics(extra)
     if isinstance(base, list) and isinstance(extra, list):
         known = {item if isinstance(item, str) else next(iter(item), None) for item in base}
         return [*base, *(item for item in extra if not (isinstance(item, str) and item in known))]
@@ -136,7 +136,8 @@ def _as_category(value: Any) -> Any:
     return {"topics": value} if isinstance(value, list) else value
 
 
-def _as_list(value: Any) -> Any:
+def as_topics(value: Any) -> Any:
+    """Return topics as a list, where they are a block of lines."""
     return list(_block(value)) if isinstance(value, str) else value
 
 
@@ -216,7 +217,7 @@ def _category(name: Any, value: Any, flows: Mapping[str, Flow], document: Docume
         raise RecipeError(f"{document.where(*path)} must be a list, not {type(value).__name__}.")
     values.fields(given, ("topics",), document, path, ("needs", "flows"))
     needs = values.tags(given.get("needs", []), document, *path, "needs")
-    topics = _as_list(given["topics"])
+    topics = as_topics(given["topics"])
     values.expect(topics, list, document, *place)
     own = _flows(given["flows"], flows, document, *path, "flows") if "flows" in given else ()
     tagged = values.tagged(topics, document, *place, default=needs)
