@@ -30,6 +30,7 @@ from consistent_chat.registration import NAME, normalize_data_files
 from consistent_chat.row import rows
 from consistent_chat.serving import registry
 from consistent_chat.store import Mode, ResponseStore, StoreLocation, options_beside
+from consistent_chat.text import languages
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         self._warned: set[str] = set()  # the splits that were already warned about
         self._counted = ""  # the folder in which the processes of a build keep their counts
         registry.check(config.serving)
+        for told in filter(None, {languages.unknown(recipe.language): None for recipe in self.recipes.values()}):
+            logger.warning(told)
         if any(recipe.drop_near_duplicates for recipe in self.recipes.values()):
             duplicates.check()
         identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes.items()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from typing import Any
 
@@ -10,7 +11,8 @@ from datasets.utils import tqdm
 
 from consistent_chat.drivers import BatchProgress, RunStats
 from consistent_chat.recipe import Recipe
-from consistent_chat.text.console import for_bar
+from consistent_chat.text.console import for_bar, lines_only, say
+from consistent_chat.text.numbers import counted
 
 
 def dialogues_bar(about: str, total: int) -> Any:
@@ -18,28 +20,67 @@ def dialogues_bar(about: str, total: int) -> Any:
     return tqdm(desc=for_bar(about, 40), total=total, unit=" dialogues")
 
 
+TICK = 1.0
+"""Seconds between two looks at calls in flight, so that a bar moves while no response comes."""
+LINES_EVERY = 30.0
+"""Seconds between two lines of progress where no bar can be shown."""
+LONG = 5.0
+"""Seconds after which the age of the oldest call in flight is shown."""
+
+
 class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
-    """Appears with the first call, so that a replay shows none; obeys `datasets.disable_progress_bars()`."""
+    """Shows the calls of a run: a bar that obeys `datasets.disable_progress_bars()`, or lines now and then.
+
+    It appears when a call is in flight, so that a replay shows none.
+    """
 
     def __init__(self, recipe: Recipe, tally: RunStats) -> None:
-        self._model = recipe.model
+        self._name, self._tally = for_bar(f"Calling {recipe.model}", 40), tally
         self._bar: Any = None
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._next_line = time.monotonic() + LINES_EVERY
         tally.on_call = self.show
 
+    def __enter__(self) -> CallsBar:
+        threading.Thread(target=self._tick, daemon=True).start()
+        return self
+
     def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
+        self._ended.set()
+        with self._lock:
+            if self._bar is not None:
+                self._bar.close()
 
     def show(self, tally: RunStats) -> None:
         """Show the counts of a run."""
-        if self._bar is None:
-            self._bar = tqdm(desc=for_bar(f"Calling {self._model}", 40), unit=" calls", position=1, leave=False)
-        cost = "" if tally.cost is None else f", ${tally.cost:.4f}"
-        retries = f", {tally.retries} retries, the last: {for_bar(tally.last_fault, 80)}" if tally.retries else ""
-        waiting = tally.calls == self._bar.n  # no response so far: show the fault at once, not with the next response
-        postfix = f"{tally.input_tokens + tally.output_tokens:,} tokens{cost}{retries}"
-        self._bar.set_postfix_str(postfix, refresh=waiting)
-        self._bar.update(tally.calls - self._bar.n)
+        with self._lock:
+            if self._bar is None:
+                self._bar = tqdm(desc=self._name, unit=" calls", position=1, leave=False)
+            waiting = tally.calls == self._bar.n  # no response since: show the fault now, not with the next response
+            self._bar.set_postfix_str(_postfix(tally), refresh=waiting)
+            self._bar.update(tally.calls - self._bar.n)
+
+    def _tick(self) -> None:
+        while not self._ended.wait(TICK):
+            if self._tally.in_flight:
+                self.show(self._tally)
+            if lines_only() and time.monotonic() >= self._next_line and (self._tally.calls or self._tally.in_flight):
+                self._next_line += LINES_EVERY
+                say(f"{self._name}: {counted(self._tally.calls, 'call')}, {_postfix(self._tally)}")
+
+
+def _postfix(tally: RunStats) -> str:
+    cost = "" if tally.cost is None else f", ${tally.cost:.4f}"
+    retries = f", {counted(tally.retries, 'retry')}, the last: {for_bar(tally.last_fault, 80)}" if tally.retries else ""
+    return f"{tally.input_tokens + tally.output_tokens:,} tokens{cost}{_in_flight(tally)}{retries}"
+
+
+def _in_flight(tally: RunStats) -> str:
+    sent = [*tally.in_flight.values()]
+    if not sent:
+        return ""
+    age = time.monotonic() - min(sent)
+    return f", {len(sent)} in flight" + (f", the oldest for {age:.0f} s" if age >= LONG else "")
 
 
 class BatchBar(contextlib.AbstractContextManager["BatchBar"]):

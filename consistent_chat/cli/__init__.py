@@ -8,6 +8,8 @@ language.py  rewrites messages in terms of options
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Sequence
 
 from consistent_chat.errors import BatchesPending, BudgetSpent, ConsistentChatError, RecipeError
@@ -24,11 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     import click
 
     from consistent_chat.cli.commands import cli
-    from consistent_chat.text.console import guard, log_to_stderr
+    from consistent_chat.text.console import guard, lines_instead_of_bars, log_to_stderr
 
     log_to_stderr()
     try:
-        with taken_like_ctrl_c(), guard():
+        bars = contextlib.nullcontext() if sys.stderr.isatty() else lines_instead_of_bars()
+        with taken_like_ctrl_c(), guard(), bars:
             return cli.main(None if argv is None else [*argv], "consistent-chat", standalone_mode=False) or DONE
     except click.UsageError as error:
         return _say(_with_usage(error), USAGE)

@@ -11,14 +11,14 @@ from typing import Any
 import datasets
 import pyarrow.parquet as pq
 
-from consistent_chat import row
-from consistent_chat.builder import ConsistentChat
+from consistent_chat.commands.failures import all_failures, failures_so_far
 from consistent_chat.commands.open import open_builder
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.output import Output, parse_output
 from consistent_chat.output.stdout import StandardOutput
 from consistent_chat.recipe.description import PAIRS
 from consistent_chat.row import LAYOUTS
+from consistent_chat.text.numbers import counted
 
 WRITERS = {
     ".parquet": lambda dataset, file: dataset.to_parquet(file),
@@ -28,19 +28,6 @@ COUNTERS: dict[str, Callable[[Any], int]] = {
     ".parquet": lambda file: pq.read_metadata(file).num_rows,
     ".jsonl": lambda file: sum(1 for line in file if line.strip()),
 }
-TEXT, NUMBER = datasets.Value("string"), datasets.Value("int64")
-FAILURES = datasets.Features(
-    {
-        "split": TEXT,
-        "index": NUMBER,
-        **dict.fromkeys(("intent", "category", "topic"), TEXT),
-        "substitute": NUMBER,
-        "stage": TEXT,
-        "draw": NUMBER,
-        **dict.fromkeys(("reason", "detail", "response", "finish", "request_key"), TEXT),
-    }
-)
-"""The columns of `row.failures`."""
 
 
 def build(
@@ -55,7 +42,8 @@ def build(
 
     `output` is a .parquet or .jsonl file for one split, "-" for JSON lines on the standard output, or a folder, which
     gets `<split>.parquet` for each split; paths and URLs alike. With the layout "sharegpt", LLaMA-Factory's list of
-    datasets beside the files names them. `failures` is a file for the unusable answers. Nothing is left at `output`
+    datasets beside the files names them. `failures` is a file for the unusable answers, written when a
+    build stops, too. Nothing is left at `output`
     when the build fails. Raises RecipeError, before anything is called, if a file cannot be written.
     """
     storage_options = options.get("storage_options")
@@ -72,27 +60,32 @@ def build(
     for place in (*files.values(), *ledger, *([_list(files)] if listed else [])):
         place.check()
     mode = {"download_mode": datasets.DownloadMode.REUSE_CACHE_IF_EXISTS} if force else {}
-    builder.download_and_prepare(num_proc=num_proc, **mode)
+    try:
+        builder.download_and_prepare(num_proc=num_proc, **mode)
+    except (ConsistentChatError, KeyboardInterrupt):  # unusable answers often tell why
+        for place in ledger:
+            _write(failures_so_far(builder), place)
+        raise
     for place in ledger:
-        _write(_failures(builder), place)
+        _write(all_failures(builder), place)
     splits = builder.as_dataset()
     for split, dataset in splits.items():
         _write(dataset, files[split])
     if listed:
         add(files)
-    rows = ", ".join(f"{len(dataset)} rows of {_of(builder, split)}" for split, dataset in splits.items())
+    rows = ", ".join(f"{counted(len(dataset), 'row')} of {_of(builder, split)}" for split, dataset in splits.items())
     return f"{target.name}: {rows} ({_done(builder)})"
 
 
 def _of(builder: ConsistentChat, split: str) -> str:
     """Return a split's name; with the dialogues that were judged, where rows are pairs and so have another number."""
     paired = builder.recipes[split].layout in PAIRS
-    return f"{split} from {len(builder.plans()[split])} dialogues" if paired else split
+    return f"{split} from {counted(len(builder.plans()[split]), 'dialogue')}" if paired else split
 
 
 def _done(builder: Any) -> str:
     if not hasattr(builder, "tallies"):
-        return "built before"
+        return f"built before, from the cache in {builder.cache_dir}; --force rebuilds it"
     return "; ".join(f"{split}: {tally}" for split, tally in builder.tallies.items())
 
 
@@ -100,17 +93,6 @@ def _ledger(target: Output) -> Output:
     if not isinstance(target, StandardOutput) and target.suffix not in WRITERS:
         raise RecipeError(f"--failures {target.name} must end in {' or '.join(WRITERS)}.")
     return target
-
-
-def _failures(builder: ConsistentChat) -> datasets.Dataset:
-    """Return the unusable answers, in the order of the plan."""
-    rows = [
-        {"split": split, **failure}
-        for split in builder.recipes
-        for dialogue in builder.replay(split)
-        for failure in row.failures(dialogue)
-    ]
-    return datasets.Dataset.from_dict({name: [values[name] for values in rows] for name in FAILURES}, FAILURES)
 
 
 def _check_name(target: Output) -> None:

@@ -17,6 +17,7 @@ from consistent_chat.files import atomic_write
 from consistent_chat.recipe import file, safe_yaml
 from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.taxonomy import Taxonomy, builtin, load
+from consistent_chat.text.numbers import counted
 
 COLUMNS = ("intent", "category", "topic")
 OPTIONAL = ("needs",)
@@ -34,10 +35,14 @@ class Counts:
     manners: int
 
     def __str__(self) -> str:
-        rows = [f"{key}: {_count(own[0], 'category')}, {_count(own[1], 'topic')}" for key, own in self.intents.items()]
         topics = sum(topics for _, topics in self.intents.values())
-        whole = f"{_count(len(self.intents), 'intent')}, {_count(topics, 'topic')}, {_count(self.personas, 'persona')}"
-        return "\n".join([*rows, f"flows: {', '.join(self.flows)}", f"{whole}, {_count(self.manners, 'manner')}"])
+        whole = (len(self.intents), "intent"), (topics, "topic"), (self.personas, "persona"), (self.manners, "manner")
+        rows = [f"{key}: {_joined((own[0], 'category'), (own[1], 'topic'))}" for key, own in self.intents.items()]
+        return "\n".join([*rows, f"flows: {', '.join(self.flows)}", _joined(*whole)])
+
+
+def _joined(*counts: tuple[int, str]) -> str:
+    return ", ".join(counted(number, noun) for number, noun in counts)
 
 
 def count(url: str | os.PathLike[str] | None = None, storage_options: Mapping[str, Any] | None = None) -> Counts:
@@ -68,11 +73,6 @@ def _counts(whole: Taxonomy) -> Counts:
     flows = dict.fromkeys(flow.key for intent in whole.intents.values() for flow in intent.all_flows())
     sizes = {key: (len(one.categories), sum(1 for _ in one.topics())) for key, one in whole.intents.items()}
     return Counts(sizes, tuple(flows), len(whole.personas), len(whole.manners))
-
-
-def _count(number: int, what: str) -> str:
-    plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
-    return f"{number:,} {what if number == 1 else plural}"
 
 
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:

@@ -149,7 +149,8 @@ class Calls:
         caller = self._caller
         response = None
         try:
-            response = _checked(await caller.serving.answer(request), caller.serving)
+            with caller.tally.sending():
+                response = _checked(await caller.serving.answer(request), caller.serving)
             response = caller.keep(request, response) if keep else response
         except (ConsistentChatError, asyncio.CancelledError):
             raise

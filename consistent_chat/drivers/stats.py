@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,7 @@ from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
 from consistent_chat.prices import Price, billed
 from consistent_chat.request import Response
+from consistent_chat.text.numbers import counted
 
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed")
 PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost")
@@ -33,7 +37,20 @@ class RunStats:
     cost: float | None = None
     last_fault: str = ""
     failed: Counter[str] = field(default_factory=Counter)
+    in_flight: dict[int, float] = field(default_factory=dict, repr=False, compare=False)
+    """The calls that are not answered yet, by number: when each was sent, in seconds of the monotonic clock."""
     on_call: Callable[[RunStats], None] = field(default=lambda tally: None, repr=False)
+    _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
+
+    @contextlib.contextmanager
+    def sending(self) -> Iterator[None]:
+        """Count a call as in flight until it ends."""
+        number = next(self._numbers)
+        self.in_flight[number] = time.monotonic()
+        try:
+            yield
+        finally:
+            del self.in_flight[number]
 
     def called(self, response: Response, price: Price | None) -> None:
         """Count an answered call."""
@@ -83,16 +100,16 @@ class RunStats:
         return total
 
     def __str__(self) -> str:
-        parts = [f"{self.dialogues} dialogues", f"{self.calls} calls"]
+        parts = [counted(self.dialogues, "dialogue"), counted(self.calls, "call")]
         if self.calls:
             parts.append(f"{self.input_tokens + self.output_tokens:,} tokens")
         if self.cost is not None:
             parts.append(f"${self.cost:.4f}")
         if self.failed:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.failed.items()))
-            parts.append(f"{self.failed.total()} unusable answers ({reasons})")
+            parts.append(f"{counted(self.failed.total(), 'unusable answer')} ({reasons})")
         if self.retries:
-            parts.append(f"{self.retries} retries")
+            parts.append(counted(self.retries, "retry"))
         if self.substitutes:
-            parts.append(f"{self.substitutes} substitutes")
+            parts.append(counted(self.substitutes, "substitute"))
         return ", ".join(parts)

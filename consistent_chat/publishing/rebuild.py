@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consistent_chat import row
-from consistent_chat.commands.build import FAILURES
+from consistent_chat.commands.failures import FAILURES
 from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.publishing import layout

@@ -32,6 +32,7 @@ NO_HUB_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
 """The same of the Hub's client."""
 _LOGGER = logging.getLogger("consistent_chat")
 _is_quiet = False
+_has_lines_only = False
 
 
 def complain(text: object) -> None:
@@ -147,24 +148,51 @@ def _traceback(*error: Any) -> str:
     return "\n".join(f"  {line}" for line in visible("".join(traceback.format_exception(*error))).splitlines())
 
 
+def lines_only() -> bool:
+    """Say whether progress is told in lines, because the standard error of a command is no terminal."""
+    return _has_lines_only and not _is_quiet
+
+
+@contextlib.contextmanager
+def lines_instead_of_bars() -> Iterator[None]:
+    """Show no bars, which would fill a log with carriage returns; what takes long tells its progress in lines."""
+    global _has_lines_only
+    before, _has_lines_only = _has_lines_only, True
+    try:
+        with _no_bars():
+            yield
+    finally:
+        _has_lines_only = before
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Show only errors: no progress bars, warnings or status messages."""
     global _is_quiet
-    before, loaded = (_is_quiet, os.environ.get(NO_BARS)), sys.modules.get("datasets")
-    _is_quiet, os.environ[NO_BARS] = True, "1"
-    had_bars = loaded is not None and loaded.is_progress_bar_enabled()
+    before, _is_quiet = _is_quiet, True
     level = _LOGGER.level
     _LOGGER.setLevel(logging.ERROR)
+    try:
+        with _no_bars():
+            yield
+    finally:
+        _LOGGER.setLevel(level)
+        _is_quiet = before
+
+
+@contextlib.contextmanager
+def _no_bars() -> Iterator[None]:
+    """Hide the bars of `datasets`, whether it was imported before or is imported meanwhile."""
+    before, loaded = os.environ.get(NO_BARS), sys.modules.get("datasets")
+    os.environ[NO_BARS] = "1"
+    had_bars = loaded is not None and loaded.is_progress_bar_enabled()
     try:
         with _without_bars(loaded if had_bars else None):
             yield
     finally:
-        _LOGGER.setLevel(level)
-        _is_quiet = before[0]
         os.environ.pop(NO_BARS)
-        if before[1] is not None:
-            os.environ[NO_BARS] = before[1]
+        if before is not None:
+            os.environ[NO_BARS] = before
 
 
 @contextlib.contextmanager

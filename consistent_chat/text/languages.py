@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 
@@ -13,6 +14,15 @@ def code(name: str) -> str | None:
     """
     plain = re.sub(r"\s*\([^()]*\)\s*$", "", name)
     return _codes().get(plain.strip().casefold())
+
+
+def unknown(name: str) -> str:
+    """Return a sentence about a name that is in no list of languages, with the nearest one; "" if it is known."""
+    if name == "English" or code(name) is not None:
+        return ""
+    near = difflib.get_close_matches(name.casefold(), _codes(), n=1)
+    hint = f" Did you mean {near[0].title()!r}?" if near else ""
+    return f"The language {name!r} is not in Unicode's list of languages, so no check looks for it.{hint}"
 
 
 @functools.lru_cache(maxsize=1)

@@ -113,6 +113,7 @@ def test_a_wrong_table_is_refused_by_its_line(tmp_path: Path, content: bytes, to
 def test_python_has_what_the_commands_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """By functions of the package."""
     options = {"num_dialogs_per_intent": 1, "intents": "simulation", "num_turns_per_dialog": 1}
+    options["responses"] = str(folder / "responses")
     before = consistent_chat.estimate(model="rehearsal", **options)["train"]
     assert (before.dialogues, before.calls) == (1, 2)
     assert consistent_chat.preview(number=1, serving="rehearsal", **options).calls == 2
@@ -120,4 +121,4 @@ def test_python_has_what_the_commands_do(folder: Path, capsys: pytest.CaptureFix
     assert consistent_chat.estimate(model="rehearsal", **options)["train"].calls == 0
     consistent_chat.build(None, folder / "x.jsonl", model="rehearsal", **options)
     assert len((folder / "x.jsonl").read_text("utf-8").splitlines()) == 1
-    assert not consistent_chat.verify().faults
+    assert not consistent_chat.verify(options["responses"]).faults

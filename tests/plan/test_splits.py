@@ -288,7 +288,7 @@ def test_the_command_line_divides_too(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["estimate", *options, "--splits", "train=3", "test=1"]) == 0
     said = capsys.readouterr().out
     assert "train: 3 dialogues, 2 of them recorded" in said
-    assert "test: 1 dialogues" in said
+    assert "test: 1 dialogue" in said
 
 
 @pytest.mark.parametrize(
