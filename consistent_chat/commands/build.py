@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import pyarrow.parquet as pq
 
+from consistent_chat.builder import ConsistentChat
 from consistent_chat.commands.failures import all_failures, failures_so_far
 from consistent_chat.commands.open import open_builder
 from consistent_chat.errors import ConsistentChatError, RecipeError
