@@ -76,6 +76,7 @@ class Provider:
     """The server, as a context manager. `delay` is how long each answer takes, in seconds.
 
     `requests` holds every call in the order of arrival, `replies` what each was sent, as (call, reply);
+    `models` answers those who ask for the list of models, `listed` counts them.
     `in_flight_peak` is the most that were open at once. More than `capacity` at once are answered with 429.
     """
 
@@ -90,6 +91,8 @@ class Provider:
         self.replies: list[tuple[Call, Reply]] = []
         self.in_flight_peak = 0
         self.url = ""
+        self.models: Reply | None = None
+        self.listed = 0
 
     @property
     def openai_url(self) -> str:
@@ -122,10 +125,19 @@ class Provider:
     def _route(self, router: web.UrlDispatcher) -> None:
         router.add_post("/v1/messages", self._serve)
         router.add_post("/v1/chat/completions", self._serve)
+        router.add_get("/v1/models", self._list_models)
 
     async def _stop(self) -> None:
         self._closing.set()
         await self._runner.cleanup()
+
+    async def _list_models(self, request: web.Request) -> web.StreamResponse:
+        self.listed += 1
+        if self.models is None:
+            raise web.HTTPNotFound
+        if self.models.ending == "hang":
+            await self._closing.wait()
+        return web.Response(status=self.models.status, body=self.models.raw, headers=self.models.headers)
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         protocol = "anthropic" if request.path.endswith("/messages") else "openai"

@@ -11,7 +11,7 @@ import json
 import re
 import urllib.request
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -77,14 +77,21 @@ class HttpClient:
         Raises Fault for a status of 400 or more, RefusedAccess for a redirect, TransportError if the answer is not
         complete. Errors have no cause attached, since its text may contain a key.
         """
+        return await self._caught(self._post(path, json.dumps(body).encode("ascii"), join, headers), self._timeout)
+
+    async def get(self, path: str, timeout: float) -> Mapping[str, Any]:
+        """Return the JSON object at a path, within `timeout` seconds; raises as `post` does."""
+        return await self._caught(asyncio.wait_for(self._get(path), timeout), timeout)
+
+    async def _caught(self, calling: Awaitable[Mapping[str, Any]], timeout: float) -> Mapping[str, Any]:
         import aiohttp
 
         try:
-            return await self._post(path, json.dumps(body).encode("ascii"), join, headers)
+            return await calling
         except aiohttp.ConnectionTimeoutError as error:
             raise unreachable(self._peer, error) from None
         except (asyncio.TimeoutError, TimeoutError):
-            raise late(self._peer, self._timeout) from None
+            raise late(self._peer, timeout) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise unreachable(self._peer, error) from None
 
@@ -108,6 +115,14 @@ class HttpClient:
             if _LIKE_EVENTS.match(content):  # a stream with a content type changed by a proxy
                 return join(*await self._events(_once(content)))
             return read_object(self._peer, content, kind)
+
+    async def _get(self, path: str) -> Mapping[str, Any]:
+        url = self._base_url + path
+        async with self._session.get(url, proxy=self._proxy, allow_redirects=False) as response:
+            content = b"".join([piece async for piece in self._decoded(response)])
+            if response.status != 200:
+                raise fault_of(response.status, response.headers, content)
+            return read_object(self._peer, content, response.headers.get("content-type", ""))
 
     async def _decoded(self, response: Any) -> AsyncIterator[bytes]:
         """Yield a decoded body piece by piece; raise TransportError if it is too long or breaks off."""

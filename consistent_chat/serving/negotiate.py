@@ -45,6 +45,8 @@ class Adapting(Generic[Form]):
     def __init__(self, peer: Peer, form: Form, plainer: Callable[[Form], Form | None] | None = None) -> None:
         self._peer, self._form, self._plainer = peer, form, plainer
         self._models: dict[tuple[str, str, float | None], Learnt[Form]] = {}
+        self.contexts: Mapping[str, int] = {}
+        """Tokens of contexts by model, as the server lists them; that of its only model is also under ""."""
 
     def about(self, model: str, stage: str = "", temperature: float | None = None) -> Learnt[Form]:
         """Return the known form of a model's requests of a stage at a temperature.
@@ -57,6 +59,9 @@ class Adapting(Generic[Form]):
             form: Any = self._form if known is None else known.form
             if form is not self._form:
                 form = replace(form, temperature=True)
+            listed = self.contexts.get(model, self.contexts.get(""))
+            if form.context is None and listed is not None:
+                form = replace(form, context=listed)
             self._models[key] = Learnt(form, self._plainer)
             self._models[key].settled = known is not None or self._plainer is None
         return self._models[key]

@@ -6,6 +6,7 @@ what a server accepts.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.serving.client import HttpClient
 from consistent_chat.serving.http import Peer
+from consistent_chat.serving.listing import contexts
 from consistent_chat.serving.negotiate import Adapting
 from consistent_chat.serving.openai_chat import (
     LIMITS,
@@ -63,12 +65,15 @@ class OpenAI:
         self._max_concurrency = max_concurrency
         form = stated(abilities, LIMITS[base_url is not None])
         self._adapting: Adapting[Form] = Adapting(self._peer, form, partial(plainer, form))
+        self._lists = base_url is not None and abilities.context_tokens is None
+        self._listing: asyncio.Lock | None = None
         self._client: HttpClient | None = None
         self._sdk: Any = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
         checked_model(request.model)
+        await self._list_contexts()
         return await self._adapting.answer(request, self._send, partial(simpler, self._peer))
 
     @property
@@ -89,16 +94,30 @@ class OpenAI:
         client, self._client = self._client, None
         sdk, self._sdk = self._sdk, None
         self._adapting.leave_loop()
+        self._listing = None
         for one in (client, sdk):
             if one is not None:
                 await one.close()
 
+    async def _list_contexts(self) -> None:
+        """Ask the user's own server once for the contexts of its models, unless the user has stated one."""
+        if not self._lists:
+            return
+        self._listing = self._listing or asyncio.Lock()
+        async with self._listing:
+            if self._lists:
+                self._adapting.contexts = await contexts(self._opened_client(), self._timeout)
+                self._lists = False
+
     async def _send(self, request: Request, form: Form) -> Response:
+        return read_completion(self._peer, await self._opened_client().post(PATH, arguments(request, form), join))
+
+    def _opened_client(self) -> HttpClient:
         if self._client is None:
             url = self._peer.base_url or BASE_URL
             key = {"authorization": f"Bearer {self._peer.key}"}
             self._client = HttpClient(self._peer, url, key, self._timeout, self._max_concurrency)
-        return read_completion(self._peer, await self._client.post(PATH, arguments(request, form), join))
+        return self._client
 
     def _opened(self) -> Any:
         if self._sdk is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from consistent_chat.errors import RefusedRequest, ServingError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
+from consistent_chat.serving import listing
 from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.cap import fewest_tokens, limit, prompt_tokens
 from consistent_chat.serving.openai_chat import Form
@@ -114,3 +116,83 @@ def test_the_servers_own_count_replaces_the_bound() -> None:
     said: Any = request(system="", messages=({"role": "user", "content": "x" * 3000},))
     assert prompt_tokens(said, 0.25) == 842
     assert limit(said, Form("max_tokens", context=2048, density=0.25)) == 2048 - 842
+
+
+def listed(**fields: Any) -> Reply:
+    """Return a list of models of which this one has these fields."""
+    others = [{"id": "other", "max_model_len": 2048}, "no entry", {"id": 1}]
+    return Reply.body(200, json.dumps({"object": "list", "data": [*others, {"id": "some-model", **fields}]}))
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        listed(max_model_len=4096),  # vLLM, SGLang
+        listed(n_ctx=4096, meta={"n_ctx_train": 131072}),
+        listed(meta={"n_ctx": 4096, "n_ctx_train": 131072}),
+        listed(meta={"n_ctx_train": 4096}),  # llama.cpp
+        listed(context_length=4096),  # OpenRouter, Together
+        listed(context_window=4096),  # Groq
+        Reply.body(200, '{"data": [{"id": "/models/any.gguf", "meta": {"n_ctx_train": 4096}}]}'),  # the only one
+        listed(max_model_len=0, context_length=4096),
+    ],
+)
+def test_a_context_is_read_from_the_list_of_models(models: Reply, tmp_path: Path) -> None:
+    """Before the first refusal, with one request for all calls; and keys and rows are those of any other run."""
+    with Provider(strict(4096, WORDS["vllm"])) as provider:
+        provider.models = models
+        made = run(str(tmp_path / "responses"), DEFAULT, opened("openai", provider))
+    assert len(provider.requests) == 2 * len(made) == 2 * len(Plan(DEFAULT))
+    assert provider.listed == 1
+    with Provider() as provider:
+        assert run(str(tmp_path / "unlisted"), DEFAULT, opened("openai", provider)) == made
+
+
+@pytest.mark.parametrize(
+    "models",
+    [
+        None,
+        *(listed(max_model_len=value) for value in (0, 1, -4096, True, None, "4096", 4096.0, [4096], 10**30, {})),
+        *(Reply.body(200, body) for body in ("", "null", "[]", "{", "<html>", '{"data": {}}', '{"data": [[]]}')),
+        Reply.body(200, '{"data": [{"id": "some-model", "max_model_len": NaN}]}'),
+        Reply.body(200, '{"data": [{"id": "a", "n_ctx": 2048}, {"id": "b", "n_ctx": 2048}]}'),
+        Reply.body(200, "[" * 100_000),
+        Reply.body(200, b" " * (17 << 20)),
+        Reply.error(500, "no list"),
+        Reply.error(401, "no list"),
+        Reply.body(302, "", {"location": "http://127.0.0.1:1/"}),
+        Reply.hang(),
+    ],
+)
+def test_a_list_that_tells_nothing_changes_nothing(
+    models: Reply | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Missing, hostile or late: the calls are those of a server without a list."""
+    monkeypatch.setattr(listing, "SECONDS", 0.2)
+    few = replace(DEFAULT, intents=("simulation",))
+    with Provider() as provider:
+        provider.models = models
+        made = run(str(tmp_path / "responses"), few, opened("openai", provider))
+    with Provider() as other:
+        run(str(tmp_path / "other"), few, opened("anthropic", other))  # asks for no list
+    assert list(map(asked, provider.requests)) == list(map(asked, other.requests))
+    assert (len(provider.requests), len(made), provider.listed) == (2, 1, 1)
+
+
+def test_what_is_stated_is_not_asked_for(tmp_path: Path) -> None:
+    """Nor is a provider's own address, or a server of the other protocol."""
+    few = replace(DEFAULT, intents=("simulation",))
+    with Provider() as provider:
+        provider.models = listed(max_model_len=2048)
+        run(str(tmp_path / "a"), few, opened("openai", provider, abilities=Abilities(context_tokens=8192)))
+        run(str(tmp_path / "b"), few, opened("anthropic", provider))
+    assert provider.listed == 0
+
+
+def test_a_listed_context_that_is_too_small_is_said_before_the_first_call(tmp_path: Path) -> None:
+    """With the way out, where the list is wrong."""
+    with Provider() as provider:
+        provider.models = listed(max_model_len=1024)
+        with pytest.raises(ServingError, match=r"the context of the model 'some-model' has 1,024\..*context_tokens="):
+            run(str(tmp_path / "responses"), DEFAULT, opened("openai", provider))
+    assert provider.requests == []
