@@ -2,6 +2,7 @@
 
 source.py        what one row says, as clean text, and its digest
 conversation.py  the user messages of a given conversation
+documents.py     documents as text
 chunks.py        divides a long text
 address.py       where seeds may lie, and how they are opened
 rows.py          the rows of CSV, JSON lines and Parquet files

@@ -49,6 +49,12 @@ def name(data: str) -> str:
     return data.rstrip("/").rpartition("/")[2] if "://" in data else os.path.basename(data.rstrip(os.sep))
 
 
+def folder(data: str) -> str | None:
+    """Return the path of a folder on this machine, or None if the address is that of something else."""
+    path = os.path.expanduser(data)
+    return path if "://" not in data and os.path.isdir(path) else None
+
+
 @contextmanager
 def opened(data: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
     """Give the open file of a checked address, or of one beside a recipe; raises RecipeError if it cannot be read."""

@@ -1,4 +1,7 @@
-"""Reads the rows of CSV, JSON lines and Parquet files, in bounded memory: only the columns that are used."""
+"""Reads the rows of a file by the ending of its name: CSV, JSON lines, Parquet, or a document, which is one row.
+
+Tables are read in bounded memory, and only the columns that are used.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import Any, BinaryIO
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.fields import suggestion
+from consistent_chat.recipe.seeds import documents
 
 MAX_LINE = 64 * 2**20
 """Maximum bytes of a line of JSON. A row of CSV has an eighth of it: as much is read at once."""
@@ -123,5 +127,6 @@ READERS: dict[str, Callable[[BinaryIO, str, Sequence[str]], Rows]] = {
     "jsonl": _json_lines,
     "ndjson": _json_lines,
     "parquet": _parquet,
+    **dict.fromkeys(documents.FORMS, documents.row),
 }
 """The reader of each form, by the ending of a file's name."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.fields import suggestion, type_error, whole
-from consistent_chat.recipe.seeds import address, rows, source
+from consistent_chat.recipe.seeds import address, documents, rows, source
 from consistent_chat.recipe.seeds.chunks import Chunk, chunks
 from consistent_chat.recipe.seeds.conversation import user_messages
 from consistent_chat.recipe.seeds.source import COLUMNS, LONGEST, MAX_DOCUMENT, MAX_SOURCE, WrongValue
@@ -69,13 +69,19 @@ def load_from(place: str, given: Any, options: Mapping[str, Any]) -> Seeds:
     from consistent_chat.recipe.seeds.sources import gather  # needs Arrow, which takes 0.1 s to import
 
     _, fields, count, chunk = settings(given)
-    name = address.name(place)
-    read = _Reader(name, fields, chunk)
-    with address.opened(place, options) as file:
-        sources, repeats = gather(tuple(fields), read.sources(rows.read(file, name, tuple(fields.values()))))
+    name, columns = address.name(place), tuple(fields.values())
+    if (path := address.folder(place)) is not None:
+        folder = documents.Folder(path)
+        read = _Reader(name, fields, chunk, folder.paths)
+        sources, repeats = gather(tuple(fields), read.sources(folder.rows(columns)))
+        read.unreadable = folder.unreadable
+    else:
+        read = _Reader(name, fields, chunk)
+        with address.opened(place, options) as file:
+            sources, repeats = gather(tuple(fields), read.sources(rows.read(file, name, columns)))
+    read.warn(repeats)
     if not len(sources):
         raise RecipeError(f"{name} has no row with text in {fields[read.main]!r}. Check the column and the file.")
-    read.warn(repeats)
     return Seeds(sources, count)
 
 
@@ -132,7 +138,9 @@ def _clean(field: str, value: Any, longest: int) -> str:
 class _Reader:
     """Makes sources of rows, and counts those that are left out."""
 
-    def __init__(self, name: str, fields: Mapping[str, str], chunk: Chunk | None) -> None:
+    def __init__(self, name: str, fields: Mapping[str, str], chunk: Chunk | None, labels: Sequence[str] = ()) -> None:
+        self._labels = labels
+        self.unreadable: Mapping[str, str] = {}
         self.main = next(field for field in MAIN if field in fields)
         self._clean = _clean if "conversation" in fields else source.clean
         self._name, self._fields, self._chunk = name, fields, chunk
@@ -160,15 +168,23 @@ class _Reader:
                 raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} sources. Use a part of it.")
 
     def warn(self, repeats: Sequence[int]) -> None:
-        """Tell which rows were left out, and why."""
+        """Tell which rows and files were left out, and why."""
+        if self.unreadable:
+            told = "".join(f"\n  {path}: {reason}" for path, reason in self.unreadable.items())
+            logger.warning(
+                "%s: %d files of %d are left out:%s", self._name, len(self.unreadable), len(self._labels), told
+            )
         empty = f"no text in {self._fields[self.main]!r}"
         for numbers, reason in ((self._empty, empty), (repeats, "the same content as an earlier row")):
             if numbers:
-                shown = ", ".join(map(str, numbers[:NAMED])) + (", ..." if len(numbers) > NAMED else "")
+                shown = ", ".join(map(self._label, numbers[:NAMED])) + (", ..." if len(numbers) > NAMED else "")
                 logger.warning(
-                    "%s: %d sources of %d rows are left out: they have %s (rows %s).",
+                    "%s: %d sources of %d rows are left out: they have %s (%s).",
                     *(self._name, len(numbers), self._rows, reason, shown),
                 )
+
+    def _label(self, number: int) -> str:
+        return self._labels[number - 1] if self._labels else f"row {number}"
 
     def _wrong(self, number: int, values: Sequence[Any], reason: str) -> RecipeError:
         """Return the error for a row, with the first column that cannot be used."""
@@ -179,8 +195,8 @@ class _Reader:
             except WrongValue:
                 if field == "source" and isinstance(value, str) and len(value) > MAX_SOURCE and self._chunk is None:
                     advice = "Shorten it, or divide sources with chunk: {words: 800}."
-                return RecipeError(f"{self._name}, row {number}: {column!r} {reason}. {advice}")
-        return RecipeError(f"{self._name}, row {number} {reason}. {advice}")
+                return RecipeError(f"{self._name}, {self._label(number)}: {column!r} {reason}. {advice}")
+        return RecipeError(f"{self._name}, {self._label(number)} {reason}. {advice}")
 
     def _divided(self, texts: list[str], main: int) -> Iterable[list[str]]:
         if self._chunk is None:

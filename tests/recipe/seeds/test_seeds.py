@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -89,8 +90,8 @@ def test_rows_without_text_and_repeated_rows_are_left_out(tmp_path: Path, caplog
     seeds = loaded(as_json(tmp_path, [*ROWS, empty, ROWS[0], ROWS[1]]))
     assert seeds == loaded(as_json(tmp_path, ROWS))
     assert [record.getMessage() for record in caplog.records] == [
-        "rows.jsonl: 1 sources of 6 rows are left out: they have no text in 'body' (rows 4).",
-        "rows.jsonl: 2 sources of 6 rows are left out: they have the same content as an earlier row (rows 5, 6).",
+        "rows.jsonl: 1 sources of 6 rows are left out: they have no text in 'body' (row 4).",
+        "rows.jsonl: 2 sources of 6 rows are left out: they have the same content as an earlier row (row 5, row 6).",
     ]
 
 
@@ -126,8 +127,9 @@ def test_what_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
     """A pipe is never waited for."""
     with pytest.raises(RecipeError, match=r"none.csv cannot be read: No such file"):
         loaded(str(tmp_path / "none.csv"))
-    with pytest.raises(RecipeError, match="it is a folder"):
-        loaded(str(tmp_path))
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(RecipeError, match=r"pipe.csv cannot be read: it is not a plain file"):
+        loaded(str(tmp_path / "pipe.csv"))
 
 
 def test_too_many_sources_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
