@@ -9,6 +9,7 @@
         RefusedRequest         one request is refused as it is: tried again by the driver while others are answered
         RefusedAccess          the key, the model or the address is refused: final where nothing was answered before
         TransportError         a passing fault of the connection or server: tried again by the driver
+          OversizedAnswer      an answer beyond the bound: often there is no end to it
       PublishError             a dataset cannot be published or read where it is published
       UnfilledSlot             every spec tried for one place in the plan failed for good
       BatchesPending           batches are in progress and were not waited for; rerun to collect them
@@ -110,6 +111,10 @@ class TransportError(ServingError):
 
     def __str__(self) -> str:
         return visible_line(self.message)
+
+
+class OversizedAnswer(TransportError):
+    """An answer that is longer than any that is read."""
 
 
 class PublishError(ConsistentChatError):

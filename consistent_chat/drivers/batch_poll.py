@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consistent_chat.drivers.batch_budget import BatchBudget
 from consistent_chat.drivers.batch_client import BatchClient, Undecided
-from consistent_chat.drivers.batch_results import Collected, ResultCollector
+from consistent_chat.drivers.batch_results import READINGS, Collected, ResultCollector
 from consistent_chat.drivers.batch_spool import RequestSpool
 from consistent_chat.drivers.batch_submit import SUBMITTING
-from consistent_chat.errors import ServingError, TransportError
+from consistent_chat.errors import OversizedAnswer, ServingError, TransportError
 from consistent_chat.serving.batches import SUBMIT_SECONDS, BatchesUnsupported, BatchStatus
 from consistent_chat.store.batch_log import Batch, BatchLog
 
@@ -60,6 +61,7 @@ class BatchPoller:
         self._states: dict[str, BatchStatus] = {}
         self._sought: dict[str, float] = {}
         self._heard = time.monotonic()
+        self._oversized: Counter[int] = Counter()
         self._fault: TransportError | None = None
         self.batches = list(batches)
 
@@ -148,8 +150,14 @@ class BatchPoller:
 
     def _test(self, batch: Batch, error: TransportError) -> None:
         self._fault = error
+        said = str(error).rstrip(".")
+        self._oversized[batch.number] += isinstance(error, OversizedAnswer)
+        if self._oversized[batch.number] >= READINGS:
+            raise ServingError(
+                f"{said}. So the results of {batch} cannot be read further; what was read of them is kept. To ask for "
+                f"the rest again: consistent-chat batches --forget {batch.number}."
+            ) from error
         if time.monotonic() - self._heard > SILENCE:
-            said = str(error).rstrip(".")
             raise ServingError(
                 f"{said}. No response from the provider for 6 hours; stopping. {whereabouts(self.batches)}"
             ) from error

@@ -16,7 +16,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies_environment
 
-from consistent_chat.errors import RefusedAccess, RefusedRequest, ServingError, TransportError
+from consistent_chat.errors import OversizedAnswer, RefusedAccess, RefusedRequest, ServingError, TransportError
 from consistent_chat.text.sanitize import visible
 from consistent_chat.text.urls import redact_all, secrets_of
 
@@ -157,9 +157,9 @@ def redirect_error(peer: Peer, status: int, url: str, path: str, location: str) 
     return RefusedAccess(f"{said}. Check base_url: it must be the address of the API itself.", said)
 
 
-def too_long(peer: Peer) -> TransportError:
+def too_long(peer: Peer) -> OversizedAnswer:
     """Return the error for an answer that is longer than MOST_BYTES."""
-    return TransportError(
+    return OversizedAnswer(
         f"{peer.place} sent an answer of more than {MOST_BYTES >> 20} MB, which is over the limit. "
         "If this continues, check base_url."
     )

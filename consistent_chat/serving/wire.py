@@ -21,6 +21,8 @@ from consistent_chat.serving.http import (
 )
 from consistent_chat.serving.tls import shared
 
+MOST_ERROR_BYTES = 1 << 20
+"""Bytes of an error that are read."""
 PAGE = 100
 """Objects of a list requested at a time."""
 
@@ -114,11 +116,30 @@ def open_client(sdk: Any, max_concurrency: int) -> Any:
     """
     room = max(max_concurrency, 100)
     limits = type(sdk.DEFAULT_CONNECTION_LIMITS)(max_connections=room, max_keepalive_connections=room)
-    options = {"limits": limits, "follow_redirects": False, "verify": shared(http_library(sdk).create_ssl_context)}
+    options = {
+        "limits": limits,
+        "follow_redirects": False,
+        "verify": shared(http_library(sdk).create_ssl_context),
+        "event_hooks": {"response": [_read_bounded]},
+    }
     try:
         return sdk.DefaultAioHttpClient(**options)
     except RuntimeError:
         return sdk.DefaultAsyncHttpxClient(**options)
+
+
+async def _read_bounded(response: Any) -> None:
+    """Read what an SDK would read in full: errors, and the answer to an upload. What is over the bound is left out."""
+    if response.status_code < 400 and not response.request.url.path.endswith("/files"):
+        return
+    content = bytearray()
+    async with contextlib.aclosing(response.aiter_bytes()) as chunks:
+        async for chunk in chunks:
+            content += chunk
+            if len(content) > MOST_ERROR_BYTES:
+                break
+    await response.aclose()
+    response._content = bytes(content[:MOST_ERROR_BYTES])  # which reading it again returns
 
 
 def http_library(sdk: Any) -> Any:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from consistent_chat.drivers import BatchProgress, RunStats, batch
+from consistent_chat.drivers.batch_results import READINGS
 from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, ServingError, StoreError, UnfilledSlot
-from consistent_chat.serving import anthropic_batches
+from consistent_chat.serving import anthropic_batches, wire
 from consistent_chat.serving.anthropic_batches import AnthropicBatches
 from consistent_chat.serving.openai_batches import OpenAIBatches
 from consistent_chat.store import Batch, BatchLog, ResponseStore, compact, verify
@@ -384,6 +385,29 @@ def test_a_server_that_does_not_list_batches_will_do(place: str, kind: str) -> N
     with BatchProvider(offers=("batches",)) as provider:
         filled(place, provider.url, kind)
     assert len(provider.submitted) == 2
+
+
+@each_kind
+def test_results_without_a_bound_end_in_one_error(place: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the batch and the way out; what was read before the long line is kept."""
+    monkeypatch.setattr(wire, "MOST_BYTES", 100_000)
+    with BatchProvider(lambda call: Reply.text("x" * 200_000) if call.number == 3 else None) as provider:
+        with pytest.raises(ServingError, match=r"sent an answer of more than .* batch 1 \(.*batches --forget 1"):
+            filled(place, provider.url, kind)
+        assert provider.asked["results"] <= 2 * READINGS
+    checked = verify(place)
+    assert checked.faults == []
+    assert checked.responses > 0
+
+
+@each_kind
+def test_a_long_error_about_a_batch_is_read_in_part(place: str, kind: str) -> None:
+    """And told in few words."""
+    with BatchProvider() as provider:
+        provider.script_for["look"] = Reply.error(404, "no " * 1_000_000)
+        with pytest.raises(ServingError, match="has no batch API, or not this batch") as told:
+            filled(place, provider.url, kind)
+    assert len(str(told.value)) < 1000
 
 
 def test_a_submission_in_doubt_that_cannot_be_looked_up_is_said(place: str) -> None:
