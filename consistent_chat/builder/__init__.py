@@ -117,7 +117,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             with tempfile.TemporaryDirectory() as self._counted:
                 super().download_and_prepare(*args, **kwargs)
                 if hasattr(self, "tallies"):
-                    self.tallies = {split: RunStats.gathered(self._counted, split) for split in self.recipes}
+                    self.tallies = {split: RunStats.summed(self._counted, split) for split in self.recipes}
         finally:
             self._counted = ""
             self.info.features = columns

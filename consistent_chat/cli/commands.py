@@ -378,14 +378,14 @@ def batches(
     responses: str | None, storage_options: dict[str, Any] | None, closed: bool, forget: int | None, **address: Any
 ) -> None:
     """List the uncollected batches of a response store, each with its state at the provider."""
-    from consistent_chat.commands.batches import forgotten, listed
+    from consistent_chat.commands.batches import forget_batch, list_batches
     from consistent_chat.store import default_location
 
     url = default_location() if responses is None else responses
     if forget is not None:
-        say(f"{forgotten(url, storage_options, forget)}: given up.")
+        say(f"{forget_batch(url, storage_options, forget)}: given up.")
         return
-    for line in listed(url, storage_options, closed=closed, **address) or [
+    for line in list_batches(url, storage_options, closed=closed, **address) or [
         f"{without_secrets(url)}: no batch is in progress."
     ]:
         tell(line)

@@ -53,7 +53,7 @@ class Command(click.Command):
         super().__init__(*args, **given)
         self.section, self.examples = section, examples
         self.params.append(
-            click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, help="Show only errors.", callback=_hush)
+            click.Option(["-q", "--quiet"], is_flag=True, expose_value=False, help="Show only errors.", callback=_quiet)
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -101,7 +101,7 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _hush(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+def _quiet(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     ctx.meta["quiet"] = value
 
 

@@ -15,7 +15,7 @@ from consistent_chat.store import Batch, BatchLog
 from consistent_chat.text.urls import without_secrets
 
 
-def listed(
+def list_batches(
     url: str,
     storage_options: Mapping[str, Any] | None,
     closed: bool = False,
@@ -30,7 +30,7 @@ def listed(
     try:
         return [
             f"{batch.number}  {batch.id or 'not confirmed'}  {batch.serving}  {batch.model}  "
-            f"{batch.requests:,} requests  {batch.when}  {_told(batch, clients, base_url, api_key)}"
+            f"{batch.requests:,} requests  {batch.when}  {_provider_state(batch, clients, base_url, api_key)}"
             for batch in BatchLog(url, storage_options).read()
             if batch.is_open or closed
         ]
@@ -39,7 +39,7 @@ def listed(
             client.close()
 
 
-def forgotten(url: str, storage_options: Mapping[str, Any] | None, number: int) -> Batch:
+def forget_batch(url: str, storage_options: Mapping[str, Any] | None, number: int) -> Batch:
     """Give up a batch: the next build sends its requests again. Raises RecipeError if the batch is not open."""
     log = BatchLog(url, storage_options)
     batch = next((batch for batch in log.read() if batch.number == number and batch.is_open), None)
@@ -49,7 +49,7 @@ def forgotten(url: str, storage_options: Mapping[str, Any] | None, number: int) 
     return batch
 
 
-def _told(batch: Batch, clients: dict[str, BatchClient], base_url: str | None, api_key: str | None) -> str:
+def _provider_state(batch: Batch, clients: dict[str, BatchClient], base_url: str | None, api_key: str | None) -> str:
     if batch.outcome is not None:
         return batch.outcome
     if batch.id is None:

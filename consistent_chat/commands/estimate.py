@@ -142,7 +142,7 @@ class Estimate:
 def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = Limits.max_draws) -> Estimate:
     """Return an estimate for the dialogues of a plan that the store lacks. Raises StoreError."""
     failed: list[FailedDraw] = []
-    go = partial(_go, recipe, plan, store, max_draws, failed)
+    go = partial(_walk_through, recipe, plan, store, max_draws, failed)
     head = list(_head(map(go, range(min(len(plan), LOOKED_AT)))))
     rest = range(len(head), len(plan))
     step = max(1, -(-len(rest) // LOOKED_AT))
@@ -151,12 +151,12 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
     stages = {name: Stage(words) for name, words in _usual_words(plan).items()}
     for progress in (*head, *tail):
         _measure(progress, stages)
-    made_up = {name: partial(_made_up, ROLES[name], stages[name].characters_each) for name in ROLES}
+    placeholders = {name: partial(_placeholders, ROLES[name], stages[name].characters_each) for name in ROLES}
     expected = [
         (request.model, *stages[request.stage].asked(request, weight))
         for walks, weight in ((head, 1.0), (tail, scale))
         for progress in walks
-        for request in _requests(progress, made_up)
+        for request in _requests(progress, placeholders)
     ]
     calls, tokens = _sum(expected)
     costs = [_cost(model, [row for row in expected if row[0] == model]) for model in _models(recipe)]
@@ -177,7 +177,7 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
     )
 
 
-def _go(
+def _walk_through(
     recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int, failed: list[FailedDraw], index: int
 ) -> Progress:
     """Walk through one dialogue, and add its unusable draws to `failed`."""
@@ -249,20 +249,20 @@ def _usual_words(plan: Plan) -> dict[str, float]:
     return {**means, "judge": JUDGE_WORDS}
 
 
-def _made_up(role: str, length: int, request: Request) -> Response:
+def _placeholders(role: str, length: int, request: Request) -> Response:
     """Return placeholder messages of a typical length: numbers, which pass every check."""
     names = [name for name in _names(request) if name.startswith(role)]
     return Response(json.dumps({name: (f"{number} " * length)[:length] for number, name in enumerate(names, 1)}))
 
 
-def _requests(progress: Progress, made_up: Mapping[str, Callable[[Request], Response]]) -> list[Request]:
+def _requests(progress: Progress, placeholders: Mapping[str, Callable[[Request], Response]]) -> list[Request]:
     """Return the requests that an incomplete dialogue still needs if every answer is usable."""
     if not isinstance(progress.step, Request):
         return []
     requests = [progress.step]
     with contextlib.suppress(StopIteration):
-        while (stage := requests[-1].stage) in made_up:
-            requests.append(progress.steps.send(made_up[stage](requests[-1])))
+        while (stage := requests[-1].stage) in placeholders:
+            requests.append(progress.steps.send(placeholders[stage](requests[-1])))
     return requests
 
 

@@ -18,7 +18,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import suggestion
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving, registry
-from consistent_chat.serving.negotiate import Adapting
+from consistent_chat.serving.negotiate import Negotiator
 from consistent_chat.serving.openai import OpenAI
 from consistent_chat.serving.openai_chat import LIMITS, SCHEMAS, Form
 
@@ -126,7 +126,7 @@ class PlainText(OpenAI):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         limit = LIMITS[0] if self._peer.base_url is None else LIMITS[1]
-        self._adapting = Adapting(self._peer, Form(limit, rung=len(SCHEMAS) - 1))
+        self._negotiator = Negotiator(self._peer, Form(limit, rung=len(SCHEMAS) - 1))
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from consistent_chat.drivers.batch_budget import BatchBudget
 from consistent_chat.drivers.batch_client import BatchClient
-from consistent_chat.drivers.batch_poll import BatchPoller, BatchProgress, whereabouts
+from consistent_chat.drivers.batch_poll import BatchPoller, BatchProgress, open_batches_message
 from consistent_chat.drivers.batch_results import Collected, ResultCollector
 from consistent_chat.drivers.batch_spool import RequestSpool
-from consistent_chat.drivers.batch_submit import BatchSubmission, Overtaken
+from consistent_chat.drivers.batch_submit import BatchSubmission, LogConflict
 from consistent_chat.drivers.budget import Usage
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.pending import PendingRequests
-from consistent_chat.drivers.retry import HOPELESS, despair
+from consistent_chat.drivers.retry import HOPELESS, unusable_message
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import BatchesPending, BudgetSpent, ServingError, StoreError, UnfilledSlot
 from consistent_chat.retry import retry
@@ -125,8 +125,8 @@ class _Driver:
         """Return the batches with the missing requests, after submitting those that were in none."""
         self._unusable = self._missing.unusable
         try:
-            wave = retry(self._wave, (Overtaken, NotFound), [0.0] * (LOOKS - 1))
-        except (Overtaken, NotFound):
+            wave = retry(self._wave, (LogConflict, NotFound), [0.0] * (LOOKS - 1))
+        except (LogConflict, NotFound):
             raise StoreError(
                 "The store's batches keep changing, or the requests of one are gone (batches/*.jsonl.gz). List "
                 "them with `consistent-chat batches`, and give up lost ones with --forget."
@@ -134,12 +134,12 @@ class _Driver:
         self._over = self._over or wave.over
         if wave.new and not self._options.waits:
             count = sum(batch.requests for batch in wave.new)
-            raise BatchesPending(f"{count:,} requests are submitted. {whereabouts(wave.under_way)}")
+            raise BatchesPending(f"{count:,} requests are submitted. {open_batches_message(wave.under_way)}")
         return wave.under_way
 
     def _wave(self) -> BatchSubmission:
         wave = self._submission()
-        wave.go(self._missing, self._check_hope, self._options.submits)
+        wave.submit(self._missing, self._check_usable, self._options.submits)
         return wave
 
     def _submission(self) -> BatchSubmission:
@@ -148,17 +148,17 @@ class _Driver:
     def _collected(self, under_way: Sequence[Batch]) -> Collected:
         waiting = BatchPoller(self._log, self._client, self._budget, self._spool, self._collector, under_way)
         try:
-            found = waiting.go(self._options.watch if self._options.waits else None)
+            found = waiting.wait(self._options.watch if self._options.waits else None)
         except KeyboardInterrupt:
-            logger.warning("Stopping. %s", whereabouts(waiting.batches))
+            logger.warning("Stopping. %s", open_batches_message(waiting.batches))
             raise
         if waiting.batches:
-            raise BatchesPending(whereabouts(waiting.batches))
+            raise BatchesPending(open_batches_message(waiting.batches))
         self._answered = found.answered
         return found
 
-    def _check_hope(self) -> None:
+    def _check_usable(self) -> None:
         """Raise UnfilledSlot if the last wave had many responses and all were unusable."""
         new, last = self._missing.unusable - self._unusable, self._missing.last
         if last is not None and new >= self._answered >= HOPELESS:
-            raise UnfilledSlot(despair(self._answered, *last))
+            raise UnfilledSlot(unusable_message(self._answered, *last))

@@ -65,11 +65,11 @@ class BatchPoller:
         self._fault: TransportError | None = None
         self.batches = list(batches)
 
-    def go(self, watch: Callable[[BatchProgress], None] | None) -> Collected:
+    def wait(self, watch: Callable[[BatchProgress], None] | None) -> Collected:
         """Wait until all batches are collected, and return their results. Without `watch`, poll only once."""
         backoff = FIRST_PAUSE
         while True:
-            self._look_at_all()
+            self._poll_all()
             if not self.batches or watch is None:
                 return self._found
             watch(self._progress())
@@ -77,14 +77,14 @@ class BatchPoller:
             time.sleep(max(backoff, min(asked, LONGEST_ASKED)))
             backoff = min(backoff * GROWTH, LONGEST_PAUSE)
 
-    def _look_at_all(self) -> None:
+    def _poll_all(self) -> None:
         self._fault = None
         if any(batch.id is None for batch in self.batches):  # other runs may have learned more about them
             entries = {batch.number: batch for batch in self._log.read()}
             self.batches = [entries.get(batch.number, batch) for batch in self.batches]
         for batch in list(self.batches):
             try:
-                looked = self._look(batch)
+                looked = self._poll(batch)
                 self._heard = time.monotonic()
             except TransportError as error:
                 self._test(batch, error)
@@ -93,10 +93,10 @@ class BatchPoller:
                 self.batches += [looked] if looked.is_open else []
         self.batches.sort(key=lambda batch: batch.number)
 
-    def _look(self, batch: Batch) -> Batch:
+    def _poll(self, batch: Batch) -> Batch:
         """Return the current entry of a batch."""
         if batch.id is None and batch.is_open:
-            return self._sought_after(batch)
+            return self._search(batch)
         if batch.id is None or not batch.is_open:
             return self._closed(batch, batch.outcome or "")
         try:
@@ -117,7 +117,7 @@ class BatchPoller:
             raise ServingError(f"{str(found.final).rstrip('.')}. Stopping; all answers are kept.") from found.final
         return closed
 
-    def _sought_after(self, batch: Batch) -> Batch:
+    def _search(self, batch: Batch) -> Batch:
         """Check whether a batch arrived whose submission was not confirmed."""
         if not (batch.is_own or batch.writer_is_gone or time.time() > batch.submitted + LIVES):
             return batch  # it is being submitted
@@ -159,7 +159,7 @@ class BatchPoller:
             ) from error
         if time.monotonic() - self._heard > SILENCE:
             raise ServingError(
-                f"{said}. No response from the provider for 6 hours; stopping. {whereabouts(self.batches)}"
+                f"{said}. No response from the provider for 6 hours; stopping. {open_batches_message(self.batches)}"
             ) from error
 
     def _progress(self) -> BatchProgress:
@@ -174,7 +174,7 @@ class BatchPoller:
         )
 
 
-def whereabouts(batches: Sequence[Batch]) -> str:
+def open_batches_message(batches: Sequence[Batch]) -> str:
     """Return a message about batches that are not collected yet."""
     return (
         f"Still open at the provider: {', '.join(map(str, batches))}. Rerun the same command to collect the answers; "

@@ -25,10 +25,10 @@ READINGS = 3
 class Collected:
     """The results of batches: the number of answers, the last error of one request, and an error that ends the run.
 
-    `told` is the number of requests in the results.
+    `covered` is the number of requests in the results.
     """
 
-    told: int = 0
+    covered: int = 0
     answered: int = 0
     fault: ServingError | None = None
     final: ServingError | None = None
@@ -49,8 +49,8 @@ class ResultCollector:
         """
         self._store.reread()
         found = self._client.run(self._collect(state, requests))
-        if found.told < len(requests) and state.fault is None:
-            self._test_again(batch, len(requests) - found.told)
+        if found.covered < len(requests) and state.fault is None:
+            self._test_again(batch, len(requests) - found.covered)
         if isinstance(found.fault, RefusedRequest) and not (found.answered or self._tally.calls):
             found.final = found.final or found.fault
         self._store.pack()  # so that a run that finds the batch closed also finds its answers
@@ -65,7 +65,7 @@ class ResultCollector:
                 request = requests.find(digest)
                 if request is None:
                     continue
-                found.told += 1
+                found.covered += 1
                 if isinstance(outcome, Response):
                     found.answered += 1
                     self._keep(request, outcome)

@@ -22,7 +22,7 @@ SUBMITTING: set[str] = set()
 """The names of batches that this process is submitting."""
 
 
-class Overtaken(Exception):
+class LogConflict(Exception):
     """Another run has written the next entry of the log: missing requests must be determined again."""
 
 
@@ -59,10 +59,10 @@ class BatchSubmission:
         """The batches with missing requests, in order."""
         return [batch for batch in self._open if batch in self._needed]
 
-    def go(self, missing: PendingRequests, check: Callable[[], None], may_submit: bool) -> None:
+    def submit(self, missing: PendingRequests, check: Callable[[], None], may_submit: bool) -> None:
         """Submit the requests in no batch, if that is allowed; `check` is called once all missing requests are known.
 
-        Raises Overtaken, Gone, and errors that prevent submissions.
+        Raises LogConflict, Gone, and errors that prevent submissions.
         """
         with tempfile.TemporaryDirectory(dir=self._spool.folder) as folder:
             try:
@@ -121,7 +121,7 @@ class BatchSubmission:
         SUBMITTING.add(batch.name)
         try:
             if not self._log.begin(batch, chunk.requests):
-                raise Overtaken
+                raise LogConflict
             self._budget.hold(batch, len(chunk), chunk.cost)
             batch = self._sent(batch, chunk)
         finally:

@@ -97,7 +97,7 @@ class Calls:
                     if refused is not None:
                         return caller.keep(request, refused)
                     times = self._slots.shrink(epoch) if error.rate_limited else 0
-                    if times and (error.retry_after or self._slots.alone):  # otherwise calls in flight are awaited
+                    if times and (error.retry_after or self._slots.is_alone):  # otherwise calls in flight are awaited
                         # a single call that tests the server may retry more often than each of many
                         self._slots.shut(backoff((times + 1) / 2, error))
                 else:

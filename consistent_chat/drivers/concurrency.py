@@ -102,7 +102,7 @@ class AdaptiveSemaphore:
                 asyncio.get_running_loop().call_soon(self._hand_out)
 
     @property
-    def alone(self) -> bool:
+    def is_alone(self) -> bool:
         """Whether at most one place is in use, so that no other call can be waited for."""
         return self.used <= 1
 
@@ -117,7 +117,7 @@ class AdaptiveSemaphore:
         Calls that were in flight together count once: the others return 0.
         """
         self._size = max(1.0, self._size - 1)
-        self._recovering = self.alone
+        self._recovering = self.is_alone
         if epoch != self._epoch:
             return 0
         self._epoch += 1
@@ -186,7 +186,7 @@ class AdaptiveSemaphore:
             self._closing.set()
             return True
         if not admitted:
-            self._come_back(RECHECK)
+            self._check_later(RECHECK)
         return admitted
 
     def _has_room(self) -> bool:
@@ -194,10 +194,10 @@ class AdaptiveSemaphore:
         if self._shut or self.used >= int(self._size):
             return False
         wait = self._pace.wait()
-        self._come_back(wait)
+        self._check_later(wait)
         return wait <= 0
 
-    def _come_back(self, wait: float) -> None:
+    def _check_later(self, wait: float) -> None:
         if self._timer:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(wait, self._hand_out) if wait > 0 else None

@@ -39,11 +39,11 @@ class Deduplicator:
         while (match := self._match(dialogue := finished(pending.popleft()))) is not None:
             pending.appendleft(self._stand_in(dialogue, match))
             if not is_done(pending[0]):
-                self._look_ahead(pending)
+                self._start_ahead(pending)
         self._kept.add(dialogue.spec.index, self._sketches.pop(_place(dialogue)))
         return dialogue
 
-    def _look_ahead(self, pending: deque[PendingDialogue]) -> None:
+    def _start_ahead(self, pending: deque[PendingDialogue]) -> None:
         """Start the substitutes of later duplicates too, while waiting for the first substitute.
 
         A dialogue that duplicates a kept one now will still do so in its turn. Only one substitute per place: if all

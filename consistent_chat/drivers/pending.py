@@ -48,8 +48,8 @@ class PendingRequests:
                     dialogue = begin(index)
                     if distinct is not None:  # passes to a substitute, whose requests may be missing too
                         distinct.next(deque([dialogue]))
-                except _Lacking as lacking:
-                    yield lacking.request
+                except _MissingRequest as missing:
+                    yield missing.request
 
     def _begin(
         self,
@@ -66,7 +66,7 @@ class PendingRequests:
         self._count(recipe.model or "", failed[len(given_up) :])
         if isinstance(step, Dialogue):
             return step
-        raise _Lacking(step)
+        raise _MissingRequest(step)
 
     def _count(self, model: str, failed: Sequence[FailedDraw]) -> None:
         for draw in failed:
@@ -75,7 +75,7 @@ class PendingRequests:
                 self.last = model, draw
 
 
-class _Lacking(Exception):
+class _MissingRequest(Exception):
     """A dialogue needs a response that the store does not have."""
 
     def __init__(self, request: Request) -> None:

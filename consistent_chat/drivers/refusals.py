@@ -64,11 +64,11 @@ class Refusals:
         if kind not in self._latest:
             if isinstance(error, RefusedAccess) and not error.asks_others:
                 raise _stopped(error, tries)
-            await self._ask_another(request, tries, error, first)
+            await self._ask_harmless(request, tries, error, first)
             return None
         self._in_vain[kind] = self._in_vain.get(kind, 0) + 1
         if self._latest[kind] <= first and self._in_vain[kind] >= TRIES:
-            await self._ask_another(request, tries, error, first)
+            await self._ask_harmless(request, tries, error, first)
         if tries < TRIES:
             return None
         return Response(error.words or str(error), "refusal") if self._latest.get(kind, 0) > first else None
@@ -80,11 +80,11 @@ class Refusals:
         answer with a 500, which would otherwise stop every run at the same prompt.
         """
         if self._latest.get(_kind(request), 0) <= sent:
-            await self._ask_another(request, 1, error, sent)
+            await self._ask_harmless(request, 1, error, sent)
         is_alone = self._latest.get(_kind(request), 0) > sent
         return Response(str(error), "refusal") if is_alone else None
 
-    async def _ask_another(self, request: Request, tries: int, error: ServingError, first: int) -> None:
+    async def _ask_harmless(self, request: Request, tries: int, error: ServingError, first: int) -> None:
         """Send a harmless request, once for all that wait for it; raise the refusal if it is refused too."""
         async with self._asking.setdefault(_kind(request), asyncio.Lock()):
             if self._latest.get(_kind(request), 0) > first:

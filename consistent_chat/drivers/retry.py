@@ -51,7 +51,7 @@ class RetryPolicy:
 
     def __init__(self, clock: Callable[[], float], wait_for_server: float = 0.0) -> None:
         self._clock, self._wait = clock, wait_for_server
-        self._told = False
+        self._logged = False
         self._heard = clock()
         self._answered = False
         self._in_vain = 0
@@ -105,8 +105,8 @@ class RetryPolicy:
         longest = max(self._wait, LONGEST_SILENCE) if error.loading else self._wait
         if waited > longest:
             return False
-        if not self._told:
-            self._told = True
+        if not self._logged:
+            self._logged = True
             logger.warning("Waiting up to %.0f seconds for the server to become ready. %s", longest, error)
         return True
 
@@ -155,14 +155,14 @@ class CircuitBreaker:
         elif fault.reason is not Reason.TRUNCATED or not _has_more_room(step, request):
             self._in_vain[request.stage] += 1
             if self._in_vain[request.stage] >= HOPELESS:
-                raise UnfilledSlot(despair(HOPELESS, request.model, fault))
+                raise UnfilledSlot(unusable_message(HOPELESS, request.model, fault))
 
 
 def _has_more_room(step: Dialogue | Request, request: Request) -> bool:
     return isinstance(step, Request) and step.max_tokens > request.max_tokens
 
 
-def despair(answers: int, model: str, fault: FailedDraw) -> str:
+def unusable_message(answers: int, model: str, fault: FailedDraw) -> str:
     """Return the message for consecutive unusable responses of a model; `fault` is the last."""
     text = fault.response.text
     shown = repr(text[:SHOWN]) if text else "no text"

@@ -88,11 +88,11 @@ class RunStats:
                 setattr(self, name, (getattr(self, name) or 0) + value)
 
     def save(self, folder: str, name: str) -> None:
-        """Write the counts into a folder, where `gathered` finds them: each process of a build has its own."""
+        """Write the counts into a folder, where `summed` finds them: each process of a build has its own."""
         Path(folder, f"{name}.{uuid.uuid4().hex}").write_text(json.dumps(self.counts()))
 
     @classmethod
-    def gathered(cls, folder: str, name: str) -> RunStats:
+    def summed(cls, folder: str, name: str) -> RunStats:
         """Return the sum of the counts that were saved under a name."""
         total = cls()
         for path in Path(folder).glob(f"{name}.*"):

@@ -119,7 +119,7 @@ class Waves:
                 self._policy.answered()
                 self._refusals.answered(slot.request, self._refusals.sent())
                 self._known[slot.request.model, slot.request.stage] = slot.request
-                self._go_on(slot, outcome)
+                self._continue(slot, outcome)
         is_silent = len(missed) == len(slots)
         for slot, fault in missed:
             self._retry(slot, sent, fault, is_silent)
@@ -157,7 +157,7 @@ class Waves:
                     self._tally.called(response, self._budget.price(request.model))
         return outcomes
 
-    def _go_on(self, slot: _Slot, response: Response) -> None:
+    def _continue(self, slot: _Slot, response: Response) -> None:
         request, slot.tries, slot.probed = slot.request, 0, 0
         step = replay_until_missing(slot.steps, response, self._store.find, self._max_draws)
         self._breaker.test(request, response, slot.failed, step)
@@ -181,7 +181,7 @@ class Waves:
         if _at_once(self._refusals.give_up(slot.request, slot.probed, fault)) is None:
             self._policy.test(MAX_TRIES_RETRIED, fault)
         if is_last:
-            self._go_on(slot, self._store.keep(slot.request, REFUSED))
+            self._continue(slot, self._store.keep(slot.request, REFUSED))
 
     def _other(self, request: Request) -> Request:
         """Return a request of the same kind to send as a test: one that was answered, or a harmless one.

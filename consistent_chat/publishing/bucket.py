@@ -29,7 +29,7 @@ class BucketDestination:
         if not hasattr(api, "batch_bucket_files"):
             raise PublishError('This huggingface_hub has no buckets. Run `pip install "huggingface_hub>=2"`.')
 
-    def look(self) -> RemoteState:
+    def state(self) -> RemoteState:
         """Return the state of the folder. Without a manifest, no dataset was published completely."""
         with translate_errors(self.target):
             from huggingface_hub.errors import BucketNotFoundError
@@ -94,9 +94,9 @@ class BucketDestination:
             self._change({**{path: folder / path for path in add if path in LAST}, **deletions(gone)})
         return self.target.url
 
-    def say(self, edit: Callable[[str], str]) -> None:
+    def edit_card(self, edit: Callable[[str], str]) -> None:
         """Send the card, if it changes."""
-        before = self.look().readme
+        before = self.state().readme
         readme = edit(before)
         if readme == before:
             return

@@ -26,7 +26,7 @@ PUBLISHED = "Publish dialogues"
 
 
 class ConflictError(Exception):
-    """The repo or bucket has changed, or the Hub is overloaded: call `look` again and send what is missing."""
+    """The repo or bucket has changed, or the Hub is overloaded: call `state` again and send what is missing."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Destination(Protocol):
 
     target: RepoTarget
 
-    def look(self) -> RemoteState:
+    def state(self) -> RemoteState:
         """Return the present state. Raises PublishError."""
 
     def check(self, state: RemoteState) -> None:
@@ -67,7 +67,7 @@ class Destination(Protocol):
     def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
         """Send files of a folder and delete others; return the address. Raises ConflictError and PublishError."""
 
-    def say(self, edit: Callable[[str], str]) -> None:
+    def edit_card(self, edit: Callable[[str], str]) -> None:
         """Edit the present card. Raises ConflictError and PublishError."""
 
 
@@ -85,7 +85,7 @@ def open_api(target: RepoTarget, token: str | None) -> HfApi:
 def check_namespace(api: HfApi, target: RepoTarget) -> None:
     """Raise PublishError if the namespace is not the user's or their organisations', or the token only reads."""
     who: dict[str, Any] = {}
-    with asking(target):
+    with translate_errors_leniently(target):
         who = api.whoami()
     own = [each["name"] for each in (who, *(who.get("orgs") or ())) if "name" in each]
     role = ((who.get("auth") or {}).get("accessToken") or {}).get("role")
@@ -112,7 +112,7 @@ def translate_errors(target: RepoTarget, moving: bool = False) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def asking(target: RepoTarget) -> Iterator[None]:
+def translate_errors_leniently(target: RepoTarget) -> Iterator[None]:
     """Like `translate_errors`, but ignore a missing endpoint: the Hub will reject later what is not allowed."""
     with translate_errors(target):
         try:

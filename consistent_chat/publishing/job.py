@@ -111,7 +111,7 @@ def start(
     _check_shown([*arguments, *dependencies], secrets)
     with translate_errors(target), _files(builder, name_of(recipe, target), dependencies, package is None) as files:
         script, *given = files
-        _hand_over(api, builder, responses[0])
+        _copy_responses(api, builder, responses[0])
         machine = {"flavor": flavor, "timeout": job_timeout}
         # The client prints what the server answers as it is, and warns users that this interface may change.
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -187,7 +187,7 @@ def _responses(target: RepoTarget, options: Mapping[str, Any]) -> list[str]:
     return places
 
 
-def _hand_over(api: HfApi, builder: ConsistentChat, responses: str) -> None:
+def _copy_responses(api: HfApi, builder: ConsistentChat, responses: str) -> None:
     """Copy the responses recorded here into the job's store, so that they are not paid for again."""
     if not hasattr(api, "create_bucket"):
         raise PublishError('This huggingface_hub cannot give a job files. Run `pip install -U "huggingface_hub>=2"`.')

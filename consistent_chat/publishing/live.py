@@ -32,7 +32,7 @@ def shown(destination: Destination, tallies: Mapping[str, RunStats], totals: Map
     """Show the progress of a build in the card, now and every few minutes. Errors are only logged."""
 
     def update() -> None:
-        _say(destination, lambda readme: with_progress(readme, tallies, totals))
+        _update_card(destination, lambda readme: with_progress(readme, tallies, totals))
 
     update()
     flusher = PeriodicTask(update, SECONDS)
@@ -49,13 +49,13 @@ def remove_progress(destination: Destination) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        _say(destination, without)
+        _update_card(destination, without)
         raise
 
 
-def _say(destination: Destination, edit: Callable[[str], str]) -> None:
+def _update_card(destination: Destination, edit: Callable[[str], str]) -> None:
     try:
-        destination.say(edit)
+        destination.edit_card(edit)
     except (PublishError, ConflictError) as error:
         logger.warning("The progress in the card cannot be updated: %s", error)
 

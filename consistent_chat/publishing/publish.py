@@ -83,7 +83,7 @@ def publish(
     state = check(destination, overwrite)
     with remove_progress(destination) if live else contextlib.nullcontext():
         if builder.config.serving is not None and _record(builder, destination, live):
-            state = destination.look()  # the build may have taken hours
+            state = destination.state()  # the build may have taken hours
         sent = _send(builder, name_of(recipe, destination.target), licence, destination, state, overwrite)
     return Published(str(destination.target), {split: len(plan) for split, plan in builder.plans().items()}, sent)
 

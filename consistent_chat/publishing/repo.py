@@ -15,7 +15,13 @@ from consistent_chat.errors import PublishError
 from consistent_chat.files import Files, file_digest
 from consistent_chat.hub import HubRepo, deletions
 from consistent_chat.publishing import layout
-from consistent_chat.publishing.hub import PUBLISHED, RemoteState, asking, check_namespace, translate_errors
+from consistent_chat.publishing.hub import (
+    PUBLISHED,
+    RemoteState,
+    check_namespace,
+    translate_errors,
+    translate_errors_leniently,
+)
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.target import RepoTarget
 
@@ -33,7 +39,7 @@ class RepoDestination:
         self._repo = HubRepo(api, target.name, revision=self._revision)
         self._seen: dict[str | None, Mapping[str, str] | None] = {}
 
-    def look(self) -> RemoteState:
+    def state(self) -> RemoteState:
         """Return the state of the branch. A missing branch will be created from the main one."""
         with translate_errors(self.target):
             try:
@@ -73,7 +79,8 @@ class RepoDestination:
             self._check_right()
 
     def _check_right(self) -> None:
-        with asking(self.target), contextlib.suppress(TypeError):  # clients before 1.0 have no argument `write`
+        # clients before 1.0 have no argument `write`
+        with translate_errors_leniently(self.target), contextlib.suppress(TypeError):
             self._repo.check_write_access()
             return
         check_namespace(self._api, self.target)
@@ -98,7 +105,7 @@ class RepoDestination:
         """Return the id of the newest commit by which this account has published, or None if there is none."""
         revision = self._revision if self._branched else MAIN
         authors: set[str] | None = None
-        with asking(self.target):
+        with translate_errors_leniently(self.target):
             authors = {self._api.whoami()["name"]}
         with translate_errors(self.target):
             for commit in self._api.list_repo_commits(revision=revision, **self._repo.id):
@@ -125,9 +132,9 @@ class RepoDestination:
         """Make one commit. Files that were uploaded before an interruption are not uploaded again."""
         return self._commit({**{path: folder / path for path in add}, **deletions(gone)}, message, state)
 
-    def say(self, edit: Callable[[str], str]) -> None:
+    def edit_card(self, edit: Callable[[str], str]) -> None:
         """Commit the card, if it changes."""
-        state = self.look()
+        state = self.state()
         readme = edit(state.readme)
         if readme != state.readme:
             self._commit({layout.README: readme.encode("utf-8")}, "Show progress", state)

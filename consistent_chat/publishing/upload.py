@@ -31,7 +31,7 @@ class Sent:
 
 def check(destination: Destination, overwrite: bool) -> RemoteState:
     """Return the state of a destination; raises PublishError if nothing can be published there. Changes nothing."""
-    state = destination.look()
+    state = destination.state()
     destination.check(state)
     live.check(state.readme)
     if not overwrite and state.manifest is None:
@@ -61,7 +61,7 @@ def send(
     Only files published before are removed; other rows are replaced or removed only with `overwrite`.
     If another writer was faster, start again from its state. Raises PublishError.
     """
-    states = itertools.chain([state], (destination.look() for _ in itertools.count()))
+    states = itertools.chain([state], (destination.state() for _ in itertools.count()))
     try:
         return retry(lambda: _send(destination, folder, next(states), finish, overwrite), ConflictError, PAUSES)
     except ConflictError as error:
@@ -73,7 +73,7 @@ def _send(
 ) -> Sent:
     finish(state.readme)
     add = [path for path in layout.paths(folder) if not destination.has(state, path, folder / path)]
-    gone = _gone(destination, state, folder)
+    gone = _obsolete(destination, state, folder)
     unchanged = len(layout.paths(folder)) - len(add)
     if not add and not gone:
         return Sent(0, unchanged, 0)
@@ -91,7 +91,7 @@ def _check_ours(destination: Destination, state: RemoteState, paths: list[str]) 
     _refuse(destination, [path for path in rows if not destination.is_ours(state, path)])
 
 
-def _gone(destination: Destination, state: RemoteState, folder: Path) -> list[str]:
+def _obsolete(destination: Destination, state: RemoteState, folder: Path) -> list[str]:
     """Return published files that are now obsolete, and other files that would be loaded as rows.
 
     The manifest may be a stranger's, from a merged pull request, so each file that it names is checked.

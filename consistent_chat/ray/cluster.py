@@ -117,14 +117,14 @@ class Scheduler:
     def _finished(self, show: Callable[[Totals], None]) -> Totals:
         totals: Totals = {}
         while self._queue or self._busy:
-            self._hand_out()
+            self._schedule()
             for ended in self._ended():
-                self._take_back(ended)
+                self._collect(ended)
             totals = ray.get(self._ledger.totals.remote())
             show(totals)
         return totals
 
-    def _hand_out(self) -> None:
+    def _schedule(self) -> None:
         while self._queue and self._free and self._free[0] <= time.monotonic():
             heapq.heappop(self._free)
             self._busy.append(_task.remote(self._work, self._ledger, *self._queue.popleft()))
@@ -139,7 +139,7 @@ class Scheduler:
         ended, self._busy = ray.wait(self._busy, num_returns=1, timeout=max(wait, 0.0))
         return ended
 
-    def _take_back(self, ended: Any) -> None:
+    def _collect(self, ended: Any) -> None:
         try:
             outcome: Outcome = ray.get(ended)
         except ray.exceptions.RayError as error:

@@ -119,11 +119,11 @@ def _reporting(report: Callable[..., Any], tallies: Mapping[str, RunStats], spen
         except ray.exceptions.RayError:  # no caller is left
             spent.stopped = True
 
-    def go_on_telling() -> None:
+    def report_periodically() -> None:
         while not done.wait(REPORT):
             tell()
 
-    thread = threading.Thread(target=go_on_telling, daemon=True)
+    thread = threading.Thread(target=report_periodically, daemon=True)
     thread.start()
     try:
         yield

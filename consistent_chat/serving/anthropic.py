@@ -13,7 +13,7 @@ from consistent_chat.serving.anthropic_messages import (
     NO_TEMPERATURE_SINCE,
     VERSION,
     Form,
-    _too_hot,
+    _temperature_error,
     _without_temperature,
     body,
     headers,
@@ -26,8 +26,8 @@ from consistent_chat.serving.anthropic_messages import (
 )
 from consistent_chat.serving.client import HttpClient
 from consistent_chat.serving.http import Peer
-from consistent_chat.serving.negotiate import Adapting, Learnt
-from consistent_chat.serving.settings import checked_model, checked_url, need_key, warn_of_plain_http
+from consistent_chat.serving.negotiate import ModelForm, Negotiator
+from consistent_chat.serving.settings import checked_model, checked_url, require_key, warn_of_plain_http
 from consistent_chat.serving.wire import Wire, client_timeout, open_client
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Anthropic:
         max_concurrency: int = 30,
         abilities: Abilities = UNKNOWN,
     ) -> None:
-        key, origin = need_key("Anthropic", api_key, (KEY, TOKEN))
+        key, origin = require_key("Anthropic", api_key, (KEY, TOKEN))
         base_url = checked_url(base_url or os.environ.get("ANTHROPIC_BASE_URL") or None)
         self._peer = Peer("Anthropic", TOKEN if origin == TOKEN else KEY, key, base_url)
         warn_of_plain_http(base_url, True)
@@ -64,15 +64,15 @@ class Anthropic:
         self._max_concurrency = max_concurrency
         form = stated(abilities)
         ladder = None if base_url is None else partial(plainer, form)  # Anthropic's own API gives reasons
-        self._adapting = Adapting(self._peer, form, ladder)
+        self._negotiator = Negotiator(self._peer, form, ladder)
         self._client: HttpClient | None = None
         self._sdk: Any = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
         checked_model(request.model)
-        self._form(request, self._adapting.about(request.model, request.stage, request.temperature))
-        return await self._adapting.answer(request, self._send, partial(simpler, self._peer))
+        self._form(request, self._negotiator.about(request.model, request.stage, request.temperature))
+        return await self._negotiator.answer(request, self._send, partial(simpler, self._peer))
 
     @property
     def batches(self) -> AnthropicBatches:
@@ -82,16 +82,16 @@ class Anthropic:
         from consistent_chat.serving.anthropic_batches import AnthropicBatches
 
         def in_form(request: Request) -> dict[str, Any]:
-            return body(request, self._form(request, self._adapting.about(request.model)))
+            return body(request, self._form(request, self._negotiator.about(request.model)))
 
         wire = Wire(anthropic, self._peer, self._opened, self._timeout)
-        return AnthropicBatches(wire, self._adapting, in_form, partial(simpler, self._peer))
+        return AnthropicBatches(wire, self._negotiator, in_form, partial(simpler, self._peer))
 
     async def close(self) -> None:
         """Close all connections. The next answer opens new ones, in its own event loop."""
         client, self._client = self._client, None
         sdk, self._sdk = self._sdk, None
-        self._adapting.leave_loop()
+        self._negotiator.leave_loop()
         for one in (client, sdk):
             if one is not None:
                 await one.close()
@@ -104,14 +104,14 @@ class Anthropic:
         sent = {"anthropic-version": VERSION, **headers(form)}
         return read_message(self._peer, await self._client.post("/v1/messages", body(request, form), join, sent))
 
-    def _form(self, request: Request, learnt: Learnt[Form]) -> Form:
+    def _form(self, request: Request, known: ModelForm[Form]) -> Form:
         """Return the form for a request, as known before one is sent; raises ServingError."""
-        if learnt.form.temperature and not takes_temperature(request.model):
+        if known.form.temperature and not takes_temperature(request.model):
             why = "Claude models from {}.{} on accept none".format(*NO_TEMPERATURE_SINCE)
-            learnt.form = _without_temperature(request, learnt.form, why)
-        if learnt.form.temperature and request.temperature > HIGHEST_TEMPERATURE:
-            raise _too_hot(request)
-        return learnt.form
+            known.form = _without_temperature(request, known.form, why)
+        if known.form.temperature and request.temperature > HIGHEST_TEMPERATURE:
+            raise _temperature_error(request)
+        return known.form
 
     def _opened(self) -> Any:
         if self._sdk is None:

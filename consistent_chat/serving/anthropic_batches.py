@@ -23,7 +23,7 @@ from consistent_chat.serving.batches import (
     refusal,
 )
 from consistent_chat.serving.http import Fault, broken, count
-from consistent_chat.serving.negotiate import Adapting, Simpler
+from consistent_chat.serving.negotiate import Negotiator, Simpler
 from consistent_chat.serving.wire import Wire
 
 PATH = "/v1/messages/batches"
@@ -53,9 +53,9 @@ class AnthropicBatches:
     most_bytes = 256_000_000
 
     def __init__(
-        self, wire: Wire, adapting: Adapting[Form], body: Callable[[Request], Any], simpler: Simpler[Form]
+        self, wire: Wire, negotiator: Negotiator[Form], body: Callable[[Request], Any], simpler: Simpler[Form]
     ) -> None:
-        self._wire, self._adapting, self._body, self._simpler = wire, adapting, body, simpler
+        self._wire, self._negotiator, self._body, self._simpler = wire, negotiator, body, simpler
         self._forms: dict[str, Form] = {}  # the form in which each batch was submitted
 
     def entry(self, request: Request) -> bytes:
@@ -65,7 +65,7 @@ class AnthropicBatches:
 
     async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
         """Submit a batch. The API stores no name for it."""
-        form = self._adapting.about(model).form
+        form = self._negotiator.about(model).form
         with self._refusing(model):
             length = {"content-length": str(_length(entries))}
             told = await self._wire.post(PATH, SUBMIT_SECONDS, {**headers(form), **length}, content=_body(entries))
@@ -105,9 +105,9 @@ class AnthropicBatches:
             if kind == "succeeded" and isinstance(message, dict):
                 return read_message(self._wire.peer, message)
             if kind == "errored":
-                form = self._adapting.about(request.model).form
+                form = self._negotiator.about(request.model).form
                 fault = _fault(result.get("error"))
-                return self._adapting.read(request, self._forms.setdefault(batch, form), fault, self._simpler)
+                return self._negotiator.read(request, self._forms.setdefault(batch, form), fault, self._simpler)
         except TransportError as error:
             return error
         return TransportError(f"A request of batch {batch} was not answered: {kind or 'no result'}.")

@@ -12,7 +12,7 @@ from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response, json_text
 from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.cap import is_too_high, limit, lowered_form
-from consistent_chat.serving.finish import finish_of, refused_or_broken, told
+from consistent_chat.serving.finish import empty_answer_error, finish_of, told
 from consistent_chat.serving.http import Fault, Peer, count
 from consistent_chat.serving.negotiate import blamed, check_scale, warn_no_temperature
 from consistent_chat.serving.openai_chat import messages
@@ -121,7 +121,7 @@ def takes_temperature(model: str) -> bool:
     return found is None or (int(found[1]), int(found[2] or 0)) < NO_TEMPERATURE_SINCE
 
 
-def _too_hot(request: Request) -> ServingError:
+def _temperature_error(request: Request) -> ServingError:
     return ServingError(
         f"The temperature of {request.temperature:g} is too high for the model {request.model!r}: Anthropic's Messages "
         f"API takes 0 to {HIGHEST_TEMPERATURE:g}. Set temperature= to {HIGHEST_TEMPERATURE:g} or less, or choose "
@@ -167,7 +167,7 @@ def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:
     """
     content, reason = body.get("content"), body.get("stop_reason")
     if not content and not reason:
-        raise refused_or_broken(peer, body, "content", "content and stop_reason")
+        raise empty_answer_error(peer, body, "content", "content and stop_reason")
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     return Response(

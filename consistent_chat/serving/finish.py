@@ -33,7 +33,7 @@ def finish_of(peer: Peer, reason: Any) -> str:
     return kind
 
 
-def raise_told_fault(peer: Peer, told: Any) -> None:
+def raise_reported_fault(peer: Peer, told: Any) -> None:
     """Raise the error inside a 200, if `told` is one, as if the server had sent its code as a status."""
     if not told or not isinstance(told, (dict, str)):
         return
@@ -42,14 +42,14 @@ def raise_told_fault(peer: Peer, told: Any) -> None:
     raise fault_of(int(digits), {}, json.dumps({"error": told}).encode())
 
 
-def refused_or_broken(peer: Peer, body: Mapping[str, Any], field: str, lack: str) -> ServingError | Fault:
+def empty_answer_error(peer: Peer, body: Mapping[str, Any], field: str, lack: str) -> ServingError | Fault:
     """Return the error for a 200 without an answer: a reported fault, a refusal if it has the field, else malformed.
 
     A server that has read a prompt and returns an empty list of answers refuses that prompt.
     """
     if body.get("error"):
         try:
-            raise_told_fault(peer, body["error"])
+            raise_reported_fault(peer, body["error"])
         except Fault as fault:
             return fault
     if field in body and not body[field]:

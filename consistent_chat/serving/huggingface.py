@@ -9,7 +9,7 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.serving.client import HttpClient
 from consistent_chat.serving.http import Peer
-from consistent_chat.serving.negotiate import Adapting
+from consistent_chat.serving.negotiate import Negotiator
 from consistent_chat.serving.openai_chat import (
     LIMITS,
     PATH,
@@ -49,18 +49,18 @@ class HuggingFace:
         warn_of_plain_http(base_url, True)
         self._timeout, self._max_concurrency = timeout, max_concurrency
         form = stated(abilities, LIMITS[1])
-        self._adapting: Adapting[Form] = Adapting(self._peer, form, partial(plainer, form))
+        self._negotiator: Negotiator[Form] = Negotiator(self._peer, form, partial(plainer, form))
         self._client: HttpClient | None = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
         checked_model(request.model)
-        return await self._adapting.answer(request, self._send, partial(simpler, self._peer))
+        return await self._negotiator.answer(request, self._send, partial(simpler, self._peer))
 
     async def close(self) -> None:
         """Close all connections. The next answer opens new ones, in its own event loop."""
         client, self._client = self._client, None
-        self._adapting.leave_loop()
+        self._negotiator.leave_loop()
         if client is not None:
             await client.close()
 

@@ -35,7 +35,7 @@ class Unsent(TransportError):
     """A request that waited for the first one, which was refused in every form: it is sent afterwards."""
 
 
-class Adapting(Generic[Form]):
+class Negotiator(Generic[Form]):
     """Sends requests in a form that the server accepts.
 
     With `plainer`, which returns the next plainer form or None, calls wait until one has been answered, so that only
@@ -44,11 +44,11 @@ class Adapting(Generic[Form]):
 
     def __init__(self, peer: Peer, form: Form, plainer: Callable[[Form], Form | None] | None = None) -> None:
         self._peer, self._form, self._plainer = peer, form, plainer
-        self._models: dict[tuple[str, str, float | None], Learnt[Form]] = {}
+        self._models: dict[tuple[str, str, float | None], ModelForm[Form]] = {}
         self.contexts: Mapping[str, int] = {}
         """Tokens of contexts by model, as the server lists them; that of its only model is also under ""."""
 
-    def about(self, model: str, stage: str = "", temperature: float | None = None) -> Learnt[Form]:
+    def about(self, model: str, stage: str = "", temperature: float | None = None) -> ModelForm[Form]:
         """Return the known form of a model's requests of a stage at a temperature.
 
         It copies all but the temperature from another stage: a refusal of the judge's does not affect the writer's.
@@ -62,7 +62,7 @@ class Adapting(Generic[Form]):
             listed = self.contexts.get(model, self.contexts.get(""))
             if form.context is None and listed is not None:
                 form = replace(form, context=listed)
-            self._models[key] = Learnt(form, self._plainer)
+            self._models[key] = ModelForm(form, self._plainer)
             self._models[key].settled = known is not None or self._plainer is None
         return self._models[key]
 
@@ -117,7 +117,7 @@ class Waited(Exception):
         self.fault = fault
 
 
-class Learnt(Generic[Form]):
+class ModelForm(Generic[Form]):
     """The form in which a server accepts requests for one model, as far as known."""
 
     def __init__(self, form: Form, plainer: Callable[[Form], Form | None] | None) -> None:

@@ -17,7 +17,7 @@ from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.serving.client import HttpClient
 from consistent_chat.serving.http import Peer
 from consistent_chat.serving.listing import contexts
-from consistent_chat.serving.negotiate import Adapting
+from consistent_chat.serving.negotiate import Negotiator
 from consistent_chat.serving.openai_chat import (
     LIMITS,
     PATH,
@@ -64,7 +64,7 @@ class OpenAI:
         self._timeout = timeout
         self._max_concurrency = max_concurrency
         form = stated(abilities, LIMITS[base_url is not None])
-        self._adapting: Adapting[Form] = Adapting(self._peer, form, partial(plainer, form))
+        self._negotiator: Negotiator[Form] = Negotiator(self._peer, form, partial(plainer, form))
         self._lists = base_url is not None and abilities.context_tokens is None
         self._listing: asyncio.Lock | None = None
         self._client: HttpClient | None = None
@@ -74,7 +74,7 @@ class OpenAI:
         """Return what the model said; raise TransportError or ServingError."""
         checked_model(request.model)
         await self._list_contexts()
-        return await self._adapting.answer(request, self._send, partial(simpler, self._peer))
+        return await self._negotiator.answer(request, self._send, partial(simpler, self._peer))
 
     @property
     def batches(self) -> OpenAIBatches:
@@ -87,13 +87,13 @@ class OpenAI:
         from consistent_chat.serving.openai_batches import OpenAIBatches
 
         wire = Wire(openai, self._peer, self._opened, self._timeout)
-        return OpenAIBatches(wire, self._adapting)
+        return OpenAIBatches(wire, self._negotiator)
 
     async def close(self) -> None:
         """Close all connections. The next answer opens new ones, in its own event loop."""
         client, self._client = self._client, None
         sdk, self._sdk = self._sdk, None
-        self._adapting.leave_loop()
+        self._negotiator.leave_loop()
         self._listing = None
         for one in (client, sdk):
             if one is not None:
@@ -106,7 +106,7 @@ class OpenAI:
         self._listing = self._listing or asyncio.Lock()
         async with self._listing:
             if self._lists:
-                self._adapting.contexts = await contexts(self._opened_client(), self._timeout)
+                self._negotiator.contexts = await contexts(self._opened_client(), self._timeout)
                 self._lists = False
 
     async def _send(self, request: Request, form: Form) -> Response:

@@ -25,7 +25,7 @@ from consistent_chat.serving.batches import (
     refusal,
 )
 from consistent_chat.serving.http import Fault, broken, count, fault_of
-from consistent_chat.serving.negotiate import Adapting
+from consistent_chat.serving.negotiate import Negotiator
 from consistent_chat.serving.openai_chat import Form, arguments, read_completion, simpler
 from consistent_chat.serving.wire import Wire, exchange
 
@@ -43,20 +43,20 @@ class OpenAIBatches:
     most_requests = 50_000
     most_bytes = 200_000_000
 
-    def __init__(self, wire: Wire, adapting: Adapting[Form]) -> None:
-        self._wire, self._adapting = wire, adapting
+    def __init__(self, wire: Wire, negotiator: Negotiator[Form]) -> None:
+        self._wire, self._negotiator = wire, negotiator
         self._simpler = partial(simpler, wire.peer)
         self._forms: dict[str, Form] = {}  # the form in which each batch was submitted
 
     def entry(self, request: Request) -> bytes:
         """Return a request as one line of JSON."""
-        body = arguments(request, self._adapting.about(request.model).form)
+        body = arguments(request, self._negotiator.about(request.model).form)
         entry = {"custom_id": request.digest, "method": "POST", "url": ENDPOINT, "body": body}
         return json_line(entry)
 
     async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
         """Upload a file of entries and create a batch from it, with the name in its metadata."""
-        form = self._adapting.about(model).form
+        form = self._negotiator.about(model).form
         with self._refusing(model):
             try:
                 file = await self._upload(f"{NAME}-{name}.jsonl", entries)
@@ -123,8 +123,8 @@ class OpenAIBatches:
         if code in UNANSWERED or not (response or error):
             return TransportError(f"A request of batch {batch} was not answered: {code or 'no response'}.")
         fault = _fault(status, body, error)
-        form = self._forms.setdefault(batch, self._adapting.about(request.model).form)
-        return self._adapting.read(request, form, fault, self._simpler)
+        form = self._forms.setdefault(batch, self._negotiator.about(request.model).form)
+        return self._negotiator.read(request, form, fault, self._simpler)
 
     def _state(self, told: Mapping[str, Any]) -> BatchStatus:
         id, status = told.get("id"), told.get("status")

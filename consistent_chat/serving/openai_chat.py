@@ -9,7 +9,7 @@ from typing import Any
 from consistent_chat.request import Request, Response, json_text
 from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.cap import is_too_high, limit, lowered_form
-from consistent_chat.serving.finish import finish_of, raise_told_fault, refused_or_broken, told
+from consistent_chat.serving.finish import empty_answer_error, finish_of, raise_reported_fault, told
 from consistent_chat.serving.http import Fault, Peer, count
 from consistent_chat.serving.negotiate import blamed, check_scale, warn_no_temperature
 from consistent_chat.serving.stream import BROKEN_OFF, joined
@@ -120,15 +120,15 @@ def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
     if choice is None:
-        raise refused_or_broken(peer, body, "choices", "choices with a message")
-    raise_told_fault(peer, choice.get("error"))
+        raise empty_answer_error(peer, body, "choices", "choices with a message")
+    raise_reported_fault(peer, choice.get("error"))
     message, reason = _message(choice), choice.get("finish_reason")
     finish = finish_of(peer, reason)
     if not isinstance(message, dict):
         if finish != "refusal":
-            raise refused_or_broken(peer, {**body, "choices": []} if reason else body, "choices", "a message")
+            raise empty_answer_error(peer, {**body, "choices": []} if reason else body, "choices", "a message")
         message = {}
-    raise_told_fault(peer, message.get("error"))
+    raise_reported_fault(peer, message.get("error"))
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     refusal, content = _text(message.get("refusal")), message.get("content")

@@ -28,7 +28,7 @@ def find_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[
     return None
 
 
-def need_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str]:
+def require_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str]:
     """Return the key and its origin; raise a ServingError that names the variable to set."""
     found = find_key(name, api_key, variables)
     if found is None:

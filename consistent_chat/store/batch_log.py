@@ -260,7 +260,7 @@ def _process(pid: int) -> str:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         begun = "gone" if status[0] == "Z" else status[19]
     except (OSError, IndexError):
-        begun = "" if _lives(pid) else "gone"
+        begun = "" if _is_running(pid) else "gone"
     return f"{_machine()} {pid}.{begun}"
 
 
@@ -272,7 +272,7 @@ def _machine() -> str:
     return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
 
 
-def _lives(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     if sys.platform == "win32":  # where signal 0 is Ctrl-C
         return True
     try:

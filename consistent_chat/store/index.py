@@ -109,7 +109,7 @@ class StoreReader:
 
     def find(self, key: str) -> StoredResponse | None:
         """Return the response that wins for a key, or None."""
-        found = self._steadily(lambda: next(filter(None, (layer.find(key) for layer in self._layers)), []))
+        found = self._with_retries(lambda: next(filter(None, (layer.find(key) for layer in self._layers)), []))
         return found[0] if len(found) == 1 else min(found, key=_order, default=None)
 
     def find_all(self, key: str) -> list[StoredResponse]:
@@ -117,7 +117,7 @@ class StoreReader:
 
         Of each location, only those of the highest generation count.
         """
-        found = self._steadily(lambda: [layer.find(key) for layer in self._layers])
+        found = self._with_retries(lambda: [layer.find(key) for layer in self._layers])
         return list(dict.fromkeys(chain.from_iterable(map(_latest, found))))
 
     def note_checks(self, identity: str) -> None:
@@ -133,7 +133,7 @@ class StoreReader:
             for layer in self._layers:
                 layer.index.mark_checked(key, response)
 
-        self._steadily(mark)
+        self._with_retries(mark)
 
     def save_notes(self) -> None:
         """Keep the notes for the next replay."""
@@ -172,7 +172,7 @@ class StoreReader:
     def _packs(self) -> list[Pack]:
         return [pack for layer in self._layers for pack in layer.index.packs]
 
-    def _steadily(self, look: Callable[[], _T]) -> _T:
+    def _with_retries(self, look: Callable[[], _T]) -> _T:
         """Try to read, and reread the locations before each retry, since others may repack meanwhile."""
         stale = False
 

@@ -144,7 +144,7 @@ class StoreLocation:
     def send(self, pack: Path) -> Path:
         """Put a pack from `outbox` into the store; return its new path on this machine."""
         try:
-            self._way().send(pack)
+            self._backend().send(pack)
         except Exception as error:
             pack.unlink(missing_ok=True)  # it is written again: more records may go with it
             raise StoreError(
@@ -158,7 +158,7 @@ class StoreLocation:
         """Remove packs whose records are in another one."""
         there = [name for name in names if self.holds(name)]
         if there:
-            self._attempt("written to", lambda: self._way().remove(there), absent=[])
+            self._attempt("written to", lambda: self._backend().remove(there), absent=[])
 
     def listed(self, folder: str) -> list[str]:
         """Return the names of the files in a folder, in order."""
@@ -176,21 +176,21 @@ class StoreLocation:
 
     def put(self, files: Files) -> None:
         """Put files into the store and replace existing ones; None removes a file."""
-        self._attempt("written to", lambda: self._way().put(files))
+        self._attempt("written to", lambda: self._backend().put(files))
 
     def create(self, path: str, content: bytes, adjacent_store: Files) -> bool:
         """Create a file, and others beside it; return False if another writer was faster."""
-        return bool(self._attempt("written to", lambda: self._way().create(path, content, adjacent_store)))
+        return bool(self._attempt("written to", lambda: self._backend().create(path, content, adjacent_store)))
 
     def prepare(self) -> None:
         """Make sure that the location can be written, before any call is paid for."""
-        self._attempt("written to", lambda: self._way().check())
+        self._attempt("written to", lambda: self._backend().check())
 
     def _is_there(self, path: str) -> bool:
         """Use `info`: the Hub's `exists` reports every error as an absence."""
         return bool(self._attempt("reached at", lambda: self._fs.info(path), absent={}))
 
-    def _way(self) -> StoreBackend:
+    def _backend(self) -> StoreBackend:
         if self.is_local:
             return LocalBackend(Path(self._root))
         is_hub = get_protocol(self.url) == "hf"

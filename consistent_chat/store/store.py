@@ -110,7 +110,7 @@ class ResponseStore:
         """
         with self._lock:
             self._recorded.verify_checksum()
-            self._begun()
+            self._open_writer()
 
     def keep(self, request: Request, response: Response) -> Response:
         """Keep a response and return it as stored; from then on it survives the end of the process.
@@ -119,13 +119,13 @@ class ResponseStore:
         """
         with self._lock:
             before = self._recorded.find(request.key) if self._refresh else None
-            writer = self._begun()
+            writer = self._open_writer()
             record = Record.of(request, response, min(before.generation + 1, MOST_REFRESHES) if before else 0)
             writer.append(record)
             if self._refresh:
                 self._own.add(request.key)
             if len(writer) >= self._flush_when.records or writer.is_full:
-                self._turn_over(writer)
+                self._rotate(writer)
                 self._flusher.wake()
         return record.kept.answer(request.key)
 
@@ -187,21 +187,21 @@ class ResponseStore:
         """Return this store's journals, and write no more to them."""
         with self._lock:
             if self._writer is not None:
-                self._turn_over(self._writer)
+                self._rotate(self._writer)
             return list(self._full)
 
     def _waiting(self) -> list[JournalWriter]:
         """Return the journals for a flush. While an earlier flush has left some, the current journal continues."""
         with self._lock:
             if self._writer is not None and len(self._writer) and not self._full:
-                self._turn_over(self._writer)
+                self._rotate(self._writer)
             return list(self._full)
 
-    def _turn_over(self, writer: JournalWriter) -> None:
+    def _rotate(self, writer: JournalWriter) -> None:
         self._full.append(writer)
         self._writer = None
 
-    def _begun(self) -> JournalWriter:
+    def _open_writer(self) -> JournalWriter:
         place = self._places[0]
         if not self._flusher.is_running:
             place.prepare()

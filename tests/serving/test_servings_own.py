@@ -210,7 +210,7 @@ class TestOpenAI:
     def test_openai_itself_is_asked_with_the_newer_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its newer models refuse the older name; other servers know no other."""
         serving = OpenAI(api_key=KEY)
-        assert serving._adapting.about("gpt-5.5").form.limit == "max_completion_tokens"
+        assert serving._negotiator.about("gpt-5.5").form.limit == "max_completion_tokens"
 
     def test_the_limit_goes_by_the_name_that_the_server_knows(self) -> None:
         """A refusal that names both is about the one that was sent."""

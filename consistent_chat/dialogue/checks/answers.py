@@ -56,10 +56,10 @@ def _is_courtesy(text: str, courtesies: re.Pattern[str]) -> bool:
     if first and not courtesies.match(first):  # this decides most texts
         return False
     sentences = [sentence for part in _SENTENCES(text) if (sentence := part.strip(_AROUND))]
-    return bool(sentences) and all(_is_made_of(sentence, courtesies) for sentence in sentences)
+    return bool(sentences) and all(_consists_of(sentence, courtesies) for sentence in sentences)
 
 
-def _is_made_of(sentence: str, courtesies: re.Pattern[str]) -> bool:
+def _consists_of(sentence: str, courtesies: re.Pattern[str]) -> bool:
     """Tell whether a sentence is a courtesy, or several that commas, dashes or "and" join."""
     if not sentence or courtesies.fullmatch(sentence):
         return True

@@ -40,7 +40,7 @@ def garbled(side: Side) -> None:
     for number, text in enumerate(side.messages):
         if is_misread and ("\ufffd" in text or _is_mojibake(text)):
             raise side.unusable(number, Reason.GARBLED, "has characters of a wrong encoding")
-        if 50 * text.count("e") < len(text) and text.isascii() and _is_unspeakable(text):
+        if 50 * text.count("e") < len(text) and text.isascii() and _lacks_vowels(text):
             raise side.unusable(number, Reason.GARBLED, f"is no language: {text[:40]!r}")
 
 
@@ -63,7 +63,7 @@ def _decodes(run: str, encoding: str, least: int) -> bool:
         return False
 
 
-def _is_unspeakable(text: str) -> bool:
+def _lacks_vowels(text: str) -> bool:
     """Tell whether a lower-case text has too few vowels."""
     if len(_VOWEL(text)) > VOWELS * len(text):
         return False

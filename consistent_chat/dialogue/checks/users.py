@@ -65,7 +65,7 @@ def _answers(asked: str, said: str, known: Phrases) -> bool:
     if spoken[0] == "you" and spoken[1] in _MODALS:
         is_told = spoken[1] in _ADVISING and _ASKS_WHAT_TO_DO(asked) is not None
         return is_told or bool({word for word in turned if len(word) > 3} & set(spoken[2:]) - _COMMON)
-    if (named := _ASKS_WHAT_IT_IS(asked)) and _is_said_to_be(said, named[1]):
+    if (named := _ASKS_WHAT_IT_IS(asked)) and _is_defined(said, named[1]):
         return True
     start = " ".join(spoken[:9])
     if spoken[0] == "to" and any(f"{a} your {b}" in start for a, _, b in zip(turned, turned[1:], turned[2:])):
@@ -73,7 +73,7 @@ def _answers(asked: str, said: str, known: Phrases) -> bool:
     return _is_run(turned, " ".join(spoken[:7]), 4)
 
 
-def _is_said_to_be(said: str, thing: str) -> bool:
+def _is_defined(said: str, thing: str) -> bool:
     return (
         re.match(rf"\W*(?:an? |the )?{re.escape(thing)} (?:is|are|was|were|refers|means|happens)\b", said) is not None
     )
