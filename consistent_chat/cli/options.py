@@ -89,11 +89,15 @@ class Repeated(click.Option):
         return list(values) if values else None
 
 
+SIMILARITIES = 'a number, or numbers in JSON, such as {"user_messages": 0.7, "answers": 0.8}'
+"""What `--drop-near-duplicates` takes."""
+
+
 def _kind(field: Field) -> dict[str, Any]:
     """Return the arguments of `click.option` for the values of a field, from its schema."""
     kind = field.schema.get("type")
     if field.name == "drop_near_duplicates":
-        return {"is_flag": False, "flag_value": str(SIMILARITY), "type": float}
+        return {"is_flag": False, "flag_value": str(SIMILARITY), "type": Json(False, SIMILARITIES)}
     if field.name == "checks":
         return {"type": Json(False, 'true, false or a JSON object, such as {"repeats": 0.9}')}
     if field.name == "num_turns_per_dialog" or field.name in FACETS:

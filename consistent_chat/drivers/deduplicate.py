@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Mapping
 from concurrent.futures import Future
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from consistent_chat.dialogue.at_once import JUDGE, Dialogue, FailedDraw
 from consistent_chat.dialogue.parse import Reason
@@ -24,15 +25,28 @@ class Begin(Protocol):
         """Start it. Raises UnfilledSlot if there is no such substitute."""
 
 
+class Side(NamedTuple):
+    """A side of dialogues that is compared: the role and the stage of its messages, and how it is told of."""
+
+    role: str
+    stage: str
+    name: str
+
+
+SIDES = {"user_messages": Side("user", "skeleton", ""), "answers": Side("assistant", "answers", "answers ")}
+
+
 class Deduplicator:
     """Compares dialogues with those already kept.
 
-    `threshold` is the similarity from which one counts as a duplicate.
+    `thresholds` is the similarity from which one counts as a duplicate: for each side, or for user messages alone.
     """
 
-    def __init__(self, threshold: float, begin: Begin) -> None:
-        self._kept, self._begin = KeptTexts(threshold), begin
-        self._sketches: dict[tuple[int, int], Sketch] = {}
+    def __init__(self, thresholds: float | Mapping[str, float], begin: Begin) -> None:
+        given = thresholds if isinstance(thresholds, Mapping) else {"user_messages": thresholds}
+        self._begin = begin
+        self._kept = {side: KeptTexts(given[side]) for side in SIDES if side in given}
+        self._sketches: dict[tuple[int, int], dict[str, Sketch]] = {}
 
     def next(self, pending: deque[PendingDialogue]) -> Dialogue:
         """Remove the first dialogue in progress, in plan order, and return it or its substitute."""
@@ -40,7 +54,8 @@ class Deduplicator:
             pending.appendleft(self._stand_in(dialogue, match))
             if not is_done(pending[0]):
                 self._start_ahead(pending)
-        self._kept.add(dialogue.spec.index, self._sketches.pop(_place(dialogue)))
+        for side, sketch in self._sketches.pop(_place(dialogue)).items():
+            self._kept[side].add(dialogue.spec.index, sketch)
         return dialogue
 
     def _start_ahead(self, pending: deque[PendingDialogue]) -> None:
@@ -55,16 +70,21 @@ class Deduplicator:
                 if not dialogue.spec.substitute and (match := self._match(dialogue)) is not None:
                     pending[number] = self._stand_in(dialogue, match)
 
-    def _match(self, dialogue: Dialogue) -> Match | None:
+    def _match(self, dialogue: Dialogue) -> tuple[str, Match] | None:
+        """Return the first side that is like that of a dialogue that was kept."""
         place = _place(dialogue)
         if place not in self._sketches:
-            self._sketches[place] = sketched(dialogue_text(dialogue.user_messages))
-        return self._kept.like(dialogue.spec.index, self._sketches[place])
+            texts = ((side, dialogue_text(getattr(dialogue, side))) for side in self._kept)
+            self._sketches[place] = {side: sketched(text) for side, text in texts}
+        for side, sketch in self._sketches[place].items():
+            if (match := self._kept[side].like(dialogue.spec.index, sketch)) is not None:
+                return side, match
+        return None
 
-    def _stand_in(self, dialogue: Dialogue, match: Match) -> PendingDialogue:
+    def _stand_in(self, dialogue: Dialogue, match: tuple[str, Match]) -> PendingDialogue:
         del self._sketches[_place(dialogue)]
         spec = dialogue.spec
-        return self._begin(spec.index, spec.substitute + 1, (*dialogue.failed, _given_up(dialogue, match)))
+        return self._begin(spec.index, spec.substitute + 1, (*dialogue.failed, _given_up(dialogue, *match)))
 
 
 def _place(dialogue: Dialogue) -> tuple[int, int]:
@@ -75,20 +95,20 @@ def _has_failed(pending: PendingDialogue) -> bool:
     return not isinstance(pending, Dialogue) and (pending.cancelled() or pending.exception() is not None)
 
 
-def _given_up(dialogue: Dialogue, match: Match) -> FailedDraw:
-    """Return the skeleton as an unusable draw, with its messages and the billed tokens of its dialogue.
+def _given_up(dialogue: Dialogue, compared: str, match: Match) -> FailedDraw:
+    """Return what a side was made of as an unusable draw, with its messages and the billed tokens of its dialogue.
 
     The unusable draws before it have their own tokens.
     """
-    spec, stage = dialogue.spec, "skeleton"
+    spec, (role, stage, name) = dialogue.spec, SIDES[compared]
     draw = sum(failed.spec == spec and failed.stage == stage for failed in dialogue.failed)
-    said = {f"user_{turn}": text for turn, text in enumerate(dialogue.user_messages, 1)}
-    detail = f"{match.similarity:.2f} like dialogue {match.earlier}"
+    said = {f"{role}_{turn}": text for turn, text in enumerate(getattr(dialogue, compared), 1)}
+    detail = f"{name}{match.similarity:.2f} like dialogue {match.earlier}"
     tokens, _ = dialogue.billed
     for failed in dialogue.failed:
         tokens = tokens.minus(billed(failed.response)) if failed.stage != JUDGE else tokens
     response = counted(json.dumps(said, ensure_ascii=False), tokens)
-    return FailedDraw(spec, stage, draw, dialogue.keys[0], Reason.NEAR_DUPLICATE, detail, response)
+    return FailedDraw(spec, stage, draw, dialogue.keys[stage == "answers"], Reason.NEAR_DUPLICATE, detail, response)
 
 
 PendingDialogue = Dialogue | Future[Dialogue]

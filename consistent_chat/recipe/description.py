@@ -97,6 +97,10 @@ _FACETS = (
     ("mood", "the user's mood", ()),
     ("ending", "how the last message ends it", ()),
 )
+_SIMILARITY: list[dict[str, Any]] = [
+    {"type": "boolean"},
+    {"type": "number", "minimum": LEAST_SIMILARITY, "maximum": 1},
+]
 
 RECIPE = (
     Field("model", "the model that writes the dialogues, by its provider's name", **_optional(_model())),
@@ -133,8 +137,9 @@ RECIPE = (
           check=fields.optional(fields.counts(MAX_DIALOGS)), shown="train alone", metavar="NAME=N",
           docs="[dialogues for each intent by split](#splits), instead of `num_dialogs_per_intent`"),
     Field("drop_near_duplicates", "replace dialogues that are this similar to an earlier one",
-          {"anyOf": [{"type": "boolean"}, {"type": "number", "minimum": LEAST_SIMILARITY, "maximum": 1}]}, False,
-          fields.fraction(LEAST_SIMILARITY, SIMILARITY), metavar="SIMILARITY",
+          {"anyOf": [*_SIMILARITY, {"type": "object", "additionalProperties": {"anyOf": _SIMILARITY},
+                                    "propertyNames": {"enum": list(fields.SIDES)}, "minProperties": 1}]}, False,
+          fields.similarities(LEAST_SIMILARITY, SIMILARITY), metavar="SIMILARITY",
           docs="[whether near-duplicates of earlier dialogues are replaced](#near-duplicates)"),
     Field("checks", "true, false or thresholds of the checks",
           {"anyOf": [{"type": "boolean"}, {"type": "object", "additionalProperties": {"type": ["boolean", "number"]},

@@ -133,6 +133,26 @@ def fraction(low: float, default: float) -> Check:
     return check
 
 
+def similarities(low: float, default: float) -> Check:
+    """Return the check for a `fraction`, or one for each side; for that of user messages alone the fraction itself."""
+    one = fraction(low, default)
+
+    def check(name: str, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return one(name, value)
+        if not value or not value.keys() <= set(SIDES):
+            raise type_error(name, value, f"true, false, a number, or numbers by side: {', '.join(SIDES)}")
+        given = {side: one(f"{name}.{side}", value[side]) for side in SIDES if side in value}
+        kept = {side: number for side, number in given.items() if number is not False}
+        return kept if "answers" in kept else kept.get("user_messages", False)
+
+    return check
+
+
+SIDES = ("user_messages", "answers")
+"""The sides of a dialogue that can be compared with those of others."""
+
+
 def turns(low: int, high: int) -> Check:
     """Return the check for a number, for a range, [3, 8], and for numbers with weights, {4: 0.5, 8: 0.5}."""
     one = whole(low, high)

@@ -46,7 +46,7 @@ class Recipe:
     manners: Mapping[str, str] | None = None
     system_prompt: str | None = None
     splits: Mapping[str, int] | None = None
-    drop_near_duplicates: bool | float = False
+    drop_near_duplicates: bool | float | Mapping[str, float] = False
     checks: Any = None
     answer_length: str | int | Mapping[str, float] | None = None
     message_length: str | int | Mapping[str, float] | None = None

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -242,6 +243,36 @@ def test_what_is_dropped_is_filled_up(provider: Provider) -> None:
         kept += compared([after])
 
 
+def test_answers_are_compared_where_a_recipe_says_so() -> None:
+    """Users differ, answers are alike: a substitute takes the place, and the answers are the failed draw."""
+    alike = "Turn the blue valve to the left, wait for a minute, and then look whether any water still drips."
+
+    def script(call: Call) -> Reply | None:
+        if call.stage == "skeleton" or call.mark[0] in "0123456789":
+            return Reply.text(
+                json.dumps({name: f"{call.mark[n:]} {name} {call.mark}" for n, name in enumerate(call.names)})
+            )
+        return Reply.text(json.dumps({name: f"{alike} {name}" for name in call.names}))
+
+    sides = {"user_messages": 0.9, "answers": 0.6}
+    with Provider(script) as provider:
+        by_users = load(provider, **SMALL, checks=False, drop_near_duplicates=0.9)
+        by_both = load(provider, **SMALL, checks=False, drop_near_duplicates=sides)
+    replayed = load(**SMALL, checks=False, drop_near_duplicates=sides, mode="replay", cache="other")
+    copies = [sum(alike in str(talk) for talk in rows["conversation"]) for rows in (by_users, by_both)]
+    assert copies[0] > 3
+    assert copies[1] == 1
+    assert by_both[:] == replayed[:]
+    options = ["--model", SMALL["model"], "--intents", *SMALL["intents"], "--num-dialogs-per-intent", "8"]
+    options += ["--num-turns-per-dialog", "2", "--checks", "false", "--responses", "responses"]
+    dropping = ["--drop-near-duplicates", json.dumps(sides), "--output", "x.jsonl", "--failures", "failed.jsonl"]
+    assert main(["build", *options, *dropping]) == 0
+    failed = [json.loads(line) for line in Path("failed.jsonl").read_text("utf-8").splitlines()]
+    assert {one["stage"] for one in failed} == {"answers"}
+    assert all(re.fullmatch(r"answers [01]\.\d\d like dialogue \d+", one["detail"]) for one in failed)
+    assert all(alike in json.loads(one["response"])["assistant_1"] for one in failed)
+
+
 def test_only_stand_ins_are_asked_for(provider: Provider) -> None:
     """What was built without it is found again, and so is all of it when it is built again."""
     load(provider, **SMALL)
@@ -301,7 +332,7 @@ def test_a_threshold_of_ones_own(provider: Provider) -> None:
 
 def test_what_was_given_up_is_listed(provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     """With the reason, what it is like, and what its users said; and it is counted."""
-    options = ["--model", "claude-sonnet-4-6", "--num-dialogs-per-intent", "8", "--num-turns-per-dialog", "2"]
+    options = ["--model", "claude-sonnet-4-6", "--num-dialogs-per-intent", "20", "--num-turns-per-dialog", "2"]
     options += ["--intents", "simulation", "--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key"]
     options += ["--responses", "responses", "--drop-near-duplicates", "0.5"]
     assert main(["build", *options, "--output", "made.jsonl", "--failures", "failures.jsonl"]) == 0

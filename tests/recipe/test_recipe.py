@@ -399,3 +399,24 @@ def test_any_value_is_a_recipe_or_a_recipe_error(name: str, value: Any) -> None:
     except RecipeError:
         return
     assert Recipe(**{name: getattr(made, name)}) == made
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"user_messages": 0.8}, 0.8),
+        ({"user_messages": True, "answers": 1}, {"user_messages": 0.7, "answers": 1.0}),
+        ({"answers": 0.8, "user_messages": False}, {"answers": 0.8}),
+        ({"user_messages": False}, False),
+    ],
+)
+def test_similarities_by_side_have_one_form(given: Any, kept: Any) -> None:
+    """That of user messages alone is the number, so no dataset changes its identity."""
+    assert Recipe(drop_near_duplicates=given).drop_near_duplicates == kept
+
+
+@pytest.mark.parametrize("given", [{}, {"users": 0.7}, {"answers": 0.05}, {"answers": "0.7"}, {1: 0.7}])
+def test_wrong_similarities_by_side_are_named(given: Any) -> None:
+    """With the field and the side."""
+    with pytest.raises(RecipeError, match=r"drop_near_duplicates(\.answers)? must be"):
+        Recipe(drop_near_duplicates=given)
