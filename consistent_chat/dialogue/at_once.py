@@ -137,7 +137,7 @@ def converse(
     users, first = spec.given_messages, list[str]()
     if not users:
         users, *first = (yield from work.ask(skeleton, prompts.skeleton(spec, language), _users(spec, recipe)))[:2]
-    prompt, read = prompts.answers(spec, users, language, system), _answers(users, recipe)
+    prompt, read = prompts.answers(spec, users, language, system), _answers(users, spec, recipe)
     rejected = [] if rejected is None else rejected
     judgement, third, draw = None, list[str](), -1
     while True:
@@ -270,16 +270,16 @@ def _users(spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:
     return read
 
 
-def _answers(users: tuple[str, ...], recipe: Recipe) -> Callable[[Response], tuple[tuple[str, ...], str]]:
+def _answers(users: tuple[str, ...], spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[tuple[str, ...], str]]:
     """Return a function that reads a response as the answers, with the model's reasoning if the recipe asks for it."""
-    names = _names("assistant", len(users))
+    names, source = _names("assistant", len(users)), spec.given_text(recipe.system_prompt)
 
     def read(response: Response) -> tuple[tuple[str, ...], str]:
         messages = parse.messages(response, names)
         if not response.checked:
             from consistent_chat.dialogue import checks
 
-            checks.answers(messages, users, recipe)
+            checks.answers(messages, users, recipe, source)
         return messages, reasoning(response, names) if recipe.reasoning else ""
 
     return read

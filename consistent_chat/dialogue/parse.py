@@ -64,6 +64,7 @@ class Reason(str, Enum):
     SWAPPED_ROLES = "swapped_roles"
     NO_SCORE = "no_score"
     LOW_SCORE = "low_score"
+    GROUNDED = "grounded"
 
 
 class Unusable(Exception):

@@ -21,7 +21,7 @@ from consistent_chat.drivers.waves import BatchedServing, Waves
 from consistent_chat.errors import MissingResponse
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
-from consistent_chat.recipe.fields import DEFAULTS
+from consistent_chat.recipe.fields import CHECK_NAMES
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
@@ -171,7 +171,7 @@ class _Run:
 
 def _refused(failed: Sequence[FailedDraw]) -> str:
     """Return a message if a response is missing because a check rejects the recorded one."""
-    if not failed or failed[-1].reason.value not in DEFAULTS:
+    if not failed or failed[-1].reason.value not in CHECK_NAMES:
         return ""
     return (
         f"The recorded response is unusable: {failed[-1]}. No other response is recorded. "

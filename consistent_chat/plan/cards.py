@@ -59,6 +59,12 @@ class Spec:
         """The user messages of a given conversation, which are kept; empty where they are to be written."""
         return () if self.source is None else self.source.user_messages
 
+    def given_text(self, system_prompt: str | None) -> str:
+        """Return all that the assistant keeps to, if the dialogue has a source with a text; else nothing."""
+        if self.source is None or not self.source.source:
+            return ""
+        return "\n".join((self.source.source, self.source.topic, self.system_prompt(system_prompt) or ""))
+
     def system_prompt(self, otherwise: str | None) -> str | None:
         """Return the system prompt of the dialogue's source, or else the one that is given, the recipe's."""
         return (self.source.system_prompt if self.source is not None else "") or otherwise

@@ -143,7 +143,7 @@ RECIPE = (
           docs="[whether near-duplicates of earlier dialogues are replaced](#near-duplicates)"),
     Field("checks", "true, false or thresholds of the checks",
           {"anyOf": [{"type": "boolean"}, {"type": "object", "additionalProperties": {"type": ["boolean", "number"]},
-                                           "propertyNames": {"enum": list(fields.DEFAULTS)}}]},
+                                           "propertyNames": {"enum": list(fields.CHECK_NAMES)}}]},
           None, fields.thresholds, shown="true", metavar="JSON",
           docs="[the checks of messages](quality.md#checks): true, false, or thresholds by name"),
     *(Field(facet, text, {"anyOf": [{"type": "string"}, WEIGHTS, *more]}, shown="mixed", metavar="NAME",

@@ -256,11 +256,18 @@ DEFAULTS: Checks = {
 `wrong_language` the share of one side's text that is in another language, `loops` the number of repetitions of a part
 of a message. Calibrated on tests/dialogue/texts.
 """
+WITH_SOURCE: Checks = {"grounded": 3}
+"""The default threshold of each check of dialogues with a source.
+
+It is in the canonical value only where a recipe names another, so that recipes without seeds stay the same.
+"""
+CHECK_NAMES = (*DEFAULTS, *WITH_SOURCE)
 TAKES: dict[str, Callable[[str, Any], Any]] = {
     "leaks_prompt": whole(3, 50),
     "repeats": number(0.1, 1),
     "wrong_language": number(0.05, 1),
     "loops": whole(3, 100),
+    "grounded": whole(1, 100),
 }
 
 
@@ -276,19 +283,20 @@ def thresholds(name: str, value: Any) -> Checks:
     if not isinstance(value, Mapping):
         raise type_error(name, value, "true, false, or a mapping of checks to their thresholds")
     for check in value:
-        if check not in DEFAULTS:
+        if check not in CHECK_NAMES:
             raise RecipeError(f"{name} must name checks: there is no {check!r}.{_near(check)}")
-    return {check: _threshold(f"{name} must be in range: {check}", check, value) for check in DEFAULTS}
+    found = {check: _threshold(f"{name} must be in range: {check}", check, value) for check in CHECK_NAMES}
+    return {check: limit for check, limit in found.items() if limit != WITH_SOURCE.get(check)}
 
 
 def _near(name: object) -> str:
-    return suggestion(name, tuple(DEFAULTS))
+    return suggestion(name, CHECK_NAMES)
 
 
 def _threshold(place: str, check: str, given: Mapping[str, Any]) -> Any:
     value = given.get(check, True)
     if value is None or value is True:
-        return DEFAULTS[check]
+        return {**DEFAULTS, **WITH_SOURCE}[check]
     take: Callable[[str, Any], Any] = TAKES.get(check, boolean)
     return False if value is False else take(place, value)
 

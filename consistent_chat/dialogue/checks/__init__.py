@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from consistent_chat.dialogue.checks import language as languages
 from consistent_chat.dialogue.checks import letters, repeats, roles, titles, voices
 from consistent_chat.dialogue.checks.answers import broken_off, empty_courtesy, mentions_list
+from consistent_chat.dialogue.checks.grounded import grounded
 from consistent_chat.dialogue.checks.loops import loops
 from consistent_chat.dialogue.checks.mixed_scripts import foreign_script
 from consistent_chat.dialogue.checks.remains import leftovers, numbered, placeholder
@@ -22,6 +23,7 @@ from consistent_chat.dialogue.checks.users import answers_itself, leaks_prompt
 from consistent_chat.dialogue.parse import Unusable
 from consistent_chat.plan import Spec
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.fields import WITH_SOURCE
 
 REHEARSAL = "rehearsal"
 """The model whose texts are English, whatever the recipe's language."""
@@ -48,13 +50,19 @@ def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
             check()
 
 
-def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe) -> None:
-    """Raise Unusable for the first fault of the answers to user messages."""
+def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, source: str = "") -> None:
+    """Raise Unusable for the first fault of the answers to user messages.
+
+    `source` is what the assistant was given, where it was given something to keep to.
+    """
     if any(recipe.checks.values()):
         for check in _of_answers(
             Side(messages, "assistant", signs_of(recipe.language).find), asked, _of(recipe), recipe.language
         ):
             check()
+        limit = recipe.checks.get("grounded", WITH_SOURCE["grounded"])
+        if source and limit:
+            grounded(Side(messages, "assistant", signs_of(recipe.language).find), asked, source, limit)
 
 
 def findings(
