@@ -28,7 +28,6 @@ GOOD = [
     "It was sent on 3 May 2026 at 10:30 and cost 1250 euros, or €1,250. It is order X200-77.",
     "It left on 2026-05-03 at 10.30. Write to help@lamps.example with the order 77 and X200.",
     "49.90 would be less than 1.250,00. First 1. look, then 2. ask, and wait for 5 days.",
-    "a" * 200_000 + ".",
     "Run this:\n```\nport = 8080 + 9090 + 7070\n```\nThen it is `0.12.33`.",
     "It may take 24 hours, at most 48.",
 ]
@@ -63,6 +62,11 @@ def test_a_later_message_grounds_nothing_before_it() -> None:
     assert "assistant_1" in found("We call 0170 555 1234.")
     assert found("It is 999, yes 999, or 999.00, and 999!") == ""
     assert "'999'" in found("It is 999.", grounded=1)
+
+
+def test_a_hostile_answer_costs_linear_time() -> None:
+    """A long word is looked at once."""
+    assert found("a" * 100_000 + ".", loops=False) == found("1.2" * 30_000 + ".", loops=False) == ""
 
 
 def test_only_another_threshold_is_part_of_a_recipe() -> None:
