@@ -96,28 +96,37 @@ def start(
     responses = _responses(target, options)
     destination = open_destination(target, private, create_pr, token)
     builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
-    if len(builder.recipes) > 1:
-        raise RecipeError("A job builds one split only. Publish from here, or pass a recipe without splits.")
-    if any(recipe.seeds is not None for recipe in builder.recipes.values()):
-        raise RecipeError("A job cannot be given seeds. Publish from here: leave --on-hub out.")
+    _check_recipes(builder)
     dependencies = _dependencies(builder, package, responses)
     check(destination, overwrite)
     api = open_api(target, token)
     secrets = {**_secrets(options, secret), "HF_TOKEN": str(api.token)}
     where = {"publish": str(target), "revision": target.revision, "private": private, "create_pr": create_pr}
     how = {name: value for name, value in options.items() if name not in IN_THE_RECIPE | ELSEWHERE}
-    asked = {**where, "overwrite": overwrite, "live": live, "licence": licence, **how, "responses": responses}
-    arguments = _arguments(asked)
+    named = {**where, "overwrite": overwrite, "live": live, "licence": licence, **how, "responses": responses}
+    arguments = _arguments(named)
     _check_shown([*arguments, *dependencies], secrets)
     with translate_errors(target), _files(builder, name_of(recipe, target), dependencies, package is None) as files:
-        script, *given = files
         _copy_responses(api, builder, responses[0])
-        machine = {"flavor": flavor, "timeout": job_timeout}
-        # The client prints what the server answers as it is, and warns users that this interface may change.
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*experimental")
-            job = api.run_uv_job(script, script_args=[*given, *arguments], secrets=secrets, **machine)
-        return str(job.url)
+        return _run(api, [*files, *arguments], secrets=secrets, flavor=flavor, timeout=job_timeout)
+
+
+def _check_recipes(builder: ConsistentChat) -> None:
+    """Raise RecipeError for recipes that a job cannot build."""
+    if len(builder.recipes) > 1:
+        raise RecipeError("A job builds one split only. Publish from here, or pass a recipe without splits.")
+    if any(recipe.seeds is not None for recipe in builder.recipes.values()):
+        raise RecipeError("A job cannot be given seeds. Publish from here: leave --on-hub out.")
+
+
+def _run(api: HfApi, command: list[str], **options: Any) -> str:
+    """Start a job that runs a script with its arguments, and return its address."""
+    script, *arguments = command
+    # The client prints the server's answer unchanged, and warns users that this interface may change.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*experimental")
+        job = api.run_uv_job(script, script_args=arguments, **options)
+    return str(job.url)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,6 @@ from consistent_chat.serving.anthropic_messages import (
     NO_TEMPERATURE_SINCE,
     VERSION,
     Form,
-    _temperature_error,
-    _without_temperature,
     body,
     headers,
     join,
@@ -23,8 +21,10 @@ from consistent_chat.serving.anthropic_messages import (
     simpler,
     stated,
     takes_temperature,
+    temperature_error,
+    without_temperature,
 )
-from consistent_chat.serving.client import HttpClient
+from consistent_chat.serving.connection import Connection
 from consistent_chat.serving.http import Peer
 from consistent_chat.serving.negotiate import ModelForm, Negotiator
 from consistent_chat.serving.settings import checked_model, checked_url, require_key, warn_of_plain_http
@@ -59,14 +59,11 @@ class Anthropic:
         base_url = checked_url(base_url or os.environ.get("ANTHROPIC_BASE_URL") or None)
         self._peer = Peer("Anthropic", TOKEN if origin == TOKEN else KEY, key, base_url)
         warn_of_plain_http(base_url, True)
-        self._credential = "auth_token" if origin == TOKEN else "api_key"
-        self._timeout = timeout
-        self._max_concurrency = max_concurrency
+        open_sdk = partial(_open_sdk, self._peer)
+        self._connection = Connection(self._peer, base_url or BASE_URL, timeout, max_concurrency, open_sdk)
         form = stated(abilities)
         ladder = None if base_url is None else partial(plainer, form)  # Anthropic's own API gives reasons
         self._negotiator = Negotiator(self._peer, form, ladder)
-        self._client: HttpClient | None = None
-        self._sdk: Any = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
@@ -84,45 +81,37 @@ class Anthropic:
         def in_form(request: Request) -> dict[str, Any]:
             return body(request, self._form(request, self._negotiator.about(request.model)))
 
-        wire = Wire(anthropic, self._peer, self._opened, self._timeout)
+        wire = Wire(anthropic, self._peer, self._connection.sdk, self._connection.timeout)
         return AnthropicBatches(wire, self._negotiator, in_form, partial(simpler, self._peer))
 
     async def close(self) -> None:
         """Close all connections. The next answer opens new ones, in its own event loop."""
-        client, self._client = self._client, None
-        sdk, self._sdk = self._sdk, None
         self._negotiator.leave_loop()
-        for one in (client, sdk):
-            if one is not None:
-                await one.close()
+        await self._connection.close()
 
     async def _send(self, request: Request, form: Form) -> Response:
-        if self._client is None:
-            url = self._peer.base_url or BASE_URL
-            key = {"authorization": f"Bearer {self._peer.key}"}
-            self._client = HttpClient(self._peer, url, key, self._timeout, self._max_concurrency)
         sent = {"anthropic-version": VERSION, **headers(form)}
-        return read_message(self._peer, await self._client.post("/v1/messages", body(request, form), join, sent))
+        answer = await self._connection.client().post("/v1/messages", body(request, form), join, sent)
+        return read_message(self._peer, answer)
 
     def _form(self, request: Request, known: ModelForm[Form]) -> Form:
         """Return the form for a request, as known before one is sent; raises ServingError."""
         if known.form.temperature and not takes_temperature(request.model):
             why = "Claude models from {}.{} on accept none".format(*NO_TEMPERATURE_SINCE)
-            known.form = _without_temperature(request, known.form, why)
+            known.form = without_temperature(request, known.form, why)
         if known.form.temperature and request.temperature > HIGHEST_TEMPERATURE:
-            raise _temperature_error(request)
+            raise temperature_error(request)
         return known.form
 
-    def _opened(self) -> Any:
-        if self._sdk is None:
-            import anthropic
 
-            credential: dict[str, Any] = {self._credential: self._peer.key}
-            self._sdk = anthropic.AsyncAnthropic(
-                **credential,
-                base_url=self._peer.base_url,
-                timeout=client_timeout(anthropic, self._timeout),
-                max_retries=0,
-                http_client=open_client(anthropic, self._max_concurrency),
-            )
-        return self._sdk
+def _open_sdk(peer: Peer, timeout: float, max_concurrency: int) -> Any:
+    import anthropic
+
+    credential: dict[str, Any] = {"auth_token" if peer.variable == TOKEN else "api_key": peer.key}
+    return anthropic.AsyncAnthropic(
+        **credential,
+        base_url=peer.base_url,
+        timeout=client_timeout(anthropic, timeout),
+        max_retries=0,
+        http_client=open_client(anthropic, max_concurrency),
+    )

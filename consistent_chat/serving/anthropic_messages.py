@@ -75,7 +75,7 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
     for name in _blamed(fault):
         if name == "temperature" and form.temperature:
             check_scale(peer, request, fault)
-            return _without_temperature(request, form, f"the server answered {peer.quote(fault.message)!r}")
+            return without_temperature(request, form, f"the server answered {peer.quote(fault.message)!r}")
         if name == "schema" and form.schema:
             return replace(form, schema=False)
         if name == "stream" and not form.stream:
@@ -121,7 +121,8 @@ def takes_temperature(model: str) -> bool:
     return found is None or (int(found[1]), int(found[2] or 0)) < NO_TEMPERATURE_SINCE
 
 
-def _temperature_error(request: Request) -> ServingError:
+def temperature_error(request: Request) -> ServingError:
+    """Return the error for a temperature above the protocol's highest."""
     return ServingError(
         f"The temperature of {request.temperature:g} is too high for the model {request.model!r}: Anthropic's Messages "
         f"API takes 0 to {HIGHEST_TEMPERATURE:g}. Set temperature= to {HIGHEST_TEMPERATURE:g} or less, or choose "
@@ -129,7 +130,7 @@ def _temperature_error(request: Request) -> ServingError:
     )
 
 
-def _without_temperature(request: Request, form: Form, why: str) -> Form:
+def without_temperature(request: Request, form: Form, why: str) -> Form:
     """Return the form without a temperature for the rest of the run, and warn."""
     warn_no_temperature(request.model, request.temperature, why)
     return replace(form, temperature=False)

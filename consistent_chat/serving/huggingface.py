@@ -7,7 +7,7 @@ from functools import partial
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.abilities import UNKNOWN, Abilities
-from consistent_chat.serving.client import HttpClient
+from consistent_chat.serving.connection import Connection
 from consistent_chat.serving.http import Peer
 from consistent_chat.serving.negotiate import Negotiator
 from consistent_chat.serving.openai_chat import (
@@ -47,10 +47,9 @@ class HuggingFace:
         key = _token(api_key) if checked_url(base_url) is None else _endpoint_key(api_key)
         self._peer = Peer(NAME, "HF_TOKEN", key, base_url)
         warn_of_plain_http(base_url, True)
-        self._timeout, self._max_concurrency = timeout, max_concurrency
+        self._connection = Connection(self._peer, base_url or BASE_URL, timeout, max_concurrency)
         form = stated(abilities, LIMITS[1])
         self._negotiator: Negotiator[Form] = Negotiator(self._peer, form, partial(plainer, form))
-        self._client: HttpClient | None = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
@@ -59,20 +58,16 @@ class HuggingFace:
 
     async def close(self) -> None:
         """Close all connections. The next answer opens new ones, in its own event loop."""
-        client, self._client = self._client, None
         self._negotiator.leave_loop()
-        if client is not None:
-            await client.close()
+        await self._connection.close()
 
     async def _send(self, request: Request, form: Form) -> Response:
-        if self._client is None:
-            from huggingface_hub import constants
+        from huggingface_hub import constants
 
-            if constants.HF_HUB_OFFLINE:
-                raise ServingError(f"HF_HUB_OFFLINE is set, so {NAME} cannot be called. Unset it to make calls.")
-            url, key = self._peer.base_url or BASE_URL, {"authorization": f"Bearer {self._peer.key}"}
-            self._client = HttpClient(self._peer, url, key, self._timeout, self._max_concurrency)
-        return read_completion(self._peer, await self._client.post(PATH, arguments(request, form), join))
+        if constants.HF_HUB_OFFLINE:
+            raise ServingError(f"HF_HUB_OFFLINE is set, so {NAME} cannot be called. Unset it to make calls.")
+        answer = await self._connection.client().post(PATH, arguments(request, form), join)
+        return read_completion(self._peer, answer)
 
 
 def _token(api_key: str | None) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.abilities import UNKNOWN, Abilities
-from consistent_chat.serving.client import HttpClient
+from consistent_chat.serving.connection import Connection
 from consistent_chat.serving.http import Peer
 from consistent_chat.serving.listing import contexts
 from consistent_chat.serving.negotiate import Negotiator
@@ -61,14 +61,12 @@ class OpenAI:
         base_url = checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or None)
         self._peer = Peer("OpenAI", "OPENAI_API_KEY", _key(api_key, base_url), base_url)
         warn_of_plain_http(base_url, self._peer.key != PLACEHOLDER)
-        self._timeout = timeout
-        self._max_concurrency = max_concurrency
+        open_sdk = partial(_open_sdk, self._peer)
+        self._connection = Connection(self._peer, base_url or BASE_URL, timeout, max_concurrency, open_sdk)
         form = stated(abilities, LIMITS[base_url is not None])
         self._negotiator: Negotiator[Form] = Negotiator(self._peer, form, partial(plainer, form))
         self._lists = base_url is not None and abilities.context_tokens is None
         self._listing: asyncio.Lock | None = None
-        self._client: HttpClient | None = None
-        self._sdk: Any = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
@@ -86,18 +84,14 @@ class OpenAI:
 
         from consistent_chat.serving.openai_batches import OpenAIBatches
 
-        wire = Wire(openai, self._peer, self._opened, self._timeout)
+        wire = Wire(openai, self._peer, self._connection.sdk, self._connection.timeout)
         return OpenAIBatches(wire, self._negotiator)
 
     async def close(self) -> None:
         """Close all connections. The next answer opens new ones, in its own event loop."""
-        client, self._client = self._client, None
-        sdk, self._sdk = self._sdk, None
         self._negotiator.leave_loop()
         self._listing = None
-        for one in (client, sdk):
-            if one is not None:
-                await one.close()
+        await self._connection.close()
 
     async def _list_contexts(self) -> None:
         """Ask the user's own server once for the contexts of its models, unless the user has stated one."""
@@ -106,31 +100,24 @@ class OpenAI:
         self._listing = self._listing or asyncio.Lock()
         async with self._listing:
             if self._lists:
-                self._negotiator.contexts = await contexts(self._opened_client(), self._timeout)
+                self._negotiator.contexts = await contexts(self._connection.client(), self._connection.timeout)
                 self._lists = False
 
     async def _send(self, request: Request, form: Form) -> Response:
-        return read_completion(self._peer, await self._opened_client().post(PATH, arguments(request, form), join))
+        answer = await self._connection.client().post(PATH, arguments(request, form), join)
+        return read_completion(self._peer, answer)
 
-    def _opened_client(self) -> HttpClient:
-        if self._client is None:
-            url = self._peer.base_url or BASE_URL
-            key = {"authorization": f"Bearer {self._peer.key}"}
-            self._client = HttpClient(self._peer, url, key, self._timeout, self._max_concurrency)
-        return self._client
 
-    def _opened(self) -> Any:
-        if self._sdk is None:
-            import openai
+def _open_sdk(peer: Peer, timeout: float, max_concurrency: int) -> Any:
+    import openai
 
-            self._sdk = openai.AsyncOpenAI(
-                api_key=self._peer.key,
-                base_url=self._peer.base_url,
-                timeout=client_timeout(openai, self._timeout),
-                max_retries=0,
-                http_client=open_client(openai, self._max_concurrency),
-            )
-        return self._sdk
+    return openai.AsyncOpenAI(
+        api_key=peer.key,
+        base_url=peer.base_url,
+        timeout=client_timeout(openai, timeout),
+        max_retries=0,
+        http_client=open_client(openai, max_concurrency),
+    )
 
 
 def _key(api_key: str | None, base_url: str | None) -> str:

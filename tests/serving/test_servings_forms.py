@@ -56,7 +56,7 @@ class TestSeveralRuns:
             serving = opened(kind, provider)
             runs = [asked(serving, *(request(draw=draw) for draw in range(4))) for _ in range(3)]
         assert [response.finish for run in runs for response in run] == ["stop"] * 12
-        assert serving._client is None
+        assert serving._connection._client is None
 
     def test_a_run_in_which_nothing_was_answered_does_not_spoil_the_next(self, kind: str) -> None:
         """The calls that waited for the first one waited in a loop that is gone."""
