@@ -35,7 +35,7 @@ class Request:
     system: str
     messages: tuple[Mapping[str, str], ...]
     temperature: float
-    schema: Mapping[str, Any]
+    schema: Mapping[str, Any] | None
     seed: int
     repeat: int
     draw: int
@@ -50,7 +50,7 @@ class Request:
             "system": self.system,
             "messages": [dict(message) for message in self.messages],
             "temperature": float(self.temperature),
-            "schema": self.schema,
+            **({} if self.schema is None else {"schema": self.schema}),
             "seed": self.seed,
             "repeat": self.repeat,
             "draw": self.draw,
@@ -62,7 +62,7 @@ class Request:
         # Put together from parts: what all requests of a recipe share is spelt once, which saves half of the time.
         text = (
             f'{{"draw":{self.draw:d},"format":{KEY_FORMAT},"messages":[{",".join(map(_flat, self.messages))}],'
-            f'"model":{_spelt_once(self.model)},"repeat":{self.repeat:d},"schema":{_spelt_schema(self.schema)},'
+            f'"model":{_spelt_once(self.model)},"repeat":{self.repeat:d},{_spelt_schema(self.schema)}'
             f'"seed":{self.seed:d},"system":{_spelt_once(self.system)},"temperature":{_number(self.temperature)}}}'
         )
         return _in_bytes(text)
@@ -71,6 +71,11 @@ class Request:
     def key(self) -> str:
         """The key of this request: `sha256:<64 hex digits>`."""
         return request_key(self.canonical)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields that the schema asks for; empty without a schema."""
+        return () if self.schema is None else tuple(self.schema.get("properties", ()))
 
     @property
     def digest(self) -> str:
@@ -247,8 +252,11 @@ _spelt_once = functools.lru_cache(maxsize=64)(_spelt)
 _NOTHING_RARE = re.compile("[ -\U0010ffff\n]*").fullmatch
 
 
-def _spelt_schema(schema: Mapping[str, Any]) -> str:
-    return schema.canonical if isinstance(schema, Schema) else _spelt(schema)
+def _spelt_schema(schema: Mapping[str, Any] | None) -> str:
+    """Return the field with its comma; empty without a schema."""
+    if schema is None:
+        return ""
+    return f'"schema":{schema.canonical if isinstance(schema, Schema) else _spelt(schema)},'
 
 
 def _flat(message: Mapping[str, str]) -> str:

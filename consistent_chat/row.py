@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
+from consistent_chat.dialogue.work import Dialogue, FailedDraw
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.shape import FACETS
 
@@ -147,6 +147,7 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
         "manner": spec.manner[0],
         **{facet: getattr(spec.shape, facet).name for facet in FACETS},
         **({} if spec.source is None else {"source": spec.source.digest}),
+        **({} if recipe.user_model is None else {"user_model": recipe.user_model}),
         "sensitive": spec.sensitive,
         "model": recipe.model,
         "draws": dialogue.draws,

@@ -12,7 +12,7 @@ import pytest
 from huggingface_hub import constants
 
 from consistent_chat import drivers
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import BatchOptions, Limits, PendingRequests, PlanSlice, RunStats, Usage, batch_poll
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe

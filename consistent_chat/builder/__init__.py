@@ -19,7 +19,7 @@ from consistent_chat.builder.features import features
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.builder.hooks import BuilderHooks
 from consistent_chat.builder.progress import BatchBar, CallsBar, dialogues_bar
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import RunStats, Usage
 from consistent_chat.errors import BudgetSpent, ConsistentChatError, RecipeError
 from consistent_chat.plan.plan import Plan
@@ -281,7 +281,8 @@ def _split_generator(split: str, parts: list[tuple[int, int]]) -> datasets.Split
 
 
 def _columns(recipe: Recipe) -> tuple[object, ...]:
-    return recipe.layout, recipe.provenance, recipe.reasoning, recipe.judge_model is None, recipe.seeds is None
+    optional = (recipe.judge_model, recipe.user_model, recipe.seeds)
+    return recipe.layout, recipe.provenance, recipe.reasoning, *(value is None for value in optional)
 
 
 def _parts(length: int) -> list[tuple[int, int]]:

@@ -39,7 +39,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
     `answer_length`, `message_length`, `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model`
     (none), `min_score` (None), `reasoning` (False),
-    `seeds` (none).
+    `seeds` (none), `user_model` (`model`), `users` ("at_once"), `answers` ("at_once").
 
     Operational fields, which are not part of the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
@@ -83,6 +83,9 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     min_score: float | None = None
     reasoning: bool | None = None
     seeds: Any = None
+    user_model: str | None = None
+    users: str | None = None
+    answers: str | None = None
 
     serving: Any = None
     base_url: str | None = None
@@ -123,11 +126,10 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return self._rehearsed(_divided(recipes))
 
     def _rehearsed(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
-        """Set the judge of a rehearsal to the rehearsal's model."""
+        """Set the judge and the user's model of a rehearsal to the rehearsal's model."""
         if self.serving != "rehearsal":
             return recipes
-        judged = {split: recipe for split, recipe in recipes.items() if recipe.judge_model is not None}
-        return {**recipes, **{split: replace(recipe, judge_model="rehearsal") for split, recipe in judged.items()}}
+        return {split: _rehearsed(recipe) for split, recipe in recipes.items()}
 
     @property
     def is_demo(self) -> bool:
@@ -191,6 +193,11 @@ class ConsistentChatConfig(datasets.BuilderConfig):
             if url is not None and not any(StoreLocation(url, options).is_same(one) for one in own):
                 found.append(url)
         return list(dict.fromkeys(found))
+
+
+def _rehearsed(recipe: Recipe) -> Recipe:
+    judge, users = ("rehearsal" if model is not None else None for model in (recipe.judge_model, recipe.user_model))
+    return replace(recipe, judge_model=judge, user_model=users) if judge or users else recipe
 
 
 def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:

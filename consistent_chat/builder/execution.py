@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consistent_chat import drivers
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import BatchOptions, BatchProgress, Limits, PendingRequests, PlanSlice, RunStats, Usage
 from consistent_chat.recipe import Recipe
 from consistent_chat.serving import Serving, registry

@@ -26,7 +26,7 @@ def fingerprint(recipe: Recipe) -> str:
         "data_format": DATA_FORMAT,
         "fields": {name: value for name, value in recipe.values().items() if name not in WITHIN},
         "taxonomy": recipe.chosen_taxonomy.plain,
-        "prompts": prompts.contents(recipe.loaded_seeds is not None),
+        "prompts": prompts.contents(recipe.loaded_seeds is not None, recipe.users == "turn_by_turn"),
         "shape": shape.contents(),
     }
     if recipe.loaded_seeds is not None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.prices import Tokens, price_of
 from consistent_chat.recipe import Recipe
 from consistent_chat.stats import DialogueSample, Distribution, Statistics
@@ -58,7 +58,7 @@ class Seen:
         self.samples: list[DialogueSample] = []
         self.rows: dict[str, int] = defaultdict(int)
         self.scores: dict[str, Distribution] = {}
-        self.tokens: dict[tuple[str, bool], Tokens] = defaultdict(Tokens)
+        self.tokens: dict[tuple[str, str], Tokens] = defaultdict(Tokens)
 
     def see(self, split: str, dialogue: Dialogue) -> None:
         """Add a dialogue of a split."""
@@ -69,15 +69,15 @@ class Seen:
         self.rows[split] += 1
         for name, score in dialogue.scores.items():
             self.scores.setdefault(name, Distribution())[score] += 1
-        for is_judge, tokens in zip((False, True), dialogue.billed):
+        for field, tokens in zip(("model", "judge_model", "user_model"), (*dialogue.billed, dialogue.billed_users)):
             if any(tokens):
-                self.tokens[split, is_judge] = self.tokens[split, is_judge].plus(tokens)
+                self.tokens[split, field] = self.tokens[split, field].plus(tokens)
 
     def cost(self, recipes: Mapping[str, Recipe]) -> float | None:
         """Return the cost of the tokens in US dollars, or None if the price of a model is unknown."""
         total = 0.0
-        for (split, is_judge), tokens in self.tokens.items():
-            price = price_of((recipes[split].judge_model if is_judge else recipes[split].model) or "")
+        for (split, field), tokens in self.tokens.items():
+            price = price_of(getattr(recipes[split], field) or "")
             if price is None:
                 return None
             total += price.of(tokens)

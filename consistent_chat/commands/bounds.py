@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from consistent_chat.dialogue.at_once import ANSWER_TOKENS, FRAME_TOKENS, fill
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.work import ANSWER_TOKENS, FRAME_TOKENS
 from consistent_chat.errors import ServingError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
@@ -26,12 +27,14 @@ def bound_by(recipe: Recipe, plan: Plan, abilities: Abilities) -> str:
     If dialogues cannot fit, return the error with which a build would stop.
     """
     request = next(fill(recipe, plan, 0))
+    if request.stage not in ("skeleton", "answers"):
+        return ""  # message by message: how long a chat becomes is not known
     stated = Stated(abilities.max_output_tokens, abilities.context_tokens)
     try:
         check_fits(request, stated)
     except ServingError as error:
         return str(error)
-    turns = len(request.schema["properties"])
+    turns = len(request.fields)
     rooms = {"max_output_tokens": stated.cap, "context_tokens": None}
     if stated.context is not None:
         rooms["context_tokens"] = stated.context - prompt_tokens(request) - turns * MESSAGE_TOKENS["skeleton"]

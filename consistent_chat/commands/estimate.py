@@ -12,11 +12,12 @@ import functools
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 
-from consistent_chat.dialogue.at_once import FailedDraw, fill
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.work import FailedDraw
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.replay import Progress, walk
 from consistent_chat.plan.plan import Plan
@@ -34,8 +35,10 @@ SHAPES = 500
 """Dialogues of a plan whose shapes are looked at for the mean words of a message."""
 CHARACTERS_PER_WORD, TOKENS_PER_WORD, TOKENS_PER_CHARACTER = 5.7, 1.35, 0.24
 """Characters per token of English text, spaces included, in current tokenizers."""
-ROLES = {"skeleton": "user", "answers": "assistant"}
+ROLES = {"skeleton": "user", "answers": "assistant", "user_message": "user", "answer": "assistant"}
 """The role whose messages a stage writes."""
+OF_TURNS = ("user_message", "answer")
+"""The stages that a dialogue comes to once per turn."""
 FRAME_TOKENS = 8
 """Tokens of JSON around each message."""
 LOOKED_AT = 5_000
@@ -71,7 +74,7 @@ class Stage:
             self.counted += 1
             self.asked_characters += _characters(request)
             self.said_characters += len(response.text)
-            self.said_messages += len(_names(request))
+            self.said_messages += _messages(request)
             self.tokens = self.tokens.plus(billed(response))
 
     def asked(self, request: Request, weight: float) -> tuple[float, Tokens]:
@@ -94,7 +97,7 @@ class Stage:
         return max(1, round(self.said_characters / self.said_messages if self.said_messages else usual))
 
     def _usual_tokens(self, request: Request) -> float:
-        return len(_names(request)) * (self.words * TOKENS_PER_WORD + FRAME_TOKENS)
+        return _messages(request) * (self.words * TOKENS_PER_WORD + FRAME_TOKENS)
 
 
 @dataclass(frozen=True)
@@ -149,8 +152,9 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
     tail = [go(index) for index in rest if (index + index // step) % step == 0]
     scale = len(rest) / len(tail) if tail else 1.0
     stages = {name: Stage(words) for name, words in _usual_words(plan).items()}
+    unusable = {draw.key for draw in failed}
     for progress in (*head, *tail):
-        _measure(progress, stages)
+        _measure(progress, stages, unusable)
     placeholders = {name: partial(_placeholders, ROLES[name], stages[name].characters_each) for name in ROLES}
     expected = [
         (request.model, *stages[request.stage].asked(request, weight))
@@ -225,17 +229,18 @@ def _taken(progress: Progress) -> tuple[int, int, int]:
     return len(tokens), int(sum(each.input for each in tokens)), int(sum(each.output for each in tokens))
 
 
-def _measure(progress: Progress, stages: dict[str, Stage]) -> None:
+def _measure(progress: Progress, stages: dict[str, Stage], unusable: Set[str]) -> None:
     """Add the recorded responses of a dialogue, and note which stages it has finished."""
     for request, response in progress.used:
         stages[request.stage].add(request, response)
+        stages[request.stage].finished += request.stage in OF_TURNS and request.key not in unusable
     names = tuple(stages)
     _finish(stages, names[: names.index(progress.step.stage)] if isinstance(progress.step, Request) else names)
 
 
 def _finish(stages: dict[str, Stage], names: Iterable[str]) -> None:
     for name in names:
-        stages[name].finished += 1
+        stages[name].finished += name not in OF_TURNS
 
 
 def _usual_words(plan: Plan) -> dict[str, float]:
@@ -245,13 +250,18 @@ def _usual_words(plan: Plan) -> dict[str, float]:
         "skeleton": [size.words for shape in shapes for size in shape.messages],
         "answers": [size.words for shape in shapes for size in shape.replies],
     }
+    sizes |= {"user_message": sizes["skeleton"], "answer": sizes["answers"]}
     means = {name: statistics.fmean(words) if words else USUAL_WORDS for name, words in sizes.items()}
     return {**means, "judge": JUDGE_WORDS}
 
 
 def _placeholders(role: str, length: int, request: Request) -> Response:
     """Return placeholder messages of a typical length: numbers, which pass every check."""
-    names = [name for name in _names(request) if name.startswith(role)]
+    if request.stage in OF_TURNS:
+        text = (f"{len(request.messages)} " * length)[:length]
+        said = text if request.schema is None else json.dumps({"message": text, "ends": False})
+        return Response.of({"text": said}, checked=True)
+    names = [name for name in request.fields if name.startswith(role)]
     return Response(json.dumps({name: (f"{number} " * length)[:length] for number, name in enumerate(names, 1)}))
 
 
@@ -278,13 +288,13 @@ def _cost(model: str, expected: Sequence[tuple[str, float, Tokens]]) -> float | 
 
 
 def _models(recipe: Recipe) -> list[str]:
-    """Return the models that are called: the writer, and the judge if it is a different model."""
-    return list(dict.fromkeys(model for model in (recipe.model or "", recipe.judge_model) if model is not None))
+    """Return the models that are called: the writer, and those of the user's side and the judge if they differ."""
+    named = (recipe.model or "", recipe.user_model, recipe.judge_model)
+    return list(dict.fromkeys(model for model in named if model is not None))
 
 
-def _names(request: Request) -> Sequence[str]:
-    names: Sequence[str] = request.schema["required"]
-    return names
+def _messages(request: Request) -> int:
+    return 1 if request.stage in OF_TURNS else len(request.fields)
 
 
 def _characters(request: Request) -> int:

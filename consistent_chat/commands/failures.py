@@ -11,7 +11,8 @@ import datasets
 from consistent_chat import row
 from consistent_chat.builder import ConsistentChat
 from consistent_chat.commands.estimate import GAP
-from consistent_chat.dialogue.at_once import FailedDraw, fill
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.work import FailedDraw
 from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import UnfilledSlot
 

@@ -10,7 +10,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from consistent_chat.commands.estimate import estimate
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import RunStats
 from consistent_chat.recipe.shape import FACETS
 from consistent_chat.text.console import screen, shown

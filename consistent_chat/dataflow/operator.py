@@ -20,7 +20,7 @@ from consistent_chat.dataflow.adapter import BatchedServingAdapter, model_of, un
 from consistent_chat.dataflow.compat import join
 from consistent_chat.dataflow.serving import APILLMServing_request
 from consistent_chat.dataflow.templates import Templates
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.drivers.waves import BatchedServing
 from consistent_chat.errors import RecipeError

@@ -22,7 +22,8 @@ from string import Template
 from typing import Any, TypeVar
 
 from consistent_chat.dialogue import parse
-from consistent_chat.dialogue.at_once import (
+from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.dialogue.work import (
     ANSWER_TOKENS,
     FRAME_TOKENS,
     SKELETON_TOKENS,
@@ -31,7 +32,6 @@ from consistent_chat.dialogue.at_once import (
     OutOfDraws,
     Steps,
 )
-from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.errors import RecipeError, UnfilledSlot
 from consistent_chat.plan.cards import MAX_SUBSTITUTES, Spec
 from consistent_chat.plan.shape import NO_SHAPE

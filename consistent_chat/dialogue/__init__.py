@@ -9,6 +9,7 @@ prompts/    the texts of the requests
 checks/     what a message must not contain
 """
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, fill
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.work import Dialogue, FailedDraw
 
 __all__ = ["Dialogue", "FailedDraw", "fill"]

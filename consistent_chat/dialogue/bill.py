@@ -5,17 +5,23 @@ from __future__ import annotations
 from consistent_chat.prices import NO_TOKENS, Tokens, billed
 from consistent_chat.request import Response
 
+OF_USERS = ("skeleton", "user_message")
+"""The stages of the user's side, which a model of its own may write."""
+
 
 class Bill:
-    """Adds up the writer's and the judge's responses separately, since their models have different prices."""
+    """Adds up the responses of each model separately: the writer's, the judge's, and those of a user_model."""
 
-    def __init__(self) -> None:
-        self.written, self.judged = NO_TOKENS, NO_TOKENS
+    def __init__(self, has_user_model: bool = False) -> None:
+        self._has_user_model = has_user_model
+        self.written, self.judged, self.users = NO_TOKENS, NO_TOKENS, NO_TOKENS
 
-    def add(self, response: Response, is_judge: bool) -> None:
-        """Add a response."""
-        if is_judge:
+    def add(self, response: Response, stage: str) -> None:
+        """Add a response of a stage."""
+        if stage == "judge":
             self.judged = self.judged.plus(billed(response))
+        elif self._has_user_model and stage in OF_USERS:
+            self.users = self.users.plus(billed(response))
         else:
             self.written = self.written.plus(billed(response))
 

@@ -34,6 +34,7 @@ def check_identity(recipe: Recipe) -> str:
         "checks": recipe.checks,
         "language": recipe.language,
         "model": recipe.model,
+        **({} if recipe.user_model is None else {"user_model": recipe.user_model}),
         "code": _code(),
     }
     return hashlib.sha256(canonical_json(content)).hexdigest()

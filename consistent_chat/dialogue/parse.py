@@ -83,9 +83,9 @@ def messages(response: Response, names: Sequence[str]) -> tuple[str, ...]:
     If there is no such object, a list of as many texts, alone or as an object's only value, is read the same
     way. Raises Unusable.
     """
-    _check_finish(response)
+    check_finish(response)
     read = reader(names)
-    return read(_answer(response, read))
+    return read(json_answer(response, read))
 
 
 def reader(names: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
@@ -95,12 +95,12 @@ def reader(names: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
 
 def scores(response: Response, criteria: Sequence[str]) -> tuple[tuple[int, str], ...]:
     """Return score and reason for each criterion: whole numbers from 1 to 5, and texts. Raises Unusable."""
-    _check_finish(response)
+    check_finish(response)
     read = functools.partial(_read_scores, criteria=criteria)
-    return read(_answer(response, read))
+    return read(json_answer(response, read))
 
 
-def _answer(response: Response, read: Callable[[Any], object]) -> Any:
+def json_answer(response: Response, read: Callable[[Any], object]) -> Any:
     """Return the JSON of the answer. Some servers put it in the field for reasoning, and leave the text empty."""
     if response.text.strip() or not response.reasoning.strip():
         return last_json(response.text, read)[1]
@@ -111,7 +111,8 @@ def _answer(response: Response, read: Callable[[Any], object]) -> Any:
         raise Unusable(error.reason, detail) from None
 
 
-def _check_finish(response: Response) -> None:
+def check_finish(response: Response) -> None:
+    """Raise Unusable for a response that declines or was cut."""
     if response.finish == "refusal":
         raise Unusable(Reason.REFUSED, "the model declined to answer")
     if response.finish == "length":
@@ -124,7 +125,9 @@ def _read_scores(value: Any, criteria: Sequence[str]) -> tuple[tuple[int, str], 
         raise Unusable(Reason.REPEATED_KEY, "a key stands twice in one JSON object")
     if not isinstance(value, dict) or value.keys() != names:
         raise Unusable(Reason.WRONG_SHAPE, f"not an object of {', '.join(criteria)} and a reason for each")
-    return tuple((_score(value[name], name), _message(value[f"{name}_reason"], f"{name}_reason")) for name in criteria)
+    return tuple(
+        (_score(value[name], name), message_text(value[f"{name}_reason"], f"{name}_reason")) for name in criteria
+    )
 
 
 def _score(value: Any, name: str) -> int:
@@ -134,7 +137,7 @@ def _score(value: Any, name: str) -> int:
 
 
 def _read(value: Any, names: Sequence[str]) -> tuple[str, ...]:
-    return tuple(map(_message, _values(value, names), names))
+    return tuple(map(message_text, _values(value, names), names))
 
 
 def _values(value: Any, names: Sequence[str]) -> list[Any]:
@@ -166,7 +169,8 @@ def _difference(value: dict[str, Any], names: Sequence[str]) -> tuple[Reason, st
     return Reason.WRONG_TURN_COUNT, f"{len(value)} messages instead of {len(names)}"
 
 
-def _message(value: Any, name: str) -> str:
+def message_text(value: Any, name: str) -> str:
+    """Return a message without white space around it; raise Unusable for what is no visible text."""
     if not isinstance(value, str):
         raise Unusable(*_no_text(value, name))
     text = value.strip()

@@ -9,11 +9,13 @@ from consistent_chat.dialogue.judge import CRITERIA
 
 SCORES = [name for criterion in CRITERIA for name in (f"{criterion}_reason", criterion)]
 """The fields of a judge's answer."""
-_FIRST_FIELD = {"user_1": "skeleton", "assistant_1": "answers"}
+_FIRST_FIELD = {"user_1": "skeleton", "assistant_1": "answers", "message": "user_message"}
 
 
-def stage_of(schema: Mapping[str, Any]) -> str:
+def stage_of(schema: Mapping[str, Any] | None) -> str:
     """Return the stage whose answers have this schema, or "" for other requests."""
+    if schema is None:
+        return "answer"
     names = list(schema.get("required", ()))
     if names == SCORES:
         return "judge"

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
-from consistent_chat.dialogue.at_once import JUDGE, Dialogue, FailedDraw
 from consistent_chat.dialogue.parse import Reason
+from consistent_chat.dialogue.work import JUDGE, Dialogue, FailedDraw
 from consistent_chat.duplicates import KeptTexts, Match, Sketch, dialogue_text, sketched
 from consistent_chat.prices import billed, counted
 

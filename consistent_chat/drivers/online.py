@@ -12,7 +12,7 @@ from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps
+from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget
 from consistent_chat.drivers.calls import Caller, Calls
 from consistent_chat.drivers.limits import Limits

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, fill
+from consistent_chat.dialogue.at_once import fill
 from consistent_chat.dialogue.parse import Reason
+from consistent_chat.dialogue.work import Dialogue, FailedDraw
 from consistent_chat.drivers.deduplicate import Deduplicator
 from consistent_chat.drivers.replay import walk
 from consistent_chat.plan.plan import Plan

@@ -111,7 +111,8 @@ def harmless(request: Request) -> Request:
     """Return a request of the same kind, form and similar length that no filter refuses."""
     length = min(LONGEST, sum(len(message["content"]) for message in request.messages))
     text = (HARMLESS * (length // len(HARMLESS) + 1))[: max(length, len(HARMLESS))]
-    system = "Answer with the JSON that is asked for." if request.system else ""
+    wanted = "Answer briefly." if request.schema is None else "Answer with the JSON that is asked for."
+    system = wanted if request.system else ""
     return replace(request, system=system, messages=({"role": "user", "content": text},))
 
 

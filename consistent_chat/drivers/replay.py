@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, OutOfDraws, Steps
+from consistent_chat.dialogue.work import Dialogue, FailedDraw, OutOfDraws, Steps
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.request import Request, Response
 

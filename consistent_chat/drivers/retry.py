@@ -10,8 +10,8 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
 from consistent_chat.dialogue.parse import Reason
+from consistent_chat.dialogue.work import Dialogue, FailedDraw
 from consistent_chat.errors import RefusedAccess, RefusedRequest, ServingError, TransportError, UnfilledSlot
 from consistent_chat.request import Request, Response
 

@@ -9,8 +9,9 @@ from concurrent.futures import Future
 from functools import partial
 from typing import Protocol
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps, fill
+from consistent_chat.dialogue.at_once import fill
 from consistent_chat.dialogue.check_identity import check_identity
+from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget, Usage
 from consistent_chat.drivers.deduplicate import Deduplicator, PendingDialogue, finished, is_done
 from consistent_chat.drivers.limits import Limits
@@ -160,7 +161,9 @@ class _Run:
 
     def _started(self, open_serving: Open) -> Driver:
         if self._driver is None:
-            models = [model for model in (self._recipe.model, self._recipe.judge_model) if model is not None]
+            recipe = self._recipe
+            named = (recipe.model, recipe.user_model, recipe.judge_model)
+            models = [model for model in named if model is not None]
             budget = Budget(self._limits, self._spent, models)
             serving = open_serving()
             self._store.prepare()

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
 from consistent_chat.prices import Price, billed
 from consistent_chat.request import Response

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps
+from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget
 from consistent_chat.drivers.concurrency import RECHECK
 from consistent_chat.drivers.limits import Limits

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from consistent_chat import row
 from consistent_chat.commands.failures import FAILURES
 from consistent_chat.commands.open import open_builder
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.publishing import layout
 from consistent_chat.recipe import Recipe
 

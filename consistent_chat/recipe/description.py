@@ -14,6 +14,9 @@ from typing import Any
 from consistent_chat.recipe import fields, shape
 from consistent_chat.recipe.fields import Check
 
+AT_ONCE = "at_once"
+FORMS = (AT_ONCE, "turn_by_turn")
+"""How the messages of one side are written: all in one request, or one per request."""
 LAYOUTS = ("conversation", "messages", "sharegpt")
 PAIRS = ("preference", "kto")
 """Layouts whose rows are answers that a judge has compared: pairs, and answers with a label."""
@@ -162,10 +165,18 @@ RECIPE = (
     Field("seeds", "your own rows that dialogues are about, in JSON: data, fields, dialogs_per_seed, chunk",
           {"type": "object", "required": ["data", "fields"]}, metavar="JSON",
           docs="[your own rows that dialogues are about](seeds.md)"),
+    Field("user_model", "the model that writes the user's side", shown="`model`", metavar="MODEL",
+          **_optional(_model()), docs="[the model that writes the user's side](turns.md)"),
+    Field("users", "whether the user's messages are written at once or one after the other",
+          {"enum": list(FORMS)}, AT_ONCE, fields.one_of(*FORMS),
+          docs="[`at_once` or `turn_by_turn`](turns.md): how the user's messages are written"),
+    Field("answers", "whether the answers are written at once or one after the other",
+          {"enum": list(FORMS)}, AT_ONCE, fields.one_of(*FORMS),
+          docs="[`at_once` or `turn_by_turn`](turns.md): how the answers are written"),
 )  # fmt: skip
 """The fields that shape the data, in the order of the documentation."""
 
-LATER = ("reasoning", "seeds")
+LATER = ("reasoning", "seeds", "user_model", "users", "answers")
 """Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
 identity, of recipe files and of cards, which therefore stay the same."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import file, taxonomy
-from consistent_chat.recipe.description import CHECKS, LATER, PAIRS, RECIPE
+from consistent_chat.recipe.description import AT_ONCE, CHECKS, LATER, PAIRS, RECIPE
 from consistent_chat.recipe.fields import native, suggestion, type_error
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import Seeds, load
@@ -58,6 +58,9 @@ class Recipe:
     min_score: float | None = None
     reasoning: bool = False
     seeds: Seeds | Mapping[str, Any] | None = None
+    user_model: str | None = None
+    users: str = AT_ONCE
+    answers: str = AT_ONCE
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +79,7 @@ class Recipe:
             if self.min_score is not None and self.judge_model is None:
                 raise RecipeError("min_score needs a judge: pass judge_model= as well.")
             _check_pairs(self)
+            _check_form(self)
         except RecipeError as error:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None
 
@@ -136,6 +140,11 @@ class Recipe:
         return dict.fromkeys(range(low, high + 1), 1)
 
     @property
+    def user_writer(self) -> str:
+        """The model that writes the user's side; empty if the recipe names none."""
+        return self.user_model or self.model or ""
+
+    @property
     def most_turns(self) -> int:
         """The largest number of turns that a dialogue can have."""
         return max(self.turn_weights)
@@ -160,6 +169,24 @@ _SEEDS_COUNT = (
     "num_dialogs_per_intent must not be given with seeds, whose sources set the number of dialogues. Give "
     "dialogs_per_seed within seeds."
 )
+
+
+def _check_form(recipe: Recipe) -> None:
+    """Raise RecipeError for fields that do not combine with messages that are written turn by turn."""
+    if recipe.answers == AT_ONCE:
+        if recipe.users != AT_ONCE:
+            raise RecipeError("users: turn_by_turn needs answers: turn_by_turn, as each message reacts to an answer.")
+        return
+    if recipe.answer_length is not None:
+        raise RecipeError(
+            "answer_length has no effect with answers: turn_by_turn, where the model is sent the chat alone. Ask for a "
+            "length in system_prompt instead."
+        )
+    if recipe.reasoning:
+        raise RecipeError("reasoning needs answers: at_once. Leave one of the two out.")
+    seeds = recipe.loaded_seeds
+    if recipe.users != AT_ONCE and seeds is not None and "conversation" in seeds.sources.fields:
+        raise RecipeError("users: turn_by_turn has no effect on given conversations, whose messages are kept.")
 
 
 def _taxonomy(value: Any) -> Taxonomy | None:

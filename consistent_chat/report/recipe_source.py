@@ -7,7 +7,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from consistent_chat.dialogue.at_once import JUDGE, Dialogue, FailedDraw, fill
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.bill import OF_USERS
+from consistent_chat.dialogue.work import JUDGE, Dialogue, FailedDraw
 from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import MissingResponse, UnfilledSlot
 from consistent_chat.plan.plan import Plan
@@ -82,6 +84,8 @@ def _counts(draw: FailedDraw) -> tuple[int, int]:
 
 
 def _model(draw: FailedDraw, recipe: Recipe) -> str:
+    if draw.stage in OF_USERS:
+        return recipe.user_writer
     return (recipe.judge_model if draw.stage == JUDGE else recipe.model) or ""
 
 

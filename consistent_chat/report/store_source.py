@@ -115,7 +115,7 @@ def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[ReportR
     in_vain = []
     for record in store.records():
         request = record.asked()
-        if stage_of(request["schema"]) == "judge" and store.holds(record):
+        if stage_of(request.get("schema")) == "judge" and store.holds(record):
             response = record.kept.answer()
             tokens = _counts(response)
             try:

@@ -76,7 +76,7 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
         if name == "temperature" and form.temperature:
             check_scale(peer, request, fault)
             return without_temperature(request, form, f"the server answered {peer.quote(fault.message)!r}")
-        if name == "schema" and form.schema:
+        if name == "schema" and form.schema and request.schema is not None:
             return replace(form, schema=False)
         if name == "stream" and not form.stream:
             return replace(form, stream=True)
@@ -152,7 +152,7 @@ def body(request: Request, form: Form) -> dict[str, Any]:
     if request.system and form.system:
         text = {"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}
         body["system"] = [text] if form.cached else request.system
-    if form.schema:
+    if form.schema and request.schema is not None:
         body["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
     if form.temperature:
         body["temperature"] = request.temperature

@@ -64,7 +64,7 @@ def limit(request: Request, form: Limits) -> int:
     most = request.max_tokens if form.cap is None else min(request.max_tokens, form.cap)
     if form.context is None:
         return most
-    least = LEAST_TOKENS * len(request.schema.get("properties", ()))
+    least = LEAST_TOKENS * max(1, len(request.fields))
     if form.context - fewest_tokens(request) < least:
         raise RefusedRequest(
             f"A prompt of {_size(request):,} bytes and an answer of at least {least:,} tokens do not fit into a "
@@ -81,7 +81,7 @@ def check_fits(request: Request, form: Limits) -> None:
     """
     if form.context is None or request.stage != "skeleton":
         return
-    each, turns = sum(MESSAGE_TOKENS.values()), len(request.schema.get("properties", ()))
+    each, turns = sum(MESSAGE_TOKENS.values()), len(request.fields)
     prompt = fewest_tokens(request)
     if prompt + turns * each > form.context:
         fitting = max(0, (form.context - prompt) // each)

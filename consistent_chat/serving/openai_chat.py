@@ -68,7 +68,7 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
             return replace(form, temperature=False)
         if name == "limit" and not form.renamed:
             return replace(form, limit=LIMITS[form.limit == LIMITS[0]], renamed=True)
-        if name == "schema" and form.rung + 1 < len(SCHEMAS):
+        if name == "schema" and form.rung + 1 < len(SCHEMAS) and request.schema is not None:
             return replace(form, rung=form.rung + 1)
         if name == "usage" and form.stream and form.usage:
             return replace(form, usage=False)
@@ -198,7 +198,7 @@ def arguments(request: Request, form: Form) -> dict[str, Any]:
     """Return the body of a request."""
     arguments: dict[str, Any] = {"model": request.model, "messages": messages(request, form.system)}
     arguments[form.limit] = limit(request, form)
-    response_format = SCHEMAS[form.rung](request)
+    response_format = None if request.schema is None else SCHEMAS[form.rung](request)
     if response_format is not None:
         arguments["response_format"] = response_format
     if form.temperature:

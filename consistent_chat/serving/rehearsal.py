@@ -47,15 +47,21 @@ class Rehearsal:
         pass
 
     async def answer(self, request: Request) -> Response:
-        """Return a text for each key of the request's schema."""
-        names: Mapping[str, Any] = request.schema.get("properties", {})
-        text = json.dumps({name: _value(request, name, about) for name, about in names.items()})
+        """Return a text for each key of the request's schema, or one text without a schema."""
+        names: Mapping[str, Any] = {} if request.schema is None else request.schema.get("properties", {})
+        said = {name: _value(request, name, about) for name, about in names.items()}
+        text = _text(request, "assistant") if request.schema is None else json.dumps(said)
         asked = len(request.system.split()) + sum(len(message["content"].split()) for message in request.messages)
         return Response(text, "stop", round(asked * TOKENS_PER_WORD), round(len(text.split()) * TOKENS_PER_WORD))
 
 
 def _value(request: Request, name: str, about: Mapping[str, Any]) -> Any:
-    """Return a score if the schema wants a number, the best one three times in four and else the next; else a text."""
+    """Return a score if the schema wants a number, the best one three times in four and else the next; else a text.
+
+    Where it wants true or false, that is true once in four.
+    """
+    if about.get("type") == "boolean":
+        return hashlib.sha256(f"{request.key} {name}".encode()).digest()[0] % 4 == 0
     if "enum" not in about:
         return _text(request, name)
     is_next = hashlib.sha256(f"{request.key} {name}".encode()).digest()[0] % 4 == 0
@@ -65,6 +71,6 @@ def _value(request: Request, name: str, about: Mapping[str, Any]) -> Any:
 def _text(request: Request, name: str) -> str:
     """Return the text that belongs to a request's key and the name of a message."""
     digest = hashlib.sha256(f"{request.key} {name}".encode()).digest()
-    parts = ASSISTANT if request.stage == "answers" else USER
+    parts = ASSISTANT if request.stage in ("answers", "answer") else USER
     chosen = (choices[byte % len(choices)] for choices, byte in zip(parts, digest))
     return f"Rehearsal {digest[-6:].hex()}, {name.replace('_', ' message ')}: {' '.join(chosen)}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.recipe.shape import FACETS
 from consistent_chat.row import LAYOUTS
 from consistent_chat.text.scripts import SPACELESS

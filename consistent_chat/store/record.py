@@ -142,11 +142,11 @@ def _request(text: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise TypeError("it is not an object")
     for name, kinds in _ASKED.items():
-        if type(fields.get(name)) not in kinds:
+        if type(fields.get(name)) not in kinds and not (name == "schema" and name not in fields):
             raise TypeError(f"its field {name!r} is {type(fields.get(name)).__name__}")
     if not fields["messages"] or not all(map(_is_message, fields["messages"])):
         raise TypeError("its field 'messages' is not a list of messages")
-    names = fields["schema"].get("required", [])
+    names = fields.get("schema", {}).get("required", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise TypeError("its field 'schema' requires something other than names")
     return fields

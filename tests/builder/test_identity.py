@@ -41,6 +41,9 @@ OTHER: dict[str, Any] = {
     "judge_model": "judge",
     "min_score": 2,
     "reasoning": True,
+    "user_model": "caller",
+    "users": "turn_by_turn",
+    "answers": "turn_by_turn",
     "seeds": Seeds(gather(["topic"], [(1, b"d" * 32, ["bees"])])[0]),
 }
 RECIPE = Recipe(model="m")
@@ -57,6 +60,7 @@ def renamed_flow(whole: Taxonomy) -> Taxonomy:
 def test_each_field_changes_the_fingerprint(name: str) -> None:
     """Whatever a recipe can say shapes the data."""
     given = {"model": "m", "judge_model": "one" if name == "min_score" else None}
+    given |= {"answers": "turn_by_turn"} if name == "users" else {}
     assert fingerprint(Recipe(**{**given, name: OTHER[name]})) != fingerprint(Recipe(**given))
 
 

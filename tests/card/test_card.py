@@ -20,8 +20,8 @@ from markdown_it import MarkdownIt
 from consistent_chat.card import About, Seen, card, files, header
 from consistent_chat.card.readme import BEGIN, END
 from consistent_chat.commands.open import open_builder
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
 from consistent_chat.dialogue.parse import Reason
+from consistent_chat.dialogue.work import Dialogue, FailedDraw
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.prices import NO_TOKENS, Tokens, billed

@@ -13,9 +13,9 @@ import yaml
 from consistent_chat import drivers
 from consistent_chat.builder.config import DEMO
 from consistent_chat.dialogue import checks
-from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.dialogue.checks.language import _bare
 from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan.plan import Plan, Spec

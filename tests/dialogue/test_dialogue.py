@@ -8,10 +8,10 @@ from string import Template
 
 import pytest
 
-from consistent_chat.dialogue import at_once, prompts
-from consistent_chat.dialogue.at_once import Dialogue, OutOfDraws, Steps
+from consistent_chat.dialogue import at_once, prompts, work
 from consistent_chat.dialogue.bill import Bill
 from consistent_chat.dialogue.parse import Reason
+from consistent_chat.dialogue.work import Dialogue, OutOfDraws, Steps
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.plan.plan import MAX_SUBSTITUTES, Plan, Spec
 from consistent_chat.prices import NO_TOKENS
@@ -124,7 +124,7 @@ def test_a_cut_answer_is_asked_again_with_a_wider_limit(steps: Steps) -> None:
     """Twice as wide each time, up to eight times; other failures widen nothing."""
     limits = [next(steps).max_tokens]
     limits += [steps.send(response).max_tokens for response in (CUT, NONSENSE, CUT, CUT, CUT)]
-    narrow = at_once.FRAME_TOKENS + 2 * at_once.SKELETON_TOKENS
+    narrow = work.FRAME_TOKENS + 2 * work.SKELETON_TOKENS
     assert limits == [narrow, 2 * narrow, 2 * narrow, 4 * narrow, 8 * narrow, 8 * narrow]
 
 
@@ -132,7 +132,7 @@ def test_the_second_stage_begins_with_its_own_limit(steps: Steps) -> None:
     """What was cut in the first says nothing of the second."""
     next(steps)
     steps.send(CUT)
-    assert steps.send(SKELETON).max_tokens == at_once.FRAME_TOKENS + 2 * at_once.ANSWER_TOKENS
+    assert steps.send(SKELETON).max_tokens == work.FRAME_TOKENS + 2 * work.ANSWER_TOKENS
 
 
 def test_a_refusal_passes_to_the_substitute(steps: Steps) -> None:

@@ -14,8 +14,8 @@ from datasets import load_dataset
 from consistent_chat import drivers
 from consistent_chat.commands.estimate import estimate
 from consistent_chat.dialogue import at_once
-from consistent_chat.dialogue.at_once import Dialogue
 from consistent_chat.dialogue.judge import CRITERIA
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.errors import RecipeError, UnfilledSlot
 from consistent_chat.plan.plan import Plan

@@ -12,8 +12,9 @@ import pytest
 
 from consistent_chat import drivers
 from consistent_chat.dialogue import checks
-from consistent_chat.dialogue.at_once import Dialogue, fill
+from consistent_chat.dialogue.at_once import fill
 from consistent_chat.dialogue.check_identity import check_identity
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.errors import MissingResponse
 from consistent_chat.plan.plan import Plan

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from consistent_chat.cli import main
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import RunStats
 from consistent_chat.errors import ConsistentChatError, ServingError
 from consistent_chat.plan.plan import Plan

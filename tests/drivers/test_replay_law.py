@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from consistent_chat import drivers
 from consistent_chat.dataflow.adapter import BatchedServingAdapter
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response

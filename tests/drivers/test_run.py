@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from consistent_chat import drivers
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.drivers.replay import replay_until_missing
 from consistent_chat.errors import BudgetSpent, MissingResponse, ServingError, TransportError, UnfilledSlot

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw
 from consistent_chat.dialogue.parse import Reason
+from consistent_chat.dialogue.work import Dialogue, FailedDraw
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Response

@@ -20,7 +20,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, run
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.files import file_digest

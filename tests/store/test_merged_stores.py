@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from consistent_chat import drivers
 from consistent_chat.commands.estimate import estimate
-from consistent_chat.dialogue.at_once import Dialogue, fill
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, PendingRequests, PlanSlice, RunStats
 from consistent_chat.drivers.replay import find_complete_path
 from consistent_chat.errors import BudgetSpent, MissingResponse

@@ -17,7 +17,7 @@ from consistent_chat.commands.estimate import FRAME_TOKENS, TOKENS_PER_CHARACTER
 from consistent_chat.commands.grow.entries import Entry, read_entry
 from consistent_chat.commands.grow.tasks import CHUNK, Task, steps
 from consistent_chat.commands.open import open_builder
-from consistent_chat.dialogue.at_once import Dialogue
+from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import RunStats, Usage
 from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import RecipeError

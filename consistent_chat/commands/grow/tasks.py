@@ -11,9 +11,9 @@ from string import Template
 
 from consistent_chat.commands.grow.entries import Entry, Known, as_topic, listed, persona_tags, read_entry, topic_tags
 from consistent_chat.dialogue import parse
-from consistent_chat.dialogue.at_once import FRAME_TOKENS, Dialogue, FailedDraw, OutOfDraws, Steps
 from consistent_chat.dialogue.bill import Bill
 from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.dialogue.work import FRAME_TOKENS, Dialogue, FailedDraw, OutOfDraws, Steps
 from consistent_chat.plan import Plan, Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.taxonomy import Category, Intent, Taxonomy
@@ -137,7 +137,7 @@ class _Work:
             except OutOfDraws:
                 return None
             self.draws += 1
-            self.bill.add(response, False)
+            self.bill.add(response, request.stage)
             try:
                 return parse.messages(response, names), request.key
             except Unusable as error:

@@ -42,11 +42,10 @@ class Finding(NamedTuple):
 
 
 def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
-    """Raise Unusable for the first fault of the user messages of a dialogue."""
+    """Raise Unusable with the first that is wrong with the user messages of a dialogue."""
     if any(recipe.checks.values()):
-        for check in _of_users(
-            Side(messages, "user", signs_of(recipe.language).find), messages, _of(recipe), recipe.language, _drawn(spec)
-        ):
+        side, checks = Side(messages, "user", signs_of(recipe.language).find), _of(recipe, recipe.user_writer)
+        for check in _of_users(side, messages, checks, recipe.language, _drawn(spec)):
             check()
 
 
@@ -56,13 +55,12 @@ def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, sourc
     `source` is what the assistant was given, where it was given something to keep to.
     """
     if any(recipe.checks.values()):
-        for check in _of_answers(
-            Side(messages, "assistant", signs_of(recipe.language).find), asked, _of(recipe), recipe.language
-        ):
+        side, checks = Side(messages, "assistant", signs_of(recipe.language).find), _of(recipe, recipe.model)
+        for check in _of_answers(side, asked, checks, recipe.language):
             check()
         limit = recipe.checks.get("grounded", WITH_SOURCE["grounded"])
         if source and limit:
-            grounded(Side(messages, "assistant", signs_of(recipe.language).find), asked, source, limit)
+            grounded(side, asked, source, limit)
 
 
 def findings(
@@ -94,9 +92,9 @@ def _finding(check: Check, role: str) -> Finding | None:
     return None
 
 
-def _of(recipe: Recipe) -> dict[str, Any]:
+def _of(recipe: Recipe, model: str | None) -> dict[str, Any]:
     checks: dict[str, Any] = recipe.checks
-    return {**checks, "wrong_language": False} if recipe.model == REHEARSAL else checks
+    return {**checks, "wrong_language": False} if model == REHEARSAL else checks
 
 
 def _of_users(

@@ -26,35 +26,53 @@ NOTES_LANGUAGE = "english"
 """The language of the prompts: dialogues in it need no instruction about the language."""
 WITH_SOURCE = ("skeleton.source", "answers.source", "judge.source", "answers.given")
 """The prompts of recipes with seeds."""
+TURN_BY_TURN = tuple(f"user_message.{part}" for part in ("system", "user", "turn", "goes_on", "may_end", "last"))
+"""The prompts of recipes whose user messages are written turn by turn."""
+_ALL = len(NAMES) + len(WITH_SOURCE) + len(TURN_BY_TURN)
 
 NO_PART = "answer what is asked"
 NO_SIZES = "what each message calls for"
 NOTHING_HAPPENS = "nothing in particular"
 
 
-def contents(with_source: bool = False) -> dict[str, str]:
+def contents(with_source: bool = False, turn_by_turn: bool = False) -> dict[str, str]:
     """Return every prompt's text by name, for the recipe's fingerprint."""
-    return {name: _text(name) for name in (*NAMES, *(WITH_SOURCE if with_source else ()))}
+    further = (*(WITH_SOURCE if with_source else ()), *(TURN_BY_TURN if turn_by_turn else ()))
+    return {name: _text(name) for name in (*NAMES, *further)}
 
 
 def skeleton(spec: Spec, language: str) -> tuple[str, str]:
-    """Return the system and user texts that ask for a dialogue's user messages."""
-    shape = spec.shape
-    drawn = {
-        "topic": spec.topic,
-        "flow": spec.flow.title,
-        "steps": _numbered(spec.flow.steps),
-        "persona": spec.persona,
-        "manner": spec.manner[0],
-        "manner_description": spec.manner[1],
-        "mood": shape.mood.description,
-        "outcome": _placed(shape.outcome.description, shape),
-        "ending": shape.ending.description,
-        "sizes": _listed(shape.messages),
-        "language": language,
-    }
-    user = _form("skeleton.user") % {**_about(spec), **drawn}
+    """Return system and user text that ask for a dialogue's user messages."""
+    notes = {**_notes(spec, language), "sizes": _listed(spec.shape.messages)}
+    user = _form("skeleton.user") % notes
     return _system("skeleton.system", language), _with_source("skeleton.source", user, spec)
+
+
+def user_message(
+    spec: Spec, users: Sequence[str], replies: Sequence[str], language: str, least: int
+) -> tuple[str, str]:
+    """Return system and user text that ask for the next message of a user, after as many answers as messages.
+
+    From `least` turns on the message may be the last. What changes from turn to turn comes last.
+    """
+    number, turns = len(users) + 1, spec.shape.turns
+    end = "last" if number >= turns else "goes_on" if number < least else "may_end"
+    said = {
+        "conversation": _conversation(users, replies),
+        "number": number,
+        "turns": turns,
+        "size": _sized(spec.shape.messages[number - 1]),
+        "end": _text(f"user_message.{end}"),
+    }
+    notes = _with_source("skeleton.source", _form("user_message.user") % _notes(spec, language), spec)
+    system = _system("user_message.system", language)
+    return system, f"{notes}\n\n{_form('user_message.turn') % said}"
+
+
+def chat_system(spec: Spec, system_prompt: str | None) -> str:
+    """Return the system text of a real chat: the system prompt, and the source of the dialogue; empty without both."""
+    source = _with_source("answers.source", "", spec).lstrip()
+    return "\n\n".join(filter(None, (system_prompt, source)))
 
 
 def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: str | None = None) -> tuple[str, str]:
@@ -78,12 +96,17 @@ def judge(
     spec: Spec, messages: Sequence[str], replies: Sequence[str], language: str, system_prompt: str | None = None
 ) -> tuple[str, str]:
     """Return the system and user texts that ask for the scores of a dialogue, with its assistant's system prompt."""
+    conversation = _conversation(messages, replies, system_prompt)
+    user = _form("judge.user") % {"turns": len(messages), "conversation": conversation}
+    return _system("judge.system", language), _with_source("judge.source", user, spec)
+
+
+def _conversation(messages: Sequence[str], replies: Sequence[str], system_prompt: str | None = None) -> str:
+    """Return a chat as a JSON object, one message per line."""
     pairs = enumerate(zip(messages, replies), 1)
     lines = [f'"user_{n}": {quoted(asked)},\n"assistant_{n}": {quoted(said)}' for n, (asked, said) in pairs]
     lines[:0] = [] if system_prompt is None else [f'"system": {quoted(system_prompt)}']
-    conversation = "{\n" + ",\n".join(lines) + "\n}"
-    user = _form("judge.user") % {"turns": len(messages), "conversation": conversation}
-    return _system("judge.system", language), _with_source("judge.source", user, spec)
+    return "{\n" + ",\n".join(lines) + "\n}"
 
 
 def blanks(name: str, text: str) -> dict[str, str]:
@@ -114,6 +137,24 @@ def _without_source(name: str, text: str) -> str:
     return text.partition(f"\n\n{_parts(name)[0][0]}")[0] if name in WITH_SOURCE else text
 
 
+def _notes(spec: Spec, language: str) -> dict[str, object]:
+    """Return what the writer of the user's side is told of a dialogue."""
+    shape = spec.shape
+    drawn = {
+        "topic": spec.topic,
+        "flow": spec.flow.title,
+        "steps": _numbered(spec.flow.steps),
+        "persona": spec.persona,
+        "manner": spec.manner[0],
+        "manner_description": spec.manner[1],
+        "mood": shape.mood.description,
+        "outcome": _placed(shape.outcome.description, shape),
+        "ending": shape.ending.description,
+        "language": language,
+    }
+    return {**_about(spec), **drawn}
+
+
 def _about(spec: Spec) -> Mapping[str, object]:
     return {
         "intent": spec.intent.title,
@@ -130,8 +171,12 @@ def _placed(text: str, shape: Shape) -> str:
 
 def _listed(sizes: Sequence[Size]) -> str:
     """Return the length of each message: "1: 12, 2: pasted material of 60 with a line on it, 3: 4"."""
-    forms = (f"pasted material of {words} with a line on it" if kind == PASTED else str(words) for kind, words in sizes)
-    return ", ".join(f"{number}: {form}" for number, form in enumerate(forms, 1))
+    return ", ".join(f"{number}: {_sized(size)}" for number, size in enumerate(sizes, 1))
+
+
+def _sized(size: Size) -> str:
+    kind, words = size
+    return f"pasted material of {words} with a line on it" if kind == PASTED else str(words)
 
 
 @functools.lru_cache(maxsize=64)
@@ -142,20 +187,21 @@ def _numbered(steps: tuple[str, ...]) -> str:
 @functools.lru_cache(maxsize=64)
 def _system(name: str, language: str, system_prompt: str | None = None) -> str:
     parts = [_form(name) % {"language": language}]
-    if f"{name}_language" in NAMES and language.strip().casefold() != NOTES_LANGUAGE:
-        parts.append(_form(f"{name}_language") % {"language": language})
+    own = name.replace("user_message", "skeleton")
+    if f"{own}_language" in NAMES and language.strip().casefold() != NOTES_LANGUAGE:
+        parts.append(_form(f"{own}_language") % {"language": language})
     if system_prompt is not None and f"{name}_prompt" in NAMES:
         parts.append(_form(f"{name}_prompt") % {"system_prompt": quoted(system_prompt)})
     return "\n\n".join(parts)
 
 
-@functools.lru_cache(maxsize=len(NAMES) + len(WITH_SOURCE))
+@functools.lru_cache(maxsize=_ALL)
 def _form(name: str) -> str:
     """Return a prompt as a `%` format, which is five times as fast to fill in as a Template."""
     return Template(_text(name).replace("%", "%%")).substitute(_Blanks())
 
 
-@functools.lru_cache(maxsize=len(NAMES) + len(WITH_SOURCE))
+@functools.lru_cache(maxsize=_ALL)
 def _parts(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return a prompt's fixed texts and the names of the blanks between them: each is searched once, in order."""
     parts = re.split(r"\$(\w+)", _text(name))
@@ -169,6 +215,6 @@ class _Blanks(dict[str, str]):
         return f"%({name})s"
 
 
-@functools.lru_cache(maxsize=len(NAMES) + len(WITH_SOURCE))
+@functools.lru_cache(maxsize=_ALL)
 def _text(name: str) -> str:
     return resources.files("consistent_chat.dialogue.prompts").joinpath(f"{name}.txt").read_text("utf-8").strip()

@@ -1,0 +1,254 @@
+"""Dialogues made message by message: what is asked, what is drawn again, when they end, and that they replay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pytest
+from datasets import load_dataset
+
+from consistent_chat.dialogue import message
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.dialogue.work import Dialogue, OutOfDraws, Steps
+from consistent_chat.errors import RecipeError
+from consistent_chat.plan.plan import MAX_SUBSTITUTES, Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response
+from tests.dialogue.turns import in_turn, kind
+from tests.faults import Reply
+from tests.provider import Call, Provider
+
+ANSWERS: dict[str, Any] = {"answers": "turn_by_turn"}
+BOTH: dict[str, Any] = {"users": "turn_by_turn", "answers": "turn_by_turn"}
+SYSTEM = "You work for a bicycle shop."
+
+
+def begin(turns: Any = 2, **given: Any) -> Steps:
+    """Begin the first dialogue of a recipe."""
+    recipe = Recipe(model="writer", user_model="caller", num_turns_per_dialog=turns, system_prompt=SYSTEM, **given)
+    return fill(recipe, Plan(recipe), 0)
+
+
+def said(text: str, ends: bool = False) -> Response:
+    """Return a message of the user's side."""
+    return Response(json.dumps({"message": text, "ends": ends}), "stop", 10, 5)
+
+
+def finish(steps: Steps, response: Response) -> Dialogue:
+    """Send the last response and return the dialogue."""
+    with pytest.raises(StopIteration) as caught:
+        steps.send(response)
+    made = caught.value.value
+    assert isinstance(made, Dialogue)
+    return made
+
+
+def chat(request: Request) -> list[str]:
+    """Return the roles and texts of a request."""
+    return [f"{each['role']}: {each['content']}" for each in request.messages]
+
+
+def test_answers_come_from_the_real_chat() -> None:
+    """After all user messages: the system prompt and the history as messages, no schema, nothing of the spec."""
+    steps = begin(**ANSWERS)
+    skeleton = next(steps)
+    first = steps.send(Response(json.dumps({"user_1": "My chain jumps.", "user_2": "Which size?"})))
+    second = steps.send(Response("It is worn. Replace it.", "stop", 7, 8))
+    made = finish(steps, Response("Measure the old one.", "stop", 9, 10))
+    assert (skeleton.stage, skeleton.model) == ("skeleton", "caller")
+    assert [(one.stage, one.model, one.system, one.schema) for one in (first, second)] == [
+        ("answer", "writer", SYSTEM, None)
+    ] * 2
+    assert chat(first) == ["user: My chain jumps."]
+    assert chat(second) == ["user: My chain jumps.", "assistant: It is worn. Replace it.", "user: Which size?"]
+    assert "schema" not in json.loads(first.canonical)
+    assert first.identity() == json.loads(first.canonical)
+    assert (made.user_messages, made.answers) == (
+        ("My chain jumps.", "Which size?"),
+        ("It is worn. Replace it.", "Measure the old one."),
+    )
+    assert made.keys == (skeleton.key, first.key, second.key)
+
+
+def test_users_react_to_what_was_said() -> None:
+    """Both sides in turn: the user's side is told the spec and the history, the assistant the chat alone."""
+    steps = begin(**BOTH)
+    requests = [next(steps)]
+    for response in (said("My chain jumps."), Response("It is worn. Replace it."), said("Which size?")):
+        requests.append(steps.send(response))
+    made = finish(steps, Response("Measure the old one."))
+    assert [one.stage for one in requests] == ["user_message", "answer"] * 2
+    assert [one.model for one in requests] == ["caller", "writer"] * 2
+    spec, asked = made.spec, requests[2].messages[0]["content"]
+    assert spec.topic in asked
+    assert '"assistant_1": "It is worn. Replace it."' in asked
+    assert requests[0].messages[0]["content"].split("\n\n")[0] == asked.split("\n\n")[0]  # a prefix that can be cached
+    assert "message 2 of at most 2" in asked
+    assert "It is the last one" in asked
+    assert made.keys == tuple(one.key for one in requests)
+    assert (made.billed[0].input, made.billed_users.input) == (0, 20)
+
+
+def test_a_dialogue_ends_early_within_its_range() -> None:
+    """Not before the least number of turns, whatever the user's side says; after that where it says so."""
+    steps = begin({2: 0.0001, 5: 1}, **BOTH)
+    next(steps)
+    for number in range(1, 4):
+        answer = steps.send(said(f"Question {number * 11}, please?", ends=number != 2))
+        assert answer.stage == "answer"
+        if number < 3:
+            assert steps.send(Response(f"Reply {number * 13} it is.")).stage == "user_message"
+    assert len(finish(steps, Response("Reply 39 it is.")).answers) == 3
+
+
+def test_with_a_fixed_number_of_turns_nothing_ends_early() -> None:
+    """Exactly as many turns as the recipe says."""
+    steps = begin(2, **BOTH)
+    next(steps)
+    steps.send(said("Is 11 enough?", ends=True))
+    assert steps.send(Response("It is not enough.")).stage == "user_message"
+
+
+@pytest.mark.parametrize("form", [ANSWERS, BOTH], ids=["answers", "both"])
+def test_a_bad_message_is_drawn_again_by_itself(form: dict[str, Any]) -> None:
+    """An unusable answer costs one more draw of that answer; what was said before it stays."""
+    steps = begin(**form)
+    next(steps)
+    first = said("My chain jumps.") if form is BOTH else Response('{"user_1": "My chain jumps.", "user_2": "Size?"}')
+    asked = steps.send(first)
+    again = steps.send(Response("   "))
+    assert (again.draw, again.messages) == (asked.draw + 1, asked.messages)
+    third = steps.send(Response("<think>Hm."))
+    assert third.draw == 2
+    assert steps.send(Response("It is worn. Replace it.")).draw == 0
+
+
+def test_a_spec_that_fails_for_good_is_replaced() -> None:
+    """A refusal ends the spec at once, and out of draws too: its substitute begins from the start."""
+    steps = begin(**BOTH)
+    first = next(steps)
+    steps.send(said("My chain jumps."))
+    other = steps.send(Response("", "refusal"))
+    assert other.stage == "user_message"
+    assert other.messages != first.messages
+    third = steps.throw(OutOfDraws())
+    assert third.messages not in (first.messages, other.messages)
+    assert MAX_SUBSTITUTES > 2
+
+
+def test_a_low_score_has_the_answers_made_again() -> None:
+    """From the first answer on; the first message stays, and the judge sees all of it."""
+    scores = {f"{name}{end}": 2 if not end else "Why." for name in ("consistency", "helpfulness", "naturalness")
+              for end in ("_reason", "")}  # fmt: skip
+    steps = begin(1, judge_model="judge", min_score=3, **BOTH)
+    next(steps)
+    steps.send(said("My chain jumps."))
+    judged = steps.send(Response("It is worn. Replace it."))
+    again = steps.send(Response(json.dumps(scores)))
+    assert (judged.stage, judged.model, again.stage, again.draw) == ("judge", "judge", "answer", 1)
+    assert steps.send(Response("Buy another chain.")).stage == "judge"
+    made = finish(steps, Response(json.dumps({name: 5 if value == 2 else value for name, value in scores.items()})))
+    assert made.answers == ("Buy another chain.",)
+    assert [draw.reason for draw in made.failed] == [Reason.LOW_SCORE]
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("Plain.", "Plain."),
+        ("<think>Let me see.</think>\n\nSo it is.", "So it is."),
+        ("Let me see.</think>So it is.", "So it is."),
+        (
+            "A model writes <think>...</think> before it answers.",
+            "A model writes <think>...</think> before it answers.",
+        ),
+        ('{"assistant_1": "JSON is a text too."}', '{"assistant_1": "JSON is a text too."}'),
+    ],
+)
+def test_the_text_of_an_answer(text: str, taken: str) -> None:
+    """All that the model said, without its reasoning in front."""
+    assert message.answer(Response(text)) == taken
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("no JSON at all", Reason.NO_JSON),
+        ('{"text": "Hello there"}', Reason.WRONG_SHAPE),
+        ('{"message": "Hello", "ends": "maybe"}', Reason.WRONG_SHAPE),
+        ('{"message": "", "ends": true}', Reason.EMPTY_MESSAGE),
+        ('{"message": 5}', Reason.NOT_TEXT),
+    ],
+)
+def test_a_message_that_cannot_be_read(text: str, reason: Reason) -> None:
+    """It is named, and drawn again."""
+    with pytest.raises(Unusable) as caught:
+        message.user_message(Response(text))
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"users": "turn_by_turn"}, "needs answers: turn_by_turn"),
+        ({**BOTH, "answer_length": 20}, "answer_length has no effect"),
+        ({**ANSWERS, "reasoning": True}, "reasoning needs answers: at_once"),
+        ({"users": "by_turns"}, "turn_by_turn"),
+    ],
+)
+def test_fields_that_do_not_combine(given: dict[str, Any], words: str) -> None:
+    """They are refused when the recipe is read, with what to do."""
+    with pytest.raises(RecipeError, match=words):
+        Recipe(model="m", **given)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to work in, and caches of its own."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+
+
+def load(provider: Provider | None = None, serving: str = "anthropic", **given: Any) -> Any:
+    """Load a small dataset, calling the provider if there is one."""
+    url = provider and (provider.url if serving == "anthropic" else provider.openai_url)
+    called = {"serving": serving, "base_url": url, "api_key": "a-key"} if provider else {"serving": serving or None}
+    small = {"model": "claude-sonnet-4-6", "intents": ["educational", "simulation"], "num_dialogs_per_intent": 2}
+    form = {"num_turns_per_dialog": 3, "responses": "responses", "split": "train"}
+    return load_dataset("consistent_chat", **{**small, **form, **called, **given})
+
+
+@pytest.mark.parametrize("serving", ["anthropic", "openai"])
+@pytest.mark.parametrize(("form", "calls"), [(ANSWERS, 4), (BOTH, 6)], ids=["answers", "both"])
+def test_a_build_and_its_replay(form: dict[str, Any], calls: int, serving: str) -> None:
+    """Over a real connection: counts are exact though some messages fail, and a replay gives the same without calls."""
+
+    def script(call: Call) -> Reply | None:
+        return Reply.text(" ") if call.attempt == 0 and int(call.mark, 16) % 5 == 0 else in_turn(call)
+
+    with Provider(script) as provider:
+        rows = load(provider, serving, user_model="claude-haiku-4-5", **form)
+    kinds = [kind(call) for call in provider.requests]
+    assert len(rows) == 4
+    assert all(len(row["conversation"]) == 6 for row in rows)
+    assert len({key for row in rows for key in row["provenance"]["request_keys"]}) == 4 * calls
+    assert {row["provenance"]["user_model"] for row in rows} == {"claude-haiku-4-5"}
+    models = {(kind(call), call.body["model"]) for call in provider.requests}
+    assert ("answer", "claude-sonnet-4-6") in models
+    assert len(models) == 2
+    assert kinds.count("answer") >= 12
+    again = load(None, "", user_model="claude-haiku-4-5", download_mode="force_redownload", **form)
+    assert again.to_list() == rows.to_list()
+
+
+def test_a_rehearsal_in_all_forms() -> None:
+    """It needs no provider, and ends dialogues within the range of turns."""
+    rows = load(None, "rehearsal", num_turns_per_dialog=(1, 4), num_dialogs_per_intent=8, **BOTH)
+    turns = {len(row["conversation"]) // 2 for row in rows}
+    assert len(rows) == 16
+    assert len(turns) > 1
+    assert turns <= {1, 2, 3, 4}
