@@ -42,6 +42,22 @@ SERVERS = {
 """What is installed for each real server, without its dependencies where those are not needed."""
 
 
+DATAFLOW = ("colorlog", "google-api-python-client", "google-cloud-aiplatform>=1.55", "librosa", "pillow", "rich")
+"""What importing DataFlow's operators' base, pipelines, storages, servings and prompts takes."""
+DATAFLOW_VERSIONS = ("datasets==4.0.0", "numpy==1.26.*", "pandas==2.3.*", "pyarrow==20.*")
+
+PEERS = {
+    "curator": (("bespokelabs-curator==0.1.31",),),
+    "distilabel": (("distilabel[openai]==1.5.3",),),
+    "dataflow": (
+        ("torch==2.13.0",),
+        ("open-dataflow==1.0.13", "--no-deps"),
+        (*DATAFLOW_VERSIONS, *DATAFLOW, "transformers", "requests", "tqdm", "aiohttp"),
+    ),
+}
+"""What is installed for each peer, step by step: its environment is its own."""
+
+
 @nox.session
 @nox.parametrize(("python", "datasets"), CORNERS)
 def ways(session: nox.Session, datasets: str) -> None:
@@ -120,9 +136,7 @@ def dataflow(session: nox.Session) -> None:
     """
     session.install("torch==2.13.0")  # first, and by itself: what follows would choose another build
     session.install("open-dataflow==1.0.13", "--no-deps")
-    versions = ("datasets==4.0.0", "numpy==1.26.*", "pandas==2.3.*", "pyarrow==20.*")
-    imported = ("colorlog", "google-api-python-client", "google-cloud-aiplatform>=1.55", "librosa", "pillow", "rich")
-    session.install("-e", ".[test]", *versions, *imported, "transformers")
+    session.install("-e", ".[test]", *DATAFLOW_VERSIONS, *DATAFLOW, "transformers")
     session.run("python", "-c", "import dataflow.serving")  # so that what is missing is an error, not a skipped test
     session.run("python", "-m", "pytest", "tests/dataflow", *session.posargs)
 
@@ -150,6 +164,22 @@ def servers(session: nox.Session) -> None:
     gguf = next((folder / "llama").rglob("*.gguf"))
     llama, litellm = folder / "llama" / "bin" / "python", folder / "litellm" / "bin" / "litellm"
     session.run("python", "tools/real_servers.py", str(llama), str(gguf), str(litellm))
+
+
+@nox.session(python="3.11", default=False)
+def peers(session: nox.Session) -> None:
+    """Make 1,800 dialogues with this project, Curator, distilabel and DataFlow's operator against the same server."""
+    session.install("-e", ".", "openai", "aiohttp")
+    folder = Path(session.create_tmp()).absolute()
+    given = ["ours=python"]
+    for name, installs in PEERS.items():
+        session.run("python", "-m", "venv", str(folder / name))
+        python = str(folder / name / "bin" / "python")
+        for packages in installs:
+            session.run(python, "-m", "pip", "install", "-q", *packages, external=True)
+        given.append(f"{name}={python}")
+    session.run("python", "benchmarks/peers/prompts.py")
+    session.run("python", "benchmarks/peers/compare.py", *given, *session.posargs)
 
 
 @nox.session(default=False)
