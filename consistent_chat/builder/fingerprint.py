@@ -11,6 +11,7 @@ from typing import Any
 
 from consistent_chat.dialogue import prompts
 from consistent_chat.recipe import Recipe, shape
+from consistent_chat.recipe.rules import versions
 from consistent_chat.request import canonical_json
 
 DATA_FORMAT = 3
@@ -31,4 +32,6 @@ def fingerprint(recipe: Recipe) -> str:
     }
     if recipe.loaded_seeds is not None:
         content["seeds"] = recipe.loaded_seeds.plain
+    if plugins := versions(recipe.rules):
+        content["plugins"] = plugins
     return hashlib.sha256(canonical_json(content)).hexdigest()

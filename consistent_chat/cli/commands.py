@@ -274,8 +274,8 @@ def report(source: str | None, html: str | None, **options: Any) -> None:
 @click.argument("source", metavar="DATASET")
 @click.option("--output", metavar="FILE", help="write one JSON line per row: its id and reasons")
 @click.option("--language", metavar="NAME", help="the language of the chats (default: detected for each chat)")
-@fields("checks", "storage_options")
-def check(source: str, output: str | None, language: str | None, checks: Any, storage_options: Any) -> None:
+@fields("checks", "rules", "storage_options")
+def check(source: str, output: str | None, language: str | None, checks: Any, rules: Any, storage_options: Any) -> None:
     """Find faults in the chats of any dataset. Makes no calls and changes nothing.
 
     DATASET is a file (.jsonl, .json, .parquet), a folder, a store or user/repo.
@@ -283,7 +283,7 @@ def check(source: str, output: str | None, language: str | None, checks: Any, st
     from consistent_chat.report.check import check_chats
     from consistent_chat.report.terminal import show_checks
 
-    report = check_chats(source, output, language, checks, storage_options)
+    report = check_chats(source, output, language, checks, storage_options, rules)
     if output != "-":
         show_checks(report.counts)
     written = f" The reasons of each row are in {output}." if output not in (None, "-") else ""

@@ -10,9 +10,10 @@ import hashlib
 import platform
 from collections.abc import Iterator
 from importlib import metadata, resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.rules import versions
 from consistent_chat.request import canonical_json
 
 if TYPE_CHECKING:
@@ -28,15 +29,17 @@ def check_identity(recipe: Recipe) -> str:
 
     What a response was asked with (the topic, the persona, the messages that it answers) is in its request's key.
     """
-    if not any(recipe.checks.values()):
+    if not recipe.has_checks:
         return ""
-    content = {
+    content: dict[str, Any] = {
         "checks": recipe.checks,
         "language": recipe.language,
         "model": recipe.model,
         **({} if recipe.user_model is None else {"user_model": recipe.user_model}),
         "code": _code(),
     }
+    if recipe.rules is not None:
+        content |= {"rules": recipe.rules, "plugins": versions(recipe.rules)}
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 

@@ -65,6 +65,7 @@ class Reason(str, Enum):
     NO_SCORE = "no_score"
     LOW_SCORE = "low_score"
     GROUNDED = "grounded"
+    RULE = "rule"
 
 
 class Unusable(Exception):

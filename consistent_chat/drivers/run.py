@@ -11,6 +11,7 @@ from typing import Protocol
 
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.dialogue.check_identity import check_identity
+from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget, Usage
 from consistent_chat.drivers.deduplicate import Deduplicator, PendingDialogue, finished, is_done
@@ -94,7 +95,7 @@ class _Run:
         self._open_serving, self._limits, self._tally, self._spent = open_serving, limits, tally, spent
         self._driver: Driver | None = None
         self._is_warm = False
-        self._has_checks = any(recipe.checks.values())
+        self._has_checks = recipe.has_checks
         if self._has_checks:
             store.note_checks(check_identity(recipe))
         threshold = recipe.drop_near_duplicates
@@ -174,9 +175,11 @@ class _Run:
 
 def _refused(failed: Sequence[FailedDraw]) -> str:
     """Return a message if a response is missing because a check rejects the recorded one."""
-    if not failed or failed[-1].reason.value not in CHECK_NAMES:
+    reason = failed[-1].reason if failed else None
+    if reason is None or reason.value not in (*CHECK_NAMES, Reason.RULE.value):
         return ""
+    other = "leave the rule out" if reason is Reason.RULE else "checks=False for rows without checks"
     return (
         f"The recorded response is unusable: {failed[-1]}. No other response is recorded. "
-        "Pass serving= to request another, or checks=False for rows without checks."
+        f"Pass serving= to request another, or {other}."
     )

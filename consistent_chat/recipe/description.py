@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from consistent_chat.recipe import fields, shape
+from consistent_chat.recipe import rules as rules_of
 from consistent_chat.recipe.fields import Check
 
 AT_ONCE = "at_once"
@@ -173,10 +174,13 @@ RECIPE = (
     Field("answers", "whether the answers are written at once or one after the other",
           {"enum": list(FORMS)}, AT_ONCE, fields.one_of(*FORMS),
           docs="[`at_once` or `turn_by_turn`](turns.md): how the answers are written"),
+    Field("rules", "your own checks by name, in JSON: phrases and patterns, lengths, sensitive data",
+          {"type": "object", "additionalProperties": {"type": "object"}, "minProperties": 1}, metavar="JSON",
+          check=fields.optional(rules_of.rules), docs="[your own checks](quality.md#your-own-checks) by name"),
 )  # fmt: skip
 """The fields that shape the data, in the order of the documentation."""
 
-LATER = ("reasoning", "seeds", "user_model", "users", "answers")
+LATER = ("reasoning", "seeds", "user_model", "users", "answers", "rules")
 """Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
 identity, of recipe files and of cards, which therefore stay the same."""
 

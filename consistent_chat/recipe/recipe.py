@@ -61,6 +61,7 @@ class Recipe:
     user_model: str | None = None
     users: str = AT_ONCE
     answers: str = AT_ONCE
+    rules: Mapping[str, Any] | None = None
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -143,6 +144,11 @@ class Recipe:
     def user_writer(self) -> str:
         """The model that writes the user's side; empty if the recipe names none."""
         return self.user_model or self.model or ""
+
+    @property
+    def has_checks(self) -> bool:
+        """Whether messages are checked, by the package's checks or by rules."""
+        return any(self.checks.values()) or self.rules is not None
 
     @property
     def most_turns(self) -> int:

@@ -20,6 +20,8 @@ from consistent_chat.dialogue.parse import Reason, is_empty
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.output import Output, parse_output
 from consistent_chat.recipe.fields import thresholds
+from consistent_chat.recipe.rules import Rules
+from consistent_chat.recipe.rules import rules as checked_rules
 from consistent_chat.report import file_source, sources
 from consistent_chat.row import LAYOUTS
 from consistent_chat.store.backends import MARKER
@@ -56,17 +58,19 @@ def check_chats(
     language: str | None = None,
     checks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
+    rules: Any = None,
 ) -> CheckReport:
     """Check every chat of a source. Write one JSON line for each row to `output`: its `id` and `reasons`.
 
-    `language` is the English name of the chats' language; by default it is detected for each chat. `checks` is as in a
-    recipe. The id is the row's own `id`, or its number from 1. Raises ConsistentChatError if the source has no chats.
+    `language` is the English name of the chats' language; by default it is detected for each chat. `checks` and `rules`
+    are as in a recipe. The id is the row's own `id`, or its number from 1. Raises ConsistentChatError if the source has
+    no chats.
     """
-    chosen = thresholds("checks", checks)
+    chosen, own = thresholds("checks", checks), {} if rules is None else checked_rules("rules", rules)
     place = None if output is None else _place(output, source, storage_options)
     report, lines = CheckReport(), []
     for number, row in enumerate(_rows(source, storage_options), 1):
-        found = chat_findings(row, chosen, language, f"{without_secrets(source)}, row {number}")
+        found = chat_findings(row, chosen, language, f"{without_secrets(source)}, row {number}", own)
         report.chats += 1
         report.flagged += bool(found)
         report.counts.update((each.reason, each.side) for each in found)
@@ -81,7 +85,11 @@ def check_chats(
 
 
 def chat_findings(
-    row: Mapping[str, Any], chosen: Mapping[str, Any], spoken: str | None = None, where: str = "the row"
+    row: Mapping[str, Any],
+    chosen: Mapping[str, Any],
+    spoken: str | None = None,
+    where: str = "the row",
+    own: Rules | None = None,
 ) -> list[Finding]:
     """Return the findings in a row's chat. Raises ConsistentChatError if the row has no chat."""
     turns = _turns(row, where)
@@ -90,7 +98,8 @@ def chat_findings(
     origin = row.get("provenance")
     drawn = [origin[name] for name in QUOTABLE if isinstance(origin.get(name), str)] if isinstance(origin, dict) else []
     name = spoken or language.spoken([*users, *answers])
-    return found + checks.findings(users, answers, chosen, name, drawn)
+    found += checks.findings(users, answers, chosen, name, drawn)
+    return found + checks.rule_findings(users, answers, own or {}, name)
 
 
 def _empty(texts: list[str], role: str) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from consistent_chat.dialogue.checks import language as languages
-from consistent_chat.dialogue.checks import letters, repeats, roles, titles, voices
+from consistent_chat.dialogue.checks import letters, repeats, roles, rules, titles, voices
 from consistent_chat.dialogue.checks.answers import broken_off, empty_courtesy, mentions_list
 from consistent_chat.dialogue.checks.grounded import grounded
 from consistent_chat.dialogue.checks.loops import loops
@@ -24,6 +24,7 @@ from consistent_chat.dialogue.parse import Unusable
 from consistent_chat.plan import Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.fields import WITH_SOURCE
+from consistent_chat.recipe.rules import Rules
 
 REHEARSAL = "rehearsal"
 """The model whose texts are English, whatever the recipe's language."""
@@ -47,6 +48,7 @@ def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
         side, checks = Side(messages, "user", signs_of(recipe.language).find), _of(recipe, recipe.user_writer)
         for check in _of_users(side, messages, checks, recipe.language, _drawn(spec)):
             check()
+    _follow(messages, "users", recipe)
 
 
 def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, source: str = "") -> None:
@@ -61,6 +63,13 @@ def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, sourc
         limit = recipe.checks.get("grounded", WITH_SOURCE["grounded"])
         if source and limit:
             grounded(side, asked, source, limit)
+    _follow(messages, "answers", recipe)
+
+
+def _follow(messages: Sequence[str], side: str, recipe: Recipe) -> None:
+    """Raise Unusable for the first rule of the recipe that the messages of a side break."""
+    for error in rules.broken(messages, side, recipe.rules or {}, recipe.language):
+        raise error
 
 
 def findings(
@@ -82,6 +91,16 @@ def findings(
         {finding for finding in found if finding is not None},
         key=lambda finding: (finding.turn or 0, finding.side == "answers", finding.reason),
     )
+
+
+def rule_findings(asked: Sequence[str], answered: Sequence[str], given: Rules, language: str) -> list[Finding]:
+    """Return which rules a chat breaks, at most one finding per rule and side."""
+    sides = {"users": asked, "answers": answered}
+    return [
+        Finding(error.reason.value, side, error.turn, error.detail)
+        for side, messages in sides.items()
+        for error in rules.broken(messages, side, given, language)
+    ]
 
 
 def _finding(check: Check, role: str) -> Finding | None:
