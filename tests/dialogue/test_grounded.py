@@ -30,6 +30,7 @@ GOOD = [
     "49.90 would be less than 1.250,00. First 1. look, then 2. ask, and wait for 5 days.",
     "Run this:\n```\nport = 8080 + 9090 + 7070\n```\nThen it is `0.12.33`.",
     "It may take 24 hours, at most 48.",
+    "It is the lamp with the mark 4f9e-a12b-77c0, of 2026, sent on May 3rd at 10:30h.",
 ]
 
 

@@ -61,7 +61,7 @@ def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, sourc
         for check in _of_answers(side, asked, checks, recipe.language):
             check()
         limit = recipe.checks.get("grounded", WITH_SOURCE["grounded"])
-        if source and limit:
+        if source and limit and recipe.model != REHEARSAL:
             grounded(side, asked, source, limit)
     _follow(messages, "answers", recipe)
 

@@ -13,8 +13,8 @@ LEAST_DIGITS = 2
 SHOWN = 4
 
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
-_FIGURE = re.compile(r"\d+(?:[.,:/'\u2019\u00a0\u202f-]\d+)*")
-"""A number, a price, a date, a time, or the digits of a code or a telephone number."""
+_FIGURE = re.compile(r"(?<!\w)[^\W\d]*\d\w*(?:[.,:/'\u2019\u00a0\u202f-][^\W\d]*\d\w*)*")
+"""A number, a price, a date, a time, a code, a telephone number: words with digits, of which only the digits count."""
 _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?:https?://|www\.)[^\s<>()\"']+")
 _PARTS = re.compile(r"\d+").findall
 
