@@ -1,6 +1,7 @@
 """The command line: `consistent-chat COMMAND`. It has no logic; each command imports what it needs when it runs.
 
-commands.py  the commands and their options
+tree.py      all commands: root.py the group that they belong to, commands.py those that make and show datasets,
+             stores.py those on published datasets and stores
 options.py   options made from the descriptions of fields, and options of several commands
 group.py     the list of commands, and suggestions for a mistyped one
 language.py  rewrites messages in terms of options
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     import click
 
-    from consistent_chat.cli.commands import cli
+    from consistent_chat.cli.tree import cli
     from consistent_chat.text.console import guard, lines_instead_of_bars, log_to_stderr
 
     log_to_stderr()

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consistent_chat.cli import main
-from consistent_chat.cli.commands import cli
 from consistent_chat.cli.group import Command, _spread
 from consistent_chat.cli.language import in_options
+from consistent_chat.cli.tree import cli
 from consistent_chat.recipe.description import OPERATIONAL, RECIPE, json_schema
 from consistent_chat.text.console import complain, for_bar, log_to_stderr, say, tell
 from consistent_chat.text.sanitize import visible_line
@@ -167,7 +167,7 @@ def test_a_quiet_build_says_nothing(
     assert main(["build", "demo", "--output", "demo.jsonl", "--quiet"]) == 0
     assert capsys.readouterr().err == ""
     assert main(["build", "demo", "--output", "demo.jsonl"]) == 0
-    assert "(built before)" in capsys.readouterr().err
+    assert "(built before, from the cache in" in capsys.readouterr().err
     assert main(["build", "demo", "--output", "demo.jsonl", "--force"]) == 0
     assert "(train: 18 dialogues" in capsys.readouterr().err
     assert main(["build", "demo", "--output", "demo.csv", "-q"]) == 2
