@@ -239,9 +239,12 @@ def _warmed(recipe: str | None, shard: str, ray: str | None, options: dict[str, 
 @click.option("--html", metavar="FILE", help="write a page that opens offline, with all dialogues")
 @click.option("--recipe", metavar="RECIPE", help="the recipe to replay from a response store")
 @click.option("--failures", metavar="FILE", help="failed draws beside a dataset, as build writes them")
+@click.option("--embedding-model", metavar="MODEL", help="count paraphrases by this model's embeddings")
+@click.option("--embedding-store", metavar="PLACE", help="the store of the embeddings (the response store)")
+@click.option("--embedding-url", metavar="URL", help="a server with /v1/embeddings (omit: only stored embeddings)")
 @recipe_fields
 def report(source: str | None, html: str | None, **options: Any) -> None:
-    """Show the statistics of a dataset, and write all its dialogues as a page. Makes no calls.
+    """Show the statistics of a dataset, and write all its dialogues as a page. Makes no calls but for embeddings.
 
     SOURCE is a dataset (file, folder, user/repo), a response store, or a recipe.
     """

@@ -4,6 +4,7 @@ sources.py detects the kind of a source
 recipe_source.py  reads a recipe's replay; file_source.py files of rows; store_source.py a store without a recipe
 records.py        what they all yield: a row and its failed draws
 summary.py        the statistics
+paraphrases.py    dialogues that say what others say, by embeddings
 shape.py          the shape of the dialogues, as text; alarms.py the findings of the checks
 terminal.py       the report on the terminal
 page.py           the report as a page: templates/, page.css and page.js, with values from sections.py and payload.py
@@ -19,6 +20,7 @@ from typing import Any
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.output import parse_output
 from consistent_chat.report.page import writing
+from consistent_chat.report.paraphrases import find_paraphrases
 from consistent_chat.report.sources import read
 from consistent_chat.report.summary import Summary
 from consistent_chat.text.urls import without_secrets
@@ -26,23 +28,37 @@ from consistent_chat.text.urls import without_secrets
 __all__ = ["Summary", "report"]
 
 
-def report(source: str | None = None, html: str | os.PathLike[str] | None = None, **options: Any) -> Summary:
+def report(
+    source: str | None = None,
+    html: str | os.PathLike[str] | None = None,
+    embedding_model: str | None = None,
+    embedding_url: str | None = None,
+    embedding_store: Any = None,
+    **options: Any,
+) -> Summary:
     """Read a dataset, a response store or a recipe's replay and return its statistics; write a page to `html` if given.
 
     `source` is a .parquet or .jsonl file, a folder of them, a Hub repo "user/name", any URL of these, a response
     store, a recipe file, "demo", or None for the default store. `html` is a path, a URL or "-" for the standard
     output. `options`: `recipe`, to read a store by its replay; `failures`, a file of a dataset's failed draws;
-    `storage_options`; and with a recipe the options of a build. Makes no calls. Raises RecipeError for a source of
-    another kind, ConsistentChatError if the source cannot be read.
+    `storage_options`; and with a recipe the options of a build. With `embedding_model`, paraphrases among the first
+    dialogues are counted by its embeddings, which are kept in a response store (`embedding_store`, or else `responses`,
+    or else the default one). Makes no calls, except for embeddings if `embedding_url` is given. Raises RecipeError for
+    a source of another kind, ConsistentChatError if the source cannot be read.
     """
     place = None if html is None else parse_output(html, "--html", options.get("storage_options"))
     reading = read(source, **options)
-    summary = Summary(reading.title, reading.titles, notes=reading.notes)
+    texts = None if embedding_model is None else list[str]()
+    summary = Summary(reading.title, reading.titles, notes=reading.notes, compared_texts=texts)
     with writing(place, summary) if place else contextlib.nullcontext() as pages:
         for entry in reading.entries:
             summary.add(entry)
             if pages is not None:
                 pages.add(entry)
+        if embedding_model is not None and texts:
+            named: dict[str, Any] = {name: options.get(name) for name in ("api_key", "storage_options")}
+            named["responses"] = embedding_store or options.get("responses")
+            summary.notes.append(str(find_paraphrases(texts, embedding_model, embedding_url, **named)))
         if not summary.statistics.intents:
             raise ConsistentChatError(
                 " ".join([f"There are no dialogues in {without_secrets(source or reading.title)}.", *summary.notes])

@@ -75,7 +75,8 @@ class Summary:
 
     `titles` are the intents' titles by their keys, in display order. `tokens` are by model: of a failed draw's that
     says them, and of a row's, whose provenance has those of its own failed draws. `scores` are of further columns of
-    whole numbers, such as a judge's.
+    whole numbers, such as a judge's. `compared_texts`, if it is a list, collects the user messages of the first
+    dialogues.
     """
 
     title: str
@@ -89,6 +90,7 @@ class Summary:
     scores: dict[str, Distribution] = field(default_factory=dict)
     writers: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
+    compared_texts: list[str] | None = None
 
     def add(self, entry: ReportRow) -> None:
         """Add an entry."""
@@ -96,6 +98,8 @@ class Summary:
             talk = entry.talk()
             self.statistics.add(talk)
             self.shape.add(talk)
+            if self.compared_texts is not None and len(self.compared_texts) < COMPARED:
+                self.compared_texts.append(duplicates.dialogue_text(talk.user_messages))
             self.alike.add(talk.user_messages)
             self.alike_answers.add(talk.answers)
             self.alarms.add(entry.row)
