@@ -11,8 +11,9 @@ from datasets import load_dataset
 
 from consistent_chat.dialogue import prompts
 from consistent_chat.dialogue.at_once import fill
-from consistent_chat.errors import RecipeError
+from consistent_chat.errors import RecipeError, UnfilledSlot
 from consistent_chat.plan import Plan
+from consistent_chat.plan.cards import MAX_SUBSTITUTES
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Response
 
@@ -71,6 +72,22 @@ def test_a_source_has_its_own_system_prompt(tmp_path: Path, data: str) -> None:
     made = load(tmp_path, data, system_prompt="Be brief.", layout="messages")
     said = {row["provenance"]["topic"]: row["messages"][0]["content"] for row in made}
     assert said == {"Late parcel": ROWS[0]["role"], "Broken lamp": "Be brief.", "Refund": "Be brief."}
+
+
+def test_a_source_that_cannot_be_made_is_given_up_by_name(data: str) -> None:
+    """When all of its substitutes have failed too: each is about the same source."""
+    made = Recipe("m", seeds={"data": data, "fields": FIELDS}, num_turns_per_dialog=1)
+    plan, asked = Plan(made), []
+    steps = fill(made, plan, 1)
+    asked.append(next(steps).messages[0]["content"])
+    asked += (steps.send(Response("No.", "refusal")).messages[0]["content"] for _ in range(MAX_SUBSTITUTES))
+    with pytest.raises(UnfilledSlot) as raised:
+        steps.send(Response("No.", "refusal"))
+    source = plan[1].source
+    assert source is not None
+    assert f"Dialogue 1 (source {source.digest[:12]}, {source.topic!r}) could not be made" in str(raised.value)
+    assert len(set(asked)) == len(asked) == 1 + MAX_SUBSTITUTES
+    assert all(text.endswith(json.dumps(source.source)) for text in asked)
 
 
 def test_prompts_end_with_the_source(data: str) -> None:
