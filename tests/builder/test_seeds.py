@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
+from consistent_chat.commands.estimate import estimate
 from consistent_chat.dialogue import prompts
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.errors import RecipeError, UnfilledSlot
@@ -16,6 +17,7 @@ from consistent_chat.plan import Plan
 from consistent_chat.plan.cards import MAX_SUBSTITUTES
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Response
+from consistent_chat.store import ResponseStore
 
 ROWS = [
     {
@@ -201,3 +203,11 @@ def test_the_readme_of_a_strangers_folder_names_no_data(tmp_path: Path, data: st
     (folder / "README.md").write_text(f"---\nconfigs: {json.dumps([config])}\n---\n")
     with pytest.raises(RecipeError, match="README of this dataset sets 'seeds'"):
         load_dataset(str(folder), serving="rehearsal")
+
+
+def test_an_estimate_knows_that_given_conversations_need_one_call(tmp_path: Path, chats: str) -> None:
+    """Before anything is recorded, and after."""
+    seeds = {"data": chats, "fields": {"conversation": "messages"}, "dialogs_per_seed": 3}
+    made = Recipe("gpt-4o-mini", seeds=seeds, judge_model="gpt-4o-mini")
+    found = estimate(made, Plan(made), ResponseStore(str(tmp_path / "empty")))
+    assert (found.dialogues, found.missing, found.calls) == (6, 6, 12)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pickle
@@ -17,7 +18,7 @@ from pyarrow import parquet
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe
-from consistent_chat.recipe.seeds import Seeds, load, sources
+from consistent_chat.recipe.seeds import Seeds, documents, load, rows, sources
 from consistent_chat.recipe.seeds.chunks import Chunk, chunks
 from consistent_chat.recipe.seeds.source import digest
 
@@ -188,6 +189,23 @@ def test_a_large_table_lies_in_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert list(large.sources) == expected
     assert list(pickle.loads(pickle.dumps(large)).sources) == expected
     assert len(pickle.dumps(large)) < whole
+
+
+PIECES = [b"{", b'"body"', b":", b"[", b"]", b"}", b",", b"\n", b"body,subject,customer\n", b'"', b"a", b"\xff", b"\0"]
+PIECES += [b"PAR1", b"%PDF-1.4", b"PK\x03\x04", b"<p>", b"\xef\xbb\xbf", b"1e999", b"null", b"\\ud800"]
+
+
+@given(st.sampled_from(sorted(rows.READERS)), st.lists(st.sampled_from(PIECES), max_size=20).map(b"".join))
+def test_any_bytes_are_read_or_refused(ending: str, content: bytes) -> None:
+    """Whatever a file holds, the error is one that says what to do."""
+    column = "text" if ending in documents.FORMS else "body"
+    message = "rows."
+    try:
+        for _ in rows.read(io.BytesIO(content), f"rows.{ending}", [column]):
+            pass
+    except RecipeError as refused:
+        message = str(refused)
+    assert "rows." in message
 
 
 TEXTS = st.text(st.sampled_from("ab \n中ลx."), max_size=60)
