@@ -54,7 +54,7 @@ class LocalOutput:
         try:
             self._try()
         except OSError as error:
-            raise RecipeError(f"{self._failed(error)} Grant access, or pass another path.") from None
+            raise RecipeError(f"{self._failed(error)} {_advice(error)}.") from None
         finally:
             for folder in missing:
                 with contextlib.suppress(OSError):  # the file was not created
@@ -84,7 +84,7 @@ class LocalOutput:
                 written = file_digest(file.name)
             read = file_digest(self.path)
         except OSError as error:
-            raise ConsistentChatError(f"{self._failed(error)} Correct that or pass another path, then rerun.") from None
+            raise ConsistentChatError(f"{self._failed(error)} {_advice(error)}, then rerun.") from None
         if read != written:
             raise ConsistentChatError(f"{self.name} differs from what was written to it. Check the disk, then rerun.")
 
@@ -94,6 +94,23 @@ class LocalOutput:
 
     def _failed(self, error: OSError) -> str:
         return f"{self.option} {self.name} cannot be written: {error.strerror or error}."
+
+
+_ADVICE = {
+    errno.EISDIR: "Pass the path of a file",
+    errno.ENOTDIR: "Pass a path whose folders are no files",
+    errno.ENAMETOOLONG: "Pass a shorter path",
+    errno.ELOOP: "Pass a path without a loop of links",
+    errno.EINVAL: "Pass the path of a file",
+    errno.EROFS: "Pass a path that is not read-only",
+    errno.ENOSPC: "Free space there, or pass another path",
+    errno.EDQUOT: "Free space there, or pass another path",
+}
+
+
+def _advice(error: OSError) -> str:
+    """Return what to do about an error, without a full stop."""
+    return _ADVICE.get(error.errno or 0, "Grant access, or pass another path")
 
 
 def parse(text: str, option: str) -> LocalOutput:
