@@ -38,10 +38,14 @@ threading.Event().wait()
 PROXY = """
 model_list:
   - model_name: {model}
-    litellm_params: {{model: openai/{model}, api_base: "{url}/v1", api_key: none}}
+    litellm_params: {{model: hosted_vllm/{model}, api_base: "{url}/v1", api_key: none}}
 general_settings: {{dangerously_permit_weak_or_unset_master_key: true}}
 """
-"""LiteLLM's proxy does not start without a key of its own unless it is told to; here it serves this machine alone."""
+"""LiteLLM's proxy does not start without a key of its own unless it is told to; here it serves this machine alone.
+
+Under the name `openai/` it sends what comes by Anthropic's protocol to `/responses`, which llama.cpp does not have; under
+`hosted_vllm/` it uses `/chat/completions` for both.
+"""
 START_SECONDS, BUILD_SECONDS = 300.0, 1800.0
 
 
