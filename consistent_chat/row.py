@@ -154,6 +154,7 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
         "request_keys": list(dialogue.keys),
         "input_tokens": dialogue.input_tokens,
         "output_tokens": dialogue.output_tokens,
+        **({} if recipe.loaded_review is None else {"edited": list(dialogue.edited)}),
     }
 
 

@@ -19,6 +19,7 @@ from consistent_chat.builder.features import features
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.builder.hooks import BuilderHooks
 from consistent_chat.builder.progress import BatchBar, CallsBar, dialogues_bar
+from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import RunStats, Usage
 from consistent_chat.errors import BudgetSpent, ConsistentChatError, RecipeError
@@ -122,6 +123,21 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             self._counted = ""
             self.info.features = columns
         self._check_pairs()
+        self._tell_marks()
+
+    def _tell_marks(self) -> None:
+        """Say how many marks of a review name no dialogue that was made."""
+        reviews = {recipe.loaded_review for recipe in self.recipes.values() if recipe.loaded_review is not None}
+        tallies = list(getattr(self, "tallies", {}).values())  # none where the dataset was in the cache
+        marks = sum(len(review.marks) for review in reviews)
+        applied = sum(tally.marks + tally.failed[Reason.REJECTED.value] for tally in tallies)
+        if tallies and applied < marks:
+            logger.warning(
+                "%d of %d marks of the review name no dialogue of this dataset: the recipe has changed since, or the "
+                "dialogues were replaced. They have no effect.",
+                marks - applied,
+                marks,
+            )
 
     def _check_pairs(self) -> None:
         """Raise ConsistentChatError where a layout of pairs has given no row, which `datasets` could not read."""
@@ -136,8 +152,9 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         recipe, *others = self.recipes.values()
         if any(_columns(other) != _columns(recipe) for other in others):
             raise RecipeError(
-                "All splits need the same layout, provenance and reasoning, a judge or none, and seeds or none. Pass "
-                "layout=, provenance=, reasoning= and judge_model=, and give all of them seeds or none."
+                "All splits need the same layout, provenance and reasoning, and a judge, seeds and a review or "
+                "none. Pass layout=, provenance=, reasoning= and judge_model=, and give all of "
+                "them seeds and a review, or none."
             )
         return datasets.DatasetInfo(
             description="Many-turn dialogues that hold together, made by consistent_chat from a recipe.",
@@ -281,7 +298,7 @@ def _split_generator(split: str, parts: list[tuple[int, int]]) -> datasets.Split
 
 
 def _columns(recipe: Recipe) -> tuple[object, ...]:
-    optional = (recipe.judge_model, recipe.user_model, recipe.seeds)
+    optional = (recipe.judge_model, recipe.user_model, recipe.seeds, recipe.review)
     return recipe.layout, recipe.provenance, recipe.reasoning, *(value is None for value in optional)
 
 

@@ -39,7 +39,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
     `answer_length`, `message_length`, `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model`
     (none), `min_score` (None), `reasoning` (False),
-    `seeds` (none), `user_model` (`model`), `users` ("at_once"), `answers` ("at_once"), `rules` (none).
+    `seeds` (none), `user_model` (`model`), `users` ("at_once"), `answers` ("at_once"), `rules` (none),
+    `review` (none).
 
     Operational fields, which are not part of the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
@@ -87,6 +88,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     users: str | None = None
     answers: str | None = None
     rules: Any = None
+    review: Any = None
 
     serving: Any = None
     base_url: str | None = None

@@ -70,5 +70,6 @@ def _provenance(recipe: Recipe) -> dict[str, Any]:
         "request_keys": [TEXT],
         "input_tokens": NUMBER,
         "output_tokens": NUMBER,
+        **({} if recipe.loaded_review is None else {"edited": [TEXT]}),
         **({"rejected_request_keys": [TEXT]} if recipe.layout == "preference" else {}),
     }

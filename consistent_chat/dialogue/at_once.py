@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from consistent_chat.dialogue import by_turns, parse, prompts
 from consistent_chat.dialogue.bill import Bill
+from consistent_chat.dialogue.marks import reviewed
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.dialogue.skeleton import message_names, texts_schema, user_messages
@@ -41,19 +42,25 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
     bill, rejected = Bill(has_user_model=recipe.user_model is not None), list[Dialogue]()
     for draw in failed:
         bill.add(draw.response, draw.stage)
-    dropped = sum(draw.reason is Reason.NEAR_DUPLICATE for draw in failed)
     make = converse if recipe.answers == "at_once" else by_turns.converse
-    beyond = MAX_SUBSTITUTES + dropped + 1 if dropped <= MAX_STAND_INS else first
-    for substitute in range(first, beyond):
+    substitute = first
+    while substitute < (beyond := _beyond(failed, first)):
         try:
-            return (yield from make(recipe, plan.spec(index, substitute), failed, bill, rejected))
+            made = yield from make(recipe, plan.spec(index, substitute), failed, bill, rejected)
+            return reviewed(made, recipe.loaded_review, failed)
         except SpecFailed:
-            continue
+            substitute += 1
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])
     raise UnfilledSlot(
         f"{plan.spec(index).title} could not be made: {beyond} specs failed, {len(failed)} unusable answers, "
         f"the last: {reasons}. Look at what {recipe.model!r} answers; {_advice(failed)}"
     )
+
+
+def _beyond(failed: list[FailedDraw], first: int) -> int:
+    """Return the substitute that is one too many. Finished dialogues that were dropped are no failures of a spec."""
+    dropped = sum(draw.reason in (Reason.NEAR_DUPLICATE, Reason.REJECTED) for draw in failed)
+    return MAX_SUBSTITUTES + dropped + 1 if dropped <= MAX_STAND_INS else first
 
 
 def _advice(failed: list[FailedDraw]) -> str:

@@ -66,6 +66,7 @@ class Reason(str, Enum):
     LOW_SCORE = "low_score"
     GROUNDED = "grounded"
     RULE = "rule"
+    REJECTED = "rejected"
 
 
 class Unusable(Exception):

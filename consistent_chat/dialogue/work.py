@@ -15,6 +15,7 @@ from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.plan.cards import Spec
 from consistent_chat.prices import NO_TOKENS, Tokens
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.review import Mark
 from consistent_chat.request import Request, Response, Schema
 
 SKELETON_TOKENS = 256
@@ -64,6 +65,7 @@ class Dialogue(NamedTuple):
     writer's and the judge's, including those of specs given up before; the other counts are the providers' own.
     `billed_users` is the same of a user_model's. `rejected` lists the dialogues at its place that were judged below
     `min_score`, in order: many have the same user messages, those of specs given up before may have others.
+    `mark` is what a review says of it, and `edited` are the names of the messages that the review has changed.
     """
 
     spec: Spec
@@ -79,6 +81,8 @@ class Dialogue(NamedTuple):
     billed: tuple[Tokens, Tokens] = (NO_TOKENS, NO_TOKENS)
     rejected: tuple[Dialogue, ...] = ()
     billed_users: Tokens = NO_TOKENS
+    mark: Mark | None = None
+    edited: tuple[str, ...] = ()
 
     @property
     def scores(self) -> dict[str, int]:

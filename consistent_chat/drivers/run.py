@@ -176,6 +176,8 @@ class _Run:
 def _refused(failed: Sequence[FailedDraw]) -> str:
     """Return a message if a response is missing because a check rejects the recorded one."""
     reason = failed[-1].reason if failed else None
+    if reason is Reason.REJECTED:
+        return f"{failed[-1]}. Its substitute is not recorded. Pass serving= to make it."
     if reason is None or reason.value not in (*CHECK_NAMES, Reason.RULE.value):
         return ""
     other = "leave the rule out" if reason is Reason.RULE else "checks=False for rows without checks"

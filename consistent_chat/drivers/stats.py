@@ -19,7 +19,7 @@ from consistent_chat.prices import Price, billed
 from consistent_chat.request import Response
 from consistent_chat.text.numbers import counted
 
-COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed")
+COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed", "marks")
 PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost")
 """Counts of payments and tries: they remain if another process does the work again."""
 
@@ -39,6 +39,7 @@ class RunStats:
     failed: Counter[str] = field(default_factory=Counter)
     in_flight: dict[int, float] = field(default_factory=dict, repr=False, compare=False)
     """The calls that are not answered yet, by number: when each was sent, in seconds of the monotonic clock."""
+    marks: int = 0
     on_call: Callable[[RunStats], None] = field(default=lambda tally: None, repr=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
 
@@ -72,6 +73,7 @@ class RunStats:
         """Count a finished dialogue."""
         self.dialogues += 1
         self.substitutes += dialogue.spec.substitute
+        self.marks += dialogue.mark is not None
         if dialogue.failed:  # rarely true, and updating a Counter is slow for a replay
             self.failed.update(draw.reason.value for draw in dialogue.failed)
 

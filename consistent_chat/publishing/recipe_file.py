@@ -22,6 +22,8 @@ def write(recipe: Recipe, path: Path) -> None:
     values = recipe.values()
     if recipe.loaded_seeds is not None:
         values["seeds"] = _with_sources(recipe.loaded_seeds, path)
+    if recipe.loaded_review is not None:
+        values["review"] = recipe.loaded_review.plain
     values["personas"] = values["manners"] = None  # they are in the taxonomy
     values["intents"] = None if recipe.intents is None else list(recipe.intents)
     values["taxonomy"] = _plain(recipe.full_taxonomy)

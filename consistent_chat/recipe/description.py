@@ -177,10 +177,12 @@ RECIPE = (
     Field("rules", "your own checks by name, in JSON: phrases and patterns, lengths, sensitive data",
           {"type": "object", "additionalProperties": {"type": "object"}, "minProperties": 1}, metavar="JSON",
           check=fields.optional(rules_of.rules), docs="[your own checks](quality.md#your-own-checks) by name"),
+    Field("review", "people's marks of dialogues: a path or URL", {"type": ["string", "object"]}, metavar="FILE",
+          docs="[people's marks](review.md) of dialogues: a path, a URL or a mapping"),
 )  # fmt: skip
 """The fields that shape the data, in the order of the documentation."""
 
-LATER = ("reasoning", "seeds", "user_model", "users", "answers", "rules")
+LATER = ("reasoning", "seeds", "user_model", "users", "answers", "rules", "review")
 """Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
 identity, of recipe files and of cards, which therefore stay the same."""
 

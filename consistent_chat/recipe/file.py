@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.recipe import safe_yaml, taxonomy
+from consistent_chat.recipe import review, safe_yaml, taxonomy
 from consistent_chat.recipe.fields import suggestion
+from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import Seeds, address, seeds
 from consistent_chat.text.urls import redact, without_secrets
@@ -74,12 +75,20 @@ def contents(
         values = {**values, "taxonomy": taxonomy.load(Document(given, document.origin, lines))}
     elif given is not None:
         raise RecipeError(f"{document.where('taxonomy')} must be a mapping or a file beside the recipe.")
+    if values.get("review") is not None:
+        values = {**values, "review": _review(values["review"], url, document, storage_options)}
     if values.get("seeds") is not None:
         values = {**values, "seeds": _seeds(values["seeds"], url, document, storage_options)}
     for name, check in SECTIONS.items():
         if values.get(name) is not None:
             values = {**values, name: check(values[name], document, name)}
     return values
+
+
+def _review(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> Review:
+    if isinstance(given, str):
+        return review.load(read(_beside(url, given, document, "review"), storage_options))
+    return review.load(Document(given, document.origin, document.lines), ("review",))
 
 
 def _seeds(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> Seeds:

@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import Any
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.recipe import file, taxonomy
+from consistent_chat.recipe import file, review, taxonomy
 from consistent_chat.recipe.description import AT_ONCE, CHECKS, LATER, PAIRS, RECIPE
 from consistent_chat.recipe.fields import native, suggestion, type_error
+from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import Seeds, load
 from consistent_chat.recipe.shape import WEIGHT
@@ -62,6 +63,7 @@ class Recipe:
     users: str = AT_ONCE
     answers: str = AT_ONCE
     rules: Mapping[str, Any] | None = None
+    review: Review | Mapping[str, Any] | str | os.PathLike[str] | None = None
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +71,7 @@ class Recipe:
         for one in fields(self):
             set_field(self, one.name, native(getattr(self, one.name)))
         set_field(self, "taxonomy", _taxonomy(self.taxonomy))
+        set_field(self, "review", _review(self.review))
         try:
             for name, check in CHECKS.items():
                 set_field(self, name, check(name, getattr(self, name)))
@@ -124,6 +127,11 @@ class Recipe:
     def loaded_seeds(self) -> Seeds | None:
         """The seeds with their sources, which were read when the recipe was made."""
         return self.seeds if isinstance(self.seeds, Seeds) else None
+
+    @property
+    def loaded_review(self) -> Review | None:
+        """The review, which was read when the recipe was made."""
+        return self.review if isinstance(self.review, Review) else None
 
     @cached_property
     def chosen_taxonomy(self) -> Taxonomy:
@@ -203,6 +211,16 @@ def _taxonomy(value: Any) -> Taxonomy | None:
     if isinstance(value, (str, os.PathLike)):
         return taxonomy.load(file.read(os.fspath(value), {}))
     raise RecipeError(f"taxonomy must be a path, a URL or a mapping, not {type(value).__name__}.")
+
+
+def _review(value: Any) -> Review | None:
+    if value is None or isinstance(value, Review):
+        return value
+    if isinstance(value, Mapping):
+        return review.load(Document(dict(value), "review"))
+    if isinstance(value, (str, os.PathLike)):
+        return review.load(file.read(os.fspath(value), {}))
+    raise RecipeError(f"review must be a path, a URL or a mapping, not {type(value).__name__}.")
 
 
 def _personas(value: Any) -> tuple[str, ...] | None:

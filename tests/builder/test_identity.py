@@ -44,6 +44,7 @@ OTHER: dict[str, Any] = {
     "user_model": "caller",
     "users": "turn_by_turn",
     "answers": "turn_by_turn",
+    "review": {"marks": [{"keys": [f"sha256:{'0' * 64}"]}]},
     "rules": {"brief": {"max_words": 9}},
     "seeds": Seeds(gather(["topic"], [(1, b"d" * 32, ["bees"])])[0]),
 }

@@ -81,6 +81,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "reasoning": False,
         "seeds": None,
         "rules": None,
+        "review": None,
     }
 
 
@@ -117,6 +118,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "judge_model": ("", "judge_model must be one line of text, 1 to 200 characters, not ''."),
     "min_score": (6, "min_score must be a number from 1 to 5, not 6."),
     "reasoning": (1, "reasoning must be true or false, not 1."),
+    "review": (7, "review must be a path, a URL or a mapping, not int."),
     "rules": ([], "rules must be a mapping of up to 100 names to rules, not []."),
     "seeds": ("a.csv", "seeds must be a mapping with data and fields, not 'a.csv'."),
 }
