@@ -182,6 +182,18 @@ def peers(session: nox.Session) -> None:
     session.run("python", "benchmarks/peers/compare.py", *given, *session.posargs)
 
 
+@nox.session(python="3.11", default=False)
+def release(session: nox.Session) -> None:
+    """Build what a release has, check it, and install it from an index on this machine. Uploads nothing."""
+    session.install("build", "twine", "check-wheel-contents")
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist), ".", silent=True)
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    session.run("check-wheel-contents", str(next(dist.glob("*.whl"))))
+    session.run("python", "tools/release.py", str(dist))
+
+
 @nox.session(default=False)
 def constraints(session: nox.Session) -> None:
     """Renew the lists of versions: constraints.txt for the tests on every Python, tests/lowest.txt for `lowest`."""
