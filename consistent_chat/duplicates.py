@@ -27,15 +27,15 @@ from consistent_chat.errors import ConsistentChatError
 from consistent_chat.text.scripts import SPACELESS
 
 THRESHOLD = 0.7
-"""The similarity from which on two texts are near-duplicates, if no other is given."""
+"""The default similarity from which two texts are near-duplicates."""
 LEAST = 0.1
-"""The lowest threshold for which the index finds what it is to find."""
+"""The lowest threshold for which the index is reliable."""
 WORDS = 3
 """Words in a shingle."""
 FUNCTIONS = 128
 """Hash functions of a MinHash."""
 OVERLOOKED = 0.001
-"""The most likely a pair right at the threshold may be overlooked; one that is more alike is so less often."""
+"""Maximum probability of missing a pair at exactly the threshold; more similar pairs are missed less often."""
 
 # Written down and not left to the version of Unicode that a Python has: ASCII, Latin-1, Greek, Hebrew, Arabic, Indic,
 # general punctuation with its symbols, and that of East Asia.
@@ -48,7 +48,7 @@ _WORD = re.compile(f"[{SPACELESS}]|[^{SPACELESS}{_PUNCTUATION}]+")
 
 
 class Match(NamedTuple):
-    """A text that nearly duplicates one before it: the numbers of both, and their similarity from 0 to 1."""
+    """A text that nearly duplicates an earlier one: the numbers of both, and their similarity from 0 to 1."""
 
     number: int
     earlier: int
@@ -64,7 +64,7 @@ class NearDuplicates:
 
     @property
     def rate(self) -> float:
-        """The share of texts that would have to go, from 0 to 1."""
+        """The share of texts that would be dropped, from 0 to 1."""
         return len(self.matches) / self.texts if self.texts else 0.0
 
     @property
@@ -94,7 +94,7 @@ def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> NearD
 
 
 def dialogue_text(user_messages: Sequence[str]) -> str:
-    """Return what of a dialogue is compared: its user messages.
+    """Return the part of a dialogue that is compared: its user messages.
 
     Two dialogues whose users say the same are one example twice, however their answers are worded; and answers share
     openings, warnings and headings that say nothing.
@@ -103,7 +103,7 @@ def dialogue_text(user_messages: Sequence[str]) -> str:
 
 
 def check() -> None:
-    """Raise ConsistentChatError where `datasketch` is not installed."""
+    """Raise ConsistentChatError if `datasketch` is not installed."""
     if importlib.util.find_spec("datasketch") is None:
         raise ConsistentChatError(
             "Near-duplicates are found with the package datasketch, which is not installed: "
@@ -132,7 +132,7 @@ def sketched(text: str) -> Sketch:
 
 
 class KeptTexts:
-    """An index of texts, each with a number, that finds the first one that another is like."""
+    """An index of numbered texts that finds the first one similar to another."""
 
     def __init__(self, threshold: float) -> None:
         check()
@@ -143,12 +143,12 @@ class KeptTexts:
         self._shingles: dict[int, Any] = {}
 
     def add(self, number: int, sketch: Sketch) -> None:
-        """Take a text in."""
+        """Add a text."""
         self._index.insert(number, sketch.minhash, check_duplication=False)
         self._shingles[number] = sketch.shingles
 
     def like(self, number: int, sketch: Sketch) -> Match | None:
-        """Return the first text that one, which has this number, nearly duplicates."""
+        """Return the first text that the text of this number nearly duplicates."""
         for earlier in sorted(self._index.query(sketch.minhash)):
             similarity = _jaccard(self._shingles[earlier], sketch.shingles)
             if similarity >= self._threshold:

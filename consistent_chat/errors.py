@@ -1,11 +1,11 @@
-"""Every error this package raises on purpose.
+"""The exceptions of this package.
 
     ConsistentChatError
       RecipeError              a field, recipe file or taxonomy is wrong (also a ValueError)
       StoreError               the response store cannot be read or written
         DamagedRecord          a stored record does not match its digest
         MissingResponse        replay: the store lacks a response
-      ServingError             the model's side will not answer, and trying again cannot help
+      ServingError             the serving will not answer, and retrying cannot help
         RefusedRequest         one request is refused as it is: tried again by the driver while others are answered
         RefusedAccess          the key, the model or the address is refused: final where nothing was answered before
         TransportError         a passing fault of the connection or server: tried again by the driver
@@ -32,7 +32,7 @@ class ConsistentChatError(Exception):
 
 
 class RecipeError(ConsistentChatError, ValueError):
-    """What was asked for is not valid; nothing has been called or written."""
+    """The options or the recipe are not valid; nothing has been called or written."""
 
 
 class StoreError(ConsistentChatError):
@@ -48,14 +48,14 @@ class MissingResponse(StoreError):
 
 
 class ServingError(ConsistentChatError):
-    """The provider will not answer, and trying again cannot help."""
+    """The provider will not answer, and retrying cannot help."""
 
 
 class RefusedRequest(ServingError):
-    """One request is refused as it is (400, 413, an answer without choices).
+    """The server rejects one request (400, 413, an answer without choices).
 
-    While others are answered it is tried again, and then taken for a refusal of this one prompt. `words` are those of
-    the server, fit to be stored.
+    While others are answered it is retried, and then counts as a refusal of this prompt. `words` is the
+    server's message, safe to store.
     """
 
     retry_after = None
@@ -82,13 +82,13 @@ class RefusedAccess(ServingError):
 
 
 class TransportError(ServingError):
-    """A passing fault (429, 5xx, connection, timeout).
+    """A temporary fault (429, 5xx, connection, timeout).
 
-    `retry_after` is the pause the server asked for, in seconds, or None. `rate_limited` says that the server takes
-    fewer calls than it gets (429, 529): the run then slows down as a whole, where otherwise one call waits by itself.
-    `loading` says that the server is there and not ready yet (503), `unreachable` that there is no connection to it,
-    `unexplained` that it refuses calls (429) without a word of rates, as for an account without money. `retried` says
-    that the serving has a retry policy of its own and has used it up.
+    `retry_after` is the pause that the server requests, in seconds, or None. `rate_limited` says that the server gets
+    too many calls (429, 529): the whole run then slows down, not only this call.
+    `loading` says that the server is not ready yet (503), `unreachable` that there is no connection to it,
+    `unexplained` that it refuses calls (429) without mentioning rates, as for an account without money. `retried` says
+    that the serving has its own retry policy, which is exhausted.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class OversizedAnswer(TransportError):
 
 
 class PublishError(ConsistentChatError):
-    """A dataset cannot be published, or is not there to be verified. Nothing half-published is left."""
+    """A dataset cannot be published, or does not exist to be verified. No partial publication is left."""
 
 
 class UnfilledSlot(ConsistentChatError):
@@ -130,4 +130,4 @@ class BudgetSpent(ConsistentChatError):
 
 
 class BatchesPending(ConsistentChatError):
-    """Batches are under way, and the run was told not to wait for them. A later run collects them."""
+    """Batches are open, and the options say not to wait for them. A later run collects them."""

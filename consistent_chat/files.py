@@ -1,8 +1,8 @@
-"""Files of this machine: written whole or not at all, read only where they are plain files of a bounded size.
+"""Files of this machine: written atomically, read only if they are regular files of a bounded size.
 
-A temporary file lies in the folder of its target, so that it can take the target's place at once. Its name cannot be
-guessed and it is created exclusively, so that no link that waits there is followed. Nothing here knows what is in a
-file.
+A temporary file is created in the folder of its target, so that it can replace the target atomically. Its name cannot
+be guessed and it is created exclusively, so that no link that waits there is followed. The functions are independent of
+the content of files.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class NotPlainFile(OSError):
 
 @contextlib.contextmanager
 def atomic_write(path: str | os.PathLike[str], mode: int = PUBLIC) -> Iterator[BinaryIO]:
-    """Give a binary file whose content becomes the file at `path` when the block ends without an error.
+    """Yield a binary file whose content becomes the file at `path` when the block ends without an error.
 
     Readers see the old file or the whole new one, also after a crash. A link at `path` is replaced, never followed.
     A file that was there keeps its permissions, unless `mode` is PRIVATE.
@@ -53,7 +53,7 @@ def atomic_write(path: str | os.PathLike[str], mode: int = PUBLIC) -> Iterator[B
 
 
 def _rights(path: Path) -> int | None:
-    """Return the permissions of a plain file, None where there is none."""
+    """Return the permissions of a regular file, or None if there is none."""
     try:
         mode = os.lstat(path).st_mode
     except OSError:
@@ -63,7 +63,7 @@ def _rights(path: Path) -> int | None:
 
 @contextlib.contextmanager
 def temporary_file(folder: Path, mode: int = PRIVATE) -> Iterator[BinaryIO]:
-    """Give a new file in a folder, opened for writing; it is removed at the end unless it was moved away."""
+    """Yield a new file in a folder, opened for writing; it is removed at the end unless it was moved."""
     path = folder / f".{uuid.uuid4().hex}.tmp"
     with open(path, "xb", opener=lambda name, flags: os.open(name, flags | NO_LINKS, mode)) as file:
         try:
@@ -74,7 +74,7 @@ def temporary_file(folder: Path, mode: int = PRIVATE) -> Iterator[BinaryIO]:
 
 
 def move_into_place(file: BinaryIO, target: Path) -> None:
-    """Bring a temporary file to the disk and let it take the place of `target`, in the same folder."""
+    """Sync a temporary file to the disk and let it replace `target`, in the same folder."""
     file.flush()
     os.fsync(file.fileno())
     if os.name == "nt":  # an open file cannot be moved there
@@ -84,7 +84,7 @@ def move_into_place(file: BinaryIO, target: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's list of names to the disk, where the system can."""
+    """Sync a folder's entries to the disk, if the system supports it."""
     if os.name != "posix":
         return
     opened = os.open(folder, os.O_RDONLY)
@@ -97,7 +97,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_private_folder(path: Path) -> None:
-    """Make a folder, and those above it that are missing, for their owner alone; leave those that exist."""
+    """Create a folder and its missing parents for their owner only; existing ones stay unchanged."""
     missing = [path] if not path.exists() else []
     while missing and not missing[-1].parent.exists():
         missing.append(missing[-1].parent)
@@ -141,7 +141,7 @@ def file_digest(path: str | os.PathLike[str]) -> str:
 
 
 def stream_digest(file: BinaryIO) -> str:
-    """Return the SHA-256 of what is left to read in an open file, 64 hex digits."""
+    """Return the SHA-256 of the rest of an open file, 64 hex digits."""
     digest = hashlib.sha256()
     while block := file.read(_BLOCK):
         digest.update(block)

@@ -1,6 +1,6 @@
 """Writing to the Hugging Face Hub: a repo by commits, a storage bucket by batches. The store and the publisher use it.
 
-The Hub's filesystem for fsspec would send file by file, each as a commit of its own and by way of a temporary copy.
+The Hub's fsspec filesystem would send each file as a separate commit, through a temporary copy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from consistent_chat.files import Files
 from consistent_chat.retry import retry
 
 PASSING = frozenset({408, 409, 412, 429, 500, 502, 503, 504})
-"""Statuses of a write that may succeed when it is tried again: another commit came first, or the Hub is overloaded."""
+"""Statuses of a write that may succeed on a retry: another commit came first, or the Hub is overloaded."""
 PAUSES = (1.0, 4.0)
 """Seconds before the second and the third try of a write."""
 
@@ -85,5 +85,5 @@ def deletions(paths: Iterable[str]) -> Files:
 
 
 def with_retries(write: Callable[[], Result]) -> Result:
-    """Return the result of a write that is tried again after each status in `PASSING`. Raises HfHubHTTPError."""
+    """Return the result of a write, which is retried after each status in `PASSING`. Raises HfHubHTTPError."""
     return retry(write, HfHubHTTPError, PAUSES, lambda error: error.response.status_code in PASSING)

@@ -1,4 +1,4 @@
-"""What a response is billed for, and what that costs by the table of the package genai-prices. No network."""
+"""The billed tokens of responses, and their cost by the table of the package genai-prices. No network."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 from consistent_chat.request import MOST_TOKENS, Response, bounded_json
 
 SAMPLE = 1000
-"""Tokens that the table is asked for: below the lengths at which some models' prices change."""
+"""Tokens for which prices are looked up: below the lengths at which some models' prices change."""
 
 
 class Tokens(NamedTuple):
-    """Tokens as they are billed. `input` and `output` are all of them; the others are parts with prices of their own.
+    """Billed tokens. `input` and `output` are the totals; the others are parts with separate prices.
 
     `cache_read` and `cache_write` are tokens of the prompt that came from the provider's cache and went into it;
     `reasoning` are tokens of the output that the model thought.
@@ -45,7 +45,7 @@ NO_TOKENS = Tokens()
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars a token, in and out; None stands for the price of other tokens in, or out."""
+    """US dollars per token, in and out; None means the price of other tokens in, or out."""
 
     input: float
     output: float
@@ -62,7 +62,7 @@ class Price:
         return fresh * self.input + cached + written + (tokens.output - tokens.reasoning) * self.output + thought
 
     def most(self, input_tokens: float, output_tokens: float) -> float:
-        """Return the maximum cost of tokens, of whatever kind they turn out to be."""
+        """Return the maximum cost of tokens, whichever kind they are."""
         prices = (self.input, self.cache_read or 0.0, self.cache_write or 0.0)
         return input_tokens * max(prices) + output_tokens * max(self.output, self.reasoning or 0.0)
 
@@ -78,7 +78,7 @@ def _either(price: float | None, usual: float) -> float:
 
 @functools.lru_cache(maxsize=64)
 def price_of(model: str) -> Price | None:
-    """Return a model's price, or None where the table does not know it."""
+    """Return a model's price, or None if the table does not have it."""
     try:
         whole = (_price(model, input_tokens=SAMPLE), _price(model, output_tokens=SAMPLE))
         read, write = (_price(model, input_tokens=SAMPLE, **{name: SAMPLE}) for name in _CACHED)
@@ -98,7 +98,7 @@ def _price(model: str, **tokens: int) -> float:
 
 
 def billed(response: Response) -> Tokens:
-    """Return what a response is billed for, by its counts and the usage that the server sent; 0 where it has no counts.
+    """Return the billed tokens of a response, by its counts and the server's usage; 0 without counts.
 
     Servers agree that cached tokens are part of the prompt (a serving adds up Anthropic's). Some count thoughts within
     the output (OpenAI, DeepSeek), others beside it (xAI, Gemini): a total that is larger than both counts tells which.
@@ -118,7 +118,7 @@ def billed(response: Response) -> Tokens:
 
 
 def beyond(tokens: Tokens, input_tokens: int, output_tokens: int) -> Tokens:
-    """Return what is billed beyond two counts that are known elsewhere, such as in a row."""
+    """Return the billed tokens beyond two counts that are known elsewhere, such as in a row."""
     return tokens._replace(input=tokens.input - input_tokens, output=tokens.output - output_tokens)
 
 
@@ -140,7 +140,7 @@ def is_counted(response: Response) -> bool:
 
 
 def _beside(usage: Mapping[str, Any], counted: int, is_beyond: bool, reasoning: int) -> int:
-    """Return the tokens that are billed beside those of prompt and output."""
+    """Return the tokens that are billed besides those of prompt and output."""
     total = _count(usage.get("total_tokens"))
     if total:
         return max(0, total - counted)
@@ -156,7 +156,7 @@ def _usage(text: str) -> dict[str, Any]:
 
 
 def _first(usage: Mapping[str, Any], paths: tuple[tuple[str, ...], ...]) -> int:
-    """Return the first count that is there under one of the names."""
+    """Return the first count under one of the names."""
     for *outer, name in paths:
         inner = usage.get(outer[0]) if outer else usage
         if isinstance(inner, dict) and (found := _count(inner.get(name))):

@@ -1,7 +1,7 @@
-"""What is asked of a model, what it said, and the key that joins the two.
+"""Requests to a model, its responses, and the key that links them.
 
 The key of a request is the SHA-256 of its canonical JSON. It covers everything that can change a complete
-answer and nothing else, so a response is found again whatever served it, and wherever.
+answer and nothing else, so a response is found again whichever serving gave it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from functools import cached_property
 from typing import Any
 
 KEY_FORMAT = 1
-"""Raised only when the meaning of the key's fields changes: every stored response is then asked again."""
+"""Raised only when the meaning of the key's fields changes: every response must then be requested again."""
 
 
 @dataclass(frozen=True)
 class Request:
     """One call to a model.
 
-    `temperature` is the recipe's, in [0, 2]. `repeat` counts how often the plan has drawn the same combination
-    before (negative for substitutes), `draw` how often this request was answered unusably. `schema` is the JSON
-    schema the answer is to have. `max_tokens` bounds the answer and is no part of the key: a higher limit does
-    not change an answer that was complete. `stage` says what the request is for ("skeleton", "answers", "judge"); it is
-    neither compared, nor part of the key, nor stored.
+    `temperature` is the recipe's, in [0, 2]. `repeat` counts how often the plan has drawn the same combination before
+    (negative for substitutes), `draw` how often this request was answered unusably. `schema` is the JSON schema of the
+    answer. `max_tokens` bounds the answer and is not part of the key: a higher limit does not change a complete answer.
+    `stage` says what the request is for ("skeleton", "answers", "judge"); it is neither compared, nor part of the key,
+    nor stored.
     """
 
     model: str
@@ -58,8 +58,9 @@ class Request:
 
     @property
     def canonical(self) -> bytes:
-        """The identity as canonical JSON: the bytes that are stored and hashed. They are not kept, as the key is."""
-        # Put together from parts: what all requests of a recipe share is spelt once, which saves half of the time.
+        """The identity as canonical JSON: the bytes that are stored and hashed. Unlike the key, they are not cached."""
+        # Assembled from parts: those that all requests of a recipe share are encoded once, which saves half of the
+        # time.
         text = (
             f'{{"draw":{self.draw:d},"format":{KEY_FORMAT},"messages":[{",".join(map(_flat, self.messages))}],'
             f'"model":{_spelt_once(self.model)},"repeat":{self.repeat:d},{_spelt_schema(self.schema)}'
@@ -74,19 +75,19 @@ class Request:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The names of the fields that the schema asks for; empty without a schema."""
+        """The names of the fields that the schema requires; empty without a schema."""
         return () if self.schema is None else tuple(self.schema.get("properties", ()))
 
     @property
     def digest(self) -> str:
-        """The 64 hex digits of the key: what a request is called where a name has no colon."""
+        """The 64 hex digits of the key, for names that cannot have a colon."""
         return self.key.rpartition(":")[2]
 
 
 class Schema(dict[str, Any]):
-    """A JSON schema that many requests share: it is spelt once for all of their keys, and not to be changed.
+    """A JSON schema that many requests share: it is encoded once for all of their keys, and must not be changed.
 
-    A copy is a plain `dict`, which may be.
+    A copy is a plain `dict`, which may be changed.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -99,13 +100,13 @@ class Schema(dict[str, Any]):
 
 @dataclass(frozen=True)
 class Response:
-    """What a model said, word for word and whole.
+    """The complete, unchanged response of a model.
 
-    `finish` is "stop", "length" (cut by max_tokens) or "refusal"; anything else the provider reports is kept as
-    it came and read like "stop". Tokens are the provider's own count; None where it gave none.
+    `finish` is "stop", "length" (cut by max_tokens) or "refusal"; any other value of the provider is kept
+    unchanged and read like "stop". Tokens are the provider's own count, or None if it gave none.
 
-    The other fields are empty where a server says nothing of them. `reasoning` is what the model thought before it
-    answered. `finish_reason`, `model` and `id` are the server's own words. `tool_calls` and `usage` are JSON texts of
+    The other fields are empty if a server does not report them. `reasoning` is the model's reasoning before its
+    answer. `finish_reason`, `model` and `id` are the server's own words. `tool_calls` and `usage` are JSON texts of
     what it sent, `extra` is one of what else its message had (`bounded_json` makes them).
 
     `checked` says that this machine has checked the response before, and that it passed. It is neither compared nor
@@ -166,14 +167,14 @@ class Response:
         return response
 
     def as_stored(self) -> Response:
-        """Return the response that a store gives back for this one."""
+        """Return this response as a store returns it."""
         return Response.of(json.loads(canonical_json(self.plain())))
 
 
 MOST_TOKENS = 1 << 53
-"""A larger count is a mistake: the sums of a dataset are 64-bit numbers."""
+"""A larger count is an error: the sums of a dataset are 64-bit numbers."""
 EXTRA_BYTES = 64 << 10
-"""The most that is kept of what a server sends beside the fields that a response has."""
+"""Maximum bytes kept of a server's fields besides those of a response."""
 LEFT_OUT = "left_out"
 """The name under which `bounded_json` lists the fields that were too large."""
 _ALWAYS = ("text", "finish", "input_tokens", "output_tokens")
@@ -204,7 +205,7 @@ def bounded_json(fields: Mapping[str, Any], limit: int = EXTRA_BYTES) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Return what a server sent as canonical JSON text; empty where there is none: NaN, or nested too deeply."""
+    """Return a server's value as canonical JSON text, or empty if it has none: NaN, or nested too deeply."""
     try:
         return canonical_json(value).decode("utf-8")
     except (ValueError, TypeError, RecursionError):
@@ -212,7 +213,7 @@ def json_text(value: Any) -> str:
 
 
 def _json_size(value: Any) -> int | None:
-    """Return the length of a value as canonical JSON, in bytes; None where there is none."""
+    """Return the length of a value as canonical JSON, in bytes, or None if it has none."""
     return len(json_text(value).encode("utf-8")) or None
 
 
@@ -246,7 +247,7 @@ def _in_bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-# One encoder for all: json.dumps makes a new one each time, which takes 2 microseconds.
+# One shared encoder: json.dumps creates a new one each time, which takes 2 microseconds.
 _spelt = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _spelt_once = functools.lru_cache(maxsize=64)(_spelt)
 _NOTHING_RARE = re.compile("[ -\U0010ffff\n]*").fullmatch

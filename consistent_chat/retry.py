@@ -1,7 +1,7 @@
 """The retry policy of simple operations, which end or fail at once: files, stores and commits.
 
-Calls to providers have a policy of their own (`drivers/retry.py`): it obeys Retry-After, and a fault of one call
-changes the pace of the others. A library would not be simpler: each use names its errors and its pauses, no more.
+Calls to providers have a separate policy (`drivers/retry.py`): it obeys Retry-After, and a fault of one call
+changes the pace of the others. A library would not be simpler: each use only names its errors and its pauses.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ def retry(
     pauses: Iterable[float],
     passes: Callable[[E], bool] = lambda error: True,
 ) -> T:
-    """Return what `act` returns. Try again after each of the pauses, in seconds, when it raises one of `on`.
+    """Return the result of `act`. Retry after each of the pauses, in seconds, if it raises one of `on`.
 
-    `passes` tells whether another try can help. The error of the last try is raised.
+    `passes` tells whether a retry can help. The error of the last try is raised.
     """
     for pause in pauses:
         try:

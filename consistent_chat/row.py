@@ -1,4 +1,4 @@
-"""How a dialogue is laid out as rows: the names of their columns and fields.
+"""The layouts of dialogues as rows: the names of their columns and fields.
 
 A dialogue is one row in the layouts of `LAYOUTS`. The layouts of `PAIRS` have rows only where a judge has rejected
 answers ("preference"), and a row for each judged dialogue ("kto").
@@ -19,7 +19,7 @@ from consistent_chat.recipe.shape import FACETS
 class Layout:
     """Names of the messages' column, of the fields of a message, and of the roles.
 
-    `reasoning` is the field of an assistant's message with what the model thought; empty where the layout has none.
+    `reasoning` is the field of an assistant's message with the model's reasoning; empty if the layout has none.
     """
 
     column: str
@@ -39,7 +39,7 @@ LAYOUTS = {
 PAIRED = LAYOUTS["messages"]
 """The names in the messages of pairs, as TRL reads them."""
 REASONING = "reasoning"
-"""The column with what the model thought before it answered."""
+"""The column with the model's reasoning before its answers."""
 
 
 def rows(dialogue: Dialogue, recipe: Recipe) -> list[dict[str, Any]]:
@@ -128,7 +128,7 @@ _OF_PAIRS: dict[str, Callable[[Dialogue, Recipe], list[dict[str, Any]]]] = {
 
 
 def _add_reasoning(messages: list[dict[str, str | None]], layout: Layout, thought: str) -> None:
-    """Put what the model thought where it stands: before the first answer, as all answers were written after it."""
+    """Add the model's reasoning to the first answer, since it precedes all answers."""
     for message in messages:
         message[layout.reasoning] = None
     first = next(message for message in messages if message[layout.role] == layout.assistant)
@@ -136,7 +136,7 @@ def _add_reasoning(messages: list[dict[str, str | None]], layout: Layout, though
 
 
 def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
-    """Return where a dialogue comes from. Tokens and draws are those of all its responses, unusable ones too."""
+    """Return the provenance of a dialogue. Tokens and draws are those of all its responses, including unusable ones."""
     spec = dialogue.spec
     return {
         "index": spec.index,
@@ -159,7 +159,7 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
 
 
 def failures(dialogue: Dialogue) -> list[dict[str, Any]]:
-    """Return the unusable responses on the way to a dialogue as rows, with what was said, word for word."""
+    """Return the unusable responses of a dialogue as rows, with their unchanged text."""
     return [failure(draw) for draw in dialogue.failed]
 
 

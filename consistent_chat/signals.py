@@ -33,7 +33,7 @@ def die_of(number: int) -> None:
 
 @contextlib.contextmanager
 def taken_like_ctrl_c() -> Iterator[None]:
-    """Let the signals that have their default action interrupt; `nohup`, which ignores SIGHUP, keeps its meaning."""
+    """Let signals with their default action interrupt; `nohup`, which ignores SIGHUP, keeps its effect."""
     taken = []
     if threading.current_thread() is threading.main_thread():
         taken = [number for number in STOPPING if signal.getsignal(number) is signal.SIG_DFL]

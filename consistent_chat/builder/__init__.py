@@ -225,7 +225,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     ) -> dict[str, RunStats]:
         """Fill the store with the responses of these places of the splits' plans; return the counts of each split.
 
-        It is counted in `tallies`, which somebody may watch.
+        It is counted in `tallies`, which a progress bar may watch.
         """
         tallies = {split: RunStats() for split in places} if tallies is None else tallies
         self.fill_from_batches(places, next(iter(tallies.values()), RunStats()))

@@ -1,4 +1,4 @@
-"""DataFlow's own interface, for its users: the operator, its storage and its serving. No DataFlow need be installed.
+"""DataFlow's interface, for its users: the operator, its storage and its serving. DataFlow need not be installed.
 
     interfaces.py  what DataFlow expects of servings and storages
     operator.py    ConsistentChatGenerator
@@ -30,7 +30,7 @@ __all__ = [
 
 
 def register() -> None:
-    """Let DataFlow's registry return our ConsistentChatGenerator in place of its own. Imports DataFlow."""
+    """Let DataFlow's registry return our ConsistentChatGenerator instead of its own. Imports DataFlow."""
     take_over(ConsistentChatGenerator)
 
 

@@ -1,4 +1,4 @@
-"""Any serving of DataFlow as one that answers many requests in one call, for the wave driver."""
+"""Adapts any serving of DataFlow to the wave driver, which sends many requests in one call."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class BatchedServingAdapter:
         self._name = type(serving).__name__
 
     def answer_all(self, requests: Sequence[Request]) -> list[Outcome]:
-        """Return what came of each of these requests, which share their system text.
+        """Return the outcome of each of these requests, which share their system text.
 
-        Raises ServingError when the serving fails.
+        Raises ServingError if the serving fails.
         """
         with _sampling_at(self._serving, self._temperature):
             return self._matched(requests)
@@ -46,7 +46,7 @@ class BatchedServingAdapter:
             return self._outcomes(answers, oddity)
         logger.warning(
             "%s gave %d answers to %d prompts, so answers cannot be matched to prompts. None is used, and each "
-            "prompt is asked by itself. It should return None where it has no answer.",
+            "prompt is sent separately. It should return None for a prompt without an answer.",
             self._name,
             len(answers),
             len(requests),
@@ -54,7 +54,7 @@ class BatchedServingAdapter:
         return [outcome for request in requests for outcome in self._matched([request])]
 
     def _generated(self, requests: Sequence[Request]) -> tuple[Sequence[Any], str]:
-        """Return what the serving gives, and what is wrong with all of it, or ""."""
+        """Return the answers of the serving, and the fault of all of them, or ""."""
         prompts = [str(request.messages[0]["content"]) for request in requests]
         try:
             answers = self._serving.generate_from_input(user_inputs=prompts, system_prompt=requests[0].system)
@@ -82,7 +82,7 @@ class BatchedServingAdapter:
 
 
 def model_of(serving: Any) -> str | None:
-    """Return the name of a serving's model; None where it has none, and for a serving's name or no serving."""
+    """Return the name of a serving's model, or None if it has none; also None for a serving's name or no serving."""
     if serving is None or isinstance(serving, str):
         return None
     named = (getattr(serving, name, None) for name in MODEL_NAMES)
@@ -103,7 +103,7 @@ def unnamed(serving: Any) -> str:
 
 @contextlib.contextmanager
 def _sampling_at(serving: Any, temperature: float) -> Iterator[None]:
-    """Let a serving sample at this temperature for as long as this lasts. All of DataFlow's keep it in an attribute."""
+    """Let a serving sample at this temperature during the block. All of DataFlow's keep it in an attribute."""
     places = _places(serving)
     before = [place[name] for place, name in places]
     try:

@@ -29,11 +29,11 @@ def join(operator: type) -> None:
             base.register(own)
     registry = _found(REGISTRY, "OPERATOR_REGISTRY")
     if registry is not None:
-        registry.register(operator)  # whoever comes first keeps the name: that is its rule
+        registry.register(operator)  # the first registration keeps the name, by DataFlow's rule
 
 
 def take_over(operator: type) -> None:
-    """Let DataFlow's registry return our operator in place of its own of the same name. Imports DataFlow."""
+    """Let DataFlow's registry return our operator instead of its own of the same name. Imports DataFlow."""
     try:
         importlib.import_module(CORE)
         importlib.import_module(STORAGE)
@@ -45,5 +45,5 @@ def take_over(operator: type) -> None:
 
 
 def _found(module: str, name: str) -> Any:
-    """Return what a module has by this name, or None where the module is not imported, or is another's."""
+    """Return a module's attribute of this name, or None if the module is not imported or is another package's."""
     return getattr(sys.modules.get(module), name, None)

@@ -12,13 +12,13 @@ class LLMServingABC(ABC):
 
     @abstractmethod
     def generate_from_input(self, user_inputs: list[str], system_prompt: str) -> Sequence[str | None]:
-        """Return an answer to each prompt, in their order; None where there is none."""
+        """Return an answer to each prompt, in order; None for a prompt without one."""
 
     def start_serving(self) -> None:  # noqa: B027  it may do nothing
-        """Make ready to answer."""
+        """Prepare to answer."""
 
     def cleanup(self) -> None:  # noqa: B027
-        """Let go of everything."""
+        """Release all resources."""
 
 
 class DataFlowStorage(ABC):

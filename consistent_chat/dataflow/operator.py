@@ -135,7 +135,7 @@ class ConsistentChatGenerator:
         )
 
     def _model(self, model: str | None) -> str:
-        if self.llm_serving == "rehearsal":  # so that a rehearsal is never taken for the words of a model
+        if self.llm_serving == "rehearsal":  # so that rehearsed text is never mistaken for a model's
             return "rehearsal"
         name = model or model_of(self.llm_serving)
         if name is not None:
@@ -146,7 +146,7 @@ class ConsistentChatGenerator:
 
 
 def _is_batched(serving: Any) -> bool:
-    """Tell DataFlow's servings from ours; raise RecipeError for what is neither."""
+    """Distinguish DataFlow's servings from ours; raise RecipeError for any other object."""
     if not inspect.isclass(serving) and callable(getattr(serving, "generate_from_input", None)):
         return not isinstance(serving, APILLMServing_request)
     registry.check(serving)

@@ -35,7 +35,7 @@ class APILLMServing_request(LLMServingABC):  # noqa: N801  DataFlow's name
             OpenAI itself.
         key_name_of_api_key: the environment variable that holds the key.
         model_name: the model.
-        temperature: for `generate_from_input`; an operator that has a temperature of its own asks at that.
+        temperature: for `generate_from_input`; an operator with its own temperature uses that.
         max_workers: calls in flight.
         max_retries, connect_timeout: taken for DataFlow's sake. Our own policy of retries is longer, and the same for
             all servings.
@@ -144,7 +144,7 @@ async def _answers(serving: OpenAI, requests: Sequence[Request], limits: Limits)
 
 
 def _base_url(api_url: str) -> str | None:
-    """Return the address as our serving takes it: without the protocol's own end."""
+    """Return the address as our serving takes it: without the endpoint."""
     if not isinstance(api_url, str):
         raise RecipeError(f"api_url must be an address such as 'http://localhost:8000/v1{ENDPOINT}', not {api_url!r}.")
     url = api_url.strip().rstrip("/")

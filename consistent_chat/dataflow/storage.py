@@ -1,6 +1,6 @@
 """The same files as DataFlow's FileStorage: one for each step, `<cache_path>/<prefix>_step<n>.<type>`.
 
-A file is there whole or not at all. Pickle is written where it is asked for and never read: reading one runs code.
+A file is written atomically. Pickle is written on request and never read: reading one runs code.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class FileStorage(DataFlowStorage):
         return copy.copy(self)
 
     def reset(self) -> FileStorage:
-        """Begin again with the first step."""
+        """Start again with the first step."""
         self.operator_step = -1
         return self
 

@@ -4,7 +4,7 @@
     build_prompt(mode="response", topic=category, queries=turns) the prompt for one dialogue's answers
 
 A skeleton is `{"category": ..., "turns": [...]}`, answers are `[{"response": ...}, ...]`, alone or as `responses`.
-Such an object draws its topics by itself, from Python's `random`: seeded here, so that the same recipe gets the same.
+Such an object draws its own topics, from Python's `random`: seeded here, so that the same recipe gets the same.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class _Failed(Exception):
 
 @dataclass
 class _Work:
-    """One prompt on its way to a dialogue."""
+    """A prompt in progress."""
 
     template: Any
     recipe: Recipe
@@ -142,7 +142,7 @@ class _Work:
     def _ask(
         self, stage: str, prompt: str, tokens: int, read: Callable[[Response], T]
     ) -> Generator[Request, Response, tuple[T, str]]:
-        """Ask until an answer is usable; return what it says and its request's key."""
+        """Draw until an answer is usable; return the parsed answer and its request's key."""
         for draw in itertools.count():
             request = self._request(stage, prompt, FRAME_TOKENS + tokens, draw)
             try:
@@ -158,7 +158,7 @@ class _Work:
                 )
                 if error.reason is Reason.REFUSED:
                     raise _Failed from None
-        raise AssertionError("unreachable: draws are counted without end")
+        raise AssertionError("unreachable: the loop has no end")
 
     def _request(self, stage: str, prompt: str, tokens: int, draw: int) -> Request:
         recipe, spec = self.recipe, self.spec
@@ -204,7 +204,7 @@ def _listed(value: Any) -> Any:
 
 
 def _found(response: Response, fits: Callable[[Any], bool]) -> Any:
-    """Return the first JSON in an answer that has the shape."""
+    """Return the first JSON in an answer with the expected shape."""
     if response.finish in ("refusal", "length"):
         parse.messages(response, ("",))  # which says so
     values = list(_values(response.text.rpartition("</think>")[2]))

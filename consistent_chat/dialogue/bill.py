@@ -6,7 +6,7 @@ from consistent_chat.prices import NO_TOKENS, Tokens, billed
 from consistent_chat.request import Response
 
 OF_USERS = ("skeleton", "user_message")
-"""The stages of the user's side, which a model of its own may write."""
+"""The stages of the user's side, which a separate model may write."""
 
 
 class Bill:

@@ -76,7 +76,7 @@ class RemoteOutput:
             backend.put({probe: b"Checks that output can be written.\n"})
             with contextlib.suppress(Exception):  # delete access may be missing, which the output does not need
                 backend.put({probe: None})
-        except Exception as error:  # each filesystem has errors of its own
+        except Exception as error:  # each filesystem raises its own errors
             raise RecipeError(
                 f"{self._failed(error)} Check the address and your access, or pass another one."
             ) from None
@@ -94,7 +94,7 @@ class RemoteOutput:
             try:
                 self._backend().put({posixpath.basename(self.path): local})
                 arrived = self._digest()
-            except Exception as error:  # each filesystem has errors of its own
+            except Exception as error:  # each filesystem raises its own errors
                 raise ConsistentChatError(f"{self._failed(error)} Check your access, then rerun.") from None
             if arrived != file_digest(local):
                 raise ConsistentChatError(f"{self.name} differs from what was sent to it. Rerun the command.")

@@ -1,6 +1,6 @@
 """The plan: what each dialogue is about, computed from the recipe and an index.
 
-cards.py    what is drawn for one use of a topic or a source
+cards.py    the combination drawn for one use of a topic or a source
 sources.py  the specs of a recipe with seeds
 plan.py     the specs of a recipe, drawn without replacement, each in constant time
 splits.py   the recipes of splits, which share no topic and no source

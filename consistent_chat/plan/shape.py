@@ -1,7 +1,7 @@
 """The shape of one dialogue, drawn from the digest of what it is about and nothing else.
 
-Each facet reads a slice of the digest of its own: other weights for one of them change no other, and neither does
-another dialogue of the plan.
+Each facet reads its own slice of the digest: other weights for one facet change no other, and neither does another
+dialogue of the plan.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ T = TypeVar("T")
 
 
 class Size(NamedTuple):
-    """How long a message is: the kind of size, and about how many words."""
+    """The length of a message: the kind of size, and the approximate number of words."""
 
     kind: str
     words: int
 
 
 class Shape(NamedTuple):
-    """How a dialogue is to go. `early` and `late` are the messages, from 1, that the outcome speaks of; 0 if none.
+    """The shape of a dialogue. `early` and `late` are the messages, from 1, that the outcome speaks of; 0 if none.
 
     `numbers` are those that the sizes are drawn with, two a turn, and `opens` is what the first message is at least.
     """
@@ -55,7 +55,7 @@ class Shape(NamedTuple):
 
     @property
     def messages(self) -> tuple[Size, ...]:
-        """The sizes of the user's messages, one a turn."""
+        """The sizes of the user's messages, one per turn."""
         sizes = [_sizes(self.message_length.sizes)] * self.turns
         if self.opens:
             sizes[0] = _opening(self.opens, sizes[0])
@@ -65,7 +65,7 @@ class Shape(NamedTuple):
 
     @property
     def replies(self) -> tuple[Size, ...]:
-        """The sizes of the answers, one a turn."""
+        """The sizes of the answers, one per turn."""
         sizes = [_sizes(self.answer_length.sizes)] * self.turns
         if self.ending.reply:
             sizes[-1] = _sizes(((self.ending.reply, 1),))

@@ -163,14 +163,14 @@ def blob(path: Path) -> str:
     return digest.hexdigest()
 
 
-def foreign(listed: Collection[str], begun: bool) -> list[str]:
+def foreign(listed: Collection[str], interrupted: bool) -> list[str]:
     """Return the files that do not belong to a dataset, in a repo or folder without a manifest.
 
     A card, a recipe and a response store do belong: a repo can have them before anything is published to it. If
-    `begun`, publishing may have been interrupted: files in its folders belong too if recipe and responses are there.
+    `interrupted`, a partial publication is possible: files in its folders belong too, if recipe and responses exist.
     """
     recipes = [path for path in listed if path.endswith(EXTENSION)]
-    begun = begun and bool(recipes) and f"{RESPONSES}/{MARKER}" in listed
-    folders = (f"{RESPONSES}/", *((*ROWS, f"{PLOTS}/", f"{SEEDS}/") if begun else ()))
+    interrupted = interrupted and bool(recipes) and f"{RESPONSES}/{MARKER}" in listed
+    folders = (f"{RESPONSES}/", *((*ROWS, f"{PLOTS}/", f"{SEEDS}/") if interrupted else ()))
     known = {README, GITATTRIBUTES, *recipes}
     return [path for path in listed if path not in known and not path.startswith(folders)]

@@ -40,7 +40,7 @@ def check(destination: Destination, overwrite: bool) -> RemoteState:
 
 
 def _refuse_foreign(destination: Destination, state: RemoteState) -> None:
-    _refuse(destination, layout.foreign(state.files, begun=destination.target.is_bucket))
+    _refuse(destination, layout.foreign(state.files, interrupted=destination.target.is_bucket))
 
 
 def _refuse(destination: Destination, foreign: list[str]) -> None:

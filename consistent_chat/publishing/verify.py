@@ -41,7 +41,7 @@ def is_dataset(where: str, storage_options: Mapping[str, Any] | None = None) -> 
     try:
         fs, root = fsspec.core.url_to_fs(where, **(storage_options or {}))
         return bool(fs.exists(f"{root}/{layout.MANIFEST}"))
-    except Exception:  # each filesystem has errors of its own; opening the store will report them
+    except Exception:  # each filesystem raises its own errors; opening the store will report them
         return False
 
 
@@ -130,7 +130,7 @@ def _fetched(where: str, token: str | None, options: Mapping[str, Any]) -> Itera
             yield Path(folder)
     except ConsistentChatError:
         raise
-    except Exception as error:  # each filesystem has errors of its own
+    except Exception as error:  # each filesystem raises its own errors
         if getattr(getattr(error, "response", None), "status_code", None) in (401, 403, 404):
             reason = "it does not exist or may not be read. Check the name, and the token (`hf auth login`)"
         else:

@@ -40,7 +40,7 @@ def read_text(url: str, storage_options: Mapping[str, Any]) -> tuple[str, str]:
             text = _at_most(safe_yaml.MAX_BYTES + 1, file).decode("utf-8")
     except UnicodeDecodeError:
         raise RecipeError(f"{shown} is not UTF-8 text. Save it as UTF-8.") from None
-    except Exception as error:  # each filesystem has errors of its own
+    except Exception as error:  # each filesystem raises its own errors
         reason = redact(str(error), url, storage_options)
         raise RecipeError(f"{shown} cannot be read: {reason}. Check the path or URL.") from None
     return text, posixpath.basename(shown) or shown

@@ -1,6 +1,6 @@
 """What the shape of a conversation is drawn from: moods, outcomes, endings, lengths. The data is taxonomy/shape.yaml.
 
-A recipe may give each of these facets weights of its own. What is drawn for a dialogue is the plan's to say.
+A recipe may set the weights of each of these facets. What is drawn for a dialogue is the plan's to say.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def _kept(source: str, failures: str | None, storage_options: Mapping[str, Any] 
         ledgers = [] if failures is None else [file_source.File(*located(failures, storage_options)[1:])]
     except ConsistentChatError:
         raise
-    except Exception as error:  # each filesystem has errors of its own
+    except Exception as error:  # each filesystem raises its own errors
         raise ConsistentChatError(
             f"{without_secrets(source)} cannot be read: {redact(str(error), source, storage_options).rstrip('.')}. "
             "Check the path, URL or repo."

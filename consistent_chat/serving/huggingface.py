@@ -92,7 +92,7 @@ def _endpoint_key(api_key: str | None) -> str:
     found = find_key("the server at base_url", api_key, ())
     if found is None:
         raise ServingError(
-            'serving="huggingface" with base_url= needs an api_key= of its own, so that your Hugging Face token is '
+            'serving="huggingface" with base_url= needs its own api_key=, so that your Hugging Face token is '
             'not sent to that server. For OpenAI-compatible servers use serving="openai", which needs none.'
         )
     return found[0]

@@ -42,7 +42,7 @@ MT_BENCH_101 = NaturalFigures("MT-Bench-101, arXiv 2402.14762", 1_388, 11, (0.7,
 class Frequent(Counter[str]):
     """A counter of frequent values in bounded memory (Misra and Gries 1982).
 
-    Of n values, a count is too low by at most n / `OPENINGS`, and exact if there were no more than `OPENINGS` values.
+    Of n values, a count is too low by at most n / `OPENINGS`, and exact if there were at most `OPENINGS` values.
     """
 
     def take(self, value: str) -> None:

@@ -117,11 +117,11 @@ class BatchLog:
         packed = requests.with_suffix(".gz")
         with requests.open("rb") as file, gzip.GzipFile(packed, "wb", 6, mtime=0) as to:
             shutil.copyfileobj(file, to)
-        begun = self._place.create(_path(batch), _content(batch), {_requests(batch): packed})
+        created = self._place.create(_path(batch), _content(batch), {_requests(batch): packed})
         packed.unlink()
-        if not begun:
+        if not created:
             self._place.put({_requests(batch): None})
-        return begun
+        return created
 
     def confirm(self, batch: Batch, id: str) -> Batch:
         """Log the provider's id of a batch."""
@@ -258,10 +258,10 @@ def _process(pid: int) -> str:
     """Return a name for a process of this machine, unlike that of any later one; empty if it has ended."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        begun = "gone" if status[0] == "Z" else status[19]
+        started = "gone" if status[0] == "Z" else status[19]
     except (OSError, IndexError):
-        begun = "" if _is_running(pid) else "gone"
-    return f"{_machine()} {pid}.{begun}"
+        started = "" if _is_running(pid) else "gone"
+    return f"{_machine()} {pid}.{started}"
 
 
 def _machine() -> str:

@@ -47,7 +47,7 @@ def say(text: object) -> None:
 
 
 def tell(text: object) -> None:
-    """Print what was asked for to the standard output, as one line."""
+    """Print a result to the standard output, as one line."""
     _print(visible_line(str(text)), sys.stdout)
 
 
@@ -68,7 +68,7 @@ def screen() -> Console:
     from rich.segment import Segment
 
     class Screen(Console):
-        """Prints visible text alone, whatever a table or a rule is made of."""
+        """Prints only visible text, including in tables and rules."""
 
         def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
             """Yield what is printed."""
@@ -101,7 +101,7 @@ def guard() -> Iterator[None]:
 
     def visible_record(*args: Any, **given: Any) -> logging.LogRecord:
         record = create(*args, **given)
-        with contextlib.suppress(Exception):  # a message that does not fit its arguments: its handler tells
+        with contextlib.suppress(Exception):  # a message that does not match its arguments: its handler reports it
             record.msg, record.args = visible_line(record.getMessage()), ()
         if record.exc_info:
             record.exc_text = _traceback(*record.exc_info)

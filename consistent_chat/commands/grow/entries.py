@@ -68,7 +68,7 @@ def topic_tags(whole: Taxonomy) -> Tags:
 
 
 def as_topic(entry: Entry, default: Tags, whole: Taxonomy) -> Entry | None:
-    """Return an entry as a topic that fits somebody, or None. Without tags it has the category's, or is for adults."""
+    """Return an entry as a topic that fits a persona, or None. Without tags it has the category's, or is for adults."""
     needs = entry.tags or default
     if not needs - MARKS and any(_ADULT in persona.tags for persona in whole.personas):
         needs |= {_ADULT}

@@ -65,7 +65,7 @@ def opened(data: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
             file: BinaryIO = io.BufferedReader(fsspec.open(data, "rb", **options).open())
         else:
             file = open(open_plain(os.path.expanduser(data)), "rb")  # noqa: SIM115  # below
-    except Exception as error:  # each filesystem has errors of its own
+    except Exception as error:  # each filesystem raises its own errors
         reason = getattr(error, "strerror", None) or error
         raise RecipeError(f"The seeds in {data} cannot be read: {reason}. Check the path or address.") from None
     with file:
