@@ -43,8 +43,8 @@ general_settings: {{dangerously_permit_weak_or_unset_master_key: true}}
 """
 """LiteLLM's proxy does not start without a key of its own unless it is told to; here it serves this machine alone.
 
-Under the name `openai/` it sends what comes by Anthropic's protocol to `/responses`, which llama.cpp does not have; under
-`hosted_vllm/` it uses `/chat/completions` for both.
+Under the name `openai/` it sends what comes by Anthropic's protocol to `/responses`, which llama.cpp does not have;
+under `hosted_vllm/` it uses `/chat/completions` for both.
 """
 START_SECONDS, BUILD_SECONDS = 300.0, 1800.0
 

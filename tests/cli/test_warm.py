@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from consistent_chat.cli import BUDGET, USAGE, main
 from consistent_chat.errors import RecipeError
 from tests import ROOT
 from tests.provider import Provider
+from tests.stored import heed_signals
 
 pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
 
@@ -134,16 +136,19 @@ def test_combinations_that_run_out_are_said_up_front(
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_ends_the_process_loses_nothing() -> None:
-    """SIGTERM is a Ctrl-C: what is in flight is kept and packed, and the next process goes on."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_scheduler_that_ends_the_process_loses_nothing(number: signal.Signals) -> None:
+    """Its signal is a Ctrl-C: what is in flight is kept and packed, and the next process goes on."""
     half = threading.Event()
     with Provider(lambda call: half.set() if call.number == 12 else None, delay=0.2) as provider:
         options = [*calling(provider), "--max-concurrency", "4"]
         command = [sys.executable, "-m", "consistent_chat", "warm", *options]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        with subprocess.Popen(
+            command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals
+        ) as running:
             assert half.wait(300)
-            running.terminate()
+            running.send_signal(number)
             said = running.communicate(timeout=300)[1]
         assert running.returncode == 130, said
         assert "Stopped. All answers are kept; rerun to resume." in said
