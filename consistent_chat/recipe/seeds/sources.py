@@ -99,12 +99,18 @@ def gather(fields: Sequence[str], rows: Iterable[tuple[int, bytes, Sequence[str]
     The texts are in the order of `fields`.
     """
     digests, numbers = bytearray(), array("q")
-    with _Spool(fields) as spool:
-        for number, digest, texts in rows:
-            digests += digest
-            numbers.append(number)
-            spool.add(digest, texts)
-        table, path = spool.close(hashlib.sha256(digests).hexdigest())
+    try:
+        with _Spool(fields) as spool:
+            for number, digest, texts in rows:
+                digests += digest
+                numbers.append(number)
+                spool.add(digest, texts)
+            table, path = spool.close(hashlib.sha256(digests).hexdigest())
+    except OSError as error:  # of the disk: what is wrong with the rows has errors of its own
+        raise RecipeError(
+            f"The seeds' table cannot be written to {_folder()}: {error.strerror or error}. Free space there, or set "
+            "HF_HOME to another folder."
+        ) from None
     keys = np.frombuffer(digests, ">u8").reshape(-1, 4)
     order = np.lexsort((np.arange(len(keys)), *keys.T[::-1]))
     ordered = keys[order]

@@ -191,6 +191,15 @@ def test_a_large_table_lies_in_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert len(pickle.dumps(large)) < whole
 
 
+def test_a_disk_that_takes_no_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With where it is."""
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(sources, "IN_MEMORY", 0)
+    monkeypatch.setattr(sources, "_folder", lambda: tmp_path / "file" / "seeds")
+    with pytest.raises(RecipeError, match=r"table cannot be written to .*seeds: Not a directory. Free space there"):
+        loaded(as_json(tmp_path, ROWS))
+
+
 PIECES = [b"{", b'"body"', b":", b"[", b"]", b"}", b",", b"\n", b"body,subject,customer\n", b'"', b"a", b"\xff", b"\0"]
 PIECES += [b"PAR1", b"%PDF-1.4", b"PK\x03\x04", b"<p>", b"\xef\xbb\xbf", b"1e999", b"null", b"\\ud800"]
 
