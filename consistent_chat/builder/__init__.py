@@ -29,7 +29,6 @@ from consistent_chat.recipe import Recipe, taxonomy
 from consistent_chat.recipe.description import PAIRS
 from consistent_chat.registration import NAME, normalize_data_files
 from consistent_chat.row import rows
-from consistent_chat.serving import registry
 from consistent_chat.store import Mode, ResponseStore, StoreLocation, options_beside
 from consistent_chat.text import languages
 
@@ -86,7 +85,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         self.spent = Usage()
         self._warned: set[str] = set()  # the splits that were already warned about
         self._counted = ""  # the folder in which the processes of a build keep their counts
-        registry.check(config.serving)
+        self.operation.check_serving(self.recipes.values())
         for told in filter(None, {languages.unknown(recipe.language): None for recipe in self.recipes.values()}):
             logger.warning(told)
         if any(recipe.drop_near_duplicates for recipe in self.recipes.values()):

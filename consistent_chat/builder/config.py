@@ -44,7 +44,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
 
     Operational fields, which are not part of the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
-            method `answer`. None makes no calls.
+            method `answer`; or these by role: {"user": ..., "assistant": ..., "judge": ...}. None makes no calls.
         base_url: the server's address (default: the provider's). api_key: the key (default: the provider's environment
         variable). responses: URL or path of the response store, or several: the first is written, all are read. mode:
         "record" (look up, else call and store), "replay" (look up only) or "refresh" (call and supersede).
@@ -91,8 +91,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     review: Any = None
 
     serving: Any = None
-    base_url: str | None = None
-    api_key: str | None = field(default=None, repr=False)
+    base_url: Any = None
+    api_key: Any = field(default=None, repr=False)
     responses: Any = None
     mode: str = Mode.RECORD.value
     max_concurrency: int = Limits.max_concurrency
@@ -119,7 +119,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         """Return the recipe of each split; `reading` gives the options to open a file with. Raises RecipeError."""
         given = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
         urls = self.recipe_files()
-        if self.serving == "rehearsal":  # so that rehearsed text is never mistaken for a model's
+        if self._is_rehearsed("assistant"):  # so that rehearsed text is never mistaken for a model's
             given["model"] = "rehearsal"
         if isinstance(self.seeds, Mapping) and isinstance(self.seeds.get("data"), str):
             given["seeds"] = seeds.load(self.seeds, reading(self.seeds["data"]))
@@ -130,9 +130,12 @@ class ConsistentChatConfig(datasets.BuilderConfig):
 
     def _rehearsed(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
         """Set the judge and the user's model of a rehearsal to the rehearsal's model."""
-        if self.serving != "rehearsal":
-            return recipes
-        return {split: _rehearsed(recipe) for split, recipe in recipes.items()}
+        judge, user = self._is_rehearsed("judge"), self._is_rehearsed("user")
+        return {split: _rehearsed(recipe, judge, user) for split, recipe in recipes.items()}
+
+    def _is_rehearsed(self, role: str) -> bool:
+        serving = self.serving.get(role) if isinstance(self.serving, Mapping) else self.serving
+        return isinstance(serving, str) and serving == "rehearsal"
 
     @property
     def is_demo(self) -> bool:
@@ -198,9 +201,12 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return list(dict.fromkeys(found))
 
 
-def _rehearsed(recipe: Recipe) -> Recipe:
-    judge, users = ("rehearsal" if model is not None else None for model in (recipe.judge_model, recipe.user_model))
-    return replace(recipe, judge_model=judge, user_model=users) if judge or users else recipe
+def _rehearsed(recipe: Recipe, judge: bool, user: bool) -> Recipe:
+    if judge and recipe.judge_model is not None:
+        recipe = replace(recipe, judge_model="rehearsal")
+    if user and recipe.user_writer != "rehearsal":
+        recipe = replace(recipe, user_model="rehearsal")
+    return recipe
 
 
 def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:

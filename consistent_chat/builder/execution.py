@@ -9,8 +9,9 @@ from typing import Any
 from consistent_chat import drivers
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import BatchOptions, BatchProgress, Limits, PendingRequests, PlanSlice, RunStats, Usage
+from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe
-from consistent_chat.serving import Serving, registry
+from consistent_chat.serving import Serving, registry, roles
 from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.store import BatchLog, Mode, ResponseStore
 
@@ -20,8 +21,8 @@ class ExecutionOptions:
     """The operational fields, checked. It can be pickled if the serving can, and its repr shows no secret."""
 
     serving: Any
-    base_url: str | None
-    api_key: str | None = field(repr=False)
+    base_url: Any
+    api_key: Any = field(repr=False)
     places: tuple[str, ...]
     storage_options: Mapping[str, Any] = field(repr=False)
     mode: Mode
@@ -30,6 +31,18 @@ class ExecutionOptions:
     detach: bool = False
     adjacent: tuple[str, ...] = ()
     abilities: Abilities = UNKNOWN
+
+    def check_serving(self, recipes: Iterable[Recipe]) -> None:
+        """Raise RecipeError for an unknown serving, or servings by role that do not fit the recipes."""
+        if not isinstance(self.serving, Mapping):
+            for name, value in (("base_url", self.base_url), ("api_key", self.api_key)):
+                if isinstance(value, Mapping):
+                    raise RecipeError(f"{name} is given by role, and serving is not: serving={{'assistant': ...}}.")
+            return registry.check(self.serving)
+        if self.by_batch:
+            raise RecipeError("driver='batch' takes one serving, and these are given by role. Use driver='online'.")
+        needed = {role for recipe in recipes for role in recipe.roles}
+        return roles.check(self.serving, self.base_url, self.api_key, sorted(needed))
 
     @property
     def by_batch(self) -> bool:
@@ -51,7 +64,7 @@ class ExecutionOptions:
     def import_ahead(self) -> None:
         """Import in a thread what calls need, while the plan and the store are opened."""
         if self.may_call and not self.by_batch:
-            registry.import_ahead(self.serving)
+            (roles if isinstance(self.serving, Mapping) else registry).import_ahead(self.serving)
 
     def store(self) -> ResponseStore:
         """Open the response store."""
@@ -92,7 +105,8 @@ class ExecutionOptions:
         """Return what opens the serving, or None where no calls may be made."""
         if not self.may_call:
             return None
-        return lambda: registry.open_serving(
+        opening = roles.open_servings if isinstance(self.serving, Mapping) else registry.open_serving
+        return lambda: opening(
             self.serving,
             model=recipe.model or "",
             base_url=self.base_url,

@@ -12,6 +12,7 @@ from consistent_chat.recipe.description import OPERATIONAL, RECIPE, SIMILARITY, 
 from consistent_chat.recipe.shape import FACETS
 
 Decorator = Callable[[Any], Any]
+ROLES = ("user", "assistant", "judge")
 COUNT = click.IntRange(1)
 
 
@@ -80,6 +81,22 @@ class Pairs(Several):
         return pairs or None
 
 
+class ByRole(click.Option):
+    """An option with one value, or with several `ROLE=VALUE`, which are a mapping."""
+
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """Return the value, the mapping, or None if the option is not given."""
+        values = super().type_cast_value(ctx, value)
+        pairs = [given.partition("=") for given in values or ()]
+        if values and all(role in ROLES for role, *_ in pairs):
+            if len({role for role, *_ in pairs}) < len(pairs):
+                raise click.BadParameter("a role is given twice", ctx, self)
+            return {role: text for role, _, text in pairs}
+        if len(pairs) > 1:
+            raise click.BadParameter(f"give one value, or several with roles ({', '.join(ROLES)}): user=...", ctx, self)
+        return values[0] if values else None
+
+
 class Repeated(click.Option):
     """An option that may be repeated; a list of its values, or None if it is not given."""
 
@@ -108,6 +125,8 @@ def _kind(field: Field) -> dict[str, Any]:
         return {"type": Json(True, 'a JSON object, such as {"brief": {"side": "answers", "max_words": 200}}')}
     if field.name == "seeds":
         return {"type": Json(True, 'a JSON object, such as {"data": "tickets.csv", "fields": {"source": "body"}}')}
+    if field.name in ("serving", "base_url", "api_key"):
+        return {"cls": ByRole, "multiple": True}
     if field.name == "responses":
         return {"cls": Repeated, "multiple": True}
     if kind == "array" or "anyOf" in field.schema:

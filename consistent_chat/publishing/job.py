@@ -92,6 +92,8 @@ def start(
     those of the serving. Other arguments are as in `publish`. Raises RecipeError and PublishError.
     """
     target = RepoTarget.parse(repo, revision)
+    if isinstance(options.get("serving"), Mapping):
+        raise RecipeError("A job takes one serving, and these are given by role. Publish from this machine instead.")
     checked_url(options.get("base_url"))
     responses = _responses(target, options)
     destination = open_destination(target, private, create_pr, token)

@@ -187,9 +187,10 @@ LATER = ("reasoning", "seeds", "user_model", "users", "answers", "rules", "revie
 identity, of recipe files and of cards, which therefore stay the same."""
 
 OPERATIONAL = (
-    Field("serving", "anthropic, openai, huggingface, rehearsal or a plugin; omit to make no calls", TEXT,
+    Field("serving", "anthropic, openai, huggingface, rehearsal or a plugin, or by role; omit to make no calls", TEXT,
           shown="no calls",
-          docs="[the provider of responses](servings.md); without it, a missing response is an error"),
+          docs="[the provider of responses](servings.md), or [one for each role](turns.md#servings-by-role); without "
+          "it, a missing response is an error"),
     Field("base_url", "the server's address", TEXT, shown="the provider's own", metavar="URL"),
     Field("api_key", "the key; better set the provider's environment variable", TEXT,
           shown="the environment variable", metavar="KEY",

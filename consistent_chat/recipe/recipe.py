@@ -159,6 +159,11 @@ class Recipe:
         return any(self.checks.values()) or self.rules is not None
 
     @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles whose messages models write: the user, the assistant, and the judge if there is one."""
+        return ("user", "assistant", *(() if self.judge_model is None else ("judge",)))
+
+    @property
     def most_turns(self) -> int:
         """The largest number of turns that a dialogue can have."""
         return max(self.turn_weights)

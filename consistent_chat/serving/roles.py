@@ -1,0 +1,97 @@
+"""Servings by role: the user's side, the assistant and the judge may each be answered by a server of their own.
+
+    serving={"user": "anthropic", "assistant": "openai@http://127.0.0.1:8000/v1", "judge": "anthropic"}
+
+A server sees the requests of its role alone, and its key alone: for a role with an address of its own, that is the key
+given for this role, never one from the environment that belongs to a provider.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe import suggestion
+from consistent_chat.request import Request, Response
+from consistent_chat.serving import Serving, registry
+from consistent_chat.serving.settings import checked_url
+
+ROLES = ("user", "assistant", "judge")
+STAGES = {
+    **dict.fromkeys(("skeleton", "user_message"), "user"),
+    **dict.fromkeys(("answers", "answer"), "assistant"),
+    "judge": "judge",
+}
+"""The role that writes the responses of a stage; the assistant writes those of any other."""
+NO_KEY = "none"
+"""Sent to a role's own address without a key, which most servers of one's own do not look at."""
+
+
+class ServingByRole:
+    """Sends each request to the serving of its role."""
+
+    def __init__(self, servings: Mapping[str, Serving]) -> None:
+        self._servings = dict(servings)
+
+    async def answer(self, request: Request) -> Response:
+        """Return what the role's model said; raise TransportError or ServingError."""
+        return await self._servings[STAGES.get(request.stage, "assistant")].answer(request)
+
+    async def close(self) -> None:
+        """Close all servings."""
+        for serving in {id(one): one for one in self._servings.values()}.values():
+            close = getattr(serving, "close", None)
+            if close is not None:
+                await close()
+
+
+def check(serving: Mapping[str, Any], base_url: Any, api_key: Any, needed: Iterable[str]) -> None:
+    """Raise RecipeError unless each needed role has a known serving, and addresses and keys are given by role."""
+    for name, given in (("serving", serving), ("base_url", base_url), ("api_key", api_key)):
+        if given is None:
+            continue
+        if not isinstance(given, Mapping):
+            raise RecipeError(f"{name} must be given by role, as serving is: {{'assistant': ...}}.")
+        for role in given:
+            if role not in ROLES:
+                raise RecipeError(f"{name}: there is no role {role!r}.{suggestion(role, ROLES)}")
+            if role not in serving:
+                raise RecipeError(f"{name} names the role {role!r}, for which there is no serving.")
+    for role in needed:
+        if role not in serving:
+            raise RecipeError(f"serving lacks the role {role!r}, which this recipe needs: serving={{{role!r}: ...}}.")
+    for role, one in serving.items():
+        registry.check(_address(role, one, base_url)[0])
+
+
+def open_servings(
+    serving: Mapping[str, Any], base_url: Mapping[str, str] | None, api_key: Mapping[str, str] | None, **settings: Any
+) -> ServingByRole:
+    """Open the servings of all roles. Raises RecipeError and ServingError as `registry.open_serving` does."""
+    opened: dict[str, Serving] = {}
+    for role, one in serving.items():
+        name, url = _address(role, one, base_url)
+        key = (api_key or {}).get(role) or os.environ.get(f"CONSISTENT_CHAT_{role.upper()}_KEY")
+        if url is not None and not key:
+            key = NO_KEY
+        opened[role] = registry.open_serving(name, base_url=url, api_key=key, **settings)
+    return ServingByRole(opened)
+
+
+def import_ahead(serving: Mapping[str, Any]) -> None:
+    """Import in a thread what the servings need."""
+    for role, one in serving.items():
+        registry.import_ahead(_address(role, one, None)[0])
+
+
+def _address(role: str, serving: Any, base_url: Mapping[str, str] | None) -> tuple[Any, str | None]:
+    """Return a role's serving and its address, which is given with it ("openai@http://...") or beside it."""
+    url = (base_url or {}).get(role)
+    if not isinstance(serving, str) or "@" not in serving:
+        return serving, checked_url(url)
+    name, _, own = serving.partition("@")
+    if url is not None:
+        raise RecipeError(f"The serving of the role {role!r} has two addresses. Give it after @ or as base_url=.")
+    return name, checked_url(own)
