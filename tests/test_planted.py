@@ -20,6 +20,7 @@ from tests.hub.machines import Machine, machine
 from tests.planted import SECRETS, found, found_in, packed
 from tests.provider import Call
 from tests.published import KNOWS_BUCKETS
+from tests.sockets import SocketServer
 
 KEY, GATEWAY, TOKEN, OPTION, PASSWORD, QUERY, ID, SECRET, PROXY = SECRETS.values()
 SMALL = ["--num-dialogs-per-intent", "1", "--num-turns-per-dialog", "2", "--intents", "simulation", "educational"]
@@ -33,31 +34,20 @@ def test_the_search_finds_what_is_hidden(kind: str) -> None:
     assert not any(found(content) for content in packed("no secret at all").values())
 
 
-class Proxy:
-    """A proxy that lets nobody through, and quotes what it was told."""
+class Proxy(SocketServer):
+    """A proxy that refuses all requests, and quotes its own password."""
 
     def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
         self.told = b""
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
+        self.address = f"127.0.0.1:{self.port}"
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection:
-                asked = connection.recv(1 << 16)
-                self.told += asked
-                body = json.dumps({"error": {"message": f"Not you: http://me:{PROXY}@{self.address}"}}).encode()
-                head = b"HTTP/1.1 407 No, %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-                connection.sendall(head % (PROXY.encode(), len(body)) + body)
-
-    def close(self) -> None:
-        """Stop."""
-        self._socket.close()
+    def talk(self, connection: socket.socket) -> None:
+        """Refuse one request."""
+        self.told += connection.recv(1 << 16)
+        body = json.dumps({"error": {"message": f"Not you: http://me:{PROXY}@{self.address}"}}).encode()
+        head = b"HTTP/1.1 407 No, %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+        connection.sendall(head % (PROXY.encode(), len(body)) + body)
 
 
 @pytest.fixture

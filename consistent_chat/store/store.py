@@ -43,10 +43,10 @@ class ResponseStore:
     The first with a response to a request wins.
     `adjacent` are locations that the caller does not name: they are read last, and get `options_beside`.
 
-    A response goes to a journal on this machine at once, and from there to packs: as `flush` says (None: the
-    location's default), and when the store is closed. Safe to use from several threads, and, with one store each, from any number of
-    processes. Raises StoreError if a location cannot be read or written, and
-    DamagedRecord if its content differs from what was written.
+    A response goes to a journal on this machine at once, and from there to packs: as `flush` says (None: the location's
+    default), and when the store is closed. Safe to use from several threads, and, with one store each, from any number
+    of processes. Raises StoreError if a location cannot be read or written, and DamagedRecord if its content differs
+    from what was written.
     """
 
     def __init__(

@@ -15,7 +15,6 @@ import re
 import socket
 import subprocess
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,6 +31,7 @@ from consistent_chat.output.stdout import StandardOutput
 from consistent_chat.store import Batch, BatchLog
 from consistent_chat.text.console import NO_HUB_BARS, for_bar, guard, log_to_stderr
 from consistent_chat.text.sanitize import visible
+from tests.sockets import SocketServer
 from tests.store.test_hostile import changed, packed, record
 from tests.stored import fill
 
@@ -146,34 +146,25 @@ def test_names_of_datasets_files_and_options_are_shown(arguments: list[str], cap
     assert_visible(capfd)
 
 
-class Hostile:
+class Hostile(SocketServer):
     """A server that answers everything with the same bytes."""
 
     def __init__(self, reply: bytes) -> None:
         self._reply = reply
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
+        self.url = f"http://127.0.0.1:{self.port}"
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            with connection, contextlib.suppress(OSError):
-                head = b""
-                while b"\r\n\r\n" not in head:
-                    head += connection.recv(65536)
-                length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
-                rest = length - len(head.partition(b"\r\n\r\n")[2])
-                while rest > 0:
-                    rest -= len(connection.recv(65536))
-                connection.sendall(self._reply)
-
-    def close(self) -> None:
-        """Stop."""
-        self._socket.close()
+    def talk(self, connection: socket.socket) -> None:
+        """Read one request, and send the reply."""
+        with contextlib.suppress(OSError):
+            head = b""
+            while b"\r\n\r\n" not in head:
+                head += connection.recv(65536)
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+            rest = length - len(head.partition(b"\r\n\r\n")[2])
+            while rest > 0:
+                rest -= len(connection.recv(65536))
+            connection.sendall(self._reply)
 
 
 RAW = HOSTILE.encode("utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -14,41 +13,27 @@ from consistent_chat.cli import main
 from consistent_chat.errors import StoreError
 from consistent_chat.store import ResponseStore, adjacent_store, options_beside, verify
 from consistent_chat.text.urls import secrets_of, without_secrets
+from tests.sockets import SocketServer
 from tests.stored import fill
 
 USER, PASSWORD = "mallory-user", "hunter2-secret"
 FLAT = {"username": USER, "password": PASSWORD, "ftp": {"timeout": 3}}
 
 
-class Canary:
-    """An FTP server that lets nobody in, and remembers what it was told."""
+class Canary(SocketServer):
+    """An FTP server that refuses all logins, and records what it received."""
 
     def __init__(self) -> None:
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
         self.told = b""
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._socket.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._talk, args=(connection,), daemon=True).start()
-
-    def _talk(self, connection: socket.socket) -> None:
-        """Refuse one client; a client that failed leaves its connection open, so each has a thread of its own."""
-        with connection:
-            connection.sendall(b"220 hello\r\n")
-            while data := connection.recv(1000):
-                self.told += data
-                refused = b"530 not you, " + data.split(b" ", 1)[-1].strip() + b"\r\n"
-                connection.sendall(b"331 password?\r\n" if data.startswith(b"USER") else refused)
-
-    def close(self) -> None:
-        """Stop."""
-        self._socket.close()
+    def talk(self, connection: socket.socket) -> None:
+        """Refuse one client."""
+        connection.sendall(b"220 hello\r\n")
+        while data := connection.recv(1000):
+            self.told += data
+            refused = b"530 not you, " + data.split(b" ", 1)[-1].strip() + b"\r\n"
+            connection.sendall(b"331 password?\r\n" if data.startswith(b"USER") else refused)
 
 
 @pytest.fixture
