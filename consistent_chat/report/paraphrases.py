@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from consistent_chat import drivers
-from consistent_chat.dialogue.at_once import Dialogue, FailedDraw, Steps
+from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.duplicates import Match
 from consistent_chat.errors import ConsistentChatError, MissingResponse
