@@ -208,7 +208,7 @@ def test_budgets_stop_it_and_it_resumes(model: Provider, capsys: pytest.CaptureF
     assert not Path("more.yaml").exists()
     assert main(command) == 0
     assert len(model.requests) == 2
-    assert "more.yaml: 4 new topics in 2 categories (1 calls" in capsys.readouterr().err
+    assert "more.yaml: 4 new topics in 2 categories (1 call, " in capsys.readouterr().err
     assert main(command) == 2
     assert "more.yaml exists already" in capsys.readouterr().err
 
