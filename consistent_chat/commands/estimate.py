@@ -146,22 +146,12 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
     """Return an estimate for the dialogues of a plan that the store lacks. Raises StoreError."""
     failed: list[FailedDraw] = []
     go = partial(_walk_through, recipe, plan, store, max_draws, failed)
-    head = list(_head(map(go, range(min(len(plan), LOOKED_AT)))))
-    rest = range(len(head), len(plan))
-    step = max(1, -(-len(rest) // LOOKED_AT))
-    tail = [go(index) for index in rest if (index + index // step) % step == 0]
-    scale = len(rest) / len(tail) if tail else 1.0
+    head, tail, scale = _sampled(go, len(plan))
     stages = {name: Stage(words) for name, words in _usual_words(plan).items()}
     unusable = {draw.key for draw in failed}
     for progress in (*head, *tail):
         _measure(progress, stages, unusable)
-    placeholders = {name: partial(_placeholders, ROLES[name], stages[name].characters_each) for name in ROLES}
-    expected = [
-        (request.model, *stages[request.stage].asked(request, weight))
-        for walks, weight in ((head, 1.0), (tail, scale))
-        for progress in walks
-        for request in _requests(progress, placeholders)
-    ]
+    expected = [*_expected(head, stages, 1.0), *_expected(tail, stages, scale)]
     calls, tokens = _sum(expected)
     costs = [_cost(model, [row for row in expected if row[0] == model]) for model in _models(recipe)]
     missing = sum(map(_is_missing, head)) + round(scale * sum(map(_is_missing, tail)))
@@ -179,6 +169,25 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
         usable=recorded - len(failed),
         spread=_spread([*head, *tail], missing),
     )
+
+
+def _sampled(walk_to: Callable[[int], Progress], dialogues: int) -> tuple[list[Progress], list[Progress], float]:
+    """Return the recorded beginning of a plan, a sample of the rest, and how many dialogues each of it stands for."""
+    head = list(_head(map(walk_to, range(min(dialogues, LOOKED_AT)))))
+    rest = range(len(head), dialogues)
+    step = max(1, -(-len(rest) // LOOKED_AT))
+    tail = [walk_to(index) for index in rest if (index + index // step) % step == 0]
+    return head, tail, len(rest) / len(tail) if tail else 1.0
+
+
+def _expected(walks: Sequence[Progress], stages: Mapping[str, Stage], weight: float) -> list[tuple[str, float, Tokens]]:
+    """Return model, expected calls and billed tokens of each request that incomplete dialogues still need."""
+    placeholders = {name: partial(_placeholders, ROLES[name], stages[name].characters_each) for name in ROLES}
+    return [
+        (request.model, *stages[request.stage].asked(request, weight))
+        for progress in walks
+        for request in _requests(progress, placeholders)
+    ]
 
 
 def _walk_through(
