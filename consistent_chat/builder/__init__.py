@@ -81,6 +81,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             abilities=config.abilities(),
             driver=config.checked_driver(),
             detach=config.detach,
+            max_waves=config.max_waves,
         )
         self.spent = Usage()
         self._warned: set[str] = set()  # the splits that were already warned about

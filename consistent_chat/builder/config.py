@@ -55,6 +55,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         the server can do, if you want to state it instead of having it detected.
         wait_for_server: seconds to wait for a server that cannot be reached yet.
         driver: "online" (calls one by one) or "batch" (the provider's batch API: half the price, within a day).
+        max_waves: the most batches, one after the other, that a dialogue may need with driver="batch".
         detach: with driver="batch", submit what is missing and raise BatchesPending instead of waiting.
     """
 
@@ -109,6 +110,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     streaming: bool | None = None
     wait_for_server: float = Limits.wait_for_server
     driver: str = DRIVERS[0]
+    max_waves: int = 8
     detach: bool = False
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:

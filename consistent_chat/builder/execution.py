@@ -11,9 +11,12 @@ from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import BatchOptions, BatchProgress, Limits, PendingRequests, PlanSlice, RunStats, Usage
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.fields import whole
 from consistent_chat.serving import Serving, registry, roles
 from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.store import BatchLog, Mode, ResponseStore
+
+MOST_WAVES = 1_000
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,13 @@ class ExecutionOptions:
     limits: Limits
     driver: str = "online"
     detach: bool = False
+    max_waves: int = 8
     adjacent: tuple[str, ...] = ()
     abilities: Abilities = UNKNOWN
 
     def check_serving(self, recipes: Iterable[Recipe]) -> None:
         """Raise RecipeError for an unknown serving, or servings by role that do not fit the recipes."""
+        self._check_waves(recipes)
         if not isinstance(self.serving, Mapping):
             for name, value in (("base_url", self.base_url), ("api_key", self.api_key)):
                 if isinstance(value, Mapping):
@@ -43,6 +48,15 @@ class ExecutionOptions:
             raise RecipeError("driver='batch' takes one serving, and these are given by role. Use driver='online'.")
         needed = {role for recipe in recipes for role in recipe.roles}
         return roles.check(self.serving, self.base_url, self.api_key, sorted(needed))
+
+    def _check_waves(self, recipes: Iterable[Recipe]) -> None:
+        whole(1, MOST_WAVES)("max_waves", self.max_waves)
+        waves = max((recipe.most_waves for recipe in recipes), default=0)
+        if self.by_batch and waves > self.max_waves:
+            raise RecipeError(
+                f"A dialogue of this recipe needs {waves} batches, one after the other, and each may take a day. Pass "
+                f"max_waves={waves} if that is wanted, or use driver='online'."
+            )
 
     @property
     def by_batch(self) -> bool:

@@ -26,6 +26,7 @@ from consistent_chat.drivers.waves import BatchedServing
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe, paths
+from consistent_chat.recipe.description import AT_ONCE
 from consistent_chat.row import row
 from consistent_chat.serving import Serving, registry
 from consistent_chat.store import ResponseStore, default_location
@@ -35,7 +36,7 @@ logger = logging.getLogger(__name__)
 LIMITS = tuple(limit.name for limit in fields(Limits))
 HELD_IN_WAVES = ("max_draws", "max_calls", "max_cost")
 FIXED = ("layout", "provenance", "judge_model", "min_score", "reasoning")
-OF_OUR_PROMPTS = ("intents", "taxonomy", "seeds")
+OF_OUR_PROMPTS = ("intents", "taxonomy", "seeds", "user_model", "users", "answers")
 
 
 class ConsistentChatGenerator:
@@ -86,6 +87,11 @@ class ConsistentChatGenerator:
                 **{name: value for name, value in settings.items() if name not in LIMITS},
             }
         )
+        if self._batched and self._recipe.answers != AT_ONCE:
+            raise RecipeError(
+                "answers: turn_by_turn sends whole chats, and generate_from_input takes single texts. Use "
+                "answers: at_once, or a serving of ours by its name."
+            )
         join(type(self))
 
     @staticmethod

@@ -203,6 +203,10 @@ OPERATIONAL = (
           docs="`record`, `replay` or `refresh`"),
     Field("driver", "online, or batch: the provider's batch API, at half the price", {"enum": ["online", "batch"]},
           "online", docs="`online`, or `batch`: [half the price, within a day](batches.md)"),
+    Field("max_waves", "with --driver batch: the most batches, one after the other, that a dialogue may need",
+          AT_LEAST_ONE, 8, metavar="N",
+          docs="with `driver: batch`, the most batches, one after the other, that a dialogue may need; "
+          "[turn by turn](turns.md) needs one per message"),
     Field("max_concurrency", "maximum number of calls in flight", AT_LEAST_ONE, 30, metavar="N"),
     Field("max_draws", "maximum attempts per request before its spec is replaced by another", AT_LEAST_ONE, 4,
           metavar="N"),

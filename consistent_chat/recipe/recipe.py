@@ -159,6 +159,13 @@ class Recipe:
         return any(self.checks.values()) or self.rules is not None
 
     @property
+    def most_waves(self) -> int:
+        """The largest number of requests that a dialogue needs one after the other, if every response is usable."""
+        each = 2 if self.users != AT_ONCE else 1
+        messages = 2 if self.answers == AT_ONCE else each * self.most_turns + (self.users == AT_ONCE)
+        return messages + (self.judge_model is not None)
+
+    @property
     def roles(self) -> tuple[str, ...]:
         """The roles whose messages models write: the user, the assistant, and the judge if there is one."""
         return ("user", "assistant", *(() if self.judge_model is None else ("judge",)))

@@ -189,7 +189,7 @@ class Requests:
         try:
             fields = json.loads(self._file.readline())["request"]
             del fields["format"]
-            request = Request(**{**fields, "messages": tuple(fields["messages"])})
+            request = Request(**{"schema": None, **fields, "messages": tuple(fields["messages"])})
             is_asked = request.digest == id
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             is_asked = False

@@ -10,14 +10,17 @@ import datasets
 import pytest
 from datasets import load_dataset
 
+from consistent_chat.dataflow import ConsistentChatGenerator
 from consistent_chat.dialogue import message
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.work import Dialogue, OutOfDraws, Steps
-from consistent_chat.errors import RecipeError
+from consistent_chat.drivers import batch_poll
+from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.plan.plan import MAX_SUBSTITUTES, Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
+from tests.batches import BatchProvider
 from tests.dialogue.turns import in_turn, kind
 from tests.faults import Reply
 from tests.provider import Call, Provider
@@ -243,6 +246,41 @@ def test_a_build_and_its_replay(form: dict[str, Any], calls: int, serving: str) 
     assert kinds.count("answer") >= 12
     again = load(None, "", user_model="claude-haiku-4-5", download_mode="force_redownload", **form)
     assert again.to_list() == rows.to_list()
+
+
+@pytest.mark.parametrize("form", [ANSWERS, pytest.param(BOTH, marks=pytest.mark.slow)], ids=["answers", "both"])
+def test_a_batch_build_makes_the_same_dialogues(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wave by wave, one per message; what was begun online goes on by batch."""
+    monkeypatch.setattr(batch_poll, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(batch_poll, "LONGEST_PAUSE", 0.01)
+    with BatchProvider(in_turn) as provider:
+        by_batch = load(provider, driver="batch", **form)
+        assert len(provider.submitted) == (4 if form is ANSWERS else 6)
+    again: dict[str, Any] = {"responses": "other", "download_mode": "force_redownload"}
+    with Provider(in_turn) as provider:
+        with pytest.raises(BudgetSpent):
+            load(provider, max_calls=7, **again, **form)
+        online = load(provider, **again, **form)
+    assert online.to_list() == by_batch.to_list()
+
+
+def test_many_waves_are_asked_for_by_name() -> None:
+    """A dialogue of five turns by turns needs ten batches, one after the other."""
+    with pytest.raises(RecipeError, match=r"needs 10 batches.*max_waves=10"):
+        load(None, "anthropic", driver="batch", num_turns_per_dialog=5, **BOTH)
+
+
+def test_dataflow_takes_single_texts() -> None:
+    """A serving of DataFlow's cannot be sent a chat."""
+
+    class Texts:
+        model_name = "m"
+
+        def generate_from_input(self, user_inputs: list[str], system_prompt: str) -> list[str]:
+            return user_inputs
+
+    with pytest.raises(RecipeError, match="generate_from_input takes single texts"):
+        ConsistentChatGenerator(Texts(), answers="turn_by_turn")
 
 
 def test_a_rehearsal_in_all_forms() -> None:
