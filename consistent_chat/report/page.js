@@ -132,13 +132,14 @@ function fact([name, value]) {
 
 async function open(place, byHand) {
   current = place;
-  const [facts, messages] = await details(place);
+  const [facts, messages, keys = []] = await details(place);
   if (current !== place) return;
   element("reader-title").textContent = items[place].title;
   element("under").textContent = under(items[place]);
   element("why").textContent = isFailure(items[place]) ? ["Unusable", inWords(items[place].reason), ...facts.filter(([name]) => name === "Detail").map(([, text]) => text)].join(": ") : "";
   element("facts").replaceChildren(...facts.flatMap(fact));
   element("talk").replaceChildren(...messages.map(bubble));
+  showMark(keys, messages);
   reader.hidden = false;
   reader.scrollTop = 0;
   element("browser").classList.toggle("reading", byHand);
@@ -233,7 +234,7 @@ function onKey(event) {
     find();
   }
   if (isTyping || !element("keys").checked || event.ctrlKey || event.metaKey || event.altKey) return;
-  const act = { j: () => step(1), k: () => step(-1), "/": () => words.focus() }[event.key];
+  const act = { j: () => step(1), k: () => step(-1), "/": () => words.focus(), ...markKeys }[event.key];
   if (!act) return;
   event.preventDefault();
   act();

@@ -43,7 +43,7 @@ def writing(place: Output, summary: Summary) -> Iterator[Payload]:
 
 def _page(summary: Summary, payload: Payload) -> Iterator[str]:
     """Yield the page in pieces, so that memory never holds all of its dialogues."""
-    style, script, values = _file("page.css"), _file("page.js"), sections(summary)
+    style, script, values = _file("page.css"), _file("marks.js") + _file("page.js"), sections(summary)
     models = [used.model for used in summary.used]
     return _TEMPLATES.get_template("page.html.jinja").generate(
         **values,

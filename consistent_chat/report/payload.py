@@ -63,7 +63,7 @@ class Payload:
         self._summary, self._file = summary, file
         self._abouts: dict[tuple[str, ...], int] = {}
         self._items: list[tuple[int, str]] = []
-        self._part: list[tuple[Sequence[Any], Sequence[Any]]] = []
+        self._part: list[tuple[Sequence[Any], ...]] = []
 
     def add(self, entry: ReportRow) -> None:
         """Add the dialogue of an entry, and its failed draws."""
@@ -78,7 +78,8 @@ class Payload:
                 for name, value in entry.extras.items()
                 if not (judged and name.startswith("judgement: "))
             ]
-            self._pack([*_facts(values), *extras], [*_with_reasoning(messages, entry.reasoning), *judged])
+            keys = [str(key) for key in entry.origin.get("request_keys") or ()]
+            self._pack([*_facts(values), *extras], [*_with_reasoning(messages, entry.reasoning), *judged], keys)
         for failure in entry.failures:
             reason = str(failure["reason"])
             self._list(failure, failure.get("topic") or words(reason), reason, "")
@@ -112,8 +113,9 @@ class Payload:
         about = (intent, visible(self._summary.title_of(intent)), category, reason, redrawn)
         self._items.append((self._abouts.setdefault(about, len(self._abouts)), _title(title)))
 
-    def _pack(self, facts: Sequence[Any], messages: Sequence[Any]) -> None:
-        self._part.append((facts, messages))
+    def _pack(self, facts: Sequence[Any], messages: Sequence[Any], keys: Sequence[str] = ()) -> None:
+        """Add an entry; the request keys of a dialogue are the name by which a mark knows it."""
+        self._part.append((facts, messages, keys) if keys else (facts, messages))
         if len(self._part) == PART:
             self._flush()
 

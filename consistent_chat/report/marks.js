@@ -1,0 +1,135 @@
+// Marks of the dialogue that is shown: keep or reject it, with a reason and a note, and edit its messages. They stay in
+// this browser until they are saved as a review, which the recipe field `review` reads. page.js, which follows in the
+// same script, calls showMark and markKeys.
+
+const MARKS = `consistent_chat marks: ${document.title}`;
+const marking = document.getElementById("marking");
+const marks = storedMarks(); // by the request keys of the dialogue, joined
+let marked = { keys: [], messages: [] }; // what is shown
+
+function storedMarks() {
+  try {
+    return new Map(JSON.parse(localStorage.getItem(MARKS)) ?? []);
+  } catch {
+    return new Map();
+  }
+}
+
+const markOf = () => marks.get(marked.keys.join(" ")) ?? { verdict: "", reason: "", note: "", edits: {} };
+
+function changeMark(change) {
+  const mark = { ...markOf(), ...change };
+  const isEmpty = !mark.verdict && !mark.note && !Object.keys(mark.edits).length;
+  if (isEmpty) marks.delete(marked.keys.join(" "));
+  else marks.set(marked.keys.join(" "), mark);
+  let kept = "";
+  try {
+    localStorage.setItem(MARKS, JSON.stringify([...marks]));
+  } catch {
+    kept = " This browser does not keep them: save them before you close the page.";
+  }
+  showCount(kept);
+}
+
+function showCount(kept = "") {
+  const lacking = [...marks.values()].filter((mark) => mark.verdict === "reject" && !mark.reason.trim()).length;
+  const missing = lacking ? ` ${lacking} without a reason: they are not saved.` : "";
+  document.getElementById("marked").textContent = `Marks in this browser: ${marks.size}.${missing}${kept}`;
+  document.getElementById("save").disabled = marks.size === lacking;
+}
+
+function showMark(keys, messages) {
+  marked = { keys, messages };
+  marking.hidden = !keys.length;
+  const mark = markOf();
+  for (const radio of marking.elements.verdict) radio.checked = radio.value === mark.verdict;
+  for (const name of ["reason", "note"]) marking.elements[name].value = mark[name];
+  document.getElementById("why-reject").hidden = mark.verdict !== "reject";
+  if (keys.length) offerEdits(mark);
+  showCount();
+}
+
+// ---- edits
+
+function offerEdits(mark) {
+  const turns = { user: 0, assistant: 0 };
+  for (const row of document.querySelectorAll("#talk > .user, #talk > .assistant")) {
+    const name = `${row.className}_${++turns[row.className]}`;
+    const text = row.querySelector("p");
+    const before = text.textContent;
+    if (mark.edits[name] !== undefined) text.textContent = mark.edits[name];
+    row.classList.toggle("edited", mark.edits[name] !== undefined);
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Edit", className: "edit" });
+    button.setAttribute("aria-label", `Edit ${name.replace("_", " message ")}`);
+    button.addEventListener("click", () => edit(row, text, name, before));
+    row.append(button);
+  }
+}
+
+function edit(row, text, name, before) {
+  const area = Object.assign(document.createElement("textarea"), { value: text.textContent, rows: 6, maxLength: 100000 });
+  area.setAttribute("aria-label", name.replace("_", " message "));
+  text.replaceWith(area);
+  row.querySelector(".edit").hidden = true;
+  area.addEventListener("input", () => {
+    const { [name]: _, ...edits } = markOf().edits;
+    const isChanged = area.value.trim() && area.value.trim() !== before.trim();
+    changeMark({ edits: isChanged ? { ...edits, [name]: area.value.trim() } : edits });
+    row.classList.toggle("edited", Boolean(isChanged));
+  });
+  area.focus();
+}
+
+// ---- the file
+
+const quoted = (text) =>
+  JSON.stringify(text).replace(/[\x7f-\x9f\u2028\u2029\ufeff]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
+function review() {
+  const lines = ["# People's marks, for the recipe field `review`.", "marks:"];
+  for (const [keys, mark] of marks) {
+    if (mark.verdict === "reject" && !mark.reason.trim()) continue;
+    lines.push(`- keys: [${keys.split(" ").map(quoted).join(", ")}]`, `  verdict: ${mark.verdict || "keep"}`);
+    for (const name of ["reason", "note"]) {
+      const said = mark[name].trim();
+      if (said && (name === "note" || mark.verdict === "reject")) lines.push(`  ${name}: ${quoted(said)}`);
+    }
+    const edits = mark.verdict === "reject" ? [] : Object.entries(mark.edits); // what is rejected is replaced
+    if (edits.length) lines.push("  edits:", ...edits.map(([name, text]) => `    ${name}: ${quoted(text)}`));
+  }
+  return `${lines.join("\n")}\n`;
+}
+
+function save() {
+  const name = document.title.split(" · ")[0].replace(/[^\p{L}\p{N}_-]+/gu, "-").replace(/^-+|-+$/g, "") || "dataset";
+  const href = URL.createObjectURL(new Blob([review()], { type: "application/yaml" }));
+  Object.assign(document.createElement("a"), { href, download: `${name}.review.yaml` }).click();
+  setTimeout(() => URL.revokeObjectURL(href), 60000);
+}
+
+// ---- the form and its keys
+
+function judge(verdict) {
+  if (marking.hidden) return;
+  changeMark({ verdict: markOf().verdict === verdict ? "" : verdict });
+  for (const radio of marking.elements.verdict) radio.checked = radio.value === markOf().verdict;
+  document.getElementById("why-reject").hidden = markOf().verdict !== "reject";
+  if (markOf().verdict === "reject") marking.elements.reason.focus();
+}
+
+const markKeys = {
+  a: () => judge("keep"),
+  x: () => judge("reject"),
+  n: () => marking.hidden || marking.elements.note.focus(),
+  s: save,
+};
+
+marking.addEventListener("submit", (event) => event.preventDefault());
+marking.addEventListener("input", ({ target }) => {
+  if (target.name === "verdict") {
+    changeMark({ verdict: target.value });
+    document.getElementById("why-reject").hidden = target.value !== "reject";
+  } else if (target.name) changeMark({ [target.name]: target.value });
+});
+document.getElementById("save").addEventListener("click", save);
+
