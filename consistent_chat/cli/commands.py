@@ -150,7 +150,9 @@ def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
     """Estimate calls, tokens and dollars before a build. Makes no calls, except for a pilot."""
     from consistent_chat.commands.bounds import bound_by
     from consistent_chat.commands.estimate import estimate as estimated
+    from consistent_chat.commands.forms import compare
     from consistent_chat.commands.open import open_builder
+    from consistent_chat.recipe.description import AT_ONCE
 
     builder = open_builder(recipe, **options)
     for split, plan in builder.plans().items():
@@ -160,6 +162,10 @@ def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
         tell_lines(f"{split}: {estimated(builder.recipes[split], plan, builder.store())}")
         if bound := bound_by(builder.recipes[split], plan, builder.config.abilities()):
             tell_lines(bound)
+        if builder.recipes[split].answers != AT_ONCE:
+            tell_lines("from nothing, in the forms that there are:")
+            for form in compare(builder.recipes[split], plan):
+                tell_lines(f"  {form}")
 
 
 @command(
