@@ -147,11 +147,10 @@ def body(request: Request, form: Form) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": request.model,
         "max_tokens": limit(request, form),
-        "messages": [message for message in said if message["role"] != "system"],
+        "messages": _cached(request, form, [message for message in said if message["role"] != "system"]),
     }
     if request.system and form.system:
-        text = {"type": "text", "text": request.system, "cache_control": {"type": "ephemeral"}}
-        body["system"] = [text] if form.cached else request.system
+        body["system"] = [_marked(request.system)] if form.cached else request.system
     if form.schema and request.schema is not None:
         body["output_config"] = {"format": {"type": "json_schema", "schema": request.schema}}
     if form.temperature:
@@ -159,6 +158,18 @@ def body(request: Request, form: Form) -> dict[str, Any]:
     if form.stream:
         body["stream"] = True
     return body
+
+
+def _cached(request: Request, form: Form, said: list[dict[str, str]]) -> list[dict[str, Any]]:
+    """Mark the end of a real chat for caching: the next turn of the same dialogue begins with all of it."""
+    if not form.cached or request.schema is not None:
+        return [*said]
+    *before, last = said
+    return [*before, {**last, "content": [_marked(last["content"])]}]
+
+
+def _marked(text: str) -> dict[str, Any]:
+    return {"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}
 
 
 def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:

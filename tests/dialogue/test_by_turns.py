@@ -264,6 +264,17 @@ def test_a_batch_build_makes_the_same_dialogues(form: dict[str, Any], monkeypatc
     assert online.to_list() == by_batch.to_list()
 
 
+def test_anthropic_caches_the_chat_so_far() -> None:
+    """The end of each chat is marked, as the next turn begins with it; other requests keep their form."""
+    with Provider(in_turn) as provider:
+        load(provider, intents="simulation", num_dialogs_per_intent=1, **ANSWERS)
+    last = [call.body["messages"][-1]["content"] for call in provider.requests]
+    assert isinstance(last[0], str)
+    assert [content[0]["cache_control"] for content in last[1:]] == [{"type": "ephemeral"}] * 3
+    texts = [[m["content"] for m in call.body["messages"][:-1]] for call in provider.requests[1:]]
+    assert all(isinstance(text, str) for before in texts for text in before)
+
+
 def test_many_waves_are_asked_for_by_name() -> None:
     """A dialogue of five turns by turns needs ten batches, one after the other."""
     with pytest.raises(RecipeError, match=r"needs 10 batches.*max_waves=10"):
