@@ -1,6 +1,10 @@
 """Makes one dialogue: prompts, requests, parsing and checking of responses. No network, clock, file or store.
 
 at_once.py  the generator: one request for all user messages, another for all answers
+by_turns.py  the generator: one request per message
+skeleton.py  all user messages in one request, for both
+work.py     what both share: asking until a response is usable, the judge, counts, the dialogue
+message.py  reads a single message from a raw response
 parse.py    reads messages from a raw response, or gives the reason why it is unusable
 reasoning.py  extracts a model's reasoning
 bill.py     adds up the billed tokens of a dialogue
