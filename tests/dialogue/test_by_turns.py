@@ -294,6 +294,19 @@ def test_dataflow_takes_single_texts() -> None:
         ConsistentChatGenerator(Texts(), answers="turn_by_turn")
 
 
+def test_given_conversations_are_answered_message_by_message(tmp_path: Path) -> None:
+    """One call per answer and none for the user's side; messages that react to answers do not combine with it."""
+    chat = [{"role": "user", "content": text} for text in ("My chain jumps.", "Which size do I need?")]
+    (tmp_path / "given.jsonl").write_text(json.dumps({"messages": chat}) + "\n", "utf-8")
+    given = {"seeds": {"data": "given.jsonl", "fields": {"conversation": "messages"}}, "num_turns_per_dialog": None}
+    given |= {"num_dialogs_per_intent": None, "intents": None}
+    (row,) = load(None, "rehearsal", **given, **ANSWERS)
+    assert [each["value"] for each in row["conversation"][::2]] == [each["content"] for each in chat]
+    assert len(row["provenance"]["request_keys"]) == 2
+    with pytest.raises(RecipeError, match="has no effect on given conversations"):
+        load(None, "rehearsal", **given, **BOTH)
+
+
 def test_a_rehearsal_in_all_forms() -> None:
     """It needs no provider, and ends dialogues within the range of turns."""
     rows = load(None, "rehearsal", num_turns_per_dialog=(1, 4), num_dialogs_per_intent=8, **BOTH)
