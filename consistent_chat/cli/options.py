@@ -92,9 +92,9 @@ class ByRole(click.Option):
             if len({role for role, *_ in pairs}) < len(pairs):
                 raise click.BadParameter("a role is given twice", ctx, self)
             return {role: text for role, _, text in pairs}
-        if len(pairs) > 1:
+        if any(role in ROLES and equals for role, equals, _ in pairs):
             raise click.BadParameter(f"give one value, or several with roles ({', '.join(ROLES)}): user=...", ctx, self)
-        return values[0] if values else None
+        return values[-1] if values else None  # of several the last, as with other options
 
 
 class Repeated(click.Option):

@@ -94,7 +94,9 @@ def write_pack(records: Iterable[Record], folder: Path) -> Path | None:
             path = folder / f"{file_digest(file.name)}.parquet"
             move_into_place(file, path)
     except OSError as error:
-        raise StoreError(f"A pack cannot be written to {folder}: {error.strerror or error}. Free space.") from None
+        raise StoreError(
+            f"A pack cannot be written to {folder}: {error.strerror or error}. Free space or grant access there."
+        ) from None
     return path
 
 

@@ -61,7 +61,7 @@ def test_all_sums_agree(place: str) -> None:
         seen.see("train", dialogue)
     whole = report(responses=place, **RECIPE)
     alone = report(place)
-    of_card = {JUDGE if is_judge else MODEL: tokens for (_, is_judge), tokens in seen.tokens.items()}
+    of_card = {RECIPE[field]: tokens for (_, field), tokens in seen.tokens.items()}
     assert of_card == whole.tokens == alone.tokens
     assert of_card[JUDGE] == Tokens(2000, 900, 1500, 0, 600).times(3)
     assert run.cost == pytest.approx(seen.cost(builder.recipes))

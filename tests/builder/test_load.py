@@ -271,7 +271,7 @@ BAD_INPUT = [
     ({"temprature": 0.5}, "takes no 'temprature'. Did you mean 'temperature'?"),
     ({"mode": "reply"}, "there is no mode 'reply'. Did you mean 'replay'?"),
     ({"max_concurrency": 0}, "max_concurrency must be a whole number of at least 1, not 0"),
-    ({"layout": "chatml"}, "layout must be one of conversation, messages, sharegpt, not 'chatml'"),
+    ({"layout": "chatml"}, "layout must be one of conversation, messages, sharegpt, preference, kto, not 'chatml'"),
     ({"language": ""}, "language must be one line of text"),
     ({"model": None}, "No model is named. Pass model="),
 ]

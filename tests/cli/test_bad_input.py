@@ -199,4 +199,4 @@ def test_what_several_processes_made_is_no_guess(capsys: pytest.CaptureFixture[s
     assert build(*common) == 0
     assert "36 rows of train (train: 36 dialogues, 72 calls" in capsys.readouterr().err
     assert build(*common) == 0
-    assert "36 rows of train (built before)" in capsys.readouterr().err
+    assert "36 rows of train (built before, from the cache in " in capsys.readouterr().err

@@ -135,7 +135,7 @@ def test_a_flush_that_fails_is_said_and_tried_again(place: str, caplog: pytest.L
         keep(store, *range(5))
         until(lambda: caplog.messages != [])
         assert caplog.messages[0].startswith(f"A pack cannot be written to {in_the_way}: File exists. ")
-        assert caplog.messages[0].endswith("tried again.")
+        assert caplog.messages[0].endswith("It will be retried.")
         assert lacks(store, *range(5)) == []
         in_the_way.unlink()
         keep(store, *range(5, 10 if again == "the next flush" else 6))
