@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -50,6 +51,7 @@ def modules() -> dict[str, Path]:
     return {name.removesuffix(".__init__"): path for path, name in names.items()}
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Return the dotted names that a file imports, lazily or not."""
     names: set[str] = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 import re
 import subprocess
 import sys
@@ -27,7 +28,8 @@ def names(requirements: str) -> set[str]:
     return {re.sub(r"[-_.]+", "-", name).lower() for name in found}
 
 
-def imported(folder: Path) -> set[str]:
+@functools.cache
+def imported(folder: Path) -> frozenset[str]:
     """Return the top-level modules of others that the files below a folder import, lazily or not."""
     modules: set[str] = set()
     for path in folder.rglob("*.py"):
@@ -36,10 +38,10 @@ def imported(folder: Path) -> set[str]:
                 modules |= {alias.name.split(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 modules.add(node.module.split(".")[0])
-    return modules - set(sys.stdlib_module_names) - {"consistent_chat", "tests", "tools"}
+    return frozenset(modules - set(sys.stdlib_module_names) - {"consistent_chat", "tests", "tools"})
 
 
-def distributions(modules: set[str]) -> set[str]:
+def distributions(modules: frozenset[str]) -> set[str]:
     """Return the normalized names of the distributions that modules come from."""
     installed = packages_distributions()
     found = {name for module in modules for name in installed.get(module, [IMPORTED_AS.get(module, module)])}

@@ -24,6 +24,7 @@ def test_datasets_3_loads_it_as_a_script(tmp_path: Path) -> None:
     assert made[:] == load_dataset("consistent_chat", "demo", **given)[:]
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_script(tmp_path: Path) -> None:
     """What follows its name are the options of `consistent-chat build`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path)}

@@ -80,6 +80,7 @@ def test_a_repo_with_a_recipe_is_a_dataset(hub: Hub, load: Any) -> None:
     assert load("me/demo", num_dialogs_per_intent=3, serving="rehearsal", split="train", num_proc=2)[:1] == made
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("revision", ["", "@main"])
 def test_a_recipe_on_the_hub_by_its_address(hub: Hub, load: Any, revision: str) -> None:
     """`data_files="hf://datasets/..."`."""

@@ -88,7 +88,7 @@ def hard(call: Call) -> Reply | None:
     return moods[call.number * 7 % len(moods)]
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("serving", ["anthropic", "openai"])
 def test_a_difficult_model_costs_no_dialogue(serving: str) -> None:
     """Fences, prose, wrong counts, refusals and truncation: still exactly as many intact dialogues."""

@@ -81,6 +81,7 @@ def test_without_it_rows_are_those_of_before(place: str) -> None:
     assert list(thinking.remove_columns("reasoning")) == list(plain)
 
 
+@pytest.mark.slow
 def test_a_recipe_that_does_not_use_it_is_written_as_before(tmp_path: Path) -> None:
     """No word of it in a published recipe, and one in a recipe that does."""
     assert set(LATER) & set(Recipe("m").values()) == set()

@@ -79,6 +79,7 @@ def test_a_mark_whose_dialogue_is_gone_is_told(caplog: pytest.LogCaptureFixture)
     ]
 
 
+@pytest.mark.slow
 def test_rejections_are_no_failures_of_a_spec(folder: Path) -> None:
     """A place can be rejected more often than a spec may fail; the rows stay exact."""
     given, rows, seen = [], load(intents=["simulation"]), []

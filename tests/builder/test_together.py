@@ -79,6 +79,7 @@ def beside(store: str, name: str) -> Any:
     return json.loads(Path(store).with_name(name).read_text())
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("given", [{}, {"streaming": True}, {"num_proc": 2}])
 def test_the_same_rows_come_out_again(store: str, given: dict[str, Any]) -> None:
     """In one process, as a stream, in several; all kinds of failures were on the way."""

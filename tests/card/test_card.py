@@ -229,6 +229,7 @@ def test_the_same_build_gives_the_same_card() -> None:
     assert card(about(), seen(), first) == first
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.text() | st.sampled_from(HOSTILE), st.text() | st.sampled_from(HOSTILE))
 def test_what_somebody_writes_around_it_stays(above: str, below: str) -> None:
@@ -359,6 +360,7 @@ def test_no_text_of_a_model_breaks_out_of_its_place(text: str) -> None:
     assert card(about(), seen(dialogue(0, text)), made) == made
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(TEXTS, TEXTS)
 def test_no_text_of_a_recipe_or_name_breaks_out_of_its_place(title: str, name: str) -> None:

@@ -149,6 +149,7 @@ def run_and_signal(
     return subprocess.CompletedProcess(command, running.returncode, "", said)
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(slow_provider: Provider) -> None:
     """What was in flight is kept, one line is said, and no request is sent twice."""
     done = run_and_signal(slow_provider, signal.SIGINT)

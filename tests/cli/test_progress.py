@@ -37,9 +37,8 @@ def test_a_log_gets_no_bars(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "--serving=rehearsal", *SMALL, "--output=x.jsonl"]) == 0
     told = capsys.readouterr().err
     assert "\r" not in told
-    assert told.splitlines() == [
-        "x.jsonl: 1 row of train (train: 1 dialogue, 2 calls, " + told.split("calls, ")[1].strip()
-    ]
+    (line,) = told.splitlines()
+    assert line.startswith("x.jsonl: 1 row of train (")
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,7 @@ def found_without_signs(chat: list[str], language: str, monkeypatch: pytest.Monk
         return found(chat, language)
 
 
+@pytest.mark.slow
 def test_no_finding_is_lost_for_want_of_a_sign(monkeypatch: pytest.MonkeyPatch) -> None:
     """On all dialogues of the corpus, good and bad, in all their languages."""
     for chat, language in CHATS:

@@ -91,6 +91,7 @@ def written() -> list[str]:
     return [dialogue_text([message["value"] for message in row["conversation"][::2]]) for row in rows]
 
 
+@pytest.mark.slow
 def test_written_dialogues_are_no_duplicates(written: list[str]) -> None:
     """Nor are halves of them, which are about the same matter."""
     assert near_duplicates(written, 0.2).matches == ()
@@ -324,6 +325,7 @@ def test_a_larger_dataset_begins_with_the_smaller(first: Any, store: str) -> Non
     assert list(smaller) == list(first)[:15]
 
 
+@pytest.mark.slow
 def test_a_threshold_of_ones_own(provider: Provider) -> None:
     """At 1 only what is the same goes; that is another dataset."""
     assert load(provider, **SMALL, drop_near_duplicates=1)[:] == load(provider, **SMALL)[:]

@@ -156,6 +156,7 @@ def test_waves_make_the_rows_of_their_replays(inserted: str) -> None:
         assert again.equals(live)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @example(inserted="\ud83d\ude00")
 @example(inserted="a")

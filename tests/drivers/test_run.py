@@ -178,6 +178,7 @@ def test_a_model_that_never_answers_usably_ends_the_run(place: str) -> None:
         list(dialogues(place, serving, recipe=recipe, max_draws=2))
 
 
+@pytest.mark.slow
 def test_transport_errors_are_tried_again_and_never_stored(place: str) -> None:
     """A server that stumbles on every first try costs retries, and no row."""
     tally = RunStats()

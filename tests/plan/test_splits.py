@@ -203,6 +203,7 @@ def load(provider: Provider | None = None, **given: Any) -> Any:
     return load_dataset("consistent_chat", **{**small, **called, **given})
 
 
+@pytest.mark.slow
 def test_a_dataset_of_three_splits(provider: Provider, home: Path) -> None:
     """As many dialogues of each intent as it says, with places of their own; replayed, in parts and streamed alike."""
     chosen = {"splits": THREE, "intents": ["simulation", "educational", "transaction"]}

@@ -31,6 +31,7 @@ seeds: {data: rows.jsonl, fields: {topic: about, source: text}}
 """
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize(
     ("rows", "more"),
     [

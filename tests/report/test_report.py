@@ -102,6 +102,7 @@ def test_repetition_and_alarms_are_shown_in_terminal_and_page(capsys: pytest.Cap
     assert "a &lt;b&gt;topic&lt;/b&gt;" in page
 
 
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("columns", [50, 64, 80, 88])
 def test_it_fits_narrow_terminals(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -71,6 +71,7 @@ def test_the_default_recipe_runs_in_a_small_context_that_is_stated(kind: str, co
     assert min(map(asked, provider.requests)) > 1500, "answers have room"
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 def test_a_context_is_read_from_the_first_refusal(kind: str, words: str, tmp_path: Path) -> None:
@@ -124,6 +125,7 @@ def listed(**fields: Any) -> Reply:
     return Reply.body(200, json.dumps({"object": "list", "data": [*others, {"id": "some-model", **fields}]}))
 
 
+@pytest.mark.slow_after(2)
 @pytest.mark.parametrize(
     "models",
     [
@@ -148,6 +150,7 @@ def test_a_context_is_read_from_the_list_of_models(models: Reply, tmp_path: Path
         assert run(str(tmp_path / "unlisted"), DEFAULT, opened("openai", provider)) == made
 
 
+@pytest.mark.slow_after(4)
 @pytest.mark.parametrize(
     "models",
     [

@@ -66,7 +66,7 @@ def repository(hub: Hub) -> There:
     return repo(hub, "datasets")
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 def test_what_one_machine_keeps_another_replays(there: There, one: Machine, two: Machine) -> None:
     """Both ways: what Xet has sent is read without it, and what LFS has sent with it."""
     one.run(keep, there.url, NUMBERS)
@@ -92,7 +92,7 @@ def test_a_dataset_is_made_on_one_machine_and_replayed_on_another(there: There, 
     assert two.run(load, there.url, mode="replay") == made
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 def test_a_thousand_responses_cost_few_write_requests(there: There, one: Machine, two: Machine) -> None:
     """At most ten, by either way; the Hub counts them, and commits by the hour."""
     for number, each in enumerate((one, two)):
@@ -282,7 +282,7 @@ def test_what_is_recorded_can_be_read_without_the_right_to_write(there: There, o
     assert there.hub.writes() == []
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 def test_the_token_is_written_nowhere(there: There, two: Machine) -> None:
     """Neither into the spool, the packs, the dataset and its cache, nor into messages and logs."""
     options = {"storage_options": {"token": WRITER}}

@@ -132,6 +132,7 @@ def test_a_flipped_bit_is_noticed_or_changes_nothing(whole: bytes, data: st.Data
     check_a_flip(whole, data.draw(st.integers(0, 8 * len(whole) - 1), "bit"))
 
 
+@pytest.mark.slow
 def test_a_flipped_bit_in_a_key_is_noticed(whole: bytes) -> None:
     """A response that cannot be found would be asked for, and paid for, again."""
     keys = pq.ParquetFile(pa.BufferReader(whole)).metadata.row_group(0).column(0)

@@ -191,6 +191,7 @@ def prepared(place: str) -> str:
     return place
 
 
+@pytest.mark.slow_after(3)
 @pytest.mark.parametrize("act", ["put", "get", "removal"])
 @pytest.mark.parametrize("number", range(3))
 def test_a_remote_store_that_fails_at_any_step_loses_nothing(remote: str, act: str, number: int) -> None:

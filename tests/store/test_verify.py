@@ -69,6 +69,7 @@ def test_a_whole_store_is_counted(place: str) -> None:
     assert str(checked) == "6 responses in 2 packs and 1 journals: all intact."
 
 
+@pytest.mark.slow
 def test_a_store_in_use_is_whole(place: str) -> None:
     """A journal that is being written, and the last line of a writer that was killed, are no faults."""
     reported = kill_a_writer(place, after=5)
