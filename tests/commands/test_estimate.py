@@ -101,6 +101,7 @@ def test_more_turns_take_more(place: str) -> None:
     assert short.input_tokens < long.input_tokens
 
 
+@pytest.mark.slow
 def test_what_is_recorded_costs_nothing_more(place: str) -> None:
     """Then nothing is left to do."""
     recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=3)

@@ -274,6 +274,7 @@ def test_answers_are_compared_where_a_recipe_says_so() -> None:
     assert all(alike in json.loads(one["response"])["assistant_1"] for one in failed)
 
 
+@pytest.mark.slow
 def test_only_stand_ins_are_asked_for(provider: Provider) -> None:
     """What was built without it is found again, and so is all of it when it is built again."""
     load(provider, **SMALL)

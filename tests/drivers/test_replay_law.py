@@ -134,6 +134,7 @@ def test_an_online_build_and_its_refresh_make_the_rows_of_their_replays(inserted
             assert rows(replayed(folder, made)) == rows(live)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @example(inserted="\ud83d\ude00")
 @given(inserted=TEXTS.map("".join))

@@ -107,6 +107,7 @@ def test_a_split_that_is_added_takes_topics_from_the_main_one_alone(
     assert all(before[split] == after[split] for split in named if split != "train")
 
 
+@pytest.mark.slow
 @settings(LAW, max_examples=5)
 @given(SEEDS)
 def test_the_main_split_begins_as_a_plan_without_splits(seed: int) -> None:

@@ -18,7 +18,7 @@ from consistent_chat.store import compact
 from tests.hub import READER, WRITER, Hub
 from tests.hub.machines import Machine, Paid, There, begin, finish, keep, lacks, load, logged, machine, refused, repo
 
-pytestmark = pytest.mark.slow_after(1)
+pytestmark = pytest.mark.slow
 
 NUMBERS = (1, 2, 3)
 STRANGER, TEAM = "hf_of_a_stranger", "hf_of_the_team"
@@ -66,7 +66,6 @@ def repository(hub: Hub) -> There:
     return repo(hub, "datasets")
 
 
-@pytest.mark.slow
 def test_what_one_machine_keeps_another_replays(there: There, one: Machine, two: Machine) -> None:
     """Both ways: what Xet has sent is read without it, and what LFS has sent with it."""
     one.run(keep, there.url, NUMBERS)
@@ -84,7 +83,6 @@ def test_batches_are_written_down_in_few_commits(there: There, one: Machine, tmp
     assert len(there.hub.commits) <= 3
 
 
-@pytest.mark.slow_after(1)
 def test_a_dataset_is_made_on_one_machine_and_replayed_on_another(there: There, one: Machine, two: Machine) -> None:
     """`load_dataset` over a store on the Hub, all nine intents."""
     made = one.run(load, there.url, serving="rehearsal")
@@ -92,7 +90,6 @@ def test_a_dataset_is_made_on_one_machine_and_replayed_on_another(there: There, 
     assert two.run(load, there.url, mode="replay") == made
 
 
-@pytest.mark.slow
 def test_a_thousand_responses_cost_few_write_requests(there: There, one: Machine, two: Machine) -> None:
     """At most ten, by either way; the Hub counts them, and commits by the hour."""
     for number, each in enumerate((one, two)):
@@ -189,7 +186,6 @@ def test_a_fault_that_passes_is_not_seen(there: There, one: Machine, two: Machin
     assert len(there.packs()) == 1
 
 
-@pytest.mark.slow_after(2)
 @pytest.mark.parametrize("status", [403, 500, 503])
 def test_what_cannot_be_sent_is_kept_here_and_sent_next_time(
     there: There, one: Machine, two: Machine, status: int
@@ -218,7 +214,6 @@ def test_what_was_sent_but_not_acknowledged_is_sent_once(there: There, one: Mach
     assert len(there.packs()) == 1
 
 
-@pytest.mark.slow_after(6)
 @pytest.mark.parametrize("case", ["reads only", "unknown", "no token", "missing", "out of order"])
 @pytest.mark.parametrize("begun", [False, True], ids=["new", "begun"])
 def test_a_store_that_cannot_be_written_is_said_before_anything_is_paid(
@@ -282,7 +277,6 @@ def test_what_is_recorded_can_be_read_without_the_right_to_write(there: There, o
     assert there.hub.writes() == []
 
 
-@pytest.mark.slow
 def test_the_token_is_written_nowhere(there: There, two: Machine) -> None:
     """Neither into the spool, the packs, the dataset and its cache, nor into messages and logs."""
     options = {"storage_options": {"token": WRITER}}

@@ -220,6 +220,7 @@ def test_a_remote_store_is_read_elsewhere(remote: str) -> None:
     assert {path: path.stat().st_mtime_ns for path in machine()} == copies
 
 
+@pytest.mark.slow
 def test_what_a_killed_writer_spooled_is_found_and_sent_next_time(remote: str) -> None:
     """A remote store loses nothing either."""
     reported = kill_a_writer(remote, after=5)
