@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -71,6 +72,21 @@ def test_the_requests_are_those_that_are_sent(capsys: pytest.CaptureFixture[str]
         Recipe.from_file(str(Path(consistent_chat.__file__).with_name("demo") / "demo.consistent_chat.yaml")), 1
     )
     assert str(first) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("given", "number"),
+    [
+        ({"layout": "preference", "judge_model": "j", "min_score": 5}, 3),
+        ({"rules": {"none": {"forbidden": ["the", "this"]}}}, 2),
+        ({"answers": "turn_by_turn"}, 3),
+        ({"users": "turn_by_turn", "answers": "turn_by_turn", "user_model": "u"}, 4),
+        ({"reasoning": True}, 2),
+    ],
+)
+def test_whatever_a_recipe_refuses_its_requests_are_shown_once(given: dict[str, Any], number: int) -> None:
+    """Those of one dialogue of two turns, none drawn again."""
+    assert len(list(requests(Recipe("m", num_turns_per_dialog=2, **given), 1))) == number
 
 
 def test_a_table_becomes_a_taxonomy(tmp_path: Path) -> None:
