@@ -1,0 +1,66 @@
+"""Dialogues made turn by turn are the same however a build comes about: processes, shards, kills, streams."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from datasets import load_dataset
+
+import consistent_chat
+from tests import ROOT
+from tests.dialogue.turns import in_turn
+from tests.provider import Provider
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("folder")]
+BOTH = {"users": "turn_by_turn", "answers": "turn_by_turn", "num_turns_per_dialog": 3}
+RECIPE: dict[str, Any] = {"model": "claude-sonnet-4-6", "num_dialogs_per_intent": 2, **BOTH}
+SCRIPT = (
+    "import consistent_chat; from datasets import load_dataset; import sys, json\n"
+    "load_dataset('consistent_chat', split='train', **json.loads(sys.argv[1]))"
+)
+
+
+def rows(store: str, **given: Any) -> list[dict[str, Any]]:
+    """Return the rows of a build over a store, made anew."""
+    return list(load_dataset("consistent_chat", split="train", responses=store, **{**RECIPE, **given}))
+
+
+def test_processes_shards_and_streams() -> None:
+    """Each fills a store of its own; all give the rows of one process."""
+    made = {"model": "rehearsal", "serving": "rehearsal"}
+    first = rows("one", **made)
+    assert len(first) == 18
+    assert all(len(row["conversation"]) == 6 for row in first)
+    assert rows("several", num_proc=2, **made) == first
+    for shard in ("1/2", "2/2"):
+        consistent_chat.warm(shard=shard, responses="shards", **{**RECIPE, **made})
+    assert rows("shards", model="rehearsal", download_mode="force_redownload") == first
+    assert rows("one", model="rehearsal", streaming=True) == first
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_build_that_is_killed_and_resumed(seed: int) -> None:
+    """`kill -9` at three random moments: only what was in flight is asked twice, and the rows are the same."""
+    moments = random.Random(seed)
+    with Provider(in_turn, delay=0.01) as provider:
+        called = {"serving": "anthropic", "base_url": provider.url, "api_key": "k", "max_concurrency": 4}
+        given = json.dumps({**RECIPE, **called, "responses": "killed", "cache_dir": "cache"})
+        for _ in range(3):
+            stop = len(provider.requests) + moments.randrange(1, 30)
+            environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+            running = subprocess.Popen([sys.executable, "-c", SCRIPT, given], env=environment)
+            while len(provider.requests) < stop and running.poll() is None:
+                time.sleep(0.002)
+            running.send_signal(signal.SIGKILL)
+            running.wait()
+        made = rows("killed", **called)
+        assert len(provider.requests) <= 18 * 6 + 3 * 4
+        assert made == rows("undisturbed", download_mode="force_redownload", **called)
