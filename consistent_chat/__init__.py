@@ -20,6 +20,7 @@ __all__ = [
     "estimate",
     "preview",
     "publish",
+    "report",
     "verify",
     "warm",
 ]
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from consistent_chat.dataflow import ConsistentChatGenerator
     from consistent_chat.publishing.publish import publish
     from consistent_chat.recipe import Recipe
+    from consistent_chat.reports import report
 
 _MODULES = {
     "ConsistentChat": "consistent_chat.builder",
@@ -43,6 +45,7 @@ _MODULES = {
     "estimate": "consistent_chat.api",
     "preview": "consistent_chat.api",
     "publish": "consistent_chat.publishing",
+    "report": "consistent_chat.reports",
     "verify": "consistent_chat.api",
     "warm": "consistent_chat.commands.open",
 }

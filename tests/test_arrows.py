@@ -28,7 +28,7 @@ ROOMS = [
     {"card"},
     {"builder"},
     {"commands", "dataflow"},
-    {"report", "ray"},
+    {"reports", "ray"},
     {"publishing"},
     {"api"},
     {"__init__"},
@@ -36,7 +36,7 @@ ROOMS = [
     {"__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(ROOMS) for name in names}
-MAY_IMPORT_DATASETS = {"registration", "builder", "commands", "report", "publishing"}
+MAY_IMPORT_DATASETS = {"registration", "builder", "commands", "reports", "publishing"}
 
 
 def room(module: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from consistent_chat.report import report
+from consistent_chat.reports import report
 from tests.browser import Window, chromium
 
 PICTURE = Path(__file__).parent.parent / "docs" / "report.png"

@@ -254,8 +254,8 @@ def report(source: str | None, html: str | None, **options: Any) -> None:
 
     SOURCE is a dataset (file, folder, user/repo), a response store, or a recipe.
     """
-    from consistent_chat.report import report as reported
-    from consistent_chat.report.terminal import show
+    from consistent_chat.reports import report as reported
+    from consistent_chat.reports.terminal import show
 
     summary = reported(source, html, **options)
     if html != "-":
@@ -274,8 +274,8 @@ def check(source: str, output: str | None, language: str | None, checks: Any, ru
 
     DATASET is a file (.jsonl, .json, .parquet), a folder, a store or user/repo.
     """
-    from consistent_chat.report.check import check_chats
-    from consistent_chat.report.terminal import show_checks
+    from consistent_chat.reports.check import check_chats
+    from consistent_chat.reports.terminal import show_checks
 
     report = check_chats(source, output, language, checks, storage_options, rules)
     if output != "-":

@@ -13,7 +13,7 @@ from consistent_chat.card.about import Seen
 from consistent_chat.commands.estimate import estimate
 from consistent_chat.errors import BudgetSpent
 from consistent_chat.prices import Tokens, price_of
-from consistent_chat.report import report
+from consistent_chat.reports import report
 from tests.provider import Call, Provider, Reply
 
 MODEL, JUDGE = "gpt-5-mini", "claude-haiku-4-5"

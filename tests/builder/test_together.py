@@ -16,7 +16,7 @@ from consistent_chat.commands.estimate import estimate
 from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue.judge import CRITERIA
 from consistent_chat.drivers import RunStats
-from consistent_chat.report import Summary, report
+from consistent_chat.reports import Summary, report
 from tests.provider import Call, Provider, Reply
 
 WRITER, JUDGE = "claude-sonnet-4-6", "claude-haiku-4-5"

@@ -137,4 +137,5 @@ def test_python_has_what_the_commands_do(folder: Path, capsys: pytest.CaptureFix
     assert consistent_chat.estimate(model="rehearsal", **options)["train"].calls == 0
     consistent_chat.build(None, folder / "x.jsonl", model="rehearsal", **options)
     assert len((folder / "x.jsonl").read_text("utf-8").splitlines()) == 1
+    assert consistent_chat.report(str(folder / "x.jsonl")).total.dialogues == 1
     assert not consistent_chat.verify(options["responses"]).faults

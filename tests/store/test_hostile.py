@@ -217,8 +217,8 @@ def _missed(root: str) -> None:
 
 
 def _reported(root: str) -> None:
-    from consistent_chat.report.records import ReportSource, builtin_titles
-    from consistent_chat.report.store_source import entries
+    from consistent_chat.reports.records import ReportSource, builtin_titles
+    from consistent_chat.reports.store_source import entries
 
     list(entries(ResponseStore(root), ReportSource("", iter(()), builtin_titles())))
 

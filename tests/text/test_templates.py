@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from consistent_chat.text.sanitize import visible
 from consistent_chat.text.templates import environment
 
-PACKAGES = ["consistent_chat.card", "consistent_chat.report"]
+PACKAGES = ["consistent_chat.card", "consistent_chat.reports"]
 MARKUP = [
     "<b>",
     "](javascript:alert(1))",

@@ -13,8 +13,8 @@ from aiohttp import web
 from consistent_chat.cli import main
 from consistent_chat.drivers import retry
 from consistent_chat.errors import ConsistentChatError, ServingError
-from consistent_chat.report import report
-from consistent_chat.report.paraphrases import find_paraphrases
+from consistent_chat.reports import report
+from consistent_chat.reports.paraphrases import find_paraphrases
 from consistent_chat.store import ResponseStore, verify
 from tests.provider import Provider
 

@@ -19,10 +19,10 @@ from typing import Any
 
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.output import parse_output
-from consistent_chat.report.page import writing
-from consistent_chat.report.paraphrases import find_paraphrases
-from consistent_chat.report.sources import read
-from consistent_chat.report.summary import Summary
+from consistent_chat.reports.page import writing
+from consistent_chat.reports.paraphrases import find_paraphrases
+from consistent_chat.reports.sources import read
+from consistent_chat.reports.summary import Summary
 from consistent_chat.text.urls import without_secrets
 
 __all__ = ["Summary", "report"]

@@ -22,7 +22,7 @@ from consistent_chat.output import Output, parse_output
 from consistent_chat.recipe.fields import thresholds
 from consistent_chat.recipe.rules import Rules
 from consistent_chat.recipe.rules import rules as checked_rules
-from consistent_chat.report import file_source, sources
+from consistent_chat.reports import file_source, sources
 from consistent_chat.row import LAYOUTS
 from consistent_chat.store.backends import MARKER
 from consistent_chat.text.urls import without_secrets

@@ -15,7 +15,7 @@ from consistent_chat.errors import MissingResponse, UnfilledSlot
 from consistent_chat.plan.plan import Plan
 from consistent_chat.prices import Tokens, beyond, billed
 from consistent_chat.recipe import Recipe
-from consistent_chat.report.records import ReportRow, ReportSource
+from consistent_chat.reports.records import ReportRow, ReportSource
 from consistent_chat.row import failure, row
 from consistent_chat.store import ResponseStore
 

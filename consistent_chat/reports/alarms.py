@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from consistent_chat.recipe.fields import thresholds
-from consistent_chat.report.check import chat_findings
+from consistent_chat.reports.check import chat_findings
 
 CHECKED = 1_000
 """Only the first dialogues, up to this number, are checked. Each takes five milliseconds. `check` checks all."""

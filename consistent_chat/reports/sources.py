@@ -12,8 +12,8 @@ import fsspec
 
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.recipe import EXTENSION
-from consistent_chat.report import file_source, recipe_source, store_source
-from consistent_chat.report.records import ReportSource, builtin_titles
+from consistent_chat.reports import file_source, recipe_source, store_source
+from consistent_chat.reports.records import ReportSource, builtin_titles
 from consistent_chat.store import ResponseStore, default_location
 from consistent_chat.store.backends import MARKER
 from consistent_chat.text.urls import redact, without_secrets

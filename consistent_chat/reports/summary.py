@@ -10,8 +10,8 @@ from typing import NamedTuple
 from consistent_chat import duplicates
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.prices import Tokens, price_of
-from consistent_chat.report.alarms import AlarmCounter
-from consistent_chat.report.records import ReportRow
+from consistent_chat.reports.alarms import AlarmCounter
+from consistent_chat.reports.records import ReportRow
 from consistent_chat.stats import PAPER, DialogueStats, Distribution, Failure, Statistics
 from consistent_chat.stats.shape import ShapeStats
 

@@ -12,7 +12,7 @@ import pytest
 
 from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError
-from consistent_chat.report.check import check_chats
+from consistent_chat.reports.check import check_chats
 
 CHATS: list[list[str]] = [
     ["is it far?", "Two miles.", "by bus?", "[Insert bus times here]"],

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from consistent_chat.dialogue.judge import CRITERIA
-from consistent_chat.report.records import ReportRow
-from consistent_chat.report.summary import Summary, words
+from consistent_chat.reports.records import ReportRow
+from consistent_chat.reports.summary import Summary, words
 from consistent_chat.request import canonical_json
 from consistent_chat.text.sanitize import visible
 

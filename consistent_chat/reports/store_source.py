@@ -21,7 +21,7 @@ from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.dialogue.stages import stage_of
 from consistent_chat.prices import Tokens, beyond, billed
-from consistent_chat.report.records import ReportRow, ReportSource, builtin_titles
+from consistent_chat.reports.records import ReportRow, ReportSource, builtin_titles
 from consistent_chat.request import Response, canonical_json, request_key
 from consistent_chat.row import REASONING
 from consistent_chat.store import ResponseStore

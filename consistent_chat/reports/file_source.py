@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from consistent_chat.errors import ConsistentChatError
-from consistent_chat.report.records import ReportRow
+from consistent_chat.reports.records import ReportRow
 from consistent_chat.row import LAYOUTS, Layout
 from consistent_chat.store.backends import MARKER
 from consistent_chat.text.urls import without_secrets

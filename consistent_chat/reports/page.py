@@ -16,15 +16,15 @@ from markupsafe import Markup
 from consistent_chat.errors import RecipeError
 from consistent_chat.output import Output
 from consistent_chat.output.stdout import StandardOutput
-from consistent_chat.report.payload import Payload
-from consistent_chat.report.sections import sections
-from consistent_chat.report.summary import Summary
+from consistent_chat.reports.payload import Payload
+from consistent_chat.reports.sections import sections
+from consistent_chat.reports.summary import Summary
 from consistent_chat.text.templates import environment
 from consistent_chat.version import __version__
 
 SUFFIXES = (".html", ".htm")
 
-_TEMPLATES = environment("consistent_chat.report")
+_TEMPLATES = environment("consistent_chat.reports")
 
 
 @contextlib.contextmanager
@@ -70,4 +70,4 @@ def _digest(text: str) -> str:
 
 
 def _file(name: str) -> str:
-    return resources.files("consistent_chat.report").joinpath(name).read_text("utf-8")
+    return resources.files("consistent_chat.reports").joinpath(name).read_text("utf-8")

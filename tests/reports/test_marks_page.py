@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from consistent_chat.recipe import Recipe
-from consistent_chat.report import report
+from consistent_chat.reports import report
 from tests.browser import PHONE, Window, chromium
 
 pytestmark = pytest.mark.slow

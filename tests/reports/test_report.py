@@ -17,8 +17,8 @@ import pytest
 from consistent_chat.builder.config import DEMO as DEMO_FOLDER
 from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError
-from consistent_chat.report import Summary, report
-from consistent_chat.report.sources import read
+from consistent_chat.reports import Summary, report
+from consistent_chat.reports.sources import read
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
 from tests import ROOT
