@@ -61,17 +61,19 @@ def _entry(dialogue: Dialogue, recipe: Recipe) -> ReportRow:
 
 def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:
     """Return the billed tokens of a place that its row and the draws of given-up specs do not count."""
-    written, judged = dialogue.billed
+    (written, judged), users = dialogue.billed, dialogue.billed_users
     judge_in, judge_out = (0, 0) if dialogue.judgement is None else dialogue.judgement[-2:]
     written = beyond(written, dialogue.input_tokens - judge_in, dialogue.output_tokens - judge_out)
     judged = beyond(judged, judge_in, judge_out)
     for draw in given_up:
         if draw.stage == JUDGE:
             judged = beyond(judged, *_counts(draw))
+        elif draw.stage in OF_USERS and any(users):
+            users = beyond(users, *_counts(draw))
         else:
             written = beyond(written, *_counts(draw))
-    both = [(recipe.model or "", written), (recipe.judge_model or "", judged)]
-    return [(model, tokens) for model, tokens in both if any(tokens)]
+    each = [(recipe.model or "", written), (recipe.judge_model or "", judged), (recipe.user_writer, users)]
+    return [(model, tokens) for model, tokens in each if any(tokens)]
 
 
 def _beyond(draws: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:

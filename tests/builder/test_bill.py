@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from consistent_chat.commands.estimate import estimate
 from consistent_chat.errors import BudgetSpent
 from consistent_chat.prices import Tokens, price_of
 from consistent_chat.reports import report
+from tests.dialogue.turns import in_turn
 from tests.provider import Call, Provider, Reply
 
 MODEL, JUDGE = "gpt-5-mini", "claude-haiku-4-5"
@@ -75,6 +77,26 @@ def test_all_sums_agree(place: str) -> None:
     told = estimate(planned.recipes["train"], planned.plans()["train"], planned.store())
     assert told.output_tokens == 900 * told.calls
     assert told.cost == pytest.approx((run.cost or 0.0) / calls * told.calls, rel=0.5)
+
+
+def test_a_user_model_is_billed_by_itself(place: str) -> None:
+    """Its requests at its price, in the run, in the card and in the report; some are drawn again."""
+    models = {"model": "claude-sonnet-4-6", "user_model": "claude-haiku-4-5"}
+    form = {"users": "turn_by_turn", "answers": "turn_by_turn", "num_turns_per_dialog": 2}
+    recipe: dict[str, Any] = {**models, **form, "intents": "educational", "num_dialogs_per_intent": 2}
+    with Provider(lambda call: Reply.text(" ") if call.number in (1, 4) else in_turn(call)) as provider:
+        options = {"serving": "anthropic", "base_url": provider.url, "api_key": "key", "max_concurrency": 1}
+        live = load_dataset_builder("consistent_chat", **recipe, responses=place, **options)
+        live.download_and_prepare()
+        asked = Counter(call.body["model"] for call in provider.requests)
+    builder, seen = load_dataset_builder("consistent_chat", **recipe, responses=place), Seen()
+    for dialogue in builder.replay("train"):
+        seen.see("train", dialogue)
+    whole = report(responses=place, **recipe)
+    assert {recipe[field]: tokens for (_, field), tokens in seen.tokens.items()} == whole.tokens
+    assert set(whole.tokens) == set(asked)
+    assert live.tallies["train"].cost == pytest.approx(sum(used.cost or 0.0 for used in whole.used))
+    assert live.tallies["train"].cost == pytest.approx(seen.cost(builder.recipes))
 
 
 def test_a_limit_counts_the_same_dollars(place: str) -> None:
