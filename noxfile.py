@@ -68,10 +68,13 @@ def ways(session: nox.Session, datasets: str) -> None:
 
 @nox.session(python="3.10")
 def lowest(session: nox.Session) -> None:
-    """Run the demo and the fast tests on the lowest version of each requirement, as tests/lowest.txt lists them."""
+    """Run the demo and the fast tests on the lowest version of each requirement, and measure what the tests cover."""
     session.install("-e", ".[test]", "-r", "tests/lowest.txt")
     _build_demo(session)
-    session.run("python", "-m", "pytest", *PARALLEL, *session.posargs)
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *PARALLEL, *session.posargs)
+    session.run("coverage", "combine", "-q")
+    session.run("coverage", "report")
 
 
 @nox.session(python="3.13")

@@ -53,7 +53,7 @@ def rows() -> Iterator[tuple[str, str, str]]:
         told = estimate(RECIPE, plan, ResponseStore(empty))
     tokens = told.input_tokens + told.output_tokens
     cost = (told.input_tokens * PRICE[0] + told.output_tokens * PRICE[1]) / 1e6
-    least = min(sum(map(deck._combinations, pile)) for deck in plan._decks for pile in deck._piles[:1])
+    least = min(sum(map(deck._combinations, pile)) for deck in plan._decks._decks for pile in deck._piles[:1])
     yield "dialogues", f"{len(plan):,}", f"{RECIPE.num_dialogs_per_intent:,} for each intent"
     yield "combinations of an intent", f"{least:,} or more", "the built-in taxonomy: none is drawn twice"
     yield "calls", f"{told.calls:,}", "two a dialogue; redraws of unusable responses are extra"

@@ -38,7 +38,7 @@ from tests.provider import Provider
 _connect = socket.socket.connect
 # On a busy machine any example may take seconds.
 settings.register_profile("tests", deadline=None, max_examples=20)
-settings.register_profile("thorough", deadline=None, max_examples=150)  # pytest --hypothesis-profile=thorough
+settings.register_profile("thorough", deadline=None, max_examples=60)  # pytest --hypothesis-profile=thorough
 settings.load_profile("tests")
 
 

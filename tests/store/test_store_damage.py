@@ -213,7 +213,7 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_store_stays_readable(place
         "Free space or grant access there, or pass another location as responses=."
     )
     assert while_packing.startswith(f"A pack cannot be written to {place}/packs: ")
-    assert while_packing.endswith(". Free space.")
+    assert while_packing.endswith(". Free space or grant access there.")
     assert journal.read_bytes().endswith(b"\n")
     assert files(place, "packs") == []
     assert kept > 0

@@ -35,7 +35,7 @@ def _speaks(rule: Rule, language: str) -> bool:
 
 
 def _first(messages: Sequence[str], side: str, rule: Rule, language: str) -> tuple[int, str] | None:
-    for turn, text in enumerate(messages, 1):
+    for turn, text in enumerate(map(_readable, messages), 1):
         plain = _plain(text)
         for field, check in _CHECKS.items():
             if field in rule and (detail := check(text, plain, rule[field])):
@@ -45,15 +45,24 @@ def _first(messages: Sequence[str], side: str, rule: Rule, language: str) -> tup
     return _of_plugin(rule["plugin"], messages, side, language) if "plugin" in rule else None
 
 
+def _readable(text: str) -> str:
+    """Return a text with "?" for each lone surrogate, which RE2 cannot read; chats from elsewhere may have some."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def _has_required(text: str, plain: str, rule: Rule) -> bool:
-    return bool(_phrase(plain, rule.get("required", ()))) or any(
-        compiled(pattern).search(text) for pattern in rule.get("required_patterns", ())
-    )
+    patterns = rule.get("required_patterns", ())
+    return bool(_phrase(plain, rule.get("required", ()))) or _match(text, patterns) is not None
 
 
 def _forbidden_pattern(text: str, plain: str, patterns: Sequence[str]) -> str:
-    found = next((match for pattern in patterns if (match := compiled(pattern).search(text))), None)
+    found = _match(text, patterns)
     return "" if found is None else f"has {found[0][:80]!r}"
+
+
+def _match(text: str, patterns: Sequence[str]) -> Any:
+    """Return the match of the first pattern that fits a text, or None."""
+    return next((match for pattern in patterns if (match := compiled(pattern).search(text))), None)
 
 
 def _forbidden(text: str, plain: str, phrases: Sequence[str]) -> str:
