@@ -40,7 +40,9 @@ def test_a_bomb_is_refused(place: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert not (tmp_path / f"{batch.name}.jsonl").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"no gzip", gzip.compress(request_line(asked()))[:-9]])
+@pytest.mark.parametrize(
+    "content", [b"", b"no gzip", gzip.compress(request_line(asked()))[:-9]], ids=["empty", "no gzip", "cut"]
+)
 def test_what_is_no_gzip_is_damaged(content: bytes, place: str, tmp_path: Path) -> None:
     """Each time that it is read."""
     log, batch = logged(place, tmp_path, content)
