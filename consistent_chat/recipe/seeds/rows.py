@@ -56,7 +56,7 @@ def _csv(file: BinaryIO, name: str, columns: Sequence[str], delimiter: str = ","
 
     reading = csv.ReadOptions(block_size=MAX_LINE // 8, use_threads=False)
     parsing = csv.ParseOptions(newlines_in_values=True, delimiter=delimiter)
-    names = csv.open_csv(file, reading, parsing, csv.ConvertOptions(default_column_type=None)).schema.names
+    names = csv.open_csv(file, reading, parsing).schema.names
     _check(name, columns, names)
     file.seek(0)
     texts = csv.ConvertOptions(include_columns=list(columns), column_types=dict.fromkeys(columns, "string"))
