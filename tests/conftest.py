@@ -44,7 +44,8 @@ settings.load_profile("tests")
 
 @pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the cases of a test after the first ones as slow, where it says `slow_after`."""
+    """Mark the cases of a test after the first ones as slow, where it says `slow_after`; let the docs' pages begin."""
+    items.sort(key=lambda item: item.path.name != "test_docs.py")  # they take longest, which no core should wait for
     seen: Counter[str] = Counter()
     for item in items:
         if mark := item.get_closest_marker("slow_after"):
