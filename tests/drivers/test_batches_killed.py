@@ -70,7 +70,7 @@ def test_a_batch_of_somebody_else_is_not_taken_for_ours(provider: BatchProvider,
 @each_kind
 def test_killed_as_it_begins_to_touch_any_file_of_the_store(tmp_path: Path, kind: str) -> None:
     """One of fourteen in turn, until a build is through; the protocols take turns, too."""
-    step, was_killed = 7 * KINDS.index(kind), True
+    step, was_killed = 7 * [*KINDS].index(kind), True
     while was_killed:
         place = str(tmp_path / str(step) / "responses")
         with BatchProvider() as provider:
