@@ -71,7 +71,7 @@ def figures(made: Sequence[Dialogue]) -> Iterator[str]:
 
 
 def ahead(dialogue: Dialogue) -> float:
-    """Return the share of a dialogue's words of content in answers that the user says later and nobody before."""
+    """Return the share of the content words in the answers that only a later user message says first."""
     users = [content(text) for text in dialogue.user_messages]
     said: set[str] = set()
     early = total = 0

@@ -56,7 +56,7 @@ class Spec:
 
     @property
     def given_messages(self) -> tuple[str, ...]:
-        """The user messages of a given conversation, which are kept; empty where they are to be written."""
+        """The user messages of a given conversation, which are kept; empty if a model writes them."""
         return () if self.source is None else self.source.user_messages
 
     def given_text(self, system_prompt: str | None) -> str:

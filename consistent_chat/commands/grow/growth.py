@@ -109,7 +109,7 @@ def estimate(
 ) -> GrowthEstimate:
     """Return what `grow` with these arguments would still request. Makes no calls.
 
-    New categories are counted with their topics. Entries that are of no use, and are requested again, are not.
+    New categories are counted with their topics. Unusable entries, which are requested again, are not counted.
     """
     _, whole = _read(source, options.get("storage_options"))
     builder, recipe = _opened(source, options)

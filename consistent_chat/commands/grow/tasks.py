@@ -23,7 +23,7 @@ from consistent_chat.request import Request, Response, Schema
 CHUNK = 20
 """Entries that one request asks for, at most."""
 SPARE = 2
-"""Requests beyond those that a number of entries needs: for entries that are there already or are of no use."""
+"""Requests beyond those for the number of entries: some entries exist already, and some are unusable."""
 SHOWN = 60
 """Entries that a prompt shows, at most."""
 ENTRY_TOKENS = 96
@@ -75,7 +75,7 @@ class Task:
         return _text("system").substitute(blanks), _text(self.kind).substitute(blanks)
 
     def entry(self, text: str) -> Entry | None:
-        """Return the entry in a text, or None where it is of no use here."""
+        """Return the entry in a text, or None if it is unusable."""
         found = read_entry(text, self.tags)
         if found is None or self.kind == "persona":
             return found
