@@ -66,7 +66,7 @@ class OpenAI:
         form = stated(abilities, LIMITS[base_url is not None])
         self._negotiator: Negotiator[Form] = Negotiator(self._peer, form, partial(plainer, form))
         self._lists = base_url is not None and abilities.context_tokens is None
-        self._listing: asyncio.Lock | None = None
+        self._listing: asyncio.Task[None] | None = None
 
     async def answer(self, request: Request) -> Response:
         """Return what the model said; raise TransportError or ServingError."""
@@ -90,18 +90,23 @@ class OpenAI:
     async def close(self) -> None:
         """Close all connections. The next answer opens new ones, in its own event loop."""
         self._negotiator.leave_loop()
-        self._listing = None
+        listing, self._listing = self._listing, None
+        if listing is not None:
+            listing.cancel()
         await self._connection.close()
 
     async def _list_contexts(self) -> None:
-        """Ask the user's own server once for the contexts of its models, unless the user has stated one."""
-        if not self._lists:
-            return
-        self._listing = self._listing or asyncio.Lock()
-        async with self._listing:
-            if self._lists:
-                self._negotiator.contexts = await contexts(self._connection.client(), self._connection.timeout)
-                self._lists = False
+        """Ask the user's own server once for the contexts of its models, unless the user has stated one.
+
+        All calls that wait go on in the same step of the event loop, so that one of them explores for all.
+        """
+        if self._lists:
+            self._listing = self._listing or asyncio.create_task(self._read_listing())
+            await asyncio.shield(self._listing)
+
+    async def _read_listing(self) -> None:
+        self._negotiator.contexts = await contexts(self._connection.client(), self._connection.timeout)
+        self._lists = False
 
     async def _send(self, request: Request, form: Form) -> Response:
         answer = await self._connection.client().post(PATH, arguments(request, form), join)

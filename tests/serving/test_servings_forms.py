@@ -263,7 +263,7 @@ class TestRefusalsWithoutTellingWords:
     def test_what_none_of_the_forms_helps_is_found_out_once(self, kind: str) -> None:
         """And not by each of the calls that waited for the first."""
         with Provider(lambda call: Reply.error(400, "Bad Request")) as provider:
-            first, *others = asked(opened(kind, provider), *(request(draw=draw) for draw in range(20)))
+            first, *others = asked(opened(kind, provider), *(request(draw=draw) for draw in range(200)))
         assert type(first) is RefusedRequest
         assert all(isinstance(error, TransportError) for error in others)
         assert len(provider.requests) <= 8
