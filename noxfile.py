@@ -3,6 +3,7 @@
 A Python that is missing is skipped, and said to be. `nox -l` lists the sessions.
 """
 
+import configparser
 import shutil
 import tempfile
 from pathlib import Path
@@ -197,6 +198,15 @@ def release(session: nox.Session) -> None:
     session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
     session.run("check-wheel-contents", str(next(dist.glob("*.whl"))))
     session.run("python", "tools/release.py", str(dist))
+
+
+@nox.session(python="3.11", default=False)
+def docs(session: nox.Session) -> None:
+    """Build the documentation's site into build/site. A link that leads nowhere is an error."""
+    setup = configparser.ConfigParser()
+    setup.read("setup.cfg", "utf-8")
+    session.install(*setup["options.extras_require"]["docs"].split())
+    session.run("mkdocs", "build", "--strict", env={"NO_MKDOCS_2_WARNING": "1"})
 
 
 @nox.session(default=False)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import ROOT
 from tests.batches import BatchProvider
@@ -87,6 +88,27 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as the repository's host and the site make them."""
+    text = BLOCK.sub("", page.read_text("utf-8"))
+    titles = (re.sub(r"[^\w\s-]", "", title).lower() for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE))
+    return {re.sub(r"\s+", "-", title.strip()) for title in titles}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_anchor_is_a_heading(page: Path) -> None:
+    """A link into a page, or within it, names one of its headings."""
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text("utf-8")):
+        assert anchor in anchors(page.parent / target if target else page), f"{target}#{anchor}"
+
+
+def test_the_site_has_every_page_once() -> None:
+    """A page that is left out of the navigation is found by no reader."""
+    sections = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
+    listed = [page for section in sections for pages in section.values() for page in pages]
+    assert sorted(listed) == [page.name for page in DOCS]
 
 
 def test_ci_runs_the_readmes_two_commands() -> None:
