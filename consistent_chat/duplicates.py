@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from consistent_chat.errors import ConsistentChatError
-from consistent_chat.text.scripts import SPACELESS
+from consistent_chat.text.languages import SPACELESS
 
 THRESHOLD = 0.7
 """The default similarity from which two texts are near-duplicates."""

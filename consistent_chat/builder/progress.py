@@ -11,8 +11,8 @@ from datasets.utils import tqdm
 
 from consistent_chat.drivers import BatchProgress, RunStats
 from consistent_chat.recipe import Recipe
+from consistent_chat.text import counted
 from consistent_chat.text.console import for_bar, lines_only, say
-from consistent_chat.text.numbers import counted
 
 
 def dialogues_bar(about: str, total: int) -> Any:

@@ -2,8 +2,7 @@
 
 about.py     the input: `About` describes what is published, `Seen` collects the dialogues
 header.py    the YAML metadata at the top, which the Hub filters by
-body.py      the values for templates/, which have the text
-readme.py    the whole file; keeps the text that users have added to the previous card
+readme.py    the whole file, from templates/; keeps the text that users have added to the previous card
 """
 
 from consistent_chat.card.about import About, Seen

@@ -1,10 +1,9 @@
 """The command line: `consistent-chat COMMAND`. It has no logic; each command imports what it needs when it runs.
 
-tree.py      all commands: root.py the group that they belong to, commands.py those that make and show datasets,
-             stores.py those on published datasets and stores
-options.py   options made from the descriptions of fields, and options of several commands
-group.py     the list of commands, and suggestions for a mistyped one
-language.py  rewrites messages in terms of options
+group.py     the group that all commands belong to: its help, and suggestions for a mistyped command
+commands.py  commands that make and show datasets
+stores.py    commands on published datasets and stores
+options.py   options made from the descriptions of fields, and messages in terms of options
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from consistent_chat.errors import BatchesPending, BudgetSpent, ConsistentChatError, RecipeError
 from consistent_chat.signals import taken_like_ctrl_c
@@ -26,14 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     import click
 
-    from consistent_chat.cli.tree import cli
     from consistent_chat.text.console import guard, lines_instead_of_bars, log_to_stderr
 
     log_to_stderr()
     try:
         bars = contextlib.nullcontext() if sys.stderr.isatty() else lines_instead_of_bars()
         with taken_like_ctrl_c(), guard(), bars:
-            return cli.main(None if argv is None else [*argv], "consistent-chat", standalone_mode=False) or DONE
+            arguments = None if argv is None else [*argv]
+            return all_commands().main(arguments, "consistent-chat", standalone_mode=False) or DONE
     except click.UsageError as error:
         return _say(_with_usage(error), USAGE)
     except BatchesPending as error:  # as asked for
@@ -59,6 +59,14 @@ def script(argv: Sequence[str]) -> int:
     return main(["publish" if names.publish else "build", *names.recipe, *names.publish, *rest])
 
 
+def all_commands() -> Any:
+    """Return the group of all commands. Each file adds its own, in the order of the help."""
+    from consistent_chat.cli import commands, stores  # noqa: F401 - imported for the commands that they add
+    from consistent_chat.cli.group import cli
+
+    return cli
+
+
 def _with_usage(error: object) -> str:
     context = getattr(error, "ctx", None)
     message = getattr(error, "format_message", lambda: str(error))()
@@ -68,7 +76,7 @@ def _with_usage(error: object) -> str:
 
 
 def _say(message: object, code: int) -> int:
-    from consistent_chat.cli.language import in_options
+    from consistent_chat.cli.options import in_options
     from consistent_chat.text.console import complain
 
     complain(f"consistent-chat: {in_options(str(message))}")

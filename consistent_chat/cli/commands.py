@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from consistent_chat.cli.group import MAKE, SHOW, command
 from consistent_chat.cli.options import COUNT, Repeated, detach, fields, recipe_argument, recipe_fields
-from consistent_chat.cli.root import MAKE, SHOW, command
 from consistent_chat.errors import RecipeError
 from consistent_chat.text.console import say, tell, tell_lines
 

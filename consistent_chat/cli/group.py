@@ -1,9 +1,10 @@
-"""Lists commands by section in the help, and suggests the nearest command for a mistyped one."""
+"""The command `consistent-chat` itself: lists its commands by section, and suggests the nearest for a mistyped one."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import os
 import sys
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import click
 
 from consistent_chat.recipe.description import OPERATIONAL, RECIPE
+from consistent_chat.version import __version__
 
 TITLES = {"Options": (), "What to make (each overrides the recipe file)": RECIPE, "How to make it": OPERATIONAL}
 SECTIONS = {described.name: title for title, fields in TITLES.items() for described in fields}
@@ -123,3 +125,19 @@ def _spread(args: list[str], several: set[str]) -> list[str]:
         name = ""
         spread.append(arg)
     return [*spread, name] if name and first else spread
+
+
+MAKE, SHOW, SHARE, KEEP = "Make a dataset", "Look at it", "Share it", "Response stores"
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="consistent-chat", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Make consistent multi-turn dialogues.
+
+    RECIPE is a recipe file or "demo"; its fields can also be given as options. Exit codes: 0 done, 1 failed, 2 wrong
+    usage, 3 stopped by --max-calls or --max-cost, 130 stopped by Ctrl-C, SIGTERM or SIGHUP with all answers kept.
+    """
+
+
+command = functools.partial(cli.command, cls=Command)

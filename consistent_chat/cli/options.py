@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -175,3 +176,27 @@ def recipe_argument(function: Any) -> Any:
 detach = click.option(
     "--detach", is_flag=True, help="With --driver batch: submit the batches and exit; a later run collects them."
 )
+
+
+NAMES = (*(described.name for described in (*RECIPE, *OPERATIONAL)), "detach", "num_proc")
+_NAME = "|".join(sorted(NAMES, key=len, reverse=True))
+_SWITCHES = {*(one.name for one in (*RECIPE, *OPERATIONAL) if one.schema.get("type") == "boolean"), "detach"}
+_KEYWORD = re.compile(rf"""(?<![\w.?&-])({_NAME})=('[\w.-]*'|"[\w.-]*"|True|False|[\d.]*\d)?""")
+_SUBJECT = re.compile(rf"^({_NAME})(?= (?:must|cannot|needs|is for)\b)")
+
+
+def in_options(message: str) -> str:
+    """Return a message with options in place of keywords."""
+    return _KEYWORD.sub(_option, _SUBJECT.sub(lambda found: _name(found[1]), message))
+
+
+def _name(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+def _option(keyword: re.Match[str]) -> str:
+    field, value = keyword[1], (keyword[2] or "").strip("'\"")
+    if field in _SWITCHES and value in ("True", "False"):
+        return _name(field) if value == "True" else _name(f"no_{field}")
+    value = value.lower() if value in ("True", "False") else value
+    return f"{_name(field)} {value}" if value else _name(field)

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from consistent_chat.cli.group import KEEP, SHARE, command
 from consistent_chat.cli.options import COUNT, Repeated, fields, recipe_fields
-from consistent_chat.cli.root import KEEP, SHARE, command
 from consistent_chat.errors import RecipeError
 from consistent_chat.text.console import say, tell
 from consistent_chat.text.urls import without_secrets

@@ -16,10 +16,10 @@ from consistent_chat.commands.failures import all_failures, failures_so_far
 from consistent_chat.commands.open import open_builder
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.output import Output, parse_output
-from consistent_chat.output.stdout import StandardOutput
+from consistent_chat.output.local import StandardOutput
 from consistent_chat.recipe.description import PAIRS
 from consistent_chat.row import LAYOUTS
-from consistent_chat.text.numbers import counted
+from consistent_chat.text import counted
 
 WRITERS = {
     ".parquet": lambda dataset, file: dataset.to_parquet(file),

@@ -17,7 +17,7 @@ from consistent_chat.files import atomic_write
 from consistent_chat.recipe import file, safe_yaml
 from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.taxonomy import Taxonomy, builtin, load
-from consistent_chat.text.numbers import counted
+from consistent_chat.text import counted
 
 COLUMNS = ("intent", "category", "topic")
 OPTIONAL = ("needs",)

@@ -17,7 +17,7 @@ from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
 from consistent_chat.prices import Price, billed
 from consistent_chat.request import Response
-from consistent_chat.text.numbers import counted
+from consistent_chat.text import counted
 
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed", "marks")
 PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost")

@@ -2,9 +2,8 @@
 
 A file is written atomically, and read back before it is reported as written.
 
-local.py   files of this machine
+local.py   files of this machine, and the standard output
 remote.py  files in object stores, on the Hub and on other fsspec filesystems
-stdout.py  the standard output
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any, BinaryIO, Protocol
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.output import local, remote
-from consistent_chat.output.stdout import StandardOutput
+from consistent_chat.output.local import StandardOutput
 
 STDOUT = "-"
 

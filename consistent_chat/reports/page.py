@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.output import Output
-from consistent_chat.output.stdout import StandardOutput
+from consistent_chat.output.local import StandardOutput
 from consistent_chat.reports.payload import Payload
 from consistent_chat.reports.sections import sections
 from consistent_chat.reports.summary import Summary

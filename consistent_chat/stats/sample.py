@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.recipe.shape import FACETS
 from consistent_chat.row import LAYOUTS
-from consistent_chat.text.scripts import SPACELESS
+from consistent_chat.text.languages import SPACELESS
 
 _WORD = re.compile(rf"(?=[{SPACELESS}])[^\W\d]|(?:[^\W{SPACELESS}]|\d)(?:[^\s{SPACELESS}]|\d)*")
 _ASCII_WORD = re.compile(r"[A-Za-z0-9_]\S*")

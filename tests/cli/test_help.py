@@ -12,10 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consistent_chat.cli import main
+from consistent_chat.cli import all_commands, main
 from consistent_chat.cli.group import Command, _spread
-from consistent_chat.cli.language import in_options
-from consistent_chat.cli.tree import cli
+from consistent_chat.cli.options import in_options
 from consistent_chat.recipe.description import OPERATIONAL, RECIPE, json_schema
 from consistent_chat.text.console import complain, for_bar, log_to_stderr, say, tell
 from consistent_chat.text.sanitize import visible_line
@@ -68,10 +67,10 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == f"consistent-chat {__version__}\n"
 
 
-@pytest.mark.parametrize("name", cli.commands)
+@pytest.mark.parametrize("name", all_commands().commands)
 def test_every_command_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Which name the command itself."""
-    command = cli.commands[name]
+    command = all_commands().commands[name]
     assert isinstance(command, Command)
     assert main([name, "--help"]) == 0
     said = capsys.readouterr().out
@@ -81,7 +80,7 @@ def test_every_command_has_examples(name: str, capsys: pytest.CaptureFixture[str
 
 def test_every_field_is_an_option() -> None:
     """Of the commands that make a dataset."""
-    options = {name for param in cli.commands["build"].params for name in param.opts}
+    options = {name for param in all_commands().commands["build"].params for name in param.opts}
     assert {described.option for described in (*RECIPE, *OPERATIONAL)} <= options
 
 

@@ -12,9 +12,9 @@ from consistent_chat.builder.progress import CallsBar
 from consistent_chat.cli import main
 from consistent_chat.drivers import RunStats
 from consistent_chat.recipe import Recipe
+from consistent_chat.text import counted
 from consistent_chat.text.console import lines_instead_of_bars
 from consistent_chat.text.languages import unknown
-from consistent_chat.text.numbers import counted
 from tests.faults import UNUSABLE
 from tests.provider import Provider
 

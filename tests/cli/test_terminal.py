@@ -27,7 +27,7 @@ import yaml
 
 from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError, TransportError
-from consistent_chat.output.stdout import StandardOutput
+from consistent_chat.output.local import StandardOutput
 from consistent_chat.store import Batch, BatchLog
 from consistent_chat.text.console import NO_HUB_BARS, for_bar, guard, log_to_stderr
 from consistent_chat.text.sanitize import visible

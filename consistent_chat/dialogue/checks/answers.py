@@ -9,7 +9,7 @@ from typing import Any
 from consistent_chat.dialogue.checks.phrases import phrases
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
-from consistent_chat.text.scripts import SOUTHEAST_ASIAN
+from consistent_chat.text.languages import SOUTHEAST_ASIAN
 
 LONGEST_COURTESY = 300
 """Maximum characters of an answer that could be only courtesy."""

@@ -11,8 +11,7 @@ from typing import Any
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.recipe import safe_yaml
-from consistent_chat.text.languages import code
-from consistent_chat.text.scripts import EAST_ASIAN
+from consistent_chat.text.languages import EAST_ASIAN, code
 
 LETTERS = 100
 """Minimum letters for a reliable detection, or a third of them in writing without spaces."""

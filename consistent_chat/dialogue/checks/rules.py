@@ -11,7 +11,7 @@ from consistent_chat.dialogue.checks.sensitive import sensitive
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.rules import Rule, compiled, plugin
-from consistent_chat.text.scripts import SPACELESS
+from consistent_chat.text.languages import SPACELESS
 
 ROLES = {"users": "user", "answers": "assistant"}
 MAX_DETAIL = 200
