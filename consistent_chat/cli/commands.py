@@ -114,7 +114,7 @@ def grow(source: str | None, output: str | None, only_estimate: bool, **options:
 def prompts(recipe: str | None, number: int, **options: Any) -> None:
     """Show the requests that the model gets. Makes no calls: rehearsed messages stand for the model's."""
     from consistent_chat.commands.open import open_builder
-    from consistent_chat.commands.prompts import requests
+    from consistent_chat.commands.preview import requests
 
     for split_recipe in open_builder(recipe, **options).recipes.values():
         for shown in requests(split_recipe, number):

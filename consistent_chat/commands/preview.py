@@ -1,7 +1,10 @@
-"""Shows the first dialogues of a plan on the terminal, before the rest is paid for: `consistent-chat preview`."""
+"""Shows the first dialogues (`consistent-chat preview`) or requests (`consistent-chat prompts`) of a recipe."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +13,14 @@ from rich.rule import Rule
 from rich.text import Text
 
 from consistent_chat.commands.estimate import estimate
+from consistent_chat.dialogue.at_once import fill
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import RunStats
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.shape import FACETS
+from consistent_chat.request import Request
+from consistent_chat.serving.rehearsal import Rehearsal
 from consistent_chat.text.console import screen, shown
 
 INDENT = 6
@@ -59,3 +67,40 @@ def _message(console: Console, role: str, text: str, style: str, padding: tuple[
 
 def _line(name: str, text: str) -> Text:
     return Text.assemble((f"{name}: ", "dim"), shown(text, lines=True))
+
+
+@dataclass(frozen=True)
+class ShownRequest:
+    """A request of the dialogue at an index of the plan. `str` gives all of its texts."""
+
+    index: int
+    request: Request
+
+    def __str__(self) -> str:
+        request = self.request
+        texts = [("system", request.system), *((each["role"], each["content"]) for each in request.messages)]
+        head = f"=== dialogue {self.index}, {request.stage}, key {request.key} ==="
+        return "\n\n".join([head, *(f"--- {role} ---\n{text}" for role, text in texts if text), ""])
+
+
+def requests(recipe: Recipe, number: int) -> Iterator[ShownRequest]:
+    """Yield the requests of the first `number` dialogues, in the order in which they are sent.
+
+    No call is made: texts of the rehearsal stand where a later request quotes a model's messages.
+    """
+    plan = Plan(recipe)
+    for index in range(min(number, len(plan))):
+        yield from (ShownRequest(index, request) for request in _requests(recipe, plan, index))
+
+
+def _requests(recipe: Recipe, plan: Plan, index: int) -> Iterator[Request]:
+    """Go through one dialogue with rehearsed messages, which no check refuses."""
+    lenient = replace(recipe, checks=False, rules=None, review=None, min_score=None, layout="conversation")
+    steps, rehearsal = fill(lenient, plan, index), Rehearsal()
+    try:
+        request = next(steps)
+        while True:
+            yield request
+            request = steps.send(asyncio.run(rehearsal.answer(request)))
+    except StopIteration:
+        return

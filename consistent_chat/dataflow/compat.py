@@ -1,4 +1,4 @@
-"""Makes this package's classes count as DataFlow's own where DataFlow is in use, so that its pipelines compile.
+"""What DataFlow expects of servings and storages; where it is in use, this package's classes count as its own.
 
 DataFlow's base classes are abstract ones, to which a class may be added from outside. So nothing here imports
 DataFlow, which takes seconds: it is joined when it has been imported, at the latest when an operator is made.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
-from consistent_chat.dataflow.interfaces import DataFlowStorage, LLMServingABC
 from consistent_chat.errors import ConsistentChatError
 
 CORE, STORAGE, REGISTRY = "dataflow.core", "dataflow.utils.storage", "dataflow.utils.registry"
@@ -47,3 +48,33 @@ def take_over(operator: type) -> None:
 def _found(module: str, name: str) -> Any:
     """Return a module's attribute of this name, or None if the module is not imported or is another package's."""
     return getattr(sys.modules.get(module), name, None)
+
+
+class LLMServingABC(ABC):
+    """Whatever answers prompts, many in one call."""
+
+    @abstractmethod
+    def generate_from_input(self, user_inputs: list[str], system_prompt: str) -> Sequence[str | None]:
+        """Return an answer to each prompt, in order; None for a prompt without one."""
+
+    def start_serving(self) -> None:  # noqa: B027  it may do nothing
+        """Prepare to answer."""
+
+    def cleanup(self) -> None:  # noqa: B027
+        """Release all resources."""
+
+
+class DataFlowStorage(ABC):
+    """Whatever keeps the rows between operators."""
+
+    @abstractmethod
+    def get_keys_from_dataframe(self) -> list[str]:
+        """Return the names of the columns."""
+
+    @abstractmethod
+    def read(self, output_type: str = "dataframe") -> Any:
+        """Return the rows of the last step: "dataframe", or "dict" for a list of dicts."""
+
+    @abstractmethod
+    def write(self, data: Any) -> Any:
+        """Write a DataFrame or a list of dicts."""

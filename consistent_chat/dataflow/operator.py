@@ -16,9 +16,8 @@ from typing import Any
 from consistent_chat import drivers
 from consistent_chat.builder.progress import CallsBar
 from consistent_chat.dataflow import storage as storages
-from consistent_chat.dataflow.adapter import BatchedServingAdapter, model_of, unnamed
 from consistent_chat.dataflow.compat import join
-from consistent_chat.dataflow.serving import APILLMServing_request
+from consistent_chat.dataflow.serving import APILLMServing_request, BatchedServingAdapter, model_of, unnamed
 from consistent_chat.dataflow.templates import Templates
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats

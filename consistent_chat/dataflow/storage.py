@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from consistent_chat.dataflow.interfaces import DataFlowStorage
+from consistent_chat.dataflow.compat import DataFlowStorage
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.output import Output, parse_output
 from consistent_chat.recipe import suggestion

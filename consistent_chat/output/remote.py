@@ -19,10 +19,8 @@ from fsspec.utils import get_protocol
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.files import file_digest, stream_digest
 from consistent_chat.output.local import LocalOutput
-from consistent_chat.store.adjacent import SERVERLESS
-from consistent_chat.store.backends import FsspecBackend
-from consistent_chat.store.hub_backends import HubRepoBackend, hub_backend
-from consistent_chat.store.location import own_options
+from consistent_chat.store.backends import FsspecBackend, HubRepoBackend, hub_backend
+from consistent_chat.store.location import SERVERLESS, own_options
 from consistent_chat.text.urls import redact_all, secret_values, secrets_of, without_secrets, without_user
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[a-z0-9]+::.*://")

@@ -15,8 +15,7 @@ from consistent_chat.drivers import RunStats
 from consistent_chat.errors import PublishError
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.bundle import Made
-from consistent_chat.publishing.hub import ConflictError, Destination
-from consistent_chat.publishing.target import RepoTarget
+from consistent_chat.publishing.hub import ConflictError, Destination, RepoTarget
 from consistent_chat.store.store import PeriodicTask
 
 logger = logging.getLogger(__name__)

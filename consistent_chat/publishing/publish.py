@@ -17,13 +17,11 @@ from consistent_chat.commands.open import open_builder
 from consistent_chat.drivers import RunStats
 from consistent_chat.errors import RecipeError
 from consistent_chat.publishing import layout, live
-from consistent_chat.publishing.bucket import BucketDestination
 from consistent_chat.publishing.bundle import Made, make
-from consistent_chat.publishing.hub import Destination, RemoteState, open_api
+from consistent_chat.publishing.destinations import BucketDestination, RepoDestination
+from consistent_chat.publishing.hub import Destination, RemoteState, RepoTarget, open_api
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.live import remove_progress, shown, without
-from consistent_chat.publishing.repo import RepoDestination
-from consistent_chat.publishing.target import RepoTarget
 from consistent_chat.publishing.upload import Sent, check, send
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.recipe.description import PAIRS

@@ -14,16 +14,15 @@ of its packs.
     journal.py       recent records, one file per writer
     pack.py          older records; index.py finds them
     maintenance.py   packs journals, merges packs, verifies a store
-    location.py      where a store is: a folder or a URL; cache.py has copies of a remote store's packs
-    adjacent.py      the store beside a recipe file, and which options it gets
-    backends.py      how files are written to a folder or URL; hub_backends.py to the Hub
+    location.py      where a store is: a folder, a URL, or beside a recipe file
+    cache.py         what this machine has of it: copies of a remote store's packs, notes of checked responses
+    backends.py      how files are written to a folder, a URL or the Hub
     batch_log.py     requests that were submitted and are not answered yet
     miss.py          explains a missing response
 """
 
-from consistent_chat.store.adjacent import adjacent_store, options_beside
 from consistent_chat.store.batch_log import Batch, BatchLog
-from consistent_chat.store.location import Flush, StoreLocation
+from consistent_chat.store.location import Flush, StoreLocation, adjacent_store, options_beside
 from consistent_chat.store.maintenance import compact, verify
 from consistent_chat.store.store import Mode, ResponseStore, default_location
 

@@ -12,8 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from consistent_chat.request import Response
-from consistent_chat.store.cache import fetch, retry_if_repacked
-from consistent_chat.store.checked import CheckedRows
+from consistent_chat.store.cache import CheckedRows, fetch, retry_if_repacked
 from consistent_chat.store.journal import Journal, read_journals, report_torn
 from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import Pack, PackGone, RowGroup, null_columns

@@ -2,16 +2,22 @@
 
 A remote location also has a folder on this machine, for unsent journals and copies of its packs.
 The rest of the package does not distinguish local from remote stores.
+
+The store in the folder `responses` beside a recipe file is not named by the caller and may be a stranger's, so it gets
+no credentials that were given for another server.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import posixpath
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -27,8 +33,8 @@ from consistent_chat.store.backends import (
     FsspecBackend,
     LocalBackend,
     StoreBackend,
+    hub_backend,
 )
-from consistent_chat.store.hub_backends import hub_backend
 from consistent_chat.store.journal import journal_paths
 from consistent_chat.text.urls import redact_all, secret_values, secrets_of, without_secrets
 
@@ -262,3 +268,42 @@ def own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
     common = {name: value for name, value in options.items() if name not in fsspec.available_protocols()}
     own = options.get(get_protocol(url), {})  # `datasets` puts a token of None there if it is given none
     return {**common, **{name: value for name, value in own.items() if value is not None}}
+
+
+FOLDER = "responses"
+UNLISTED = frozenset({"http", "https"})
+"""Protocols whose folders cannot be listed, so that a store's packs cannot be found."""
+SERVERLESS = frozenset({"file", "local", "memory", "hf", "s3", "s3a", "gs", "gcs", "oss", "oci"})
+"""Protocols whose URLs name no server: the server is the provider's, or is named in the options."""
+
+
+def options_beside(url: str, storage_options: Mapping[str, Any], named: Iterable[str]) -> dict[str, Any]:
+    """Return the options for a place that the caller has not named, such as the store beside a recipe.
+
+    Options under a protocol's name go to every place of that protocol. Other options are for the places that the caller
+    names; another place gets them only if it is on the same server or its URL names no server. Otherwise the server of
+    a stranger would receive the caller's password.
+    """
+    servers = {_server(place) for place in named}
+    if get_protocol(url) in SERVERLESS or _server(url) in servers:
+        return dict(storage_options)
+    known = fsspec.available_protocols()
+    return {name: value for name, value in storage_options.items() if name in known}
+
+
+def _server(url: str) -> tuple[str, str]:
+    return str(get_protocol(url)), urlsplit(url).netloc.rpartition("@")[2].lower()
+
+
+def adjacent_store(url: str, storage_options: Mapping[str, Any] | None = None) -> str | None:
+    """Return the address of the store in the folder `responses` beside a file, or None if there is no store.
+
+    Raises StoreError if the folder cannot be read.
+    """
+    if "::" in url or get_protocol(url) in UNLISTED:
+        return None
+    if "://" in url:
+        place = posixpath.join(posixpath.dirname(url), FOLDER)
+    else:
+        place = os.path.join(os.path.dirname(os.path.abspath(os.path.expanduser(url))), FOLDER)
+    return place if StoreLocation(place, storage_options).is_marked() else None

@@ -11,10 +11,9 @@ from typing import Any
 
 from consistent_chat.errors import StoreError
 from consistent_chat.request import Request, Response
-from consistent_chat.store.adjacent import options_beside
 from consistent_chat.store.index import StoreReader
 from consistent_chat.store.journal import JournalWriter, abandoned, remove
-from consistent_chat.store.location import Flush, StoreLocation, home
+from consistent_chat.store.location import Flush, StoreLocation, home, options_beside
 from consistent_chat.store.maintenance import pack_journals
 from consistent_chat.store.record import MOST_REFRESHES, Record, StoredResponse
 

@@ -12,7 +12,7 @@ import yaml
 import consistent_chat
 from consistent_chat.cli import main
 from consistent_chat.commands.init import SCHEMA, init
-from consistent_chat.commands.prompts import requests
+from consistent_chat.commands.preview import requests
 from consistent_chat.commands.taxonomy import convert, count
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe

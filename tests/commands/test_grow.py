@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from consistent_chat.cli import main
 from consistent_chat.commands.grow import estimate, grow
-from consistent_chat.commands.grow.entries import Entry, Known, read_entry
+from consistent_chat.commands.grow.tasks import Entry, Known, read_entry
 from consistent_chat.errors import MissingResponse, RecipeError
 from consistent_chat.plan import Plan
 from consistent_chat.recipe import Recipe, taxonomy

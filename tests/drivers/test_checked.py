@@ -21,7 +21,7 @@ from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
-from consistent_chat.store.checked import FOLDER
+from consistent_chat.store.cache import NOTES
 from consistent_chat.store.location import home
 from consistent_chat.store.pack import write_pack
 from consistent_chat.store.record import Record
@@ -38,9 +38,9 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     for name in ("users", "answers"):
         check = getattr(checks, name)
         monkeypatch.setattr(checks, name, lambda *given, name=name, check=check: (ran.append(name), check(*given)))
-    shutil.rmtree(home() / FOLDER, ignore_errors=True)
+    shutil.rmtree(home() / NOTES, ignore_errors=True)
     yield ran
-    shutil.rmtree(home() / FOLDER, ignore_errors=True)
+    shutil.rmtree(home() / NOTES, ignore_errors=True)
 
 
 def record(place: str, recipe: Recipe = RECIPE, spoil: str = "") -> None:
@@ -67,7 +67,7 @@ def replayed(place: str, recipe: Recipe = RECIPE) -> list[Dialogue]:
 
 def notes() -> list[Path]:
     """Return the files with notes."""
-    return [path for path in (home() / FOLDER).rglob("*") if path.is_file()]
+    return [path for path in (home() / NOTES).rglob("*") if path.is_file()]
 
 
 def test_the_second_replay_checks_nothing_and_makes_the_same(place: str, checked: list[str]) -> None:
@@ -129,9 +129,9 @@ def test_a_store_brings_no_notes(place: str, checked: list[str], tmp_path: Path)
     before = sorted(path.name for path in Path(place).rglob("*"))
     replayed(place)
     assert sorted(path.name for path in Path(place).rglob("*")) == before
-    shutil.copytree(home() / FOLDER, Path(place, FOLDER))
-    shutil.copytree(home() / FOLDER, Path(place, "packs", FOLDER))
-    shutil.rmtree(home() / FOLDER)
+    shutil.copytree(home() / NOTES, Path(place, NOTES))
+    shutil.copytree(home() / NOTES, Path(place, "packs", NOTES))
+    shutil.rmtree(home() / NOTES)
     del checked[:]
     replayed(place)
     assert len(checked) == 2 * NUMBER
@@ -168,9 +168,9 @@ def test_a_damaged_note_is_none(place: str, checked: list[str], damage: bytes | 
 def test_nothing_is_noted_without_room(place: str, checked: list[str]) -> None:
     """A folder that cannot be written costs the notes, not the replay."""
     record(place)
-    (home() / FOLDER).write_text("This is no folder.")
+    (home() / NOTES).write_text("This is no folder.")
     made = replayed(place)
-    (home() / FOLDER).unlink()
+    (home() / NOTES).unlink()
     assert replayed(place) == made
     assert len(checked) >= 4 * NUMBER
 

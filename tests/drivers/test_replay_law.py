@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from consistent_chat import drivers
-from consistent_chat.dataflow.adapter import BatchedServingAdapter
+from consistent_chat.dataflow.serving import BatchedServingAdapter
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.recipe import Recipe

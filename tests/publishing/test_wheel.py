@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from consistent_chat.errors import PublishError
-from consistent_chat.publishing import wheel
-from consistent_chat.publishing.wheel import requirements, write_wheel
+from consistent_chat.publishing import job
+from consistent_chat.publishing.job import requirements, write_wheel
 
 
 def test_it_has_all_files_of_the_package_and_no_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,7 +21,7 @@ def test_it_has_all_files_of_the_package_and_no_others(tmp_path: Path, monkeypat
     for name in ("__init__.py", "data.yaml", ".env", "__pycache__/a.pyc", "b.pyc"):
         (package / name).write_text("x")
     (package / "link.py").symlink_to("/etc/passwd")
-    monkeypatch.setattr(wheel, "FOLDER", package)
+    monkeypatch.setattr(job, "FOLDER", package)
     names = zipfile.ZipFile(write_wheel(tmp_path)).namelist()
     assert [name for name in names if "dist-info" not in name] == [
         "consistent_chat/__init__.py",
@@ -62,6 +62,6 @@ def test_requirements_are_those_of_the_package_and_of_the_extras_that_are_named(
 
 def test_a_package_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its requirements are not known."""
-    monkeypatch.setattr(wheel, "NAME", "consistent_chat_that_is_not_there")
+    monkeypatch.setattr(job, "NAME", "consistent_chat_that_is_not_there")
     with pytest.raises(PublishError, match="is not installed"):
         requirements([])
