@@ -10,11 +10,13 @@ from typing import Any
 import datasets
 
 from consistent_chat.drivers import Limits
+from consistent_chat.drivers.limits import PACE
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan import splits
 from consistent_chat.recipe import FIELDS, Recipe, paths, seeds, suggestion
-from consistent_chat.recipe.description import STRUCTURED_OUTPUT
+from consistent_chat.recipe.description import BY_ROLE, STRUCTURED_OUTPUT
 from consistent_chat.recipe.fields import boolean, one_of, optional, whole
+from consistent_chat.serving import roles
 from consistent_chat.serving.abilities import Abilities
 from consistent_chat.store import Mode, StoreLocation, adjacent_store, default_location, options_beside
 
@@ -53,6 +55,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         and a rerun continues. max_requests_per_minute, max_tokens_per_minute: the account's limits; tokens are those of
         prompts and answers together. max_output_tokens, context_tokens, structured_output, system_role, streaming: what
         the server can do, if you want to state it instead of having it detected.
+        With servings by role, max_concurrency, the limits a minute and what the servers can do may be given by role
+        as well: {"assistant": ...}. One value for the limits is that of all servers together.
         wait_for_server: seconds to wait for a server that cannot be reached yet.
         driver: "online" (calls one by one) or "batch" (the provider's batch API: half the price, within a day).
         max_waves: the most batches, one after the other, that a dialogue may need with driver="batch".
@@ -96,18 +100,18 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     api_key: Any = field(default=None, repr=False)
     responses: Any = None
     mode: str = Mode.RECORD.value
-    max_concurrency: int = Limits.max_concurrency
+    max_concurrency: Any = Limits.max_concurrency
     max_draws: int = Limits.max_draws
     timeout: float = Limits.timeout
     max_cost: float | None = None
     max_calls: int | None = None
-    max_requests_per_minute: int | None = None
-    max_tokens_per_minute: int | None = None
-    max_output_tokens: int | None = None
-    context_tokens: int | None = None
-    structured_output: str | None = None
-    system_role: bool | None = None
-    streaming: bool | None = None
+    max_requests_per_minute: Any = None
+    max_tokens_per_minute: Any = None
+    max_output_tokens: Any = None
+    context_tokens: Any = None
+    structured_output: Any = None
+    system_role: Any = None
+    streaming: Any = None
     wait_for_server: float = Limits.wait_for_server
     driver: str = DRIVERS[0]
     max_waves: int = 8
@@ -153,11 +157,40 @@ class ConsistentChatConfig(datasets.BuilderConfig):
 
     def limits(self) -> Limits:
         """Return the run's limits; raises RecipeError for values out of range."""
-        return Limits(**{limit.name: getattr(self, limit.name) for limit in fields(Limits)})
+        self._check_roles()
+        given = {limit.name: getattr(self, limit.name) for limit in fields(Limits) if limit.name != "roles"}
+        servers = {role: Limits(**{name: self._pace(name, role) for name in PACE}) for role in self._roles}
+        for name in PACE:
+            if isinstance(given[name], Mapping):
+                given[name] = None
+        if given["max_concurrency"] is None:
+            given["max_concurrency"] = sum(own.max_concurrency for own in servers.values())
+        return Limits(**given, roles=servers)
 
-    def abilities(self) -> Abilities:
-        """Return the stated abilities of the server; raises RecipeError for values out of range."""
-        stated = {one.name: getattr(self, one.name) for one in fields(Abilities)}
+    @property
+    def _roles(self) -> tuple[str, ...]:
+        """The roles that have servings of their own, if any."""
+        return tuple(self.serving) if isinstance(self.serving, Mapping) else ()
+
+    def _check_roles(self) -> None:
+        """Raise RecipeError for values by role that do not fit the servings."""
+        for name in BY_ROLE:
+            roles.check_value(name, getattr(self, name), self.serving)
+
+    def _pace(self, name: str, role: str) -> Any:
+        """Return a limit of a role's server alone; one number for all servers is a limit of the run."""
+        value, default = getattr(self, name), getattr(Limits, name)
+        if not isinstance(value, Mapping) and name != "max_concurrency":
+            return default
+        return roles.of_role(value, role, default)
+
+    def abilities(self) -> Abilities | dict[str, Abilities]:
+        """Return the stated abilities of the server, or of each role's; raises RecipeError for values out of range."""
+        self._check_roles()
+        return {role: self._abilities(role) for role in self._roles} or self._abilities("")
+
+    def _abilities(self, role: str) -> Abilities:
+        stated = {one.name: roles.of_role(getattr(self, one.name), role, None) for one in fields(Abilities)}
         for name in ("max_output_tokens", "context_tokens"):
             optional(whole(1, MOST_TOKENS))(name, stated[name])
         for name in ("system_role", "streaming"):

@@ -34,20 +34,17 @@ class ExecutionOptions:
     detach: bool = False
     max_waves: int = 8
     adjacent: tuple[str, ...] = ()
-    abilities: Abilities = UNKNOWN
+    abilities: Abilities | Mapping[str, Abilities] = UNKNOWN
 
     def check_serving(self, recipes: Iterable[Recipe]) -> None:
         """Raise RecipeError for an unknown serving, or servings by role that do not fit the recipes."""
         self._check_waves(recipes)
         if not isinstance(self.serving, Mapping):
-            for name, value in (("base_url", self.base_url), ("api_key", self.api_key)):
-                if isinstance(value, Mapping):
-                    raise RecipeError(f"{name} is given by role, and serving is not: serving={{'assistant': ...}}.")
             return registry.check(self.serving)
         if self.by_batch:
             raise RecipeError("driver='batch' takes one serving, and these are given by role. Use driver='online'.")
         needed = {role for recipe in recipes for role in recipe.roles}
-        return roles.check(self.serving, self.base_url, self.api_key, sorted(needed))
+        return roles.check(self.serving, self.base_url, sorted(needed))
 
     def _check_waves(self, recipes: Iterable[Recipe]) -> None:
         whole(1, MOST_WAVES)("max_waves", self.max_waves)
@@ -119,13 +116,14 @@ class ExecutionOptions:
         """Return what opens the serving, or None where no calls may be made."""
         if not self.may_call:
             return None
-        opening = roles.open_servings if isinstance(self.serving, Mapping) else registry.open_serving
+        by_role = {role: limits.max_concurrency for role, limits in self.limits.roles.items()}
+        opening: Callable[..., Serving] = roles.open_servings if by_role else registry.open_serving
         return lambda: opening(
             self.serving,
             model=recipe.model or "",
             base_url=self.base_url,
             api_key=self.api_key,
             timeout=self.limits.timeout,
-            max_concurrency=self.limits.max_concurrency,
+            max_concurrency=by_role or self.limits.max_concurrency,
             abilities=self.abilities,
         )

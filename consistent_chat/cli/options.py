@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from consistent_chat.recipe.description import OPERATIONAL, RECIPE, SIMILARITY, Field
+from consistent_chat.recipe.description import BY_ROLE, OPERATIONAL, RECIPE, SIMILARITY, Field
 from consistent_chat.recipe.shape import FACETS
 
 Decorator = Callable[[Any], Any]
@@ -82,19 +82,34 @@ class Pairs(Several):
         return pairs or None
 
 
+class OfRole(_ParamType):
+    """A value of some type, or `ROLE=VALUE`, which is a pair."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = click.types.convert_type(kind)
+        self.name = self._kind.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the value that the text stands for, with its role if one is named."""
+        role, equals, text = str(value).partition("=")
+        is_pair = equals and role in ROLES
+        converted = self._kind.convert(text if is_pair else value, param, ctx)
+        return (role, converted) if is_pair else converted
+
+
 class ByRole(click.Option):
     """An option with one value, or with several `ROLE=VALUE`, which are a mapping."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """Return the value, the mapping, or None if the option is not given."""
-        values = super().type_cast_value(ctx, value)
-        pairs = [given.partition("=") for given in values or ()]
-        if values and all(role in ROLES for role, *_ in pairs):
-            if len({role for role, *_ in pairs}) < len(pairs):
-                raise click.BadParameter("a role is given twice", ctx, self)
-            return {role: text for role, _, text in pairs}
-        if any(role in ROLES and equals for role, equals, _ in pairs):
+        values = super().type_cast_value(ctx, value) or ()
+        pairs = [given for given in values if isinstance(given, tuple)]
+        if pairs and len(pairs) < len(values):
             raise click.BadParameter(f"give one value, or several with roles ({', '.join(ROLES)}): user=...", ctx, self)
+        if len(dict(pairs)) < len(pairs):
+            raise click.BadParameter("a role is given twice", ctx, self)
+        if pairs:
+            return dict(pairs)
         return values[-1] if values else None  # of several the last, as with other options
 
 
@@ -126,17 +141,18 @@ def _kind(field: Field) -> dict[str, Any]:
         return {"type": Json(True, 'a JSON object, such as {"brief": {"side": "answers", "max_words": 200}}')}
     if field.name == "seeds":
         return {"type": Json(True, 'a JSON object, such as {"data": "tickets.csv", "fields": {"source": "body"}}')}
-    if field.name in ("serving", "base_url", "api_key"):
-        return {"cls": ByRole, "multiple": True}
     if field.name == "responses":
         return {"cls": Repeated, "multiple": True}
     if kind == "array" or "anyOf" in field.schema:
         return {"cls": Several, "multiple": True}
     if kind == "object":
         return {"cls": Pairs, "multiple": True}
+    value: Any = {"integer": int, "number": float, "boolean": bool}.get(str(kind), str)
     if "enum" in field.schema:
-        return {"type": click.Choice(field.schema["enum"])}
-    return {"type": {"integer": int, "number": float, "boolean": bool}.get(str(kind), str)}
+        value = click.Choice(field.schema["enum"])
+    if field.name in BY_ROLE and kind != "boolean":
+        return {"cls": ByRole, "multiple": True, "type": OfRole(value)}
+    return {"type": value}
 
 
 def option(field: Field) -> Decorator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from consistent_chat.dialogue.at_once import fill
@@ -9,8 +10,9 @@ from consistent_chat.dialogue.work import ANSWER_TOKENS, FRAME_TOKENS
 from consistent_chat.errors import ServingError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
-from consistent_chat.serving.abilities import Abilities
+from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.serving.cap import MESSAGE_TOKENS, check_fits, prompt_tokens
+from consistent_chat.serving.roles import of_role, role_of
 
 
 class Stated(NamedTuple):
@@ -21,17 +23,19 @@ class Stated(NamedTuple):
     density: float | None = None
 
 
-def bound_by(recipe: Recipe, plan: Plan, abilities: Abilities) -> str:
+def bound_by(recipe: Recipe, plan: Plan, abilities: Abilities | Mapping[str, Abilities]) -> str:
     """Return which stated limit binds and what it leaves for the answers of a dialogue, or an empty string.
+
+    Of abilities by role, those of the user's side bound its messages, and those of the assistant the answers.
 
     If dialogues cannot fit, return the error with which a build would stop.
     """
     request = next(fill(recipe, plan, 0))
     if request.stage not in ("skeleton", "answers"):
         return ""  # message by message: how long a chat becomes is not known
-    stated = Stated(abilities.max_output_tokens, abilities.context_tokens)
+    stated = _stated(abilities, "assistant")
     try:
-        check_fits(request, stated)
+        check_fits(request, _stated(abilities, role_of(request.stage)))
     except ServingError as error:
         return str(error)
     turns = len(request.fields)
@@ -46,3 +50,8 @@ def bound_by(recipe: Recipe, plan: Plan, abilities: Abilities) -> str:
     return (
         f"limit: {name}= leaves {room:,} of {asked:,} tokens for the answers of a dialogue; typical ones take {usual:,}"
     )
+
+
+def _stated(abilities: Abilities | Mapping[str, Abilities], role: str) -> Stated:
+    known = of_role(abilities, role, UNKNOWN)
+    return Stated(known.max_output_tokens, known.context_tokens)

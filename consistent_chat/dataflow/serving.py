@@ -144,7 +144,7 @@ class PlainText(OpenAI):
 async def _answers(serving: OpenAI, requests: Sequence[Request], limits: Limits) -> list[Response]:
     """Return the answers to requests that belong to no dialogue; a prompt that is refused has a refusal."""
     caller = Caller(serving, lambda request, response: response, Budget(limits, Usage()), RunStats())
-    calls = Calls(caller, limits.max_concurrency, asyncio.get_running_loop().time)
+    calls = Calls(caller, asyncio.get_running_loop().time)
     try:
         return list(await asyncio.gather(*(calls.ask(order, request) for order, request in enumerate(requests))))
     finally:

@@ -1,7 +1,8 @@
 """Calls of a serving: each is retried until the serving answers it or refuses this one request.
 
-All calls of a run share concurrency, rate limit, budget, retry policy and known refusals. Used by the online driver,
-and by DataFlow's serving for prompts outside dialogues.
+All calls of a run share concurrency, rate limit and budget. Those to one server share the retry policy and the known
+refusals too: where roles have servers of their own, one that is overloaded or away does not slow down the others. Used
+by the online driver, and by DataFlow's serving for prompts outside dialogues.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from consistent_chat.drivers.budget import Budget
-from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore, Turns
+from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore, Places, Turns
+from consistent_chat.drivers.rate_limit import RateLimiter
 from consistent_chat.drivers.refusals import Refusals
 from consistent_chat.drivers.retry import MAX_TRIES, Passing, RetryPolicy, backoff
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import ConsistentChatError, RefusedAccess, RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving
+from consistent_chat.serving.roles import role_of
 
 Keep = Callable[[Request, Response], Response]
 """Keeps a response, and returns it as the store will."""
@@ -53,30 +56,48 @@ class Reservation:
 
 
 class Calls:
-    """Makes calls, `max_concurrency` at a time. It belongs to one event loop; `clock` returns its time in seconds.
+    """Makes calls within the limits of the budget. It belongs to one event loop; `clock` returns its time in seconds.
 
     Processing a response takes one of its `turns`.
     """
 
-    def __init__(self, caller: Caller, max_concurrency: int, clock: Callable[[], float]) -> None:
-        self._caller = caller
-        self._pace = caller.budget.pace()
-        self.turns = Turns(max_concurrency)
-        self._slots = AdaptiveSemaphore(
-            max_concurrency, self._pace, lambda: self.turns.is_busy and not self.turns.in_doubt
-        )
-        self._policy = RetryPolicy(clock, caller.wait_for_server)
-        self._refusals = Refusals(self._ask_unrecorded)
+    def __init__(self, caller: Caller, clock: Callable[[], float]) -> None:
+        limits, pace = caller.budget.limits, caller.budget.pace()
+        self.turns, self._places = Turns(limits.max_concurrency), Places(limits.max_concurrency)
+        self._servers: dict[str, ServerCalls] = {}
+        for role, own in (limits.roles or {"": limits}).items():
+            slots = AdaptiveSemaphore(own.max_concurrency, pace.of(role), self._is_busy, self._places)
+            policy = RetryPolicy(clock, caller.wait_for_server)
+            self._servers[role] = ServerCalls(caller, slots, pace.of(role), policy, self.turns)
 
     def close(self, error: BaseException) -> None:
         """Start no more calls: all that wait for one get the error."""
-        self._slots.close(error)
+        self._places.close(error)
+        self._places.hand_out()
 
     async def ask(self, order: int, request: Request) -> Response:
         """Return the answer to a request, or its refusal, and keep it; lower orders go first.
 
-        A pause between tries holds no place. Raises ServingError and BudgetSpent, which stop the run.
+        Raises ServingError and BudgetSpent, which stop the run.
         """
+        server = self._servers.get("") or self._servers[role_of(request.stage)]
+        return await server.ask(order, request)
+
+    def _is_busy(self) -> bool:
+        return self.turns.is_busy and not self.turns.in_doubt
+
+
+class ServerCalls:
+    """The calls to one server."""
+
+    def __init__(
+        self, caller: Caller, slots: AdaptiveSemaphore, pace: RateLimiter, policy: RetryPolicy, turns: Turns
+    ) -> None:
+        self._caller, self._slots, self._pace, self._policy, self._turns = caller, slots, pace, policy, turns
+        self._refusals = Refusals(self._ask_unrecorded)
+
+    async def ask(self, order: int, request: Request) -> Response:
+        """Do what `Calls.ask` does. A pause between tries holds no place."""
         caller, first = self._caller, 0
         fault: Passing
         for tries in itertools.count(1):
@@ -104,10 +125,8 @@ class Calls:
                     self._refusals.answered(request, sent)
                     self._policy.answered()
                     self._slots.grow()
-                    if (
-                        self.turns.is_full
-                    ):  # otherwise a fast server would be paid for many responses before the first is checked
-                        await self.turns.take()
+                    if self._turns.is_full:  # else a fast server is paid for many responses before the first is checked
+                        await self._turns.take()
                     return response
             caller.tally.retried(fault)
             if not fault.rate_limited:

@@ -59,15 +59,51 @@ class Turns:
         self.is_busy = False
 
 
+class Places:
+    """The places that the semaphores of several servers share, so that a run keeps to its own limit too.
+
+    An error closes all of them.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.used = 0
+        self.error: BaseException | None = None
+        self.closing = asyncio.Event()
+        self.semaphores: list[AdaptiveSemaphore] = []
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all places are in use."""
+        return self.used >= self._size
+
+    def close(self, error: BaseException) -> None:
+        """Give out no more places."""
+        self.error = self.error or error
+        self.closing.set()
+
+    def hand_out(self) -> None:
+        """Give free places to those who wait, wherever they wait: lower orders go first."""
+        for semaphore in sorted(self.semaphores, key=lambda each: each.first):
+            semaphore.hand_out()
+
+
 class AdaptiveSemaphore:
     """A semaphore with priorities: earlier dialogues go first, so that their rows come out early.
 
     Its size adapts to the server: each rate-limited call removes one place, and one is restored after as many answers
     as there are places. Once only one place is left, one is restored after each answer until the next rate-limited
-    call. `pace` says when a call may start, `is_busy` whether the check of a response must wait.
+    call. `pace` says when a call may start, `is_busy` whether the check of a response must wait. The semaphores of
+    several servers have the same `places`, and each its own size.
     """
 
-    def __init__(self, size: int, pace: RateLimiter, is_busy: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        size: int,
+        pace: RateLimiter,
+        is_busy: Callable[[], bool] = lambda: False,
+        places: Places | None = None,
+    ) -> None:
         self._pace, self._is_busy = pace, is_busy
         self._timer: asyncio.TimerHandle | None = None
         self._recovering = False
@@ -78,8 +114,8 @@ class AdaptiveSemaphore:
         self._crowded = 0
         self._waiting: list[tuple[int, int, float, Admit, asyncio.Future[int]]] = []
         self._arrival = itertools.count()
-        self._closed: BaseException | None = None
-        self._closing = asyncio.Event()
+        self._places = places or Places(size)
+        self._places.semaphores.append(self)
 
     @contextlib.asynccontextmanager
     async def one(self, order: int, tokens: float, admit: Admit = lambda: True) -> AsyncIterator[int]:
@@ -95,11 +131,16 @@ class AdaptiveSemaphore:
             self.close(error)  # before the place is passed on
             raise
         finally:
-            self.used -= 1
+            self._use(-1)
             if self._is_busy():  # a continuing dialogue must wait: its place goes to another meanwhile
-                self._hand_out()
+                self._places.hand_out()
             else:  # not at once: a dialogue that continues right away goes first, so that it is finished earlier
-                asyncio.get_running_loop().call_soon(self._hand_out)
+                asyncio.get_running_loop().call_soon(self._places.hand_out)
+
+    @property
+    def first(self) -> tuple[float, int]:
+        """The order and the arrival of the first that waits."""
+        return self._waiting[0][:2] if self._waiting else (float("inf"), 0)
 
     @property
     def is_alone(self) -> bool:
@@ -131,46 +172,50 @@ class AdaptiveSemaphore:
 
     def close(self, error: BaseException) -> None:
         """Give out no more places: all waiters, present and future, get the error."""
-        self._closed = self._closed or error
-        self._closing.set()
-        self._hand_out()
+        self._places.close(error)
+        self._places.hand_out()
 
     async def backoff(self, seconds: float) -> None:
         """Wait without holding a place; `close` ends the wait and raises its error."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
-        if self._closed:
-            raise self._closed
+            await asyncio.wait_for(self._places.closing.wait(), seconds)
+        if self._places.error:
+            raise self._places.error
 
     async def _acquire(self, order: int, tokens: float, admit: Admit) -> int:
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (order, next(self._arrival), tokens, admit, waiter))
-        self._hand_out()
+        self.hand_out()
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.used -= 1  # granted at the same instant
-                self._hand_out()
+                self._use(-1)  # granted at the same instant
+                self._places.hand_out()
             raise
+
+    def _use(self, places: int) -> None:
+        self.used += places
+        self._places.used += places
 
     def _reopen(self) -> None:
         self._shut -= 1
-        self._hand_out()
+        self.hand_out()
 
-    def _hand_out(self) -> None:
-        while self._waiting and (self._closed or self._has_room()):
+    def hand_out(self) -> None:
+        """Give free places to those who wait here."""
+        while self._waiting and (self._places.error or self._has_room()):
             *_, tokens, admit, waiter = self._waiting[0]
-            if not (waiter.done() or self._closed or self._is_admitted(admit)):
+            if not (waiter.done() or self._places.error or self._is_admitted(admit)):
                 return
             if self._waiting and self._waiting[0][-1] is waiter:
                 heapq.heappop(self._waiting)
             if waiter.done():
                 continue
-            if self._closed:
-                waiter.set_exception(self._closed)
+            if self._places.error:
+                waiter.set_exception(self._places.error)
             else:
-                self.used += 1
+                self._use(1)
                 self._pace.take(tokens)
                 waiter.set_result(self._epoch)
 
@@ -182,8 +227,8 @@ class AdaptiveSemaphore:
         try:
             admitted = admit()
         except Exception as error:
-            self._closed = self._closed or error
-            self._closing.set()
+            self._places.close(error)
+            asyncio.get_running_loop().call_soon(self._places.hand_out)
             return True
         if not admitted:
             self._check_later(RECHECK)
@@ -191,7 +236,7 @@ class AdaptiveSemaphore:
 
     def _has_room(self) -> bool:
         """Tell whether a call may start now; if it is too early, schedule another check in time."""
-        if self._shut or self.used >= int(self._size):
+        if self._shut or self._places.is_full or self.used >= int(self._size):
             return False
         wait = self._pace.wait()
         self._check_later(wait)
@@ -200,4 +245,4 @@ class AdaptiveSemaphore:
     def _check_later(self, wait: float) -> None:
         if self._timer:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(wait, self._hand_out) if wait > 0 else None
+        self._timer = asyncio.get_running_loop().call_later(wait, self.hand_out) if wait > 0 else None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from consistent_chat.errors import RecipeError
 
 PER_MINUTE = ("max_requests_per_minute", "max_tokens_per_minute")
+PACE = ("max_concurrency", *PER_MINUTE)
+"""The limits that the server of a role may have of its own."""
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,8 @@ class Limits:
 
     At most `max_concurrency` calls are in flight; a request is drawn at most `max_draws` times before its spec is given
     up; `timeout` is in seconds per call; `max_calls` counts answered calls; `max_cost` is in US dollars. Requests per
-    minute include retries; tokens per minute are those of prompts and answers together.
+    minute include retries; tokens per minute are those of prompts and answers together. `roles` has the limits of each
+    role's server, where roles have servers of their own: only those in PACE count, and those of the run hold besides.
     """
 
     max_concurrency: int = 30
@@ -28,6 +32,7 @@ class Limits:
     max_requests_per_minute: int | None = None
     max_tokens_per_minute: int | None = None
     wait_for_server: float = 0.0
+    roles: Mapping[str, Limits] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("max_concurrency", "max_draws"):
@@ -50,8 +55,13 @@ class Limits:
 
     def split_rate(self, parts: int) -> Limits:
         """Return the share of concurrency and rates; the limits on spending stay undivided."""
-        shares = {name: self._share(name, parts) for name in ("max_concurrency", *PER_MINUTE)}
-        return replace(self, **shares)
+        roles = {role: limits.split_rate(parts) for role, limits in self.roles.items()}
+        return replace(self, roles=roles, **{name: self._share(name, parts) for name in PACE})
+
+    def stated(self, name: str) -> list[int]:
+        """Return the values of one of the limits in PACE: that of the run, and those of roles, as far as given."""
+        values = (getattr(limits, name) for limits in (self, *self.roles.values()))
+        return [value for value in values if value is not None]
 
     def _share(self, name: str, parts: int) -> Any:
         whole: int | None = getattr(self, name)

@@ -46,7 +46,7 @@ class Online:
         self._serving, self._store, self._max_draws = serving, store, limits.max_draws
         self._loop = asyncio.new_event_loop()
         caller = Caller(serving, store.keep, budget, tally, limits.wait_for_server)
-        self._calls = Calls(caller, limits.max_concurrency, self._loop.time)
+        self._calls = Calls(caller, self._loop.time)
         self._breaker = CircuitBreaker()
         self._tasks: set[Any] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, name="consistent_chat", daemon=True)

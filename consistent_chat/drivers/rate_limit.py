@@ -42,21 +42,35 @@ class Gcra:
 
 
 class RateLimiter:
-    """Keeps a run within `max_requests_per_minute` and `max_tokens_per_minute`. `clock` returns seconds."""
+    """Keeps a run within `max_requests_per_minute` and `max_tokens_per_minute`. `clock` returns seconds.
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        self.limits = limits
+    That of a role's server keeps to the role's limits, and to those of the `whole` run.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float], whole: RateLimiter | None = None) -> None:
+        self.limits, self._whole = limits, whole
+        self._roles = {role: RateLimiter(own, clock, self) for role, own in limits.roles.items()}
         requests, tokens = limits.max_requests_per_minute, limits.max_tokens_per_minute
         self._requests = None if requests is None else Gcra(requests, clock)
         self._tokens = None if tokens is None else Gcra(tokens, clock)
         self._answers = self._output = 0
 
+    def of(self, role: str) -> RateLimiter:
+        """Return the rate limiter of a role's server, which is that of the run where no role has its own."""
+        return self._roles.get(role, self)
+
     def wait(self) -> float:
         """Return the seconds until the next request may go; 0 or less is now."""
-        return max((rate.wait() for rate in (self._requests, self._tokens) if rate), default=0.0)
+        return max((rate.wait() for rate in (self._requests, self._tokens, self._whole) if rate), default=0.0)
+
+    def rest(self) -> float:
+        """Return the seconds until the next request of any role may go."""
+        return max(self.wait(), *(own.wait() for own in self._roles.values()), 0.0)
 
     def take(self, tokens: float) -> None:
         """Record a request sent now, with its estimated tokens."""
+        if self._whole:
+            self._whole.take(tokens)
         if self._requests:
             self._requests.take(1)
         if self._tokens:
@@ -73,6 +87,8 @@ class RateLimiter:
 
         For a response without token counts the estimate stays.
         """
+        if self._whole:
+            self._whole.settle(estimated, response)
         taken = 0.0 if response is None else estimated
         if response is not None and response.input_tokens is not None and response.output_tokens is not None:
             taken = response.input_tokens + response.output_tokens

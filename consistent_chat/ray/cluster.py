@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from consistent_chat.builder.execution import ExecutionOptions
 from consistent_chat.builder.progress import CallsBar, dialogues_bar
 from consistent_chat.drivers import Limits, RunStats, Usage
-from consistent_chat.drivers.limits import PER_MINUTE
+from consistent_chat.drivers.limits import PACE
 from consistent_chat.drivers.online import Stopped
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.plan.plan import Plan
@@ -160,9 +160,8 @@ _task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD"
 
 def _seats(limits: Limits, length: int) -> int:
     """Return how many shards run at once: one for each CPU, as long as each gets a part of the limits."""
-    bounds: list[int] = [value for name in PER_MINUTE if (value := getattr(limits, name)) is not None]
     cpus = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(cpus, limits.max_concurrency, length, *bounds))
+    return max(1, min(cpus, length, *(value for name in PACE for value in limits.stated(name))))
 
 
 def _here() -> NodeAffinitySchedulingStrategy:

@@ -68,7 +68,7 @@ class SharedSpent(Usage):
 
     def rest(self) -> float:
         """Return the seconds until the rate limit allows the next call."""
-        return 0.0 if self.pace is None else max(0.0, self.pace.wait())
+        return 0.0 if self.pace is None else self.pace.rest()
 
 
 def run_shard(work: Work, ledger: Any, shard: int, places: Mapping[str, range]) -> Outcome:
@@ -91,7 +91,7 @@ def run_shard(work: Work, ledger: Any, shard: int, places: Mapping[str, range]) 
 
 def seconds_a_call(limits: Limits) -> float:
     """Return the seconds between two calls at the rate of these limits."""
-    return 60.0 / limits.max_requests_per_minute if limits.max_requests_per_minute else 0.0
+    return max((60.0 / rate for rate in limits.stated("max_requests_per_minute")), default=0.0)
 
 
 def _check_shared(operation: ExecutionOptions) -> None:

@@ -226,13 +226,18 @@ OPERATIONAL = (
     Field("context_tokens", "the model's context window: prompt and answer together, in tokens", AT_LEAST_ONE,
           shown="detected", metavar="N"),
     Field("structured_output", "the form of JSON that the server enforces", {"enum": list(STRUCTURED_OUTPUT)},
-          shown="detected", docs="the form of JSON that the server enforces: `json_schema`, `json_object` or `none`"),
+          shown="detected", metavar=f"[{'|'.join(STRUCTURED_OUTPUT)}]",
+          docs="the form of JSON that the server enforces: `json_schema`, `json_object` or `none`"),
     Field("system_role", "whether the server accepts a system message", {"type": "boolean"}, shown="detected"),
     Field("streaming", "whether answers are read as a stream", {"type": "boolean"}, shown="detected"),
     Field("wait_for_server", "seconds to wait for a server that cannot be reached yet",
           {"type": "number", "minimum": 0}, 0.0, shown="0", metavar="SECONDS"),
 )  # fmt: skip
 """The fields that control how data is made. They are not part of a dataset's identity and not in recipe files."""
+
+BY_ROLE = ("serving", "base_url", "api_key", "max_concurrency", "max_requests_per_minute", "max_tokens_per_minute",
+           "max_output_tokens", "context_tokens", "structured_output", "system_role", "streaming")  # fmt: skip
+"""The fields of which each role's server may have a value of its own."""
 
 CHECKS = {described.name: described.check for described in RECIPE if described.check is not None}
 

@@ -10,15 +10,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import suggestion
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving, registry
+from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.settings import checked_url
 
 ROLES = ("user", "assistant", "judge")
+WITH_SERVING = ("base_url", "api_key")
+"""What is given by role alone where servings are: anything else can be one value for all roles, too."""
 STAGES = {
     **dict.fromkeys(("skeleton", "user_message"), "user"),
     **dict.fromkeys(("answers", "answer"), "assistant"),
@@ -29,6 +32,9 @@ NO_KEY = "none"
 """Sent to a role's own address without a key, which most servers of one's own do not look at."""
 
 
+T = TypeVar("T")
+
+
 class ServingByRole:
     """Sends each request to the serving of its role."""
 
@@ -37,7 +43,7 @@ class ServingByRole:
 
     async def answer(self, request: Request) -> Response:
         """Return what the role's model said; raise TransportError or ServingError."""
-        return await self._servings[STAGES.get(request.stage, "assistant")].answer(request)
+        return await self._servings[role_of(request.stage)].answer(request)
 
     async def close(self) -> None:
         """Close all servings."""
@@ -47,18 +53,33 @@ class ServingByRole:
                 await close()
 
 
-def check(serving: Mapping[str, Any], base_url: Any, api_key: Any, needed: Iterable[str]) -> None:
-    """Raise RecipeError unless each needed role has a known serving, and addresses and keys are given by role."""
-    for name, given in (("serving", serving), ("base_url", base_url), ("api_key", api_key)):
-        if given is None:
-            continue
-        if not isinstance(given, Mapping):
+def role_of(stage: str) -> str:
+    """Return the role that writes the responses of a stage."""
+    return STAGES.get(stage, "assistant")
+
+
+def of_role(value: T | Mapping[str, T], role: str, default: T) -> T:
+    """Return the value of a role, where values are given by role; else the one value."""
+    return value.get(role, default) if isinstance(value, Mapping) else value
+
+
+def check_value(name: str, given: Any, serving: Any) -> None:
+    """Raise RecipeError unless a value that is given by role names only roles with a serving of their own."""
+    if not isinstance(given, Mapping):
+        if name in WITH_SERVING and given is not None and isinstance(serving, Mapping):
             raise RecipeError(f"{name} must be given by role, as serving is: {{'assistant': ...}}.")
-        for role in given:
-            if role not in ROLES:
-                raise RecipeError(f"{name}: there is no role {role!r}.{suggestion(role, ROLES)}")
-            if role not in serving:
-                raise RecipeError(f"{name} names the role {role!r}, for which there is no serving.")
+        return
+    if not isinstance(serving, Mapping):
+        raise RecipeError(f"{name} is given by role, and serving is not: serving={{'assistant': ...}}.")
+    for role in given:
+        if role not in ROLES:
+            raise RecipeError(f"{name}: there is no role {role!r}.{suggestion(role, ROLES)}")
+        if role not in serving:
+            raise RecipeError(f"{name} names the role {role!r}, for which there is no serving.")
+
+
+def check(serving: Mapping[str, Any], base_url: Any, needed: Iterable[str]) -> None:
+    """Raise RecipeError unless each needed role has a known serving."""
     for role in needed:
         if role not in serving:
             raise RecipeError(f"serving lacks the role {role!r}, which this recipe needs: serving={{{role!r}: ...}}.")
@@ -67,7 +88,12 @@ def check(serving: Mapping[str, Any], base_url: Any, api_key: Any, needed: Itera
 
 
 def open_servings(
-    serving: Mapping[str, Any], base_url: Mapping[str, str] | None, api_key: Mapping[str, str] | None, **settings: Any
+    serving: Mapping[str, Any],
+    base_url: Mapping[str, str] | None,
+    api_key: Mapping[str, str] | None,
+    max_concurrency: Mapping[str, int],
+    abilities: Mapping[str, Abilities],
+    **settings: Any,
 ) -> ServingByRole:
     """Open the servings of all roles. Raises RecipeError and ServingError as `registry.open_serving` does."""
     opened: dict[str, Serving] = {}
@@ -76,6 +102,7 @@ def open_servings(
         key = (api_key or {}).get(role) or os.environ.get(f"CONSISTENT_CHAT_{role.upper()}_KEY")
         if url is not None and not key:
             key = NO_KEY
+        settings |= {"max_concurrency": max_concurrency[role], "abilities": abilities[role]}
         opened[role] = registry.open_serving(name, base_url=url, api_key=key, **settings)
     return ServingByRole(opened)
 

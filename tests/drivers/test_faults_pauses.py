@@ -12,7 +12,7 @@ from email.utils import formatdate, parsedate_to_datetime
 import pytest
 
 from consistent_chat.drivers import Limits
-from consistent_chat.drivers.concurrency import AdaptiveSemaphore
+from consistent_chat.drivers.concurrency import AdaptiveSemaphore, Places
 from consistent_chat.drivers.rate_limit import RateLimiter
 from consistent_chat.recipe import Recipe
 from tests.faults import Reply, every, run
@@ -75,6 +75,27 @@ class TestPlaces:
             return [*counts, await places(slots, 0), await places(slots, 4), await places(slots, 4)]
 
         assert asyncio.run(asyncio.wait_for(outage(), 10.0)) == [1, 2, 4, 8, 7, 7, 8]
+
+    def test_a_server_that_refuses_some_leaves_another_its_places(self) -> None:
+        """Each has its own, and both together no more than the run; a place that is given up goes to the other."""
+
+        async def crowd() -> list[int]:
+            shared, pace = Places(8), RateLimiter(Limits(), time.monotonic)
+            slow, quick, other = (AdaptiveSemaphore(6, pace, places=shared) for _ in range(3))
+            async with held(slow, 6) as epochs:
+                counts = [await places(quick, 0)]
+                for epoch in epochs:
+                    slow.shrink(epoch)
+            async with held(quick, 5):
+                counts.append(await places(slow, 2))
+                async with held(slow, 2), held(quick, 1):
+                    waiting = asyncio.ensure_future(places(other, 0))
+                    await asyncio.sleep(0)
+                    counts.append(shared.used)
+                counts.append(await waiting)
+            return counts
+
+        assert asyncio.run(asyncio.wait_for(crowd(), 10.0)) == [2, 2, 8, 3]
 
 
 class TestRetryAfter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,13 @@ import datasets
 import pytest
 from datasets import load_dataset
 
+from consistent_chat.builder.config import ConsistentChatConfig
 from consistent_chat.cli import main
-from consistent_chat.errors import BudgetSpent, RecipeError
+from consistent_chat.drivers.rate_limit import RateLimiter
+from consistent_chat.errors import BudgetSpent, RecipeError, ServingError
+from consistent_chat.request import Request, Response
+from consistent_chat.serving.abilities import Abilities
+from consistent_chat.serving.rehearsal import Rehearsal
 from tests.dialogue.turns import in_turn, kind
 from tests.provider import Provider
 
@@ -42,10 +48,12 @@ def assistant() -> Iterator[Provider]:
         yield running
 
 
-def load(user: Provider, assistant: Provider, **given: Any) -> Any:
+def load(user: Provider | None, assistant: Provider | None, **given: Any) -> Any:
     """Load a small dataset with a server for each role."""
-    serving = {"user": "anthropic", "assistant": f"openai@{assistant.openai_url}"}
-    address = {"base_url": {"user": user.url}, "api_key": KEYS}
+    serving, address = {}, {}
+    if user is not None and assistant is not None:
+        serving = {"user": "anthropic", "assistant": f"openai@{assistant.openai_url}"}
+        address = {"base_url": {"user": user.url}, "api_key": KEYS}
     small = {"model": "my-model", "intents": "simulation", "num_dialogs_per_intent": 2, "num_turns_per_dialog": 2}
     return load_dataset(
         "consistent_chat",
@@ -94,12 +102,92 @@ def test_a_limit_holds_over_all_servers(user: Provider, assistant: Provider) -> 
     assert len(user.requests) + len(assistant.requests) == 3
 
 
+class Counting(Rehearsal):
+    """Notes how many requests all that share its list have in flight. The first ones wait until `together` are."""
+
+    def __init__(self, in_flight: list[Request], together: int = 1) -> None:
+        super().__init__()
+        self.in_flight, self.together = in_flight, together
+        self.most = 0
+        self.all_here = asyncio.Event()
+
+    async def answer(self, request: Request) -> Response:
+        """Answer like a rehearsal, a little later."""
+        self.in_flight.append(request)
+        self.most = max(self.most, len(self.in_flight))
+        if self.most >= self.together:
+            self.all_here.set()
+        await asyncio.wait_for(self.all_here.wait(), 60)
+        await asyncio.sleep(0)
+        self.in_flight.remove(request)
+        return await super().answer(request)
+
+
+def test_each_server_has_its_own_pace() -> None:
+    """At most so many calls in flight at each, beside each other; a role that is left out has the default."""
+    serving = {"user": Counting([], together=6), "assistant": Counting([])}
+    load(None, None, serving=serving, num_dialogs_per_intent=6, max_concurrency={"assistant": 1})
+    assert (serving["user"].most, serving["assistant"].most) == (6, 1)
+
+
+def test_one_number_is_for_all_servers_together() -> None:
+    """Calls in flight at both are never more than the number."""
+    shared: list[Request] = []
+    serving = {"user": Counting(shared), "assistant": Counting(shared)}
+    assert len(load(None, None, serving=serving, num_dialogs_per_intent=9, max_concurrency=3)) == 9
+    assert max(one.most for one in serving.values()) == 3
+
+
+def test_limits_by_role() -> None:
+    """A role's limits hold beside those of the run; processes share both."""
+    config = ConsistentChatConfig(
+        serving={"user": "rehearsal", "assistant": "rehearsal"},
+        max_concurrency={"assistant": 4},
+        max_requests_per_minute={"user": 60},
+        max_tokens_per_minute=6_000,
+        context_tokens={"assistant": 4_096},
+        streaming=True,
+    )
+    whole = config.limits()
+    assert (whole.max_concurrency, whole.max_requests_per_minute, whole.max_tokens_per_minute) == (34, None, 6_000)
+    assert {role: own.max_concurrency for role, own in whole.roles.items()} == {"user": 30, "assistant": 4}
+    assert [own.max_concurrency for own in whole.split(2).roles.values()] == [15, 2]
+    assert config.abilities() == {
+        "user": Abilities(streaming=True),
+        "assistant": Abilities(context_tokens=4_096, streaming=True),
+    }
+    pace = RateLimiter(whole, lambda: 0.0)
+    pace.of("user").take(0)
+    assert (round(pace.of("user").wait()), pace.of("assistant").wait()) == (1, 0)
+    pace.of("assistant").take(500)
+    assert [round(each.wait()) for each in (pace.of("user"), pace.of("assistant"), pace)] == [5, 5, 5]
+
+
+def test_a_server_that_is_away_stops_the_run(user: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Answers of the other server do not hide it: no spec is given up, and the error names the address."""
+    monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.005)
+    with Provider(in_turn) as gone:
+        pass
+    with pytest.raises(ServingError, match=gone.url.removeprefix("http://")):
+        load(user, gone, num_dialogs_per_intent=6)
+    assert len(user.requests) <= 6
+
+
+def test_a_stated_ability_of_one_server(user: Provider, assistant: Provider) -> None:
+    """It is sent to that server alone."""
+    load(user, assistant, num_dialogs_per_intent=1, max_output_tokens={"assistant": 333})
+    assert {call.body.get("max_completion_tokens") or call.body["max_tokens"] for call in assistant.requests} == {333}
+    assert 333 not in {call.body["max_tokens"] for call in user.requests}
+
+
 def test_on_the_command_line(user: Provider, assistant: Provider) -> None:
     """The option of a serving, an address and a key may be repeated, each with a role."""
     arguments = ["build", "--serving", "user=anthropic", "--serving", "assistant=openai", "--model", "my-model"]
     arguments += ["--base-url", f"user={user.url}", "--base-url", f"assistant={assistant.openai_url}"]
     arguments += [f"--api-key={role}={key}" for role, key in KEYS.items()]
     arguments += ["--intents", "simulation", "--num-dialogs-per-intent", "1", "--num-turns-per-dialog", "1"]
+    arguments += ["--max-concurrency", "user=4", "--max-concurrency", "assistant=2", "--max-tokens-per-minute=90000"]
+    arguments += ["--max-requests-per-minute=user=6000", "--structured-output", "user=json_schema"]
     arguments += ["--users", "turn_by_turn", "--answers", "turn_by_turn", "--responses", "here", "--output", "x.jsonl"]
     assert main(arguments) == 0
     assert seen(user)[::2] == ({"user_message"}, {"key-of-the-user"})
@@ -119,6 +207,14 @@ def test_on_the_command_line(user: Provider, assistant: Provider) -> None:
         ({"api_key": "one-key-for-all"}, "api_key must be given by role"),
         ({"serving": "anthropic"}, "base_url is given by role"),
         ({"driver": "batch"}, "takes one serving"),
+        ({"max_concurrency": {"judge": 4}}, "max_concurrency names the role 'judge', for which there is no serving"),
+        ({"max_tokens_per_minute": {"assistent": 4}}, "max_tokens_per_minute: there is no role 'assistent'.*assistant"),
+        ({"max_concurrency": {"user": 0}}, "max_concurrency must be a whole number of at least 1, not 0"),
+        ({"context_tokens": {"user": "many"}}, "context_tokens must be a whole number"),
+        (
+            {"serving": "rehearsal", "base_url": None, "api_key": None, "system_role": {"user": True}},
+            "system_role is given by role, and serving is not",
+        ),
     ],
 )
 def test_what_does_not_fit_together(given: dict[str, Any], words: str, user: Provider, assistant: Provider) -> None:
