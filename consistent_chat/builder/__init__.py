@@ -12,19 +12,18 @@ from typing import Any
 import datasets
 
 from consistent_chat import drivers, duplicates
-from consistent_chat.builder.cache import check_cache
 from consistent_chat.builder.config import DEMOS, ConsistentChatConfig
 from consistent_chat.builder.execution import ExecutionOptions
 from consistent_chat.builder.features import features
 from consistent_chat.builder.fingerprint import fingerprint
-from consistent_chat.builder.hooks import BuilderHooks
+from consistent_chat.builder.hooks import BuilderHooks, check_cache
 from consistent_chat.builder.progress import BatchBar, CallsBar, dialogues_bar
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import RunStats, Usage
 from consistent_chat.errors import BudgetSpent, ConsistentChatError, RecipeError
 from consistent_chat.plan.plan import Plan
-from consistent_chat.plan.shards import Shard
+from consistent_chat.plan.splits import Shard
 from consistent_chat.recipe import Recipe, taxonomy
 from consistent_chat.recipe.description import PAIRS
 from consistent_chat.registration import NAME, normalize_data_files

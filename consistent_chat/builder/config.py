@@ -17,7 +17,7 @@ from consistent_chat.recipe import FIELDS, Recipe, paths, seeds, suggestion
 from consistent_chat.recipe.description import BY_ROLE, STRUCTURED_OUTPUT
 from consistent_chat.recipe.fields import boolean, one_of, optional, whole
 from consistent_chat.serving import roles
-from consistent_chat.serving.abilities import Abilities
+from consistent_chat.serving.settings import Abilities
 from consistent_chat.store import Mode, StoreLocation, adjacent_store, default_location, options_beside
 
 MOST_TOKENS = 2**31 - 1

@@ -13,7 +13,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.fields import whole
 from consistent_chat.serving import Serving, registry, roles
-from consistent_chat.serving.abilities import UNKNOWN, Abilities
+from consistent_chat.serving.settings import UNKNOWN, Abilities
 from consistent_chat.store import BatchLog, Mode, ResponseStore
 
 MOST_WAVES = 1_000

@@ -10,9 +10,9 @@ from consistent_chat.dialogue.work import ANSWER_TOKENS, FRAME_TOKENS
 from consistent_chat.errors import ServingError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
-from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.serving.cap import MESSAGE_TOKENS, check_fits, prompt_tokens
 from consistent_chat.serving.roles import of_role, role_of
+from consistent_chat.serving.settings import UNKNOWN, Abilities
 
 
 class Stated(NamedTuple):

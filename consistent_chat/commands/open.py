@@ -12,7 +12,7 @@ import datasets
 from consistent_chat.builder import ConsistentChat
 from consistent_chat.drivers import RunStats
 from consistent_chat.errors import RecipeError
-from consistent_chat.plan.shards import Shard, independent
+from consistent_chat.plan.splits import Shard, independent
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.registration import NAME
 from consistent_chat.text.urls import without_secrets

@@ -8,8 +8,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from consistent_chat.drivers.limits import Limits
-from consistent_chat.drivers.rate_limit import RateLimiter
+from consistent_chat.drivers.limits import Limits, RateLimiter
 from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.prices import Price, billed, is_counted, price_of
 from consistent_chat.request import Request, Response

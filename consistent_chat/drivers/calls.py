@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 from consistent_chat.drivers.budget import Budget
 from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore, Places, Turns
-from consistent_chat.drivers.rate_limit import RateLimiter
-from consistent_chat.drivers.refusals import Refusals
-from consistent_chat.drivers.retry import MAX_TRIES, Passing, RetryPolicy, backoff
+from consistent_chat.drivers.limits import RateLimiter
+from consistent_chat.drivers.retry import MAX_TRIES, Passing, Refusals, RetryPolicy, backoff
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import ConsistentChatError, RefusedAccess, RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response

@@ -9,7 +9,7 @@ import itertools
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 
-from consistent_chat.drivers.rate_limit import RateLimiter
+from consistent_chat.drivers.limits import RateLimiter
 
 RECHECK = 0.25
 """Seconds until the budget is asked again after it did not admit a call: other processes may have freed some of it."""

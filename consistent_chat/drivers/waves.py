@@ -16,9 +16,8 @@ from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget
 from consistent_chat.drivers.concurrency import RECHECK
 from consistent_chat.drivers.limits import Limits
-from consistent_chat.drivers.refusals import Refusals, harmless
 from consistent_chat.drivers.replay import replay_until_missing
-from consistent_chat.drivers.retry import MAX_TRIES_RETRIED, CircuitBreaker, RetryPolicy
+from consistent_chat.drivers.retry import MAX_TRIES_RETRIED, CircuitBreaker, Refusals, RetryPolicy, harmless
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import TransportError
 from consistent_chat.request import Request, Response

@@ -20,7 +20,7 @@ from consistent_chat.builder.execution import ExecutionOptions
 from consistent_chat.commands.open import open_builder
 from consistent_chat.drivers import RunStats
 from consistent_chat.errors import ConsistentChatError, RecipeError
-from consistent_chat.plan.shards import independent
+from consistent_chat.plan.splits import independent
 from consistent_chat.store import Mode
 
 __all__ = ["warm"]

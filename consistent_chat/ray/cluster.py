@@ -24,7 +24,7 @@ from consistent_chat.drivers.limits import PACE
 from consistent_chat.drivers.online import Stopped
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.plan.plan import Plan
-from consistent_chat.plan.shards import Shard
+from consistent_chat.plan.splits import Shard
 from consistent_chat.ray.ledger import Ledger
 from consistent_chat.ray.worker import Outcome, Work, run_shard, seconds_a_call
 from consistent_chat.store.location import StoreLocation

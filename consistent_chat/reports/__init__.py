@@ -1,14 +1,13 @@
 """Reports on a dataset: its statistics on the terminal, and its statistics and dialogues as one HTML file.
 
-sources.py detects the kind of a source
-recipe_source.py  reads a recipe's replay; file_source.py files of rows; store_source.py a store without a recipe
-records.py        what they all yield: a row and its failed draws
-summary.py        the statistics
-paraphrases.py    dialogues that say what others say, by embeddings
-shape.py          the shape of the dialogues, as text; alarms.py the findings of the checks
-terminal.py       the report on the terminal
-page.py           the report as a page: templates/, page.css and page.js, with values from sections.py and payload.py
-check.py          checks the chats of any dataset
+sources.py      detects the kind of a source; reads a recipe's replay
+file_source.py  reads files of rows; store_source.py a store without a recipe
+records.py      what they all yield: a row and its failed draws
+summary.py      the statistics, and the shape of the dialogues as text
+paraphrases.py  dialogues that say what others say, by embeddings
+terminal.py     the report on the terminal
+page.py         the report as a page: templates/, page.css and page.js, with values from sections.py and payload.py
+check.py        checks the chats of any dataset, and counts the findings of a report
 """
 
 from __future__ import annotations

@@ -6,8 +6,20 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from consistent_chat.reports.shape import COLUMNS, FACETS, SHOWN, facet_shares, lengths, topics
-from consistent_chat.reports.summary import MEASURES, NOT_KNOWN, Summary, cells, paper_cells, words
+from consistent_chat.reports.summary import (
+    COLUMNS,
+    FACETS,
+    MEASURES,
+    NOT_KNOWN,
+    SHOWN,
+    Summary,
+    cells,
+    facet_shares,
+    lengths,
+    paper_cells,
+    topics,
+    words,
+)
 from consistent_chat.stats import PAPER, SAMPLE, DialogueStats
 from consistent_chat.stats.charts import plots
 from consistent_chat.stats.shape import MT_BENCH_101, SIDES

@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from consistent_chat.request import Request, Response
-from consistent_chat.serving.abilities import UNKNOWN, Abilities
 from consistent_chat.serving.anthropic_messages import (
     HIGHEST_TEMPERATURE,
     NO_TEMPERATURE_SINCE,
@@ -24,10 +23,17 @@ from consistent_chat.serving.anthropic_messages import (
     temperature_error,
     without_temperature,
 )
-from consistent_chat.serving.connection import Connection
+from consistent_chat.serving.client import Connection
 from consistent_chat.serving.http import Peer
 from consistent_chat.serving.negotiate import ModelForm, Negotiator
-from consistent_chat.serving.settings import checked_model, checked_url, require_key, warn_of_plain_http
+from consistent_chat.serving.settings import (
+    UNKNOWN,
+    Abilities,
+    checked_model,
+    checked_url,
+    require_key,
+    warn_of_plain_http,
+)
 from consistent_chat.serving.wire import Wire, client_timeout, open_client
 
 if TYPE_CHECKING:

@@ -10,13 +10,12 @@ from typing import Any
 
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response, json_text
-from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.cap import is_too_high, limit, lowered_form
-from consistent_chat.serving.finish import empty_answer_error, finish_of, told
 from consistent_chat.serving.http import Fault, Peer, count
 from consistent_chat.serving.negotiate import blamed, check_scale, warn_no_temperature
 from consistent_chat.serving.openai_chat import messages
-from consistent_chat.serving.stream import BROKEN_OFF, joined
+from consistent_chat.serving.responses import BROKEN_OFF, empty_answer_error, finish_of, joined, told
+from consistent_chat.serving.settings import Abilities
 
 VERSION = "2026-10-21"
 """The `anthropic-version` of a request, as Anthropic's SDK 2 sends it."""

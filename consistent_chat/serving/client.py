@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
+import os
 import re
 import urllib.request
 import zlib
@@ -16,7 +18,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from consistent_chat.errors import TransportError
-from consistent_chat.serving.descriptors import connection_limit
 from consistent_chat.serving.http import (
     CONNECT_SECONDS,
     MOST_BYTES,
@@ -29,6 +30,11 @@ from consistent_chat.serving.http import (
     unreachable,
 )
 from consistent_chat.serving.tls import trusted
+
+try:
+    import resource
+except ImportError:  # Windows has no such limit
+    resource = None  # type: ignore[assignment]
 
 EVENT_STREAM = "text/event-stream"
 
@@ -206,3 +212,90 @@ def _proxy(url: str) -> str | None:
     proxies = urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     return proxy if proxy and proxy.startswith("http") else None
+
+
+class Connection:
+    """Opens a serving's clients. `url` is the API's address, `timeout` is in seconds per call.
+
+    `open_sdk` returns the SDK's client for a timeout and a number of connections. It must be picklable.
+    """
+
+    def __init__(
+        self,
+        peer: Peer,
+        url: str,
+        timeout: float,
+        max_concurrency: int,
+        open_sdk: Callable[[float, int], Any] | None = None,
+    ) -> None:
+        self.timeout = timeout
+        self._peer, self._url, self._max_concurrency, self._open_sdk = peer, url, max_concurrency, open_sdk
+        self._client: HttpClient | None = None
+        self._sdk: Any = None
+
+    def client(self) -> HttpClient:
+        """Return the HTTP client, which sends the peer's key as a bearer token."""
+        if self._client is None:
+            key = {"authorization": f"Bearer {self._peer.key}"}
+            self._client = HttpClient(self._peer, self._url, key, self.timeout, self._max_concurrency)
+        return self._client
+
+    def sdk(self) -> Any:
+        """Return the SDK's client."""
+        if self._sdk is None and self._open_sdk is not None:
+            self._sdk = self._open_sdk(self.timeout, self._max_concurrency)
+        return self._sdk
+
+    async def close(self) -> None:
+        """Close all clients. The next call opens new ones, in its own event loop."""
+        opened, self._client, self._sdk = (self._client, self._sdk), None, None
+        for client in opened:
+            if client is not None:
+                await client.close()
+
+
+logger = logging.getLogger(__name__)
+
+RESERVE = 32
+"""Open files reserved for other uses: journals, packs, the dataset, modules that are imported later."""
+
+
+def connection_limit(wanted: int) -> int:
+    """Return how many connections fit into the limit of open files, and warn if that is fewer than requested.
+
+    The limit is raised first, as far as the system allows.
+    """
+    if resource is None:
+        return wanted
+    limit = _raised(wanted + RESERVE + _open())
+    room = wanted if limit == resource.RLIM_INFINITY else max(1, min(wanted, limit - RESERVE - _open()))
+    if room < wanted:
+        logger.warning(
+            "At most %d of %d connections will be open at once, since this process may open %d files. Raise the limit "
+            "(ulimit -n), or lower max_concurrency=.",
+            room,
+            wanted,
+            limit,
+        )
+    return room
+
+
+def _raised(needed: int) -> int:
+    """Return the limit of open files, raised to `needed` if it is lower and may be raised."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return soft
+    better = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (better, hard))
+    except (OSError, ValueError):  # a system with a second limit
+        return soft
+    return better
+
+
+def _open() -> int:
+    """Return how many files are open; an estimate where the system has no list of them."""
+    try:
+        return len(os.listdir("/dev/fd"))
+    except OSError:
+        return RESERVE

@@ -6,8 +6,7 @@ from functools import partial
 
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving.abilities import UNKNOWN, Abilities
-from consistent_chat.serving.connection import Connection
+from consistent_chat.serving.client import Connection
 from consistent_chat.serving.http import Peer
 from consistent_chat.serving.negotiate import Negotiator
 from consistent_chat.serving.openai_chat import (
@@ -21,7 +20,14 @@ from consistent_chat.serving.openai_chat import (
     simpler,
     stated,
 )
-from consistent_chat.serving.settings import checked_model, checked_url, find_key, warn_of_plain_http
+from consistent_chat.serving.settings import (
+    UNKNOWN,
+    Abilities,
+    checked_model,
+    checked_url,
+    find_key,
+    warn_of_plain_http,
+)
 
 NAME = "Hugging Face Inference Providers"
 BASE_URL = "https://router.huggingface.co/v1"

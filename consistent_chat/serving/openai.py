@@ -2,21 +2,24 @@
 
 Servers differ in how they accept a schema and in their name for the token limit. The first call of a run detects
 what a server accepts.
+
+The contexts of models come from the server's list of them, so that no refusal has to tell them. Servers name them
+differently, and most do not at all: what is missing or out of range is unknown, as without a list. A context sets only
+how many tokens are asked for, never what is asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving.abilities import UNKNOWN, Abilities
-from consistent_chat.serving.connection import Connection
-from consistent_chat.serving.http import Peer
-from consistent_chat.serving.listing import contexts
+from consistent_chat.serving.client import Connection, HttpClient
+from consistent_chat.serving.http import Fault, Peer
 from consistent_chat.serving.negotiate import Negotiator
 from consistent_chat.serving.openai_chat import (
     LIMITS,
@@ -29,11 +32,19 @@ from consistent_chat.serving.openai_chat import (
     simpler,
     stated,
 )
-from consistent_chat.serving.settings import checked_model, checked_url, find_key, warn_of_plain_http
+from consistent_chat.serving.settings import (
+    UNKNOWN,
+    Abilities,
+    checked_model,
+    checked_url,
+    find_key,
+    warn_of_plain_http,
+)
 from consistent_chat.serving.wire import Wire, client_timeout, open_client
 
 if TYPE_CHECKING:
     from consistent_chat.serving.openai_batches import OpenAIBatches
+
 
 BASE_URL = "https://api.openai.com/v1"
 HINT = 'Run pip install "openai[aiohttp]>=2.0".'
@@ -135,3 +146,51 @@ def _key(api_key: str | None, base_url: str | None) -> str:
         "There is no key for OpenAI. Set the environment variable OPENAI_API_KEY or pass api_key=; "
         "for a server of your own, pass base_url=."
     )
+
+
+MODELS_PATH = "/models"
+SECONDS = 3.0
+"""For this long a run waits for a list, once."""
+NAMES = ("max_model_len", "n_ctx", "context_length", "context_window", "max_context_length", "n_ctx_train")
+"""What servers call the context, the most exact first: vLLM and SGLang, llama.cpp, OpenRouter and Together, Groq,
+Mistral, and what llama.cpp says in `meta` of the context that a model was trained with."""
+LEAST, MOST = 1_024, 1 << 30
+"""Tokens of a context that is believed. No model that is served for chats has fewer; a 0 means unknown or unbounded."""
+MODELS = 10_000
+"""Entries of a list that are read; gateways have some hundreds."""
+
+
+async def contexts(client: HttpClient, timeout: float) -> dict[str, int]:
+    """Return the contexts that a server lists, in tokens, by model; none where it has no list or does not answer."""
+    try:
+        return read_listing(await client.get(MODELS_PATH, min(timeout, SECONDS)))
+    except (ServingError, Fault):
+        return {}
+
+
+def read_listing(body: Mapping[str, Any]) -> dict[str, int]:
+    """Return the contexts in a list of models, by model.
+
+    The only model of a server is also under the name "": such servers answer for it under any name.
+    """
+    data = body.get("data")
+    entries = [entry for entry in data[:MODELS] if isinstance(entry, dict)] if isinstance(data, list) else []
+    found: dict[str, int] = {}
+    for entry in entries:
+        names = [entry.get(name) for name in ("id", "root")]
+        known = next(_contexts(entry), None)
+        for name in names:
+            if isinstance(name, str) and name and known is not None:
+                found.setdefault(name, known)
+                if len(entries) == 1:
+                    found[""] = known
+    return found
+
+
+def _contexts(entry: Mapping[str, Any]) -> Iterator[int]:
+    meta = entry.get("meta")
+    for name in NAMES:
+        for place in (entry, meta):
+            value = place.get(name) if isinstance(place, dict) else None
+            if isinstance(value, int) and not isinstance(value, bool) and LEAST <= value <= MOST:
+                yield value

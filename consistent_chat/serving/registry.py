@@ -14,7 +14,7 @@ from typing import Any
 from consistent_chat.errors import ConsistentChatError, RecipeError, ServingError
 from consistent_chat.recipe import suggestion
 from consistent_chat.serving import Serving, ahead
-from consistent_chat.serving.abilities import UNKNOWN, Abilities
+from consistent_chat.serving.settings import UNKNOWN, Abilities
 
 GROUP = "consistent_chat.servings"
 """The group of entry points in which packages offer servings: `name = module:Class`."""

@@ -16,8 +16,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import suggestion
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving, registry
-from consistent_chat.serving.abilities import Abilities
-from consistent_chat.serving.settings import checked_url
+from consistent_chat.serving.settings import Abilities, checked_url
 
 ROLES = ("user", "assistant", "judge")
 WITH_SERVING = ("base_url", "api_key")

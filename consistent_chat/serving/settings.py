@@ -6,11 +6,32 @@ import ipaddress
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from consistent_chat.errors import RecipeError, ServingError
 from consistent_chat.recipe.fields import is_model_name
 from consistent_chat.text.sanitize import visible
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """The stated abilities of a server; None means to be detected.
+
+    `max_output_tokens` is the longest answer, `context_tokens` bounds prompt and answer together, `structured_output`
+    is "json_schema", "json_object" or "none", `system_role` and `streaming` say whether it takes a system message and
+    whether answers are read as a stream.
+    """
+
+    max_output_tokens: int | None = None
+    context_tokens: int | None = None
+    structured_output: str | None = None
+    system_role: bool | None = None
+    streaming: bool | None = None
+
+
+UNKNOWN = Abilities()
+"""Nothing is stated."""
 
 
 def find_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str] | None:

@@ -17,11 +17,11 @@ from typing import Any
 import datasets
 import pytest
 
-from consistent_chat.builder.cache import check_cache
+from consistent_chat.builder.hooks import check_cache
 from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError, StoreError
-from consistent_chat.serving import descriptors
-from consistent_chat.serving.descriptors import RESERVE, connection_limit
+from consistent_chat.serving import client
+from consistent_chat.serving.client import RESERVE, connection_limit
 from consistent_chat.store import ResponseStore, journal, location
 from tests import ROOT
 from tests.stored import asked, said
@@ -116,7 +116,7 @@ def test_connections_fit_into_the_limit_of_open_files(
     limits = [64, 64]
     monkeypatch.setattr(resource, "getrlimit", lambda which: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", lambda which, pair: limits.__setitem__(slice(None), pair))
-    monkeypatch.setattr(descriptors, "_open", lambda: 12)
+    monkeypatch.setattr(client, "_open", lambda: 12)
     assert connection_limit(100) == 64 - RESERVE - 12
     assert "20 of 100 connections" in caplog.text
     caplog.clear()

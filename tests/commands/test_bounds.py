@@ -7,7 +7,7 @@ import pytest
 from consistent_chat.commands.bounds import bound_by
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
-from consistent_chat.serving.abilities import Abilities
+from consistent_chat.serving.settings import Abilities
 
 DEFAULT = Recipe(model="some-model")
 

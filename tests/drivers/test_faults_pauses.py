@@ -13,7 +13,7 @@ import pytest
 
 from consistent_chat.drivers import Limits
 from consistent_chat.drivers.concurrency import AdaptiveSemaphore, Places
-from consistent_chat.drivers.rate_limit import RateLimiter
+from consistent_chat.drivers.limits import RateLimiter
 from consistent_chat.recipe import Recipe
 from tests.faults import Reply, every, run
 from tests.provider import Call, Provider

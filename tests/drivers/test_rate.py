@@ -12,7 +12,7 @@ import pytest
 
 from consistent_chat.drivers import Limits
 from consistent_chat.drivers.concurrency import AdaptiveSemaphore
-from consistent_chat.drivers.rate_limit import GRACE, RateLimiter
+from consistent_chat.drivers.limits import GRACE, RateLimiter
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Response

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan.plan import Plan
-from consistent_chat.plan.shards import Shard
+from consistent_chat.plan.splits import Shard
 from consistent_chat.recipe import Recipe
 
 LAW = settings(derandomize=True)

@@ -12,10 +12,10 @@ import pytest
 from consistent_chat.errors import RefusedRequest, ServingError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
-from consistent_chat.serving import listing
-from consistent_chat.serving.abilities import Abilities
+from consistent_chat.serving import openai
 from consistent_chat.serving.cap import fewest_tokens, limit, prompt_tokens
 from consistent_chat.serving.openai_chat import Form
+from consistent_chat.serving.settings import Abilities
 from tests.faults import run
 from tests.provider import Call, Provider, Reply, Script
 from tests.servings import opened, request
@@ -171,7 +171,7 @@ def test_a_list_that_tells_nothing_changes_nothing(
     models: Reply | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Missing, hostile or late: the calls are those of a server without a list."""
-    monkeypatch.setattr(listing, "SECONDS", 0.2)
+    monkeypatch.setattr(openai, "SECONDS", 0.2)
     few = replace(DEFAULT, intents=("simulation",))
     with Provider() as provider:
         provider.models = models

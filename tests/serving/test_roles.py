@@ -13,11 +13,11 @@ from datasets import load_dataset
 
 from consistent_chat.builder.config import ConsistentChatConfig
 from consistent_chat.cli import main
-from consistent_chat.drivers.rate_limit import RateLimiter
+from consistent_chat.drivers.limits import RateLimiter
 from consistent_chat.errors import BudgetSpent, RecipeError, ServingError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving.abilities import Abilities
 from consistent_chat.serving.rehearsal import Rehearsal
+from consistent_chat.serving.settings import Abilities
 from tests.dialogue.turns import in_turn, kind
 from tests.provider import Provider
 

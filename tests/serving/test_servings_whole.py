@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consistent_chat.request import Response
-from consistent_chat.serving.stream import joined
+from consistent_chat.serving.responses import joined
 from tests.provider import Reply
 from tests.servings import said
 
