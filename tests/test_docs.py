@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import os
 import re
 import subprocess
@@ -122,3 +124,26 @@ def test_ci_runs_the_readmes_two_commands() -> None:
     assert f"grep -E '^{SETS_UP}' README.md" in ci
     assert "$(readme 1)" in ci
     assert "$(readme 2)" in ci
+
+
+@functools.cache
+def templates(text: str) -> tuple[str, ...]:
+    """Return the string literals of a file, with `…` for what is put into them."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.JoinedStr):
+            found.append("".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(re.sub(r"%[-.\d]*[drsf]", "…", node.value))
+    return tuple(found)
+
+
+def test_every_quoted_message_is_in_the_code() -> None:
+    """The page on messages quotes the package's own; `…` stands for what differs."""
+    page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
+    quoted = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
+    code = [path.read_text("utf-8") for path in (ROOT / "consistent_chat").rglob("*.py")]
+    for message in quoted:
+        words = max(re.split("…", message), key=len).strip()[:20]
+        assert any(message.strip("… ") in text for file in code if words in file for text in templates(file)), message
+    assert len(quoted) > 20
