@@ -20,7 +20,7 @@ from tests.hub import WRITER, Hub
 from tests.provider import Provider
 
 README, DOCS = ROOT / "README.md", sorted((ROOT / "docs").glob("*.md"))
-PAGES = [README, *DOCS]
+PAGES = [README, ROOT / "examples" / "README.md", *DOCS]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 FILE_NAME = re.compile(r"# (\S+\.(?:py|yaml))\n")
 SETS_UP = "python3 -m venv"
