@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from consistent_chat.cli.group import MAKE, SHOW, command
+from consistent_chat.cli.group import MAKE, command
 from consistent_chat.cli.options import COUNT, Repeated, detach, fields, recipe_argument, recipe_fields
 from consistent_chat.errors import RecipeError
 from consistent_chat.text.console import say, tell, tell_lines
@@ -238,50 +238,6 @@ def _warmed(recipe: str | None, shard: str, ray: str | None, options: dict[str, 
     from consistent_chat.ray import warm as warm_with_ray
 
     return warm_with_ray(recipe, ray or None, **options)
-
-
-@command(section=SHOW, examples="consistent-chat report demo\nconsistent-chat report data --html data.html")
-@click.argument("source", required=False)
-@click.option("--html", metavar="FILE", help="write a page that opens offline, with all dialogues")
-@click.option("--recipe", metavar="RECIPE", help="the recipe to replay from a response store")
-@click.option("--failures", metavar="FILE", help="failed draws beside a dataset, as build writes them")
-@click.option("--embedding-model", metavar="MODEL", help="count paraphrases by this model's embeddings")
-@click.option("--embedding-store", metavar="PLACE", help="the store of the embeddings (the response store)")
-@click.option("--embedding-url", metavar="URL", help="a server with /v1/embeddings (omit: only stored embeddings)")
-@recipe_fields
-def report(source: str | None, html: str | None, **options: Any) -> None:
-    """Show the statistics of a dataset, and write all its dialogues as a page. Makes no calls but for embeddings.
-
-    SOURCE is a dataset (file, folder, user/repo), a response store, or a recipe.
-    """
-    from consistent_chat.reports import report as reported
-    from consistent_chat.reports.terminal import show
-
-    summary = reported(source, html, **options)
-    if html != "-":
-        show(summary)
-
-
-@command(
-    section=SHOW, examples="consistent-chat check chats.jsonl\nconsistent-chat check user/repo --output findings.jsonl"
-)
-@click.argument("source", metavar="DATASET")
-@click.option("--output", metavar="FILE", help="write one JSON line per row: its id and reasons")
-@click.option("--language", metavar="NAME", help="the language of the chats (default: detected for each chat)")
-@fields("checks", "rules", "storage_options")
-def check(source: str, output: str | None, language: str | None, checks: Any, rules: Any, storage_options: Any) -> None:
-    """Find faults in the chats of any dataset. Makes no calls and changes nothing.
-
-    DATASET is a file (.jsonl, .json, .parquet), a folder, a store or user/repo.
-    """
-    from consistent_chat.reports.check import check_chats
-    from consistent_chat.reports.terminal import show_checks
-
-    report = check_chats(source, output, language, checks, storage_options, rules)
-    if output != "-":
-        show_checks(report.counts)
-    written = f" The reasons of each row are in {output}." if output not in (None, "-") else ""
-    say(f"consistent-chat: {report.flagged:,} of {report.chats:,} chats have findings.{written}")
 
 
 @command(section=MAKE, examples="consistent-chat schema > recipe.schema.json")

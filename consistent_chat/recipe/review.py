@@ -13,6 +13,7 @@ The file may be a stranger's: it is plain data, and everything in it is checked 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ MAX_KEYS = 300
 MAX_REASON, MAX_MESSAGE = 2_000, 100_000
 _KEY = re.compile("sha256:[0-9a-f]{64}")
 _MESSAGE = re.compile("(?:user|assistant)_[1-9][0-9]{0,2}")
+_UNPRINTED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
+"""Characters that JSON writes as they are and YAML does not read."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Review:
     def plain(self) -> dict[str, Any]:
         """The review as in a file."""
         return {"marks": [mark.plain for mark in self.marks]}
+
+    @property
+    def text(self) -> str:
+        """The review as the text of a file, which `load` reads back as it is."""
+        return "".join([_HEAD, *map(_lines, self.marks)]) if self.marks else f"{_HEAD.rstrip()} []\n"
 
     @cached_property
     def _by_key(self) -> dict[str, Mark]:
@@ -128,3 +136,19 @@ def _edits(value: Any) -> tuple[tuple[str, str], ...]:
         if not isinstance(name, str) or not _MESSAGE.fullmatch(name):
             raise type_error("edits must name messages: one", name, "user_<turn> or assistant_<turn>")
     return tuple((name, str(text(MAX_MESSAGE)(f"edits.{name}", given))) for name, given in value.items())
+
+
+_HEAD = "# People's marks, for the recipe field `review`.\nmarks:\n"
+
+
+def _lines(mark: Mark) -> str:
+    """Return a mark as YAML, with all texts in quotes as in JSON."""
+    said = [f"- keys: [{', '.join(map(_quoted, mark.keys))}]", f"  verdict: {mark.verdict}"]
+    said += [f"  {name}: {_quoted(value)}" for name, value in (("reason", mark.reason), ("note", mark.note)) if value]
+    said += ["  edits:"] if mark.edits else []
+    said += [f"    {name}: {_quoted(value)}" for name, value in mark.edits]
+    return "\n".join(said) + "\n"
+
+
+def _quoted(value: str) -> str:
+    return _UNPRINTED.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(value, ensure_ascii=False))

@@ -1,5 +1,6 @@
 """Reports on a dataset: its statistics on the terminal, and its statistics and dialogues as one HTML file.
 
+reviewing.py    marks on the terminal; marks.py the review that they are kept in; argilla.py records for Argilla
 sources.py      detects the kind of a source; reads a recipe's replay
 file_source.py  reads files of rows; store_source.py a store without a recipe
 records.py      what they all yield: a row and its failed draws
@@ -18,9 +19,9 @@ from typing import Any
 
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.output import parse_output
+from consistent_chat.reports import sources
 from consistent_chat.reports.page import writing
 from consistent_chat.reports.paraphrases import find_paraphrases
-from consistent_chat.reports.sources import read
 from consistent_chat.reports.summary import Summary
 from consistent_chat.text.urls import without_secrets
 
@@ -33,23 +34,25 @@ def report(
     embedding_model: str | None = None,
     embedding_url: str | None = None,
     embedding_store: Any = None,
+    review: Any = None,
     **options: Any,
 ) -> Summary:
     """Read a dataset, a response store or a recipe's replay and return its statistics; write a page to `html` if given.
 
     `source` is a .parquet or .jsonl file, a folder of them, a Hub repo "user/name", any URL of these, a response
     store, a recipe file, "demo", or None for the default store. `html` is a path, a URL or "-" for the standard
-    output. `options`: `recipe`, to read a store by its replay; `failures`, a file of a dataset's failed draws;
-    `storage_options`; and with a recipe the options of a build. With `embedding_model`, paraphrases among the first
-    dialogues are counted by its embeddings, which are kept in a response store (`embedding_store`, or else `responses`,
-    or else the default one). Makes no calls, except for embeddings if `embedding_url` is given. Raises RecipeError for
-    a source of another kind, ConsistentChatError if the source cannot be read.
+    output. `review` is a review whose marks the page goes on from; a recipe applies it, too. `options`: `recipe`,
+    to read a store by its replay; `failures`, a file of a dataset's failed draws; `storage_options`; and with a
+    recipe the options of a build. With `embedding_model`, paraphrases among the first dialogues are counted by its
+    embeddings, which are kept in a response store (`embedding_store`, or else `responses`, or else the default
+    one). Makes no calls, except for embeddings if `embedding_url` is given. Raises RecipeError for a source of
+    another kind, ConsistentChatError if the source cannot be read.
     """
     place = None if html is None else parse_output(html, "--html", options.get("storage_options"))
-    reading = read(source, **options)
+    reading = sources.read_reviewed(source, review, **options)
     texts = None if embedding_model is None else list[str]()
     summary = Summary(reading.title, reading.titles, notes=reading.notes, compared_texts=texts)
-    with writing(place, summary) if place else contextlib.nullcontext() as pages:
+    with writing(place, summary, reading.review) if place else contextlib.nullcontext() as pages:
         for entry in reading.entries:
             summary.add(entry)
             if pages is not None:

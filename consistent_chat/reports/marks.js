@@ -1,11 +1,20 @@
 // Marks of the dialogue that is shown: keep or reject it, with a reason and a note, and edit its messages. They stay in
-// this browser until they are saved as a review, which the recipe field `review` reads. page.js, which follows in the
-// same script, calls showMark and markKeys.
+// this browser until they are saved as a review, which the recipe field `review` reads, together with the marks of the
+// review that the page was made with. page.js, which follows in the same script, calls showMark and markKeys.
 
 const MARKS = `consistent_chat marks: ${document.title}`;
 const marking = document.getElementById("marking");
-const marks = storedMarks(); // by the request keys of the dialogue, joined
-let marked = { keys: [], messages: [] }; // what is shown
+const loaded = new Map((await unpacked(document.getElementById("review"))).map(({ keys, ...mark }) => [keys.join(" "), { ...noMark(), ...mark }]));
+const marks = new Map([...loaded, ...storedMarks()]); // by the request keys of the dialogue, joined
+let marked = ""; // the name in `marks` of what is shown
+
+function noMark() {
+  return { verdict: "", reason: "", note: "", edits: {} };
+}
+
+const isEmpty = (mark) => !mark.verdict && !mark.note && !Object.keys(mark.edits).length;
+const isLacking = (mark) => mark.verdict === "reject" && !mark.reason.trim();
+const ownMarks = () => [...marks].filter(([name, mark]) => JSON.stringify(mark) !== JSON.stringify(loaded.get(name)));
 
 function storedMarks() {
   try {
@@ -15,16 +24,17 @@ function storedMarks() {
   }
 }
 
-const markOf = () => marks.get(marked.keys.join(" ")) ?? { verdict: "", reason: "", note: "", edits: {} };
+// A dialogue that has since got a judge has more keys than its mark: that of its last answers is in both.
+const nameOf = (keys, answers) => [...marks.keys()].findLast((name) => name.split(" ").includes(answers)) ?? keys.join(" ");
+const markOf = () => marks.get(marked) ?? noMark();
 
 function changeMark(change) {
   const mark = { ...markOf(), ...change };
-  const isEmpty = !mark.verdict && !mark.note && !Object.keys(mark.edits).length;
-  if (isEmpty) marks.delete(marked.keys.join(" "));
-  else marks.set(marked.keys.join(" "), mark);
+  if (isEmpty(mark) && !loaded.has(marked)) marks.delete(marked);
+  else marks.set(marked, mark);
   let kept = "";
   try {
-    localStorage.setItem(MARKS, JSON.stringify([...marks]));
+    localStorage.setItem(MARKS, JSON.stringify(ownMarks()));
   } catch {
     kept = " This browser does not keep them: save them before you close the page.";
   }
@@ -32,14 +42,16 @@ function changeMark(change) {
 }
 
 function showCount(kept = "") {
-  const lacking = [...marks.values()].filter((mark) => mark.verdict === "reject" && !mark.reason.trim()).length;
+  const lacking = [...marks.values()].filter(isLacking).length;
   const missing = lacking ? ` ${lacking} without a reason: they are not saved.` : "";
-  document.getElementById("marked").textContent = `Marks in this browser: ${marks.size}.${missing}${kept}`;
-  document.getElementById("save").disabled = marks.size === lacking;
+  const earlier = loaded.size ? ` Marks of the review: ${loaded.size}.` : "";
+  document.getElementById("marked").textContent = `Marks in this browser: ${ownMarks().length}.${earlier}${missing}${kept}`;
+  document.getElementById("save").disabled = [...marks.values()].every((mark) => isEmpty(mark) || isLacking(mark));
 }
 
-function showMark(keys, messages) {
-  marked = { keys, messages };
+function showMark(named) {
+  const keys = named.slice(0, -1);
+  marked = nameOf(keys, named.at(-1));
   marking.hidden = !keys.length;
   const mark = markOf();
   for (const radio of marking.elements.verdict) radio.checked = radio.value === mark.verdict;
@@ -73,7 +85,8 @@ function edit(row, text, name, before) {
   row.querySelector(".edit").hidden = true;
   area.addEventListener("input", () => {
     const { [name]: _, ...edits } = markOf().edits;
-    const isChanged = area.value.trim() && area.value.trim() !== before.trim();
+    const isKnown = loaded.get(marked)?.edits[name] !== undefined; // what is shown may be the edited text already
+    const isChanged = area.value.trim() && (isKnown || area.value.trim() !== before.trim());
     changeMark({ edits: isChanged ? { ...edits, [name]: area.value.trim() } : edits });
     row.classList.toggle("edited", Boolean(isChanged));
   });
@@ -83,12 +96,12 @@ function edit(row, text, name, before) {
 // ---- the file
 
 const quoted = (text) =>
-  JSON.stringify(text).replace(/[\x7f-\x9f\u2028\u2029\ufeff]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  JSON.stringify(text).replace(/[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
 function review() {
   const lines = ["# People's marks, for the recipe field `review`.", "marks:"];
   for (const [keys, mark] of marks) {
-    if (mark.verdict === "reject" && !mark.reason.trim()) continue;
+    if (isEmpty(mark) || isLacking(mark)) continue;
     lines.push(`- keys: [${keys.split(" ").map(quoted).join(", ")}]`, `  verdict: ${mark.verdict || "keep"}`);
     for (const name of ["reason", "note"]) {
       const said = mark[name].trim();

@@ -132,14 +132,14 @@ function fact([name, value]) {
 
 async function open(place, byHand) {
   current = place;
-  const [facts, messages, keys = []] = await details(place);
+  const [facts, messages, named = []] = await details(place);
   if (current !== place) return;
   element("reader-title").textContent = items[place].title;
   element("under").textContent = under(items[place]);
   element("why").textContent = isFailure(items[place]) ? ["Unusable", inWords(items[place].reason), ...facts.filter(([name]) => name === "Detail").map(([, text]) => text)].join(": ") : "";
   element("facts").replaceChildren(...facts.flatMap(fact));
   element("talk").replaceChildren(...messages.map(bubble));
-  showMark(keys, messages);
+  showMark(named);
   reader.hidden = false;
   reader.scrollTop = 0;
   element("browser").classList.toggle("reading", byHand);

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from consistent_chat.errors import RecipeError
 from consistent_chat.output import Output
 from consistent_chat.output.local import StandardOutput
+from consistent_chat.recipe.review import Review
 from consistent_chat.reports.payload import Payload
 from consistent_chat.reports.sections import sections
 from consistent_chat.reports.summary import Summary
@@ -28,13 +29,16 @@ _TEMPLATES = environment("consistent_chat.reports")
 
 
 @contextlib.contextmanager
-def writing(place: Output, summary: Summary) -> Iterator[Payload]:
-    """Collect entries for a page, and write it to `place` at the end. Raises RecipeError if it cannot be written."""
+def writing(place: Output, summary: Summary, review: Review | None = None) -> Iterator[Payload]:
+    """Collect entries for a page, and write it to `place` at the end, with the marks of a review to go on from.
+
+    Raises RecipeError if it cannot be written.
+    """
     if place.suffix not in SUFFIXES and not isinstance(place, StandardOutput):  # may be the dataset's own name
         raise RecipeError(f"--html {place.name} must end in {' or '.join(SUFFIXES)}.")
     place.check()
     with tempfile.TemporaryFile() as spool:
-        payload = Payload(summary, spool)
+        payload = Payload(summary, spool, review)
         yield payload
         with place.write() as file:
             for text in _page(summary, payload):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from consistent_chat.dialogue.judge import CRITERIA
+from consistent_chat.recipe.review import Review
 from consistent_chat.reports.records import ReportRow
 from consistent_chat.reports.summary import Summary, words
 from consistent_chat.request import canonical_json
@@ -59,8 +60,8 @@ FACTS = {
 class Payload:
     """Collects entries in a file, packed, for a page's template."""
 
-    def __init__(self, summary: Summary, file: BinaryIO) -> None:
-        self._summary, self._file = summary, file
+    def __init__(self, summary: Summary, file: BinaryIO, review: Review | None = None) -> None:
+        self._summary, self._file, self._review = summary, file, review
         self._abouts: dict[tuple[str, ...], int] = {}
         self._items: list[tuple[int, str]] = []
         self._part: list[tuple[Sequence[Any], ...]] = []
@@ -79,7 +80,8 @@ class Payload:
                 if not (judged and name.startswith("judgement: "))
             ]
             keys = [str(key) for key in entry.origin.get("request_keys") or ()]
-            self._pack([*_facts(values), *extras], [*_with_reasoning(messages, entry.reasoning), *judged], keys)
+            name = [*keys, entry.answers_key] if keys else []
+            self._pack([*_facts(values), *extras], [*_with_reasoning(messages, entry.reasoning), *judged], name)
         for failure in entry.failures:
             reason = str(failure["reason"])
             self._list(failure, failure.get("topic") or words(reason), reason, "")
@@ -113,8 +115,12 @@ class Payload:
         about = (intent, visible(self._summary.title_of(intent)), category, reason, redrawn)
         self._items.append((self._abouts.setdefault(about, len(self._abouts)), _title(title)))
 
+    def review(self) -> str:
+        """Return the marks of an earlier review, packed."""
+        return _packed([mark.plain for mark in self._review.marks] if self._review else [])
+
     def _pack(self, facts: Sequence[Any], messages: Sequence[Any], keys: Sequence[str] = ()) -> None:
-        """Add an entry; the request keys of a dialogue are the name by which a mark knows it."""
+        """Add an entry, and by what marks know a dialogue: its request keys, and once more that of its last answers."""
         self._part.append((facts, messages, keys) if keys else (facts, messages))
         if len(self._part) == PART:
             self._flush()

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from consistent_chat.prices import Tokens
 from consistent_chat.recipe import taxonomy
+from consistent_chat.recipe.review import Review
 from consistent_chat.row import LAYOUTS, REASONING
 from consistent_chat.stats import DialogueSample
 
@@ -27,6 +28,16 @@ class ReportRow(NamedTuple):
     def origin(self) -> Mapping[str, Any]:
         """The row's provenance, or {} if it has none."""
         return (self.row or {}).get("provenance") or {}
+
+    @property
+    def answers_key(self) -> str:
+        """The request key of the row's last answers, by which a review knows it; empty if the row does not have it.
+
+        That of the judge follows it.
+        """
+        keys = self.origin.get("request_keys") or ()
+        last = 1 if (self.row or {}).get("judgement") is None else 2
+        return str(keys[-last]) if len(keys) >= last else ""
 
     @property
     def messages(self) -> list[tuple[str, str]]:
@@ -82,13 +93,14 @@ class ReportSource:
     """A source of entries, which are read lazily.
 
     `title` is the name of the source, `titles` are the titles of intents by their keys. After all entries are read,
-    `notes` state what they lack.
+    `notes` state what they lack. `review` is that of the recipe.
     """
 
     title: str
     entries: Iterator[ReportRow]
     titles: Mapping[str, str]
     notes: list[str] = field(default_factory=list)
+    review: Review | None = None
 
 
 def builtin_titles() -> dict[str, str]:

@@ -20,6 +20,8 @@ from consistent_chat.errors import ConsistentChatError, MissingResponse, RecipeE
 from consistent_chat.plan.plan import Plan
 from consistent_chat.prices import Tokens, beyond, billed
 from consistent_chat.recipe import EXTENSION, Recipe
+from consistent_chat.recipe.file import read as read_file
+from consistent_chat.recipe.review import load
 from consistent_chat.reports import file_source, store_source
 from consistent_chat.reports.records import ReportRow, ReportSource, builtin_titles
 from consistent_chat.row import failure, row
@@ -56,6 +58,19 @@ def read(
     return _kept(default_location() if source is None else source, failures, storage_options)
 
 
+def read_reviewed(source: str | None, review: Any, recipe: str | None = None, **options: Any) -> ReportSource:
+    """Open a source with a review, a path or URL. A recipe applies it; of all others it only has the marks.
+
+    Raises RecipeError.
+    """
+    given = any(value is not None for value in options.values())
+    if review is None or recipe is not None or (given if source is None else is_recipe(source)):
+        return read(source, recipe, review=review, **options)
+    reading = read(source, **options)
+    reading.review = load(read_file(os.fspath(review), {}))
+    return reading
+
+
 def _replay(recipe: str | None, storage_options: Mapping[str, Any] | None, given: dict[str, Any]) -> ReportSource:
     from consistent_chat.commands.open import open_builder
 
@@ -63,7 +78,8 @@ def _replay(recipe: str | None, storage_options: Mapping[str, Any] | None, given
     builder.plans()  # to raise errors now
     chosen = [recipe.chosen_taxonomy.intents for recipe in builder.recipes.values()]
     titles = {key: intent.title for intents in chosen for key, intent in intents.items()}
-    reading = ReportSource(_name(recipe or "recipe"), iter(()), titles)
+    reviews = [recipe.loaded_review for recipe in builder.recipes.values() if recipe.loaded_review is not None]
+    reading = ReportSource(_name(recipe or "recipe"), iter(()), titles, review=reviews[0] if reviews else None)
     reading.entries = _replayed(builder, reading)
     return reading
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
+from datasets import load_dataset
 
 from consistent_chat.recipe import Recipe
 from consistent_chat.reports import report
@@ -106,4 +109,44 @@ def test_rows_without_keys_take_no_marks(browser: Any, tmp_path: Path) -> None:
     window = Window(browser, page)
     assert window.page.is_hidden("#marking")
     assert window.page.locator(".edit").count() == 0
+    window.close()
+
+
+def test_a_page_goes_on_from_a_review(browser: Any, tmp_path: Path) -> None:
+    """Its marks are shown as text, changed, taken back, and saved with new ones; those of other dialogues stay."""
+    rows = list(load_dataset("consistent_chat", "demo", split="train").select(range(3)))
+    keys = [row["provenance"]["request_keys"] for row in rows]
+    gone = {"keys": [f"sha256:{'f' * 64}"], "note": HOSTILE}
+    before = [
+        {"keys": keys[0], "verdict": "reject", "reason": f"</script><img src=x onerror=alert(1)> {HOSTILE}"},
+        {"keys": [keys[1][-1], f"sha256:{'0' * 64}"], "edits": {"assistant_1": HOSTILE}},
+        gone,
+    ]
+    (tmp_path / "demo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "before.yaml").write_text(yaml.safe_dump({"marks": before}))
+    report(str(tmp_path / "demo.jsonl"), tmp_path / "page.html", review=str(tmp_path / "before.yaml"))
+    window = Window(browser, tmp_path / "page.html")
+    page = window.page
+    page.wait_for_selector("#talk .edit")
+    assert page.inner_text("#marked") == "Marks in this browser: 0. Marks of the review: 3."
+    assert page.is_checked("input[value=reject]")
+    assert page.input_value("#reason").startswith("</script><img src=x onerror=alert(1)> He said")
+    page.check("input[value='']")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("j")
+    page.wait_for_selector("#talk .edited")
+    assert page.locator("#talk .edited p").first.text_content() == HOSTILE.strip()
+    page.fill("#note", "of today")
+    page.reload()
+    page.wait_for_selector("#marking:not([hidden])")
+    assert page.inner_text("#marked") == "Marks in this browser: 2. Marks of the review: 3."
+    with page.expect_download() as download:
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("s")
+    download.value.save_as(tmp_path / "after.yaml")
+    after = Recipe("m", review=str(tmp_path / "after.yaml")).loaded_review
+    edited = {**before[1], "verdict": "keep", "note": "of today", "edits": {"assistant_1": HOSTILE.strip()}}
+    assert after is not None
+    assert [mark.plain for mark in after.marks] == [edited, {**gone, "verdict": "keep", "note": HOSTILE.strip()}]
+    assert window.complaints == []
     window.close()
