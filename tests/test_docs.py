@@ -18,6 +18,7 @@ from tests import ROOT
 from tests.batches import BatchProvider
 from tests.hub import WRITER, Hub
 from tests.provider import Provider
+from tools.picture_terminal import PICTURE, session
 
 README, DOCS = ROOT / "README.md", sorted((ROOT / "docs").glob("*.md"))
 PAGES = [README, ROOT / "examples" / "README.md", *DOCS]
@@ -111,6 +112,15 @@ def test_the_site_has_every_page_once() -> None:
     sections = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
     listed = [page for section in sections for pages in section.values() for page in pages]
     assert sorted(listed) == [page.name for page in DOCS]
+
+
+@pytest.mark.slow
+def test_the_picture_of_a_terminal_has_the_present_output(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its text is what the commands print; `python -m tools.picture_terminal` renews it."""
+    for name in ("FORCE_COLOR", "COLUMNS"):  # set by the tool
+        monkeypatch.setenv(name, "")
+    shown, printed = (re.findall(r"<text[^>]*>(.*?)</text>", svg) for svg in (PICTURE.read_text("utf-8"), session()))
+    assert shown == printed
 
 
 def test_ci_runs_the_readmes_two_commands() -> None:

@@ -68,7 +68,7 @@ def test_several_languages_have_the_same_specs(examples: Path) -> None:
 
 @pytest.mark.slow
 def test_the_notebook_prints_what_it_shows(folder: Path) -> None:
-    """Its recorded outputs are those of the present code; `python tools/notebook.py` renews them."""
+    """Its recorded outputs are those of the present code; `python -m tools.notebook` renews them."""
     notebook = json.loads((EXAMPLES / "first_dataset.ipynb").read_text("utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     shown = ["".join(text for output in cell["outputs"] for text in output["text"]) for cell in cells]

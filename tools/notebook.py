@@ -1,4 +1,4 @@
-"""Runs the cells of examples/first_dataset.ipynb and records what they print: `python tools/notebook.py`.
+"""Runs the cells of examples/first_dataset.ipynb and records what they print: `python -m tools.notebook`.
 
 Run it after a change of the notebook or of the demo; a test compares the recorded outputs with those of the present
 code. Only prints are recorded, which needs no Jupyter.
