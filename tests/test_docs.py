@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from consistent_chat.version import __version__
 from tests import ROOT
 from tests.batches import BatchProvider
 from tests.hub import WRITER, Hub
@@ -112,6 +114,20 @@ def test_the_site_has_every_page_once() -> None:
     sections = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
     listed = [page for section in sections for pages in section.values() for page in pages]
     assert sorted(listed) == [page.name for page in DOCS]
+
+
+def test_the_readmes_badges_row_and_citation_are_true() -> None:
+    """They are compared with the metadata and with the demo."""
+    readme, setup = README.read_text("utf-8"), (ROOT / "setup.cfg").read_text("utf-8")
+    versions = re.findall(r"Python :: (3\.\d+)$", setup, re.MULTILINE)
+    assert f"/python-{'%20%7C%20'.join(versions)}-" in readme
+    assert "license = Apache-2.0" in setup
+    assert "/licence-Apache--2.0-" in readme
+    assert f"version = {{{__version__}}}" in readme
+    row = json.loads(next(text for language, text in BLOCK.findall(readme) if language == "json"))
+    written = yaml.safe_load((ROOT / "tools" / "demo_dialogues.yaml").read_text("utf-8"))
+    pair = [[said["value"] for said in row["conversation"] if said["role"] == role] for role in ("user", "assistant")]
+    assert [row["category"], *pair] in [[each["category"], each["users"][:2], each["answers"][:2]] for each in written]
 
 
 @pytest.mark.slow
