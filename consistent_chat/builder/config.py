@@ -94,6 +94,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     answers: str | None = None
     rules: Any = None
     review: Any = None
+    instructions: Any = None
 
     serving: Any = None
     base_url: Any = None
@@ -128,7 +129,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         if self._is_rehearsed("assistant"):  # so that rehearsed text is never mistaken for a model's
             given["model"] = "rehearsal"
         if isinstance(self.seeds, Mapping) and isinstance(self.seeds.get("data"), str):
-            given["seeds"] = seeds.load(self.seeds, reading(self.seeds["data"]))
+            given["seeds"] = seeds.prepare(self.seeds, reading(self.seeds["data"]))
         if not urls:
             return self._rehearsed(splits.recipes(Recipe.from_mapping(given)))
         recipes = {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}

@@ -27,7 +27,9 @@ def fingerprint(recipe: Recipe) -> str:
         "data_format": DATA_FORMAT,
         "fields": {name: value for name, value in recipe.values().items() if name not in WITHIN},
         "taxonomy": recipe.chosen_taxonomy.plain,
-        "prompts": prompts.contents(recipe.loaded_seeds is not None, recipe.users == "turn_by_turn"),
+        "prompts": prompts.contents(
+            recipe.loaded_seeds is not None, recipe.users == "turn_by_turn", recipe.instructions is not None
+        ),
         "shape": shape.contents(),
     }
     if recipe.loaded_seeds is not None:

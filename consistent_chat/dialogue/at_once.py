@@ -81,7 +81,7 @@ def converse(
     work = Work(recipe, spec, failed, bill, [] if rejected is None else rejected)
     users, first = yield from user_messages(work)
     writing, read = _writing(recipe, len(users)), _answers(users, spec, recipe)
-    prompt = prompts.answers(spec, users, recipe.language, system)
+    prompt = prompts.answers(spec, users, recipe.language, system, spec.instructions(recipe.instructions, "answers"))
     draw = -1
     while True:
         (answers, thought), second, draw = yield from work.ask(writing, prompt, read, draw + 1)

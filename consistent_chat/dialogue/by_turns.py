@@ -98,7 +98,8 @@ def _next_message(
     recipe, spec = work.recipe, work.spec
     limit = FRAME_TOKENS + SKELETON_TOKENS
     stage = Stage(USER_MESSAGE, recipe.user_writer, recipe.temperature, USER_SCHEMA, limit)
-    prompt = prompts.user_message(spec, users, answers, recipe.language, min(recipe.turn_weights))
+    least, instructions = min(recipe.turn_weights), spec.instructions(recipe.instructions, "users")
+    prompt = prompts.user_message(spec, users, answers, recipe.language, least, instructions)
     said, key, _ = yield from work.ask(stage, prompt, _message(users, spec, recipe))
     return said, key
 
@@ -114,7 +115,8 @@ def _chat(recipe: Recipe, spec: Spec, users: Sequence[str], answers: Sequence[st
         chat.append({"role": "user", "content": text})
         if number < len(answers):
             chat.append({"role": "assistant", "content": answers[number]})
-    return prompts.chat_system(spec, spec.system_prompt(recipe.system_prompt)), tuple(chat)
+    system, instructions = spec.system_prompt(recipe.system_prompt), spec.instructions(recipe.instructions, "answers")
+    return prompts.chat_system(spec, system, instructions), tuple(chat)
 
 
 def _message(users: Sequence[str], spec: Spec, recipe: Recipe) -> Callable[[Response], UserMessage]:

@@ -6,11 +6,13 @@ import functools
 import hashlib
 import itertools
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 from consistent_chat.plan.shape import Shape, Shapes
+from consistent_chat.recipe import template
+from consistent_chat.recipe.names import NAMES
 from consistent_chat.recipe.seeds import Source
 from consistent_chat.recipe.taxonomy import Flow, Intent, Manner, Persona, Tags, Topic
 
@@ -66,8 +68,24 @@ class Spec:
         return "\n".join((self.source.source, self.source.topic, self.system_prompt(system_prompt) or ""))
 
     def system_prompt(self, otherwise: str | None) -> str | None:
-        """Return the system prompt of the dialogue's source, or else the one that is given, the recipe's."""
-        return (self.source.system_prompt if self.source is not None else "") or otherwise
+        """Return the system prompt of the dialogue's source, or else the one that is given, the recipe's, rendered."""
+        own = self.source.system_prompt if self.source is not None else ""
+        return own or (self._rendered("system_prompt", otherwise) if otherwise else None) or None
+
+    def instructions(self, given: Mapping[str, str] | None, side: str) -> str:
+        """Return the recipe's instructions for a side, "users" or "answers", rendered; empty if there are none."""
+        text = (given or {}).get(side)
+        return self._rendered(f"instructions.{side}", text) if text else ""
+
+    def _rendered(self, place: str, text: str) -> str:
+        return template.render(place, text, self.names) if template.is_template(text) else text
+
+    @property
+    def names(self) -> dict[str, str]:
+        """The values of the names that templates can use: facets, then columns of the source."""
+        facets = (self.intent.title, self.category, self.topic, self.persona, self.manner[0])
+        columns = () if self.source is None else (("source", self.source.source), *self.source.columns)
+        return {**dict(zip(NAMES, facets)), **dict(columns)}
 
 
 class Card(NamedTuple):

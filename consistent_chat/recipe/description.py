@@ -14,6 +14,7 @@ from typing import Any
 from consistent_chat.recipe import fields, shape
 from consistent_chat.recipe import rules as rules_of
 from consistent_chat.recipe.fields import Check
+from consistent_chat.recipe.template import MAX_OUTPUT
 
 AT_ONCE = "at_once"
 FORMS = (AT_ONCE, "turn_by_turn")
@@ -25,8 +26,10 @@ MAX_DIALOGS = 10**9
 MAX_TURNS = 100
 MAX_WORDS = 1000
 """Mean words of a message that can be asked for."""
-MAX_SYSTEM_PROMPT = 20_000
+MAX_SYSTEM_PROMPT = MAX_OUTPUT
 """Maximum number of characters. A system prompt is in the second request of every dialogue and in every row."""
+INSTRUCTED = ("users", "answers")
+"""The sides that a recipe can give instructions for."""
 LEAST_SIMILARITY, SIMILARITY = 0.1, 0.7
 """The lowest threshold of near-duplicates that can be given, and the threshold for `true`."""
 
@@ -179,10 +182,14 @@ RECIPE = (
           check=fields.optional(rules_of.rules), docs="[your own checks](quality.md#your-own-checks) by name"),
     Field("review", "people's marks of dialogues: a path or URL", {"type": ["string", "object"]}, metavar="FILE",
           docs="[people's marks](review.md) of dialogues: a path, a URL or a mapping"),
+    Field("instructions", "instructions of your own after those of the prompts, by side: users, answers",
+          {**NAMED_TEXTS, "propertyNames": {"enum": list(INSTRUCTED)}}, metavar="SIDE=TEXT",
+          check=fields.optional(fields.texts(INSTRUCTED, MAX_SYSTEM_PROMPT)),
+          docs="[instructions of your own](#instructions) after those of the prompts: a mapping of `users`, `answers`"),
 )  # fmt: skip
 """The fields that shape the data, in the order of the documentation."""
 
-LATER = ("reasoning", "seeds", "user_model", "users", "answers", "rules", "review")
+LATER = ("reasoning", "seeds", "user_model", "users", "answers", "rules", "review", "instructions")
 """Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
 identity, of recipe files and of cards, which therefore stay the same."""
 

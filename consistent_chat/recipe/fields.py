@@ -102,6 +102,21 @@ def text(longest: int) -> Check:
     return check
 
 
+def texts(known: tuple[str, ...], longest: int) -> Check:
+    """Return the check for a mapping of some of these names to texts, in the order of the names."""
+    one = text(longest)
+
+    def check(name: str, value: Any) -> dict[str, str]:
+        if not isinstance(value, Mapping) or not value:
+            raise type_error(name, value, f"a mapping of {' and '.join(known)} to texts")
+        for key in value:
+            if key not in known:
+                raise RecipeError(f"{name} must have known names: there is no {excerpt(key)}.{suggestion(key, known)}")
+        return {key: one(f"{name}.{key}", value[key]) for key in known if key in value}
+
+    return check
+
+
 def one_of(*known: str) -> Check:
     """Return the check for one of some names."""
 

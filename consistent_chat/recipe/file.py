@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from consistent_chat.recipe import review, safe_yaml, taxonomy
 from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.safe_yaml import Document
-from consistent_chat.recipe.seeds import Seeds, address, seeds
+from consistent_chat.recipe.seeds import UnreadSeeds, address, seeds
 from consistent_chat.text.urls import redact, without_secrets
 
 SECTIONS: dict[str, Callable[..., Any]] = {"personas": taxonomy.personas, "manners": taxonomy.manners}
@@ -91,19 +92,19 @@ def _review(given: Any, url: str, document: Document, storage_options: Mapping[s
     return review.load(Document(given, document.origin, document.lines), ("review",))
 
 
-def _seeds(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> Seeds:
-    """Read the seeds that a recipe file names: a file in its folder or below, or a dataset on the Hub.
+def _seeds(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> UnreadSeeds:
+    """Check where the seeds that a recipe file names lie: a file in its folder or below, or a dataset on the Hub.
 
     The user's token goes along only to repos of the recipe's own owner, where the recipe itself is on the Hub.
     """
+    where = document.where("seeds")
     try:
         data, *_ = seeds.settings(given)
         if not data.startswith(address.HUB):
-            return seeds.load_from(_beside(url, data, document, "seeds.data"), given, storage_options)
+            return UnreadSeeds(_beside(url, data, document, "seeds.data"), given, storage_options, where)
         is_own = "://" not in url or address.owner(url) == address.owner(data)
-        return seeds.load(given, dict(storage_options) if is_own else {"token": False})
+        return replace(seeds.prepare(given, dict(storage_options) if is_own else {"token": False}), where=where)
     except RecipeError as error:
-        where = document.where("seeds")
         text = str(error)
         raise error if text.startswith(document.origin) else RecipeError(f"{where}: {text}") from None
 

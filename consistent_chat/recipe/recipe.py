@@ -13,12 +13,12 @@ from functools import cached_property
 from typing import Any
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.recipe import file, review, taxonomy
+from consistent_chat.recipe import file, names, review, taxonomy, template
 from consistent_chat.recipe.description import AT_ONCE, CHECKS, LATER, PAIRS, RECIPE
 from consistent_chat.recipe.fields import native, suggestion, type_error
 from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.safe_yaml import Document
-from consistent_chat.recipe.seeds import Seeds, load
+from consistent_chat.recipe.seeds import Seeds, UnreadSeeds, prepare
 from consistent_chat.recipe.shape import WEIGHT
 from consistent_chat.recipe.taxonomy import Manner, Persona, Taxonomy
 
@@ -58,12 +58,13 @@ class Recipe:
     judge_model: str | None = None
     min_score: float | None = None
     reasoning: bool = False
-    seeds: Seeds | Mapping[str, Any] | None = None
+    seeds: Seeds | UnreadSeeds | Mapping[str, Any] | None = None
     user_model: str | None = None
     users: str = AT_ONCE
     answers: str = AT_ONCE
     rules: Mapping[str, Any] | None = None
     review: Review | Mapping[str, Any] | str | os.PathLike[str] | None = None
+    instructions: Mapping[str, str] | None = None
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +85,7 @@ class Recipe:
                 raise RecipeError("min_score needs a judge: pass judge_model= as well.")
             _check_pairs(self)
             _check_form(self)
+            names.check(self.templates, self.loaded_seeds)
         except RecipeError as error:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None
 
@@ -127,6 +129,13 @@ class Recipe:
     def loaded_seeds(self) -> Seeds | None:
         """The seeds with their sources, which were read when the recipe was made."""
         return self.seeds if isinstance(self.seeds, Seeds) else None
+
+    @property
+    def templates(self) -> dict[str, str]:
+        """The texts that are templates, by the names of their fields."""
+        by_side = {f"instructions.{side}": text for side, text in (self.instructions or {}).items()}
+        given = {"system_prompt": self.system_prompt or "", **by_side}
+        return {place: text for place, text in given.items() if template.is_template(text)}
 
     @property
     def loaded_review(self) -> Review | None:
@@ -250,7 +259,10 @@ def _seeds(recipe: Recipe) -> Seeds | None:
         return None
     if recipe.num_dialogs_per_intent != Recipe.num_dialogs_per_intent:
         raise RecipeError(_SEEDS_COUNT)
-    return recipe.seeds if isinstance(recipe.seeds, Seeds) else load(recipe.seeds)
+    if isinstance(recipe.seeds, Seeds):
+        return recipe.seeds
+    unread = recipe.seeds if isinstance(recipe.seeds, UnreadSeeds) else prepare(recipe.seeds)
+    return unread.read(*names.columns(names.used(recipe.templates), unread.fields))
 
 
 def _sum_of_splits(recipe: Recipe) -> int:

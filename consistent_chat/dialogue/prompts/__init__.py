@@ -28,28 +28,31 @@ WITH_SOURCE = ("skeleton.source", "answers.source", "judge.source", "answers.giv
 """The prompts of recipes with seeds."""
 TURN_BY_TURN = tuple(f"user_message.{part}" for part in ("system", "user", "turn", "goes_on", "may_end", "last"))
 """The prompts of recipes whose user messages are written turn by turn."""
-_ALL = len(NAMES) + len(WITH_SOURCE) + len(TURN_BY_TURN)
+INSTRUCTIONS = "instructions"
+"""The prompt of recipes with instructions of their own, which come after ours."""
+_ALL = len(NAMES) + len(WITH_SOURCE) + len(TURN_BY_TURN) + 1
 
 NO_PART = "answer what is asked"
 NO_SIZES = "what each message calls for"
 NOTHING_HAPPENS = "nothing in particular"
 
 
-def contents(with_source: bool = False, turn_by_turn: bool = False) -> dict[str, str]:
+def contents(with_source: bool = False, turn_by_turn: bool = False, with_instructions: bool = False) -> dict[str, str]:
     """Return every prompt's text by name, for the recipe's fingerprint."""
     further = (*(WITH_SOURCE if with_source else ()), *(TURN_BY_TURN if turn_by_turn else ()))
+    further += (INSTRUCTIONS,) if with_instructions else ()
     return {name: _text(name) for name in (*NAMES, *further)}
 
 
-def skeleton(spec: Spec, language: str) -> tuple[str, str]:
-    """Return system and user text that ask for a dialogue's user messages."""
+def skeleton(spec: Spec, language: str, instructions: str = "") -> tuple[str, str]:
+    """Return system and user text that ask for a dialogue's user messages; `instructions` are the recipe's own."""
     notes = {**_notes(spec, language), "sizes": _listed(spec.shape.messages)}
     user = _form("skeleton.user") % notes
-    return _system("skeleton.system", language), _with_source("skeleton.source", user, spec)
+    return _system("skeleton.system", language, None, instructions), _with_source("skeleton.source", user, spec)
 
 
 def user_message(
-    spec: Spec, users: Sequence[str], replies: Sequence[str], language: str, least: int
+    spec: Spec, users: Sequence[str], replies: Sequence[str], language: str, least: int, instructions: str = ""
 ) -> tuple[str, str]:
     """Return system and user text that ask for the next message of a user, after as many answers as messages.
 
@@ -65,17 +68,19 @@ def user_message(
         "end": _text(f"user_message.{end}"),
     }
     notes = _with_source("skeleton.source", _form("user_message.user") % _notes(spec, language), spec)
-    system = _system("user_message.system", language)
+    system = _system("user_message.system", language, None, instructions)
     return system, f"{notes}\n\n{_form('user_message.turn') % said}"
 
 
-def chat_system(spec: Spec, system_prompt: str | None) -> str:
-    """Return the system text of a real chat: the system prompt, and the source of the dialogue; empty without both."""
+def chat_system(spec: Spec, system_prompt: str | None, instructions: str = "") -> str:
+    """Return the system text of a real chat: system prompt, instructions and source, as far as there are any."""
     source = _with_source("answers.source", "", spec).lstrip()
-    return "\n\n".join(filter(None, (system_prompt, source)))
+    return "\n\n".join(filter(None, (system_prompt, instructions, source)))
 
 
-def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: str | None = None) -> tuple[str, str]:
+def answers(
+    spec: Spec, messages: Sequence[str], language: str, system_prompt: str | None = None, instructions: str = ""
+) -> tuple[str, str]:
     """Return the system and user texts that ask for the answers to all of a dialogue's user messages.
 
     The answers follow `system_prompt`, which the user does not see.
@@ -89,7 +94,7 @@ def answers(spec: Spec, messages: Sequence[str], language: str, system_prompt: s
         "messages": "{\n" + ",\n".join(lines) + "\n}",
     }
     user = _form(name) % {**_about(spec), **drawn}
-    return _system("answers.system", language, system_prompt), _with_source("answers.source", user, spec)
+    return _system("answers.system", language, system_prompt, instructions), _with_source("answers.source", user, spec)
 
 
 def judge(
@@ -185,13 +190,15 @@ def _numbered(steps: tuple[str, ...]) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _system(name: str, language: str, system_prompt: str | None = None) -> str:
+def _system(name: str, language: str, system_prompt: str | None = None, instructions: str = "") -> str:
     parts = [_form(name) % {"language": language}]
     own = name.replace("user_message", "skeleton")
     if f"{own}_language" in NAMES and language.strip().casefold() != NOTES_LANGUAGE:
         parts.append(_form(f"{own}_language") % {"language": language})
     if system_prompt is not None and f"{name}_prompt" in NAMES:
         parts.append(_form(f"{name}_prompt") % {"system_prompt": quoted(system_prompt)})
+    if instructions:
+        parts.append(_form(INSTRUCTIONS) % {"instructions": instructions})
     return "\n\n".join(parts)
 
 

@@ -10,7 +10,7 @@ sources.py       all sources in the order of their digests
 seeds.py         the recipe field: its checks, and from a mapping to sources
 """
 
-from consistent_chat.recipe.seeds.seeds import Seeds, load
+from consistent_chat.recipe.seeds.seeds import Seeds, UnreadSeeds, load, prepare
 from consistent_chat.recipe.seeds.source import Source
 
-__all__ = ["Seeds", "Source", "load"]
+__all__ = ["Seeds", "Source", "UnreadSeeds", "load", "prepare"]

@@ -5,6 +5,8 @@ Tables are read in bounded memory, and only the columns that are used.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
@@ -17,6 +19,8 @@ MAX_LINE = 64 * 2**20
 """Maximum bytes of a line of JSON. A row of CSV has an eighth of it: as much is read at once."""
 BATCH = 4096
 """Rows that are Python objects at the same time."""
+FIRST = 1_000
+"""Lines of JSON that are read to know which columns there are."""
 MAX_COLUMNS = 10_000
 """Maximum number of columns that are remembered for a message."""
 
@@ -31,8 +35,11 @@ def read(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
     ending = name.lower().rpartition(".")[2]
     if ending not in READERS:
         raise RecipeError(f"{name} must end in {', '.join(f'.{one}' for one in READERS)}: it has none of these forms.")
+    distinct = list(dict.fromkeys(columns))
+    places = [distinct.index(column) for column in columns]
     try:
-        yield from READERS[ending](file, name, columns)
+        for number, values in READERS[ending](file, name, distinct):
+            yield number, values if len(distinct) == len(columns) else [values[place] for place in places]
     except RecipeError:
         raise
     except UnicodeDecodeError:
@@ -46,6 +53,44 @@ def read(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
         raise RecipeError(f"{name} cannot be read to its end: {error}. Try again.") from None
 
 
+def known(file: BinaryIO, name: str, columns: Sequence[str]) -> list[str]:
+    """Return which of these columns a table has, and go back to its beginning; a file that is none has none."""
+    import pyarrow as pa
+
+    ending = name.lower().rpartition(".")[2]
+    try:
+        found = set(_NAMES[ending](file)) if columns and ending in _NAMES else set[str]()
+    except (pa.ArrowException, OSError, ValueError):  # reading the rows tells what is wrong
+        found = set()
+    file.seek(0)
+    return [column for column in columns if column in found]
+
+
+def _names_of_csv(file: BinaryIO, delimiter: str = ",") -> Sequence[str]:
+    from pyarrow import csv
+
+    return list(csv.open_csv(file, *_csv_options(delimiter)).schema.names)
+
+
+def _names_of_parquet(file: BinaryIO) -> Sequence[str]:
+    from pyarrow import parquet
+
+    return list(parquet.ParquetFile(file).schema_arrow.names)
+
+
+def _names_of_json(file: BinaryIO) -> Sequence[str]:
+    rows = (json.loads(line) for line in itertools.islice(_lines(file, ""), FIRST) if line.strip())
+    return [name for row in rows if isinstance(row, dict) for name in row]
+
+
+_NAMES: dict[str, Callable[[BinaryIO], Sequence[str]]] = {
+    "csv": _names_of_csv,
+    "tsv": functools.partial(_names_of_csv, delimiter="\t"),
+    "parquet": _names_of_parquet,
+    **dict.fromkeys(("jsonl", "ndjson"), _names_of_json),
+}
+
+
 def not_utf8(name: str) -> RecipeError:
     """Return the error for text in another encoding."""
     return RecipeError(f"{name} is not UTF-8 text. Save it as UTF-8 (in Excel: CSV UTF-8).")
@@ -54,13 +99,19 @@ def not_utf8(name: str) -> RecipeError:
 def _csv(file: BinaryIO, name: str, columns: Sequence[str], delimiter: str = ",") -> Rows:
     from pyarrow import csv
 
-    reading = csv.ReadOptions(block_size=MAX_LINE // 8, use_threads=False)
-    parsing = csv.ParseOptions(newlines_in_values=True, delimiter=delimiter)
+    reading, parsing = _csv_options(delimiter)
     names = csv.open_csv(file, reading, parsing).schema.names
     _check(name, columns, names)
     file.seek(0)
     texts = csv.ConvertOptions(include_columns=list(columns), column_types=dict.fromkeys(columns, "string"))
     yield from _numbered(csv.open_csv(file, reading, parsing, texts), len(columns))
+
+
+def _csv_options(delimiter: str) -> tuple[Any, Any]:
+    from pyarrow import csv
+
+    reading = csv.ReadOptions(block_size=MAX_LINE // 8, use_threads=False)
+    return reading, csv.ParseOptions(newlines_in_values=True, delimiter=delimiter)
 
 
 def _tsv(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:

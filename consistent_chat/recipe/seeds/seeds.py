@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,15 @@ from consistent_chat.recipe.fields import suggestion, type_error, whole
 from consistent_chat.recipe.seeds import address, documents, rows, source
 from consistent_chat.recipe.seeds.chunks import Chunk, chunks
 from consistent_chat.recipe.seeds.conversation import user_messages
-from consistent_chat.recipe.seeds.source import COLUMNS, LONGEST, MAX_DOCUMENT, MAX_SOURCE, WrongValue
+from consistent_chat.recipe.seeds.source import (
+    COLUMN,
+    COLUMNS,
+    LONGEST,
+    MAX_COLUMN,
+    MAX_DOCUMENT,
+    MAX_SOURCE,
+    WrongValue,
+)
 
 if TYPE_CHECKING:
     from consistent_chat.recipe.seeds.sources import Sources
@@ -57,32 +66,67 @@ class Seeds:
         return found
 
 
-def load(given: Any, options: Mapping[str, Any] | None = None) -> Seeds:
-    """Read the seeds that a mapping describes; `options` are those to open its address with. Raises RecipeError."""
+@dataclass(frozen=True)
+class UnreadSeeds:
+    """Seeds that are still to be read: a checked place, wherever the mapping says, and the options to open it with.
+
+    Which of its columns are read depends on the recipe's templates. `where` is the place of the field in its file.
+    """
+
+    place: str
+    given: Mapping[str, Any]
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict, repr=False)
+    where: str = ""
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The columns by field."""
+        return settings(self.given)[1]
+
+    def read(self, columns: Sequence[str] = (), optional: Sequence[str] = ()) -> Seeds:
+        """Read the sources, with these columns and those of the optional ones that the data has; raises RecipeError."""
+        try:
+            return _read(self.place, self.given, self.options, columns, optional)
+        except RecipeError as error:
+            raise RecipeError(f"{self.where}: {error}" if self.where else str(error)) from None
+
+
+def prepare(given: Any, options: Mapping[str, Any] | None = None) -> UnreadSeeds:
+    """Check the seeds that a mapping describes; `options` are those to open its address with. Raises RecipeError."""
     data, *_ = settings(given)
     address.check(data, options or {})
-    return load_from(data, given, options or {})
+    return UnreadSeeds(data, given, options or {})
 
 
-def load_from(place: str, given: Any, options: Mapping[str, Any]) -> Seeds:
-    """Read the seeds that a mapping describes from this place, wherever the mapping says. Raises RecipeError."""
+def load(given: Any, options: Mapping[str, Any] | None = None) -> Seeds:
+    """Read the seeds that a mapping describes, without columns for templates. Raises RecipeError."""
+    return prepare(given, options).read()
+
+
+def _read(place: str, given: Any, options: Mapping[str, Any], further: Sequence[str], optional: Sequence[str]) -> Seeds:
     from consistent_chat.recipe.seeds.sources import gather  # needs Arrow, which takes 0.1 s to import
 
     _, fields, count, chunk = settings(given)
-    name, columns = address.name(place), tuple(fields.values())
+    name = address.name(place)
     if (path := address.folder(place)) is not None:
         folder = documents.Folder(path)
+        fields = _with_columns(fields, further)
         read = _Reader(name, fields, chunk, folder.paths)
-        sources, repeats = gather(tuple(fields), read.sources(folder.rows(columns)))
+        sources, repeats = gather(tuple(fields), read.sources(folder.rows(tuple(fields.values()))))
         read.unreadable = folder.unreadable
     else:
-        read = _Reader(name, fields, chunk)
         with address.opened(place, options) as file:
-            sources, repeats = gather(tuple(fields), read.sources(rows.read(file, name, columns)))
+            fields = _with_columns(fields, (*further, *rows.known(file, name, optional)))
+            read = _Reader(name, fields, chunk)
+            sources, repeats = gather(tuple(fields), read.sources(rows.read(file, name, tuple(fields.values()))))
     read.warn(repeats)
     if not len(sources):
         raise RecipeError(f"{name} has no row with text in {fields[read.main]!r}. Check the column and the file.")
     return Seeds(sources, count)
+
+
+def _with_columns(fields: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:
+    return {**fields, **{f"{COLUMN}{column}": column for column in sorted(columns)}}
 
 
 def settings(given: Any) -> tuple[str, dict[str, str], int, Chunk | None]:
@@ -145,7 +189,7 @@ class _Reader:
         self._clean = _clean if "conversation" in fields else source.clean
         self._name, self._fields, self._chunk = name, fields, chunk
         longest = {**LONGEST, "source": MAX_DOCUMENT} if chunk else LONGEST
-        self._longest = [longest[field] for field in fields]
+        self._longest = [longest.get(field, MAX_COLUMN) for field in fields]
         self._empty: list[int] = []
         self._rows = 0
 

@@ -6,7 +6,7 @@ import datetime
 import decimal
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 MAX_SOURCE = 100_000
@@ -19,6 +19,10 @@ LONGEST = {
 }
 """The fields of a source, and the maximum number of characters of each."""
 ON_ONE_LINE = ("topic", "category", "persona")
+MAX_COLUMN = 20_000
+"""Maximum characters of a column that templates use."""
+COLUMN = "column:"
+"""What stands before the names of such columns, where they are among the names of fields."""
 SHOWN_TOPIC = 80
 """Characters of a source that stand for its topic where a row names none."""
 
@@ -26,7 +30,10 @@ _PLAIN = (bool, int, float, decimal.Decimal, datetime.date, datetime.time, datet
 
 
 class Source(NamedTuple):
-    """One source, in plain text; a text is empty where the data has none. `digest` is that of all of them."""
+    """One source, in plain text; a text is empty where the data has none. `digest` is that of all of them.
+
+    `columns` are the names and texts of the columns that templates use.
+    """
 
     digest: str
     topic: str = ""
@@ -35,6 +42,14 @@ class Source(NamedTuple):
     system_prompt: str = ""
     source: str = ""
     conversation: str = ""
+    columns: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(cls, digest: str, texts: Mapping[str, str]) -> Source:
+        """Return the source with these texts, by the names of fields and of columns that templates use."""
+        columns = tuple((name.removeprefix(COLUMN), text) for name, text in texts.items() if name.startswith(COLUMN))
+        fields = {name: text for name, text in texts.items() if not name.startswith(COLUMN)} if columns else texts
+        return cls(digest, columns=columns, **fields)
 
     @property
     def title(self) -> str:
@@ -50,7 +65,7 @@ class Source(NamedTuple):
         return tuple(json.loads(self.conversation)) if self.conversation else ()
 
 
-COLUMNS = Source._fields[1:]
+COLUMNS = Source._fields[1:-1]
 
 
 class WrongValue(ValueError):

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.files import make_private_folder
-from consistent_chat.recipe.seeds.source import Source
+from consistent_chat.recipe.seeds.source import COLUMN, Source
 
 ROWS = 4096
 """Rows of a record batch: the place of a row says where it lies."""
@@ -44,7 +44,7 @@ class Sources(Sequence[Source]):
             return [self[one] for one in range(*place.indices(len(self)))]
         batch, row = divmod(int(self._order[place]), ROWS)
         digest, *texts = [chunks[batch][row].as_py() for chunks in self._chunks]
-        return Source(digest.hex(), **dict(zip(self._names, texts)))
+        return Source.of(digest.hex(), dict(zip(self._names, texts)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sources) and self.digest == other.digest
@@ -72,7 +72,7 @@ class Sources(Sequence[Source]):
 
     @property
     def fields(self) -> list[str]:
-        """The fields that the sources have."""
+        """The fields that the sources have, and the columns that templates use, which begin with `COLUMN`."""
         return list(self._names)
 
     def tables(self) -> Iterator[pa.Table]:
@@ -82,15 +82,15 @@ class Sources(Sequence[Source]):
 
 
 def write(sources: Sources, path: Path) -> list[str]:
-    """Write sources as a Parquet file whose columns are their fields, and return these."""
+    """Write sources as a Parquet file of their fields and of the columns that templates use; return the fields."""
     from pyarrow import parquet
 
-    with parquet.ParquetWriter(
-        path, pa.schema([(name, pa.string()) for name in sources.fields]), compression="zstd"
-    ) as file:
+    names = [name.removeprefix(COLUMN) for name in sources.fields]
+    schema = pa.schema([(name, pa.string()) for name in names])
+    with parquet.ParquetWriter(path, schema, compression="zstd") as file:
         for table in sources.tables():
-            file.write_table(table)
-    return sources.fields
+            file.write_table(table.rename_columns(names))
+    return [name for name in sources.fields if not name.startswith(COLUMN)]
 
 
 def gather(fields: Sequence[str], rows: Iterable[tuple[int, bytes, Sequence[str]]]) -> tuple[Sources, list[int]]:

@@ -73,7 +73,7 @@ def test_all_forms_of_a_table_are_the_same_sources(
     assert seeds == loaded(as_parquet(tmp_path, ROWS[::-1]))
     assert {source.topic for source in seeds.sources} == {"Late parcel", "Größe", "ランプ"}
     late = next(source for source in seeds.sources if source.topic == "Late parcel")
-    assert late[1:] == ("Late parcel", "", "a nurse", "", "Parcel 771 has not arrived.\nIt was sent on 3 May.", "")
+    assert late[1:7] == ("Late parcel", "", "a nurse", "", "Parcel 771 has not arrived.\nIt was sent on 3 May.", "")
     assert [source.digest for source in seeds.sources] == sorted(source.digest for source in seeds.sources)
 
 

@@ -1,0 +1,58 @@
+"""The names that templates can use: facets of a dialogue and, with seeds, the columns of the data.
+
+A name stands for the field of that name that `seeds` maps, else for the column, else for the facet.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe import template
+from consistent_chat.recipe.fields import suggestion
+from consistent_chat.recipe.seeds import Seeds, Source
+
+NAMES = ("intent", "category", "topic", "persona", "manner")
+"""What is drawn for every dialogue."""
+MAPPED = ("category", "topic", "persona", "source")
+"""Fields of seeds that are names."""
+TRIED = 1_000
+"""Sources with which templates are rendered before any call."""
+
+
+def used(templates: Mapping[str, str]) -> dict[str, str]:
+    """Return the names that templates use, each with the first field that uses it. Raises RecipeError."""
+    found: dict[str, str] = {}
+    for place, text in templates.items():
+        for name in template.names(place, text):
+            found.setdefault(name, place)
+    return found
+
+
+def columns(wanted: Iterable[str], fields: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the columns that names stand for, and those that they stand for if the data has them."""
+    others = [name for name in wanted if not (name in MAPPED and name in fields)]
+    return [name for name in others if name not in NAMES], [name for name in others if name in NAMES]
+
+
+def check(templates: Mapping[str, str], seeds: Seeds | None) -> None:
+    """Raise RecipeError for a name that there is not, or for a template that cannot be rendered."""
+    if not templates:
+        return
+    sources = [None] if seeds is None else itertools.islice(seeds.sources, TRIED)
+    for source in sources:
+        values = dict(zip(NAMES, NAMES)) | ({} if source is None else _values(source))
+        for name, place in used(templates).items():
+            if name not in values:
+                raise RecipeError(
+                    f"{place} must use known names: there is no {name!r}.{suggestion(name, tuple(values))}"
+                )
+        for place, text in templates.items():
+            template.render(place, text, values)
+
+
+def _values(source: Source) -> dict[str, str]:
+    """Return the names of a source, with a text for what is drawn where it is empty."""
+    drawn = {"topic": source.title, "category": source.category, "persona": source.persona}
+    return {name: text for name, text in drawn.items() if text} | {"source": source.source} | dict(source.columns)

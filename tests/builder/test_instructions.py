@@ -1,0 +1,156 @@
+"""Instructions of a recipe's own, and templates in them and in the system prompt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset
+
+from consistent_chat.builder.fingerprint import fingerprint
+from consistent_chat.dialogue.at_once import fill
+from consistent_chat.errors import RecipeError
+from consistent_chat.plan import Plan
+from consistent_chat.publishing import recipe_file
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response
+
+ROWS = [
+    {"subject": "Late parcel", "body": "Parcel 771 is late.", "product": "Parcel+", "category": "Post", "price": 3},
+    {"subject": "Broken lamp", "body": "Lamp X200 arrived broken.", "product": None, "category": "Light", "price": 4},
+]
+FIELDS = {"topic": "subject", "source": "body"}
+PROMPT = (
+    "You are the assistant of {{ product|default('the shop') }}, for {{ category }}. {{ topic }}: {{ price }} euros."
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> str:
+    """A file of rows."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, ROWS)))
+    return str(path)
+
+
+def made(data: str | None = None, **given: Any) -> Recipe:
+    """Return a recipe of one turn, with seeds if there is data."""
+    seeds = {} if data is None else {"seeds": {"data": data, "fields": FIELDS}}
+    return Recipe("m", num_turns_per_dialog=1, **{**seeds, **given})
+
+
+def requests(recipe: Recipe, index: int = 0) -> tuple[Request, Request]:
+    """Return the requests for the user's messages and for the answers."""
+    steps = fill(recipe, Plan(recipe), index)
+    return next(steps), steps.send(Response(json.dumps({"user_1": "When will it be here, please?"})))
+
+
+def test_every_column_is_a_name_in_the_system_prompt(tmp_path: Path, data: str) -> None:
+    """Also one that stands for nothing else: in the row, and in what the answers keep to."""
+    seeds = {"data": data, "fields": FIELDS}
+    rows = load_dataset(
+        "consistent_chat", serving="rehearsal", seeds=seeds, system_prompt=PROMPT, split="train",
+        responses=str(tmp_path / "responses"), cache_dir=str(tmp_path / "cache"), layout="messages",
+    )  # fmt: skip
+    assert {row["messages"][0]["content"] for row in rows} == {
+        "You are the assistant of Parcel+, for Post. Late parcel: 3 euros.",
+        "You are the assistant of the shop, for Light. Broken lamp: 4 euros.",
+    }
+
+
+def test_instructions_come_after_ours() -> None:
+    """Each for its own side; facets are names without seeds too."""
+    told = {"users": "Mention the weather.", "answers": "Speak of {{ topic }} as {{ persona }} would. 100% $x"}
+    plain, recipe = made(), made(instructions=told)
+    spec = Plan(recipe)[0]
+    for before, after, expected in zip(
+        requests(plain), requests(recipe), (told["users"], f"Speak of {spec.topic} as {spec.persona} would. 100% $x")
+    ):
+        assert after.system.startswith(before.system)
+        assert after.system.endswith(f"\n\nInstructions:\n{expected}")
+        assert after.messages == before.messages
+    assert fingerprint(plain) != fingerprint(recipe)
+
+
+def test_instructions_for_one_side_leave_the_other() -> None:
+    """So that other instructions for the answers cost only the answers."""
+    (users, answers), (same, other) = requests(made()), requests(made(instructions={"answers": "Be brief."}))
+    assert same == users
+    assert other != answers
+
+
+def test_turn_by_turn_the_chat_has_them() -> None:
+    """The user's message in its prompt, the answer after the system prompt."""
+    told = {"users": "Mention the weather.", "answers": "Be brief."}
+    recipe = made(instructions=told, system_prompt="You are Ada.", answers="turn_by_turn", users="turn_by_turn")
+    steps = fill(recipe, Plan(recipe), 0)
+    assert next(steps).system.endswith("Instructions:\nMention the weather.")
+    answer = steps.send(Response(json.dumps({"message": "Is it far to the old harbour?", "ends": True})))
+    assert answer.system == "You are Ada.\n\nBe brief."
+
+
+def test_columns_that_templates_use_are_part_of_the_source(tmp_path: Path, data: str) -> None:
+    """Others are not, and a published recipe has them."""
+    recipe = made(data, system_prompt=PROMPT)
+    rows = [{**row, "price": 5, "unused": 1} for row in ROWS]
+    (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    other = made(str(tmp_path / "other.jsonl"), system_prompt=PROMPT)
+    assert recipe.seeds != other.seeds
+    assert made(data).seeds == made(str(tmp_path / "other.jsonl")).seeds
+    folder = tmp_path / "out"
+    folder.mkdir()
+    recipe_file.write(recipe, folder / "a.consistent_chat.yaml")  # raises if it is read as another
+
+
+def test_a_name_that_fields_map_is_the_field(data: str) -> None:
+    """Not the column of that name, and a facet gives way to a column."""
+    seeds = {"data": data, "fields": {"category": "subject", "source": "body", "topic": "category"}}
+    prompt = "{{ category }}, {{ topic }}, {{ source }}, {{ subject }}"
+    recipe = made(seeds=seeds, system_prompt=prompt)
+    found = {spec.system_prompt(prompt) for spec in Plan(recipe)}
+    assert found == {f"{row['subject']}, {row['category']}, {row['body']}, {row['subject']}" for row in ROWS}
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"system_prompt": "{{ topc }}"}, "system_prompt must use known names: there is no 'topc'. Did you mean 'topic'?"),
+    ({"instructions": {"users": "{{ topic }"}}, "instructions.users must be a valid template: line 1"),
+    ({"instructions": {"user": "x"}}, "there is no 'user'. Did you mean 'users'?"),
+    ({"instructions": {}}, "instructions must be a mapping of users and answers to texts"),
+    ({"instructions": {"users": " "}}, "instructions.users must be valid text"),
+    ({"system_prompt": "{% for i in range(99999) %}x{% endfor %}"}, "system_prompt cannot be rendered"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG)
+def test_wrong_templates_are_told_before_any_call(given: dict[str, Any], message: str) -> None:
+    """With the field, and the nearest name."""
+    with pytest.raises(RecipeError) as raised:
+        made(**given)
+    assert message in str(raised.value)
+
+
+def test_a_missing_column_is_told_before_any_call(tmp_path: Path, data: str) -> None:
+    """With the nearest one; in a recipe file with the line; and what fails for one row alone."""
+    with pytest.raises(RecipeError, match=r"rows.jsonl has no column 'prodct'. Did you mean 'product'?"):
+        made(data, system_prompt="{{ prodct }}")
+    recipe = tmp_path / "a.consistent_chat.yaml"
+    recipe.write_text("seeds: {data: rows.jsonl, fields: {topic: subject}}\nsystem_prompt: '{{ prodct }}'\n")
+    with pytest.raises(RecipeError, match=r"^a.consistent_chat.yaml, line 1 \(seeds\): rows.jsonl has no column 'prod"):
+        Recipe.from_file(str(recipe))
+    with pytest.raises(RecipeError, match="system_prompt cannot be rendered: division by zero"):
+        made(data, system_prompt="{{ 1 / (price|int - 4) }}")
+
+
+@pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
+def test_columns_are_found_in_every_form(tmp_path: Path, data: str, ending: str) -> None:
+    """Also those that would else be facets."""
+    import pandas
+
+    frame, path = pandas.DataFrame(ROWS), tmp_path / f"rows.{ending}"
+    if ending == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_csv(path, index=False, sep="\t" if ending == "tsv" else ",")
+    assert made(str(path), system_prompt=PROMPT).seeds == made(data, system_prompt=PROMPT).seeds
