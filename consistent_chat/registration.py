@@ -121,14 +121,16 @@ def _register_extension() -> None:
 
 
 def _register_factory() -> None:
-    from datasets import load, packaged_modules
-    from datasets.data_files import DataFilesDict
+    from datasets import load
 
-    original = load.PackagedDatasetModuleFactory
-    if getattr(original, "knows_consistent_chat", False):
-        return
+    if not getattr(load.PackagedDatasetModuleFactory, "knows_consistent_chat", False):
+        load.PackagedDatasetModuleFactory = _factory(load.PackagedDatasetModuleFactory)
 
-    class Factory(original):  # type: ignore[misc, valid-type]
+
+def _factory(original: Any) -> type:
+    """Return the factory of `datasets` with this builder among its own."""
+
+    class Factory(original):
         """Needs no data files: a recipe may come from keyword arguments alone."""
 
         knows_consistent_chat = True
@@ -138,11 +140,8 @@ def _register_factory() -> None:
                 super().__init__(name, **given)
                 return
             # The original would count the load with a request to a server that knows nothing of this name.
-            self.name, self.data_dir, self.data_files = (
-                name,
-                given.get("data_dir"),
-                normalize_data_files(given.get("data_files")),
-            )
+            self.name, self.data_dir = name, given.get("data_dir")
+            self.data_files = normalize_data_files(given.get("data_files"))
             self.download_config, self.download_mode = given.get("download_config"), given.get("download_mode")
 
         def get_module(self) -> Any:
@@ -150,12 +149,19 @@ def _register_factory() -> None:
                 return super().get_module()
             if self.data_files is not None:
                 return _without_secrets_in_errors(super().get_module)
-            recipes = DataFilesDict() if self.data_dir is None else _recipes(self.data_dir)
-            return load.DatasetModule(
-                *packaged_modules._PACKAGED_DATASETS_MODULES[NAME], {"data_files": recipes, "dataset_name": NAME}
-            )
+            return _module(self.data_dir)
 
-    load.PackagedDatasetModuleFactory = Factory
+    return Factory
+
+
+def _module(folder: str | None) -> Any:
+    """Return what `datasets` needs to open the builder: with the recipes in a folder, or without data files."""
+    from datasets import load, packaged_modules
+    from datasets.data_files import DataFilesDict
+
+    recipes = DataFilesDict() if folder is None else _recipes(folder)
+    registered = packaged_modules._PACKAGED_DATASETS_MODULES[NAME]
+    return load.DatasetModule(*registered, {"data_files": recipes, "dataset_name": NAME})
 
 
 def _without_secrets_in_errors(found: Callable[[], Any]) -> Any:

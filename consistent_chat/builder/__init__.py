@@ -68,7 +68,22 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         """Check what can be checked before a call; return the cache directory's name, made from the data's identity."""
         self.recipes = config.recipes(self.reading)
         adjacent = config.adjacent_places(self._store_options)
-        self.operation = ExecutionOptions(
+        self.operation = self._options(config, adjacent)
+        self.spent = Usage()
+        self._warned: set[str] = set()  # the splits that were already warned about
+        self._counted = ""  # the folder in which the processes of a build keep their counts
+        self.operation.check_serving(self.recipes.values())
+        for told in filter(None, {languages.unknown(recipe.language): None for recipe in self.recipes.values()}):
+            logger.warning(told)
+        if any(recipe.drop_near_duplicates for recipe in self.recipes.values()):
+            duplicates.check()
+        identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes.items()]
+        shaping = (identity, custom_features, *self._foreign(config, adjacent))
+        digest = hashlib.sha256(repr(shaping).encode("utf-8")).hexdigest()
+        return f"{config.name}-{digest[:16]}"
+
+    def _options(self, config: ConsistentChatConfig, adjacent: Sequence[str]) -> ExecutionOptions:
+        return ExecutionOptions(
             serving=config.serving,
             base_url=config.base_url,
             api_key=config.api_key,
@@ -82,18 +97,6 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             detach=config.detach,
             max_waves=config.max_waves,
         )
-        self.spent = Usage()
-        self._warned: set[str] = set()  # the splits that were already warned about
-        self._counted = ""  # the folder in which the processes of a build keep their counts
-        self.operation.check_serving(self.recipes.values())
-        for told in filter(None, {languages.unknown(recipe.language): None for recipe in self.recipes.values()}):
-            logger.warning(told)
-        if any(recipe.drop_near_duplicates for recipe in self.recipes.values()):
-            duplicates.check()
-        identity = [(split, fingerprint(recipe)) for split, recipe in self.recipes.items()]
-        shaping = (identity, custom_features, *self._foreign(config, adjacent))
-        digest = hashlib.sha256(repr(shaping).encode("utf-8")).hexdigest()
-        return f"{config.name}-{digest[:16]}"
 
     def _foreign(self, config: ConsistentChatConfig, adjacent: Sequence[str]) -> list[Any]:
         """Return a digest of the stores beside recipe files: rows made with them differ from rows made without.

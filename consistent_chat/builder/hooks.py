@@ -136,39 +136,53 @@ def _stoppable(steps: Generator[Any, None, Any]) -> Iterator[Any]:
     A worker killed by a signal would end the others too, and `datasets` cannot leave its steps midway. After
     SIGTERM and SIGHUP the worker exits after its steps: a pool waits for the workers that it terminates.
     """
-    error = ConsistentChatError("Stopped. All answers are kept; rerun to resume.")
-    inside = pending = stopping = False
-    fatal = 0
-
-    def stop(number: int, _: Any) -> None:
-        nonlocal pending, stopping, fatal
-        fatal = fatal if number == signal.SIGINT else number
-        if stopping:  # the first signal may be the parent's SIGINT, and a scheduler's SIGTERM the second
-            return
-        stopping = True
-        if inside:
-            raise error
-        pending = True
-
+    stop = _Stop()
     for number in (signal.SIGINT, *signals.STOPPING):
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, stop)
     try:
         while True:
-            throw, pending, inside = pending, False, True
             try:
-                step = steps.throw(error) if throw else next(steps)
+                step = stop.next_of(steps)
             except StopIteration:
                 return
-            finally:
-                inside = False
             yield step
     finally:
         for number in signals.STOPPING:
             if signal.getsignal(number) is stop:
                 signal.signal(number, signal.SIG_DFL)
-        if fatal:
-            signals.die_of(fatal)
+        if stop.fatal:
+            signals.die_of(stop.fatal)
+
+
+class _Stop:
+    """A handler: its first signal raises an error inside the steps, at once or when the next one begins.
+
+    `fatal` is the last signal other than SIGINT, or 0.
+    """
+
+    def __init__(self) -> None:
+        self._error = ConsistentChatError("Stopped. All answers are kept; rerun to resume.")
+        self._inside = self._pending = self._stopping = False
+        self.fatal = 0
+
+    def __call__(self, number: int, _: Any) -> None:
+        """Raise the error, or note that it must be raised."""
+        self.fatal = self.fatal if number == signal.SIGINT else number
+        if self._stopping:  # the first signal may be the parent's SIGINT, and a scheduler's SIGTERM the second
+            return
+        self._stopping = True
+        if self._inside:
+            raise self._error
+        self._pending = True
+
+    def next_of(self, steps: Generator[Any, None, Any]) -> Any:
+        """Return the next step; raises StopIteration after the last."""
+        throw, self._pending, self._inside = self._pending, False, True
+        try:
+            return steps.throw(self._error) if throw else next(steps)
+        finally:
+            self._inside = False
 
 
 def _refuse_operational(config: Any) -> None:

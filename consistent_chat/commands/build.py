@@ -48,39 +48,50 @@ def build(
 
     `output` is a .parquet or .jsonl file for one split, "-" for JSON lines on the standard output, or a folder, which
     gets `<split>.parquet` for each split; paths and URLs alike. With the layout "sharegpt", LLaMA-Factory's list of
-    datasets beside the files names them. `failures` is a file for the unusable answers, written when a
-    build stops, too. Nothing is left at `output`
-    when the build fails. Raises RecipeError, before anything is called, if a file cannot be written.
+    datasets beside the files names them. `failures` is a file for the unusable answers, written when a build stops,
+    too. Nothing is left at `output` when the build fails. Raises RecipeError, before anything is called, if a file
+    cannot be written.
     """
     storage_options = options.get("storage_options")
-    ledger = [] if failures is None else [_ledger(parse_output(failures, "--failures", storage_options))]
+    ledger = None if failures is None else _ledger(parse_output(failures, "--failures", storage_options))
     target = parse_output(output, "--output", storage_options)
     _check_name(target)
     builder = open_builder(recipe, **options)
     files = _files(target, list(builder.recipes))
-    if {each.identity for each in ledger} & {each.identity for each in files.values()}:
+    if ledger is not None and ledger.identity in {each.identity for each in files.values()}:
         raise RecipeError(f"--failures {failures} is also the file of --output. Choose two different names.")
-    listed = not isinstance(target, StandardOutput) and LAYOUT.column in builder.info.features
-    if listed:
-        check(files)
-    for place in (*files.values(), *ledger, *([_list(files)] if listed else [])):
-        place.check()
-    mode = {"download_mode": datasets.DownloadMode.REUSE_CACHE_IF_EXISTS} if force else {}
-    try:
-        builder.download_and_prepare(num_proc=num_proc, **mode)
-    except (ConsistentChatError, KeyboardInterrupt):  # unusable answers often tell why
-        for place in ledger:
-            _write(failures_so_far(builder), place)
-        raise
-    for place in ledger:
-        _write(all_failures(builder), place)
+    is_listed = not isinstance(target, StandardOutput) and LAYOUT.column in builder.info.features
+    _check_places(files, ledger, is_listed)
+    _prepare(builder, ledger, num_proc, force)
     splits = builder.as_dataset()
     for split, dataset in splits.items():
         _write(dataset, files[split])
-    if listed:
+    if is_listed:
         add(files)
     rows = ", ".join(f"{counted(len(dataset), 'row')} of {_of(builder, split)}" for split, dataset in splits.items())
     return f"{target.name}: {rows} ({_done(builder)})"
+
+
+def _check_places(files: Mapping[str, Output], ledger: Output | None, is_listed: bool) -> None:
+    """Raise RecipeError unless all files can be written."""
+    if is_listed:
+        check(files)
+    ledgers = [] if ledger is None else [ledger]
+    for place in (*files.values(), *ledgers, *([_list(files)] if is_listed else [])):
+        place.check()
+
+
+def _prepare(builder: ConsistentChat, ledger: Output | None, num_proc: int | None, force: bool) -> None:
+    """Build, and write the unusable answers; also if the build stops, since they often tell why."""
+    mode = {"download_mode": datasets.DownloadMode.REUSE_CACHE_IF_EXISTS} if force else {}
+    try:
+        builder.download_and_prepare(num_proc=num_proc, **mode)
+    except (ConsistentChatError, KeyboardInterrupt):
+        if ledger is not None:
+            _write(failures_so_far(builder), ledger)
+        raise
+    if ledger is not None:
+        _write(all_failures(builder), ledger)
 
 
 def _of(builder: ConsistentChat, split: str) -> str:

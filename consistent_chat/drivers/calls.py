@@ -97,40 +97,57 @@ class ServerCalls:
 
     async def ask(self, order: int, request: Request) -> Response:
         """Do what `Calls.ask` does. A pause between tries holds no place."""
-        caller, first = self._caller, 0
+        first = 0
         fault: Passing
         for tries in itertools.count(1):
             tokens, sent = self._pace.estimate(request), self._refusals.sent()
-            reservation = Reservation(caller.budget, request)
+            reservation = Reservation(self._caller.budget, request)
             async with self._slots.one(order, tokens, reservation.admit) as epoch:
                 try:
                     response = await self._call(request, tokens, reservation.dollars)
                 except (RefusedAccess, RefusedRequest) as error:
                     first, fault = first or sent, error
-                    refused = await self._refusals.settle(request, tries, first, error)
-                    if refused is not None:
-                        return caller.keep(request, refused)
-                    self._policy.test(tries, error)
+                    refused = await self._refused(request, tries, first, error)
                 except TransportError as error:
-                    fault = error
-                    refused = await self._given_up(request, tries, sent, error)
-                    if refused is not None:
-                        return caller.keep(request, refused)
-                    times = self._slots.shrink(epoch) if error.rate_limited else 0
-                    if times and (error.retry_after or self._slots.is_alone):  # otherwise calls in flight are awaited
-                        # a single call that tests the server may retry more often than each of many
-                        self._slots.shut(backoff((times + 1) / 2, error))
+                    fault, refused = error, await self._failed(request, tries, sent, error, epoch)
                 else:
-                    self._refusals.answered(request, sent)
-                    self._policy.answered()
-                    self._slots.grow()
-                    if self._turns.is_full:  # else a fast server is paid for many responses before the first is checked
-                        await self._turns.take()
+                    await self._answered(request, sent)
                     return response
-            caller.tally.retried(fault)
+                if refused is not None:
+                    return self._caller.keep(request, refused)
+            self._caller.tally.retried(fault)
             if not fault.rate_limited:
                 await self._slots.backoff(self._policy.pause(tries, fault))
         raise AssertionError("unreachable: the loop has no end")
+
+    async def _answered(self, request: Request, sent: int) -> None:
+        """Note that a request was answered; wait for a turn if all are taken."""
+        self._refusals.answered(request, sent)
+        self._policy.answered()
+        self._slots.grow()
+        if self._turns.is_full:  # else a fast server is paid for many responses before the first is checked
+            await self._turns.take()
+
+    async def _refused(
+        self, request: Request, tries: int, first: int, error: RefusedAccess | RefusedRequest
+    ) -> Response | None:
+        """Return the refusal if it concerns this request alone, or None to retry; else stop the run."""
+        refused = await self._refusals.settle(request, tries, first, error)
+        if refused is None:
+            self._policy.test(tries, error)
+        return refused
+
+    async def _failed(
+        self, request: Request, tries: int, sent: int, error: TransportError, epoch: int
+    ) -> Response | None:
+        """Return the refusal of a request that alone has failed too often, or None to retry, after a pause if due."""
+        refused = await self._given_up(request, tries, sent, error)
+        if refused is None and error.rate_limited:
+            times = self._slots.shrink(epoch)
+            if times and (error.retry_after or self._slots.is_alone):  # otherwise calls in flight are awaited
+                # a single call that tests the server may retry more often than each of many
+                self._slots.shut(backoff((times + 1) / 2, error))
+        return refused
 
     async def _given_up(self, request: Request, tries: int, sent: int, error: TransportError) -> Response | None:
         """Return the refusal of a request that alone has failed too often, or None to retry; else stop the run."""

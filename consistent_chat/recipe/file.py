@@ -15,6 +15,7 @@ from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import UnreadSeeds, address, seeds
+from consistent_chat.recipe.taxonomy import Taxonomy
 from consistent_chat.text.urls import redact, without_secrets
 
 SECTIONS: dict[str, Callable[..., Any]] = {"personas": taxonomy.personas, "manners": taxonomy.manners}
@@ -67,15 +68,8 @@ def contents(
         if name not in known:
             hint = suggestion(name, known)
             raise RecipeError(f"{document.where(name)}: a recipe file has no field {name!r}.{hint}")
-    given = values.get("taxonomy")
-    if isinstance(given, str):
-        beside = read(_beside(url, given, document, "taxonomy"), storage_options)
-        values = {**values, "taxonomy": taxonomy.load(beside)}
-    elif isinstance(given, dict):
-        lines = {path[1:]: line for path, line in document.lines.items() if path[:1] == ("taxonomy",)}
-        values = {**values, "taxonomy": taxonomy.load(Document(given, document.origin, lines))}
-    elif given is not None:
-        raise RecipeError(f"{document.where('taxonomy')} must be a mapping or a file beside the recipe.")
+    if values.get("taxonomy") is not None:
+        values = {**values, "taxonomy": _taxonomy(values["taxonomy"], url, document, storage_options)}
     if values.get("review") is not None:
         values = {**values, "review": _review(values["review"], url, document, storage_options)}
     if values.get("seeds") is not None:
@@ -84,6 +78,15 @@ def contents(
         if values.get(name) is not None:
             values = {**values, name: check(values[name], document, name)}
     return values
+
+
+def _taxonomy(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> Taxonomy:
+    if isinstance(given, str):
+        return taxonomy.load(read(_beside(url, given, document, "taxonomy"), storage_options))
+    if not isinstance(given, dict):
+        raise RecipeError(f"{document.where('taxonomy')} must be a mapping or a file beside the recipe.")
+    lines = {path[1:]: line for path, line in document.lines.items() if path[:1] == ("taxonomy",)}
+    return taxonomy.load(Document(given, document.origin, lines))
 
 
 def _review(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> Review:

@@ -96,21 +96,8 @@ class Summary:
     def add(self, entry: ReportRow) -> None:
         """Add an entry."""
         if entry.row is not None:
-            talk = entry.talk()
-            self.statistics.add(talk)
-            self.shape.add(talk)
-            if self.compared_texts is not None and len(self.compared_texts) < COMPARED:
-                self.compared_texts.append(duplicates.dialogue_text(talk.user_messages))
-            self.alike.add(talk.user_messages)
-            self.alike_answers.add(talk.answers)
             self.alarms.add(entry.row)
-            judge, judge_in, judge_out = entry.judge
-            self.writers.add(entry.origin.get("model") or "")
-            own = Tokens(talk.input_tokens - judge_in, talk.output_tokens - judge_out)
-            self._use(entry.origin.get("model"), own)
-            self._use(judge, Tokens(judge_in, judge_out))
-            for name, value in entry.scores.items():
-                self.scores.setdefault(name, Distribution())[value] += 1
+            self._add_dialogue(entry)
         for used in entry.used:
             self._use(*used)
         for failure in entry.failures:
@@ -119,6 +106,21 @@ class Summary:
                 group.failed[Failure(failure["stage"], failure["reason"])] += 1
             counts = (failure.get(name) or 0 for name in ("input_tokens", "output_tokens"))
             self._use(failure.get("model"), Tokens(*counts))
+
+    def _add_dialogue(self, entry: ReportRow) -> None:
+        talk = entry.talk()
+        self.statistics.add(talk)
+        self.shape.add(talk)
+        if self.compared_texts is not None and len(self.compared_texts) < COMPARED:
+            self.compared_texts.append(duplicates.dialogue_text(talk.user_messages))
+        self.alike.add(talk.user_messages)
+        self.alike_answers.add(talk.answers)
+        judge, judge_in, judge_out = entry.judge
+        self.writers.add(entry.origin.get("model") or "")
+        self._use(entry.origin.get("model"), Tokens(talk.input_tokens - judge_in, talk.output_tokens - judge_out))
+        self._use(judge, Tokens(judge_in, judge_out))
+        for name, value in entry.scores.items():
+            self.scores.setdefault(name, Distribution())[value] += 1
 
     @property
     def intents(self) -> list[tuple[str, DialogueStats]]:
