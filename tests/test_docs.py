@@ -20,6 +20,7 @@ from tests import ROOT
 from tests.batches import BatchProvider
 from tests.hub import WRITER, Hub
 from tests.provider import Provider
+from tools import commands_page
 from tools.picture_terminal import PICTURE, session
 
 README, DOCS = ROOT / "README.md", sorted((ROOT / "docs").glob("*.md"))
@@ -128,6 +129,11 @@ def test_the_readmes_badges_row_and_citation_are_true() -> None:
     written = yaml.safe_load((ROOT / "tools" / "demo_dialogues.yaml").read_text("utf-8"))
     pair = [[said["value"] for said in row["conversation"] if said["role"] == role] for role in ("user", "assistant")]
     assert [row["category"], *pair] in [[each["category"], each["users"][:2], each["answers"][:2]] for each in written]
+
+
+def test_the_page_of_commands_is_what_the_commands_say() -> None:
+    """`python -m tools.commands_page` renews it."""
+    assert commands_page.PAGE.read_text("utf-8") == commands_page.page()
 
 
 @pytest.mark.slow
