@@ -63,7 +63,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Planned:
-    """What is to be answered: after how long, with what status, a text, and why it ends."""
+    """The answer to give: after how long, with what status, a text, and why it ends."""
 
     seconds: float
     status: int
@@ -72,7 +72,7 @@ class Planned:
 
 
 def planned(manner: Manner, body: Mapping[str, Any], attempt: int) -> Planned:
-    """Return the answer to a request that comes for the so-manieth time."""
+    """Return the answer to the n-th try of a request."""
     names = list(body["output_config"]["format"]["schema"]["properties"])
     digest = hashlib.sha256(f"{attempt} {names[0]} {body['messages']}".encode()).digest()
     chance, choice = (int.from_bytes(digest[at : at + 6], "big") / 2**48 for at in (0, 6))

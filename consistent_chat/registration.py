@@ -1,7 +1,7 @@
 """Teaches `load_dataset` the name "consistent_chat" and the extension of recipe files.
 
 The Vortex project did the same before it was adopted upstream. `register_with_datasets` does so at once where
-`datasets` is imported already. Where it is not, it leaves that import, which takes most of a second, to whoever needs
+`datasets` is imported already. Where it is not, it leaves that import, which takes most of a second, to code that needs
 it: a finder on `sys.meta_path` waits for `datasets`, registers after its import and then removes itself. It changes
 nothing else about the import, and a mere look-up (`importlib.util.find_spec`) leaves it in place.
 

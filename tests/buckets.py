@@ -47,7 +47,7 @@ class Bucket:
 
     @property
     def files(self) -> Any:
-        """The bucket as whoever copies files sees it."""
+        """The bucket as a program that copies files sees it."""
         return s3fs.S3FileSystem(**self.options, use_listings_cache=False)
 
     def store(self) -> ResponseStore:

@@ -153,7 +153,7 @@ UNUSABLE = {
     "nul": Reply(edit=lambda good: good.replace("This is", "This \\u0000 is")),
     "half a surrogate pair": Reply(edit=lambda good: good.replace("This is", "This \\ud800 is")),
 }
-"""Answers of no use: they are paid for and kept, and the request is asked again as another draw."""
+"""Unusable answers: they are paid for and kept, and the request is sent again as another draw."""
 
 HARMLESS = {
     "missing usage": Reply.no_usage(),
@@ -193,7 +193,7 @@ FINAL = {
 
 
 def every(number: int, reply: Reply) -> Script:
-    """Send this in the place of each so-manieth answer, the first of all included."""
+    """Send this in place of every n-th answer, beginning with the first."""
     return lambda call: reply if call.number % number == 0 else None
 
 

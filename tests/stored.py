@@ -122,7 +122,7 @@ def until(done: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def is_killed(step: int, place: str, act: Callable[..., object], *given: Any) -> bool:
-    """Let another process act, and kill it as it begins so-manieth to touch a file of a store; tell whether it came."""
+    """Let another process act, kill it before its n-th operation on a file of a store, and tell if there was one."""
     actor = processes.Process(target=_act_and_die, args=(step, place, act, *given))
     actor.start()
     actor.join()

@@ -75,7 +75,7 @@ def test_every_requirement_of_the_tests_is_pinned(file: str) -> None:
 
 @pytest.mark.parametrize("file", ["constraints.txt", "tests/lowest.txt"])
 def test_no_list_of_versions_names_an_index(file: str) -> None:
-    """Whoever installs has an index of their own."""
+    """Each user has an index of their own."""
     assert "://" not in (ROOT / file).read_text("utf-8")
 
 
@@ -84,7 +84,7 @@ BARE = re.compile(
     r"""(?<![\w/.:@-])consistent[_-]chat(?![\w.:/-]|\s*@)""",
     re.IGNORECASE,
 )
-"""A command or list that installs the package by its name: until it is on an index, whoever takes it gets the keys."""
+"""A command or list that installs the package by its name: until it is on an index, another owner gets the keys."""
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_whole_temperature_is_a_temperature() -> None:
 
 @pytest.mark.parametrize("temperature", [float("nan"), float("inf")])
 def test_what_is_no_json_has_no_key(temperature: float) -> None:
-    """A key that other languages could not compute is none."""
+    """A key must be one that other languages can compute."""
     with pytest.raises(ValueError):  # noqa: PT011 - the words are those of json
         _ = replace(PLAIN, temperature=temperature).key
 

@@ -38,7 +38,7 @@ def test_no_error_no_problem(slept: list[float]) -> None:
 
 
 def test_an_error_that_passes_takes_the_pauses_in_turn(slept: list[float]) -> None:
-    """A pause of 0 is none."""
+    """A pause of 0 does not sleep."""
     assert retry(Failing(3), OSError, [1, 0, 4]) == 4
     assert slept == [1, 4]
 

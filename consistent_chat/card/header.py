@@ -66,7 +66,7 @@ def size(count: int) -> str:
 
 
 def has_licence(head: str) -> bool:
-    """Return whether a header names a licence, whoever wrote it there."""
+    """Return whether a header names a licence, by this package or by a user."""
     return bool(_parse(head).get("license"))
 
 

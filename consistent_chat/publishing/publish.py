@@ -113,8 +113,8 @@ def open_to_publish(
     for each in builder.recipes.values():
         if each.layout in PAIRS:
             raise RecipeError(
-                f"The layout {each.layout!r} cannot be published. Publish with layout='messages': whoever loads the "
-                f"recipe of the published dataset with layout={each.layout!r} gets the pairs without a call."
+                f"The layout {each.layout!r} cannot be published. Publish with layout='messages': users who load the "
+                f"recipe of the published dataset with layout={each.layout!r} get the pairs without a call."
             )
     return builder
 

@@ -274,6 +274,6 @@ await find();
 if (items[addressed()]) open(addressed(), true);
 else if (results.length) open(results[0].place, false);
 for (let part = 0; part < parts.length; part++) {
-  await searchable(part); // while nobody waits, so that the first search finds everything unpacked
+  await searchable(part); // before a search, so that the first search finds everything unpacked
   await drawn();
 }

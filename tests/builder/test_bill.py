@@ -34,7 +34,7 @@ USAGE = {
 
 
 def replied(call: Call) -> Reply:
-    """Return an answer with its usage; the second is of no use, and the third is a refusal."""
+    """Return an answer with its usage; the second is unusable, and the third is a refusal."""
     text = json.dumps(call.texts) if call.number != 1 else "Well."
     message = {"content": text, "refusal": "No." if call.number == 2 else None}
     body = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": USAGE, "model": "gpt"}
@@ -47,7 +47,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_sums_agree(place: str) -> None:
-    """With draws that were of no use, a spec that was given up, and a judge of another price."""
+    """With unusable draws, a spec that was given up, and a judge of another price."""
     with Provider(replied) as provider:
         options = {"serving": "openai", "base_url": provider.openai_url, "api_key": "key", "max_concurrency": 1}
         live = load_dataset_builder("consistent_chat", **RECIPE, responses=place, **options)

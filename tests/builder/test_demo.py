@@ -43,7 +43,7 @@ def test_it_has_two_dialogues_for_each_intent(demo: Dataset) -> None:
 
 
 def test_its_model_is_named_honestly(demo: Dataset) -> None:
-    """Nobody takes it for the words of a provider's model."""
+    """A reader cannot take it for the words of a provider's model."""
     assert {row["model"] for row in demo["provenance"]} == {"demo"}
 
 

@@ -118,7 +118,7 @@ def test_two_recipes_in_a_repo_are_two_splits(hub: Hub, load: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["me/private", "consistent_chat"])
-def test_a_private_repo_takes_its_token_and_tells_nobody_else(hub: Hub, load: Any, path: str) -> None:
+def test_a_private_repo_gets_its_token_and_no_other_server_does(hub: Hub, load: Any, path: str) -> None:
     """Both files are read with `token=`, which the storage that the Hub points to does not get."""
     hub.repos["me/private"], hub.private["me/private"] = REPO, "hf_given"
     hub.large |= {("me/private", name) for name in REPO}
@@ -142,7 +142,7 @@ def test_the_token_goes_to_no_other_server(hub: Hub, load: Any) -> None:
     assert {seen.authorization for seen in hub.requests} == {None}
 
 
-def test_without_a_serving_a_repo_calls_nobody(hub: Hub, load: Any) -> None:
+def test_without_a_serving_a_repo_makes_no_calls(hub: Hub, load: Any) -> None:
     """Also where a key lies in the environment."""
     hub.repos["me/quiet"] = {**REPO, "my.consistent_chat.yaml": b"model: m\n" + RECIPE}
     with pytest.raises(MissingResponse, match="Pass serving="):

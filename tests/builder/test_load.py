@@ -323,7 +323,7 @@ def test_what_the_provider_refuses_stops_at_once(provider: Provider, given: dict
     assert len(provider.requests) <= 6  # five at once, and one that tells whose fault it is
 
 
-def test_without_a_serving_nobody_is_called() -> None:
+def test_without_a_serving_no_calls_are_made() -> None:
     """A missing response says what to do."""
     with pytest.raises(MissingResponse, match="Pass serving="):
         load(num_dialogs_per_intent=1)

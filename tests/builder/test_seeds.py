@@ -70,7 +70,7 @@ def test_several_processes_build_the_same(tmp_path: Path, data: str) -> None:
 
 
 def test_a_source_has_its_own_system_prompt(tmp_path: Path, data: str) -> None:
-    """Where it has none, the recipe's holds."""
+    """If the seed has no system prompt, the recipe's applies."""
     made = load(tmp_path, data, system_prompt="Be brief.", layout="messages")
     said = {row["provenance"]["topic"]: row["messages"][0]["content"] for row in made}
     assert said == {"Late parcel": ROWS[0]["role"], "Broken lamp": "Be brief.", "Refund": "Be brief."}

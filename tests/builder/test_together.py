@@ -82,7 +82,7 @@ def beside(store: str, name: str) -> Any:
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("given", [{}, {"streaming": True}, {"num_proc": 2}])
 def test_the_same_rows_come_out_again(store: str, given: dict[str, Any]) -> None:
-    """In one process, as a stream, in several; all kinds of failures were on the way."""
+    """In one process, as a stream, in several; with failures of all kinds in between."""
     made = load_dataset("consistent_chat", responses=store, **RECIPE, **given)
     assert {split: list(rows) for split, rows in made.items()} == beside(store, "rows.json")
     assert set(beside(store, "tally.json")["failed"]) == {"low_score", "empty_courtesy", "near_duplicate"}

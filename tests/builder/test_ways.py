@@ -131,7 +131,7 @@ def test_a_recipe_on_a_website_stays_in_its_folder(website: str, folder: Path, n
 
 
 def test_responses_on_a_website_are_read(website: str, folder: Path) -> None:
-    """A store that somebody shares, beside the recipe: a replay without a call."""
+    """A shared store beside the recipe: a replay without a call."""
     made = load(data_files=str(folder / "my.consistent_chat.yaml"), split="train")
     given = {"data_files": f"{website}/folder/my.consistent_chat.yaml", "serving": None, "model": "rehearsal"}
     places = ["../none", f"{website}/responses"]
@@ -250,7 +250,7 @@ def test_a_recipe_in_a_folder_of_other_data_is_named(folder: Path, given: dict[s
     assert personas(load(str(folder), split="train", **given)) == {"a diver"}
 
 
-def test_a_recipe_in_a_folder_calls_nobody(folder: Path) -> None:
+def test_a_recipe_in_a_folder_makes_no_calls(folder: Path) -> None:
     """Without `serving=`, whatever the folder's README says."""
     with pytest.raises(MissingResponse, match="Pass serving="):
         load(str(folder), serving=None, model="m", split="train")

@@ -121,7 +121,7 @@ def values(text: str) -> dict[str, Any]:
 
 
 def test_the_header_is_what_the_hub_filters_by() -> None:
-    """Nothing in it is invented: without a licence there is none."""
+    """Nothing in it is invented: without a licence, it names no licence."""
     head = values(card(about(), seen()))
     assert head["task_categories"] == ["text-generation"]
     assert head["language"] == ["en"]
@@ -232,11 +232,11 @@ def test_the_same_build_gives_the_same_card() -> None:
 @pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(st.text() | st.sampled_from(HOSTILE), st.text() | st.sampled_from(HOSTILE))
-def test_what_somebody_writes_around_it_stays(above: str, below: str) -> None:
+def test_text_written_around_it_stays(above: str, below: str) -> None:
     """To the letter, and what is made is new."""
     old = card(about(), seen(dialogue(0)))
     begin, end = old.index(BEGIN), old.index(END) + len(END) + 1
-    assume("consistent_chat:" not in above)  # a marker of somebody's own: then all of it is theirs
+    assume("consistent_chat:" not in above)  # a marker that the user wrote: then all of it is theirs
     written = f"{old[:begin]}{above}\n{old[begin:end]}{below}"
     new = card(about(), seen(), written)
     assert new.startswith(f"{old[:begin]}{above}\n{BEGIN}\n")
@@ -258,7 +258,7 @@ def test_what_somebody_writes_around_it_stays(above: str, below: str) -> None:
         "# Lines\r\nthat end\r\nas on Windows\r\n",
     ],
 )
-def test_a_card_without_its_markers_is_somebodys_own(text: str) -> None:
+def test_a_card_without_its_markers_is_kept_whole(text: str) -> None:
     """All of it stays, what is made follows, and the next time is made anew in its place."""
     own = DatasetCard(text.removeprefix("\ufeff")).text
     first = card(about(), seen(dialogue(0)), text)
@@ -269,7 +269,7 @@ def test_a_card_without_its_markers_is_somebodys_own(text: str) -> None:
     assert "\n<p>1 dialogues" not in then
 
 
-def test_what_somebody_sets_in_the_header_stays() -> None:
+def test_keys_that_a_user_sets_in_the_header_stay() -> None:
     """With their comments; what follows from the build is set anew."""
     mine = (
         "# about me\nlicense: cc0-1.0   # mine\nlanguage: [fr]\npretty_name: My data\ntags:\n- mine\n"
@@ -289,7 +289,7 @@ def test_what_somebody_sets_in_the_header_stays() -> None:
 
 
 def test_a_licence_that_is_there_is_not_said_to_lack() -> None:
-    """Be it given now, for an earlier card, or by somebody's own hand."""
+    """The licence may be given now, for an earlier card, or written by the user."""
     assert "No licence was given" in card(about(), seen())
     for previous, licence in (
         ("", "mit"),
@@ -364,7 +364,7 @@ def test_no_text_of_a_model_breaks_out_of_its_place(text: str) -> None:
 @settings(deadline=None, max_examples=20)
 @given(TEXTS, TEXTS)
 def test_no_text_of_a_recipe_or_name_breaks_out_of_its_place(title: str, name: str) -> None:
-    """A recipe may be a stranger's; so may the name that somebody gives to a file."""
+    """A recipe may be a stranger's; so may the name of a file."""
     intents = {key: replace(intent, title=title) for key, intent in builtin().intents.items()}
     taxonomy = replace(builtin(), intents=intents)
     file = f"{name}.consistent_chat.yaml"

@@ -107,7 +107,7 @@ def test_responses_in_every_spelling(responses: Any) -> None:
 
 
 def test_dataflow_takes_paths_too() -> None:
-    """And refuses what is none."""
+    """And refuses other values."""
 
     class Storage:
         def write(self, data: Any) -> None:

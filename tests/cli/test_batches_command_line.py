@@ -116,7 +116,7 @@ def test_without_a_key_batches_are_listed_all_the_same(
 
 
 def test_a_batch_can_be_given_up(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
-    """What it was asked is then asked anew; a number that is none is wrong usage."""
+    """Its requests are then sent again; a number without an open batch is wrong usage."""
     build(provider, "made.parquet", "--driver", "batch", "--detach")
     assert batches("--forget", "1") == 0
     assert batches("--forget", "1") == 2
@@ -194,7 +194,7 @@ def test_to_warm_by_batch_all_splits_share_the_waves(provider: BatchProvider) ->
 
 @pytest.mark.slow
 def test_more_processes_than_calls_at_once_are_no_matter_by_batch(provider: BatchProvider) -> None:
-    """Those calls are the online driver's; when batches have answered, nobody makes any."""
+    """Only the online driver makes calls; after batches have answered, none are made."""
     given = ["--num-dialogs-per-intent", "8", "--driver", "batch", "--num-proc", "4", "--max-concurrency", "3"]
     assert build(provider, "made.parquet", *given, "--max-calls", "144") == 0
 

@@ -299,7 +299,7 @@ def test_a_published_datasets_names_are_shown(content: dict[str, Any], capfd: Ca
 
 
 def test_columns_and_rows_of_a_dataset_are_shown(capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of any dataset that somebody made. The table is wide: in a narrow one a wrapped line may begin with any word."""
+    """Of any dataset. The table is wide: in a narrow one a wrapped line may begin with any word."""
     monkeypatch.setenv("COLUMNS", "400")
     turns = [{"role": "user", "value": HOSTILE}, {"role": "assistant", "value": HOSTILE}]
     rows = [{"conversation": turns, "category": HOSTILE, HOSTILE: HOSTILE, "intent": HOSTILE}]
@@ -321,7 +321,7 @@ def test_rows_on_a_terminal_are_shown(capsys: Captured, monkeypatch: pytest.Monk
 
 
 def test_what_libraries_log_and_warn_of_is_shown(capfd: Captured) -> None:
-    """And the traceback of an error that nobody expected."""
+    """And the traceback of an unexpected error."""
     log_to_stderr()
     other = logging.getLogger("a.library")
     other.addHandler(handler := logging.StreamHandler())

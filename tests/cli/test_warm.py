@@ -68,7 +68,7 @@ def test_the_splits_of_several_recipes_are_all_warmed(provider: Provider) -> Non
 
 
 def test_more_shards_than_dialogues_leave_some_with_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    """That is no error: whoever starts the processes need not count."""
+    """That is no error: the user who starts the processes need not count the dialogues."""
     assert main(["warm", "--serving", "rehearsal", "--intents", "simulation", "--shard", "1/100"]) == 0
     assert "warmed shard 1/100, no dialogues" in capsys.readouterr().err
 
@@ -166,7 +166,7 @@ def line_with(variable: str) -> str:
 
 @pytest.mark.slow
 def test_the_lines_of_the_docs_fill_one_store_side_by_side(provider: Provider, folder: Path) -> None:
-    """Sixteen processes at once, eight as Slurm starts them and eight as Kubernetes; the build then calls nobody."""
+    """Sixteen processes at once, eight as Slurm starts them and eight as Kubernetes; the build then makes no calls."""
     scripts = folder / "bin"
     scripts.mkdir()
     (scripts / "consistent-chat").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m consistent_chat "$@"\n')

@@ -112,7 +112,7 @@ def test_what_is_recorded_costs_nothing_more(place: str) -> None:
     assert str(told) == "27 dialogues, 27 of them recorded: nothing left to do"
 
 
-def test_a_price_that_nobody_knows_is_said(place: str) -> None:
+def test_an_unknown_price_is_said(place: str) -> None:
     """Tokens are told all the same; a known price is halved by a batch."""
     unknown = Recipe(model="my-own-model")
     assert "cost: no price is known for 'my-own-model'" in str(estimate(unknown, Plan(unknown), ResponseStore(place)))
@@ -131,7 +131,7 @@ def test_of_a_large_plan_a_part_is_looked_at(place: str) -> None:
     assert large.input_tokens == pytest.approx(100 * small.input_tokens, rel=0.01)
 
 
-def test_the_command_calls_nobody_and_a_pilot_is_part_of_the_build(
+def test_the_command_makes_no_calls_and_a_pilot_is_part_of_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What the pilot has asked, the build finds."""

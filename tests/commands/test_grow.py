@@ -169,7 +169,7 @@ def test_hostile_texts_end_up_as_plain_entries_or_not_at_all() -> None:
     assert needs["a [[b]] c"] == ["adult", "sensitive"]
 
 
-def test_a_topic_that_fits_nobody_is_left_out() -> None:
+def test_a_topic_that_fits_no_persona_is_left_out() -> None:
     """A file with it would be an error."""
     Path("garden.yaml").write_text(GARDEN + "personas: [{a gardener: [adult]}, {a pupil: [child]}]", "utf-8")
     entries = ("for both, which nobody is [adult, child]", "for a pupil [child]")
@@ -213,7 +213,7 @@ def test_budgets_stop_it_and_it_resumes(model: Provider, capsys: pytest.CaptureF
     assert "more.yaml exists already" in capsys.readouterr().err
 
 
-def test_an_estimate_calls_nobody(model: Provider) -> None:
+def test_an_estimate_makes_no_calls(model: Provider) -> None:
     """It counts what is not recorded."""
     before = estimate("garden.yaml", number=25, **calling(model))
     assert (before.calls, before.tokens.output > 0) == (4, True)

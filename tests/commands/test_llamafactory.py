@@ -137,7 +137,7 @@ def test_what_others_have_listed_stays() -> None:
 def test_a_broken_list_is_said_before_anything_is_built(
     text: bytes, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """File and remedy; nobody is called, nothing is written, and the list stays as it was."""
+    """File and remedy; no call is made, nothing is written, and the list stays as it was."""
     Path("made").mkdir()
     Path("made/dataset_info.json").write_bytes(text)
     calls = ("--serving", "rehearsal", "--responses", "responses", "--num-dialogs-per-intent", "1")
@@ -153,7 +153,7 @@ def test_a_broken_list_is_said_before_anything_is_built(
 
 @pytest.mark.parametrize("layout", ["conversation", "messages"])
 def test_other_layouts_list_nothing(layout: str) -> None:
-    """The list is LLaMA-Factory's: whoever trains with something else finds no file that was not asked for."""
+    """The list is LLaMA-Factory's: users of other trainers find no file that they did not ask for."""
     Path("dataset_info.json").write_text("broken, and none of our business")
     assert main(["build", "demo", "--layout", layout, "--output", "demo.jsonl"]) == 0
     assert Path("dataset_info.json").read_text() == "broken, and none of our business"

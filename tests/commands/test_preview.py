@@ -67,7 +67,7 @@ def test_a_budget_ends_it_after_what_could_be_paid(capsys: pytest.CaptureFixture
     assert "2 of 3" not in said.out
 
 
-def test_nobody_is_called_unless_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_calls_are_made_without_a_serving(capsys: pytest.CaptureFixture[str]) -> None:
     """As in a build."""
     assert main(["preview", "--model", "m", "--responses", "store"]) == 1
     assert "Pass --serving" in capsys.readouterr().err

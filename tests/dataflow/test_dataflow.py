@@ -85,7 +85,7 @@ def test_waves_make_no_difference_to_rows(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("template", [None, TheirPrompt()], ids=["our prompts", "their prompts"])
 @pytest.mark.parametrize("salt", range(4))
 def test_faults_of_all_kinds_at_once(salt: int, template: Any, tmp_path: Path) -> None:
-    """Four answers of ten are none, or of no use; the replay comes to the same rows without a call."""
+    """Four answers of ten are missing or unusable; the replay gives the same rows without a call."""
 
     def script(prompt: str, tries: int) -> Any:
         number = hashlib.sha256(f"{salt} {tries} {prompt}".encode()).digest()[0]
@@ -98,7 +98,7 @@ def test_faults_of_all_kinds_at_once(salt: int, template: Any, tmp_path: Path) -
     assert frame.equals(made(None, tmp_path, prompt_template=template, num_dialogs_per_intent=20, model="their-model"))
 
 
-def test_a_second_run_calls_nobody(tmp_path: Path) -> None:
+def test_a_second_run_makes_no_calls(tmp_path: Path) -> None:
     """The responses are stored like any others, and give the same rows, without any serving too."""
     first, other = made(TheirServing(), tmp_path), TheirServing()
     assert made(other, tmp_path).equals(first)
@@ -138,7 +138,7 @@ FAULTS: dict[str, Script] = {
 
 @pytest.mark.parametrize("script", FAULTS.values(), ids=FAULTS)
 def test_counts_are_exact_whatever_comes_back(script: Script, tmp_path: Path) -> None:
-    """What is no answer is asked again, what is of no use is drawn again."""
+    """A missing answer is requested again, an unusable one is drawn again."""
     assert is_exact(made(TheirServing(script), tmp_path))
 
 

@@ -173,7 +173,7 @@ def test_our_parts_stand_in_a_pipeline_too(provider: Provider, tmp_path: Path) -
 
 @pytest.mark.parametrize("template", [None, ConsistentChatPrompt()], ids=["our prompts", "their prompts"])
 def test_their_serving_is_asked_for_what_is_missing(template: Any, provider: Provider, tmp_path: Path) -> None:
-    """A call that failed is tried again, an answer of no use is drawn again, and a second run calls nobody."""
+    """A failed call is retried, an unusable answer is drawn again, and a second run makes no calls."""
     first = made(api(provider), tmp_path, prompt_template=template)
     assert is_exact(first)
     assert len(provider.requests) == 36 + 2
@@ -210,7 +210,7 @@ def test_a_subclass_of_their_serving_is_enough(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet", "pickle"])
 def test_files_are_the_same_bytes(kind: str, tmp_path: Path) -> None:
-    """Whoever writes them, DataFlow's storage or ours."""
+    """Written by DataFlow's storage or by ours."""
     theirs, own = storage(tmp_path, kind), ours.FileStorage("", str(tmp_path / "own"), cache_type=kind)
     for place in (theirs, own):
         operator(TheirServing(), tmp_path / "responses").run(place.step())

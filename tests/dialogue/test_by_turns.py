@@ -250,7 +250,7 @@ def test_a_build_and_its_replay(form: dict[str, Any], calls: int, serving: str) 
 
 @pytest.mark.parametrize("form", [ANSWERS, pytest.param(BOTH, marks=pytest.mark.slow)], ids=["answers", "both"])
 def test_a_batch_build_makes_the_same_dialogues(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wave by wave, one per message; what was begun online goes on by batch."""
+    """Wave by wave, one per message; a run that was started online continues by batch."""
     monkeypatch.setattr(batch_poll, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(batch_poll, "LONGEST_PAUSE", 0.01)
     with BatchProvider(in_turn) as provider:

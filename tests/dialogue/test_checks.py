@@ -137,7 +137,7 @@ def test_who_asks_for_a_language_gets_it() -> None:
     [("Norwegian", "Danish"), ("Serbian", "Croatian"), ("Indonesian", "Malay"), ("Chinese", "Simplified Chinese")],
 )
 def test_near_kin_are_not_told_apart(pair: tuple[str, str]) -> None:
-    """Nobody can be sure."""
+    """The language of such a text is uncertain."""
     written, named = pair
     for side in ("users", "answers"):
         assert finding(side, tuple(GOOD[written][side]), Recipe(language=named)) == ""
@@ -153,7 +153,7 @@ def test_one_answer_in_another_language_is_found(language: str) -> None:
 
 
 def test_a_short_message_in_another_language_is_allowed() -> None:
-    """Nobody can be sure of few letters; the threshold says of how many together."""
+    """A few letters are not enough; the threshold is on the number of all letters together."""
     answers = (
         *GOOD["English"]["answers"][4:9],
         *(["Ja, das geht schon.", "Das ist gut so.", "Nein, nicht heute."] * 3),

@@ -282,7 +282,7 @@ def test_prompts_are_filled_in_as_templates() -> None:
 
 
 def test_a_percent_sign_in_a_prompt_is_a_percent_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever edits a prompt writes a Template, and need not know how it is filled in."""
+    """A person who edits a prompt writes a Template and need not know how it is filled in."""
     monkeypatch.setattr(prompts, "_text", lambda name: "100% of $turns, $$5 and %(turns)s in ${language}!")
     form = prompts._form.__wrapped__("any")
     assert form % {"turns": 2, "language": "Dutch"} == "100% of 2, $5 and %(turns)s in Dutch!"

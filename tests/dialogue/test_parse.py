@@ -27,7 +27,7 @@ def said(text: str, names: tuple[str, ...] = ASKED) -> tuple[str, ...]:
 
 
 def refusal(text: str, names: tuple[str, ...] = ASKED, finish: str = "stop") -> Unusable:
-    """Return why a raw answer is of no use."""
+    """Return why a raw answer is unusable."""
     with pytest.raises(Unusable) as caught:
         messages(Response(text, finish), names)
     return caught.value

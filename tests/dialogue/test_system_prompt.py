@@ -102,7 +102,7 @@ def requests(recipe: Recipe) -> list[str]:
 
 
 def test_without_one_the_requests_are_those_of_always() -> None:
-    """Space around it is not part of it, and none is none."""
+    """Space around it is not part of it, and an empty one counts as none."""
     plain, spaced, bare = (
         Recipe("m", num_turns_per_dialog=2, system_prompt=text) for text in (None, "Be brief.\n", "Be brief.")
     )

@@ -534,7 +534,7 @@ def test_a_batch_that_the_provider_does_not_know_is_said(provider: BatchProvider
 def test_a_store_that_cannot_keep_the_record_is_refused_before_submission(
     provider: BatchProvider, tmp_path: Path
 ) -> None:
-    """In memory nobody would find it again; where nothing can be written, nothing is submitted."""
+    """In memory it could not be found again; where nothing can be written, nothing is submitted."""
     with pytest.raises(StoreError, match="ends with this process"):
         filled("memory://responses", provider.url)
     (tmp_path / "file").write_text("not a folder")
@@ -576,7 +576,7 @@ def test_two_runs_at_the_same_time_submit_once(provider: BatchProvider, place: s
 
 
 def test_the_number_of_an_entry_is_taken_once(place: str, tmp_path: Path) -> None:
-    """Whoever comes second is told."""
+    """The second run gets an error that says so."""
     (tmp_path / "requests.jsonl").write_text("")
     log = BatchLog(place)
     log.prepare()

@@ -55,7 +55,7 @@ def test_killed_again_and_again(provider: BatchProvider, tmp_path: Path, kind: s
 
 
 @pytest.mark.slow
-def test_a_batch_of_somebody_else_is_not_taken_for_ours(provider: BatchProvider, tmp_path: Path) -> None:
+def test_a_batch_of_another_user_is_not_taken_for_ours(provider: BatchProvider, tmp_path: Path) -> None:
     """Of as many requests, submitted at the same time, with the same account."""
     place = str(tmp_path / "responses")
     killed_at("received", provider, place, "anthropic")

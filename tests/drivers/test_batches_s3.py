@@ -50,7 +50,7 @@ def test_two_machines_at_the_same_time_submit_once(
 
 
 def test_the_number_of_an_entry_is_taken_once(bucket: Bucket, tmp_path: Path) -> None:
-    """Although nobody has looked."""
+    """Although no run has polled it."""
     (tmp_path / "requests.jsonl").write_text("")
     first, second = (Batch(1, "anthropic", "a-model", 0) for _ in range(2))
     assert BatchLog(bucket.url, bucket.options).begin(first, tmp_path / "requests.jsonl")

@@ -183,7 +183,7 @@ def repeating(subjects: int) -> Callable[[Call], Reply | None]:
 
 
 class Repeating(Answers):
-    """A serving that repeats itself and answers in an order that depends on a seed. Some answers are of no use."""
+    """A serving that repeats itself and answers in an order that depends on a seed. Some answers are unusable."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(self._say)
@@ -301,7 +301,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def first(store: str) -> Any:
-    """That build, of a model that also gives answers that are of no use."""
+    """That build, of a model that also gives unusable answers."""
     return load(serving=Repeating(0), responses=store, cache=f"{store}-cache", **DROP)
 
 

@@ -210,7 +210,7 @@ class TestFinal:
 
     @pytest.mark.parametrize("fault", ["insufficient quota", "credit balance"])
     def test_an_account_without_money_is_said(self, place: str, kind: str, fault: str) -> None:
-        """It is not a request that is wrong, nor a server that is crowded: somebody must pay."""
+        """Neither the request nor the load of the server is at fault: the account has no credit."""
         with (
             Provider(lambda call: FINAL[fault]) as provider,
             pytest.raises(ServingError, match=r"(credit|quota|billing).*rerun to resume"),
@@ -303,7 +303,7 @@ def message_of(reply: Reply) -> str:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens."""
+    """Return a port on which no server listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

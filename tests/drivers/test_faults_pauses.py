@@ -103,7 +103,7 @@ class TestRetryAfter:
 
     @pytest.fixture(autouse=True)
     def _hasty(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Take away the pauses that nobody asks for."""
+        """Take away the pauses that no server asks for."""
         monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.0)
 
     @pytest.mark.slow_after(1)

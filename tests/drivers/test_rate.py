@@ -120,7 +120,7 @@ def test_without_limits_nothing_waits(clock: Clock) -> None:
     assert pace.wait() <= 0
 
 
-def test_whoever_waits_for_the_pace_holds_no_place(clock: Clock) -> None:
+def test_a_call_that_waits_for_the_pace_holds_no_place(clock: Clock) -> None:
     """The lowest number goes next although it came last; nothing is in use while it is too early."""
 
     async def ask() -> list[int]:

@@ -203,7 +203,7 @@ def test_a_crowded_server_gets_fewer_calls_and_all_of_them_are_answered(place: s
 
 
 def test_a_crowded_server_is_given_one_pause_for_all(place: str) -> None:
-    """While the server asks for a pause, nobody calls."""
+    """While the server asks for a pause, no calls are made."""
     begun: list[float] = []
 
     def script(request: Request, attempt: int) -> Exception | None:
@@ -274,7 +274,7 @@ def test_answers_without_a_count_of_tokens_do_not_pass_max_cost(place: str) -> N
 
 
 def test_without_a_serving_a_missing_response_is_an_error(place: str) -> None:
-    """Nobody is called unless somebody is named."""
+    """No calls are made unless a serving is named."""
     with pytest.raises(MissingResponse, match=r"The store is empty.*Pass serving="):
         list(dialogues(place))
 

@@ -59,7 +59,7 @@ def test_splits_share_what_may_be_called(provider: Provider) -> None:
 
 
 def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
-    """The next part of a stream does not begin as if nobody had called just now; other limits are another pace."""
+    """The next part of a stream keeps the pace of the calls before it; other limits have another pace."""
     spent, limits = Usage(), Limits(max_requests_per_minute=1)
     first, second = (Budget(limits, spent).pace() for _ in range(2))
     assert first.wait() <= 0
@@ -70,7 +70,7 @@ def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
 
 @pytest.mark.slow
 def test_fewer_places_than_processes_are_said(provider: Provider) -> None:
-    """Each would take one, and all together more than the limit; who calls nobody needs none."""
+    """Each would take one, and all together more than the limit; a process that makes no calls needs no share."""
     given = {"model": MODEL, "num_dialogs_per_intent": 8, "num_proc": 4, "max_concurrency": 3, "split": "train"}
     with pytest.raises(RecipeError, match="max_concurrency=3 cannot be divided between 4 processes"):
         load(provider, **given)

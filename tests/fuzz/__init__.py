@@ -72,7 +72,7 @@ def manifest(data: bytes) -> None:
 
 
 def card(data: bytes) -> None:
-    """Merge the header of a card that somebody wrote with ours."""
+    """Merge the header of a card that a user wrote with ours."""
     head, _ = header.split(data.decode("utf-8", "replace"))
     with contextlib.suppress(ConsistentChatError):
         merged = header.merged(head, {"license": "mit", "configs": [{"config_name": "default"}]})

@@ -1,4 +1,4 @@
-"""Bytes that nobody expects, in all that reads what strangers write: the package's own errors, in little time."""
+"""Random bytes for everything that reads strangers' files: it raises the package's own errors, and quickly."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ from tests.stored import asked, said
 
 COUNTER = itertools.count()
 BEGUN: dict[str, ResponseStore] = {}
-"""Of one machine, the stores that it has begun to write."""
+"""The stores that a machine has started to write."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +113,13 @@ def without_pauses() -> None:
 
 
 def begin(url: str, every: int = 0, **options: Any) -> None:
-    """Open a store that is to be written, and see that it can be; `every` is how many responses make a pack."""
+    """Open a store for writing and check that it can be written; `every` is the number of responses in a pack."""
     BEGUN[url] = ResponseStore(url, options, flush=Flush(every, None) if every else None)
     BEGUN[url].prepare()
 
 
 def finish(url: str, numbers: Iterable[int]) -> None:
-    """Keep the responses of these numbers in a store that was begun, and close it."""
+    """Keep the responses of these numbers in an open store, and close it."""
     store = BEGUN.pop(url)
     for number in numbers:
         store.keep(asked(number), said(number))

@@ -206,7 +206,7 @@ def test_no_substitute_shares_a_request_with_another_spec(whole: Taxonomy, seed:
 
 @LAW
 @given(taxonomies(), SEEDS)
-def test_substitutes_draw_what_nobody_has_drawn_as_long_as_there_is_something(whole: Taxonomy, seed: int) -> None:
+def test_substitutes_draw_unused_combinations_as_long_as_there_are_any(whole: Taxonomy, seed: int) -> None:
     """Regular specs and all of their substitutes together, up to the number of combinations."""
     for number, key in enumerate(whole.intents):
         dialogs = combinations(whole, key) // (1 + MAX_SUBSTITUTES)
@@ -280,7 +280,7 @@ def test_there_is_nothing_beyond_the_end(index: int) -> None:
 
 
 def test_intents_that_run_out_are_named() -> None:
-    """Whoever asks for more dialogues than there are combinations is told so, and where the first comes back."""
+    """A recipe with more dialogues than combinations gets a message that says so, and where the first comes back."""
     one = {"personas": ["a baker"], "manners": {"terse": "short"}}
     two = {"first": ["a", "b"], "second": ["a", "b", "c"]}
     intents = {
@@ -299,7 +299,7 @@ TAGS = st.frozensets(st.sampled_from(["adult", "worker", "coder", "anyone"]), ma
 
 @st.composite
 def tagged(draw: st.DrawFn) -> Taxonomy:
-    """Make up a taxonomy with needs, marks and flows of categories, in which every topic has somebody."""
+    """Make up a taxonomy with needs, marks and flows of categories, in which every topic fits a persona."""
     whole = draw(taxonomies())
     personas = tuple(persona._replace(tags=draw(TAGS)) for persona in whole.personas)
     marks = st.frozensets(st.sampled_from(["grave", "sensitive"]), max_size=1)

@@ -116,7 +116,7 @@ def test_one_byte_is_seen(hub: Hub, user: Machine, name: str, file: str, at: flo
 
 
 def test_the_first_row_that_differs_is_named(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """Its split, index and column, and both texts; also where somebody has changed the manifest with it."""
+    """Its split, index and column, and both texts; also if the manifest was changed with it."""
     file = "data/train-00000-of-00001.parquet"
 
     def edit(row: dict[str, Any]) -> None:
@@ -213,7 +213,7 @@ def test_the_store_of_a_published_dataset_can_be_checked_by_itself(user: Machine
 
 
 def test_anybody_rebuilds_it_without_a_key(hub: Hub, user: Machine, provider: Provider, name: str) -> None:
-    """The responses are found beside the recipe, of the same commit; also with a serving nobody is called."""
+    """The responses are found beside the recipe, of the same commit; no calls are made, even with a serving."""
     url = f"hf://datasets/{name}/{RECIPE}"
     made = user.run(published.rows, "consistent_chat", data_files=url, mode="replay")
     assert made == user.run(published.rows, name)
@@ -289,7 +289,7 @@ def thoughtful(call: Call) -> Reply:
 def test_rows_with_reasoning_are_proven(hub: Hub, user: Machine, tmp_path: Path, columns: str) -> None:
     """What the model thought is published, read by plain `datasets`, rebuilt without a key, and held to its responses.
 
-    A row with another thought is a fault, also where somebody has changed the manifest with it.
+    A row with another thought is a fault, also if the manifest was changed with it.
     """
     name, store = f"me/thoughts-{columns}", str(tmp_path / "responses")
     options = ["--layout", columns, "--reasoning", "--intents", "simulation", "--num-turns-per-dialog", "2"]

@@ -205,7 +205,7 @@ def test_progress_is_shown_and_gone_at_the_end(hub: Hub, user: Machine, name: st
 def test_progress_of_a_build_that_stops_is_taken_back(
     hub: Hub, user: Machine, name: str, tmp_path: Path, place: str
 ) -> None:
-    """To the letter of what somebody has written."""
+    """The user's text stays unchanged to the letter."""
     mine = b"---\nlicense: mit\n---\nMy own words.\n"
     files = {"README.md": mine} if place == "{}" else {"data/README.md": mine}
     (hub.repos if place == "{}" else hub.buckets)[name] = files

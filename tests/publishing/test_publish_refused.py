@@ -1,4 +1,4 @@
-"""Publishing that is refused, before anything is sent, and publishing that is stopped, or in somebody's way."""
+"""Publishing that is refused before anything is sent, is stopped, or conflicts with another user's commits."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_stumble_of_the_hub_does_no_harm(hub: Hub, user: Machine, name: str, f
         assert len(hub.commits) == 1
 
 
-def test_a_commit_of_somebody_else_in_between_is_kept(hub: Hub, user: Machine, name: str) -> None:
+def test_a_commit_of_another_user_in_between_is_kept(hub: Hub, user: Machine, name: str) -> None:
     """The commit is refused, what is there is looked at again, and only then is it changed."""
     publish(user, name)
     before = hub.repos[name]
@@ -100,7 +100,7 @@ def test_a_hub_that_does_not_tell_who_may_write_is_written_to(hub: Hub, user: Ma
     assert "the token has no write access there" in refused(user, 1, "demo", "you/new")
 
 
-def test_somebody_elses_namespace_is_refused(hub: Hub, user: Machine, name: str) -> None:
+def test_the_namespace_of_another_user_is_refused(hub: Hub, user: Machine, name: str) -> None:
     """For a repo that is there, and for one that is not."""
     hub.repos["you/there"] = {}
     for repo in ("you/there", "you/new", *(["buckets/you/new/data"] if KNOWS_BUCKETS else [])):

@@ -109,7 +109,7 @@ def calling(provider: Provider) -> dict[str, Any]:
 
 
 def replayed(store: Store, folder: Path, **fields: Any) -> bytes:
-    """Return the bytes of the dataset that a store gives to whoever has no key."""
+    """Return the bytes of the dataset that a store gives to a user without a key."""
     where = {"mode": "replay", "cache_dir": str(folder / "cache"), "split": "train", **fields}
     dataset = load_dataset("consistent_chat", **{**RECIPE, **where}, **store)
     dataset.to_parquet(str(folder / "made.parquet"))
@@ -214,7 +214,7 @@ def test_no_more_calls_are_in_flight_than_the_one_limit_says(cluster: Cluster, f
 
 
 def test_a_budget_of_calls_is_the_clusters(cluster: Cluster, folder: Store, provider: Provider, tmp_path: Path) -> None:
-    """To the call, whoever makes it; what one shard does not use the next one has. Running again goes on."""
+    """To the call, for all workers together; the next shard gets what one does not use. A rerun continues."""
     with pytest.raises(BudgetSpent, match=r"max_calls=50 is reached.*rerun to resume"):
         warm(**RECIPE, **folder, **calling(provider), max_calls=50)
     assert len(provider.requests) == 50

@@ -150,7 +150,7 @@ def test_no_number_is_guessed(name: str, value: Any) -> None:
 
 
 def test_a_long_wrong_value_is_cut_in_the_message() -> None:
-    """Nobody reads four million letters."""
+    """No reader needs four million letters."""
     with pytest.raises(RecipeError) as caught:
         Recipe(model="x" * 4_000_000)
     assert str(caught.value).endswith(f"not '{'x' * 76}....")
@@ -362,7 +362,7 @@ def test_a_taxonomy_may_not_lie_elsewhere(name: str, folder: Path) -> None:
 
 
 def test_a_mistake_in_a_taxonomy_names_the_taxonomys_line(folder: Path) -> None:
-    """It is that file which is to be corrected."""
+    """That file must be corrected."""
     (folder / "own.yaml").write_text("# mine\npersonas: [1]", "utf-8")
     assert refusal(folder, "taxonomy: own.yaml").startswith("own.yaml, line 2 (personas.0) must be text")
 

@@ -119,7 +119,7 @@ def test_many_people_speak() -> None:
 
 
 def test_no_name_in_the_built_in_taxonomy_leads_nowhere() -> None:
-    """A tag that nobody has would leave a topic without people, and one that nothing asks for a clash unseen."""
+    """A tag that no persona has would leave a topic without personas; one that no topic needs would hide a typo."""
     whole = taxonomy.builtin()
     has = {tag for persona in whole.personas for tag in persona.tags}
     marks = {"sensitive", "grave", "play"}
@@ -223,7 +223,7 @@ MISTAKES = {
 
 @pytest.mark.parametrize("text", MISTAKES, ids=lambda text: MISTAKES[text][10:50])
 def test_a_mistake_is_named_with_its_line_and_key(text: str) -> None:
-    """Whoever wrote the file finds the place without a search."""
+    """The author of the file finds the place without a search."""
     assert refusal(text) == MISTAKES[text]
 
 

@@ -94,7 +94,7 @@ def test_faults_are_retried_and_never_stored(server: EmbeddingServer, monkeypatc
 def test_the_report_tells_them_in_terminal_and_page(
     server: EmbeddingServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the first pairs; a later report calls nobody."""
+    """With the first pairs; a later report makes no calls."""
     rows = [[{"role": "user", "value": text}, {"role": "assistant", "value": "Yes."}] for text in TEXTS]
     Path("made.jsonl").write_text("".join(json.dumps({"conversation": row}) + "\n" for row in rows), "utf-8")
     options = ["--embedding-model", "words-v1", "--embedding-store", "vectors"]

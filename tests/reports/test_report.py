@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def build(*options: str) -> None:
-    """Build into `made.parquet`, with what was of no use in `failures.jsonl`, unless options say otherwise."""
+    """Build into `made.parquet`, with the unusable answers in `failures.jsonl`, unless options say otherwise."""
     assert main(["build", *options]) == 0
 
 
@@ -175,7 +175,7 @@ def again(request: dict[str, Any], **changes: Any) -> Request:
 
 
 def test_of_several_answers_in_a_store_one_holds() -> None:
-    """A refreshed answer takes the place of the one before; an answer that was drawn again was of no use."""
+    """A refreshed answer takes the place of the one before; an answer that was drawn again was unusable."""
     build(*REHEARSAL, "--intents", "simulation", "--responses", "store", "--output", "made.parquet")
     first, second = (
         request for request in asked("store", "assistant") if '"assistant_1"' in json.dumps(request["schema"])

@@ -143,7 +143,7 @@ def test_what_cannot_answer_is_refused_with_a_hint(wrong: Any, expected: str) ->
 
 
 def test_checking_opens_nothing() -> None:
-    """A name can be checked where there is no key; None stands for nobody."""
+    """A name can be checked where there is no key; None means that no calls are made."""
     registry.check("anthropic")
     registry.check(Shout())
     registry.check(None)
@@ -155,7 +155,7 @@ def test_settings_that_an_object_would_not_follow_are_refused() -> None:
     assert message(Shout(), api_key="secret") == "api_key= has no effect on an object. Give it to Shout instead."
 
 
-def test_nobody_and_no_model_are_refused() -> None:
+def test_no_serving_and_no_model_are_refused() -> None:
     """Both are found before anything is called."""
     assert message(None) == "No serving is named, so no calls can be made. Pass serving=."
     assert message("openai", model="") == "No model is named, so no calls can be made. Pass model=."
@@ -224,7 +224,7 @@ def test_importing_the_registry_imports_no_sdk() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 def test_a_fork_waits_for_what_is_imported_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else the child of an importing process would wait for ever; an error is left to the next import."""
+    """Otherwise the child of an importing process would wait forever; the next import raises the error."""
     (tmp_path / "slow_one.py").write_text("import time\ntime.sleep(0.2)\ndone = True\n")
     (tmp_path / "bad_one.py").write_text("raise ImportError('it is broken')\n")
     monkeypatch.syspath_prepend(str(tmp_path))

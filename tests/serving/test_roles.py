@@ -96,7 +96,7 @@ def test_a_key_from_the_environment_for_one_role(
 
 
 def test_a_limit_holds_over_all_servers(user: Provider, assistant: Provider) -> None:
-    """Three calls are three calls, whoever answers them."""
+    """Three calls count as three, whichever server answers them."""
     with pytest.raises(BudgetSpent):
         load(user, assistant, max_calls=3)
     assert len(user.requests) + len(assistant.requests) == 3

@@ -91,7 +91,7 @@ class TestSeveralRuns:
         assert ["temperature" in call.body for call in provider.requests] == [False, True]
 
     def test_a_close_without_an_answer_and_a_second_close_do_nothing(self, kind: str) -> None:
-        """Whoever cleans up need not know what has happened."""
+        """Code that cleans up need not know what happened."""
 
         async def close_twice(serving: Any) -> None:
             await serving.close()
@@ -116,7 +116,7 @@ class TestCaps:
         assert sorted(limits(provider)[2:]) == [500, 8192]
 
     def test_without_a_number_the_limit_is_halved_until_it_is_taken(self, kind: str) -> None:
-        """A maximum above what was asked is none."""
+        """A maximum above the requested number does not count."""
         with Provider(capped(4000, "max_tokens is too large: {}. At most 16384 tokens.")) as provider:
             (response,) = asked(opened(kind, provider), request(max_tokens=ASKED))
         assert limits(provider) == [ASKED, 7168, 3584]

@@ -171,7 +171,7 @@ class TestOpenAI:
 
     @staticmethod
     def asked_how(call: Call) -> str:
-        """Return in which way a call asks for JSON."""
+        """Return how a call asks for JSON."""
         asked = call.body.get("response_format")
         return "nothing" if asked is None else asked["type"] + ("+schema" if "schema" in asked else "")
 
@@ -201,7 +201,7 @@ class TestOpenAI:
         assert len(provider.requests) == 1
 
     def test_an_explorer_that_fails_lets_the_next_one_explore(self) -> None:
-        """A passing fault of the first call holds up nobody."""
+        """A passing fault of the first call does not delay the others."""
         with Provider(lambda call: Reply.error(503, "loading") if call.number == 0 else None) as provider:
             first, *others = asked(opened("openai", provider), *(request(draw=draw) for draw in range(4)))
         assert isinstance(first, TransportError)
@@ -312,7 +312,7 @@ class TestRetryAfter:
         ],
     )
     def test_forms_and_nonsense(self, headers: dict[str, str], seconds: float | None) -> None:
-        """Seconds, milliseconds and dates are read; what is none of them is passed over."""
+        """Seconds, milliseconds and dates are read; other values are ignored."""
         assert retry_after(headers) == seconds
 
     def test_a_date_is_a_pause_until_then(self) -> None:

@@ -47,7 +47,7 @@ def test_an_address_may_have_an_at_sign_in_its_path(url: str) -> None:
 
 @pytest.mark.parametrize("url", ["me:hunter2@h", "http://me:hunt/er2@h/v1", "http://me@h/@cf/v1", "//me:hunter2@h"])
 def test_a_password_in_an_address_is_never_shown(url: str) -> None:
-    """Not even where the address is none."""
+    """Not even in an invalid address."""
     with pytest.raises(RecipeError, match="must not have a user name or password") as seen:
         checked_url(url)
     assert "hunt" not in str(seen.value)

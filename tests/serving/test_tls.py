@@ -20,7 +20,7 @@ def context() -> ssl.SSLContext:
 
 
 def test_a_context_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of each kind there is one in a process, whoever asks."""
+    """A process has one of each kind, for all callers."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     assert shared(context) is shared(context)

@@ -125,7 +125,7 @@ def test_a_store_that_is_closed_keeps_again_and_flushes_again(place: str) -> Non
 
 @pytest.mark.parametrize("again", ["the next flush", "closing"])
 def test_a_flush_that_fails_is_said_and_tried_again(place: str, caplog: pytest.LogCaptureFixture, again: str) -> None:
-    """Here a file is in the folder's way: the responses stay in their journal, and are found."""
+    """A file has the name of the folder: the responses stay in their journal, and are found."""
     store = ResponseStore(place, flush=EVERY_FIVE)
     store.prepare()
     in_the_way = Path(place, "packs")
@@ -167,7 +167,7 @@ def test_journals_that_cannot_be_removed_are_said_too(caplog: pytest.LogCaptureF
 
 @contextlib.contextmanager
 def unremovable(folder: Path, name: str) -> Iterator[None]:
-    """Let nobody, root included, remove what is in one of the folders; the others can be written."""
+    """Let no user, not even root, remove what is in one of the folders; the others can be written."""
     user = os.geteuid()
     for path in (folder, *folder.rglob("*")):
         os.chmod(path, 0o555 if path.name == name else 0o777)
@@ -234,7 +234,7 @@ def test_closing_that_fails_is_one_clear_error_and_the_next_run_sends(remote: st
 def test_what_others_left_and_cannot_be_removed_closes_nothing_twice(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store's own journals are packed and closed by then; their file numbers may be somebody else's."""
+    """The store's own journals are packed and closed by then; their file numbers may belong to other files."""
     fill_left = ResponseStore(place)
     keep(fill_left, 1)
     fill_left._writer.close()  # type: ignore[union-attr]  # as if its process had ended
@@ -255,7 +255,7 @@ def test_what_others_left_and_cannot_be_removed_closes_nothing_twice(
 
 
 def test_a_pack_that_is_sent_by_halves_is_none(remote: str) -> None:
-    """Not every filesystem takes a file whole or not at all: what it has of it is in nobody's way."""
+    """Not every filesystem takes a file whole or not at all: the incomplete file disturbs no reader."""
 
     def put(path: str) -> None:
         fsspec.filesystem("moody").pipe_file(path, b"PAR1 and no more")
@@ -316,7 +316,7 @@ def check_a_kill(place: str, after: int) -> None:
 @pytest.mark.slow_after(4)
 @pytest.mark.parametrize("after", range(4, 64, 3))
 def test_a_writer_that_is_killed_while_it_flushes_loses_nothing(place: str, after: int) -> None:
-    """`kill -9` at a point that nobody chose."""
+    """`kill -9` at a random point."""
     check_a_kill(place, after)
 
 

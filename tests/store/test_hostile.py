@@ -281,7 +281,7 @@ def test_a_store_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_a_linked_pack_is_read(tmp_path: Path) -> None:
-    """The Hub's cache has links in the place of files: a link to a plain file is as good as the file."""
+    """The Hub's cache has links in the place of files: a link to a plain file counts as the file."""
     fill(str(tmp_path / "there"), 1)
     (tmp_path / "here" / "packs").mkdir(parents=True)
     for path in ("store.json", *(f"packs/{path.name}" for path in (tmp_path / "there" / "packs").iterdir())):

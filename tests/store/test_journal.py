@@ -54,7 +54,7 @@ def check_a_kill(place: str, after: int) -> None:
 @pytest.mark.slow_after(3)
 @pytest.mark.parametrize("after", range(1, 16))
 def test_a_killed_writer_loses_nothing_that_it_reported(place: str, after: int) -> None:
-    """`kill -9` at a point that nobody chose, while some write is going on."""
+    """`kill -9` at a random point during a write."""
     check_a_kill(place, after)
 
 

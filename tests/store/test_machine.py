@@ -54,7 +54,7 @@ class Stores(RuleBasedStateMachine):
         return self.recorded(number)
 
     def recorded(self, number: int) -> Record | None:
-        """Return the same of all that is recorded, whoever looks."""
+        """Return the same of all that is recorded, for every reader."""
         found = [self.kept[name][number] for name in self.order if number in self.kept[name]]
         if not found:
             return None

@@ -1,4 +1,4 @@
-"""Stores of several writers put together: whoever was the first to the end of a dialogue, it replays."""
+"""Stores of several writers put together: a dialogue replays if any writer has finished it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLAN = Plan(RECIPE)
 
 
 def by(writer: str) -> Answers:
-    """Return a serving whose answers are its writer's own, and sometimes of no use."""
+    """Return a serving whose answers are its writer's own, and sometimes unusable."""
 
     def script(request: Request, attempt: int) -> Response:
         dice = random.Random(writer + request.key)
@@ -62,7 +62,7 @@ def put_together(folder: Path, *places: str) -> str:
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("calls", [1, 7, 20, 33])
 def test_a_store_that_was_half_filled_harms_no_complete_one(tmp_path: Path, calls: int) -> None:
-    """One machine has made all dialogues, another has begun the same: together they replay, and nobody is asked."""
+    """One machine has made all dialogues, another has started the same: together they replay without a call."""
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     build(one, "one")
     with pytest.raises(BudgetSpent):
@@ -116,7 +116,7 @@ def test_what_a_replay_finishes_is_not_asked_again_with_more_draws(tmp_path: Pat
 
 
 def test_what_neither_has_to_its_end_is_still_missing(tmp_path: Path) -> None:
-    """A way that mixes the two is none: answers belong to the skeleton that they were asked for."""
+    """A path that mixes the two does not count: answers belong to the skeleton that they were asked for."""
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     for place, writer in ((one, "one"), (two, "two")):
         with pytest.raises(BudgetSpent):

@@ -222,7 +222,7 @@ def test_a_pack_in_which_a_record_was_changed_is_not_read(
 
 @pytest.mark.parametrize(("column", "value"), CHANGES)
 def test_a_record_that_was_changed_is_named(whole: bytes, tmp_path: Path, column: str, value: object) -> None:
-    """By file, row and key, also where somebody has given the file a name of his own; the others are found."""
+    """By file, row and key, also if the file was renamed; the others are found."""
     path = put(rewritten(whole, column, 2, value), str(tmp_path))
     path = path.rename(path.with_stem("mine"))
     store = ResponseStore(str(tmp_path))

@@ -245,7 +245,7 @@ def test_another_tidying_in_the_midst_of_one_is_no_harm(remote: str) -> None:
 
 @pytest.mark.slow
 def test_two_tidyings_at_once_are_no_harm(place: str) -> None:
-    """Whoever comes second finds less to do."""
+    """The second one finds less to do."""
     numbers = [number for number in range(16) if number % 7 != 3]
     for number in numbers:
         pack(place, [Record.of(asked(number), said(number))])
@@ -343,7 +343,7 @@ def test_a_torn_line_is_reported_as_it_is_set_aside(place: str, caplog: pytest.L
 
 
 def test_what_a_killed_packer_has_left_goes_after_a_day(place: str) -> None:
-    """Not before: it may be what somebody is writing."""
+    """Not before: another process may be writing it."""
     fill(place, 1)
     for name, age in (("old", 2 * 86_400), ("new", 60)):
         half = Path(place, "packs", f".{name}.tmp")

@@ -140,7 +140,7 @@ HOSTILE = [
 def test_a_response_that_no_version_writes_is_one_clear_error(
     tmp_path: Path, response: str, named: str, packed: bool
 ) -> None:
-    """Whoever looks for it gets DamagedRecord with its key, and `verify` names file, record and field."""
+    """A lookup raises DamagedRecord with its key, and `verify` names file, record and field."""
     record = Record(asked().key, 0, asked().canonical.decode(), response)
     write_journal(tmp_path, record)
     if packed:

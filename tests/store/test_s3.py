@@ -25,7 +25,7 @@ server, bucket, machine, without_pauses = buckets.server, buckets.bucket, bucket
 
 
 def test_what_one_machine_keeps_another_replays(bucket: Bucket, machine: Machine, tmp_path: Path) -> None:
-    """Packs go out at the end, in few requests, and are fetched by whoever has none of them."""
+    """Packs go out at the end, in few requests, and are fetched by machines that have none of them."""
     made = load(bucket, tmp_path / "a", serving="rehearsal")
     assert bucket.s3.count(*WRITES) <= 3
     machine("two")
@@ -43,7 +43,7 @@ def test_a_thousand_responses_cost_few_write_requests(bucket: Bucket, machine: M
 
 
 def test_each_pack_is_fetched_once_per_machine(bucket: Bucket, machine: Machine) -> None:
-    """The machine that has made it need not fetch it at all, nor twice whoever has fetched it."""
+    """The machine that made it does not fetch it, and no machine fetches it twice."""
     for number in NUMBERS:
         bucket.keep([number])
     assert bucket.s3.count("GET", under="/packs/") == 0
@@ -88,7 +88,7 @@ def test_stores_are_merged_by_copying_their_packs_together(bucket: Bucket, machi
 
 
 def test_two_machines_replay_what_both_have_paid(bucket: Bucket, machine: Machine, tmp_path: Path) -> None:
-    """A dataset whose halves were made apart, put together by a third machine that calls nobody."""
+    """A dataset whose halves were made apart, put together by a third machine that makes no calls."""
     for name, intent in (("one", "simulation"), ("two", "educational")):
         machine(name)
         load(bucket, tmp_path / name, serving="rehearsal", intents=[intent])
@@ -182,7 +182,7 @@ def test_what_is_recorded_can_be_read_without_the_right_to_write(
 
 
 def test_the_second_of_two_places_is_only_read(bucket: Bucket, machine: Machine, tmp_path: Path) -> None:
-    """A bucket of somebody else, after a folder of one's own."""
+    """Another user's bucket, after a folder of the user's own."""
     bucket.keep([1])
     machine("two")
     bucket.s3.begin()

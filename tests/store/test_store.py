@@ -1,4 +1,4 @@
-"""The response store: what is kept is found, by whoever looks, and which of several responses holds."""
+"""The response store: what is kept is found by every reader, and which of several responses holds."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_looking_writes_nothing(place: str) -> None:
 
 
 def test_many_stores_write_to_one_folder(place: str) -> None:
-    """Each has a journal of its own; whoever opens the folder later sees all of them."""
+    """Each has a journal of its own; a reader that opens the folder later sees all of them."""
     stores = [ResponseStore(place) for _ in range(5)]
     for number in range(50):
         stores[number % 5].keep(asked(number), said(number))
@@ -168,7 +168,7 @@ def test_which_record_holds_depends_neither_on_names_nor_on_order(kept: list[tup
 def test_ones_own_response_holds_whatever_a_later_place_claims(
     own: list[tuple[int, str]], strangers: list[tuple[int, str]], packed: bool
 ) -> None:
-    """A generation and a digest are the words of whoever wrote them: a later place fills only what the first lacks."""
+    """A generation and a digest are claims of their writer: a later place fills only what the first lacks."""
     with tempfile.TemporaryDirectory() as folder:
         first, later = str(Path(folder, "own")), str(Path(folder, "strangers"))
         for place, kept in ((first, own), (later, strangers)):

@@ -85,7 +85,7 @@ def nobody() -> Iterator[None]:
 
 @pytest.mark.parametrize("part", ["journals", "packs"])
 def test_what_may_not_be_read_is_no_empty_store(nobody: None, part: str) -> None:
-    """It would all be asked for, and paid for, again; and nobody is told to delete what he may not read."""
+    """All of it would be requested and paid for again; and no message says to delete what cannot be read."""
     if os.geteuid():
         pytest.skip("only root becomes another user")
     with tempfile.TemporaryDirectory() as folder:
@@ -164,7 +164,7 @@ def test_another_programs_store_is_left_alone(place: str, content: str) -> None:
     assert str(caught.value) == (f"{place}/store.json is not a response store. Pass another location as responses=.")
 
 
-def test_a_kind_of_place_that_nobody_knows_is_named() -> None:
+def test_an_unknown_kind_of_place_is_named() -> None:
     """As is one whose package is not installed: fsspec says which."""
     with pytest.raises(
         StoreError, match="The response store 'nowhere://x' cannot be opened: Protocol not known: nowhere"
@@ -173,7 +173,7 @@ def test_a_kind_of_place_that_nobody_knows_is_named() -> None:
 
 
 def test_the_format_is_written_once(place: str) -> None:
-    """And completely: whoever opens the store meanwhile sees all of it or nothing."""
+    """And completely: a reader that opens the store meanwhile sees all of it or nothing."""
     fill(place, 1)
     marker = Path(place, "store.json")
     written = marker.stat().st_mtime_ns

@@ -158,7 +158,7 @@ def test_every_changed_row_is_named(place: str) -> None:
     ],
 )
 def test_a_missing_value_is_named(place: str, column: str, value: str | None, says: str) -> None:
-    """The row and the column, by `verify` and by whoever asks for the response, which is never taken for a miss."""
+    """The row and the column, by `verify` and by a lookup of the response, which is never taken for a miss."""
     path = packed(place, 1, 2, 3, 4)
     table = pq.read_table(path)
     rows = table.to_pylist()
@@ -214,7 +214,7 @@ def test_swapped_names_are_two_faults(place: str) -> None:
 
 
 def test_foreign_files_are_faults_and_the_rest_is_checked(place: str) -> None:
-    """A file that is no pack, one of another program, one that is no journal; other names are nobody's business."""
+    """A file that is no pack, one of another program, one that is no journal; files of other names are ignored."""
     packed(place, 1)
     foreign = Path(place, "packs", "foreign.parquet")
     pq.write_table(pa.table({"text": ["hello"]}), foreign)

@@ -122,7 +122,7 @@ class Own(Answers):
 
     @staticmethod
     def say(request: Request, process: int) -> Response:
-        """Every fifth answer is of no use, to some, so that the processes go different ways."""
+        """Every fifth answer is unusable for some processes, so that they take different paths."""
         if int(request.key[7:15], 16) % 5 == process % 5 and request.draw == 0:
             return Response(f"process {process} says nothing of use")
         plain = good(request)

@@ -54,7 +54,7 @@ def read(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
 
 
 def known(file: BinaryIO, name: str, columns: Sequence[str]) -> list[str]:
-    """Return which of these columns a table has, and go back to its beginning; a file that is none has none."""
+    """Return which of these columns a table has, and go back to its beginning; a file that is not a table has none."""
     import pyarrow as pa
 
     ending = name.lower().rpartition(".")[2]

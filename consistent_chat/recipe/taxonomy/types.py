@@ -37,7 +37,7 @@ class Topic(NamedTuple):
 
     @property
     def marks(self) -> Tags:
-        """What the topic is, whoever brings it up."""
+        """What the topic is, for every persona that brings it up."""
         return self.needs & MARKS
 
 

@@ -28,7 +28,7 @@ def test_all_layouts_say_the_same(value: Any) -> None:
 
 
 def test_messages_in_a_row_become_one() -> None:
-    """Each user message gets one answer; empty ones are none."""
+    """Each user message gets one answer; empty messages do not count."""
     said = [("user", "Hi"), ("user", ""), ("user", "you?"), ("assistant", ""), ("User", "so"), ("assistant", "a")]
     chat = [{"role": role, "content": text} for role, text in said]
     assert json.loads(user_messages(chat)) == ["Hi\n\nyou?", "so"]
