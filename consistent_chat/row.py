@@ -147,6 +147,7 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
         "manner": spec.manner[0],
         **{facet: getattr(spec.shape, facet).name for facet in FACETS},
         **({} if spec.source is None else {"source": spec.source.digest}),
+        **({} if recipe.attributes is None else {"attributes": dict(spec.attributes)}),
         **({} if recipe.user_model is None else {"user_model": recipe.user_model}),
         "sensitive": spec.sensitive,
         "model": recipe.model,

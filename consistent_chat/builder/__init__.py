@@ -154,8 +154,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         recipe, *others = self.recipes.values()
         if any(_columns(other) != _columns(recipe) for other in others):
             raise RecipeError(
-                "All splits need the same layout, provenance and reasoning, and a judge, seeds and a review or "
-                "none. Pass layout=, provenance=, reasoning= and judge_model=, and give all of "
+                "All splits need the same layout, provenance, reasoning and attributes, and a judge, seeds and a "
+                "review or none. Pass layout=, provenance=, reasoning= and judge_model=, and give all of "
                 "them seeds and a review, or none."
             )
         return datasets.DatasetInfo(
@@ -301,7 +301,13 @@ def _split_generator(split: str, parts: list[tuple[int, int]]) -> datasets.Split
 
 def _columns(recipe: Recipe) -> tuple[object, ...]:
     optional = (recipe.judge_model, recipe.user_model, recipe.seeds, recipe.review)
-    return recipe.layout, recipe.provenance, recipe.reasoning, *(value is None for value in optional)
+    return (
+        recipe.layout,
+        recipe.provenance,
+        recipe.reasoning,
+        tuple(recipe.attributes or ()),
+        *(value is None for value in optional),
+    )
 
 
 def _parts(length: int) -> list[tuple[int, int]]:

@@ -42,7 +42,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     `answer_length`, `message_length`, `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model`
     (none), `min_score` (None), `reasoning` (False),
     `seeds` (none), `user_model` (`model`), `users` ("at_once"), `answers` ("at_once"), `rules` (none),
-    `review` (none).
+    `review` (none), `instructions` (none), `attributes` (none).
 
     Operational fields, which are not part of the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
@@ -95,6 +95,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     rules: Any = None
     review: Any = None
     instructions: Any = None
+    attributes: Any = None
 
     serving: Any = None
     base_url: Any = None

@@ -64,6 +64,7 @@ def _provenance(recipe: Recipe) -> dict[str, Any]:
         "index": NUMBER,
         **dict.fromkeys(names, TEXT),
         **({} if recipe.loaded_seeds is None else {"source": TEXT}),
+        **({} if recipe.attributes is None else {"attributes": dict.fromkeys(recipe.attributes, TEXT)}),
         **({} if recipe.user_model is None else {"user_model": TEXT}),
         "sensitive": Value("bool"),
         "draws": NUMBER,

@@ -34,7 +34,8 @@ class Spec:
 
     `index` is its index in the plan, and `substitute` the number of specs that failed at this index before. `repeat`
     counts how often the same combination was drawn before; it is negative for substitutes, so that no substitute
-    shares a request with a regular spec. `source` is what the dialogue is about, where the recipe has seeds.
+    shares a request with a regular spec. `source` is what the dialogue is about, where the recipe has seeds, and
+    `attributes` are the names and values of the recipe's own.
     """
 
     index: int
@@ -49,6 +50,7 @@ class Spec:
     shape: Shape
     sensitive: bool = False
     source: Source | None = None
+    attributes: tuple[tuple[str, str], ...] = ()
 
     @property
     def title(self) -> str:
@@ -82,10 +84,10 @@ class Spec:
 
     @property
     def names(self) -> dict[str, str]:
-        """The values of the names that templates can use: facets, then columns of the source."""
+        """The values of the names that templates can use: facets, columns of the source, attributes."""
         facets = (self.intent.title, self.category, self.topic, self.persona, self.manner[0])
         columns = () if self.source is None else (("source", self.source.source), *self.source.columns)
-        return {**dict(zip(NAMES, facets)), **dict(columns)}
+        return {**dict(zip(NAMES, facets)), **dict(columns), **dict(self.attributes)}
 
 
 class Card(NamedTuple):

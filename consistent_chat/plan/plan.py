@@ -19,6 +19,7 @@ import functools
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from consistent_chat.plan.attributes import drawn
 from consistent_chat.plan.cards import (
     FURTHER,
     MAX_STAND_INS,
@@ -48,6 +49,7 @@ class Plan:
         taxonomy = recipe.chosen_taxonomy
         people, shapes = people_of(recipe.seed, taxonomy.personas, taxonomy.manners), Shapes(recipe)
         seeds = recipe.loaded_seeds
+        self._attributes, self._seed = recipe.attributes, recipe.seed
         self._decks: _Decks = (
             _TopicDecks(recipe, people, shapes) if seeds is None else SourceDecks(recipe, seeds, people, shapes)
         )
@@ -65,7 +67,8 @@ class Plan:
 
     def spec(self, index: int, substitute: int = 0) -> Spec:
         """Return the spec at an index, or its substitute after that many failures."""
-        return self._decks.deal(index, substitute)
+        spec = self._decks.deal(index, substitute)
+        return spec if self._attributes is None else drawn(spec, self._attributes, self._seed)
 
     @property
     def exhausted(self) -> dict[str, int]:

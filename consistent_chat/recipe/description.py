@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from consistent_chat.recipe import fields, shape
+from consistent_chat.recipe import attributes, fields, shape
 from consistent_chat.recipe import rules as rules_of
 from consistent_chat.recipe.fields import Check
 from consistent_chat.recipe.template import MAX_OUTPUT
@@ -186,10 +186,13 @@ RECIPE = (
           {**NAMED_TEXTS, "propertyNames": {"enum": list(INSTRUCTED)}}, metavar="SIDE=TEXT",
           check=fields.optional(fields.texts(INSTRUCTED, MAX_SYSTEM_PROMPT)),
           docs="[instructions of your own](#instructions) after those of the prompts: a mapping of `users`, `answers`"),
+    Field("attributes", "values of your own that are drawn by weights, in JSON", {"type": "object", "minProperties": 1},
+          check=fields.optional(attributes.check), metavar="JSON",
+          docs="[values of your own](#attributes) that are drawn by weights: a mapping of names"),
 )  # fmt: skip
 """The fields that shape the data, in the order of the documentation."""
 
-LATER = ("reasoning", "seeds", "user_model", "users", "answers", "rules", "review", "instructions")
+LATER = ("reasoning", "seeds", "user_model", "users", "answers", "rules", "review", "instructions", "attributes")
 """Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
 identity, of recipe files and of cards, which therefore stay the same."""
 

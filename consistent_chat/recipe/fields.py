@@ -176,7 +176,7 @@ def turns(low: int, high: int) -> Check:
         if isinstance(value, Mapping):
             place = f"{name} must have weights of numbers: one"
             given = {one(place, _as_whole(key)): weight for key, weight in value.items()}
-            return dict(sorted(_weights(name, given).items()))
+            return dict(sorted(weights(name, given).items()))
         if isinstance(value, (list, tuple)):
             if len(value) != 2 or one(name, value[0]) > one(name, value[1]):
                 raise type_error(name, value, "a range of two numbers, the lower one first, such as [3, 8]")
@@ -200,13 +200,13 @@ def weighted(known: Callable[[], tuple[str, ...]], words: int = 0) -> Check:
         if isinstance(value, Mapping):
             for one in value:
                 one_of(*known())(f"{name} must have weights of known names: one", one)
-            return _weights(name, value)
+            return weights(name, value)
         return str(one_of(*known())(name, value))
 
     return check
 
 
-def _weights(name: str, value: Mapping[Any, Any]) -> dict[Any, float]:
+def weights(name: str, value: Mapping[Any, Any]) -> dict[Any, float]:
     """Return weights as numbers that are not negative, and one of them more than nothing."""
     check = number(0, MAX_WEIGHT)
     found = {key: check(f"{name} must have weights in range: {key}", weight) for key, weight in value.items()}

@@ -1,4 +1,4 @@
-"""The names that templates can use: facets of a dialogue and, with seeds, the columns of the data.
+"""The names that templates and conditions can use: facets of a dialogue, attributes and, with seeds, columns.
 
 A name stands for the field of that name that `seeds` maps, else for the column, else for the facet.
 """
@@ -9,7 +9,8 @@ import itertools
 from collections.abc import Iterable, Mapping
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.recipe import template
+from consistent_chat.recipe import attributes, template
+from consistent_chat.recipe.attributes import Attributes
 from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.seeds import Seeds, Source
 
@@ -21,12 +22,16 @@ TRIED = 1_000
 """Sources with which templates are rendered before any call."""
 
 
-def used(templates: Mapping[str, str]) -> dict[str, str]:
-    """Return the names that templates use, each with the first field that uses it. Raises RecipeError."""
-    found: dict[str, str] = {}
+def used(templates: Mapping[str, str], own: Attributes) -> dict[str, str]:
+    """Return the names that templates and conditions use, each with the first field that does. Raises RecipeError.
+
+    Those of the recipe's own attributes are left out.
+    """
+    found = attributes.conditions(own)
     for place, text in templates.items():
         for name in template.names(place, text):
-            found.setdefault(name, place)
+            if name not in own:
+                found.setdefault(name, place)
     return found
 
 
@@ -36,20 +41,22 @@ def columns(wanted: Iterable[str], fields: Mapping[str, str]) -> tuple[list[str]
     return [name for name in others if name not in NAMES], [name for name in others if name in NAMES]
 
 
-def check(templates: Mapping[str, str], seeds: Seeds | None) -> None:
+def check(templates: Mapping[str, str], seeds: Seeds | None, own: Attributes) -> None:
     """Raise RecipeError for a name that there is not, or for a template that cannot be rendered."""
-    if not templates:
+    wanted = used(templates, own)
+    if not templates and not wanted:
         return
+    drawn = {name: next(attributes.values(cases)) for name, cases in own.items()}
     sources = [None] if seeds is None else itertools.islice(seeds.sources, TRIED)
     for source in sources:
         values = dict(zip(NAMES, NAMES)) | ({} if source is None else _values(source))
-        for name, place in used(templates).items():
+        for name, place in wanted.items():
             if name not in values:
                 raise RecipeError(
-                    f"{place} must use known names: there is no {name!r}.{suggestion(name, tuple(values))}"
+                    f"{place} must use known names: there is no {name!r}.{suggestion(name, (*values, *own))}"
                 )
         for place, text in templates.items():
-            template.render(place, text, values)
+            template.render(place, text, values | drawn)
 
 
 def _values(source: Source) -> dict[str, str]:

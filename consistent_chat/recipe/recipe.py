@@ -65,6 +65,7 @@ class Recipe:
     rules: Mapping[str, Any] | None = None
     review: Review | Mapping[str, Any] | str | os.PathLike[str] | None = None
     instructions: Mapping[str, str] | None = None
+    attributes: Mapping[str, Any] | None = None
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -85,7 +86,7 @@ class Recipe:
                 raise RecipeError("min_score needs a judge: pass judge_model= as well.")
             _check_pairs(self)
             _check_form(self)
-            names.check(self.templates, self.loaded_seeds)
+            names.check(self.templates, self.loaded_seeds, self.attributes or {})
         except RecipeError as error:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None
 
@@ -262,7 +263,7 @@ def _seeds(recipe: Recipe) -> Seeds | None:
     if isinstance(recipe.seeds, Seeds):
         return recipe.seeds
     unread = recipe.seeds if isinstance(recipe.seeds, UnreadSeeds) else prepare(recipe.seeds)
-    return unread.read(*names.columns(names.used(recipe.templates), unread.fields))
+    return unread.read(*names.columns(names.used(recipe.templates, recipe.attributes or {}), unread.fields))
 
 
 def _sum_of_splits(recipe: Recipe) -> int:

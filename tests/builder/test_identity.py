@@ -47,6 +47,7 @@ OTHER: dict[str, Any] = {
     "review": {"marks": [{"keys": [f"sha256:{'0' * 64}"]}]},
     "rules": {"brief": {"max_words": 9}},
     "instructions": {"users": "Mention the weather."},
+    "attributes": {"tier": ["free", "paid"]},
     "seeds": Seeds(gather(["topic"], [(1, b"d" * 32, ["bees"])])[0]),
 }
 RECIPE = Recipe(model="m")

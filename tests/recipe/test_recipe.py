@@ -86,6 +86,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "rules": None,
         "review": None,
         "instructions": None,
+        "attributes": None,
     }
 
 
@@ -127,6 +128,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "answers": (3, "answers must be one of at_once, turn_by_turn, not 3."),
     "review": (7, "review must be a path, a URL or a mapping, not int."),
     "instructions": ([], "instructions must be a mapping of users and answers to texts, not []."),
+    "attributes": ([], "attributes must be a mapping of up to 100 names to values with weights, not []."),
     "rules": ([], "rules must be a mapping of up to 100 names to rules, not []."),
     "seeds": ("a.csv", "seeds must be a mapping with data and fields, not 'a.csv'."),
 }

@@ -1,0 +1,121 @@
+"""Attributes of a recipe's own: values that the plan draws by weights, some of them under conditions.
+
+The canonical form of an attribute is a list of cases, each with `values` (texts with weights) and, unless it always
+holds, `when` (a list of texts by name). The first case that holds is drawn from; if none holds, the value is empty.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe.fields import line, suggestion, type_error, weights
+
+MAX_ATTRIBUTES, MAX_VALUES, MAX_CASES = 100, 1_000, 100
+LONGEST = 1_000
+"""Maximum characters of a value."""
+RESERVED = ("intent", "category", "topic", "persona", "manner", "source", "range", "loop")
+"""Names that stand for something else in templates."""
+
+Case = dict[str, Any]
+Attributes = Mapping[str, Sequence[Case]]
+
+
+def check(name: str, value: Any) -> dict[str, list[Case]]:
+    """Return attributes in their canonical form. Raises RecipeError."""
+    if not isinstance(value, Mapping) or not 1 <= len(value) <= MAX_ATTRIBUTES:
+        raise type_error(name, value, f"a mapping of up to {MAX_ATTRIBUTES} names to values with weights")
+    found: dict[str, list[Case]] = {}
+    for attribute, given in value.items():
+        if not _is_name(attribute):
+            raise RecipeError(
+                f"{name} must have names of letters, digits and _ that stand for nothing else, not {attribute!r}. "
+                "Rename it."
+            )
+        found[attribute] = _cases(f"{name}.{attribute}", given, found, [*value])
+    return found
+
+
+def conditions(attributes: Attributes) -> dict[str, str]:
+    """Return the names that conditions use, without attributes, each with the first place that uses it."""
+    found: dict[str, str] = {}
+    for attribute, cases in attributes.items():
+        for name in (name for case in cases for name in case.get("when", ())):
+            if name not in attributes:
+                found.setdefault(name, f"attributes.{attribute}")
+    return found
+
+
+def values(cases: Sequence[Case]) -> Iterator[str]:
+    """Yield the values that an attribute can have."""
+    return (text for case in cases for text in case["values"])
+
+
+def _is_name(name: Any) -> bool:
+    return (
+        isinstance(name, str)
+        and name.isidentifier()
+        and len(name) <= 60
+        and name not in RESERVED
+        and not keyword.iskeyword(name.title())
+        and not keyword.iskeyword(name)
+    )
+
+
+def _cases(place: str, given: Any, earlier: Attributes, names: Sequence[str]) -> list[Case]:
+    is_listed = isinstance(given, (list, tuple)) and given and all(map(_is_case, given))
+    cases = list(given) if is_listed else [given] if _is_case(given) else [{"values": given}]
+    if len(cases) > MAX_CASES:
+        raise type_error(place, given, f"a list of at most {MAX_CASES} cases")
+    return [_case(place, case, earlier, names) for case in cases]
+
+
+def _is_case(given: Any) -> bool:
+    return isinstance(given, Mapping) and isinstance(given.get("values"), (Mapping, list, tuple))
+
+
+def _case(place: str, given: Mapping[str, Any], earlier: Attributes, names: Sequence[str]) -> Case:
+    for key in given:
+        if key not in ("when", "values"):
+            raise RecipeError(f"{place} must have cases of when and values: there is no {key!r}.")
+    drawn = {"values": _values(place, given["values"])}
+    if given.get("when") is None:
+        return drawn
+    return {"when": _when(f"{place}.when", given["when"], earlier, names), **drawn}
+
+
+def _values(place: str, given: Any) -> dict[str, float]:
+    weighted = dict.fromkeys(given, 1) if _is_list_of_texts(given) else given
+    if not isinstance(weighted, Mapping) or not 1 <= len(weighted) <= MAX_VALUES:
+        raise type_error(place, given, "values with weights such as {free: 0.8, paid: 0.2}, a list of texts, or cases")
+    text = line(LONGEST)
+    return weights(place, {text(f"{place} must have values of text: one", key): each for key, each in weighted.items()})
+
+
+def _is_list_of_texts(given: Any) -> bool:
+    return isinstance(given, (list, tuple)) and all(isinstance(one, str) for one in given)
+
+
+def _when(place: str, given: Any, earlier: Attributes, names: Sequence[str]) -> dict[str, list[str]]:
+    if not isinstance(given, Mapping) or not given:
+        raise type_error(place, given, "a mapping of names to a text or a list of texts, such as {tier: paid}")
+    found: dict[str, list[str]] = {}
+    for name, wanted in given.items():
+        texts = [wanted] if isinstance(wanted, str) else wanted
+        if not isinstance(name, str) or not texts or not _is_list_of_texts(texts):
+            raise type_error(f"{place}.{name}", wanted, "a text or a list of texts")
+        if name in names and name not in earlier:
+            raise RecipeError(f"{place} must name what comes before it: {name!r} is drawn later. Move it up.")
+        _check_known(place, name, texts, tuple(values(earlier[name])) if name in earlier else None)
+        found[name] = list(texts)
+    return found
+
+
+def _check_known(place: str, name: str, texts: Sequence[str], known: tuple[str, ...] | None) -> None:
+    for text in texts if known is not None else ():
+        if text not in (known or ()):
+            raise RecipeError(
+                f"{place} must have values of {name!r}: there is no {text!r}.{suggestion(text, known or ())}"
+            )
