@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from consistent_chat import drivers
@@ -41,10 +42,7 @@ class ExecutionOptions:
         self._check_waves(recipes)
         if not isinstance(self.serving, Mapping):
             return registry.check(self.serving)
-        if self.by_batch:
-            raise RecipeError("driver='batch' takes one serving, and these are given by role. Use driver='online'.")
-        needed = {role for recipe in recipes for role in recipe.roles}
-        return roles.check(self.serving, self.base_url, sorted(needed))
+        return roles.check(self.serving, self.base_url, _needed(recipes))
 
     def _check_waves(self, recipes: Iterable[Recipe]) -> None:
         whole(1, MOST_WAVES)("max_waves", self.max_waves)
@@ -97,25 +95,46 @@ class ExecutionOptions:
         self, parts: Sequence[PlanSlice], tally: RunStats, spent: Usage, watch: Callable[[BatchProgress], None]
     ) -> None:
         """Answer by batches what parts of plans lack; the online driver only waits for open batches."""
-        opener = self.opener(parts[0].recipe) if parts else None
-        if opener is None or (self.mode is Mode.REFRESH and not self.by_batch):
+        recipes = [part.recipe for part in parts]
+        if not (recipes and self.may_call) or (self.mode is Mode.REFRESH and not self.by_batch):
             return
         log = BatchLog(self.places[0], self.storage_options)
         if not self.by_batch and log.is_idle:
             return
         options = BatchOptions(
-            serving=self.serving if isinstance(self.serving, str) else type(self.serving).__name__,
+            serving=self._names(recipes),
             submits=self.by_batch,
             waits=not self.detach,
             watch=watch,
         )
         missing = PendingRequests(parts, self.limits.max_draws)
-        drivers.fill(missing, self.store(), log, opener, self.limits, tally, spent, options)
+        drivers.fill(missing, self.store(), log, self._openers(recipes), self.limits, tally, spent, options)
+
+    def _names(self, recipes: Iterable[Recipe]) -> str | dict[str, str]:
+        """Return the name of the serving, or of those that recipes need by role."""
+        if not isinstance(self.serving, Mapping):
+            return roles.name_of(self.serving)
+        return {role: roles.name_of(self.serving[role]) for role in _needed(recipes)}
+
+    def _openers(self, recipes: Sequence[Recipe]) -> Callable[[], Serving] | dict[str, Callable[[], Serving]]:
+        """Return what opens the serving, or those that recipes need by role."""
+        if not isinstance(self.serving, Mapping):
+            return self._opener(recipes[0])
+        return {role: partial(self._open_role, role, recipes[0]) for role in _needed(recipes)}
+
+    def _open_role(self, role: str, recipe: Recipe) -> Serving:
+        own = {
+            "max_concurrency": self.limits.roles[role].max_concurrency,
+            "abilities": roles.of_role(self.abilities, role, UNKNOWN),
+        }
+        settings = {"model": recipe.model or "", "timeout": self.limits.timeout, **own}
+        return roles.open_role(role, self.serving, self.base_url, self.api_key, **settings)
 
     def opener(self, recipe: Recipe) -> Callable[[], Serving] | None:
         """Return what opens the serving, or None where no calls may be made."""
-        if not self.may_call:
-            return None
+        return self._opener(recipe) if self.may_call else None
+
+    def _opener(self, recipe: Recipe) -> Callable[[], Serving]:
         by_role = {role: limits.max_concurrency for role, limits in self.limits.roles.items()}
         opening: Callable[..., Serving] = roles.open_servings if by_role else registry.open_serving
         return lambda: opening(
@@ -127,3 +146,8 @@ class ExecutionOptions:
             max_concurrency=by_role or self.limits.max_concurrency,
             abilities=self.abilities,
         )
+
+
+def _needed(recipes: Iterable[Recipe]) -> list[str]:
+    """Return the roles that recipes need."""
+    return sorted({role for recipe in recipes for role in recipe.roles})

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from consistent_chat.drivers.batch_budget import BatchBudget
-from consistent_chat.drivers.batch_client import BatchClient
+from consistent_chat.drivers.batch_client import BatchClients, Open
 from consistent_chat.drivers.batch_poll import BatchPoller, BatchProgress, open_batches_message
 from consistent_chat.drivers.batch_results import Collected, ResultCollector
 from consistent_chat.drivers.batch_spool import RequestSpool
@@ -27,7 +27,6 @@ from consistent_chat.drivers.retry import HOPELESS, unusable_message
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import BatchesPending, BudgetSpent, ServingError, StoreError, UnfilledSlot
 from consistent_chat.retry import retry
-from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.batch_log import Batch, BatchLog
 from consistent_chat.store.location import NotFound
@@ -44,11 +43,11 @@ LOOKS = 50
 class BatchOptions:
     """Options for filling a store.
 
-    `serving` is the serving's name in the log. `submits` says whether batches may be submitted, or only open ones
-    collected; `waits`, whether to wait for them. `watch` is called with the progress.
+    `serving` is the serving's name in the log, or the names of those by role. `submits` says whether batches may be
+    submitted, or only open ones collected; `waits`, whether to wait for them. `watch` is called with the progress.
     """
 
-    serving: str
+    serving: str | Mapping[str, str]
     submits: bool = True
     waits: bool = True
     watch: Callable[[BatchProgress], None] = lambda progress: None
@@ -58,7 +57,7 @@ def fill(
     missing: PendingRequests,
     store: ResponseStore,
     log: BatchLog,
-    open_serving: Callable[[], Serving],
+    open_serving: Open | Mapping[str, Open],
     limits: Limits,
     tally: RunStats,
     spent: Usage,
@@ -71,12 +70,13 @@ def fill(
     """
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder, ExitStack() as closing:
         closing.callback(store.close)
-        client, budget = BatchClient(open_serving, _prepare(store, log)), BatchBudget(limits, spent)
-        closing.callback(client.close)
+        clients = BatchClients(options.serving, open_serving, _prepare(store, log))
+        budget = BatchBudget(limits, spent)
+        closing.callback(clients.close)
         closing.callback(budget.close)
         spool = RequestSpool(log, Path(folder))
         closing.callback(spool.close)
-        _Driver(missing, store, log, client, budget, spool, tally, options).run()
+        _Driver(missing, store, log, clients, budget, spool, tally, options).run()
 
 
 def _prepare(store: ResponseStore, log: BatchLog) -> Callable[[], None]:
@@ -95,15 +95,15 @@ class _Driver:
         missing: PendingRequests,
         store: ResponseStore,
         log: BatchLog,
-        client: BatchClient,
+        clients: BatchClients,
         budget: BatchBudget,
         spool: RequestSpool,
         tally: RunStats,
         options: BatchOptions,
     ) -> None:
         self._missing, self._store, self._log, self._options = missing, store, log, options
-        self._client, self._budget, self._spool = client, budget, spool
-        self._collector = ResultCollector(store, client, budget, tally)
+        self._clients, self._budget, self._spool = clients, budget, spool
+        self._collector = ResultCollector(store, clients, budget, tally)
         self._answered, self._unusable = 0, 0
         self._over: BudgetSpent | None = None
 
@@ -143,10 +143,10 @@ class _Driver:
         return wave
 
     def _submission(self) -> BatchSubmission:
-        return BatchSubmission(self._store, self._log, self._client, self._budget, self._spool, self._options.serving)
+        return BatchSubmission(self._store, self._log, self._clients, self._budget, self._spool)
 
     def _collected(self, under_way: Sequence[Batch]) -> Collected:
-        waiting = BatchPoller(self._log, self._client, self._budget, self._spool, self._collector, under_way)
+        waiting = BatchPoller(self._log, self._clients, self._budget, self._spool, self._collector, under_way)
         try:
             found = waiting.wait(self._options.watch if self._options.waits else None)
         except KeyboardInterrupt:

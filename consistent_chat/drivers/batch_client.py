@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,15 +13,73 @@ from typing import Any, TypeVar
 from consistent_chat.drivers.event_loop import Loop
 from consistent_chat.drivers.retry import RetryPolicy, backoff
 from consistent_chat.errors import RecipeError, RefusedRequest, ServingError, TransportError
+from consistent_chat.request import Request
 from consistent_chat.serving import Serving
 from consistent_chat.serving.batches import BatchesUnsupported, BatchServing, BatchStatus, NotSubmitted
+from consistent_chat.serving.roles import role_of
 from consistent_chat.store.batch_log import Batch, Requests
 
 T = TypeVar("T")
+ABSENT = frozenset({404, 501})
+"""Statuses of an endpoint that a server does not have at all; one that it has for other methods is a 405."""
 
 
 class Undecided(Exception):
     """A batch at the provider may be the one searched for; its results will decide."""
+
+
+Open = Callable[[], Serving]
+
+
+class BatchClients:
+    """The batch APIs of a run: that of its one serving, whose role is "", or those of the servings by role.
+
+    `names` are the names of the servings in the log.
+    """
+
+    def __init__(
+        self, names: str | Mapping[str, str], openers: Open | Mapping[str, Open], prepare: Callable[[], None]
+    ) -> None:
+        self._names = {"": names} if isinstance(names, str) else dict(names)
+        opening = openers if isinstance(openers, Mapping) else {"": openers}
+        self._clients = {role: BatchClient(opening[role], prepare) for role in self._names}
+        self._checked = False
+
+    def __getitem__(self, role: str) -> BatchClient:
+        return self._clients[role]
+
+    def name(self, role: str) -> str:
+        """Return the name of a role's serving."""
+        return self._names[role]
+
+    def role_of(self, request: Request) -> str:
+        """Return the role whose serving answers a request."""
+        return "" if "" in self._clients else role_of(request.stage)
+
+    def of(self, batch: Batch) -> BatchClient:
+        """Return the batch API to which a batch was submitted; raises ServingError if it is none of these."""
+        for role in dict.fromkeys((batch.role, *self._names)):
+            if self._names.get(role) == batch.serving and (role == batch.role or not (role and batch.role)):
+                return self._clients[role]
+        given = {batch.role: batch.serving} if batch.role else batch.serving
+        raise ServingError(
+            f"{batch} was submitted to {batch.serving!r} and has requests that this build needs. Pass serving={given!r}"
+            f" to collect it, or give it up: consistent-chat batches --forget {batch.number}."
+        )
+
+    def check(self) -> None:
+        """Raise RecipeError or ServingError for a role whose serving has no batches, before another role is paid."""
+        if not self._checked:
+            for role, client in self._clients.items():
+                if role:
+                    client.check(role)
+        self._checked = True
+
+    def close(self) -> None:
+        """Close all connections."""
+        with contextlib.ExitStack() as closing:
+            for client in self._clients.values():
+                closing.callback(client.close)
 
 
 class BatchClient:
@@ -31,7 +89,7 @@ class BatchClient:
     `fault` says why the last unconfirmed submission failed.
     """
 
-    def __init__(self, open_serving: Callable[[], Serving], prepare: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, open_serving: Open, prepare: Callable[[], None] = lambda: None) -> None:
         self._open, self._prepare = open_serving, prepare
         self._serving: Serving | None = None
         self._policy = RetryPolicy(time.monotonic)
@@ -49,6 +107,18 @@ class BatchClient:
     @cached_property
     def _loop(self) -> Loop:
         return Loop()
+
+    def check(self, role: str) -> None:
+        """Raise RecipeError or ServingError if the serving of a role certainly has no batch API."""
+        try:
+            self._persist(self._newest)
+        except BatchesUnsupported as error:
+            if error.status in ABSENT:
+                raise BatchesUnsupported(f"The serving of the role {role!r}: {error}") from None
+        except RefusedRequest:
+            pass  # batches are not listed
+        except RecipeError as error:
+            raise RecipeError(f"The role {role!r}: {error}") from None
 
     def newest(self) -> str | None:
         """Return the id of the provider's newest batch, or None if there is none or batches are not listed."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from consistent_chat.drivers.batch_budget import BatchBudget
-from consistent_chat.drivers.batch_client import BatchClient, Undecided
+from consistent_chat.drivers.batch_client import BatchClients, Undecided
 from consistent_chat.drivers.batch_results import READINGS, Collected, ResultCollector
 from consistent_chat.drivers.batch_spool import RequestSpool
 from consistent_chat.drivers.batch_submit import SUBMITTING
@@ -48,13 +48,13 @@ class BatchPoller:
     def __init__(
         self,
         log: BatchLog,
-        client: BatchClient,
+        clients: BatchClients,
         budget: BatchBudget,
         spool: RequestSpool,
         collector: ResultCollector,
         batches: Sequence[Batch],
     ) -> None:
-        self._log, self._client, self._budget, self._spool = log, client, budget, spool
+        self._log, self._clients, self._budget, self._spool = log, clients, budget, spool
         self._collector = collector
         self._found = Collected()
         self._total = sum(batch.requests for batch in batches)
@@ -100,7 +100,7 @@ class BatchPoller:
         if batch.id is None or not batch.is_open:
             return self._closed(batch, batch.outcome or "")
         try:
-            state = self._states[batch.id] = self._client.state(batch.id)
+            state = self._states[batch.name] = self._clients.of(batch).state(batch.id)
             return self._collected(batch, state) if state.ended else batch
         except BatchesUnsupported as error:
             raise ServingError(
@@ -123,9 +123,10 @@ class BatchPoller:
             return batch  # it is being submitted
         if batch.name in SUBMITTING:
             return batch
-        known = {other.id for other in self._log.read() if other.id is not None}
+        client, place = self._clients.of(batch), (batch.serving, batch.role)
+        known = {other.id for other in self._log.read() if other.id and (other.serving, other.role) == place}
         try:
-            state = self._client.find(batch, self._spool.of(batch), known)
+            state = client.find(batch, self._spool.of(batch), known)
         except Undecided:
             return batch
         except BatchesUnsupported as error:
@@ -138,7 +139,7 @@ class BatchPoller:
         since = self._sought.setdefault(batch.name, time.monotonic())
         if time.monotonic() - since < SETTLE and time.time() < batch.submitted + LIVES:
             return batch
-        self._found.fault = self._client.fault or self._found.fault
+        self._found.fault = client.fault or self._found.fault
         return self._closed(batch, "never submitted")
 
     def _closed(self, batch: Batch, outcome: str) -> Batch:
@@ -163,7 +164,7 @@ class BatchPoller:
             ) from error
 
     def _progress(self) -> BatchProgress:
-        open_states = [self._states[batch.id] for batch in self.batches if batch.id in self._states]
+        open_states = [self._states[batch.name] for batch in self.batches if batch.name in self._states]
         left = sum(batch.requests for batch in self.batches)
         return BatchProgress(
             batches=len(self.batches),

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from consistent_chat.drivers.batch_budget import BatchBudget
-from consistent_chat.drivers.batch_client import BatchClient
+from consistent_chat.drivers.batch_client import BatchClient, BatchClients
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
@@ -37,8 +37,8 @@ class Collected:
 class ResultCollector:
     """Keeps the answers of batches, and counts them. Only answers that the store lacks are new."""
 
-    def __init__(self, store: ResponseStore, client: BatchClient, budget: BatchBudget, tally: RunStats) -> None:
-        self._store, self._client, self._budget, self._tally = store, client, budget, tally
+    def __init__(self, store: ResponseStore, clients: BatchClients, budget: BatchBudget, tally: RunStats) -> None:
+        self._store, self._clients, self._budget, self._tally = store, clients, budget, tally
         self._read: Counter[str] = Counter()
         self._refusals: Counter[str] = Counter()
 
@@ -48,7 +48,8 @@ class ResultCollector:
         Raises TransportError if not all could be read: then collect again from the start.
         """
         self._store.reread()
-        found = self._client.run(self._collect(state, requests))
+        client = self._clients.of(batch)
+        found = client.run(self._collect(client, state, requests))
         if found.covered < len(requests) and state.fault is None:
             self._test_again(batch, len(requests) - found.covered)
         if isinstance(found.fault, RefusedRequest) and not (found.answered or self._tally.calls):
@@ -58,9 +59,9 @@ class ResultCollector:
             found.fault = ServingError(f"The provider has given up {batch}: {state.fault}")
         return found
 
-    async def _collect(self, state: BatchStatus, requests: Requests) -> Collected:
+    async def _collect(self, client: BatchClient, state: BatchStatus, requests: Requests) -> Collected:
         found = Collected()
-        async with contextlib.aclosing(self._client.batches.results(state, requests.find)) as results:
+        async with contextlib.aclosing(client.batches.results(state, requests.find)) as results:
             async for digest, outcome in results:
                 request = requests.find(digest)
                 if request is None:

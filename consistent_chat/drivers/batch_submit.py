@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from consistent_chat.drivers.batch_budget import BatchBudget
-from consistent_chat.drivers.batch_client import BatchClient
+from consistent_chat.drivers.batch_client import BatchClients
 from consistent_chat.drivers.batch_spool import BatchChunk, BatchChunker, RequestSpool
 from consistent_chat.drivers.pending import PendingRequests
 from consistent_chat.errors import BudgetSpent, ServingError
@@ -27,7 +27,7 @@ class LogConflict(Exception):
 
 
 class BatchSubmission:
-    """Finds missing requests, and submits those in no batch. `serving` is its name in the log.
+    """Finds missing requests, and submits those in no batch, each to the serving of its role.
 
     `under_way` are the batches that have them, `new` those of them submitted here; `over` says that the budget did not
     allow all.
@@ -37,19 +37,17 @@ class BatchSubmission:
         self,
         store: ResponseStore,
         log: BatchLog,
-        client: BatchClient,
+        clients: BatchClients,
         budget: BatchBudget,
         spool: RequestSpool,
-        serving: str,
     ) -> None:
-        self._store, self._log, self._client, self._budget, self._spool = store, log, client, budget, spool
-        self._serving = serving
+        self._store, self._log, self._clients, self._budget, self._spool = store, log, clients, budget, spool
         entries = log.read()  # read before the responses: a closed batch has its answers there
         store.reread()
         self._number = max((batch.number for batch in entries), default=0)
         self._open: dict[Batch, Requests] = {batch: spool.of(batch) for batch in entries if batch.is_open}
         self._needed: set[Batch] = set()
-        self._chunker: BatchChunker | None = None
+        self._chunkers: dict[str, BatchChunker] = {}
         self.new: list[Batch] = []
         self.over: BudgetSpent | None = None
         self._is_full = False
@@ -70,8 +68,9 @@ class BatchSubmission:
                     if not self._is_under_way(request) and may_submit:
                         self._put(request, Path(folder))
                 check()
-                while self._chunker is not None and (chunk := self._chunker.take()) is not None:
-                    self._submit(chunk)
+                for role, chunker in self._chunkers.items():
+                    while (chunk := chunker.take()) is not None:
+                        self._submit(role, chunk)
             finally:
                 self._release()
         self._close_answered()
@@ -90,17 +89,13 @@ class BatchSubmission:
         if batch is not None and batch not in self._needed:
             self._needed.add(batch)
             self._budget.price(request.model)  # which must be known before anything is read
-            if batch.serving != self._serving:
-                raise ServingError(
-                    f"{batch} was submitted to {batch.serving!r} and has requests that this build needs. Pass "
-                    f"serving={batch.serving!r} to collect it, or give it up: consistent-chat batches --forget "
-                    f"{batch.number}."
-                )
+            self._clients.of(batch)
         return batch is not None
 
     def _put(self, request: Request, folder: Path) -> None:
-        self._chunker = self._chunker or BatchChunker(self._client.batches, folder)
-        if self.over is not None or self._is_full or request in self._chunker:
+        role = self._clients.role_of(request)
+        chunker = self._chunkers.get(role) or self._new_chunker(role, folder)
+        if self.over is not None or self._is_full or request in chunker:
             return
         try:
             cost = self._budget.reserve(request)
@@ -110,14 +105,22 @@ class BatchSubmission:
         if cost is None:  # the next wave has room after this one is settled
             self._is_full = True
             return
-        full = self._chunker.add(request, cost)
+        full = chunker.add(request, cost)
         if full is not None:
-            self._submit(full)
+            self._submit(role, full)
 
-    def _submit(self, chunk: BatchChunk) -> None:
+    def _new_chunker(self, role: str, folder: Path) -> BatchChunker:
+        self._clients.check()
+        own = folder / (role or "all")
+        own.mkdir()
+        self._chunkers[role] = BatchChunker(self._clients[role].batches, own)
+        return self._chunkers[role]
+
+    def _submit(self, role: str, chunk: BatchChunk) -> None:
         """Record a batch in the log, then submit it. The poller checks whether an unconfirmed one arrived."""
         self._number += 1
-        batch = Batch(self._number, self._serving, chunk.model, len(chunk), self._client.newest())
+        name, before = self._clients.name(role), self._clients[role].newest()
+        batch = Batch(self._number, name, chunk.model, len(chunk), before, role=role)
         SUBMITTING.add(batch.name)
         try:
             if not self._log.begin(batch, chunk.requests):
@@ -135,7 +138,7 @@ class BatchSubmission:
 
     def _sent(self, batch: Batch, chunk: BatchChunk) -> Batch:
         try:
-            state = self._client.submit(batch.name, batch.model, chunk.entries)
+            state = self._clients[batch.role].submit(batch.name, batch.model, chunk.entries)
         except ServingError:
             self._log.close(batch, "refused")
             raise
@@ -143,5 +146,6 @@ class BatchSubmission:
 
     def _release(self) -> None:
         """Release the reservations of chunks that were not submitted."""
-        while self._chunker is not None and (chunk := self._chunker.take()) is not None:
-            self._budget.release(len(chunk), chunk.cost)
+        for chunker in self._chunkers.values():
+            while (chunk := chunker.take()) is not None:
+                self._budget.release(len(chunk), chunk.cost)

@@ -31,7 +31,9 @@ Results = AsyncGenerator["tuple[str, Outcome | None]", None]
 
 
 class BatchesUnsupported(ServingError):
-    """The server does not have the endpoint, or not this batch."""
+    """The server does not have the endpoint, or not this batch: it answered with this status."""
+
+    status = 0
 
 
 class NotSubmitted(TransportError):
@@ -97,8 +99,10 @@ def read_line(peer: Peer, line: bytes) -> Mapping[str, Any]:
 def refusal(peer: Peer, fault: Fault, model: str) -> ServingError:
     """Return the error for a refusal that concerns a whole batch."""
     if fault.status in MISSING:
-        return BatchesUnsupported(
+        error = BatchesUnsupported(
             f"{peer.place} has no batch API, or not this batch: it answered {fault.status}: "
             f"{peer.quote(fault.message) or 'nothing more'}. Nothing is lost. Check base_url, or use driver='online'."
         )
+        error.status = fault.status
+        return error
     return peer.error(fault, model)

@@ -96,14 +96,30 @@ def open_servings(
 ) -> ServingByRole:
     """Open the servings of all roles. Raises RecipeError and ServingError as `registry.open_serving` does."""
     opened: dict[str, Serving] = {}
-    for role, one in serving.items():
-        name, url = _address(role, one, base_url)
-        key = (api_key or {}).get(role) or os.environ.get(f"CONSISTENT_CHAT_{role.upper()}_KEY")
-        if url is not None and not key:
-            key = NO_KEY
-        settings |= {"max_concurrency": max_concurrency[role], "abilities": abilities[role]}
-        opened[role] = registry.open_serving(name, base_url=url, api_key=key, **settings)
+    for role in serving:
+        own = {"max_concurrency": max_concurrency[role], "abilities": abilities[role]}
+        opened[role] = open_role(role, serving, base_url, api_key, **own, **settings)
     return ServingByRole(opened)
+
+
+def open_role(
+    role: str,
+    serving: Mapping[str, Any],
+    base_url: Mapping[str, str] | None,
+    api_key: Mapping[str, str] | None,
+    **settings: Any,
+) -> Serving:
+    """Open the serving of one role."""
+    name, url = _address(role, serving[role], base_url)
+    key = (api_key or {}).get(role) or os.environ.get(f"CONSISTENT_CHAT_{role.upper()}_KEY")
+    if url is not None and not key:
+        key = NO_KEY
+    return registry.open_serving(name, base_url=url, api_key=key, **settings)
+
+
+def name_of(serving: Any) -> str:
+    """Return the name of a serving without its address, or that of its class."""
+    return serving.partition("@")[0] if isinstance(serving, str) else type(serving).__name__
 
 
 def import_ahead(serving: Mapping[str, Any]) -> None:

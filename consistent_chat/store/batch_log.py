@@ -46,7 +46,8 @@ class Batch:
 
     `name` is ours, `id` the provider's, or None until the provider confirms the submission. `before` is the
     provider's newest batch when this one was submitted. `submitted` is in seconds since 1970. `writer` tells which
-    process submits it. `outcome` says how it ended, or None while answers may still come.
+    process submits it. `outcome` says how it ended, or None while answers may still come. `role` is the role whose
+    serving it was submitted to, empty if there was one serving for all.
     """
 
     number: int
@@ -59,6 +60,7 @@ class Batch:
     name: str = field(default_factory=lambda: uuid.uuid4().hex)
     submitted: float = field(default_factory=lambda: round(time.time(), 3))
     writer: str = field(default_factory=lambda: _process(os.getpid()))
+    role: str = ""
 
     @property
     def is_open(self) -> bool:
@@ -239,7 +241,7 @@ LATEST = 1e11
 def _batch(fields: Any) -> Batch:
     """Return an entry from plain data; raises TypeError for data that no version writes."""
     batch = Batch(**fields)
-    texts = (batch.serving, batch.model, batch.name, batch.writer)
+    texts = (batch.serving, batch.model, batch.name, batch.writer, batch.role)
     perhaps = (batch.before, batch.id, batch.outcome)
     numbers = (batch.number, batch.requests)
     is_whole = all(type(number) is int and 0 <= number < 1 << 53 for number in numbers)
@@ -251,7 +253,8 @@ def _batch(fields: Any) -> Batch:
 
 
 def _content(batch: Batch) -> bytes:
-    return json.dumps(asdict(batch), indent=1).encode("ascii") + b"\n"
+    fields = {name: value for name, value in asdict(batch).items() if name != "role" or value}
+    return json.dumps(fields, indent=1).encode("ascii") + b"\n"
 
 
 def _process(pid: int) -> str:

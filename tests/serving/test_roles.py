@@ -13,11 +13,14 @@ from datasets import load_dataset
 
 from consistent_chat.builder.config import ConsistentChatConfig
 from consistent_chat.cli import main
+from consistent_chat.drivers import batch_poll
 from consistent_chat.drivers.limits import RateLimiter
-from consistent_chat.errors import BudgetSpent, RecipeError, ServingError
+from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, ServingError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.rehearsal import Rehearsal
 from consistent_chat.serving.settings import Abilities
+from consistent_chat.store import BatchLog
+from tests.batches import BatchProvider
 from tests.dialogue.turns import in_turn, kind
 from tests.provider import Provider
 
@@ -55,12 +58,8 @@ def load(user: Provider | None, assistant: Provider | None, **given: Any) -> Any
         serving = {"user": "anthropic", "assistant": f"openai@{assistant.openai_url}"}
         address = {"base_url": {"user": user.url}, "api_key": KEYS}
     small = {"model": "my-model", "intents": "simulation", "num_dialogs_per_intent": 2, "num_turns_per_dialog": 2}
-    return load_dataset(
-        "consistent_chat",
-        responses="responses",
-        split="train",
-        **{"serving": serving, **address, **small, **FORM, **given},
-    )
+    ours = {"responses": "responses", "split": "train", "serving": serving, **address, **small, **FORM}
+    return load_dataset("consistent_chat", **{**ours, **given})
 
 
 def seen(provider: Provider) -> tuple[set[str], set[str], set[str]]:
@@ -194,6 +193,83 @@ def test_on_the_command_line(user: Provider, assistant: Provider) -> None:
     assert seen(assistant)[::2] == ({"answer"}, {"key-of-the-assistant"})
 
 
+@pytest.fixture
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do without long pauses between looks at batches."""
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
+        monkeypatch.setattr(batch_poll, name, 0.01)
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize(
+    "form",
+    [{}, pytest.param({"answers": "at_once", "users": "at_once"}, marks=pytest.mark.slow)],
+    ids=["turn_by_turn", "at_once"],
+)
+def test_batches_go_to_the_server_of_their_role(form: dict[str, Any]) -> None:
+    """Each has its own batches, with names that the other has too; the rows are those of calls one by one."""
+    with BatchProvider(in_turn) as user, BatchProvider(in_turn) as assistant:
+        serving = {"user": "anthropic", "assistant": "anthropic"}
+        addresses = {"user": user.url, "assistant": assistant.url}
+        by_batch = load(user, assistant, driver="batch", serving=serving, base_url=addresses, **form)
+        assert not user.online
+        waves = 1 if form else 2
+        assert [len(user.submitted), len(assistant.submitted)] == [waves, waves]
+        assert {kind(call) for call in assistant.requests} == {"answers" if form else "answer"}
+        assert (seen(user)[2], seen(assistant)[2]) == ({"key-of-the-user"}, {"key-of-the-assistant"})
+    log = BatchLog("responses").read()
+    assert [(batch.role, batch.serving, batch.id) for batch in log][:2] == [
+        ("user", "anthropic", "msgbatch_0000"),
+        ("assistant", "anthropic", "msgbatch_0000"),
+    ]
+    given = {"serving": serving, "base_url": None, "responses": "other", "download_mode": "force_redownload"}
+    with Provider(in_turn) as one:
+        given["base_url"] = {"user": one.url, "assistant": one.url}
+        assert load(None, None, api_key=KEYS, **given, **form).to_list() == by_batch.to_list()
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.slow_after(1)
+@pytest.mark.parametrize("detach", [False, True])
+def test_batches_by_role_that_were_left_open(detach: bool, capsys: pytest.CaptureFixture[str]) -> None:
+    """A later run collects them at the server of their role, one by one or by batch; `batches` looks there, too."""
+    with BatchProvider(in_turn, looks=3) as user, BatchProvider(in_turn, looks=3) as assistant:
+        for server in (user, assistant):
+            server.script_online()
+        serving = {"user": f"anthropic@{user.url}", "assistant": f"openai@{assistant.openai_url}"}
+        given: dict[str, Any] = {"serving": serving, "base_url": None, "api_key": KEYS}
+        with pytest.raises(BatchesPending):
+            load(user, assistant, driver="batch", detach=True, **given)
+        addresses = [f"--base-url={role}={one.url}/v1" for role, one in (("user", user), ("assistant", assistant))]
+        keys = [f"--api-key={role}={key}" for role, key in KEYS.items()]
+        assert main(["batches", "--responses", "responses", *addresses, *keys]) == 0
+        assert "user=anthropic" in capsys.readouterr().out
+        with pytest.raises(ServingError, match=r"serving=\{'user': 'anthropic'\}"):
+            load(user, assistant, driver="batch", **{**given, "serving": {**serving, "user": serving["assistant"]}})
+        while detach:
+            try:
+                load(user, assistant, driver="batch", detach=True, **given)
+                break
+            except BatchesPending:
+                pass
+        assert len(load(user, assistant, **given)) == 2
+        assert len(user.digests) == len(set(user.digests))
+        assert len(user.submitted) == (2 if detach else 1)
+
+
+@pytest.mark.usefixtures("hurried")
+@pytest.mark.parametrize("lacking", ["rehearsal", "server"])
+def test_a_role_without_batches_is_told_before_anything_is_paid(lacking: str, assistant: Provider) -> None:
+    """Whether its serving has none at all, or its server."""
+    with BatchProvider(in_turn) as user:
+        servings = {"rehearsal": "rehearsal", "server": f"openai@{assistant.openai_url}"}
+        serving = {"user": "anthropic", "assistant": servings[lacking]}
+        with pytest.raises((RecipeError, ServingError), match=r"role 'assistant'.* no batch API"):
+            load(user, assistant, driver="batch", serving=serving, api_key={"user": "k"})
+        assert not user.submitted
+    assert not assistant.requests
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [
@@ -206,7 +282,6 @@ def test_on_the_command_line(user: Provider, assistant: Provider) -> None:
         ({"serving": {"user": "openai", "assistant": "opennai"}}, "no serving 'opennai'"),
         ({"api_key": "one-key-for-all"}, "api_key must be given by role"),
         ({"serving": "anthropic"}, "base_url is given by role"),
-        ({"driver": "batch"}, "takes one serving"),
         ({"max_concurrency": {"judge": 4}}, "max_concurrency names the role 'judge', for which there is no serving"),
         ({"max_tokens_per_minute": {"assistent": 4}}, "max_tokens_per_minute: there is no role 'assistent'.*assistant"),
         ({"max_concurrency": {"user": 0}}, "max_concurrency must be a whole number of at least 1, not 0"),
