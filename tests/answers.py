@@ -15,7 +15,7 @@ Script = Callable[[Request, int], "Response | Exception | None"]
 def good(request: Request) -> Response:
     """Return a usable answer that depends on the request."""
     texts = {
-        name: 5 if "enum" in about else f"{name} of {request.key[7:15]}"
+        name: about["enum"][-1] if "enum" in about else f"{name} of {request.key[7:15]}"
         for name, about in request.schema["properties"].items()
     }
     return Response(json.dumps(texts), input_tokens=100, output_tokens=50)

@@ -56,7 +56,8 @@ class Call:
     def texts(self) -> dict[str, Any]:
         """The texts of a good answer, or the judge's best scores: the same for the same prompt, else different."""
         if self.stage == "judge":
-            return {name: f"Reason of {name}." if name.endswith("_reason") else 5 for name in self.names}
+            said = {name: f"Reason of {name}." if name.endswith("_reason") else 5 for name in self.names}
+            return {**said, **({"at_fault": "none"} if "at_fault" in said else {})}
         mark = self.mark
         return {name: f"This is {name.replace('_', ' message ')} of conversation {mark}." for name in self.names}
 

@@ -306,6 +306,8 @@ def _columns(recipe: Recipe) -> tuple[object, ...]:
         recipe.provenance,
         recipe.reasoning,
         tuple(recipe.attributes or ()),
+        None if recipe.rubric is None else recipe.rubric.names,
+        len(recipe.judges) > 1,
         *(value is None for value in optional),
     )
 

@@ -40,7 +40,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
     `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
     `answer_length`, `message_length`, `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model`
-    (none), `min_score` (None), `reasoning` (False),
+    (none), `min_score` (None), `judge` (none), `reasoning` (False),
     `seeds` (none), `user_model` (`model`), `users` ("at_once"), `answers` ("at_once"), `rules` (none),
     `review` (none), `instructions` (none), `attributes` (none).
 
@@ -87,6 +87,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     sensitive_share: float | None = None
     judge_model: str | None = None
     min_score: float | None = None
+    judge: Any = None
     reasoning: bool | None = None
     seeds: Any = None
     user_model: str | None = None
@@ -240,7 +241,9 @@ class ConsistentChatConfig(datasets.BuilderConfig):
 
 def _rehearsed(recipe: Recipe, judge: bool, user: bool) -> Recipe:
     if judge and recipe.judge_model is not None:
-        recipe = replace(recipe, judge_model="rehearsal")
+        several = [f"rehearsal-{number}" for number in range(1, len(recipe.judges) + 1)]
+        names = {"model": several} if len(several) > 1 else {}
+        recipe = replace(recipe, judge_model=None, judge={**(recipe.judge or {}), "model": "rehearsal", **names})
     if user and recipe.user_writer != "rehearsal":
         recipe = replace(recipe, user_model="rehearsal")
     return recipe

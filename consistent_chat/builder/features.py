@@ -6,7 +6,7 @@ from typing import Any
 
 from datasets import Features, Value
 
-from consistent_chat.dialogue.judge import CRITERIA
+from consistent_chat.dialogue.judge import CRITERIA, FAULT
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.shape import FACETS
 from consistent_chat.row import LAYOUTS, PAIRED, REASONING
@@ -30,7 +30,7 @@ def _conversation(recipe: Recipe) -> dict[str, Any]:
     if recipe.reasoning:
         columns[REASONING] = TEXT
     if recipe.judge_model is not None:
-        columns["judgement"] = _judgement()
+        columns["judgement"] = _judgement(recipe)
     return columns
 
 
@@ -39,12 +39,12 @@ def _preference(recipe: Recipe) -> dict[str, Any]:
     return {
         **{side: _paired() for side in sides},
         **{f"score_{side}": Value("float64") for side in sides},
-        **{f"judgement_{side}": _judgement() for side in sides},
+        **{f"judgement_{side}": _judgement(recipe) for side in sides},
     }
 
 
 def _labelled(recipe: Recipe) -> dict[str, Any]:
-    judged = {"label": Value("bool"), "score": Value("float64"), "judgement": _judgement()}
+    judged = {"label": Value("bool"), "score": Value("float64"), "judgement": _judgement(recipe)}
     return {"prompt": _paired(), "completion": _paired(), **judged}
 
 
@@ -52,10 +52,19 @@ def _paired() -> list[Any]:
     return [{PAIRED.role: TEXT, PAIRED.text: TEXT}]
 
 
-def _judgement() -> dict[str, Any]:
-    reasons = (f"{name}_reason" for name in CRITERIA)
-    tokens = dict.fromkeys(("input_tokens", "output_tokens"), NUMBER)
-    return {**dict.fromkeys(CRITERIA, NUMBER), **dict.fromkeys((*reasons, "model"), TEXT), **tokens}
+def _judgement(recipe: Recipe) -> dict[str, Any]:
+    names = CRITERIA if recipe.rubric is None else recipe.rubric.names
+    own = {**dict.fromkeys(names, NUMBER), **dict.fromkeys((f"{name}_reason" for name in names), TEXT)}
+    fault = {} if recipe.rubric is None else {FAULT: TEXT}
+    source = {"model": TEXT, **dict.fromkeys(("input_tokens", "output_tokens"), NUMBER)}
+    several = {"agreement": Value("float64"), "judges": [{**own, **fault, **source}]}
+    return {
+        **own,
+        **({} if recipe.rubric is None else {"score": Value("float64")}),
+        **fault,
+        **(several if len(recipe.judges) > 1 else {}),
+        **source,
+    }
 
 
 def _provenance(recipe: Recipe) -> dict[str, Any]:

@@ -28,7 +28,10 @@ def fingerprint(recipe: Recipe) -> str:
         "fields": {name: value for name, value in recipe.values().items() if name not in WITHIN},
         "taxonomy": recipe.chosen_taxonomy.plain,
         "prompts": prompts.contents(
-            recipe.loaded_seeds is not None, recipe.users == "turn_by_turn", recipe.instructions is not None
+            with_source=recipe.loaded_seeds is not None,
+            turn_by_turn=recipe.users == "turn_by_turn",
+            with_instructions=recipe.instructions is not None,
+            with_rubric=recipe.rubric is not None,
         ),
         "shape": shape.contents(),
     }

@@ -14,6 +14,7 @@ from consistent_chat.stats import DialogueSample, Distribution, Statistics
 
 SAMPLES = 3
 """Number of dialogues shown in a card: the first of each of as many intents."""
+JUDGE = "judge:"
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class About:
 class Seen:
     """The figures of a dataset's dialogues for its card; call `see` with each dialogue, in order.
 
-    `rows` are by split, `tokens` by split and by whether they are the judge's. Tokens are those billed
-    for all recorded responses.
+    `rows` are by split, `tokens` by split and by the recipe's field that names their model, or by the model of
+    one of several judges ("judge:MODEL"). Tokens are those billed for all recorded responses.
     """
 
     def __init__(self) -> None:
@@ -69,7 +70,7 @@ class Seen:
         self.rows[split] += 1
         for name, score in dialogue.scores.items():
             self.scores.setdefault(name, Distribution())[score] += 1
-        for field, tokens in zip(("model", "judge_model", "user_model"), (*dialogue.billed, dialogue.billed_users)):
+        for field, tokens in _billed(dialogue):
             if any(tokens):
                 self.tokens[split, field] = self.tokens[split, field].plus(tokens)
 
@@ -77,8 +78,16 @@ class Seen:
         """Return the cost of the tokens in US dollars, or None if the price of a model is unknown."""
         total = 0.0
         for (split, field), tokens in self.tokens.items():
-            price = price_of(getattr(recipes[split], field) or "")
+            _, judge, model = field.partition(JUDGE)
+            price = price_of(model if judge else getattr(recipes[split], field) or "")
             if price is None:
                 return None
             total += price.of(tokens)
         return total
+
+
+def _billed(dialogue: Dialogue) -> list[tuple[str, Tokens]]:
+    """Return what is billed of a dialogue by the field that names the model; each of several judges has its own."""
+    written, judged = dialogue.billed
+    judges = [(f"{JUDGE}{model}", tokens) for model, tokens in dialogue.billed_judges]
+    return [("model", written), *(judges or [("judge_model", judged)]), ("user_model", dialogue.billed_users)]

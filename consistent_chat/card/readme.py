@@ -98,7 +98,7 @@ def _recipes(about: About) -> dict[str, Any]:
     return {
         "models": models,
         "writers": sorted(models.difference(NO_MODELS)),
-        "judges": sorted({recipe.judge_model for recipe in recipes if recipe.judge_model is not None}),
+        "judges": sorted({model for recipe in recipes for model in recipe.judges}),
         "languages": sorted({recipe.language for recipe in recipes}),
         "turns": sorted({turns for recipe in recipes for turns in recipe.turn_weights}),
         "dropping": [split for split, recipe in about.recipes.items() if recipe.drop_near_duplicates],

@@ -141,6 +141,8 @@ def _kind(field: Field) -> dict[str, Any]:
         return {"type": Json(True, 'a JSON object, such as {"brief": {"side": "answers", "max_words": 200}}')}
     if field.name == "attributes":
         return {"type": Json(True, 'a JSON object, such as {"tier": {"free": 0.8, "paid": 0.2}}')}
+    if field.name == "judge":
+        return {"type": Json(True, 'a JSON object, such as {"model": "m", "criteria": {"tone": "Is it kind?"}}')}
     if field.name == "seeds":
         return {"type": Json(True, 'a JSON object, such as {"data": "tickets.csv", "fields": {"source": "body"}}')}
     if field.name == "responses":

@@ -39,6 +39,8 @@ ROLES = {"skeleton": "user", "answers": "assistant", "user_message": "user", "an
 """The role whose messages a stage writes."""
 OF_TURNS = ("user_message", "answer")
 """The stages that a dialogue comes to once per turn."""
+REPEATED = (*OF_TURNS, "judge")
+"""The stages that a dialogue may come to several times."""
 FRAME_TOKENS = 8
 """Tokens of JSON around each message."""
 LOOKED_AT = 5_000
@@ -182,7 +184,10 @@ def _sampled(walk_to: Callable[[int], Progress], dialogues: int) -> tuple[list[P
 
 def _expected(walks: Sequence[Progress], stages: Mapping[str, Stage], weight: float) -> list[tuple[str, float, Tokens]]:
     """Return model, expected calls and billed tokens of each request that incomplete dialogues still need."""
-    placeholders = {name: partial(_placeholders, ROLES[name], stages[name].characters_each) for name in ROLES}
+    placeholders: dict[str, Callable[[Request], Response]] = {
+        name: partial(_placeholders, ROLES[name], stages[name].characters_each) for name in ROLES
+    }
+    placeholders["judge"] = _best_scores
     return [
         (request.model, *stages[request.stage].asked(request, weight))
         for progress in walks
@@ -242,14 +247,14 @@ def _measure(progress: Progress, stages: dict[str, Stage], unusable: Set[str]) -
     """Add the recorded responses of a dialogue, and note which stages it has finished."""
     for request, response in progress.used:
         stages[request.stage].add(request, response)
-        stages[request.stage].finished += request.stage in OF_TURNS and request.key not in unusable
+        stages[request.stage].finished += request.stage in REPEATED and request.key not in unusable
     names = tuple(stages)
     _finish(stages, names[: names.index(progress.step.stage)] if isinstance(progress.step, Request) else names)
 
 
 def _finish(stages: dict[str, Stage], names: Iterable[str]) -> None:
     for name in names:
-        stages[name].finished += name not in OF_TURNS
+        stages[name].finished += name not in REPEATED
 
 
 def _usual_words(plan: Plan) -> dict[str, float]:
@@ -272,6 +277,12 @@ def _placeholders(role: str, length: int, request: Request) -> Response:
         return Response.of({"text": said}, checked=True)
     names = [name for name in request.fields if name.startswith(role)]
     return Response(json.dumps({name: (f"{number} " * length)[:length] for number, name in enumerate(names, 1)}))
+
+
+def _best_scores(request: Request) -> Response:
+    """Return what a judge says who has nothing to object to."""
+    properties = (request.schema or {}).get("properties", {})
+    return Response(json.dumps({name: about.get("enum", ["-"])[-1] for name, about in properties.items()}))
 
 
 def _requests(progress: Progress, placeholders: Mapping[str, Callable[[Request], Response]]) -> list[Request]:
@@ -298,7 +309,7 @@ def _cost(model: str, expected: Sequence[tuple[str, float, Tokens]]) -> float | 
 
 def _models(recipe: Recipe) -> list[str]:
     """Return the models that are called: the writer, and those of the user's side and the judge if they differ."""
-    named = (recipe.model or "", recipe.user_model, recipe.judge_model)
+    named = (recipe.model or "", recipe.user_model, *recipe.judges)
     return list(dict.fromkeys(model for model in named if model is not None))
 
 

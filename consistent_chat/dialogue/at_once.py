@@ -22,7 +22,6 @@ from consistent_chat.dialogue.work import (
     Stage,
     Steps,
     Work,
-    is_low,
 )
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.plan.cards import MAX_STAND_INS, MAX_SUBSTITUTES, Spec
@@ -41,7 +40,7 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
     failed = [] if failed is None else failed
     bill, rejected = Bill(has_user_model=recipe.user_model is not None), list[Dialogue]()
     for draw in failed:
-        bill.add(draw.response, draw.stage)
+        bill.add(draw.response, draw.stage, draw.model)
     make = converse if recipe.answers == "at_once" else by_turns.converse
     substitute = first
     while substitute < (beyond := _beyond(failed, first)):
@@ -87,9 +86,8 @@ def converse(
         (answers, thought), second, draw = yield from work.ask(writing, prompt, read, draw + 1)
         judgement, third = yield from work.judge(users, answers)
         made = work.dialogue(users, answers, (*first, second, *third), judgement, thought)
-        if not is_low(judgement, recipe):
+        if work.accepts(made):
             return work.finished(made)
-        work.rejected.append(made)
 
 
 def _writing(recipe: Recipe, turns: int) -> Stage:

@@ -24,7 +24,6 @@ from consistent_chat.dialogue.work import (
     Steps,
     Work,
     answer_schema,
-    is_low,
 )
 from consistent_chat.plan.cards import Spec
 from consistent_chat.recipe import Recipe
@@ -47,9 +46,8 @@ def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill, r
         talk = yield from _talk(work, known, draw + 1)
         judgement, third = yield from work.judge(talk.users, talk.answers)
         made = work.dialogue(talk.users, talk.answers, (*first, *talk.keys, *third), judgement)
-        if not is_low(judgement, recipe):
+        if work.accepts(made):
             return work.finished(made)
-        work.rejected.append(made)
         draw = talk.draw
 
 

@@ -1,47 +1,155 @@
-"""The judge's scores of a dialogue."""
+"""What judges say of a dialogue: the scores of each, whose fault the flaws are, and what they say together."""
 
 from __future__ import annotations
 
+import itertools
+import statistics
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
+from consistent_chat.dialogue import parse
+from consistent_chat.dialogue.parse import Reason, Unusable
+from consistent_chat.recipe.rubric import HIGHEST, Rubric
+from consistent_chat.request import Response
+
 CRITERIA = ("consistency", "helpfulness", "naturalness")
-"""The criteria by which a dialogue is scored, each from 1 (useless) to 5 (flawless)."""
+"""The criteria of recipes without criteria of their own, each scored from 1 (useless) to 5 (flawless)."""
+FAULT = "at_fault"
+SIDES = ("user", "assistant", "none")
+"""Whose messages a judge can find at fault. Only judges with criteria of the recipe's are asked for it."""
+MAX_REASON = 5_000
+"""Maximum characters of a reason, which is asked for as one or two sentences."""
 
 
-class Judgement(NamedTuple):
-    """Scores with their reasons, the judge's model, and the tokens of all its responses for a spec.
+class Opinion(NamedTuple):
+    """What one judge says: a score and a reason for each criterion, in order, and whose fault the flaws are.
 
-    Tokens are 0 if the provider gave no counts.
+    The tokens are those of all its responses for a spec, 0 if the provider gave no counts.
     """
 
-    consistency: int
-    helpfulness: int
-    naturalness: int
-    consistency_reason: str
-    helpfulness_reason: str
-    naturalness_reason: str
     model: str
+    scores: tuple[tuple[int, str], ...]
+    fault: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
 
-    @classmethod
-    def of(cls, scores: Sequence[tuple[int, str]], model: str, tokens: tuple[int, int] = (0, 0)) -> Judgement:
-        """Return a judgement from scores and reasons, in the order of the criteria; `tokens` are (in, out)."""
-        (one, why), (two, for_two), (three, for_three) = scores
-        return cls(one, two, three, why, for_two, for_three, model, *tokens)
+
+@dataclass(frozen=True)
+class Judgement:
+    """What all judges of a dialogue say.
+
+    The score of a criterion is the median of the judges', of an even number the lower one, with the reason of the first
+    judge who gave it. `rubric` has the weights of the criteria; it is None for the built-in three, and where they are
+    unknown.
+    """
+
+    criteria: tuple[str, ...]
+    opinions: tuple[Opinion, ...]
+    rubric: Rubric | None = None
+
+    @cached_property
+    def said(self) -> dict[str, tuple[int, str]]:
+        """Score and reason by criterion."""
+        columns = zip(*(opinion.scores for opinion in self.opinions))
+        return {name: _median(column) for name, column in zip(self.criteria, columns)}
 
     @property
-    def score(self) -> int:
-        """The lowest of the three: a high score in one criterion does not make up for a low one in another."""
-        return min(self.consistency, self.helpfulness, self.naturalness)
+    def scores(self) -> dict[str, int]:
+        """The scores by criterion."""
+        return {name: score for name, (score, _) in self.said.items()}
+
+    @property
+    def score(self) -> float:
+        """The weighted mean by a rubric.
+
+        Of the built-in criteria it is the lowest: a high score in one does not make up for a low one in another.
+        """
+        return min(self.scores.values()) if self.rubric is None else self.rubric.score(self.scores)
+
+    @property
+    def missed(self) -> tuple[str, ...]:
+        """The criteria whose scores are below what the rubric demands of each."""
+        return () if self.rubric is None else self.rubric.missed(self.scores)
+
+    @property
+    def fault(self) -> str:
+        """Whose fault the flaws are by most judges, "assistant" if as many say one as the other; "" if not asked."""
+        votes = Counter(opinion.fault for opinion in self.opinions)
+        first, *others = votes.most_common()
+        return "assistant" if any(count == first[1] for _, count in others) else first[0]
+
+    @property
+    def agreement(self) -> float:
+        """1 if all judges give the same scores, 0 if each pair of scores is as far apart as can be."""
+        pairs = [
+            abs(one - other)
+            for column in zip(*([score for score, _ in opinion.scores] for opinion in self.opinions))
+            for one, other in itertools.combinations(column, 2)
+        ]
+        return round(1 - statistics.fmean(pairs) / (HIGHEST - 1), 6) if pairs else 1.0
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The judges."""
+        return tuple(opinion.model for opinion in self.opinions)
 
     @property
     def worst(self) -> str:
-        """The criterion with the lowest score, with its reason."""
-        name = min(CRITERIA, key=lambda criterion: int(getattr(self, criterion)))
-        return f"{name} {getattr(self, name)}: {getattr(self, f'{name}_reason')}"
+        """The criterion with the lowest score, those below their least first, with its reason and whose fault it is."""
+        name = min(self.missed or self.criteria, key=self.scores.__getitem__)
+        score, reason = self.said[name]
+        return f"{name} {score}: {reason}" + (f" (at fault: {self.fault})" if self.fault else "")
 
     def plain(self) -> dict[str, Any]:
         """Return the judgement as plain data, as its column stores it."""
-        return self._asdict()
+        several = {"agreement": self.agreement, "judges": list(map(self._own, self.opinions))}
+        return {
+            **_columns(self.criteria, tuple(self.said.values())),
+            **({} if self.rubric is None else {"score": self.score}),
+            **({FAULT: self.fault} if self.fault else {}),
+            **(several if len(self.opinions) > 1 else {}),
+            "model": ", ".join(self.models),
+            "input_tokens": sum(opinion.input_tokens for opinion in self.opinions),
+            "output_tokens": sum(opinion.output_tokens for opinion in self.opinions),
+        }
+
+    def _own(self, opinion: Opinion) -> dict[str, Any]:
+        fault = {FAULT: opinion.fault} if opinion.fault else {}
+        tokens = {"input_tokens": opinion.input_tokens, "output_tokens": opinion.output_tokens}
+        return {**_columns(self.criteria, opinion.scores), **fault, "model": opinion.model, **tokens}
+
+
+def read(response: Response, criteria: Sequence[str], with_fault: bool = False) -> tuple[Any, str]:
+    """Return score and reason for each criterion, whole numbers from 1 to 5 and texts, and whose fault it is.
+
+    The fault is "" unless it is asked for. Raises Unusable.
+    """
+    if not with_fault:
+        return parse.scores(response, criteria), ""
+    parse.check_finish(response)
+    value = parse.json_answer(response, lambda value: _judged(value, criteria))
+    return _judged(value, criteria)
+
+
+def _judged(value: Any, criteria: Sequence[str]) -> tuple[tuple[tuple[int, str], ...], str]:
+    fault = value.get(FAULT) if isinstance(value, dict) else None
+    scores = parse.read_scores(value, criteria, (FAULT,))
+    if fault not in SIDES:
+        raise Unusable(Reason.NO_SCORE, f"{FAULT!r} is not one of {', '.join(SIDES)}")
+    for name, (_, reason) in zip(criteria, scores):
+        if len(reason) > MAX_REASON:
+            raise Unusable(Reason.WRONG_SHAPE, f"the reason for {name!r} has {len(reason):,} characters")
+    return scores, fault
+
+
+def _columns(criteria: Sequence[str], said: Sequence[tuple[int, str]]) -> dict[str, Any]:
+    scores = {name: score for name, (score, _) in zip(criteria, said)}
+    return {**scores, **{f"{name}_reason": reason for name, (_, reason) in zip(criteria, said)}}
+
+
+def _median(said: Sequence[tuple[int, str]]) -> tuple[int, str]:
+    score = statistics.median_low([score for score, _ in said])
+    return score, next(reason for own, reason in said if own == score)

@@ -23,7 +23,8 @@ def reviewed(dialogue: Dialogue, review: Review | None, failed: list[FailedDraw]
 
 def _key(dialogue: Dialogue) -> str:
     """Return the key of the last answers, which no other dialogue has: the judge's may be another on another day."""
-    return dialogue.keys[-1 if dialogue.judgement is None else -2]
+    judges = 0 if dialogue.judgement is None else len(dialogue.judgement.opinions)
+    return dialogue.keys[-1 - judges]
 
 
 def _edited(dialogue: Dialogue, mark: Mark) -> Dialogue:

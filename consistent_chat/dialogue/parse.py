@@ -98,7 +98,7 @@ def reader(names: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
 def scores(response: Response, criteria: Sequence[str]) -> tuple[tuple[int, str], ...]:
     """Return score and reason for each criterion: whole numbers from 1 to 5, and texts. Raises Unusable."""
     check_finish(response)
-    read = functools.partial(_read_scores, criteria=criteria)
+    read = functools.partial(read_scores, criteria=criteria)
     return read(json_answer(response, read))
 
 
@@ -121,8 +121,9 @@ def check_finish(response: Response) -> None:
         raise Unusable(Reason.TRUNCATED, "the answer was cut at the limit of tokens")
 
 
-def _read_scores(value: Any, criteria: Sequence[str]) -> tuple[tuple[int, str], ...]:
-    names = {name for criterion in criteria for name in (criterion, f"{criterion}_reason")}
+def read_scores(value: Any, criteria: Sequence[str], further: Sequence[str] = ()) -> tuple[tuple[int, str], ...]:
+    """Return score and reason for each criterion of an object with these keys and further ones. Raises Unusable."""
+    names = {*further, *(name for criterion in criteria for name in (criterion, f"{criterion}_reason"))}
     if isinstance(value, _Repeated):
         raise Unusable(Reason.REPEATED_KEY, "a key stands twice in one JSON object")
     if not isinstance(value, dict) or value.keys() != names:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
-from consistent_chat.dialogue import parse, prompts
+from consistent_chat.dialogue import judge, prompts
 from consistent_chat.dialogue.bill import Bill
-from consistent_chat.dialogue.judge import CRITERIA, Judgement
+from consistent_chat.dialogue.judge import CRITERIA, FAULT, SIDES, Judgement, Opinion
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.plan.cards import Spec
 from consistent_chat.prices import NO_TOKENS, Tokens
@@ -21,7 +21,9 @@ from consistent_chat.request import Request, Response, Schema
 SKELETON_TOKENS = 256
 ANSWER_TOKENS = 1024
 FRAME_TOKENS = 1024
-"""Token limits for a user message, an answer, and the text around them: several times what models usually write."""
+CRITERION_TOKENS = 256
+"""Token limits for a user message, an answer, the text around them, and a criterion's reason with its score: several
+times what models usually write."""
 
 JUDGE = "judge"
 """The name of the third stage."""
@@ -38,7 +40,8 @@ class OutOfDraws(Exception):
 class FailedDraw(NamedTuple):
     """An unusable response: its spec, stage ("skeleton", "answers", "judge"), draw, and reason.
 
-    A score that is too low is recorded as the judge's response, although the answers are drawn again.
+    A score that is too low is recorded as the last judge's response, although the answers are drawn again. `model` is
+    the model that was asked, "" where it is not known.
     """
 
     spec: Spec
@@ -48,6 +51,7 @@ class FailedDraw(NamedTuple):
     reason: Reason
     detail: str
     response: Response
+    model: str = ""
 
     def __str__(self) -> str:
         where = f"dialogue {self.spec.index}, {self.stage}, draw {self.draw}"
@@ -65,6 +69,7 @@ class Dialogue(NamedTuple):
     writer's and the judge's, including those of specs given up before; the other counts are the providers' own.
     `billed_users` is the same of a user_model's. `rejected` lists the dialogues at its place that were judged below
     `min_score`, in order: many have the same user messages, those of specs given up before may have others.
+    `billed_judges` are the billed tokens of each judge by its model, if there are several.
     `mark` is what a review says of it, and `edited` are the names of the messages that the review has changed.
     """
 
@@ -83,11 +88,12 @@ class Dialogue(NamedTuple):
     billed_users: Tokens = NO_TOKENS
     mark: Mark | None = None
     edited: tuple[str, ...] = ()
+    billed_judges: tuple[tuple[str, Tokens], ...] = ()
 
     @property
     def scores(self) -> dict[str, int]:
-        """The judge's scores by criterion; empty without a judge."""
-        return {} if self.judgement is None else {name: getattr(self.judgement, name) for name in CRITERIA}
+        """The judges' scores by criterion; empty without a judge."""
+        return {} if self.judgement is None else self.judgement.scores
 
 
 Steps = Generator[Request, Response, Dialogue]
@@ -109,7 +115,7 @@ class Work:
     draws: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
-    judge_tokens: tuple[int, int] = (0, 0)
+    judge_tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def ask(
         self, stage: Stage, prompt: Prompt, read: Callable[[Response], T], beginning: int = 0
@@ -122,7 +128,7 @@ class Work:
                 response = yield request
             except OutOfDraws:
                 raise SpecFailed from None
-            self._count(response, stage.name)
+            self._count(response, stage)
             try:
                 return read(response), request.key, draw
             except Unusable as error:
@@ -135,28 +141,45 @@ class Work:
     def judge(
         self, users: Sequence[str], answers: Sequence[str]
     ) -> Generator[Request, Response, tuple[Judgement | None, tuple[str, ...]]]:
-        """Ask the judge, if there is one; return what it says and the key of its request.
+        """Ask the recipe's judges one after the other; return what they say and the keys of their requests.
 
         A score that is too low is noted as a failure of the answers.
         """
-        if self.recipe.judge_model is None:
+        recipe, rubric = self.recipe, self.recipe.rubric
+        if not recipe.judges:
             return None, ()
-        system, stage = self.spec.system_prompt(self.recipe.system_prompt), _judging(self.recipe.judge_model)
-        said: list[Response] = []
+        names, said, keys = CRITERIA if rubric is None else rubric.names, list[Response](), list[str]()
 
-        def read(response: Response) -> tuple[tuple[int, str], ...]:
+        def read(response: Response) -> tuple[Any, str]:
             said.append(response)
-            return parse.scores(response, CRITERIA)
+            return judge.read(response, names, rubric is not None)
 
-        (judge_in, judge_out), tokens_in, tokens_out = self.judge_tokens, self.input_tokens, self.output_tokens
-        prompt = prompts.judge(self.spec, users, answers, self.recipe.language, system)
-        scores, key, draw = yield from self.ask(stage, prompt, read)
-        self.judge_tokens = judge_in + self.input_tokens - tokens_in, judge_out + self.output_tokens - tokens_out
-        judgement = Judgement.of(scores, stage.model, self.judge_tokens)
-        if is_low(judgement, self.recipe):
-            low = Unusable(Reason.LOW_SCORE, judgement.worst)
-            self.failed.append(FailedDraw(self.spec, stage.name, draw, key, low.reason, low.detail, said[-1]))
-        return judgement, (key,)
+        system, opinions = self.spec.system_prompt(recipe.system_prompt), list[Opinion]()
+        prompt = prompts.judge(self.spec, users, answers, recipe.language, system, rubric)
+        for model in recipe.judges:
+            tokens_in, tokens_out = self.judge_tokens.get(model, (0, 0))
+            tokens_in, tokens_out = tokens_in - self.input_tokens, tokens_out - self.output_tokens
+            (scores, fault), key, draw = yield from self.ask(judging(model, names, rubric is not None), prompt, read)
+            taken = self.judge_tokens[model] = tokens_in + self.input_tokens, tokens_out + self.output_tokens
+            opinions.append(Opinion(model, scores, fault, *taken))
+            keys.append(key)
+        judgement = Judgement(names, tuple(opinions), rubric)
+        if is_low(judgement, recipe):
+            low = (keys[-1], Reason.LOW_SCORE, judgement.worst, said[-1], opinions[-1].model)
+            self.failed.append(FailedDraw(self.spec, JUDGE, draw, *low))
+        return judgement, tuple(keys)
+
+    def accepts(self, made: Dialogue) -> bool:
+        """Tell whether the judges pass a dialogue; if not, append it to those rejected.
+
+        Raises SpecFailed if the user's messages are at fault, which other answers do not mend. Given messages stay.
+        """
+        if not is_low(made.judgement, self.recipe):
+            return True
+        self.rejected.append(made)
+        if made.judgement is not None and made.judgement.fault == "user" and not self.spec.given_messages:
+            raise SpecFailed
+        return False
 
     def dialogue(
         self,
@@ -172,20 +195,24 @@ class Work:
 
     def finished(self, made: Dialogue) -> Dialogue:
         """Return the dialogue with what failed on the way to it, and what all of that is billed for."""
-        billed, users = self.bill.tokens, self.bill.users
-        failed, rejected = tuple(self.failed), tuple(self.rejected)
-        return made._replace(failed=failed, billed=billed, rejected=rejected, billed_users=users)
+        bill, judges = self.bill, self.recipe.judges if len(self.recipe.judges) > 1 else ()
+        return made._replace(
+            failed=tuple(self.failed),
+            billed=bill.tokens,
+            rejected=tuple(self.rejected),
+            billed_users=bill.users,
+            billed_judges=tuple((model, bill.by_judge.get(model, NO_TOKENS)) for model in judges),
+        )
 
-    def _count(self, response: Response, stage: str) -> None:
+    def _count(self, response: Response, stage: Stage) -> None:
         self.draws += 1
         self.input_tokens += response.input_tokens or 0
         self.output_tokens += response.output_tokens or 0
-        self.bill.add(response, stage)
+        self.bill.add(response, stage.name, stage.model)
 
     def _fail(self, stage: Stage, request: Request, error: Unusable, response: Response) -> None:
-        self.failed.append(
-            FailedDraw(self.spec, stage.name, request.draw, request.key, error.reason, error.detail, response)
-        )
+        why = (error.reason, error.detail, response, stage.model)
+        self.failed.append(FailedDraw(self.spec, stage.name, request.draw, request.key, *why))
 
     def _request(self, stage: Stage, prompt: Prompt, draw: int, widened: int) -> Request:
         system, said = prompt
@@ -214,8 +241,10 @@ class Stage(NamedTuple):
 
 
 def is_low(judgement: Judgement | None, recipe: Recipe) -> bool:
-    """Tell whether the judge scores a dialogue below the least score of the recipe."""
-    return judgement is not None and recipe.min_score is not None and judgement.score < recipe.min_score
+    """Tell whether the judges score a dialogue below the least score of the recipe, or of one of its criteria."""
+    if judgement is None:
+        return False
+    return bool(judgement.missed) or (recipe.min_score is not None and judgement.score < recipe.min_score)
 
 
 def answer_schema(properties: dict[str, Any]) -> Schema:
@@ -230,16 +259,18 @@ def answer_schema(properties: dict[str, Any]) -> Schema:
     )
 
 
-def _judging(model: str) -> Stage:
-    """Return the judge's stage.
+def judging(model: str, criteria: tuple[str, ...] = CRITERIA, with_fault: bool = False) -> Stage:
+    """Return a judge's stage.
 
     At a temperature of 0 the same dialogue gets the same scores, as far as the model is deterministic.
     """
-    return Stage(JUDGE, model, 0.0, _scores_schema(), FRAME_TOKENS)
+    limit = FRAME_TOKENS + CRITERION_TOKENS * max(0, len(criteria) - len(CRITERIA))
+    return Stage(JUDGE, model, 0.0, _scores_schema(criteria, with_fault), limit)
 
 
-@functools.lru_cache(maxsize=1)
-def _scores_schema() -> Schema:
+@functools.lru_cache(maxsize=16)
+def _scores_schema(criteria: tuple[str, ...], with_fault: bool) -> Schema:
     score = {"type": "integer", "enum": [1, 2, 3, 4, 5]}
-    pairs = (((f"{name}_reason", {"type": "string"}), (name, score)) for name in CRITERIA)
-    return answer_schema(dict(itertools.chain.from_iterable(pairs)))
+    pairs = (((f"{name}_reason", {"type": "string"}), (name, score)) for name in criteria)
+    fault = {FAULT: {"type": "string", "enum": list(SIDES)}} if with_fault else {}
+    return answer_schema({**dict(itertools.chain.from_iterable(pairs)), **fault})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from consistent_chat.recipe import attributes, fields, shape
+from consistent_chat.recipe import attributes, fields, rubric, shape
 from consistent_chat.recipe import rules as rules_of
 from consistent_chat.recipe.fields import Check
 from consistent_chat.recipe.template import MAX_OUTPUT
@@ -164,6 +164,11 @@ RECIPE = (
           **_optional(_model()), docs="[the model that scores each dialogue](quality.md#a-judge)"),
     Field("min_score", "minimum score, 1 to 5; answers below it are requested again", metavar="N",
           **_optional(_number(1, 5))),
+    Field("judge", "the judges and what they score, in JSON: model, criteria",
+          {"type": "object", "minProperties": 1, "additionalProperties": False,
+           "properties": {"model": {"anyOf": [TEXT, TEXTS]}, "criteria": {"type": "object", "minProperties": 1}}},
+          check=fields.optional(rubric.judge), metavar="JSON",
+          docs="[the judges and your own criteria](judge.md): `model`, `criteria`"),
     Field("reasoning", "whether rows have the model's reasoning", {"type": "boolean"}, False,
           fields.boolean, docs="[whether rows have the model's reasoning](#reasoning)"),
     Field("seeds", "your own rows that dialogues are about, in JSON: data, fields, dialogs_per_seed, chunk",
@@ -192,7 +197,9 @@ RECIPE = (
 )  # fmt: skip
 """The fields that shape the data, in the order of the documentation."""
 
-LATER = ("reasoning", "seeds", "user_model", "users", "answers", "rules", "review", "instructions", "attributes")
+LATER = (
+    *("judge", "reasoning", "seeds", "user_model", "users", "answers", "rules", "review", "instructions", "attributes"),
+)
 """Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
 identity, of recipe files and of cards, which therefore stay the same."""
 

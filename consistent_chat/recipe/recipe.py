@@ -13,10 +13,11 @@ from functools import cached_property
 from typing import Any
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.recipe import file, names, review, taxonomy, template
+from consistent_chat.recipe import file, names, review, rubric, taxonomy, template
 from consistent_chat.recipe.description import AT_ONCE, CHECKS, LATER, PAIRS, RECIPE
 from consistent_chat.recipe.fields import native, suggestion, type_error
 from consistent_chat.recipe.review import Review
+from consistent_chat.recipe.rubric import NEEDS_SOURCE, Rubric
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import Seeds, UnreadSeeds, prepare
 from consistent_chat.recipe.shape import WEIGHT
@@ -57,6 +58,7 @@ class Recipe:
     sensitive_share: float = 0.03
     judge_model: str | None = None
     min_score: float | None = None
+    judge: Mapping[str, Any] | None = None
     reasoning: bool = False
     seeds: Seeds | UnreadSeeds | Mapping[str, Any] | None = None
     user_model: str | None = None
@@ -82,8 +84,9 @@ class Recipe:
             set_field(self, "seeds", _seeds(self))
             set_field(self, "num_dialogs_per_intent", _sum_of_splits(self))
             set_field(self, "intents", _intents(self.intents, self.full_taxonomy))
-            if self.min_score is not None and self.judge_model is None:
-                raise RecipeError("min_score needs a judge: pass judge_model= as well.")
+            for name, value in zip(("judge", "judge_model"), rubric.settled(self.judge, self.judge_model)):
+                set_field(self, name, value)
+            _check_judge(self)
             _check_pairs(self)
             _check_form(self)
             names.check(self.templates, self.loaded_seeds, self.attributes or {})
@@ -111,6 +114,7 @@ class Recipe:
         values = file.contents(document, FIELDS, url, storage_options or {})
         resized = any(overrides.get(name) is not None for name in SIZES)
         kept = {name: value for name, value in values.items() if not (resized and name in SIZES)}
+        kept = _without_judges(kept, overrides)
         try:
             return cls.from_mapping({**kept, **overrides}, origin=document.origin)
         except RecipeError as error:
@@ -149,6 +153,22 @@ class Recipe:
         return self.full_taxonomy if self.intents is None else self.full_taxonomy.only(self.intents)
 
     @cached_property
+    def rubric(self) -> Rubric | None:
+        """The recipe's own criteria; None for the three built-in ones."""
+        return rubric.rubric(self.judge)
+
+    @property
+    def judges(self) -> tuple[str, ...]:
+        """The models that score each dialogue, in order; empty without a judge."""
+        named = (self.judge or {}).get("model")
+        return tuple(named) if named else () if self.judge_model is None else (self.judge_model,)
+
+    @property
+    def rejects(self) -> bool:
+        """Whether a score can be too low."""
+        return self.min_score is not None or any(one.least for one in (self.rubric.criteria if self.rubric else ()))
+
+    @cached_property
     def turn_weights(self) -> dict[int, int]:
         """The numbers of turns that a dialogue can have, with their weights as whole numbers."""
         given = self.num_turns_per_dialog
@@ -173,7 +193,7 @@ class Recipe:
         """The largest number of requests that a dialogue needs one after the other, if every response is usable."""
         each = 2 if self.users != AT_ONCE else 1
         messages = 2 if self.answers == AT_ONCE else each * self.most_turns + (self.users == AT_ONCE)
-        return messages + (self.judge_model is not None)
+        return messages + len(self.judges)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -205,6 +225,31 @@ _SEEDS_COUNT = (
     "num_dialogs_per_intent must not be given with seeds, whose sources set the number of dialogues. Give "
     "dialogs_per_seed within seeds."
 )
+
+
+def _without_judges(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a file without the judges that the overrides replace."""
+    given = values.get("judge")
+    if overrides.get("judge_model") is not None and isinstance(given, Mapping):
+        rest = {name: part for name, part in given.items() if name != "model"}
+        return {**values, "judge": rest or None}
+    own = overrides.get("judge")
+    replaced = isinstance(own, Mapping) and own.get("model") is not None
+    return {name: value for name, value in values.items() if not (replaced and name == "judge_model")}
+
+
+def _check_judge(recipe: Recipe) -> None:
+    if recipe.min_score is not None and recipe.judge_model is None:
+        raise RecipeError("min_score needs a judge: pass judge_model= as well.")
+    if recipe.rubric is None or NEEDS_SOURCE not in recipe.rubric.names:
+        return
+    built_in = any(one.name == NEEDS_SOURCE and not one.text for one in recipe.rubric.criteria)
+    seeds = recipe.loaded_seeds
+    if built_in and (seeds is None or "source" not in seeds.sources.fields):
+        raise RecipeError(
+            f"judge must have a text for {NEEDS_SOURCE}, or seeds with a source: the built-in text compares answers "
+            "with their source."
+        )
 
 
 def _check_form(recipe: Recipe) -> None:
@@ -279,7 +324,7 @@ def _check_pairs(recipe: Recipe) -> None:
     """Raise RecipeError where a layout of pairs lacks what pairs are made of."""
     if recipe.layout not in PAIRS:
         return
-    if recipe.min_score is None:
+    if not recipe.rejects:
         raise RecipeError(
             f"layout {recipe.layout!r} needs answers that a judge has rejected: pass judge_model= and min_score= as "
             "well."

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
-from consistent_chat.dialogue.judge import CRITERIA
+from consistent_chat.dialogue.judge import FAULT
 from consistent_chat.recipe.review import Review
 from consistent_chat.reports.records import ReportRow
 from consistent_chat.reports.summary import Summary, words
@@ -55,6 +55,9 @@ FACTS = {
     "finish": "Ended with",
 }
 """The facts shown of an entry, in this order, if known."""
+
+OF_RUBRICS = ("score", FAULT, "agreement")
+"""What a judgement by criteria of the recipe's or by several judges has besides scores."""
 
 
 class Payload:
@@ -146,10 +149,12 @@ def _with_reasoning(messages: list[tuple[str, str]], thought: str) -> list[tuple
 
 def _judged(said: Any) -> list[tuple[str, str]]:
     """Return a judge's scores and reasons as a message, or nothing if the row has no judgement in our format."""
-    if not isinstance(said, dict) or any(said.get(name) is None for name in CRITERIA):
+    names = [name for name in said if isinstance(said.get(f"{name}_reason"), str)] if isinstance(said, dict) else []
+    if not names or any(not isinstance(said[name], int) for name in names):
         return []
-    lines = [f"{name.capitalize()} {said[name]}: {said.get(f'{name}_reason') or ''}" for name in CRITERIA]
-    return [("judge", "\n".join([*lines, str(said.get("model") or "")]).strip())]
+    lines = [f"{words(name).capitalize()} {said[name]}: {said[f'{name}_reason']}" for name in names]
+    lines += [f"{words(name).capitalize()}: {said[name]}" for name in (*OF_RUBRICS, "model") if said.get(name)]
+    return [("judge", "\n".join(lines))]
 
 
 def _is_redrawn(entry: ReportRow) -> bool:

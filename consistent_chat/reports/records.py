@@ -64,23 +64,32 @@ class ReportRow(NamedTuple):
 
     @property
     def scores(self) -> dict[str, int]:
-        """The whole numbers in further columns, except counts of tokens."""
+        """The whole numbers in further columns, except counts of tokens; and the agreement of several judges."""
         whole = {name: value for name, value in self.extras.items() if isinstance(value, int)}
-        return {name: value for name, value in whole.items() if not name.endswith("_tokens")}
+        found = {name: value for name, value in whole.items() if not name.endswith("_tokens")}
+        agreement = self.extras.get("judgement: agreement")
+        if isinstance(agreement, float) and 0 <= agreement <= 1:
+            found["agreement of the judges in percent"] = round(100 * agreement)
+        return found
 
     @property
-    def judge(self) -> tuple[str | None, int, int]:
-        """The judge's model, or None, and its input and output tokens, which the row's tokens include."""
+    def judges(self) -> list[tuple[str, Tokens]]:
+        """The judges' models with their tokens, which the row's tokens include."""
         said = (self.row or {}).get("judgement")
-        said = said if isinstance(said, dict) and isinstance(said.get("model"), str) else {}
-        tokens = (said.get(name) for name in ("input_tokens", "output_tokens"))
-        tokens_in, tokens_out = (each if isinstance(each, int) else 0 for each in tokens)
-        return said.get("model"), tokens_in, tokens_out
+        several = said.get("judges") if isinstance(said, dict) else None
+        each = several if isinstance(several, list) else [said]
+        named = [one for one in each if isinstance(one, dict) and isinstance(one.get("model"), str)]
+        return [(one["model"], _tokens(one)) for one in named]
 
     def talk(self) -> DialogueSample:
         """Return the sample for the statistics. A row without an intent gets the built-in intent of its category."""
         talk = DialogueSample.of_row(self.row or {}, self.failures)
         return talk if talk.intent else talk._replace(intent=intents_by_category().get(talk.category, ""))
+
+
+def _tokens(said: Mapping[str, Any]) -> Tokens:
+    counts = (said.get(name) for name in ("input_tokens", "output_tokens"))
+    return Tokens(*(count if isinstance(count, int) else 0 for count in counts))
 
 
 def _fields(name: str, value: Any) -> list[tuple[str, Any]]:

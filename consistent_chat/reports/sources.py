@@ -180,17 +180,20 @@ def _entry(dialogue: Dialogue, recipe: Recipe) -> ReportRow:
 def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:
     """Return the billed tokens of a place that its row and the draws of given-up specs do not count."""
     (written, judged), users = dialogue.billed, dialogue.billed_users
-    judge_in, judge_out = (0, 0) if dialogue.judgement is None else dialogue.judgement[-2:]
-    written = beyond(written, dialogue.input_tokens - judge_in, dialogue.output_tokens - judge_out)
-    judged = beyond(judged, judge_in, judge_out)
+    judges = dict(dialogue.billed_judges or [(recipe.judge_model or "", judged)])
+    own_in, own_out = dialogue.input_tokens, dialogue.output_tokens
+    for opinion in () if dialogue.judgement is None else dialogue.judgement.opinions:
+        judges[opinion.model] = beyond(judges[opinion.model], opinion.input_tokens, opinion.output_tokens)
+        own_in, own_out = own_in - opinion.input_tokens, own_out - opinion.output_tokens
+    written = beyond(written, own_in, own_out)
     for draw in given_up:
         if draw.stage == JUDGE:
-            judged = beyond(judged, *_counts(draw))
+            judges[_model(draw, recipe)] = beyond(judges[_model(draw, recipe)], *_counts(draw))
         elif draw.stage in OF_USERS and any(users):
             users = beyond(users, *_counts(draw))
         else:
             written = beyond(written, *_counts(draw))
-    each = [(recipe.model or "", written), (recipe.judge_model or "", judged), (recipe.user_writer, users)]
+    each = [(recipe.model or "", written), *judges.items(), (recipe.user_writer, users)]
     return [(model, tokens) for model, tokens in each if any(tokens)]
 
 
@@ -206,7 +209,7 @@ def _counts(draw: FailedDraw) -> tuple[int, int]:
 def _model(draw: FailedDraw, recipe: Recipe) -> str:
     if draw.stage in OF_USERS:
         return recipe.user_writer
-    return (recipe.judge_model if draw.stage == JUDGE else recipe.model) or ""
+    return (draw.model or recipe.judge_model if draw.stage == JUDGE else recipe.model) or ""
 
 
 def _counted(draw: FailedDraw, recipe: Recipe) -> dict[str, Any]:

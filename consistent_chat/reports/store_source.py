@@ -15,8 +15,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from consistent_chat.dialogue import parse, prompts
-from consistent_chat.dialogue.judge import CRITERIA, Judgement
+from consistent_chat.dialogue import judge, parse, prompts
+from consistent_chat.dialogue.judge import CRITERIA, FAULT, Judgement, Opinion
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.dialogue.stages import stage_of
@@ -59,12 +59,24 @@ class Asked(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """A judge's scores of a dialogue, with the key and the draw of the request."""
+    """What the judges of a dialogue say, by the same instructions, with their request keys and all their draws.
 
-    key: str
+    `beyond` are uncounted billed tokens by model.
+    """
+
+    system: str
+    keys: tuple[str, ...]
     draws: int
     judgement: Judgement
-    beyond: Tokens
+    beyond: tuple[tuple[str, Tokens], ...]
+
+    def joined(self, other: Judged) -> Judged:
+        """Return what both say, or the first if other instructions led to the other, or the same model says it."""
+        one, two = self.judgement, other.judgement
+        if self.system != other.system or one.criteria != two.criteria or two.models[0] in one.models:
+            return self
+        both = Judgement(one.criteria, one.opinions + two.opinions)
+        return Judged(self.system, self.keys + other.keys, self.draws + other.draws, both, self.beyond + other.beyond)
 
 
 class Facets(NamedTuple):
@@ -117,18 +129,26 @@ def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[ReportR
         request = record.asked()
         if stage_of(request.get("schema")) == "judge" and store.holds(record):
             response = record.kept.answer()
-            tokens = _counts(response)
             try:
-                scores = parse.scores(response, CRITERIA)
+                said = _judged(record, request, response)
             except Unusable as error:
                 failure = (error.reason.value, error.detail)
                 asked = Asked("judge", 0, record.key, request, response, (), failure)
                 in_vain.append(ReportRow(None, [_failure(asked, "")], _beyond(asked)))
                 continue
-            judgement = Judgement.of(scores, request["model"], tokens)
-            said = Judged(record.key, request["draw"] + 1, judgement, beyond(billed(response), *tokens))
-            judged.setdefault(_digest(_shown(request)), said)
+            digest = _digest(_shown(request))
+            judged[digest] = judged[digest].joined(said) if digest in judged else said
     return judged, in_vain
+
+
+def _judged(record: Record, request: dict[str, Any], response: Response) -> Judged:
+    """Return what one judge says. Raises Unusable."""
+    names, model, tokens = request["schema"]["required"], str(request["model"]), _counts(response)
+    criteria = tuple(names[1:-1:2]) if names[-1] == FAULT else CRITERIA
+    scores, fault = judge.read(response, criteria, names[-1] == FAULT)
+    judgement = Judgement(criteria, (Opinion(model, scores, fault, *tokens),))
+    further = ((model, beyond(billed(response), *tokens)),)
+    return Judged(str(request.get("system")), (record.key,), request["draw"] + 1, judgement, further)
 
 
 def _shown(request: dict[str, Any]) -> list[str]:
@@ -150,8 +170,8 @@ def _failed(asked: Asked, topic: str, said: Judged | None) -> ReportRow:
     judgement = said.judgement
     if failure["reason"] == CHECKED:
         failure = {**failure, "reason": Reason.LOW_SCORE.value, "detail": judgement.worst}
-    counted = Tokens(judgement.input_tokens, judgement.output_tokens)
-    return ReportRow(None, [failure], [(judgement.model, counted), *_beyond(asked, None, said)])
+    counted = [(each.model, Tokens(each.input_tokens, each.output_tokens)) for each in judgement.opinions]
+    return ReportRow(None, [failure], [*counted, *_beyond(asked, None, said)])
 
 
 def _beyond(asked: Asked, facets: Facets | None = None, said: Judged | None = None) -> list[tuple[str, Tokens]]:
@@ -159,7 +179,7 @@ def _beyond(asked: Asked, facets: Facets | None = None, said: Judged | None = No
     own = beyond(billed(asked.response), *_counts(asked.response))
     model = str(asked.request["model"])
     found = [(model, own), *([(model, facets.beyond)] if facets else [])]
-    found += [(said.judgement.model, said.beyond)] if said else []
+    found += said.beyond if said else []
     return [(name, tokens) for name, tokens in found if any(tokens)]
 
 
@@ -211,10 +231,9 @@ def _row(asked: Asked, users: Sequence[str], facets: Facets | None, judged: Judg
     pairs = [(("user", user), ("assistant", answer)) for user, answer in zip(users, asked.messages)]
     response = asked.response
     before = facets or Facets("", "", "", "", "", 0, 0, 0, Tokens())
-    draws, tokens_in, tokens_out = 0, 0, 0
-    if judged is not None:
-        draws, tokens_in, tokens_out = judged.draws, judged.judgement.input_tokens, judged.judgement.output_tokens
-    keys = (before.key, asked.key, judged.key if judged else "")
+    draws, said_of_it = (judged.draws, judged.judgement.opinions) if judged else (0, ())
+    tokens_in, tokens_out = (sum(column) for column in zip((0, 0), *(opinion[-2:] for opinion in said_of_it)))
+    keys = (before.key, asked.key, *(judged.keys if judged else ()))
     return {
         "category": said.get("category", ""),
         "conversation": [{"role": role, "value": text} for pair in pairs for role, text in pair],

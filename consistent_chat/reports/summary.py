@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -115,10 +116,13 @@ class Summary:
             self.compared_texts.append(duplicates.dialogue_text(talk.user_messages))
         self.alike.add(talk.user_messages)
         self.alike_answers.add(talk.answers)
-        judge, judge_in, judge_out = entry.judge
+        judges = entry.judges
+        judged = functools.reduce(Tokens.plus, (tokens for _, tokens in judges), Tokens())
+        own = Tokens(talk.input_tokens - judged.input, talk.output_tokens - judged.output)
         self.writers.add(entry.origin.get("model") or "")
-        self._use(entry.origin.get("model"), Tokens(talk.input_tokens - judge_in, talk.output_tokens - judge_out))
-        self._use(judge, Tokens(judge_in, judge_out))
+        self._use(entry.origin.get("model"), own)
+        for model, tokens in judges:
+            self._use(model, tokens)
         for name, value in entry.scores.items():
             self.scores.setdefault(name, Distribution())[value] += 1
 

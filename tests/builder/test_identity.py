@@ -48,6 +48,7 @@ OTHER: dict[str, Any] = {
     "rules": {"brief": {"max_words": 9}},
     "instructions": {"users": "Mention the weather."},
     "attributes": {"tier": ["free", "paid"]},
+    "judge": {"model": "judge", "criteria": {"tone": "Is it kind?"}},
     "seeds": Seeds(gather(["topic"], [(1, b"d" * 32, ["bees"])])[0]),
 }
 RECIPE = Recipe(model="m")

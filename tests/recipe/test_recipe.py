@@ -78,6 +78,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "sensitive_share": 0.03,
         "judge_model": None,
         "min_score": None,
+        "judge": None,
         "reasoning": False,
         "seeds": None,
         "user_model": None,
@@ -130,6 +131,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "instructions": ([], "instructions must be a mapping of users and answers to texts, not []."),
     "attributes": ([], "attributes must be a mapping of up to 100 names to values with weights, not []."),
     "rules": ([], "rules must be a mapping of up to 100 names to rules, not []."),
+    "judge": ("m", "judge must be a mapping with model and criteria, not 'm'."),
     "seeds": ("a.csv", "seeds must be a mapping with data and fields, not 'a.csv'."),
 }
 

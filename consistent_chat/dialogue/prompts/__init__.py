@@ -13,6 +13,7 @@ from string import Template
 
 from consistent_chat.plan.cards import Spec
 from consistent_chat.plan.shape import Shape, Size
+from consistent_chat.recipe.rubric import BUILTIN, Criterion, Rubric
 from consistent_chat.recipe.taxonomy.types import PASTED
 from consistent_chat.request import quoted
 
@@ -26,21 +27,31 @@ NOTES_LANGUAGE = "english"
 """The language of the prompts: dialogues in it need no instruction about the language."""
 WITH_SOURCE = ("skeleton.source", "answers.source", "judge.source", "answers.given")
 """The prompts of recipes with seeds."""
+OF_RUBRICS = ("rubric.system", "rubric.source", *(f"criterion.{name}" for name in BUILTIN))
+"""The prompts of recipes with criteria of their own."""
 TURN_BY_TURN = tuple(f"user_message.{part}" for part in ("system", "user", "turn", "goes_on", "may_end", "last"))
 """The prompts of recipes whose user messages are written turn by turn."""
 INSTRUCTIONS = "instructions"
 """The prompt of recipes with instructions of their own, which come after ours."""
-_ALL = len(NAMES) + len(WITH_SOURCE) + len(TURN_BY_TURN) + 1
+_SOURCES = (*WITH_SOURCE, "rubric.source")
+_ALL = len(NAMES) + len(WITH_SOURCE) + len(OF_RUBRICS) + len(TURN_BY_TURN) + 1
 
 NO_PART = "answer what is asked"
 NO_SIZES = "what each message calls for"
 NOTHING_HAPPENS = "nothing in particular"
 
 
-def contents(with_source: bool = False, turn_by_turn: bool = False, with_instructions: bool = False) -> dict[str, str]:
+def contents(
+    with_source: bool = False, turn_by_turn: bool = False, with_instructions: bool = False, with_rubric: bool = False
+) -> dict[str, str]:
     """Return every prompt's text by name, for the recipe's fingerprint."""
-    further = (*(WITH_SOURCE if with_source else ()), *(TURN_BY_TURN if turn_by_turn else ()))
-    further += (INSTRUCTIONS,) if with_instructions else ()
+    parts = (
+        (WITH_SOURCE, with_source),
+        (TURN_BY_TURN, turn_by_turn),
+        ((INSTRUCTIONS,), with_instructions),
+        (OF_RUBRICS, with_rubric),
+    )
+    further = (name for names, is_used in parts if is_used for name in names)
     return {name: _text(name) for name in (*NAMES, *further)}
 
 
@@ -98,12 +109,31 @@ def answers(
 
 
 def judge(
-    spec: Spec, messages: Sequence[str], replies: Sequence[str], language: str, system_prompt: str | None = None
+    spec: Spec,
+    messages: Sequence[str],
+    replies: Sequence[str],
+    language: str,
+    system_prompt: str | None = None,
+    rubric: Rubric | None = None,
 ) -> tuple[str, str]:
     """Return the system and user texts that ask for the scores of a dialogue, with its assistant's system prompt."""
     conversation = _conversation(messages, replies, system_prompt)
     user = _form("judge.user") % {"turns": len(messages), "conversation": conversation}
-    return _system("judge.system", language), _with_source("judge.source", user, spec)
+    if rubric is None:
+        return _system("judge.system", language), _with_source("judge.source", user, spec)
+    system = _rubric_system(rubric.criteria, language)
+    return system, _with_source("rubric.source", user, spec)
+
+
+@functools.lru_cache(maxsize=64)
+def _rubric_system(criteria: tuple[Criterion, ...], language: str) -> str:
+    names = [name for one in criteria for name in (f"{one.name}_reason", one.name)]
+    lines = (f"- {one.name}: {one.text or _form(f'criterion.{one.name}') % {'language': language}}" for one in criteria)
+    return _form("rubric.system") % {
+        "criteria": "\n".join(lines),
+        "keys": ", ".join(f'"{name}"' for name in names),
+        "language": language,
+    }
 
 
 def _conversation(messages: Sequence[str], replies: Sequence[str], system_prompt: str | None = None) -> str:
@@ -137,9 +167,11 @@ def _with_source(name: str, user: str, spec: Spec) -> str:
 
 
 def _without_source(name: str, text: str) -> str:
-    """Return a prompt without its last block, if that is a source."""
-    name = name.replace(".user", ".source")
-    return text.partition(f"\n\n{_parts(name)[0][0]}")[0] if name in WITH_SOURCE else text
+    """Return a prompt without its last block, if that is a source. A judge's is of either kind."""
+    names = ("judge.source", "rubric.source") if name == "judge.user" else (name.replace(".user", ".source"),)
+    for source in names:
+        text = text.partition(f"\n\n{_parts(source)[0][0]}")[0] if source in _SOURCES else text
+    return text
 
 
 def _notes(spec: Spec, language: str) -> dict[str, object]:
