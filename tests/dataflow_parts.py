@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+from consistent_chat.dataflow import ConsistentChatGenerator
 
 Script = Callable[[str, int], Any]
 """(prompt, how often it was asked before) -> what to give in the place of a good answer, or ... for a good one."""
@@ -87,3 +93,31 @@ class Storage:
     def write(self, data: Any) -> None:
         """Keep it."""
         self.data = data
+
+
+USER, ASSISTANT = "user", "assistant"
+
+
+def operator(serving: Any, place: Path, **fields: Any) -> ConsistentChatGenerator:
+    """Return an operator for 18 dialogues of 3 turns."""
+    settings = {"num_dialogs_per_intent": 2, "num_turns_per_dialog": 3, "responses": str(place), **fields}
+    return ConsistentChatGenerator(serving, **settings)
+
+
+def made(serving: Any, place: Path, **fields: Any) -> Any:
+    """Return the rows of one run."""
+    return operator(serving, place, **fields).run(Storage())
+
+
+def is_exact(frame: Any, dialogues: int = 18, turns: int = 3) -> bool:
+    """Tell whether a DataFrame has what was asked for, and nothing else."""
+    roles = [[message["role"] for message in talk] for talk in frame["conversation"]]
+    fields = {tuple(message) for talk in frame["conversation"] for message in talk}
+    whole = list(frame.columns) == ["category", "conversation"] and fields == {("role", "value")}
+    return whole and roles == [[USER, ASSISTANT] * turns] * dialogues
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no pause take time."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
