@@ -12,6 +12,7 @@
 #     "google-re2>=1.1.20240702",
 #     "huggingface_hub>=1.20",
 #     "jinja2>=3.1",
+#     "markdown-it-py>=3",
 #     "markupsafe>=2.1",
 #     "multiprocess>=0.70.16",
 #     "numpy>=1.26",

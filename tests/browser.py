@@ -62,7 +62,7 @@ class Window:
 
     def bubbles(self) -> list[str]:
         """Return the texts of the dialogue that is shown."""
-        return list(self.page.locator("#talk p").evaluate_all("all => all.map((each) => each.textContent)"))
+        return list(self.page.locator("#talk .said").evaluate_all("all => all.map((each) => each.textContent)"))
 
     def says(self, count: str) -> None:
         """Wait until so much is said to be found."""

@@ -208,4 +208,4 @@ class AlarmCounter:
 
     def __str__(self) -> str:
         among = f"the first {self.checked:,}" if self.checked == CHECKED else f"{self.checked:,}"
-        return f"{self.flagged:,} of {among} dialogues"
+        return f"{self.flagged:,} of {among} dialogue{'s' * (self.checked != 1)}"

@@ -7,6 +7,7 @@ const marking = document.getElementById("marking");
 const loaded = new Map((await unpacked(document.getElementById("review"))).map(({ keys, ...mark }) => [keys.join(" "), { ...noMark(), ...mark }]));
 const marks = new Map([...loaded, ...storedMarks()]); // by the request keys of the dialogue, joined
 let marked = ""; // the name in `marks` of what is shown
+let shown = []; // its messages
 
 function noMark() {
   return { verdict: "", reason: "", note: "", edits: {} };
@@ -49,7 +50,8 @@ function showCount(kept = "") {
   document.getElementById("save").disabled = [...marks.values()].every((mark) => isEmpty(mark) || isLacking(mark));
 }
 
-function showMark(named) {
+function showMark(messages, named) {
+  shown = messages;
   const keys = named.slice(0, -1);
   marked = nameOf(keys, named.at(-1));
   marking.hidden = !keys.length;
@@ -65,23 +67,26 @@ function showMark(named) {
 
 function offerEdits(mark) {
   const turns = { user: 0, assistant: 0 };
+  const texts = { user: [], assistant: [] };
+  for (const [role, text] of shown) texts[role]?.push(text);
   for (const row of document.querySelectorAll("#talk > .user, #talk > .assistant")) {
+    const before = texts[row.className][turns[row.className]];
     const name = `${row.className}_${++turns[row.className]}`;
-    const text = row.querySelector("p");
-    const before = text.textContent;
-    if (mark.edits[name] !== undefined) text.textContent = mark.edits[name];
+    if (mark.edits[name] !== undefined) row.querySelector(".said").replaceWith(plain(mark.edits[name]));
     row.classList.toggle("edited", mark.edits[name] !== undefined);
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Edit", className: "edit" });
     button.setAttribute("aria-label", `Edit ${name.replace("_", " message ")}`);
-    button.addEventListener("click", () => edit(row, text, name, before));
+    button.addEventListener("click", () => edit(row, mark.edits[name] ?? before, name, before));
     row.append(button);
   }
 }
 
+const plain = (text) => Object.assign(document.createElement("p"), { textContent: text, className: "said", dir: "auto" });
+
 function edit(row, text, name, before) {
-  const area = Object.assign(document.createElement("textarea"), { value: text.textContent, rows: 6, maxLength: 100000 });
+  const area = Object.assign(document.createElement("textarea"), { value: text, rows: 6, maxLength: 100000 });
   area.setAttribute("aria-label", name.replace("_", " message "));
-  text.replaceWith(area);
+  row.querySelector(".said").replaceWith(area);
   row.querySelector(".edit").hidden = true;
   area.addEventListener("input", () => {
     const { [name]: _, ...edits } = markOf().edits;

@@ -79,8 +79,8 @@ function show(hits) {
   results = hits;
   const total = items.filter(isFailure).length;
   const failures = results.filter(isFailure).length;
-  const counted = [[results.length - failures, items.length - total, "dialogues"], [failures, total, "failed draws"]];
-  const said = counted.filter(([some]) => some).map(([some, all, name]) => `${number.format(some)} of ${number.format(all)} ${name}`);
+  const counted = [[results.length - failures, items.length - total, "dialogue"], [failures, total, "failed draw"]];
+  const said = counted.filter(([some]) => some).map(([some, all, name]) => `${number.format(some)} of ${number.format(all)} ${name}${all === 1 ? "" : "s"}`);
   element("count").textContent = said.join(", ") || "No dialogues";
   list(0);
   mark();
@@ -120,9 +120,37 @@ function list(start) {
 
 // ---- one dialogue
 
-function bubble([role, text]) {
+const BESIDE = ["source", "judge"]; // what stands beside a dialogue and is no part of it
+const BLOCKS = ["p", "h4", "h5", "h6", "ul", "ol", "li", "blockquote", "pre", "hr", "table", "thead", "tbody", "tr", "th", "td"];
+const KNOWN = new Set([...BLOCKS, "code", "em", "strong", "s"]);
+
+function built(node) {
+  if (typeof node === "string") return document.createTextNode(node);
+  const [tag, children, start] = node;
+  const part = document.createElement(KNOWN.has(tag) ? tag : "span");
+  if (start !== undefined) part.start = Number(start);
+  if (BLOCKS.includes(tag) && tag !== "pre") part.dir = "auto";
+  part.append(...children.map(built));
+  return tag === "table" ? scrolled(part) : part;
+}
+
+function scrolled(table) {
+  const box = made("div", "", { className: "scroll", tabIndex: 0 });
+  box.append(table);
+  watch(box);
+  return box;
+}
+
+function saying(text, tree) {
+  if (!tree || element("raw").checked) return made("p", text, { className: "said", dir: "auto" });
+  const rendered = made("div", "", { className: "said rendered" });
+  rendered.append(...tree.map(built));
+  return rendered;
+}
+
+function bubble([role, text, tree]) {
   const row = made("li", "", { className: role });
-  row.append(made("span", index.roles[role] ?? role, { className: "role" }), made("p", text, { dir: "auto" }));
+  row.append(made("span", index.roles[role] ?? role, { className: "role" }), saying(text, tree));
   return row;
 }
 
@@ -134,12 +162,8 @@ async function open(place, byHand) {
   current = place;
   const [facts, messages, named = []] = await details(place);
   if (current !== place) return;
-  element("reader-title").textContent = items[place].title;
-  element("under").textContent = under(items[place]);
-  element("why").textContent = isFailure(items[place]) ? ["Unusable", inWords(items[place].reason), ...facts.filter(([name]) => name === "Detail").map(([, text]) => text)].join(": ") : "";
-  element("facts").replaceChildren(...facts.flatMap(fact));
-  element("talk").replaceChildren(...messages.map(bubble));
-  showMark(named);
+  showFacts(place, facts);
+  showMessages(messages, named);
   reader.hidden = false;
   reader.scrollTop = 0;
   element("browser").classList.toggle("reading", byHand);
@@ -147,6 +171,21 @@ async function open(place, byHand) {
   if (!byHand) return;
   element("reader-title").focus({ preventScroll: true });
   element("browser").scrollIntoView({ block: "nearest" });
+}
+
+function showFacts(place, facts) {
+  element("reader-title").textContent = items[place].title;
+  element("under").textContent = under(items[place]);
+  element("why").textContent = isFailure(items[place]) ? ["Unusable", inWords(items[place].reason), ...facts.filter(([name]) => name === "Detail").map(([, text]) => text)].join(": ") : "";
+  element("facts").replaceChildren(...facts.flatMap(fact));
+}
+
+function showMessages(messages, named) {
+  element("raw").parentElement.hidden = !messages.some(([, , tree]) => tree);
+  element("beside").replaceChildren(...messages.filter(([role]) => BESIDE.includes(role)).map(bubble));
+  element("talk").replaceChildren(...messages.filter(([role]) => !BESIDE.includes(role)).map(bubble));
+  showMark(messages, named);
+  highlight();
 }
 
 function mark() {
@@ -174,17 +213,24 @@ function step(by) {
   if (item) location.replace(`#d${item.place}`);
 }
 
+function* texts(parts) {
+  for (const part of parts) {
+    const walker = document.createTreeWalker(part, NodeFilter.SHOW_TEXT);
+    while (walker.nextNode()) yield walker.currentNode;
+  }
+}
+
 function highlight() {
   if (!window.Highlight) return;
   const ranges = [];
-  for (const node of reader.querySelectorAll("#talk p, dd, h3")) {
-    const text = node.textContent.toLowerCase();
-    if (!node.firstChild || text.length !== node.textContent.length) continue; // some letters change their length
+  for (const node of texts(reader.querySelectorAll(".said, dd, h3"))) {
+    const text = node.data.toLowerCase();
+    if (text.length !== node.data.length) continue; // some letters change their length
     for (const word of wanted())
       for (let at = text.indexOf(word); at >= 0 && ranges.length < 2000; at = text.indexOf(word, at + word.length)) {
         const range = new Range();
-        range.setStart(node.firstChild, at);
-        range.setEnd(node.firstChild, at + word.length);
+        range.setStart(node, at);
+        range.setEnd(node, at + word.length);
         ranges.push(range);
       }
   }
@@ -234,7 +280,7 @@ function onKey(event) {
     find();
   }
   if (isTyping || !element("keys").checked || event.ctrlKey || event.metaKey || event.altKey) return;
-  const act = { j: () => step(1), k: () => step(-1), "/": () => words.focus(), ...markKeys }[event.key];
+  const act = { j: () => step(1), k: () => step(-1), "/": () => words.focus(), r: () => element("raw").click(), ...markKeys }[event.key];
   if (!act) return;
   event.preventDefault();
   act();
@@ -252,6 +298,39 @@ function follow() {
   if (items[place]) open(place, true);
   else if (!location.hash) goBack();
 }
+
+// ---- raw text, the colours, what is wider than the screen
+
+function remembered(name, change) {
+  try {
+    if (change !== undefined) localStorage.setItem(name, change);
+    return localStorage.getItem(name) ?? "";
+  } catch {
+    return change ?? ""; // a browser that keeps nothing
+  }
+}
+
+function colour(chosen) {
+  document.documentElement.dataset.colours = chosen;
+  element("colours").value = chosen;
+}
+
+function watch(box) {
+  sizes.observe(box);
+}
+const sizes = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.classList.toggle("wider", target.scrollWidth > target.clientWidth + 1);
+});
+
+document.querySelectorAll(".scroll").forEach(watch);
+colour(remembered("consistent_chat colours"));
+element("colours").parentElement.hidden = false;
+element("colours").addEventListener("change", ({ target }) => colour(target.value) ?? remembered("consistent_chat colours", target.value));
+element("raw").addEventListener("change", async () => {
+  const place = current;
+  const [, messages, named = []] = await details(place);
+  if (current === place) showMessages(messages, named);
+});
 
 offerKinds();
 offerIntents();

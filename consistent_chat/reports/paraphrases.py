@@ -21,6 +21,7 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request
 from consistent_chat.serving.embeddings import Embeddings
 from consistent_chat.store import ResponseStore, default_location
+from consistent_chat.text import counted
 
 SIMILARITY = 0.9
 """The cosine from which on two dialogues are paraphrases. It depends on the model: look at some pairs."""
@@ -45,8 +46,8 @@ class Paraphrases:
         )
         named = f": {pairs}{', ...' if len(self.matches) > SHOWN else ''}" if pairs else ""
         return (
-            f"{len(self.matches):,} of {self.dialogues:,} dialogues paraphrase an earlier one, by embeddings of "
-            f"{self.model} with a cosine of at least {self.similarity:g}{named}."
+            f"{len(self.matches):,} of {counted(self.dialogues, 'dialogue')} paraphrase an earlier one, by embeddings "
+            f"of {self.model} with a cosine of at least {self.similarity:g}{named}."
         )
 
 

@@ -13,6 +13,8 @@ from typing import Any, BinaryIO
 
 from consistent_chat.dialogue.judge import FAULT
 from consistent_chat.recipe.review import Review
+from consistent_chat.recipe.shape import FACETS
+from consistent_chat.reports.markdown import tree
 from consistent_chat.reports.records import ReportRow
 from consistent_chat.reports.summary import Summary, words
 from consistent_chat.request import canonical_json
@@ -22,12 +24,15 @@ PART = 200
 """Number of entries in a part, which is unpacked as a whole."""
 TITLE = 120
 """Maximum number of characters of a title in the list."""
+RENDERED = 5_000
+"""Markdown is rendered in the first dialogues, up to this number. A long answer takes half a millisecond."""
 ROLES = {
     "user": "User",
     "assistant": "Assistant",
     "system": "System",
     "reasoning": "Reasoning",
-    "judge": "Judge",
+    "judge": "Judgement",
+    "source": "Source",
     "raw": "What the model said",
 }
 ABOUT = ("intent", "intentTitle", "category", "reason", "redrawn")
@@ -43,7 +48,10 @@ FACTS = {
     "ending": "Ending",
     "answer_length": "Length of answers",
     "message_length": "Length of messages",
+    "language": "Language",
+    "source": "Digest of the source",
     "model": "Model",
+    "user_model": "Model of the user's side",
     "split": "Split",
     "index": "Index in the plan",
     "draws": "Responses",
@@ -68,6 +76,7 @@ class Payload:
         self._abouts: dict[tuple[str, ...], int] = {}
         self._items: list[tuple[int, str]] = []
         self._part: list[tuple[Sequence[Any], ...]] = []
+        self._rendered = 0
 
     def add(self, entry: ReportRow) -> None:
         """Add the dialogue of an entry, and its failed draws."""
@@ -84,7 +93,9 @@ class Payload:
             ]
             keys = [str(key) for key in entry.origin.get("request_keys") or ()]
             name = [*keys, entry.answers_key] if keys else []
-            self._pack([*_facts(values), *extras], [*_with_reasoning(messages, entry.reasoning), *judged], name)
+            source = [("source", entry.source)] if entry.source else []
+            said = self._with_trees([*_with_reasoning(messages, entry.reasoning), *source])
+            self._pack([*_facts(values), *extras], [*said, *judged], name)
         for failure in entry.failures:
             reason = str(failure["reason"])
             self._list(failure, failure.get("topic") or words(reason), reason, "")
@@ -113,6 +124,14 @@ class Payload:
         others = sorted({about[0] for about in self._abouts} - set(self._summary.titles))
         return [(key, self._summary.title_of(key)) for key in (*self._summary.titles, *others)]
 
+    def _with_trees(self, messages: list[tuple[str, str]]) -> list[tuple[Any, ...]]:
+        """Return messages with the tree of their Markdown, where they have any."""
+        self._rendered += 1
+        if self._rendered > RENDERED:
+            return list(messages)
+        trees = ((role, text, tree(text)) for role, text in messages)
+        return [one if one[2] is not None else one[:2] for one in trees]
+
     def _list(self, values: Mapping[str, Any], title: str, reason: str, redrawn: str) -> None:
         intent, category = str(values.get("intent") or ""), visible(str(values.get("category") or ""))
         about = (intent, visible(self._summary.title_of(intent)), category, reason, redrawn)
@@ -138,7 +157,8 @@ def _facts(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     known = {name: values.get(name) for name in FACTS}
     if not known["input_tokens"]:  # 0 where the provider gave no counts
         known.update(input_tokens=None, output_tokens=None)
-    return [(label, str(known[name])) for name, label in FACTS.items() if known[name] not in (None, "")]
+    shown = [(name, label) for name, label in FACTS.items() if known[name] not in (None, "")]
+    return [(label, words(str(known[name])) if name in FACETS else str(known[name])) for name, label in shown]
 
 
 def _with_reasoning(messages: list[tuple[str, str]], thought: str) -> list[tuple[str, str]]:

@@ -17,12 +17,13 @@ from consistent_chat.stats import DialogueSample
 class ReportRow(NamedTuple):
     """A row of any layout, with the rows of its failed draws; the row is None if only those are known.
 
-    `used` are tokens by model that neither contains; `beyond` are billed tokens that the counts lack.
+    `used` are billed tokens by model that neither contains; `source` is the text of the source, if it is known.
     """
 
     row: Mapping[str, Any] | None
     failures: Sequence[Mapping[str, Any]] = ()
     used: Sequence[tuple[str, Tokens]] = ()
+    source: str = ""
 
     @property
     def origin(self) -> Mapping[str, Any]:

@@ -48,7 +48,7 @@ def sections(summary: Summary) -> dict[str, Any]:
         "variety": _variety(summary),
         "natural": MT_BENCH_101,
         "length_columns": [column.name.capitalize() for column in COLUMNS],
-        "lengths": lengths(summary.shape),
+        "lengths": lengths(summary.shape, with_paper=summary.is_comparable),
         "facets": _facets(summary),
         "openings": _openings(summary),
         "topics": topics(summary.shape),
@@ -70,7 +70,8 @@ def _scores(summary: Summary) -> list[_Row]:
 
 def _statistics(summary: Summary) -> list[_Row]:
     rows = [_Row("", title, cells(group)) for title, group in summary.intents if group.dialogues]
-    return [*rows, _Row("sum", "All", cells(summary.total)), _Row("paper", "The paper, by intent", paper_cells())]
+    paper = [_Row("paper", "The paper, by intent", paper_cells())] if summary.is_comparable else []
+    return [*rows, _Row("sum", "All", cells(summary.total)), *paper]
 
 
 def _variety(summary: Summary) -> list[_Row]:

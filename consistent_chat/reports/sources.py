@@ -27,6 +27,7 @@ from consistent_chat.reports.records import ReportRow, ReportSource, builtin_tit
 from consistent_chat.row import failure, row
 from consistent_chat.store import ResponseStore, default_location
 from consistent_chat.store.backends import MARKER
+from consistent_chat.text import counted
 from consistent_chat.text.urls import redact, without_secrets
 
 REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
@@ -150,7 +151,8 @@ def _replayed(builder: Any, reading: ReportSource) -> Iterator[ReportRow]:
         except (MissingResponse, UnfilledSlot):
             missing = yield from _rest(recipe, plan, start, builder.store())
             reading.notes.append(
-                f"{missing:,} of {len(plan):,} dialogues of {split} are not recorded, or not finished."
+                f"{missing:,} of {counted(len(plan), 'dialogue')} of {split} {'is' if missing == 1 else 'are'} not "
+                "recorded, or not finished."
             )
 
 
@@ -174,7 +176,10 @@ def _entry(dialogue: Dialogue, recipe: Recipe) -> ReportRow:
     own = dialogue.spec.substitute
     drawn = [failure(draw) if draw.spec.substitute == own else _counted(draw, recipe) for draw in dialogue.failed]
     given_up = [draw for draw in dialogue.failed if draw.spec.substitute != own]
-    return ReportRow(row(dialogue, recipe), drawn, _beyond_counts(dialogue, given_up, recipe))
+    given = dialogue.spec.source
+    return ReportRow(
+        row(dialogue, recipe), drawn, _beyond_counts(dialogue, given_up, recipe), "" if given is None else given.source
+    )
 
 
 def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:

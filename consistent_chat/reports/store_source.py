@@ -26,6 +26,7 @@ from consistent_chat.request import Response, canonical_json, request_key
 from consistent_chat.row import REASONING
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.record import Record
+from consistent_chat.text import counted
 
 ROLES = ("user", "assistant")
 """The roles in a dialogue."""
@@ -118,7 +119,10 @@ def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
             yield ReportRow(None, [_failure(asked, asked.blanks.get("topic", ""))], _beyond(asked))
     yield from (ReportRow(None, used=[skeletons[digest].bill]) for digest in unfinished)
     if unfinished:
-        reading.notes.append(f"{len(unfinished):,} dialogues have user messages but no usable answers yet.")
+        reading.notes.append(
+            f"{counted(len(unfinished), 'dialogue')} {'has' if len(unfinished) == 1 else 'have'} "
+            "user messages but no usable answers yet."
+        )
 
 
 def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[ReportRow]]:

@@ -13,9 +13,10 @@ from consistent_chat import duplicates
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.prices import Tokens, price_of
 from consistent_chat.reports.check import AlarmCounter
-from consistent_chat.reports.records import ReportRow
+from consistent_chat.reports.records import ReportRow, builtin_titles
 from consistent_chat.stats import PAPER, DialogueStats, Distribution, Failure, Statistics
 from consistent_chat.stats.shape import MT_BENCH_101, POSITIONS, SIDES, ShapeStats
+from consistent_chat.text import counted
 
 COMPARED = 10_000
 """Only the first dialogues, up to this number, are compared. Each takes half a millisecond and ten kilobytes."""
@@ -161,8 +162,9 @@ class Summary:
         costs = [each.cost for each in self.used]
         cost = f"${sum(filter(None, costs)):,.2f}" if tokens and None not in costs else NOT_KNOWN
         intents = sum(group.dialogues > 0 for group in self.statistics.intents.values())
+        among = f"of {counted(intents, 'intent')}, {counted(len(total.categories), 'category')}"
         return [
-            ("Dialogues", f"{total.dialogues:,}", f"of {intents} intents, {len(total.categories)} categories"),
+            ("Dialogues", f"{total.dialogues:,}", among),
             ("Utterances each", f"{total.utterances.mean:.1f}", f"{total.utterances.sum:,} in all"),
             ("Words of a query", f"{total.query_words.mean:.1f}", f"at most {total.query_words.largest:,}"),
             ("Words of a response", f"{total.response_words.mean:.1f}", f"at most {total.response_words.largest:,}"),
@@ -173,13 +175,19 @@ class Summary:
         ]
 
     @property
+    def is_comparable(self) -> bool:
+        """Whether there are dialogues of the paper's intents, beside which its figures mean something."""
+        known = builtin_titles()
+        return any(group.dialogues > 0 and key in known for key, group in self.statistics.intents.items())
+
+    @property
     def repeated(self) -> str:
         """The remark on repeated dialogues, as text."""
         users, answers = self.alike.found, self.alike_answers.found
         if users is None or answers is None:
             return "word for word"
         among = f" among the first {COMPARED:,}" if self.alike.compared == COMPARED else ""
-        return f"word for word; {users:,} near-duplicates by user messages, {answers:,} by answers{among}"
+        return f"word for word; {counted(users, 'near-duplicate')} by user messages, {answers:,} by answers{among}"
 
     def title_of(self, intent: str) -> str:
         """Return the title of an intent."""
@@ -266,25 +274,28 @@ class Lengths(NamedTuple):
     values: list[str]
 
 
-def lengths(shape: ShapeStats, columns: Sequence[Column] = COLUMNS) -> list[Lengths]:
+def lengths(shape: ShapeStats, columns: Sequence[Column] = COLUMNS, with_paper: bool = True) -> list[Lengths]:
     """Return the table of lengths in words, by side and position, and the figures of others below."""
     rows = []
     for side in SIDES:
         found = {position: shape.length(side, position) for position in POSITIONS}
         rows += [Lengths("", f"{side}, {name}", _values(one, columns)) for name, one in found.items() if one]
         rows.append(Lengths("sum", f"{side}, all", _values(shape.length(side), columns)))
-    return [*rows, *_others(columns)]
+    return [*rows, *_others(columns, with_paper)]
 
 
 def _values(found: Distribution, columns: Sequence[Column]) -> list[str]:
     return [f"{column.value(found):,.{column.decimals}f}" for column in columns]
 
 
-def _others(columns: Sequence[Column]) -> list[Lengths]:
+def _others(columns: Sequence[Column], with_paper: bool) -> list[Lengths]:
     variation = _span(MT_BENCH_101.variation)
-    figures: list[tuple[str, Mapping[str, str]]] = [
+    paper: list[tuple[str, Mapping[str, str]]] = [
         ("the paper, user messages", {"mean": _span(PAPER.query_words)}),
         ("the paper, answers", {"mean": _span(PAPER.response_words)}),
+    ]
+    figures: list[tuple[str, Mapping[str, str]]] = [
+        *(paper if with_paper else ()),
         ("MT-Bench-101, user messages", {"median": str(MT_BENCH_101.median_query_words), "variation": variation}),
         ("MT-Bench-101, answers", {"variation": variation}),
     ]

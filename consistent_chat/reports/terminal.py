@@ -22,6 +22,7 @@ from consistent_chat.reports.summary import (
 )
 from consistent_chat.stats import PAPER
 from consistent_chat.stats.shape import SIDES
+from consistent_chat.text import counted
 from consistent_chat.text.console import screen, shown
 
 NARROW = 88
@@ -63,7 +64,7 @@ def _statistics(summary: Summary, width: int) -> Table:
         if group.dialogues:
             table.add_row(shown(title), *cells(group, measures))
     table.add_row("all", *cells(summary.total, measures), style="bold")
-    if width >= NARROW:
+    if width >= NARROW and summary.is_comparable:
         table.add_row("the paper, by intent", *paper_cells(), style="dim")
     return table
 
@@ -75,7 +76,7 @@ def _lengths(summary: Summary, width: int) -> Table:
     for column in columns:
         table.add_column(f"\n{column.name}", justify="right", no_wrap=True)
     styles = {"sum": "bold", "paper": "dim"}
-    for row in lengths(summary.shape, columns):
+    for row in lengths(summary.shape, columns, summary.is_comparable):
         table.add_row(row.title, *row.values, style=styles.get(row.kind))
     return table
 
@@ -102,7 +103,7 @@ def _lines(summary: Summary, narrow: bool) -> list[Text]:
     figures = {name: value for name, value, _ in summary.figures}
     lines = [
         ("variety", f"distinct-1 {varied.distinct_1:.3f}, distinct-2 {varied.distinct_2:.3f}, self-similarity "
-         f"{varied.self_similarity:.3f}, on {varied.dialogues} dialogues"),
+         f"{varied.self_similarity:.3f}, on {counted(varied.dialogues, 'dialogue')}"),
         ("duplicates", f"{total.duplicates:,} {summary.repeated}"),
         *_shape(summary),
         ("alarms of checks", _alarms(summary)),
@@ -110,7 +111,7 @@ def _lines(summary: Summary, narrow: bool) -> list[Text]:
         ("tokens", ", ".join(f"{used.model}: {_tokens(used.cells())}" for used in summary.used) or figures["Tokens"]),
         *((words(name), f"{seen.mean:.2f} on average, at least {min(seen)}") for name, seen in summary.scores.items()),
         *(("note", note) for note in summary.notes),
-        ("the paper", _paper(narrow)),
+        *([("the paper", _paper(narrow))] if summary.is_comparable else []),
     ]  # fmt: skip
     return [Text.assemble((f"{name}: ", "dim"), shown(said)) for name, said in lines]
 

@@ -20,6 +20,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
+from consistent_chat.text import counted
 from consistent_chat.text.sanitize import visible, visible_line
 
 _MARKUP = frozenset(string.punctuation) - set("-,'")
@@ -135,6 +136,11 @@ def _count(number: int) -> Markup:
     return Markup(f"{int(number):,}")  # noqa: S704 - a number
 
 
+def _counted(number: int, noun: str) -> Markup:
+    """Return a whole number of things by their name, which a template writes."""
+    return Markup(counted(int(number), noun))  # noqa: S704 - a number and a word of a template
+
+
 def _fixed(number: float, decimals: int) -> Markup:
     """Return a number with commas between the thousands and so many decimals."""
     return Markup(f"{float(number):,.{decimals}f}")  # noqa: S704 - a number
@@ -143,6 +149,7 @@ def _fixed(number: float, decimals: int) -> Markup:
 FILTERS: dict[str, Callable[..., Any]] = {
     "code": code,
     "count": _count,
+    "counted": _counted,
     "fence": fence,
     "fixed": _fixed,
     "join": _join,

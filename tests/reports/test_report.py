@@ -362,3 +362,16 @@ def test_hostile_words_do_not_drive_the_terminal(capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     assert "\ufffd[2Jgone" in said
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f\u202e\ud800-\udfff]", said)
+
+
+def test_one_dialogue_is_told_in_the_singular_and_without_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
+    """The paper's figures stand only beside dialogues of its intents."""
+    said = [{"role": role, "content": "Hello there"} for role in ("user", "assistant")]
+    Path("own.jsonl").write_text(json.dumps({"category": "My own", "messages": said}) + "\n")
+    assert main(["report", "own.jsonl", "--html", "own.html"]) == 0
+    printed, page = capsys.readouterr().out, Path("own.html").read_text("utf-8")
+    assert "on 1 dialogue\n" in printed
+    assert "the paper" not in printed
+    assert "1 dialogue." in page
+    assert "of 1 intent, 1 category" in page
+    assert "The paper" not in page

@@ -246,6 +246,80 @@ def test_nothing_moves_for_those_who_want_it_so(demo: Path, opened: Open) -> Non
     assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
 
 
+def test_colours_are_switched_by_hand(demo: Path, opened: Open) -> None:
+    """Against the system's choice, and still after a reload."""
+    page = opened(demo, color_scheme="light").page
+    ground = "getComputedStyle(document.body).backgroundColor"
+    page.select_option("#colours", "dark")
+    assert luminance(page.evaluate(ground)) < 0.2
+    page.reload()
+    page.wait_for_selector("#reader-title:not(:empty)", state="attached")
+    assert luminance(page.evaluate(ground)) < 0.2
+    page.select_option("#colours", "")
+    assert luminance(page.evaluate(ground)) > 0.8
+
+
+MARKDOWN = """# Plan
+
+Do **this** and `that`, see [here](https://example.org/x):
+
+3. three
+
+> <img src=x onerror='window.ran = true'>
+
+```html
+<script>window.ran = true</script>
+```
+
+| a | b | c | d | e | f | g |
+|---|---|---|---|---|---|---|
+| 1 | 2 | 3 | 4 | 5 | 6 | 7 |"""
+
+
+def test_markdown_is_rendered_and_shown_raw_by_a_switch(tmp_path: Path, opened: Open) -> None:
+    """As elements, without a link or an image; what is searched is marked in it; the switch shows every letter."""
+    window = opened(written(tmp_path, [talk("*hi*", MARKDOWN)]), "#d0", viewport=PHONE)
+    page = window.page
+    made = "#talk .assistant .said"
+    texts = [page.inner_text(f"{made} {tag}") for tag in ("h4", "strong", "li", "td >> nth=6")]
+    assert texts == ["Plan", "this", "three", "7"]
+    assert page.get_attribute(f"{made} ol", "start") == "3"
+    assert page.inner_text(f"{made} pre").strip() == "<script>window.ran = true</script>"
+    assert page.inner_text(f"{made} blockquote") == "<img src=x onerror='window.ran = true'>"
+    assert "here (https://example.org/x):" in page.inner_text(made)
+    assert page.locator("#talk a, #talk img, #talk script").count() == 0
+    page.wait_for_selector(f"{made} .scroll.wider")
+    page.fill("#words", "that")
+    page.wait_for_function("[...CSS.highlights.get('found')].map(String).join() === 'that'")
+    page.check("#raw")
+    page.locator("#talk .assistant p.said").wait_for()
+    assert window.bubbles() == ["*hi*", MARKDOWN]
+    assert page.evaluate("window.ran") is None
+    assert window.complaints == []
+
+
+def test_what_is_wider_than_a_phone_says_so(demo: Path, opened: Open) -> None:
+    """No text is cut at the edge of the screen unless its frame says that it scrolls."""
+    page = opened(demo, viewport=PHONE).page
+    page.wait_for_selector(".scroll.wider")
+    assert page.evaluate(CUT) == []
+
+
+CUT = """() => [...document.querySelectorAll("body *")].filter((each) => each.checkVisibility() && !each.closest("svg")
+    && getComputedStyle(each).overflowX !== "visible" && each.scrollWidth > each.clientWidth + 1
+    && !each.matches(".scroll.wider")).map((each) => each.outerHTML.slice(0, 80))"""
+
+
+def test_dialogues_come_first_and_what_they_are_about_beside_them(demo: Path, opened: Open) -> None:
+    """The numbers follow; facets stand beside the dialogue on a wide screen."""
+    page = opened(demo, viewport={"width": 1400, "height": 900}).page
+    sections = page.locator("main > section").evaluate_all("all => all.map((each) => each.id)")
+    assert sections == ["dialogues", "overview", "statistics", "shape", "variety", "draws"]
+    assert "user corrects" in page.inner_text("#aside")
+    aside, talk = (page.locator(part).bounding_box() for part in ("#aside", "#talk"))
+    assert aside["x"] >= talk["x"] + talk["width"]
+
+
 HOSTILE = [
     "<script>window.ran = true</script>",
     "<img src=x onerror='window.ran = true'><svg onload='window.ran = true'>",
@@ -274,6 +348,7 @@ def test_hostile_text_is_shown_and_runs_nothing(tmp_path: Path, opened: Open) ->
     page = tmp_path / "page.html"
     report(str(data), html=str(page), failures=str(tmp_path / "failures.jsonl"))
     window = opened(page, viewport=PHONE)
+    window.page.evaluate("document.getElementById('raw').click()")
     window.page.select_option("#kind", "all")
     window.says("12 of 12 dialogues, 12 of 12 failed draws")
     for place in range(2 * len(HOSTILE)):
@@ -290,7 +365,7 @@ def test_hostile_text_is_shown_and_runs_nothing(tmp_path: Path, opened: Open) ->
 def test_right_to_left_text_is_set_so(tmp_path: Path, opened: Open) -> None:
     """Each message by itself."""
     window = opened(written(tmp_path, [talk("مرحبا، كيف حالك؟", "Hello, thank you.")]))
-    ways = window.page.locator("#talk p").evaluate_all("all => all.map((each) => getComputedStyle(each).direction)")
+    ways = window.page.locator("#talk .said").evaluate_all("all => all.map((each) => getComputedStyle(each).direction)")
     assert ways == ["rtl", "ltr"]
 
 
