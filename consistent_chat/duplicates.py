@@ -102,6 +102,11 @@ def dialogue_text(user_messages: Sequence[str]) -> str:
     return "\n".join(user_messages)
 
 
+def words_of(text: str) -> list[str]:
+    """Return the words of a text without capitals and punctuation; in scripts without spaces, its characters."""
+    return _WORD.findall(text.casefold())
+
+
 def check() -> None:
     """Raise ConsistentChatError if `datasketch` is not installed."""
     if importlib.util.find_spec("datasketch") is None:
@@ -122,7 +127,7 @@ def sketched(text: str) -> Sketch:
     """Return a text's sketch."""
     import numpy
 
-    words = _WORD.findall(text.casefold())
+    words = words_of(text)
     runs = {" ".join(words[start : start + WORDS]) for start in range(max(1, len(words) - WORDS + 1))}
     digests = b"".join(hashlib.blake2b(run.encode("utf-8", "backslashreplace"), digest_size=8).digest() for run in runs)
     shingles = numpy.sort(numpy.frombuffer(digests, "<u8"))

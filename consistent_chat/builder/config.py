@@ -42,7 +42,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     `answer_length`, `message_length`, `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model`
     (none), `min_score` (None), `judge` (none), `reasoning` (False),
     `seeds` (none), `user_model` (`model`), `users` ("at_once"), `answers` ("at_once"), `rules` (none),
-    `review` (none), `instructions` (none), `attributes` (none).
+    `review` (none), `instructions` (none), `attributes` (none),
+    `decontaminate` (none).
 
     Operational fields, which are not part of the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
@@ -97,6 +98,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     review: Any = None
     instructions: Any = None
     attributes: Any = None
+    decontaminate: Any = None
 
     serving: Any = None
     base_url: Any = None

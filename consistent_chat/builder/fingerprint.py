@@ -17,7 +17,7 @@ from consistent_chat.request import canonical_json
 DATA_FORMAT = 3
 """Raised when the same recipe and responses would give different rows than before."""
 
-WITHIN = ("taxonomy", "intents", "personas", "manners", "seeds", "review")
+WITHIN = ("taxonomy", "intents", "personas", "manners", "seeds", "review", "decontaminate")
 """Fields that the fingerprint covers through what results from them: the taxonomy, and the sources."""
 
 
@@ -39,6 +39,8 @@ def fingerprint(recipe: Recipe) -> str:
         content["seeds"] = recipe.loaded_seeds.plain
     if recipe.loaded_review is not None:
         content["review"] = recipe.loaded_review.plain
+    if recipe.kept_out:
+        content["decontaminate"] = [ngrams.plain for ngrams in recipe.kept_out]
     if plugins := versions(recipe.rules):
         content["plugins"] = plugins
     return hashlib.sha256(canonical_json(content)).hexdigest()

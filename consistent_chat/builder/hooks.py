@@ -191,7 +191,8 @@ def _refuse_operational(config: Any) -> None:
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if field.name in harmless and not (
-            field.name == "seeds" or (field.name in ("taxonomy", "review") and isinstance(value, str))
+            field.name in ("seeds", "decontaminate")
+            or (field.name in ("taxonomy", "review") and isinstance(value, str))
         ):
             continue
         if value != field.default:

@@ -15,10 +15,12 @@ from consistent_chat.card import header
 from consistent_chat.card.about import About, Seen
 from consistent_chat.prices import Tokens
 from consistent_chat.recipe import FIELDS, Recipe
+from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.seeds import Seeds
 from consistent_chat.recipe.taxonomy import Taxonomy
 from consistent_chat.stats import PAPER, SAMPLE, DialogueSample
 from consistent_chat.stats.charts import plots
+from consistent_chat.text import counted
 from consistent_chat.text.templates import environment, plain
 
 BEGIN = "<!-- consistent_chat:begin. What follows is made anew each time. Write above or below: that stays. -->"
@@ -149,6 +151,10 @@ def _value(name: str, recipe: Recipe) -> str:
         return f"{len(value.intents)} intents, {len(topics):,} categories, {sum(map(len, topics)):,} topics"
     if isinstance(value, Seeds):
         return f"{len(value.sources):,} sources, {value.dialogs_per_seed} dialogues each; {value.sources.digest}"
+    if isinstance(value, Review):
+        return counted(len(value.marks), "mark")
+    if name == "decontaminate":
+        return ", ".join(ngrams.name for ngrams in recipe.kept_out)
     if name == "intents":
         return "all" if value is None else ", ".join(value)
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value, ensure_ascii=False)

@@ -240,6 +240,27 @@ def _warmed(recipe: str | None, shard: str, ray: str | None, options: dict[str, 
     return warm_with_ray(recipe, ray or None, **options)
 
 
+@command(
+    section=MAKE,
+    examples="consistent-chat ngrams questions.txt --output mine.ngrams\n"
+    "consistent-chat ngrams mt_bench.jsonl --column turns --name mt-bench --output mt-bench.ngrams",
+)
+@click.argument("sources", metavar="FILE...", nargs=-1, required=True)
+@click.option("--output", required=True, metavar="FILE", help="the file of hashed n-grams to write")
+@click.option("--column", "columns", cls=Repeated, multiple=True, metavar="NAME", help="a column with texts, of tables")
+@click.option("--words", type=COUNT, default=13, metavar="N", help="words in a run, 5 to 50 (13)")
+@click.option("--name", metavar="NAME", help="what findings call the texts (default: the name of the output)")
+def ngrams(sources: tuple[str, ...], output: str, columns: list[str] | None, words: int, name: str | None) -> None:
+    """Hash the n-grams of texts that dialogues must not contain, for the field decontaminate.
+
+    FILE is a text file, of which each line is a text, or a table (.jsonl, .csv, .parquet).
+    """
+    from consistent_chat.commands.ngrams import ngrams as make
+
+    made = make(sources, output, columns or (), words, name)
+    say(f"{output}: {len(made):,} hashed runs of {made.words} words of {made.name!r}")
+
+
 @command(section=MAKE, examples="consistent-chat schema > recipe.schema.json")
 def schema() -> None:
     """Print the JSON schema of recipe files, for editors."""

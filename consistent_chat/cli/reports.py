@@ -64,8 +64,8 @@ def review(
 @click.argument("source", metavar="DATASET")
 @click.option("--output", metavar="FILE", help="write one JSON line per row: its id and reasons")
 @click.option("--language", metavar="NAME", help="the language of the chats (default: detected for each chat)")
-@fields("checks", "rules", "storage_options")
-def check(source: str, output: str | None, language: str | None, checks: Any, rules: Any, storage_options: Any) -> None:
+@fields("checks", "rules", "decontaminate", "storage_options")
+def check(source: str, output: str | None, storage_options: Any, **options: Any) -> None:
     """Find faults in the chats of any dataset. Makes no calls and changes nothing.
 
     DATASET is a file (.jsonl, .json, .parquet), a folder, a store or user/repo.
@@ -73,7 +73,7 @@ def check(source: str, output: str | None, language: str | None, checks: Any, ru
     from consistent_chat.reports.check import check_chats
     from consistent_chat.reports.terminal import show_checks
 
-    report = check_chats(source, output, language, checks, storage_options, rules)
+    report = check_chats(source, output, storage_options=storage_options, **options)
     if output != "-":
         show_checks(report.counts)
     written = f" The reasons of each row are in {output}." if output not in (None, "-") else ""

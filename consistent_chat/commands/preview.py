@@ -95,7 +95,9 @@ def requests(recipe: Recipe, number: int) -> Iterator[ShownRequest]:
 
 def _requests(recipe: Recipe, plan: Plan, index: int) -> Iterator[Request]:
     """Go through one dialogue with rehearsed messages, which no check refuses."""
-    lenient = replace(recipe, checks=False, rules=None, review=None, min_score=None, layout="conversation")
+    lenient = replace(
+        recipe, checks=False, rules=None, review=None, decontaminate=None, min_score=None, layout="conversation"
+    )
     steps, rehearsal = fill(lenient, plan, index), Rehearsal()
     try:
         request = next(steps)

@@ -40,6 +40,8 @@ def check_identity(recipe: Recipe) -> str:
     }
     if recipe.rules is not None:
         content |= {"rules": recipe.rules, "plugins": versions(recipe.rules)}
+    if recipe.kept_out:
+        content["decontaminate"] = [ngrams.plain for ngrams in recipe.kept_out]
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 

@@ -67,6 +67,7 @@ class Reason(str, Enum):
     GROUNDED = "grounded"
     RULE = "rule"
     REJECTED = "rejected"
+    CONTAMINATED = "contaminated"
 
 
 class Unusable(Exception):

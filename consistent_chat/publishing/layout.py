@@ -21,9 +21,10 @@ from consistent_chat.version import __version__
 FORMAT = 1
 README, MANIFEST = "README.md", "consistent_chat.json"
 DATA, FAILURES, RESPONSES, PLOTS, SEEDS = "data", "failures", "responses", "plots", "seeds"
+NGRAMS = "ngrams"
 ROWS = (f"{DATA}/", f"{FAILURES}/")
 """Folders from which `load_dataset` loads every file."""
-FOLDERS = (*ROWS, f"{RESPONSES}/", f"{PLOTS}/", f"{SEEDS}/")
+FOLDERS = (*ROWS, f"{RESPONSES}/", f"{PLOTS}/", f"{SEEDS}/", f"{NGRAMS}/")
 GITATTRIBUTES = ".gitattributes"
 
 MAX_MANIFEST, MAX_SPLITS = 16 << 20, 1_000
@@ -35,6 +36,7 @@ _WRITTEN = re.compile(
     rf"|{FAILURES}/\w+(?:\.\w+)*\.parquet"
     rf"|{RESPONSES}/(?:{re.escape(MARKER)}|packs/[0-9a-f]{{64}}\.parquet)"
     rf"|{SEEDS}/[^/]+\.parquet"
+    rf"|{NGRAMS}/[^/]+\.ngrams"
     rf"|{PLOTS}/[a-z_-]+\.(?:svg|png)"
     rf"|[^/]+{re.escape(EXTENSION)}"
 )
@@ -53,6 +55,11 @@ def shard(split: str, number: int, count: int) -> str:
 def seeds(recipe: str) -> str:
     """Return the path of the sources that a recipe file names."""
     return f"{SEEDS}/{recipe.removesuffix(EXTENSION)}.parquet"
+
+
+def ngrams(recipe: str, number: int) -> str:
+    """Return the path of a file of n-grams that a recipe file names."""
+    return f"{NGRAMS}/{recipe.removesuffix(EXTENSION)}-{number}.ngrams"
 
 
 def failures(split: str) -> str:
@@ -171,6 +178,6 @@ def foreign(listed: Collection[str], interrupted: bool) -> list[str]:
     """
     recipes = [path for path in listed if path.endswith(EXTENSION)]
     interrupted = interrupted and bool(recipes) and f"{RESPONSES}/{MARKER}" in listed
-    folders = (f"{RESPONSES}/", *((*ROWS, f"{PLOTS}/", f"{SEEDS}/") if interrupted else ()))
+    folders = (f"{RESPONSES}/", *((*ROWS, f"{PLOTS}/", f"{SEEDS}/", f"{NGRAMS}/") if interrupted else ()))
     known = {README, GITATTRIBUTES, *recipes}
     return [path for path in listed if path not in known and not path.startswith(folders)]

@@ -11,6 +11,7 @@ from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.errors import PublishError
 from consistent_chat.publishing import layout
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.ngrams import Ngrams
 from consistent_chat.recipe.seeds import Seeds
 from consistent_chat.recipe.taxonomy import Category, Flow, Manner, Tags, Taxonomy, Topic
 
@@ -18,12 +19,14 @@ HEAD = "# Everything that shapes this dataset. The responses that it is made of 
 
 
 def write(recipe: Recipe, path: Path) -> None:
-    """Write a recipe and, below it, the sources of its seeds. Raises PublishError if they differ when read back."""
+    """Write a recipe and, below it, its sources and n-grams. Raises PublishError if they differ when read back."""
     values = recipe.values()
     if recipe.loaded_seeds is not None:
         values["seeds"] = _with_sources(recipe.loaded_seeds, path)
     if recipe.loaded_review is not None:
         values["review"] = recipe.loaded_review.plain
+    if recipe.kept_out:
+        values["decontaminate"] = [_written(ngrams, number, path) for number, ngrams in enumerate(recipe.kept_out, 1)]
     values["personas"] = values["manners"] = None  # they are in the taxonomy
     values["intents"] = None if recipe.intents is None else list(recipe.intents)
     values["taxonomy"] = _plain(recipe.full_taxonomy)
@@ -44,6 +47,14 @@ def _with_sources(seeds: Seeds, path: Path) -> dict[str, Any]:
     (path.parent / file).parent.mkdir(exist_ok=True)
     names = write_sources(seeds.sources, path.parent / file)
     return {"data": file, "fields": {name: name for name in names}, "dialogs_per_seed": seeds.dialogs_per_seed}
+
+
+def _written(ngrams: Ngrams, number: int, path: Path) -> str:
+    """Write a file of n-grams and return its path from the recipe."""
+    name = layout.ngrams(path.name, number)
+    (path.parent / name).parent.mkdir(exist_ok=True)
+    (path.parent / name).write_text(ngrams.text, encoding="ascii", newline="\n")
+    return name
 
 
 class _Block(str):

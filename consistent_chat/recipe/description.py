@@ -194,11 +194,16 @@ RECIPE = (
     Field("attributes", "values of your own that are drawn by weights, in JSON", {"type": "object", "minProperties": 1},
           check=fields.optional(attributes.check), metavar="JSON",
           docs="[values of your own](#attributes) that are drawn by weights: a mapping of names"),
+    Field("decontaminate", "files of hashed n-grams of texts that dialogues must not contain", {"anyOf": [TEXT, TEXTS]},
+          metavar="FILE",
+          docs="[texts that dialogues must not contain](quality.md#decontamination), such as benchmarks: one or more "
+          "files of their hashed n-grams"),
 )  # fmt: skip
 """The fields that shape the data, in the order of the documentation."""
 
 LATER = (
     *("judge", "reasoning", "seeds", "user_model", "users", "answers", "rules", "review", "instructions", "attributes"),
+    "decontaminate",
 )
 """Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
 identity, of recipe files and of cards, which therefore stay the same."""

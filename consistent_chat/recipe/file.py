@@ -11,7 +11,9 @@ from typing import Any
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import review, safe_yaml, taxonomy
-from consistent_chat.recipe.fields import suggestion
+from consistent_chat.recipe.fields import suggestion, type_error
+from consistent_chat.recipe.ngrams import MAX_BYTES, MAX_FILES, MAX_NGRAMS, Ngrams
+from consistent_chat.recipe.ngrams import load as load_ngrams
 from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import UnreadSeeds, address, seeds
@@ -32,14 +34,17 @@ def read(url: str, storage_options: Mapping[str, Any]) -> Document:
     return safe_yaml.parse(*read_text(url, storage_options))
 
 
-def read_text(url: str, storage_options: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the text of a file at a path or any fsspec URL, and its name for messages. Raises RecipeError."""
+def read_text(url: str, storage_options: Mapping[str, Any], most: int = safe_yaml.MAX_BYTES + 1) -> tuple[str, str]:
+    """Return the text of a file at a path or any fsspec URL, up to so many bytes, and its name for messages.
+
+    Raises RecipeError.
+    """
     import fsspec  # takes 0.05 s, which help on the command line does not need
 
     shown = without_secrets(url)
     try:
         with fsspec.open(url, "rb", **storage_options) as file:
-            text = _at_most(safe_yaml.MAX_BYTES + 1, file).decode("utf-8")
+            text = _at_most(most, file).decode("utf-8")
     except UnicodeDecodeError:
         raise RecipeError(f"{shown} is not UTF-8 text. Save it as UTF-8.") from None
     except Exception as error:  # each filesystem raises its own errors
@@ -72,6 +77,8 @@ def contents(
         values = {**values, "taxonomy": _taxonomy(values["taxonomy"], url, document, storage_options)}
     if values.get("review") is not None:
         values = {**values, "review": _review(values["review"], url, document, storage_options)}
+    if values.get("decontaminate") is not None:
+        values = {**values, "decontaminate": _ngrams(values["decontaminate"], url, document, storage_options)}
     if values.get("seeds") is not None:
         values = {**values, "seeds": _seeds(values["seeds"], url, document, storage_options)}
     for name, check in SECTIONS.items():
@@ -93,6 +100,30 @@ def _review(given: Any, url: str, document: Document, storage_options: Mapping[s
     if isinstance(given, str):
         return review.load(read(_beside(url, given, document, "review"), storage_options))
     return review.load(Document(given, document.origin, document.lines), ("review",))
+
+
+def ngrams(given: Any, locate: Callable[[Any], tuple[str, Mapping[str, Any]]]) -> tuple[Ngrams, ...]:
+    """Return the n-grams in files; `locate` gives the URL of each and the options to open it. Raises RecipeError."""
+    several = given if isinstance(given, (list, tuple)) else [given]
+    if not 0 < len(several) <= MAX_FILES or not all(isinstance(one, (str, os.PathLike, Ngrams)) for one in several):
+        raise type_error("decontaminate", given, f"a file of n-grams, or a list of up to {MAX_FILES}")
+    loaded: list[Ngrams] = []
+    for one in several:
+        loaded.append(one if isinstance(one, Ngrams) else load_ngrams(*read_text(*locate(one), MAX_BYTES + 1)))
+        if sum(map(len, loaded)) > MAX_NGRAMS:
+            raise RecipeError(f"decontaminate must name files of at most {MAX_NGRAMS:,} n-grams together.")
+    return tuple(loaded)
+
+
+def _ngrams(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> tuple[Ngrams, ...]:
+    """Read the files that a recipe file names, which must be in the same folder or below."""
+
+    def locate(name: Any) -> tuple[str, Mapping[str, Any]]:
+        if not isinstance(name, str):
+            raise RecipeError(f"{document.where('decontaminate')} must name files beside the recipe.")
+        return _beside(url, name, document, "decontaminate"), storage_options
+
+    return ngrams(given, locate)
 
 
 def _seeds(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> UnreadSeeds:

@@ -7,7 +7,7 @@ and can name neither code, nor an address, nor a file outside its own folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -16,6 +16,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import file, names, review, rubric, taxonomy, template
 from consistent_chat.recipe.description import AT_ONCE, CHECKS, LATER, PAIRS, RECIPE
 from consistent_chat.recipe.fields import native, suggestion, type_error
+from consistent_chat.recipe.ngrams import Ngrams
 from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.rubric import NEEDS_SOURCE, Rubric
 from consistent_chat.recipe.safe_yaml import Document
@@ -68,6 +69,7 @@ class Recipe:
     review: Review | Mapping[str, Any] | str | os.PathLike[str] | None = None
     instructions: Mapping[str, str] | None = None
     attributes: Mapping[str, Any] | None = None
+    decontaminate: tuple[Ngrams, ...] | Sequence[Any] | str | os.PathLike[str] | None = None
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class Recipe:
             set_field(self, one.name, native(getattr(self, one.name)))
         set_field(self, "taxonomy", _taxonomy(self.taxonomy))
         set_field(self, "review", _review(self.review))
+        set_field(self, "decontaminate", _ngrams(self.decontaminate))
         try:
             for name, check in CHECKS.items():
                 set_field(self, name, check(name, getattr(self, name)))
@@ -147,6 +150,12 @@ class Recipe:
         """The review, which was read when the recipe was made."""
         return self.review if isinstance(self.review, Review) else None
 
+    @property
+    def kept_out(self) -> tuple[Ngrams, ...]:
+        """The n-grams of texts that dialogues must not contain, which were read when the recipe was made."""
+        given = self.decontaminate if isinstance(self.decontaminate, tuple) else ()
+        return tuple(one for one in given if isinstance(one, Ngrams))
+
     @cached_property
     def chosen_taxonomy(self) -> Taxonomy:
         """The taxonomy with only the chosen intents."""
@@ -185,8 +194,8 @@ class Recipe:
 
     @property
     def has_checks(self) -> bool:
-        """Whether messages are checked, by the package's checks or by rules."""
-        return any(self.checks.values()) or self.rules is not None
+        """Whether messages are checked, by the package's checks, by rules, or for texts that they must not contain."""
+        return any(self.checks.values()) or self.rules is not None or bool(self.decontaminate)
 
     @property
     def most_waves(self) -> int:
@@ -288,6 +297,10 @@ def _review(value: Any) -> Review | None:
     if isinstance(value, (str, os.PathLike)):
         return review.load(file.read(os.fspath(value), {}))
     raise RecipeError(f"review must be a path, a URL or a mapping, not {type(value).__name__}.")
+
+
+def _ngrams(value: Any) -> tuple[Ngrams, ...] | None:
+    return None if value is None else file.ngrams(value, lambda name: (os.fspath(name), {}))
 
 
 def _personas(value: Any) -> tuple[str, ...] | None:

@@ -10,7 +10,7 @@ import json
 import os
 import posixpath
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -20,6 +20,8 @@ from consistent_chat.dialogue.parse import Reason, is_empty
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.output import Output, parse_output
 from consistent_chat.recipe.fields import thresholds
+from consistent_chat.recipe.file import ngrams
+from consistent_chat.recipe.ngrams import Ngrams
 from consistent_chat.recipe.rules import Rules
 from consistent_chat.recipe.rules import rules as checked_rules
 from consistent_chat.reports import file_source, sources
@@ -59,18 +61,20 @@ def check_chats(
     checks: Any = None,
     storage_options: Mapping[str, Any] | None = None,
     rules: Any = None,
+    decontaminate: Any = None,
 ) -> CheckReport:
     """Check every chat of a source. Write one JSON line for each row to `output`: its `id` and `reasons`.
 
-    `language` is the English name of the chats' language; by default it is detected for each chat. `checks` and `rules`
-    are as in a recipe. The id is the row's own `id`, or its number from 1. Raises ConsistentChatError if the source has
-    no chats.
+    `language` is the English name of the chats' language; by default it is detected for each chat. `checks`, `rules`
+    and `decontaminate` are as in a recipe. The id is the row's own `id`, or its number from 1. Raises
+    ConsistentChatError if the source has no chats.
     """
     chosen, own = thresholds("checks", checks), {} if rules is None else checked_rules("rules", rules)
+    kept_out = () if decontaminate is None else ngrams(decontaminate, lambda name: (os.fspath(name), {}))
     place = None if output is None else _place(output, source, storage_options)
     report, lines = CheckReport(), []
     for number, row in enumerate(_rows(source, storage_options), 1):
-        found = chat_findings(row, chosen, language, f"{without_secrets(source)}, row {number}", own)
+        found = chat_findings(row, chosen, language, f"{without_secrets(source)}, row {number}", own, kept_out)
         report.chats += 1
         report.flagged += bool(found)
         report.counts.update((each.reason, each.side) for each in found)
@@ -90,6 +94,7 @@ def chat_findings(
     spoken: str | None = None,
     where: str = "the row",
     own: Rules | None = None,
+    kept_out: Sequence[Ngrams] = (),
 ) -> list[Finding]:
     """Return the findings in a row's chat. Raises ConsistentChatError if the row has no chat."""
     turns = _turns(row, where)
@@ -99,7 +104,8 @@ def chat_findings(
     drawn = [origin[name] for name in QUOTABLE if isinstance(origin.get(name), str)] if isinstance(origin, dict) else []
     name = spoken or language.spoken([*users, *answers])
     found += checks.findings(users, answers, chosen, name, drawn)
-    return found + checks.rule_findings(users, answers, own or {}, name)
+    found += checks.rule_findings(users, answers, own or {}, name)
+    return found + checks.contamination(users, answers, kept_out)
 
 
 def _empty(texts: list[str], role: str) -> Iterator[Finding]:

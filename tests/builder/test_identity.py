@@ -11,6 +11,7 @@ import pytest
 from consistent_chat.builder.fingerprint import DATA_FORMAT, fingerprint
 from consistent_chat.dialogue import prompts
 from consistent_chat.recipe import FIELDS, Recipe, taxonomy
+from consistent_chat.recipe.ngrams import Ngrams
 from consistent_chat.recipe.seeds import Seeds
 from consistent_chat.recipe.seeds.sources import gather
 from consistent_chat.recipe.taxonomy import Taxonomy
@@ -45,6 +46,7 @@ OTHER: dict[str, Any] = {
     "users": "turn_by_turn",
     "answers": "turn_by_turn",
     "review": {"marks": [{"keys": [f"sha256:{'0' * 64}"]}]},
+    "decontaminate": Ngrams.of(["one two three four five"], "mine", 5),
     "rules": {"brief": {"max_words": 9}},
     "instructions": {"users": "Mention the weather."},
     "attributes": {"tier": ["free", "paid"]},

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from consistent_chat.dialogue.checks import language as languages
 from consistent_chat.dialogue.checks import letters, repeats, roles, rules, titles, voices
 from consistent_chat.dialogue.checks.answers import broken_off, empty_courtesy, mentions_list
+from consistent_chat.dialogue.checks.contaminated import contaminated
 from consistent_chat.dialogue.checks.grounded import grounded
 from consistent_chat.dialogue.checks.loops import loops
 from consistent_chat.dialogue.checks.mixed_scripts import foreign_script
@@ -24,6 +25,7 @@ from consistent_chat.dialogue.parse import Unusable
 from consistent_chat.plan import Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.fields import WITH_SOURCE
+from consistent_chat.recipe.ngrams import Ngrams
 from consistent_chat.recipe.rules import Rules
 
 REHEARSAL = "rehearsal"
@@ -67,8 +69,10 @@ def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, sourc
 
 
 def _follow(messages: Sequence[str], side: str, recipe: Recipe) -> None:
-    """Raise Unusable for the first rule of the recipe that the messages of a side break."""
+    """Raise Unusable for the first rule of the recipe that the messages of a side break, or text that they repeat."""
     for error in rules.broken(messages, side, recipe.rules or {}, recipe.language):
+        raise error
+    for error in contaminated(messages, rules.ROLES[side], recipe.kept_out):
         raise error
 
 
@@ -100,6 +104,15 @@ def rule_findings(asked: Sequence[str], answered: Sequence[str], given: Rules, l
         Finding(error.reason.value, side, error.turn, error.detail)
         for side, messages in sides.items()
         for error in rules.broken(messages, side, given, language)
+    ]
+
+
+def contamination(asked: Sequence[str], answered: Sequence[str], given: Sequence[Ngrams]) -> list[Finding]:
+    """Return which texts a chat repeats, at most one finding per file of n-grams and side."""
+    return [
+        Finding(error.reason.value, SIDES[role], error.turn, error.detail)
+        for role, messages in (("user", asked), ("assistant", answered))
+        for error in contaminated(messages, role, given)
     ]
 
 
