@@ -79,9 +79,8 @@ class Shell:
         assert done.returncode == 0, f"{command[-1]}\n{done.stdout}\n{done.stderr}"
 
 
-@pytest.mark.parametrize(
-    "page", [README, *(pytest.param(page, marks=pytest.mark.slow) for page in DOCS)], ids=lambda page: page.name
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [README, *DOCS], ids=lambda page: page.name)
 def test_every_example_runs(page: Path, shell: Shell) -> None:
     """What a page shows can be typed in, in its order."""
     for language, text in BLOCK.findall(page.read_text("utf-8")):

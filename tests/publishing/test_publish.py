@@ -22,6 +22,7 @@ from tests.published import needs_buckets, publish, refused
 hub, user, name = published.hub, published.user, published.name
 
 
+@pytest.mark.slow
 def test_everything_is_there_in_one_commit(hub: Hub, user: Machine, name: str) -> None:
     """Rows, failures, responses, recipe, card, and the manifest of them all."""
     assert "18 rows of train; " in publish(user, name)
@@ -69,6 +70,7 @@ def test_our_package_does_not_take_over(user: Machine, name: str) -> None:
     assert len(user.run(published.rows, name, "failures")) == 3
 
 
+@pytest.mark.slow
 def test_publishing_again_sends_nothing(hub: Hub, user: Machine, name: str) -> None:
     """A handful of requests, none of which writes."""
     publish(user, name)
@@ -201,6 +203,7 @@ def test_progress_is_shown_and_gone_at_the_end(hub: Hub, user: Machine, name: st
     assert live.BEGIN not in hub.repos[name]["README.md"].decode()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["{}", pytest.param("buckets/{}/data", marks=needs_buckets)])
 def test_progress_of_a_build_that_stops_is_taken_back(
     hub: Hub, user: Machine, name: str, tmp_path: Path, place: str
