@@ -192,10 +192,15 @@ class Recipe:
         """The model that writes the user's side; empty if the recipe names none."""
         return self.user_model or self.model or ""
 
+    @cached_property
+    def enabled_checks(self) -> frozenset[str]:
+        """The names of the package's checks that are on."""
+        return frozenset(name for name, limit in self.checks.items() if limit)
+
     @property
     def has_checks(self) -> bool:
         """Whether messages are checked, by the package's checks, by rules, or for texts that they must not contain."""
-        return any(self.checks.values()) or self.rules is not None or bool(self.decontaminate)
+        return bool(self.enabled_checks) or self.rules is not None or bool(self.decontaminate)
 
     @property
     def most_waves(self) -> int:

@@ -6,8 +6,8 @@ thresholds: a replay has the same findings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from consistent_chat.dialogue.checks import language as languages
@@ -32,7 +32,16 @@ REHEARSAL = "rehearsal"
 """The model whose texts are English, whatever the recipe's language."""
 SIDES = {"user": "users", "assistant": "answers"}
 
-Check = Callable[[], None]
+Find = Callable[[Side], None]
+"""Raises Unusable for the first fault of a side."""
+
+
+class Check(NamedTuple):
+    """A check by the name of its threshold. It can find something only where one of its signs is, or always without."""
+
+    name: str
+    find: Find
+    signs: frozenset[str] = frozenset()
 
 
 class Finding(NamedTuple):
@@ -46,11 +55,13 @@ class Finding(NamedTuple):
 
 def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
     """Raise Unusable with the first that is wrong with the user messages of a dialogue."""
-    if any(recipe.checks.values()):
-        side, checks = Side(messages, "user", signs_of(recipe.language).find), _of(recipe, recipe.user_writer)
-        for check in _of_users(side, messages, checks, recipe.language, _drawn(spec)):
-            check()
-    _follow(messages, "users", recipe)
+    if recipe.enabled_checks:
+        language = recipe.language
+        side = Side(messages, "user", messages, language, recipe.checks, signs_of(language).find, _drawn(spec))
+        for find in _needed("user", _enabled(recipe, recipe.user_writer), side.signs):
+            find(side)
+    if recipe.rules or recipe.decontaminate:
+        _follow(messages, "users", recipe)
 
 
 def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, source: str = "") -> None:
@@ -58,14 +69,16 @@ def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, sourc
 
     `source` is what the assistant was given, where it was given something to keep to.
     """
-    if any(recipe.checks.values()):
-        side, checks = Side(messages, "assistant", signs_of(recipe.language).find), _of(recipe, recipe.model)
-        for check in _of_answers(side, asked, checks, recipe.language):
-            check()
-        limit = recipe.checks.get("grounded", WITH_SOURCE["grounded"])
-        if source and limit and recipe.model != REHEARSAL:
+    if recipe.enabled_checks:
+        language = recipe.language
+        side = Side(messages, "assistant", asked, language, recipe.checks, signs_of(language).find)
+        for find in _needed("assistant", _enabled(recipe, recipe.model), side.signs):
+            find(side)
+        limit = recipe.checks.get("grounded", WITH_SOURCE["grounded"]) if source else 0
+        if limit and recipe.model != REHEARSAL:
             grounded(side, asked, source, limit)
-    _follow(messages, "answers", recipe)
+    if recipe.rules or recipe.decontaminate:
+        _follow(messages, "answers", recipe)
 
 
 def _follow(messages: Sequence[str], side: str, recipe: Recipe) -> None:
@@ -83,14 +96,14 @@ def findings(
 
     `drawn` are texts that a user message must not quote, such as its topic.
     """
-    find = signs_of(language).find
-    found: list[Finding | None] = []
-    if asked:
-        made = _of_users(Side(asked, "user", find), asked, checks, language, drawn)
-        found += [_finding(check, "user") for check in made]
-    if answered:
-        made = _of_answers(Side(answered, "assistant", find), asked, checks, language)
-        found += [_finding(check, "assistant") for check in made]
+    enabled, signs = frozenset(name for name in checks if checks[name]), signs_of(language).find
+    found = [
+        _finding(find, side)
+        for role, messages in (("user", asked), ("assistant", answered))
+        if messages
+        for side in (Side(messages, role, asked, language, checks, signs, drawn),)
+        for find in _needed(role, enabled, side.signs)
+    ]
     return sorted(
         {finding for finding in found if finding is not None},
         key=lambda finding: (finding.turn or 0, finding.side == "answers", finding.reason),
@@ -116,75 +129,65 @@ def contamination(asked: Sequence[str], answered: Sequence[str], given: Sequence
     ]
 
 
-def _finding(check: Check, role: str) -> Finding | None:
+def _finding(find: Find, side: Side) -> Finding | None:
     try:
-        check()
+        find(side)
     except Unusable as error:
-        return Finding(error.reason.value, SIDES[role], error.turn, error.detail)
+        return Finding(error.reason.value, SIDES[side.role], error.turn, error.detail)
     return None
 
 
-def _of(recipe: Recipe, model: str | None) -> dict[str, Any]:
-    checks: dict[str, Any] = recipe.checks
-    return {**checks, "wrong_language": False} if model == REHEARSAL else checks
+def _enabled(recipe: Recipe, model: str | None) -> frozenset[str]:
+    enabled = recipe.enabled_checks
+    return enabled - {"wrong_language"} if model == REHEARSAL else enabled
 
 
-def _of_users(
-    side: Side, asked: Sequence[str], checks: Mapping[str, Any], language: str, drawn: Sequence[str]
-) -> Iterator[Check]:
-    if checks["mixed_roles"]:
-        yield partial(roles.transcripts, side)
-    if checks["answers_itself"]:
-        yield partial(answers_itself, side, language)
-    if checks["leaks_prompt"]:
-        yield partial(titles.titles, side)
-        yield partial(leaks_prompt, side, language, drawn, checks["leaks_prompt"])
-    yield from _of_both(side, asked, checks, language)
+@functools.lru_cache(maxsize=4096)
+def _needed(role: str, enabled: frozenset[str], signs: frozenset[str]) -> tuple[Find, ...]:
+    """Return the enabled checks that can find something in texts with these signs, in order."""
+    return tuple(
+        check.find
+        for check in _CHECKS[role]
+        if check.name in enabled and not (check.signs and check.signs.isdisjoint(signs))
+    )
 
 
-def _of_answers(side: Side, asked: Sequence[str], checks: Mapping[str, Any], language: str) -> Iterator[Check]:
-    if checks["mixed_roles"]:
-        yield partial(roles.transcripts, side)
-        yield partial(roles.echoes, side, asked)
-    if checks["empty_courtesy"]:
-        yield partial(empty_courtesy, side, language, asked)
-    if checks["boilerplate"]:
-        yield partial(voices.boilerplate, side, language, asked)
-    if checks["mentions_list"]:
-        yield partial(mentions_list, side, language, asked)
-    if checks["leaks_prompt"]:
-        yield partial(titles.labels, side, language)
-    if checks["swapped_roles"]:
-        yield partial(voices.swapped_roles, side, language, asked)
-    if checks["broken_off"]:
-        yield partial(broken_off, side)
-    yield from _of_both(side, asked, checks, language)
+def _listed(*checks: tuple[str, Find, str]) -> tuple[Check, ...]:
+    return tuple(Check(name, find, frozenset(signs.split())) for name, find, signs in checks)
 
 
-def _of_both(side: Side, asked: Sequence[str], checks: Mapping[str, Any], language: str) -> Iterator[Check]:
-    if checks["no_words"]:
-        yield partial(letters.no_words, side)
-    if checks["garbled"]:
-        yield partial(letters.garbled, side)
-    if checks["leaks_reasoning"]:
-        yield partial(voices.leaks_reasoning, side, language, asked)
-    for name, check in _WITH_ASKED.items():
-        if checks[name]:
-            yield partial(check, side, asked)
-    if checks["loops"]:
-        yield partial(loops, side, checks["loops"], asked)
-    if checks["repeats"]:
-        yield partial(repeats.repeats, side, checks["repeats"], asked)
-    if checks["wrong_language"]:
-        yield partial(languages.wrong, side, language, checks["wrong_language"], asked)
-
-
-_WITH_ASKED: dict[str, Callable[[Side, Sequence[str]], None]] = {
-    "leftovers": leftovers,
-    "numbered": numbered,
-    "placeholder": placeholder,
-    "foreign_script": foreign_script,
-}
+_OF_BOTH = (
+    ("no_words", letters.no_words, "wordless"),
+    ("garbled", letters.garbled, "misread consonants"),
+    ("leaks_reasoning", voices.leaks_reasoning, "reasoning"),
+    ("leftovers", leftovers, "leftover"),
+    ("numbered", numbered, "marked"),
+    ("placeholder", placeholder, "blank stand_in"),
+    ("foreign_script", foreign_script, "foreign"),
+    ("loops", loops, ""),
+    ("repeats", repeats.repeats, ""),
+    ("wrong_language", languages.wrong, ""),
+)
+_OF_USERS = _listed(
+    ("mixed_roles", roles.transcripts, "role_line chat_token"),
+    ("answers_itself", answers_itself, "as_assistant openings question"),
+    ("leaks_prompt", titles.titles, ""),
+    ("leaks_prompt", leaks_prompt, ""),
+    *_OF_BOTH,
+)
+_OF_ANSWERS = _listed(
+    ("mixed_roles", roles.transcripts, "role_line chat_token"),
+    ("mixed_roles", roles.echoes, ""),
+    ("empty_courtesy", empty_courtesy, "courteous"),
+    ("boilerplate", voices.boilerplate, "refusals boilerplate"),
+    ("mentions_list", mentions_list, "mentions"),
+    ("leaks_prompt", titles.labels, "labels prompted"),
+    ("swapped_roles", voices.swapped_roles, "flips"),
+    ("broken_off", broken_off, "fence open_end"),
+    *_OF_BOTH,
+)
+_CHECKS = {"user": _OF_USERS, "assistant": _OF_ANSWERS}
+"""The checks of each side in order, with the signs that they need."""
 
 
 def _drawn(spec: Spec) -> tuple[str, ...]:

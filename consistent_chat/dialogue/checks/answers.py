@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from consistent_chat.dialogue.checks.phrases import phrases
-from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.checks.side import END, Side
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.text.languages import SOUTHEAST_ASIAN
 
@@ -32,11 +32,9 @@ ORDINALS = {
 """Stems of ordinals by number; a question with this number exists from that turn on."""
 
 
-def empty_courtesy(side: Side, language: str, asked: Sequence[str]) -> None:
+def empty_courtesy(side: Side) -> None:
     """Raise Unusable if every sentence of an answer is an empty courtesy, and the user has not just said thanks."""
-    if "begins" not in side.signs:
-        return
-    known = phrases(language)
+    known, asked = phrases(side.language), side.asked
     for number, text in enumerate(side.lower):
         if len(text) >= LONGEST_COURTESY or not known.begins.match(text) or not _is_courtesy(text, known.courtesies):
             continue
@@ -69,12 +67,12 @@ def _consists_of(sentence: str, courtesies: re.Pattern[str]) -> bool:
     return len(parts) > 1 and all(not part or courtesies.fullmatch(part) for part in parts)
 
 
-def mentions_list(side: Side, language: str, asked: Sequence[str]) -> None:
+def mentions_list(side: Side) -> None:
     """Raise Unusable if an answer shows that all messages were given at once.
 
     In conversations about exams, for example, or with many questions in a message, question numbers are natural.
     """
-    known = phrases(language)
+    known, asked = phrases(side.language), side.asked
     for number, phrase in side.matches("mentions", known.mentions):
         before = "\n".join(asked[: number + 1]).lower()
         is_natural = known.exams.search(before) or asked[number].count("?") >= MANY_QUESTIONS
@@ -138,8 +136,11 @@ _SENTENCES = re.compile(r"[.!?。！？\n]+").split
 _FIRST: Callable[[str], Any] = re.compile(r"[^.!?。！？\n]*").match
 _JOINTS = re.compile(r"\s*(?:[,;:–—，、]|\s-\s|\band\b|\bso\b|\bbut\b|\bund\b|\by\b|\bet\b)\s*").split
 _AROUND = " \t,;:-–—*_~，、；：()¡¿😊🙂😀😄👍🙏❤️💪✨🎉"
-SIGNS = {"fence": "```"}
-"""RE2 patterns for the checks."""
+SIGNS = {
+    "fence": "```",
+    "open_end": f"[^{re.escape(''.join(sorted(ENDS - {*':：'})))}]{END}",
+}
+"""RE2 patterns for the checks: a block of code, a message whose last character is no end, or announces more."""
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE).findall
 _WORDY = re.compile(r"[^\W_]|[\u0900-\u17ff]").search
 _ENDED = re.compile(rf"[{TERMS}](?:[\s\"'”»)*_]|\Z)|[。！？]").search

@@ -25,28 +25,31 @@ MARGIN = 0.4
 """By how much another language must be likelier, in nats per letter (for at least 40 letters)."""
 ROMANISED = 4
 """Minimum frequent words of a Latin-script language in a text that is not a transcription."""
+LONG = 200
+"""Characters of a text in which it is quicker to search for frequent words than to split it."""
 PLAIN = 2
 """Number of frequent words that identify a message's language."""
 
 
-def wrong(side: Side, name: str, share: float, asked: Sequence[str]) -> None:
+def wrong(side: Side) -> None:
     """Raise Unusable if a message, or more than this share of a side's text, is in another language than the named one.
 
     Not judged: languages that the table lacks, close relatives, short texts, and a language that the user names, as
     in a request for a translation. A single message may also be in a language that the user writes.
     """
+    name, share, asked = side.language, side.limits["wrong_language"], side.asked
     accepted = _accepted(name)
     doubtful = _doubtful(side, accepted) if accepted else []
     if not doubtful:
         return
     if sum(map(len, doubtful)) > share * len(side.all_lower):
-        other = _other(_bare(" ".join(doubtful)), accepted, LETTERS)
+        other = _other(" ".join(doubtful), accepted, LETTERS)
         if other and _is_sure(other, " ".join(doubtful), accepted) and not _is_asked_for(other, asked):
             turn = side.lower.index(max(doubtful, key=len)) + 1
             language = _shown(other, " ".join(doubtful))
             raise Unusable(Reason.WRONG_LANGUAGE, f"{side.role} messages in {language} instead of {name}", turn)
     for text in doubtful:
-        other = _other(_bare(text), accepted, ALONE)
+        other = _other(text, accepted, ALONE)
         is_sure = other and _has_words(other, text) and _is_sure(other, text, accepted)
         if is_sure and not (_is_asked_for(other, asked) or _is_written(other, side, asked)):
             number = side.lower.index(text)
@@ -66,13 +69,16 @@ def spoken(texts: Sequence[str]) -> str:
 def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
     """Return the messages that have letters, and not two frequent words of the right language.
 
-    Searching for some of them is quicker than splitting a text into words, and the first two are the most frequent.
+    Searching a long text for some of them is quicker than splitting it, and the first two are the most frequent.
     """
     padded, _ = _frequent(accepted)
     words = _plain_words(accepted)
     first, second = padded[:2] or ("\0", "\0")
-    texts = [text for text in side.lower if (first not in text or second not in text) and _LETTER.search(text)]
-    return [text for text in texts if not _is_plain(text, padded) and len(words.intersection(_WORD(text))) < PLAIN]
+    texts = [text for text in side.lower if first not in text or second not in text]
+    whole = _whole_words(accepted)
+    texts = [text for text in texts if len(text) > LONG or len(whole.intersection(text.split())) < PLAIN]
+    texts = [text for text in texts if not _is_plain(text, padded) and _LETTER.search(text)]
+    return [text for text in texts if len(words.intersection(_WORD(text))) < PLAIN]
 
 
 def _is_plain(text: str, padded: Sequence[str]) -> bool:
@@ -87,11 +93,14 @@ def _is_plain(text: str, padded: Sequence[str]) -> bool:
 
 def _other(text: str, accepted: frozenset[str], least: int) -> str:
     """Return the code of a text's language if it is certain and none of these."""
+    if len(text) < (least if text.isascii() else least // 3):
+        return ""
+    text, known = _bare(text), _table()["languages"]
     letters = len(_LETTER.findall(text))
-    dense = max(1, 3 * len(_DENSE.findall(text)) // max(1, letters))  # one letter of such scripts counts as three
+    dense = 1 if text.isascii() else max(1, 3 * len(_DENSE.findall(text)) // max(1, letters))
     if letters * dense < least or (dense == 1 and len(set(_WORD(text))) < LEAST_WORDS):
         return ""
-    likely = {code: score for code, score in _ranked(text) if code in _table()["languages"]}
+    likely = {code: score for code, score in _ranked(text) if code in known}
     right = max((score for code, score in likely.items() if code in accepted), default=None)
     best = max(likely, key=likely.__getitem__)
     if right is None or best in accepted or likely[best] - right < MARGIN * max(40, min(letters, 400)):
@@ -151,7 +160,7 @@ def _ranked(text: str) -> list[tuple[str, float]]:
 
 def _bare(text: str) -> str:
     """Return a text without parts that belong to no language: code, quotations, addresses, punctuation."""
-    return _NO_LANGUAGE.sub(" ", text)
+    return _NO_LANGUAGE.sub(" ", text) if _MAY_BE_NO_LANGUAGE(text) else text
 
 
 def _title(other: str) -> str:
@@ -185,6 +194,12 @@ def _plain_words(codes: frozenset[str]) -> frozenset[str]:
     return _frequent(codes)[1].union(*(languages.get(code, {}).get("common", ()) for code in codes))
 
 
+@functools.lru_cache(maxsize=64)
+def _whole_words(codes: frozenset[str]) -> frozenset[str]:
+    """Return those of the plain words that are whole for a regex: in some scripts vowels are marks."""
+    return frozenset(word for word in _plain_words(codes) if _WORD(word) == [word])
+
+
 @functools.lru_cache(maxsize=1)
 def _table() -> dict[str, Any]:
     text = resources.files("consistent_chat.dialogue.checks").joinpath("languages.yaml").read_text("utf-8")
@@ -196,6 +211,7 @@ _LATIN_ENDS = "\u036f"
 _LETTER = re.compile(r"[^\W\d_]|[\u0370-\U0010ffff]")  # beyond Latin, some are marks on a letter
 _DENSE = re.compile(f"[{EAST_ASIAN}]")
 _WORD = re.compile(r"[\w']+").findall
+_MAY_BE_NO_LANGUAGE = re.compile(r"[`\"“„«「>:@\d#*_|=<{}\[\]\\/^~-]").search
 _NO_LANGUAGE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]*`|\"[^\"\n]*\"|[“„][^“”\n]*[“”]|«[^«»\n]*»|「[^「」\n]*」|^[ \t]*>[^\n]*$"
     r"|https?://\S+|(?<!\S)\S{1,80}@\S+|(?<![A-Za-z0-9_])[A-Za-z0-9_]*\d[A-Za-z0-9_]*|[#*_|=<>{}\[\]\\/^~-]+",

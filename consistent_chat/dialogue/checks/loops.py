@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
 
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
@@ -17,8 +16,9 @@ LOOPED = 0.4
 """The minimum share of a message that repeats."""
 
 
-def loops(side: Side, copies: int, asked: Sequence[str]) -> None:
+def loops(side: Side) -> None:
     """Raise Unusable if a large part of a message is one piece repeated."""
+    copies, asked = side.limits["loops"], side.asked
     for number, text in enumerate(side.messages):
         length = len(text)
         if length < LEAST_LOOP:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
 
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
@@ -13,14 +12,15 @@ PROBE = 10
 """Characters before and after foreign words that are searched for quotation marks and brackets."""
 MOST_LOOKED_AT = 40
 """Maximum runs of foreign words in a message that are checked."""
+SIGNS = {"foreign": r"[\x{400}-\x{1dff}\x{3040}-\x{d7af}]"}
+"""RE2 pattern: a letter of another script than the Latin one. These, too, stay among themselves in lower case."""
 MOST_SLIPS = 2
 """Maximum words of another script in a user message that count as a slip; a person who writes more mixes languages."""
 
 
-def foreign_script(side: Side, asked: Sequence[str]) -> None:
+def foreign_script(side: Side) -> None:
     """Raise Unusable if unexplained words of another script occur in the middle of a sentence."""
-    if side.is_ascii:
-        return
+    asked = side.asked
     for number, text in enumerate(side.messages):
         if text.isascii() or not _BEYOND_LATIN(text) or not (own := _own_script(text)):
             continue

@@ -6,7 +6,6 @@ Each searches quickly for a sign that good messages lack, and applies a regex on
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from consistent_chat.dialogue.checks.side import START, Side
 from consistent_chat.dialogue.parse import Reason
@@ -23,15 +22,14 @@ NUMBER = re.compile(
 )
 SIGNS = {
     "blank": rf"[\[{{<]|{START}lorem",
+    "stand_in": "todo|tbd|string|insert|lorem|(?:answer|message|text|response|goes)[^a-z0-9]",
     "leftover": rf'[\\{{}}&<]|"\s*[:\]]|_[1-9]|\[\s*[\["]|{START}\s*"?[,\]]',
 }
 """RE2 patterns for the checks, in lower case."""
 
 
-def leftovers(side: Side, asked: Sequence[str]) -> None:
+def leftovers(side: Side) -> None:
     """Raise Unusable if a message has remains of JSON, escapes, entities or tags, except in talk about code."""
-    if "leftover" not in side.signs:
-        return
     is_code = None
     for number, text in enumerate(side.messages):
         body = _CODE.sub(" ", text) if "`" in text else text
@@ -42,29 +40,27 @@ def leftovers(side: Side, asked: Sequence[str]) -> None:
             raise side.unusable(number, Reason.LEFTOVERS, "has tags of a model's output")
         has_remains = ("\\" in body or "&" in body) and _REMAINS(body)
         if has_remains or (_QUOTED(text) and _KEYS(text)) or _WHOLE(text):
-            is_code = _ABOUT_CODE("\n".join(asked).lower()) if is_code is None else is_code
+            is_code = _ABOUT_CODE("\n".join(side.asked).lower()) if is_code is None else is_code
             if not is_code:
                 raise side.unusable(number, Reason.LEFTOVERS, "has remains of JSON, escapes or entities")
 
 
-def numbered(side: Side, asked: Sequence[str]) -> None:
+def numbered(side: Side) -> None:
     """Raise Unusable if messages begin with their numbers or a message label, except in a quiz or steps."""
-    if "marked" not in side.signs:
-        return
     marks = [NUMBER.match(text) for text in side.messages]
     own = [at for at, mark in enumerate(marks) if mark and mark["number"] and int(mark["number"]) == at + 1]
     labelled = [at for at, mark in enumerate(marks) if mark and mark["label"]]
     found = own if len(own) > 1 and 2 * len(own) >= len(marks) else labelled if len(labelled) > 1 else []
     found = [at for at in found if not _NEXT_ITEM(side.messages[at])]
-    is_series = side.role == "assistant" and not labelled and _SERIES("\n".join(asked).lower())
+    is_series = side.role == "assistant" and not labelled and _SERIES("\n".join(side.asked).lower())
     if len(found) > 1 and not is_series:
         raise side.unusable(found[0], Reason.NUMBERED, "and others begin with their number")
 
 
-def placeholder(side: Side, asked: Sequence[str]) -> None:
+def placeholder(side: Side) -> None:
     """Raise Unusable if a message has an unfilled placeholder, except in a requested form or letter."""
     may = None
-    if "blank" not in side.signs and min(map(len, side.messages)) > SHORT:
+    if "blank" not in side.signs and ("stand_in" not in side.signs or side.shortest > SHORT):
         return
     for number, text in enumerate(side.messages):
         if len(text) > SHORT and not text.startswith("Lorem") and not _BRACKET(text):
@@ -73,7 +69,7 @@ def placeholder(side: Side, asked: Sequence[str]) -> None:
         if _DUMMY(said):
             raise side.unusable(number, Reason.PLACEHOLDER, f"is a stand-in: {text[:40]!r}")
         if match := _BLANK(said):
-            may = _ABOUT_FORMS("\n".join(asked).lower()) if may is None and side.role == "assistant" else may
+            may = _ABOUT_FORMS("\n".join(side.asked).lower()) if may is None and side.role == "assistant" else may
             if not (may or (side.role == "assistant" and "\n" in text.strip())):
                 raise side.unusable(number, Reason.PLACEHOLDER, f"has a blank: {match[0][:40]!r}")
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Sequence
 
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
@@ -19,18 +18,19 @@ LETTERS_A_WORD = 12
 """If words appear longer than this, the writing has no spaces, and three letters count as a word."""
 
 
-def repeats(side: Side, similarity: float, asked: Sequence[str] = ()) -> None:
+def repeats(side: Side) -> None:
     """Raise Unusable if two messages are the same, word for word or nearly.
 
     Nearly means: similar lengths, the same beginning or end, and this share of common words
     (Jaccard). Messages that differ in a number differ: "7 times 8" is not "7 times 9". An answer
     whose new words the user has just said is a revision.
     """
-    for i, j in _candidates(side.lower, side.all_lower):
+    similarity = side.limits["repeats"]
+    for i, j in _candidates(side.lower, similarity):
         one, other = sorted((side.lower[i], side.lower[j]), key=len)
-        if similarity * len(other) > len(one) or not _is_same(one, other, similarity):
+        if not _is_same(one, other, similarity):
             continue
-        if side.role == "user" or not _is_revision(side.lower[i], side.lower[j], asked[j : j + 1]):
+        if side.role == "user" or not _is_revision(side.lower[i], side.lower[j], side.asked[j : j + 1]):
             raise side.unusable(j, Reason.REPEATS, f"repeats {side.role}_{i + 1}")
 
 
@@ -39,19 +39,24 @@ def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
     return bool(changed) and any(changed & frozenset(_WORD(said.lower())) for said in asked)
 
 
-def _candidates(texts: Sequence[str], joined: str) -> Iterator[tuple[int, int]]:
-    """Yield the pairs of texts that share their beginning, middle or end: most are told apart by that.
+def _candidates(texts: Sequence[str], similarity: float) -> list[tuple[int, int]]:
+    """Return the pairs of texts of similar lengths that share their beginning, middle or end, in order."""
+    lengths = [*map(len, texts)]
+    by_length = sorted(range(len(texts)), key=lengths.__getitem__)
+    found = []
+    for place, i in enumerate(by_length, 1):
+        length = lengths[i]
+        for j in by_length[place:]:
+            if similarity * lengths[j] > length:
+                break
+            if _have_common_part(texts[min(i, j)], texts[max(i, j)]):
+                found.append((min(i, j), max(i, j)))
+    return sorted(found)
 
-    `joined` has all of them: where each middle comes once in it, no text has that of another one.
-    """
-    starts, ends = [text[:EDGE] for text in texts], [text[-EDGE:-1] for text in texts]
-    middles = [text[len(text) // 2 : len(text) // 2 + EDGE] for text in texts]
-    are_apart = len({*starts}) == len(texts) and len({*ends}) == len(texts)
-    if are_apart and all(joined.count(middle) == 1 for middle in middles):
-        return
-    for i, j in combinations(range(len(texts)), 2):
-        if middles[i] in texts[j] or (not are_apart and (starts[i] == starts[j] or ends[i] == ends[j])):
-            yield i, j
+
+def _have_common_part(one: str, other: str) -> bool:
+    middle = len(one) // 2
+    return one[middle : middle + EDGE] in other or one[:EDGE] == other[:EDGE] or one[-EDGE:-1] == other[-EDGE:-1]
 
 
 def _is_same(one: str, other: str, similarity: float) -> bool:

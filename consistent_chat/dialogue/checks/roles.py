@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
@@ -22,8 +21,6 @@ ASSISTANT = (
 
 def transcripts(side: Side) -> None:
     """Raise Unusable if a message begins with a role's name, has lines of both roles or tokens of a template."""
-    if side.signs.isdisjoint(SIGNS):
-        return
     for number, message in enumerate(side.lower):
         if _TOKEN(side.prose(number)):
             raise side.unusable(number, Reason.MIXED_ROLES, "has the marks of a chat template")
@@ -42,10 +39,12 @@ def _has_both(text: str) -> bool:
     return any(map(_OF_USER, lines)) and any(map(_OF_ASSISTANT, lines))
 
 
-def echoes(side: Side, asked: Sequence[str]) -> None:
+def echoes(side: Side) -> None:
     """Raise Unusable if an answer is, word for word, one of the user's own messages."""
-    own = {_plain(said) for said in asked} - {""}
-    longest = max(map(len, asked), default=0) + MOST_MARKS
+    longest = max(map(len, side.asked), default=0) + MOST_MARKS
+    if side.shortest > longest:
+        return
+    own = {_plain(said) for said in side.asked} - {""}
     for number, message in enumerate(side.messages):
         said = _plain(message) if SHORTEST_ECHO < len(message) <= longest else ""
         if said in own and (len(said.split()) >= LEAST_WORDS or not said.isascii()):

@@ -3,48 +3,46 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from consistent_chat.dialogue.parse import Reason, Unusable
 
 APART = "\n\x1f\n"
 """The separator between messages that are searched together."""
-START = r"(?:\A|\x1f\n)"
-"""A regex for the start of a message in the joined text."""
+START, END = r"(?:\A|\x1f\n)", r"(?:\n\x1f|\z)"
+"""RE2 patterns for the start and the end of a message in the joined text."""
 
 
 class Side:
-    """The messages of a role, "user" or "assistant", in order. `find` returns the signs in a lower-case text."""
+    """The messages of a role, "user" or "assistant", in order, with what their checks need.
 
-    def __init__(self, messages: Sequence[str], role: str, find: Callable[[str], frozenset[str]]) -> None:
-        self.messages, self.role, self._find = messages, role, find
+    `asked` are the user messages, `limits` the thresholds by check, `drawn` texts that a user message must not quote,
+    such as its topic. `lower` has the messages in lower case with straight apostrophes, `all_lower` the same in one
+    text; `find` returns the signs in it.
+    """
 
-    @cached_property
-    def joined(self) -> str:
-        """All messages unchanged, in one text, to exclude characters quickly."""
-        return APART.join(self.messages)
-
-    @cached_property
-    def is_ascii(self) -> bool:
-        """Whether all messages are ASCII."""
-        return self.joined.isascii()
-
-    @cached_property
-    def all_lower(self) -> str:
-        """All messages in lower case, with straight apostrophes, in one text."""
-        return self.joined.replace("\u2019", "'").lower()
-
-    @cached_property
-    def lower(self) -> Sequence[str]:
-        """The messages in lower case, with straight apostrophes."""
-        texts = self.all_lower.split(APART)
-        return texts if len(texts) == len(self.messages) else [_lower(text) for text in self.messages]
+    def __init__(
+        self,
+        messages: Sequence[str],
+        role: str,
+        asked: Sequence[str],
+        language: str,
+        limits: Mapping[str, Any],
+        find: Callable[[str], frozenset[str]],
+        drawn: Sequence[str] = (),
+    ) -> None:
+        self.messages, self.role, self.asked = messages, role, asked
+        self.language, self.limits, self.drawn = language, limits, drawn
+        self.lower = [text.lower() if text.isascii() else text.replace("\u2019", "'").lower() for text in messages]
+        self.all_lower = APART.join(self.lower)
+        self.signs = find(self.all_lower)
 
     @cached_property
-    def signs(self) -> frozenset[str]:
-        """The names of the signs that the messages have."""
-        return self._find(self.all_lower)
+    def shortest(self) -> int:
+        """The number of characters of the shortest message."""
+        return min(map(len, self.messages))
 
     def prose(self, number: int) -> str:
         """Return a message in lower case, without code and quotations."""
@@ -61,10 +59,6 @@ class Side:
     def unusable(self, number: int, reason: Reason, detail: str) -> Unusable:
         """Return the finding about a message, counted from 0."""
         return Unusable(reason, f"{self.role}_{number + 1} {detail}", number + 1)
-
-
-def _lower(text: str) -> str:
-    return text.replace("\u2019", "'").lower()
 
 
 _MAY_QUOTE = re.compile('[`"\u201c\u201e\u00ab\u300c>]').search

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
-from consistent_chat.dialogue.checks import answers, letters, remains, roles, titles, users
+from consistent_chat.dialogue.checks import answers, letters, mixed_scripts, remains, roles, titles, users
 from consistent_chat.dialogue.checks.phrases import phrases
-from consistent_chat.dialogue.checks.side import START
+from consistent_chat.dialogue.checks.side import END, START
 
 ANYWHERE = ("as_assistant", "labels", "mentions", "boilerplate", "reasoning", "flips")
 """Fields of `phrases` that a message may have anywhere."""
-AT_START = ("begins", "openings", "refusals")
+AT_START = ("openings", "refusals")
 """Fields of `phrases` that match at the start of a message."""
 MOST_MEMORY = 32 << 20
 """Bytes that RE2 may use for its table; it rebuilds the table for a text that needs more."""
@@ -32,7 +32,7 @@ class Signs:
         options = re2.Options()
         options.log_errors = False
         options.max_mem = MOST_MEMORY
-        self._names = tuple(patterns)
+        self.names = tuple(patterns)
         self._set = re2.Set.SearchSet(options)
         for pattern in patterns.values():
             self._set.Add(pattern)
@@ -40,7 +40,7 @@ class Signs:
 
     def find(self, text: str) -> frozenset[str]:
         """Return the names of the patterns that match a text."""
-        return frozenset([self._names[at] for at in self._set.Match(text.encode("utf-8", "replace")) or ()])
+        return frozenset([self.names[at] for at in self._set.Match(text.encode("utf-8", "replace")) or ()])
 
 
 @functools.lru_cache(maxsize=64)
@@ -49,12 +49,10 @@ def signs_of(language: str) -> Signs:
     known = phrases(language)._asdict()
     spoken = {name: weaken(known[name].pattern) for name in ANYWHERE}
     spoken |= {name: rf"{START}[ *_#¡!]*{weaken(known[name].pattern)}" for name in AT_START}
-    spoken |= {"marked": START + weaken(remains.NUMBER.pattern), "prompted": _any_of(titles.prompted())}
-    return Signs({**spoken, **answers.SIGNS, **roles.SIGNS, **letters.SIGNS, **remains.SIGNS, **users.SIGNS})
-
-
-def _any_of(sentences: Iterable[str]) -> str:
-    return "|".join(sorted(re.escape(sentence.replace("\u2019", "'").lower()) for sentence in sentences))
+    spoken["courteous"] = rf"{START}{_JOINED}(?:{weaken(known['courtesies'].pattern)}|{END})"
+    spoken["marked"] = START + weaken(remains.NUMBER.pattern)
+    modules = (answers, roles, letters, mixed_scripts, remains, users)
+    return Signs(spoken | titles.signs() | {name: sign for module in modules for name, sign in module.SIGNS.items()})
 
 
 def weaken(pattern: str) -> str:
@@ -74,6 +72,8 @@ def _weaken(part: str) -> str:
     return _SHORTHAND_SUB(lambda match: _INSIDE[match[0]], part)
 
 
+_JOINED = r"[^a-z0-9]*(?:(?:and|so|but|und|y|et)[^a-z0-9]*)*"
+"""What may stand before the first courtesy of an answer: marks, and words that join."""
 _PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|[^\\]", re.DOTALL).findall
 _LOOK = re.compile(r"\(\?<?[!=](?:\\.|\[(?:\\.|[^\]\\])*\]|\((?:\\.|[^()\\])*\)|[^()\\])*\)")
 _SHORTHAND = re.compile(r"\\[wWdDsS]").search

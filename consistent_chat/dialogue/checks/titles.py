@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Iterable
 
 from consistent_chat.dialogue import prompts
 from consistent_chat.dialogue.checks.phrases import phrases
-from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.checks.side import END, START, Side
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.recipe import taxonomy
 
@@ -19,31 +20,45 @@ MOST_WORDS = 8
 
 def titles(side: Side) -> None:
     """Raise Unusable if a user message is a title of the taxonomy or a sentence of a prompt, or several are titles."""
-    for number, text in enumerate(side.messages):
+    for number, text in enumerate(side.messages) if "title" in side.signs else ():
         if text.strip(' .*#"') in _titles():
             raise side.unusable(number, Reason.LEAKS_PROMPT, f"is a title: {text[:60]!r}")
-    are = [text[0].isupper() and text[-1].isalpha() and bool(_TITLE(text)) for text in side.messages]
-    if are[0] and sum(are) > 1 and 2 * sum(are) >= len(are):
-        raise side.unusable(0, Reason.LEAKS_PROMPT, f"is a title: {side.messages[0][:60]!r}")
-    _sentences(side)
+    if _is_title(side.messages[0]):
+        are = [_is_title(text) for text in side.messages]
+        if sum(are) > 1 and 2 * sum(are) >= len(are):
+            raise side.unusable(0, Reason.LEAKS_PROMPT, f"is a title: {side.messages[0][:60]!r}")
+    if "prompted" in side.signs:
+        _sentences(side)
 
 
-def labels(side: Side, language: str) -> None:
+def _is_title(text: str) -> bool:
+    return text[0].isupper() and text[-1].isalpha() and bool(_TITLE(text))
+
+
+def labels(side: Side) -> None:
     """Raise Unusable if an answer refers to the messages of its prompt, or contains a sentence of it."""
-    for number, phrase in side.matches("labels", phrases(language).labels):
+    for number, phrase in side.matches("labels", phrases(side.language).labels):
         if "user" in phrase or "note" in phrase or "end of" in phrase or "message" in phrase:
             raise side.unusable(number, Reason.LEAKS_PROMPT, f"speaks of how it was asked for: {phrase!r}")
-    _sentences(side)
+    if "prompted" in side.signs:
+        _sentences(side)
 
 
 def _sentences(side: Side) -> None:
-    if "prompted" not in side.signs:
-        return
-    sentences = prompted()
+    sentences = _prompted()
     for number, text in enumerate(side.messages):
         first, line = text.partition(". ")[0], text.partition("\n")[0]
         if first.rstrip(_ENDS) in sentences or line.strip(_ENDS) in sentences or text.rstrip(_ENDS) in sentences:
             raise side.unusable(number, Reason.LEAKS_PROMPT, "has a sentence of its prompt")
+
+
+def signs() -> dict[str, str]:
+    """Return RE2 patterns for the checks, in lower case: a title of the taxonomy, a sentence of a prompt."""
+    return {"title": rf"{START}[ .*#\"]*(?:{_any_of(_titles())})[ .*#\"]*{END}", "prompted": _any_of(_prompted())}
+
+
+def _any_of(sentences: Iterable[str]) -> str:
+    return "|".join(sorted(re.escape(sentence.replace("\u2019", "'").lower()) for sentence in sentences))
 
 
 @functools.lru_cache(maxsize=1)
@@ -55,7 +70,7 @@ def _titles() -> frozenset[str]:
 
 
 @functools.lru_cache(maxsize=1)
-def prompted() -> frozenset[str]:
+def _prompted() -> frozenset[str]:
     """Return the sentences of the prompts that have no blanks, without their full stops."""
     lines = [line.lstrip("- ") for text in prompts.contents().values() for line in text.splitlines()]
     sentences = [sentence for line in lines for sentence in _SENTENCE_ENDS(line)]

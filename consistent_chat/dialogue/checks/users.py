@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from consistent_chat.dialogue.checks.phrases import Phrases, phrases
 from consistent_chat.dialogue.checks.side import APART, Side
@@ -17,9 +17,9 @@ LISTED = 3
 """Minimum pieces of advice, or list items, that make an answer together with an answer's opening."""
 
 
-def answers_itself(side: Side, language: str) -> None:
+def answers_itself(side: Side) -> None:
     """Raise Unusable if a user message speaks as an assistant, or answers its own question."""
-    known = phrases(language)
+    known = phrases(side.language)
     for number, phrase in side.matches("as_assistant", known.as_assistant):
         raise side.unusable(number, Reason.ANSWERS_ITSELF, f"speaks as the assistant: {phrase!r}")
     for number, text in enumerate(side.lower) if "openings" in side.signs else ():
@@ -84,15 +84,16 @@ def _is_run(words: list[str], text: str, length: int) -> bool:
     return any(f" {run} " in f" {text} " for run in runs)
 
 
-def leaks_prompt(side: Side, language: str, secrets: Iterable[str], run: int) -> None:
+def leaks_prompt(side: Side) -> None:
     """Raise Unusable if a message names a field of the prompt, or quotes this many consecutive words of a drawn text.
 
     A shorter drawn text counts if it has at least five words and is quoted in full.
     """
-    for number, phrase in side.matches("labels", phrases(language).labels):
-        raise side.unusable(number, Reason.LEAKS_PROMPT, f"names what it was asked for: {phrase!r}")
-    text = side.all_lower.replace(",", "")
-    for secret in secrets:
+    if "labels" in side.signs:
+        for number, phrase in side.matches("labels", phrases(side.language).labels):
+            raise side.unusable(number, Reason.LEAKS_PROMPT, f"names what it was asked for: {phrase!r}")
+    run, text = side.limits["leaks_prompt"], side.all_lower.replace(",", "")
+    for secret in side.drawn:
         for piece in _pieces(secret, run):
             if piece in text and (leaked := next((run for run in _runs(secret, run) if run in text), "")):
                 number = text[: text.find(leaked)].count(APART)

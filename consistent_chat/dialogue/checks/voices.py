@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from consistent_chat.dialogue.checks.phrases import phrases
 from consistent_chat.dialogue.checks.side import Side
@@ -13,9 +12,9 @@ LONGEST_REFUSAL = 160
 """Maximum characters of an answer that only declines."""
 
 
-def boilerplate(side: Side, language: str, asked: Sequence[str]) -> None:
+def boilerplate(side: Side) -> None:
     """Raise Unusable if an answer speaks of the model, unless the conversation is about machines, or only declines."""
-    known = phrases(language)
+    known, asked = phrases(side.language), side.asked
     for number, text in enumerate(side.lower) if "refusals" in side.signs else ():
         if len(text) < LONGEST_REFUSAL and known.refusals.fullmatch(text):
             raise side.unusable(number, Reason.BOILERPLATE, f"only declines: {text[:60]!r}")
@@ -24,9 +23,10 @@ def boilerplate(side: Side, language: str, asked: Sequence[str]) -> None:
             raise side.unusable(number, Reason.BOILERPLATE, f"speaks of the model: {phrase!r}")
 
 
-def leaks_reasoning(side: Side, language: str, asked: Sequence[str]) -> None:
+def leaks_reasoning(side: Side) -> None:
     """Raise Unusable if a message reasons about the user although the conversation has not mentioned one."""
-    for number, phrase in side.matches("reasoning", phrases(language).reasoning):
+    asked = side.asked
+    for number, phrase in side.matches("reasoning", phrases(side.language).reasoning):
         said = "\n".join(asked[: number + 1] if side.role == "assistant" else asked[:number]).lower()
         about = side.role == "assistant" and _ABOUT_USERS(said)
         begins = side.role == "assistant" or side.lower[number].lstrip(" \"'(*").startswith(phrase)
@@ -34,10 +34,10 @@ def leaks_reasoning(side: Side, language: str, asked: Sequence[str]) -> None:
             raise side.unusable(number, Reason.LEAKS_REASONING, f"speaks of the user: {phrase!r}")
 
 
-def swapped_roles(side: Side, language: str, asked: Sequence[str]) -> None:
+def swapped_roles(side: Side) -> None:
     """Raise Unusable if an answer asks for help or thanks for it, as a user does, except in a role play."""
-    for number, phrase in side.matches("flips", phrases(language).flips):
-        if not _ROLE_PLAY("\n".join(asked[: number + 1]).lower()):
+    for number, phrase in side.matches("flips", phrases(side.language).flips):
+        if not _ROLE_PLAY("\n".join(side.asked[: number + 1]).lower()):
             raise side.unusable(number, Reason.SWAPPED_ROLES, f"speaks as the user: {phrase!r}")
 
 
