@@ -28,7 +28,7 @@ WAYS = [
     "tests/builder",
     "tests/cli/test_command_line.py",
     "tests/commands/test_llamafactory.py",
-    "tests/drivers/test_duplicates.py",
+    "tests/drivers/test_drop_duplicates.py",
     "tests/drivers/test_run.py",
     "tests/drivers/test_shared_limits.py",
     "tests/plan/test_splits.py",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +13,23 @@ from huggingface_hub import constants
 
 from consistent_chat import drivers
 from consistent_chat.dialogue.work import Dialogue
-from consistent_chat.drivers import BatchOptions, Limits, PendingRequests, PlanSlice, RunStats, Usage, batch_poll
+from consistent_chat.drivers import (
+    BatchOptions,
+    Limits,
+    PendingRequests,
+    PlanSlice,
+    RunStats,
+    Usage,
+    batch_poll,
+)
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.serving.anthropic import Anthropic
 from consistent_chat.serving.openai import OpenAI
 from consistent_chat.store import Batch, BatchLog, ResponseStore
-from tests.batches import BatchProvider
+from tests.batches import BatchProvider, Fate
+from tests.faults import Reply
+from tests.provider import Call
 from tests.stored import processes
 
 KEY = "sk-very-secret-1234567890"
@@ -148,3 +158,30 @@ def _fill(home: str | None, place: str, url: str, kind: str, given: Mapping[str,
     if home is not None:
         constants.HF_HOME = home
     filled(place, url, kind, **given)
+
+
+def each_kind(test: Callable[..., None]) -> Any:
+    """Run a test with each protocol; the second one with the slow tests."""
+    return pytest.mark.slow_after(1)(pytest.mark.parametrize("kind", KINDS)(test))
+
+
+def fated(fate: Fate, place: str, kind: str = "anthropic", **given: Any) -> BatchProvider:
+    """Fill a store from a provider with a fate."""
+    with BatchProvider(fate) as provider:
+        filled(place, provider.url, kind, **given)
+    return provider
+
+
+def first_time(fate: str | Reply) -> Fate:
+    """Let this befall each request that comes for the first time."""
+    return lambda call: fate if call.attempt == 0 else None
+
+
+def some(fate: str | Reply, attempts: int = 1) -> Fate:
+    """Let this befall a third of the prompts, the first times that they come."""
+
+    def befall(call: Call) -> str | Reply | None:
+        chosen = call.texts[call.names[0]].rpartition(" ")[2][0] in "01234"
+        return fate if chosen and call.attempt < attempts else None
+
+    return befall

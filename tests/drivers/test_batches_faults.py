@@ -1,0 +1,276 @@
+"""Batches that expire, fail or are refused, and servers that break: every request is answered or the run says why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from consistent_chat.drivers import batch
+from consistent_chat.drivers.batch_results import READINGS
+from consistent_chat.errors import BatchesPending, ServingError, UnfilledSlot
+from consistent_chat.serving import wire
+from consistent_chat.store import BatchLog, ResponseStore, verify
+from tests import filling
+from tests.batches import BatchProvider
+from tests.faults import HARMLESS, UNUSABLE, Reply
+from tests.filling import (
+    each_kind,
+    entries,
+    fated,
+    filled,
+    first_time,
+    online,
+    recipe,
+    replayed,
+    some,
+    without_ids,
+)
+
+hurried, provider = filling.hurried, filling.provider
+
+
+@pytest.mark.slow
+@each_kind
+@pytest.mark.parametrize(
+    "fate", ["expired", "canceled", "lost", Reply.error(529, "Overloaded"), Reply.error(500, "Oh")]
+)
+def test_what_was_not_answered_is_asked_again(place: str, tmp_path: Path, kind: str, fate: str | Reply) -> None:
+    """And only that; nothing of it is kept as an answer."""
+    provider = fated(some(fate), place, kind)
+    asked = [len(batch.calls) for batch in provider.submitted]
+    again = sum(call.attempt == 1 for call in provider.requests)
+    assert again > 0
+    assert sum(asked) == 18 + again
+    with BatchProvider() as other:
+        expected = online(str(tmp_path / "online"), other, kind, recipe(kind))
+    assert without_ids(replayed(place, recipe(kind))) == without_ids(expected)
+
+
+@each_kind
+def test_a_whole_batch_may_expire(place: str, kind: str) -> None:
+    """It is submitted again."""
+    provider = fated(first_time("expired"), place, kind)
+    assert [len(batch.calls) for batch in provider.submitted] == [9] * 4
+    assert len(replayed(place, recipe(kind))) == 9
+
+
+@each_kind
+def test_a_provider_that_never_answers_is_given_up(place: str, kind: str) -> None:
+    """After a few batches, with its own words."""
+    with (
+        BatchProvider(lambda call: Reply.error(500, "Out of order")) as provider,
+        pytest.raises(ServingError, match=r"5 waves .* Out of order"),
+    ):
+        filled(place, provider.url, kind)
+    assert len(provider.submitted) == batch.FRUITLESS
+
+
+@pytest.mark.slow
+@each_kind
+@pytest.mark.parametrize("name", [name for name in UNUSABLE if "5 MB" not in name])
+def test_unusable_answers_are_drawn_again(place: str, tmp_path: Path, kind: str, name: str) -> None:
+    """As online: each is kept, and the dialogues are the same."""
+    provider = fated(some(UNUSABLE[name]), place, kind)
+    assert len(provider.submitted) > 2
+    with BatchProvider(some(UNUSABLE[name])) as other:
+        other.script_online()
+        expected = online(str(tmp_path / "online"), other, kind, recipe(kind))
+    assert without_ids(replayed(place, recipe(kind))) == without_ids(expected)
+
+
+@each_kind
+@pytest.mark.parametrize("name", HARMLESS)
+def test_odd_forms_are_read(place: str, kind: str, name: str) -> None:
+    """As online."""
+    if name == "byte order mark":
+        pytest.skip("it would stand in the middle of a line")
+    provider = fated(lambda call: HARMLESS[name], place, kind)
+    assert len(provider.submitted) == 2
+
+
+@each_kind
+def test_a_model_that_writes_nothing_usable_ends_the_run(place: str, kind: str) -> None:
+    """After one wave, not after every draw of every substitute."""
+    with (
+        BatchProvider(lambda call: Reply.text("The weather is fine.")) as provider,
+        pytest.raises(UnfilledSlot, match="36 consecutive responses were unusable"),
+    ):
+        filled(place, provider.url, kind, recipe(kind, 4))
+    assert len(provider.submitted) == 1
+
+
+def test_requests_that_are_refused_end_the_run(place: str) -> None:
+    """At once where none is answered; what the provider says is passed on."""
+    with (
+        BatchProvider(lambda call: Reply.error(400, "messages: too odd")) as provider,
+        pytest.raises(ServingError, match=r"messages: too odd.*Stopping"),
+    ):
+        filled(place, provider.url)
+    assert len(provider.submitted) == 1
+    assert not any(entry.is_open for entry in entries(place))
+
+
+@each_kind
+def test_one_request_that_is_refused_for_ever_ends_the_run(place: str, kind: str) -> None:
+    """After three times, when all others are answered and kept."""
+    with BatchProvider(lambda call: Reply.error(400, "too odd") if call.body == first[0].body else None) as provider:
+        first = provider.requests
+        with pytest.raises(ServingError, match="too odd"):
+            filled(place, provider.url, kind)
+    assert sum(call.body == first[0].body for call in provider.requests) == 3
+    assert len(list(ResponseStore(place).records())) == 16
+
+
+@each_kind
+def test_a_form_that_the_server_does_not_take_is_found_out(place: str, kind: str) -> None:
+    """The requests are asked again without the field that it names."""
+    field = {"anthropic": "output_config", "openai": "response_format"}[kind]
+    refusal = Reply.error(400, f"{field}: Extra inputs are not permitted")
+    provider = fated(lambda call: refusal if field in call.body else None, place, kind)
+    assert field in provider.requests[0].body
+    assert field not in provider.requests[-1].body
+    assert len(replayed(place, recipe(kind))) == 9
+
+
+@each_kind
+@pytest.mark.parametrize("step", ["received", "created", "look", "results"])
+def test_a_connection_that_breaks_does_not_lead_to_two_batches(
+    provider: BatchProvider, place: str, kind: str, step: str
+) -> None:
+    """Whether a batch is there is looked up."""
+    provider.script_for[step] = Reply.reset()
+    filled(place, provider.url, kind)
+    assert len(set(provider.digests)) == len(provider.digests) == 18
+    assert len(replayed(place, recipe(kind))) == 9
+
+
+@pytest.mark.slow
+@each_kind
+def test_a_crowded_server_is_waited_for(provider: BatchProvider, place: str, kind: str) -> None:
+    """With a submission and with a look."""
+    provider.script_for["received"] = Reply.error(429, "Too many", {"retry-after": "0"})
+    provider.script_for["look"] = Reply.error(529, "Overloaded")
+    filled(place, provider.url, kind)
+    assert len(provider.digests) == 18
+
+
+@each_kind
+def test_a_server_without_batches_says_so(place: str, kind: str) -> None:
+    """It is one message, and the next build can go another way."""
+    with BatchProvider(offers=()) as provider:
+        with pytest.raises(ServingError, match=r"has no batch API.*driver='online'"):
+            filled(place, provider.url, kind)
+        assert len(online(place, provider, kind, recipe(kind))) == 9
+
+
+@each_kind
+def test_a_server_that_does_not_list_batches_will_do(place: str, kind: str) -> None:
+    """As long as nothing breaks."""
+    with BatchProvider(offers=("batches",)) as provider:
+        filled(place, provider.url, kind)
+    assert len(provider.submitted) == 2
+
+
+@each_kind
+def test_results_without_a_bound_end_in_one_error(place: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the batch and the way out; what was read before the long line is kept."""
+    monkeypatch.setattr(wire, "MOST_BYTES", 100_000)
+    with BatchProvider(lambda call: Reply.text("x" * 200_000) if call.number == 3 else None) as provider:
+        with pytest.raises(ServingError, match=r"sent an answer of more than .* batch 1 \(.*batches --forget 1"):
+            filled(place, provider.url, kind)
+        assert provider.asked["results"] <= 2 * READINGS
+    checked = verify(place)
+    assert checked.faults == []
+    assert checked.responses > 0
+
+
+@each_kind
+def test_a_long_error_about_a_batch_is_read_in_part(place: str, kind: str) -> None:
+    """And told in few words."""
+    with BatchProvider() as provider:
+        provider.script_for["look"] = Reply.error(404, "no " * 1_000_000)
+        with pytest.raises(ServingError, match="has no batch API, or not this batch") as told:
+            filled(place, provider.url, kind)
+    assert len(str(told.value)) < 1000
+
+
+def test_a_submission_in_doubt_that_cannot_be_looked_up_is_said(place: str) -> None:
+    """With what to do; nothing is submitted twice."""
+    with BatchProvider(offers=("batches",)) as provider:
+        provider.script_for["created"] = Reply.reset()
+        with pytest.raises(ServingError, match=r"Cannot determine whether.*--forget 1"):
+            filled(place, provider.url)
+        assert len(provider.submitted) == 1
+
+
+def test_a_wrong_key_is_said(provider: BatchProvider, place: str) -> None:
+    """Before anything is written down as submitted."""
+    provider.script_for["received"] = Reply.error(401, "invalid x-api-key")
+    with pytest.raises(ServingError, match="The key was refused"):
+        filled(place, provider.url)
+    assert [entry.outcome for entry in entries(place)] == ["refused"]
+    filled(place, provider.url)
+    assert len(provider.digests) == 18
+
+
+def test_a_batch_that_the_provider_gives_up_is_submitted_again(provider: BatchProvider, place: str) -> None:
+    """OpenAI reads the file after it has taken it, and has a limit for all batches that wait."""
+    with pytest.raises(BatchesPending):
+        filled(place, provider.url, "openai", waits=False)
+    provider.submitted[0].status = "failed"
+    filled(place, provider.url, "openai")
+    assert [len(batch.calls) for batch in provider.submitted] == [9, 9, 9]
+    assert len(replayed(place, recipe("openai"))) == 9
+
+
+def test_batches_that_the_provider_always_gives_up_end_the_run(provider: BatchProvider, place: str) -> None:
+    """With what it says."""
+    provider.status = "failed"
+    with pytest.raises(ServingError, match=rf"{batch.FRUITLESS} waves.*given up batch 5.*token limit reached"):
+        filled(place, provider.url, "openai")
+    assert not any(entry.is_open for entry in entries(place))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reply", [Reply.error(503, "Down"), Reply.reset()], ids=["503", "reset"])
+def test_a_file_that_does_not_arrive_is_sent_again(provider: BatchProvider, place: str, reply: Reply) -> None:
+    """No batch is in doubt before it has been made of the file."""
+    provider.script_for["upload"] = reply
+    filled(place, provider.url, "openai")
+    assert [entry.outcome for entry in entries(place)] == ["completed: 9 of 9 answered"] * 2
+
+
+def test_what_never_arrives_ends_the_run(provider: BatchProvider, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what the provider said last."""
+    monkeypatch.setattr(batch, "FRUITLESS", 1)
+    provider.script_for["received"] = Reply.error(500, "The disk is full")
+    with pytest.raises(ServingError, match=r"returned no answer.*The disk is full"):
+        filled(place, provider.url)
+    assert [entry.outcome for entry in entries(place)] == ["never submitted"]
+
+
+def test_results_that_tell_of_nothing_end_the_run(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says so, as there are no words to pass on."""
+    monkeypatch.setattr(batch, "FRUITLESS", 1)
+    with pytest.raises(ServingError, match="contain none of the requests"):
+        fated(lambda call: "lost", place)
+
+
+def test_a_later_wave_that_is_refused_as_a_whole_is_asked_again(place: str) -> None:
+    """As others were answered before."""
+    refusal = Reply.error(400, "too odd today")
+    fated(lambda call: refusal if call.stage == "answers" and call.attempt == 0 else None, place)
+    assert len(replayed(place, recipe())) == 9
+
+
+def test_a_batch_that_the_provider_does_not_know_is_said(provider: BatchProvider, place: str) -> None:
+    """With what to do."""
+    with pytest.raises(BatchesPending):
+        filled(place, provider.url, waits=False)
+    provider.submitted.clear()
+    with pytest.raises(ServingError, match=r"batch 1 .* is lost: consistent-chat batches --forget 1"):
+        filled(place, provider.url)
+    BatchLog(place).close(entries(place)[0], "given up")
+    filled(place, provider.url)
+    assert len(replayed(place, recipe())) == 9
