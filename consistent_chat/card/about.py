@@ -30,6 +30,7 @@ class About:
         configs: the entries under `configs` in the header: {"config_name", "data_files", ...}, the default one first.
             An entry with an empty list of files removes that config.
         licence: the licence as the Hub names it, or None.
+        withheld: the columns of the seeds that are not published, without which the rows cannot be rebuilt.
     """
 
     name: str
@@ -39,6 +40,7 @@ class About:
     files: Mapping[str, str]
     configs: Sequence[Mapping[str, Any]] = ()
     licence: str | None = None
+    withheld: Sequence[str] = ()
 
     @property
     def titles(self) -> dict[str, str]:

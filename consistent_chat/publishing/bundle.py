@@ -49,18 +49,24 @@ class Made:
 def make(builder: ConsistentChat, name: str, folder: Path, see: See) -> Made:
     """Build the files of a dataset from recorded responses. `name` is the recipe's name; `see` gets every dialogue.
 
-    The rows are made from the responses in the folder, so they are exactly what can be rebuilt from it. Raises
+    The rows are made from the responses in the folder, so they are exactly what can be rebuilt from it. If columns of
+    the seeds are withheld, there are no responses in it, and the rows are made from the builder's own. Raises
     MissingResponse, UnfilledSlot, PublishError.
     """
     responses = folder / layout.RESPONSES
     responses.mkdir()
     (responses / MARKER).write_bytes(MARKED)
+    withheld = recipe_file.withheld_of(builder.recipes.values())
     for records in _batches(select(builder.recipes, builder.recorded())):
-        write_pack(records, responses / "packs")
+        if not withheld:  # the requests beside the responses quote the sources
+            write_pack(records, responses / "packs")
     files = recipe_names(builder.recipes, name)
     for split, file in files.items():
         recipe_file.write(builder.recipes[split], folder / file)
-    rebuild(folder, files, folder, see)
+    if withheld:
+        _write_rows(builder, folder, see)
+    else:
+        rebuild(folder, files, folder, see)
     return Made(folder, builder.recipes, files)
 
 
@@ -160,6 +166,10 @@ def rebuild(folder: Path, recipes: Mapping[str, str], output: Path, see: See = l
     """
     files = {split: str(folder / path) for split, path in recipes.items()}
     builder = open_builder(files, responses=str(folder / layout.RESPONSES), mode="replay")
+    _write_rows(builder, output, see)
+
+
+def _write_rows(builder: ConsistentChat, output: Path, see: See) -> None:
     schema = builder.info.features.arrow_schema.remove_metadata()
     for split, plan in builder.plans().items():
         recipe = builder.recipes[split]

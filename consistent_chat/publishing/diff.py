@@ -102,15 +102,24 @@ def _texts(one: Any, other: Any) -> str:
 
 @dataclass
 class VerificationResult:
-    """The number of equal rows, a line for each fault, and a line for each harmless difference."""
+    """The number of equal rows, a line for each fault, and a line for each harmless difference.
+
+    `withheld` are the columns of the seeds that the publisher has left out, without which no row can be rebuilt.
+    """
 
     rows: dict[str, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    withheld: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         """Return a summary in one line."""
         if self.faults:
             return f"{len(self.faults):,} faults."
         rows = ", ".join(f"{count:,} rows of {split}" for split, count in self.rows.items())
+        if self.withheld:
+            return (
+                f"{rows}: not rebuilt, since the publisher has withheld {', '.join(self.withheld)} of the seeds. The "
+                "files are those of the manifest; that the rows follow from the recipe and responses is not shown."
+            )
         return f"{rows}: all match the recipe and the responses."

@@ -13,7 +13,7 @@ from consistent_chat import card
 from consistent_chat.card import About, Seen, header
 from consistent_chat.drivers import RunStats
 from consistent_chat.errors import PublishError
-from consistent_chat.publishing import layout
+from consistent_chat.publishing import layout, recipe_file
 from consistent_chat.publishing.bundle import Made
 from consistent_chat.publishing.hub import ConflictError, Destination, RepoTarget
 from consistent_chat.store.store import PeriodicTask
@@ -88,6 +88,7 @@ def describe(made: Made, target: RepoTarget, licence: str | None, seen: Seen, pr
         files=made.files,
         configs=list(configs(made.folder, made.recipes)),
         licence=licence,
+        withheld=recipe_file.withheld_of(made.recipes.values()),
     )
     return {path: text.encode("utf-8") for path, text in card.files(about, seen, previous).items()}
 
@@ -101,8 +102,9 @@ def configs(folder: Path, splits: Collection[str]) -> Iterator[dict[str, Any]]:
     """Yield the configs of a folder. One without rows cannot be loaded and gets an empty list of files."""
     rows = [{"split": split, "path": f"{layout.DATA}/{split}-*"} for split in splits]
     failures = [{"split": split, "path": layout.failures(split)} for split in splits]
-    packs = [{"split": "train", "path": f"{layout.RESPONSES}/packs/*.parquet"}]
+    packs = f"{layout.RESPONSES}/packs/*.parquet"
+    has_packs = any(folder.glob(packs))
     yield {"config_name": "default", "data_files": rows, "default": True}
     there = [each for each in failures if (folder / each["path"]).is_file()]
     yield {"config_name": layout.FAILURES, "data_files": there}
-    yield {"config_name": layout.RESPONSES, "data_files": packs}
+    yield {"config_name": layout.RESPONSES, "data_files": [{"split": "train", "path": packs}] if has_packs else []}

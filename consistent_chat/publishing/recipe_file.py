@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,11 @@ import yaml
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.errors import PublishError
 from consistent_chat.publishing import layout
-from consistent_chat.recipe import Recipe
+from consistent_chat.recipe import Recipe, safe_yaml
 from consistent_chat.recipe.ngrams import Ngrams
 from consistent_chat.recipe.seeds import Seeds
+from consistent_chat.recipe.seeds.seeds import WITHHELD
+from consistent_chat.recipe.seeds.source import COLUMN
 from consistent_chat.recipe.taxonomy import Category, Flow, Manner, Tags, Taxonomy, Topic
 
 HEAD = "# Everything that shapes this dataset. The responses that it is made of lie beside this file, in responses/.\n"
@@ -35,6 +38,8 @@ def write(recipe: Recipe, path: Path) -> None:
     values = {name: value for name, value in values.items() if value is not None}
     text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     path.write_text(HEAD + text, encoding="utf-8", newline="\n")
+    if recipe.loaded_seeds is not None and recipe.loaded_seeds.private:
+        return  # what is withheld makes it a recipe that cannot be used
     if fingerprint(Recipe.from_file(str(path))) != fingerprint(recipe):
         raise PublishError(f"The recipe cannot be written to {path.name}: reading it back gives a different recipe.")
 
@@ -45,8 +50,27 @@ def _with_sources(seeds: Seeds, path: Path) -> dict[str, Any]:
 
     file = layout.seeds(path.name)
     (path.parent / file).parent.mkdir(exist_ok=True)
-    names = write_sources(seeds.sources, path.parent / file)
-    return {"data": file, "fields": {name: name for name in names}, "dialogs_per_seed": seeds.dialogs_per_seed}
+    names = write_sources(seeds.sources, path.parent / file, seeds.private)
+    told = {"data": file, "fields": {name: name for name in names}, "dialogs_per_seed": seeds.dialogs_per_seed}
+    return {**told, **({WITHHELD: _shown(seeds.private)} if seeds.private else {})}
+
+
+def withheld(path: Path) -> list[str]:
+    """Return the names of the columns that a published recipe says are withheld; raises RecipeError."""
+    values = safe_yaml.parse(path.read_text("utf-8"), path.name).data
+    seeds = values.get("seeds") if isinstance(values, dict) else None
+    found = seeds.get(WITHHELD) if isinstance(seeds, dict) else None
+    return list(map(str, found)) if isinstance(found, list) else []
+
+
+def withheld_of(recipes: Iterable[Recipe]) -> list[str]:
+    """Return the names of the columns of any of these recipes that are not published."""
+    seeds = (recipe.loaded_seeds for recipe in recipes)
+    return sorted({name for one in seeds if one is not None for name in _shown(one.private)})
+
+
+def _shown(private: Iterable[str]) -> list[str]:
+    return [name.removeprefix(COLUMN) for name in private]
 
 
 def _written(ngrams: Ngrams, number: int, path: Path) -> str:

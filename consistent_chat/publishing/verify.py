@@ -27,7 +27,7 @@ from consistent_chat import store
 from consistent_chat.card import header
 from consistent_chat.errors import ConsistentChatError, MissingResponse, PublishError
 from consistent_chat.files import file_digest
-from consistent_chat.publishing import diff, layout, live
+from consistent_chat.publishing import diff, layout, live, recipe_file
 from consistent_chat.publishing.bundle import rebuild
 from consistent_chat.publishing.diff import VerificationResult
 from consistent_chat.publishing.hub import RepoTarget, said
@@ -71,7 +71,9 @@ def verify(
         manifest = Manifest.read(file.read_bytes(), f"{without_secrets(where)}/{layout.MANIFEST}")
         _check_files(folder, manifest, verdict)
         _check_loading(folder, where.rstrip("/").partition("@")[0].rpartition("/")[2], manifest, verdict)
-        if _rebuilt(folder, manifest, Path(made), verdict):
+        if withheld := _withheld(folder, manifest, verdict):
+            _count_unproven(folder, manifest, withheld, verdict)
+        elif _rebuilt(folder, manifest, Path(made), verdict):
             diff.compare(folder, Path(made), manifest, verdict)
     return verdict
 
@@ -89,6 +91,28 @@ def _check_files(folder: Path, manifest: Manifest, verdict: VerificationResult) 
     with _noting(verdict):
         found = store.verify(str(folder / layout.RESPONSES))
         verdict.faults += [fault.replace(f"{folder}/", "") for fault in found.faults]
+
+
+def _withheld(folder: Path, manifest: Manifest, verdict: VerificationResult) -> list[str]:
+    """Return the names of the columns that the publisher has withheld."""
+    found: set[str] = set()
+    for path in manifest.recipes.values():
+        if (folder / path).is_file():
+            with _noting(verdict):
+                found.update(recipe_file.withheld(folder / path))
+    return sorted(found)
+
+
+def _count_unproven(folder: Path, manifest: Manifest, withheld: Sequence[str], verdict: VerificationResult) -> None:
+    """Count the rows of a dataset that cannot be rebuilt, and note why."""
+    verdict.withheld = list(withheld)
+    for split in manifest.recipes:
+        files = folder.glob(f"{layout.DATA}/{split}-*")
+        with _noting(verdict):
+            try:
+                verdict.rows[split] = sum(pq.read_metadata(file).num_rows for file in files)
+            except diff.UNREADABLE as error:
+                verdict.faults.append(f"The rows of {split} cannot be read: {error}.")
 
 
 def _check_loading(folder: Path, title: str, manifest: Manifest, verdict: VerificationResult) -> None:

@@ -13,9 +13,12 @@ from consistent_chat.recipe import attributes, template
 from consistent_chat.recipe.attributes import Attributes
 from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.seeds import Seeds, Source
+from consistent_chat.recipe.seeds.source import COLUMN
 
 NAMES = ("intent", "category", "topic", "persona", "manner")
 """What is drawn for every dialogue."""
+ROWS = ("topic", "category", "persona", "system_prompt", "conversation")
+"""Fields of seeds whose texts stand in the rows or in the card."""
 MAPPED = ("category", "topic", "persona", "source")
 """Fields of seeds that are names."""
 TRIED = 1_000
@@ -57,6 +60,21 @@ def check(templates: Mapping[str, str], seeds: Seeds | None, own: Attributes) ->
                 )
         for place, text in templates.items():
             template.render(place, text, values | drawn)
+
+
+def check_private(seeds: Seeds, system_prompt: str) -> None:
+    """Raise RecipeError for a column that cannot be kept private, as its texts stand in the rows."""
+    in_prompt = template.names("system_prompt", system_prompt) if seeds.private else ()
+    shown = {*ROWS, *in_prompt, *(f"{COLUMN}{name}" for name in in_prompt)}
+    for name in seeds.private:
+        why = "it is in the rows" if name in shown else ""
+        if name == "source" and seeds.sources.has_empty("topic"):
+            why = "where a row has no topic, the beginning of its source stands in the rows"
+        if why:
+            raise RecipeError(
+                f"seeds must publish the column of {name.removeprefix(COLUMN)!r} as well: {why}. Add it to publish, or "
+                "do not use it."
+            )
 
 
 def _values(source: Source) -> dict[str, str]:

@@ -92,6 +92,8 @@ class Recipe:
             _check_judge(self)
             _check_pairs(self)
             _check_form(self)
+            if (seeds := self.loaded_seeds) is not None:
+                names.check_private(seeds, self.system_prompt or "")
             names.check(self.templates, self.loaded_seeds, self.attributes or {})
         except RecipeError as error:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None

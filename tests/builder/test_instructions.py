@@ -91,6 +91,7 @@ def test_turn_by_turn_the_chat_has_them() -> None:
     assert answer.system == "You are Ada.\n\nBe brief."
 
 
+@pytest.mark.slow
 def test_columns_that_templates_use_are_part_of_the_source(tmp_path: Path, data: str) -> None:
     """Others are not, and a published recipe has them."""
     recipe = made(data, system_prompt=PROMPT)

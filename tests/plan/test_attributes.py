@@ -67,6 +67,7 @@ def test_a_condition_may_name_a_column(tmp_path: Path) -> None:
         Recipe("m", seeds=seeds, attributes={"own": {"when": {"knd": "a"}, "values": ["yes"]}})
 
 
+@pytest.mark.slow
 def test_they_are_in_templates_and_in_the_rows(tmp_path: Path) -> None:
     """In the requests only where a template names them."""
     given = {"attributes": {"tier": TIER}, "num_dialogs_per_intent": 2, "intents": ["educational"]}
@@ -80,6 +81,7 @@ def test_they_are_in_templates_and_in_the_rows(tmp_path: Path) -> None:
     assert next(fill(plain, Plan(plain), 0)) == next(fill(own, Plan(own), 0))
 
 
+@pytest.mark.slow
 def test_a_written_recipe_has_them(tmp_path: Path) -> None:
     """In a form that is read as the same."""
     recipe = Recipe("m", attributes={"tier": TIER, "contact": CONTACT})

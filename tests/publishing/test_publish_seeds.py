@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from consistent_chat.builder.fingerprint import fingerprint
+from consistent_chat.errors import RecipeError
 from consistent_chat.publishing import layout, recipe_file
 from consistent_chat.recipe import Recipe
 from tests import published
@@ -53,6 +54,61 @@ def test_a_written_recipe_is_read_as_the_same(tmp_path: Path, rows: list[Any], m
     assert layout.paths(path.parent) == ["mine.consistent_chat.yaml", "seeds/mine.parquet"]
     assert all(map(layout.is_written, layout.paths(path.parent)))
     assert set(pq.read_schema(path.parent / "seeds" / "mine.parquet").names) == set(more["fields"])
+
+
+def private(tmp_path: Path, rows: list[Any] = ROWS, **more: Any) -> Recipe:
+    """Return a recipe whose sources are private."""
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    fields = {"topic": "about", "source": "text"}
+    seeds = {"data": str(tmp_path / "rows.jsonl"), "fields": fields, "publish": ["about"]}
+    return Recipe("rehearsal", **{"seeds": seeds, **more})
+
+
+@pytest.mark.slow
+def test_a_private_column_is_in_no_written_file(tmp_path: Path) -> None:
+    """The recipe says which are lacking, and cannot be used by mistake."""
+    recipe = private(tmp_path, instructions={"users": "{{ text }}"})
+    folder = tmp_path / "out"
+    folder.mkdir()
+    recipe_file.write(recipe, folder / "a.consistent_chat.yaml")
+    assert pq.read_schema(folder / "seeds" / "a.parquet").names == ["topic"]
+    assert recipe_file.withheld(folder / "a.consistent_chat.yaml") == ["source", "text"]
+    assert "euros" not in (folder / "a.consistent_chat.yaml").read_text()
+    with pytest.raises(RecipeError, match="seeds lack what their publisher has withheld: source, text"):
+        Recipe.from_file(str(folder / "a.consistent_chat.yaml"))
+    both = {"data": str(tmp_path / "rows.jsonl"), "fields": {"topic": "about", "source": "text"}}
+    assert fingerprint(private(tmp_path)) == fingerprint(Recipe("rehearsal", seeds=both))
+
+
+def test_what_stands_in_the_rows_cannot_be_private(tmp_path: Path) -> None:
+    """A topic, what a system prompt names, and a source that stands for a missing topic."""
+    with pytest.raises(RecipeError, match="must publish the column of 'text' as well: it is in the rows"):
+        private(tmp_path, system_prompt="{{ text }}")
+    with pytest.raises(RecipeError, match="must publish the column of 'source' as well: where a row has no topic"):
+        private(tmp_path, [*ROWS, {"about": None, "text": "secret"}])
+    seeds = {"data": str(tmp_path / "rows.jsonl"), "fields": {"topic": "about"}}
+    with pytest.raises(RecipeError, match="must publish the column of 'topic' as well"):
+        private(tmp_path, seeds={**seeds, "publish": []})
+    with pytest.raises(RecipeError, match=r"not 'abuot'. Did you mean 'about'\?"):
+        private(tmp_path, seeds={**seeds, "publish": ["abuot"]})
+
+
+@pytest.mark.slow
+def test_private_columns_are_published_nowhere(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
+    """Neither are the responses, whose requests quote them; the proof says what it cannot show."""
+    rows = [{"about": f"Lamp {number}", "text": f"The number of lamp {number} is ZX81."} for number in range(3)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = tmp_path / "lamps.consistent_chat.yaml"
+    recipe.write_text(RECIPE.replace("splits: {train: 3, test: 1}\n", "").replace("text}", "text}, publish: [about]"))
+    published.publish(user, name, "--serving", "rehearsal", "--licence", "cc0-1.0", recipe=str(recipe))
+    files = hub.repos[name]
+    assert {"seeds/lamps.parquet", "lamps.consistent_chat.yaml"} <= set(files)
+    assert not [path for path in files if path.startswith("responses/packs")]
+    done = user.run(published.command, "verify", name)
+    assert done.code == 0, done.said
+    assert "3 rows of train: not rebuilt, since the publisher has withheld source of the seeds" in done.said
+    files["seeds/lamps.parquet"] += b"x"
+    assert user.run(published.command, "verify", name).code == 1
 
 
 @pytest.mark.slow

@@ -30,7 +30,9 @@ logger = logging.getLogger(__name__)
 
 MAIN = ("conversation", "source", "topic")
 """The fields one of which every source must have: the first that a recipe names."""
-KEYS = ("data", "fields", "dialogs_per_seed", "chunk")
+KEYS = ("data", "fields", "dialogs_per_seed", "chunk", "publish")
+WITHHELD = "withheld"
+"""What the seeds of a published recipe have besides if columns were left out: their names."""
 MAX_SOURCES = 5_000_000
 """Maximum number of rows or chunks. A table of so many takes about a gigabyte and a minute to read."""
 MAX_PER_SEED = 1000
@@ -41,10 +43,14 @@ NAMED = 5
 
 @dataclass(frozen=True)
 class Seeds:
-    """Sources that were read, and the number of dialogues for each. Equal sources make equal seeds."""
+    """Sources that were read, and the number of dialogues for each. Equal sources make equal seeds.
+
+    `private` are the fields, and columns that templates use, that are not published. They shape the data as others do.
+    """
 
     sources: Sources
     dialogs_per_seed: int = 1
+    private: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.sources) * self.dialogs_per_seed
@@ -122,7 +128,7 @@ def _read(place: str, given: Any, options: Mapping[str, Any], further: Sequence[
     read.warn(repeats)
     if not len(sources):
         raise RecipeError(f"{name} has no row with text in {fields[read.main]!r}. Check the column and the file.")
-    return Seeds(sources, count)
+    return Seeds(sources, count, _private(given.get("publish"), fields))
 
 
 def _with_columns(fields: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:
@@ -136,6 +142,11 @@ def settings(given: Any) -> tuple[str, dict[str, str], int, Chunk | None]:
     """
     if not isinstance(given, Mapping):
         raise type_error("seeds", given, "a mapping with data and fields")
+    if given.get(WITHHELD):
+        raise RecipeError(
+            f"seeds lack what their publisher has withheld: {', '.join(map(str, given[WITHHELD]))}. No dialogue can be "
+            "made from them. Load the published rows, or ask the publisher for the data."
+        )
     for key in given:
         if key not in KEYS:
             raise RecipeError(f"seeds must not have {key!r}.{suggestion(key, KEYS)}")
@@ -161,6 +172,19 @@ def _fields(given: Any) -> dict[str, str]:
     if "conversation" in given and "persona" in given:
         raise RecipeError("seeds must not have persona with conversation: the user messages are given.")
     return {field: given[field] for field in COLUMNS if field in given}
+
+
+def _private(publish: Any, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the fields whose columns are not among those to publish; none if all are published."""
+    if publish is None:
+        return ()
+    if not isinstance(publish, (list, tuple)) or not all(isinstance(column, str) for column in publish):
+        raise type_error("seeds must have names of columns: publish", publish, "a list of texts")
+    known = tuple(dict.fromkeys(fields.values()))
+    for column in publish:
+        if column not in known:
+            raise RecipeError(f"seeds must publish columns that are used: not {column!r}.{suggestion(column, known)}")
+    return tuple(name for name, column in fields.items() if column not in publish)
 
 
 def _chunk(given: Any, fields: Mapping[str, str]) -> Chunk | None:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import tempfile
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -75,22 +75,30 @@ class Sources(Sequence[Source]):
         """The fields that the sources have, and the columns that templates use, which begin with `COLUMN`."""
         return list(self._names)
 
+    def has_empty(self, field: str) -> bool:
+        """Tell whether a source has no text in a field."""
+        return field not in self._names or any("" in chunk.to_pylist() for chunk in self._table.column(field).chunks)
+
     def tables(self) -> Iterator[pa.Table]:
         """Yield all sources in their order, some thousand at a time, without their digests."""
         for first in range(0, len(self), ROWS):
             yield self._table.take(pa.array(self._order[first : first + ROWS])).select(self._names)
 
 
-def write(sources: Sources, path: Path) -> list[str]:
-    """Write sources as a Parquet file of their fields and of the columns that templates use; return the fields."""
+def write(sources: Sources, path: Path, without: Collection[str] = ()) -> list[str]:
+    """Write sources as a Parquet file of their fields and of the columns that templates use; return the fields.
+
+    `without` are those to leave out.
+    """
     from pyarrow import parquet
 
-    names = [name.removeprefix(COLUMN) for name in sources.fields]
+    kept = [name for name in sources.fields if name not in without]
+    names = [name.removeprefix(COLUMN) for name in kept]
     schema = pa.schema([(name, pa.string()) for name in names])
     with parquet.ParquetWriter(path, schema, compression="zstd") as file:
         for table in sources.tables():
-            file.write_table(table.rename_columns(names))
-    return [name for name in sources.fields if not name.startswith(COLUMN)]
+            file.write_table(table.select(kept).rename_columns(names))
+    return [name for name in kept if not name.startswith(COLUMN)]
 
 
 def gather(fields: Sequence[str], rows: Iterable[tuple[int, bytes, Sequence[str]]]) -> tuple[Sources, list[int]]:
