@@ -5,17 +5,18 @@ It uses prompts and parsing, but no network, clock, file or store: those belong 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from consistent_chat.dialogue import by_turns, parse, prompts
-from consistent_chat.dialogue.bill import Bill
-from consistent_chat.dialogue.marks import reviewed
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.dialogue.skeleton import message_names, texts_schema, user_messages
 from consistent_chat.dialogue.work import (
     ANSWER_TOKENS,
     FRAME_TOKENS,
+    JUDGE,
+    Bill,
     Dialogue,
     FailedDraw,
     SpecFailed,
@@ -26,7 +27,9 @@ from consistent_chat.dialogue.work import (
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.plan.cards import MAX_STAND_INS, MAX_SUBSTITUTES, Spec
 from consistent_chat.plan.plan import Plan
+from consistent_chat.prices import billed, counted
 from consistent_chat.recipe import Recipe
+from consistent_chat.recipe.review import Mark, Review
 from consistent_chat.request import Response
 
 
@@ -110,3 +113,48 @@ def _answers(users: tuple[str, ...], spec: Spec, recipe: Recipe) -> Callable[[Re
         return messages, reasoning(response, names) if recipe.reasoning else ""
 
     return read
+
+
+def reviewed(dialogue: Dialogue, review: Review | None, failed: list[FailedDraw]) -> Dialogue:
+    """Return a dialogue with its mark's edits. Raises SpecFailed, and notes why in `failed`, if the mark rejects it."""
+    mark = None if review is None else review.of(_key(dialogue))
+    if mark is None:
+        return dialogue
+    if mark.verdict == "reject":
+        failed.append(_given_up(dialogue, mark))
+        raise SpecFailed
+    return _edited(dialogue, mark)._replace(mark=mark)
+
+
+def _key(dialogue: Dialogue) -> str:
+    """Return the key of the last answers, which no other dialogue has: the judge's may be another on another day."""
+    judges = 0 if dialogue.judgement is None else len(dialogue.judgement.opinions)
+    return dialogue.keys[-1 - judges]
+
+
+def _edited(dialogue: Dialogue, mark: Mark) -> Dialogue:
+    """Return a dialogue with the edited messages; edits of turns that it does not have are left out."""
+    sides = {"user": list(dialogue.user_messages), "assistant": list(dialogue.answers)}
+    edited = []
+    for name, text in mark.edits:
+        role, _, turn = name.partition("_")
+        if int(turn) <= len(sides[role]):
+            sides[role][int(turn) - 1] = text
+            edited.append(name)
+    users, answers = map(tuple, sides.values())
+    return dialogue._replace(user_messages=users, answers=answers, edited=tuple(edited))
+
+
+def _given_up(dialogue: Dialogue, mark: Mark) -> FailedDraw:
+    """Return the answers as an unusable draw, with the billed tokens of their dialogue.
+
+    The unusable draws before it have their own tokens.
+    """
+    spec, stage = dialogue.spec, "answers"
+    draw = sum(one.spec == spec and one.stage == stage for one in dialogue.failed)
+    said = {f"assistant_{turn}": text for turn, text in enumerate(dialogue.answers, 1)}
+    tokens, _ = dialogue.billed
+    for one in dialogue.failed:
+        tokens = tokens.minus(billed(one.response)) if one.stage != JUDGE else tokens
+    response = counted(json.dumps(said, ensure_ascii=False), tokens)
+    return FailedDraw(spec, stage, draw, _key(dialogue), Reason.REJECTED, mark.reason, response)

@@ -6,17 +6,25 @@ to the one before it (`users: turn_by_turn`). Then a dialogue may end early, wit
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from consistent_chat.dialogue import message, prompts
-from consistent_chat.dialogue.bill import Bill
-from consistent_chat.dialogue.message import UserMessage
+from consistent_chat.dialogue import prompts
+from consistent_chat.dialogue.parse import (
+    REASONING_END,
+    Reason,
+    Unusable,
+    check_finish,
+    json_answer,
+    message_text,
+)
 from consistent_chat.dialogue.skeleton import user_messages
 from consistent_chat.dialogue.work import (
     ANSWER_TOKENS,
     FRAME_TOKENS,
     SKELETON_TOKENS,
+    Bill,
     Dialogue,
     FailedDraw,
     Prompt,
@@ -122,7 +130,7 @@ def _message(users: Sequence[str], spec: Spec, recipe: Recipe) -> Callable[[Resp
     before = tuple(users)
 
     def read(response: Response) -> UserMessage:
-        said = message.user_message(response)
+        said = user_message(response)
         if not response.checked:
             from consistent_chat.dialogue import checks  # takes 0.1 s, and the first request does not need it
 
@@ -137,7 +145,7 @@ def _answer(users: Sequence[str], answers: Sequence[str], spec: Spec, recipe: Re
     asked, before, source = tuple(users), tuple(answers), spec.given_text(recipe.system_prompt)
 
     def read(response: Response) -> str:
-        text = message.answer(response)
+        text = answer(response)
         if not response.checked:
             from consistent_chat.dialogue import checks
 
@@ -145,3 +153,52 @@ def _answer(users: Sequence[str], answers: Sequence[str], spec: Spec, recipe: Re
         return text
 
     return read
+
+
+class UserMessage(NamedTuple):
+    """A message of the user, and whether it is meant as the last one."""
+
+    text: str
+    ends: bool
+
+
+def user_message(response: Response) -> UserMessage:
+    """Return the message of an object `{"message": ..., "ends": ...}` in JSON; without `ends` it goes on.
+
+    Raises Unusable.
+    """
+    check_finish(response)
+    return _read(json_answer(response, _read))
+
+
+def answer(response: Response) -> str:
+    """Return the text of a chat's answer, without the reasoning that some models write in front of it.
+
+    Raises Unusable.
+    """
+    check_finish(response)
+    return message_text(_after_reasoning(response.text), "assistant")
+
+
+def _read(value: Any) -> UserMessage:
+    if not isinstance(value, dict) or not {"message"} <= value.keys() <= {"message", "ends"}:
+        raise Unusable(Reason.WRONG_SHAPE, 'not an object of "message" and "ends"')
+    if not isinstance(value.get("ends", False), bool):
+        raise Unusable(Reason.WRONG_SHAPE, '"ends" is neither true nor false')
+    return UserMessage(message_text(value["message"], "user"), value.get("ends", False))
+
+
+def _after_reasoning(text: str) -> str:
+    """Return what follows the closing tag of reasoning at the beginning; templates may write the opening tag.
+
+    A tag that a text mentions elsewhere, after an opening one, is part of the text.
+    """
+    opened, closed = _OPENING.search(text), REASONING_END.search(text)
+    begins = opened is not None and not text[: opened.start()].strip()
+    if begins and closed is None:
+        raise Unusable(Reason.LEAKS_REASONING, "the reasoning at the beginning has no end")
+    is_reasoning = closed is not None and (opened is None or begins or closed.start() < opened.start())
+    return text[closed.end() :] if closed is not None and is_reasoning else text
+
+
+_OPENING = re.compile(REASONING_END.pattern.replace("</", "<"), re.IGNORECASE)

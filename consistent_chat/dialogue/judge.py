@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -153,3 +153,18 @@ def _columns(criteria: Sequence[str], said: Sequence[tuple[int, str]]) -> dict[s
 def _median(said: Sequence[tuple[int, str]]) -> tuple[int, str]:
     score = statistics.median_low([score for score, _ in said])
     return score, next(reason for own, reason in said if own == score)
+
+
+SCORES = [name for criterion in CRITERIA for name in (f"{criterion}_reason", criterion)]
+"""The fields of a judge's answer by the built-in criteria; by others, the last field is whose fault it is."""
+_FIRST_FIELD = {"user_1": "skeleton", "assistant_1": "answers", "message": "user_message"}
+
+
+def stage_of(schema: Mapping[str, Any] | None) -> str:
+    """Return the stage whose answers have this schema, or "" for other requests."""
+    if schema is None:
+        return "answer"
+    names = list(schema.get("required", ()))
+    if names == SCORES or names[-1:] == [FAULT]:
+        return "judge"
+    return _FIRST_FIELD.get(names[0], "") if names and isinstance(names[0], str) else ""

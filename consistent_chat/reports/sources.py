@@ -13,8 +13,7 @@ from typing import Any
 import fsspec
 
 from consistent_chat.dialogue.at_once import fill
-from consistent_chat.dialogue.bill import OF_USERS
-from consistent_chat.dialogue.work import JUDGE, Dialogue, FailedDraw
+from consistent_chat.dialogue.work import JUDGE, OF_USERS, Dialogue, FailedDraw
 from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import ConsistentChatError, MissingResponse, RecipeError, UnfilledSlot
 from consistent_chat.plan.plan import Plan

@@ -16,10 +16,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from consistent_chat.dialogue import judge, parse, prompts
-from consistent_chat.dialogue.judge import CRITERIA, FAULT, Judgement, Opinion
+from consistent_chat.dialogue.judge import CRITERIA, FAULT, Judgement, Opinion, stage_of
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.reasoning import reasoning
-from consistent_chat.dialogue.stages import stage_of
 from consistent_chat.prices import Tokens, beyond, billed
 from consistent_chat.reports.records import ReportRow, ReportSource, builtin_titles
 from consistent_chat.request import Response, canonical_json, request_key

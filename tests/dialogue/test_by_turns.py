@@ -11,7 +11,7 @@ import pytest
 from datasets import load_dataset
 
 from consistent_chat.dataflow import ConsistentChatGenerator
-from consistent_chat.dialogue import message
+from consistent_chat.dialogue import by_turns
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.work import Dialogue, OutOfDraws, Steps
@@ -174,7 +174,7 @@ def test_a_low_score_has_the_answers_made_again() -> None:
 )
 def test_the_text_of_an_answer(text: str, taken: str) -> None:
     """All that the model said, without its reasoning in front."""
-    assert message.answer(Response(text)) == taken
+    assert by_turns.answer(Response(text)) == taken
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_the_text_of_an_answer(text: str, taken: str) -> None:
 def test_a_message_that_cannot_be_read(text: str, reason: Reason) -> None:
     """It is named, and drawn again."""
     with pytest.raises(Unusable) as caught:
-        message.user_message(Response(text))
+        by_turns.user_message(Response(text))
     assert caught.value.reason is reason
 
 

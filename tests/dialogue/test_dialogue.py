@@ -9,9 +9,8 @@ from string import Template
 import pytest
 
 from consistent_chat.dialogue import at_once, prompts, work
-from consistent_chat.dialogue.bill import Bill
 from consistent_chat.dialogue.parse import Reason
-from consistent_chat.dialogue.work import Dialogue, OutOfDraws, Steps
+from consistent_chat.dialogue.work import Bill, Dialogue, OutOfDraws, Steps
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.plan.plan import MAX_SUBSTITUTES, Plan, Spec
 from consistent_chat.prices import NO_TOKENS

@@ -14,8 +14,7 @@ from consistent_chat.card.about import Seen
 from consistent_chat.commands.estimate import estimate
 from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue import at_once
-from consistent_chat.dialogue.judge import Judgement, Opinion
-from consistent_chat.dialogue.stages import stage_of
+from consistent_chat.dialogue.judge import Judgement, Opinion, stage_of
 from consistent_chat.dialogue.work import Dialogue, is_low
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.plan.plan import Plan

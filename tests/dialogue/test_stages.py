@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from consistent_chat.dialogue.at_once import converse
-from consistent_chat.dialogue.bill import Bill
-from consistent_chat.dialogue.stages import stage_of
+from consistent_chat.dialogue.judge import stage_of
+from consistent_chat.dialogue.work import Bill
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.serving.rehearsal import Rehearsal

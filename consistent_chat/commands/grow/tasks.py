@@ -16,9 +16,8 @@ from importlib import resources
 from string import Template
 
 from consistent_chat.dialogue import parse
-from consistent_chat.dialogue.bill import Bill
 from consistent_chat.dialogue.parse import Reason, Unusable
-from consistent_chat.dialogue.work import FRAME_TOKENS, Dialogue, FailedDraw, OutOfDraws, Steps
+from consistent_chat.dialogue.work import FRAME_TOKENS, Bill, Dialogue, FailedDraw, OutOfDraws, Steps
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan import Plan, Spec
 from consistent_chat.recipe import Recipe

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from consistent_chat.dialogue.checks import language as languages
-from consistent_chat.dialogue.checks import letters, repeats, roles, rules, titles, voices
+from consistent_chat.dialogue.checks import letters, repeats, roles, rules, titles
 from consistent_chat.dialogue.checks.answers import broken_off, empty_courtesy, mentions_list
 from consistent_chat.dialogue.checks.contaminated import contaminated
 from consistent_chat.dialogue.checks.grounded import grounded
-from consistent_chat.dialogue.checks.loops import loops
 from consistent_chat.dialogue.checks.mixed_scripts import foreign_script
 from consistent_chat.dialogue.checks.remains import leftovers, numbered, placeholder
+from consistent_chat.dialogue.checks.repeats import loops
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.checks.signs import signs_of
 from consistent_chat.dialogue.checks.users import answers_itself, leaks_prompt
@@ -159,7 +159,7 @@ def _listed(*checks: tuple[str, Find, str]) -> tuple[Check, ...]:
 _OF_BOTH = (
     ("no_words", letters.no_words, "wordless"),
     ("garbled", letters.garbled, "misread consonants"),
-    ("leaks_reasoning", voices.leaks_reasoning, "reasoning"),
+    ("leaks_reasoning", roles.leaks_reasoning, "reasoning"),
     ("leftovers", leftovers, "leftover"),
     ("numbered", numbered, "marked"),
     ("placeholder", placeholder, "blank stand_in"),
@@ -179,10 +179,10 @@ _OF_ANSWERS = _listed(
     ("mixed_roles", roles.transcripts, "role_line chat_token"),
     ("mixed_roles", roles.echoes, ""),
     ("empty_courtesy", empty_courtesy, "courteous"),
-    ("boilerplate", voices.boilerplate, "refusals boilerplate"),
+    ("boilerplate", roles.boilerplate, "refusals boilerplate"),
     ("mentions_list", mentions_list, "mentions"),
     ("leaks_prompt", titles.labels, "labels prompted"),
-    ("swapped_roles", voices.swapped_roles, "flips"),
+    ("swapped_roles", roles.swapped_roles, "flips"),
     ("broken_off", broken_off, "fence open_end"),
     *_OF_BOTH,
 )

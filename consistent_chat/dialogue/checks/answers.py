@@ -6,8 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from consistent_chat.dialogue.checks.phrases import phrases
-from consistent_chat.dialogue.checks.side import END, Side
+from consistent_chat.dialogue.checks.side import END, Side, phrases
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.text.languages import SOUTHEAST_ASIAN
 

@@ -12,8 +12,7 @@ import re
 from collections.abc import Mapping
 
 from consistent_chat.dialogue.checks import answers, letters, mixed_scripts, remains, roles, titles, users
-from consistent_chat.dialogue.checks.phrases import phrases
-from consistent_chat.dialogue.checks.side import END, START
+from consistent_chat.dialogue.checks.side import END, START, phrases
 
 ANYWHERE = ("as_assistant", "labels", "mentions", "boilerplate", "reasoning", "flips")
 """Fields of `phrases` that a message may have anywhere."""

@@ -7,8 +7,7 @@ import re
 from collections.abc import Iterable
 
 from consistent_chat.dialogue import prompts
-from consistent_chat.dialogue.checks.phrases import phrases
-from consistent_chat.dialogue.checks.side import END, START, Side
+from consistent_chat.dialogue.checks.side import END, START, Side, phrases
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.recipe import taxonomy
 

@@ -6,8 +6,7 @@ import functools
 import re
 from collections.abc import Iterator
 
-from consistent_chat.dialogue.checks.phrases import Phrases, phrases
-from consistent_chat.dialogue.checks.side import APART, Side
+from consistent_chat.dialogue.checks.side import APART, Phrases, Side, phrases
 from consistent_chat.dialogue.parse import Reason
 
 WHOLE = 5
