@@ -16,6 +16,7 @@ from consistent_chat.plan import splits
 from consistent_chat.recipe import FIELDS, Recipe, paths, seeds, suggestion
 from consistent_chat.recipe.description import BY_ROLE, STRUCTURED_OUTPUT
 from consistent_chat.recipe.fields import boolean, one_of, optional, whole
+from consistent_chat.recipe.seeds import personas
 from consistent_chat.serving import roles
 from consistent_chat.serving.settings import Abilities
 from consistent_chat.store import Mode, StoreLocation, adjacent_store, default_location, options_beside
@@ -134,6 +135,8 @@ class ConsistentChatConfig(datasets.BuilderConfig):
             given["model"] = "rehearsal"
         if isinstance(self.seeds, Mapping) and isinstance(self.seeds.get("data"), str):
             given["seeds"] = seeds.prepare(self.seeds, reading(self.seeds["data"]))
+        if isinstance(self.personas, Mapping) and isinstance(self.personas.get("data"), str):
+            given["personas"] = personas.load(self.personas, reading(self.personas["data"]))
         if not urls:
             return self._rehearsed(splits.recipes(Recipe.from_mapping(given)))
         recipes = {split: Recipe.from_file(url, reading(url), **given) for split, url in urls.items()}

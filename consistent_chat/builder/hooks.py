@@ -193,6 +193,7 @@ def _refuse_operational(config: Any) -> None:
         if field.name in harmless and not (
             field.name in ("seeds", "decontaminate")
             or (field.name in ("taxonomy", "review") and isinstance(value, str))
+            or (field.name == "personas" and isinstance(value, Mapping))
         ):
             continue
         if value != field.default:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import posixpath
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from consistent_chat.recipe.ngrams import MAX_BYTES, MAX_FILES, MAX_NGRAMS, Ngra
 from consistent_chat.recipe.ngrams import load as load_ngrams
 from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.safe_yaml import Document
-from consistent_chat.recipe.seeds import UnreadSeeds, address, seeds
+from consistent_chat.recipe.seeds import UnreadSeeds, address, personas, seeds
 from consistent_chat.recipe.taxonomy import Taxonomy
 from consistent_chat.text.urls import redact, without_secrets
 
@@ -81,6 +81,8 @@ def contents(
         values = {**values, "decontaminate": _ngrams(values["decontaminate"], url, document, storage_options)}
     if values.get("seeds") is not None:
         values = {**values, "seeds": _seeds(values["seeds"], url, document, storage_options)}
+    if isinstance(values.get("personas"), dict):
+        values = {**values, "personas": _personas(values["personas"], url, document, storage_options)}
     for name, check in SECTIONS.items():
         if values.get(name) is not None:
             values = {**values, name: check(values[name], document, name)}
@@ -131,16 +133,40 @@ def _seeds(given: Any, url: str, document: Document, storage_options: Mapping[st
 
     The user's token goes along only to repos of the recipe's own owner, where the recipe itself is on the Hub.
     """
-    where = document.where("seeds")
-    try:
+    with _located(document, "seeds"):
         data, *_ = seeds.settings(given)
-        if not data.startswith(address.HUB):
-            return UnreadSeeds(_beside(url, data, document, "seeds.data"), given, storage_options, where)
-        is_own = "://" not in url or address.owner(url) == address.owner(data)
-        return replace(seeds.prepare(given, dict(storage_options) if is_own else {"token": False}), where=where)
+        place, options = _place(data, url, document, "seeds", storage_options)
+        return UnreadSeeds(place, given, options, document.where("seeds"))
+
+
+def _personas(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> list[str]:
+    """Read the personas in a file in the recipe's folder or below, or in a dataset on the Hub."""
+    with _located(document, "personas"):
+        data, column = personas.settings(given)
+        place, options = _place(data, url, document, "personas", storage_options)
+        return personas.read(place, column, options)
+
+
+def _place(
+    data: str, url: str, document: Document, field: str, storage_options: Mapping[str, Any]
+) -> tuple[str, Mapping[str, Any]]:
+    """Return where the data that a recipe file names lies, and the options to open it with. Raises RecipeError."""
+    if not data.startswith(address.HUB):
+        return _beside(url, data, document, f"{field}.data"), storage_options
+    is_own = "://" not in url or address.owner(url) == address.owner(data)
+    options = dict(storage_options) if is_own else {"token": False}
+    address.check(data, options, field)
+    return data, options
+
+
+@contextlib.contextmanager
+def _located(document: Document, field: str) -> Iterator[None]:
+    """Add the line of a field to an error that does not have it."""
+    try:
+        yield
     except RecipeError as error:
         text = str(error)
-        raise error if text.startswith(document.origin) else RecipeError(f"{where}: {text}") from None
+        raise error if text.startswith(document.origin) else RecipeError(f"{document.where(field)}: {text}") from None
 
 
 def _beside(url: str, name: str, document: Document, field: str) -> str:

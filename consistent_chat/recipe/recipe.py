@@ -21,6 +21,7 @@ from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.rubric import NEEDS_SOURCE, Rubric
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import Seeds, UnreadSeeds, prepare
+from consistent_chat.recipe.seeds.personas import load as load_personas
 from consistent_chat.recipe.shape import WEIGHT
 from consistent_chat.recipe.taxonomy import Manner, Persona, Taxonomy
 
@@ -45,7 +46,7 @@ class Recipe:
     taxonomy: Taxonomy | Mapping[str, Any] | str | os.PathLike[str] | None = None
     layout: str = "conversation"
     provenance: bool = True
-    personas: tuple[str, ...] | None = None
+    personas: tuple[str, ...] | Mapping[str, Any] | None = None
     manners: Mapping[str, str] | None = None
     system_prompt: str | None = None
     splits: Mapping[str, int] | None = None
@@ -311,7 +312,7 @@ def _ngrams(value: Any) -> tuple[Ngrams, ...] | None:
 
 
 def _personas(value: Any) -> tuple[str, ...] | None:
-    given = list(value) if isinstance(value, tuple) else value
+    given = list(value) if isinstance(value, tuple) else load_personas(value) if isinstance(value, Mapping) else value
     return None if value is None else taxonomy.personas(given, Document(given, "personas"))
 
 

@@ -26,6 +26,69 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def people(*rows: Any, **more: Any) -> dict[str, Any]:
+    """Write rows to a file and return the field that names it."""
+    Path("people.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return {"data": "people.jsonl", "fields": {"persona": "who"}, **more}
+
+
+def test_they_may_lie_in_a_file(caplog: pytest.LogCaptureFixture) -> None:
+    """As if they were a list; what is left out is told."""
+    own = people(*({"who": who, "age": 3} for who in (*WHO, " ", "a  student\nof law")))
+    assert fingerprint(Recipe(personas=own)) == fingerprint(Recipe(personas=WHO))
+    assert [record.getMessage() for record in caplog.records] == [
+        "people.jsonl: 2 of 4 rows are left out: 1 have no text in 'who', the others the same as an earlier row."
+    ]
+    Path("a.consistent_chat.yaml").write_text("personas: {data: people.jsonl, fields: {persona: who}}\n")
+    assert Recipe.from_file("a.consistent_chat.yaml") == Recipe(personas=WHO)
+
+
+WRONG_DATA: list[tuple[Any, str]] = [
+    (people, "people.jsonl has no column 'who'. Did you mean 'whom'?"),
+    ({"data": "people.jsonl"}, "personas must have fields: they must be a mapping such as {persona: description}"),
+    ({"data": "none.csv", "fields": {"persona": "who"}}, "The personas in none.csv cannot be read"),
+    ({"data": "a.csv", "fields": {"persona": "who"}, "chunk": 3}, "personas must not have 'chunk'"),
+    ({"data": "http://169.254.169.254/a.csv", "fields": {"persona": "who"}}, "personas must lie in a file on this"),
+    ({"data": "hf://datasets/a/b@0123abc/../a.csv", "fields": {"persona": "a"}}, "personas must have an address"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), WRONG_DATA)
+def test_wrong_data_is_told(given: Any, message: str) -> None:
+    """With the nearest name."""
+    with pytest.raises(RecipeError) as raised:
+        Recipe(personas=given({"whom": "a nurse"}) if callable(given) else given)
+    assert message in str(raised.value)
+
+
+def test_a_long_persona_is_told_by_its_row() -> None:
+    """And none at all."""
+    with pytest.raises(RecipeError, match=r"people.jsonl, row 2: 'who' has 501 characters; the maximum is 500"):
+        Recipe(personas=people({"who": "a"}, {"who": "b" * 501}))
+    with pytest.raises(RecipeError, match=r"people.jsonl has no row with text in 'who'"):
+        Recipe(personas=people({"who": None}))
+
+
+@pytest.mark.parametrize("named", ["../people.jsonl", "/etc/passwd", "~/a.csv", "http://127.0.0.1/a.csv"])
+def test_a_strangers_recipe_names_no_other_personas(named: str) -> None:
+    """Neither a file elsewhere nor an address."""
+    text = json.dumps({"personas": {"data": named, "fields": {"persona": "who"}}})
+    Path("a.consistent_chat.yaml").write_text(text)
+    with pytest.raises(
+        RecipeError, match=r"^a.consistent_chat.yaml, line 1 \(personas.data\): .* must be a relative path"
+    ):
+        Recipe.from_file("a.consistent_chat.yaml")
+
+
+def test_the_readme_of_a_folder_names_no_personas(tmp_path: Path) -> None:
+    """`datasets` takes fields of a config from it."""
+    (tmp_path / "a.consistent_chat.yaml").write_text("model: rehearsal\nnum_dialogs_per_intent: 1\n")
+    config = {"config_name": "default", "data_files": "*.yaml", "personas": people({"who": "a nurse"})}
+    (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps([config])}\n---\n")
+    with pytest.raises(RecipeError, match="README of this dataset sets 'personas'"):
+        load_dataset(str(tmp_path), serving="rehearsal")
+
+
 def test_they_take_the_place_of_the_taxonomys() -> None:
     """All others do not come up; topics, flows and their order stay."""
     own, plain = Plan(Recipe(personas=WHO, manners=HOW)), Plan(Recipe())

@@ -7,6 +7,7 @@ chunks.py        divides a long text
 address.py       where seeds may lie, and how they are opened
 rows.py          the rows of CSV, JSON lines and Parquet files
 sources.py       all sources in the order of their digests
+personas.py      the personas in a column
 seeds.py         the recipe field: its checks, and from a mapping to sources
 """
 

@@ -17,23 +17,23 @@ _ADDRESS = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/@:]+))?/([^:%?#*\
 _COMMIT = re.compile("[0-9a-f]{7,40}")
 
 
-def check(data: str, options: Mapping[str, Any]) -> None:
-    """Check an address; raises RecipeError. That of the Hub must name a commit, so that the data stays the same."""
+def check(data: str, options: Mapping[str, Any], what: str = "seeds") -> None:
+    """Check the address of `what`; raises RecipeError. On the Hub it must name a commit, so that the data stays."""
     if not data.startswith(HUB):
         if "://" in data or "::" in data:
             raise RecipeError(
-                f"seeds must lie in a file on this machine or in a dataset on the Hub, not at {data}. Download it, or "
+                f"{what} must lie in a file on this machine or in a dataset on the Hub, not at {data}. Download it, or "
                 "write hf://datasets/user/name@commit/file."
             )
         return
     found = _ADDRESS.fullmatch(data)
     if found is None or ".." in data.split("/"):
-        raise RecipeError(f"seeds must have an address of the form hf://datasets/user/name@commit/file, not {data}.")
+        raise RecipeError(f"{what} must have an address of the form hf://datasets/user/name@commit/file, not {data}.")
     repo, revision, file = found.groups()
     if revision is None or not _COMMIT.fullmatch(revision):
         shown = _commit(repo, revision, options) or "<commit>"
         raise RecipeError(
-            f"seeds must name the commit of a dataset on the Hub: {data} can change. Write "
+            f"{what} must name the commit of a dataset on the Hub: {data} can change. Write "
             f"hf://datasets/{repo}@{shown}/{file}."
         )
 
@@ -56,7 +56,7 @@ def folder(data: str) -> str | None:
 
 
 @contextmanager
-def opened(data: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
+def opened(data: str, options: Mapping[str, Any], what: str = "seeds") -> Iterator[BinaryIO]:
     """Give the open file of a checked address, or of one beside a recipe; raises RecipeError if it cannot be read."""
     try:
         if "://" in data:
@@ -67,7 +67,7 @@ def opened(data: str, options: Mapping[str, Any]) -> Iterator[BinaryIO]:
             file = open(open_plain(os.path.expanduser(data)), "rb")  # noqa: SIM115  # below
     except Exception as error:  # each filesystem raises its own errors
         reason = getattr(error, "strerror", None) or error
-        raise RecipeError(f"The seeds in {data} cannot be read: {reason}. Check the path or address.") from None
+        raise RecipeError(f"The {what} in {data} cannot be read: {reason}. Check the path or address.") from None
     with file:
         yield file
 
