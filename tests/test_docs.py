@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import consistent_chat
 from consistent_chat.version import __version__
 from tests import ROOT
 from tests.batches import BatchProvider
@@ -173,7 +174,7 @@ def test_every_quoted_message_is_in_the_code() -> None:
     """The page on messages quotes the package's own; `…` stands for what differs."""
     page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
     quoted = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
-    code = [path.read_text("utf-8") for path in (ROOT / "consistent_chat").rglob("*.py")]
+    code = [path.read_text("utf-8") for path in Path(consistent_chat.__file__).parent.rglob("*.py")]
     for message in quoted:
         words = max(re.split("…", message), key=len).strip()[:20]
         assert any(message.strip("… ") in text for file in code if words in file for text in templates(file)), message
