@@ -18,6 +18,7 @@ __all__ = [
     "__version__",
     "build",
     "estimate",
+    "judge",
     "preview",
     "publish",
     "report",
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from consistent_chat.publishing.publish import publish
     from consistent_chat.recipe import Recipe
     from consistent_chat.reports import report
+    from consistent_chat.reports.judging import judge
 
 _MODULES = {
     "ConsistentChat": "consistent_chat.builder",
@@ -43,6 +45,7 @@ _MODULES = {
     "Recipe": "consistent_chat.recipe",
     "build": "consistent_chat.commands.build",
     "estimate": "consistent_chat.api",
+    "judge": "consistent_chat.reports.judging",
     "preview": "consistent_chat.api",
     "publish": "consistent_chat.publishing",
     "report": "consistent_chat.reports",

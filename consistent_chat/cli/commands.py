@@ -7,28 +7,9 @@ from typing import Any
 import click
 
 from consistent_chat.cli.group import MAKE, command
-from consistent_chat.cli.options import COUNT, Repeated, detach, fields, recipe_argument, recipe_fields
+from consistent_chat.cli.options import CALLING, COUNT, Repeated, detach, fields, recipe_argument, recipe_fields
 from consistent_chat.errors import RecipeError
 from consistent_chat.text.console import say, tell, tell_lines
-
-CALLING = (
-    *(
-        "model",
-        "temperature",
-        "seed",
-        "intents",
-        "serving",
-        "base_url",
-        "api_key",
-        "responses",
-        "storage_options",
-        "mode",
-    ),
-    *("max_concurrency", "max_draws", "timeout", "max_cost", "max_calls", "max_requests_per_minute"),
-    *("max_tokens_per_minute", "max_output_tokens", "context_tokens", "structured_output", "system_role", "streaming"),
-    "wait_for_server",
-)
-"""The fields of a command that calls a model for something other than dialogues."""
 
 
 @command(section=MAKE, examples="consistent-chat init support\nconsistent-chat init support --folder recipes")

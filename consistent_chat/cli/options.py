@@ -15,6 +15,24 @@ from consistent_chat.recipe.shape import FACETS
 Decorator = Callable[[Any], Any]
 ROLES = ("user", "assistant", "judge")
 COUNT = click.IntRange(1)
+CALLING = (
+    *(
+        "model",
+        "temperature",
+        "seed",
+        "intents",
+        "serving",
+        "base_url",
+        "api_key",
+        "responses",
+        "storage_options",
+        "mode",
+    ),
+    *("max_concurrency", "max_draws", "timeout", "max_cost", "max_calls", "max_requests_per_minute"),
+    *("max_tokens_per_minute", "max_output_tokens", "context_tokens", "structured_output", "system_role", "streaming"),
+    "wait_for_server",
+)
+"""The fields of a command that calls a model for something other than dialogues."""
 
 
 if TYPE_CHECKING:

@@ -7,8 +7,11 @@ from typing import Any
 import click
 
 from consistent_chat.cli.group import SHOW, command
-from consistent_chat.cli.options import fields, recipe_fields
-from consistent_chat.text.console import say
+from consistent_chat.cli.options import CALLING, fields, recipe_fields
+from consistent_chat.text.console import say, tell_lines
+
+OF_DIALOGUES = ("model", "temperature", "seed", "intents")
+"""The fields of calls that a judge's requests do not have."""
 
 
 @command(section=SHOW, examples="consistent-chat report demo\nconsistent-chat report data --html data.html")
@@ -56,6 +59,32 @@ def review(
     if export is not None and records is not None:
         raise click.UsageError("--export and --import are two steps: run one after the other.")
     say(reviewed(source, output, export, records, review=review, **options))
+
+
+@command(
+    section=SHOW,
+    examples="consistent-chat judge chats.jsonl --serving anthropic --judge-model claude-haiku-4-5 --output s.jsonl\n"
+    "consistent-chat judge demo --serving rehearsal",
+)
+@click.argument("source", metavar="DATASET")
+@click.option("--output", metavar="FILE", help="write one JSON line per chat: its id, scores, reasons, whose fault")
+@click.option("--language", metavar="NAME", help="the language of the chats (default: detected for each chat)")
+@fields("judge_model", "judge", "min_score", *(name for name in CALLING if name not in OF_DIALOGUES))
+def judge(source: str, output: str | None, language: str | None, **options: Any) -> None:
+    """Have the chats of any dataset scored by judges. Changes nothing; with the same store, a rerun makes no calls.
+
+    DATASET is a file (.jsonl, .json, .parquet), a folder, a store or user/repo.
+    """
+    from consistent_chat.reports.judging import judge as judged
+
+    found = judged(source, output, language, **options)
+    if output != "-":
+        tell_lines(str(found))
+    say(f"consistent-chat: {found.tally}.{_written(output)}")
+
+
+def _written(output: str | None) -> str:
+    return f" The scores are in {output}." if output not in (None, "-") else ""
 
 
 @command(

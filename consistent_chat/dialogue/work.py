@@ -168,21 +168,27 @@ class Work:
     def judge(
         self, users: Sequence[str], answers: Sequence[str]
     ) -> Generator[Request, Response, tuple[Judgement | None, tuple[str, ...]]]:
+        """Have a dialogue scored; return what the judges say, None without any, and the keys of their requests."""
+        if not self.recipe.judges:
+            return None, ()
+        recipe, system = self.recipe, self.spec.system_prompt(self.recipe.system_prompt)
+        return (
+            yield from self.scored(prompts.judge(self.spec, users, answers, recipe.language, system, recipe.rubric))
+        )
+
+    def scored(self, prompt: Prompt) -> Generator[Request, Response, tuple[Judgement, tuple[str, ...]]]:
         """Ask the recipe's judges one after the other; return what they say and the keys of their requests.
 
         A score that is too low is noted as a failure of the answers.
         """
         recipe, rubric = self.recipe, self.recipe.rubric
-        if not recipe.judges:
-            return None, ()
         names, said, keys = CRITERIA if rubric is None else rubric.names, list[Response](), list[str]()
 
         def read(response: Response) -> tuple[Any, str]:
             said.append(response)
             return judge.read(response, names, rubric is not None)
 
-        system, opinions = self.spec.system_prompt(recipe.system_prompt), list[Opinion]()
-        prompt = prompts.judge(self.spec, users, answers, recipe.language, system, rubric)
+        opinions = list[Opinion]()
         for model in recipe.judges:
             tokens_in, tokens_out = self.judge_tokens.get(model, (0, 0))
             tokens_in, tokens_out = tokens_in - self.input_tokens, tokens_out - self.output_tokens

@@ -34,6 +34,8 @@ ROLES = {
     **dict.fromkeys(("assistant", "gpt", "bot", "model", "chatgpt", "ai", "agent"), "assistant"),
 }
 """The roles of the two sides in common datasets, in lower case. Messages of other roles (system, tool) are skipped."""
+TOLD = ("system", "developer")
+"""The roles of what the assistant was told."""
 UNSAID = "Two."
 """Replaces empty messages, which are reported separately, so that the other messages keep their turns."""
 QUOTABLE = ("topic", "persona")
@@ -71,9 +73,9 @@ def check_chats(
     """
     chosen, own = thresholds("checks", checks), {} if rules is None else checked_rules("rules", rules)
     kept_out = () if decontaminate is None else ngrams(decontaminate, lambda name: (os.fspath(name), {}))
-    place = None if output is None else _place(output, source, storage_options)
+    place = None if output is None else findings_place(output, source, storage_options)
     report, lines = CheckReport(), []
-    for number, row in enumerate(_rows(source, storage_options), 1):
+    for number, row in enumerate(rows_of(source, storage_options), 1):
         found = chat_findings(row, chosen, language, f"{without_secrets(source)}, row {number}", own, kept_out)
         report.chats += 1
         report.flagged += bool(found)
@@ -97,7 +99,7 @@ def chat_findings(
     kept_out: Sequence[Ngrams] = (),
 ) -> list[Finding]:
     """Return the findings in a row's chat. Raises ConsistentChatError if the row has no chat."""
-    turns = _turns(row, where)
+    turns = turns_of(row, where)
     found = [*_empty(turns.users, "user"), *_empty(turns.answers, "assistant")]
     users, answers = ([UNSAID if is_empty(text, "") else text for text in side] for side in turns)
     origin = row.get("provenance")
@@ -115,7 +117,17 @@ def _empty(texts: list[str], role: str) -> Iterator[Finding]:
             yield Finding(reason.value, checks.SIDES[role], turn, f"{role}_{turn} is empty")
 
 
-def _turns(row: Mapping[str, Any], where: str) -> _Turns:
+def system_of(row: Mapping[str, Any]) -> str:
+    """Return what a chat's assistant was told: its messages of the role system; empty without any."""
+    for layout in LAYOUTS.values():
+        said = row.get(layout.column)
+        if isinstance(said, list):
+            each = [one for one in said if isinstance(one, dict) and str(one.get(layout.role)).lower() in TOLD]
+            return "\n\n".join(filter(None, (_text(one.get(layout.text)) for one in each)))
+    return ""
+
+
+def turns_of(row: Mapping[str, Any], where: str) -> _Turns:
     """Return a chat's messages by side. Consecutive messages of one side are joined, so that turns match."""
     turns, last = _Turns([], []), ""
     for role, text in _messages(row, where):
@@ -151,7 +163,8 @@ def _text(content: Any) -> str:
     return content.strip() if isinstance(content, str) else ""
 
 
-def _rows(source: str, storage_options: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+def rows_of(source: str, storage_options: Mapping[str, Any] | None) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a file, a folder, a repo on the Hub, a response store or a recipe, in order."""
     if sources.is_recipe(source):
         yield from _of_report(source, storage_options)
         return
@@ -174,7 +187,7 @@ def _of_report(source: str, storage_options: Mapping[str, Any] | None) -> Iterat
             yield entry.row
 
 
-def _place(output: str | os.PathLike[str], source: str, storage_options: Mapping[str, Any] | None) -> Output:
+def findings_place(output: str | os.PathLike[str], source: str, storage_options: Mapping[str, Any] | None) -> Output:
     """Return the output of the findings. Raises RecipeError if it cannot be written, or is the file of the chats."""
     place = parse_output(output, "--output", storage_options)
     if place.is_folder:
