@@ -5,17 +5,16 @@ It uses prompts and parsing, but no network, clock, file or store: those belong 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 from consistent_chat.dialogue import by_turns, parse, prompts
+from consistent_chat.dialogue.dropped import dropped
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.dialogue.skeleton import message_names, texts_schema, user_messages
 from consistent_chat.dialogue.work import (
     ANSWER_TOKENS,
     FRAME_TOKENS,
-    JUDGE,
     Bill,
     Dialogue,
     FailedDraw,
@@ -27,7 +26,6 @@ from consistent_chat.dialogue.work import (
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.plan.cards import MAX_STAND_INS, MAX_SUBSTITUTES, Spec
 from consistent_chat.plan.plan import Plan
-from consistent_chat.prices import billed, counted
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.review import Mark, Review
 from consistent_chat.request import Response
@@ -43,7 +41,7 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
     failed = [] if failed is None else failed
     bill, rejected = Bill(has_user_model=recipe.user_model is not None), list[Dialogue]()
     for draw in failed:
-        bill.add(draw.response, draw.stage, draw.model)
+        bill.add_draw(draw)
     make = converse if recipe.answers == "at_once" else by_turns.converse
     substitute = first
     while substitute < (beyond := _beyond(failed, first)):
@@ -121,7 +119,7 @@ def reviewed(dialogue: Dialogue, review: Review | None, failed: list[FailedDraw]
     if mark is None:
         return dialogue
     if mark.verdict == "reject":
-        failed.append(_given_up(dialogue, mark))
+        failed.append(dropped(dialogue, "answers", _key(dialogue), Reason.REJECTED, mark.reason, dialogue.answers))
         raise SpecFailed
     return _edited(dialogue, mark)._replace(mark=mark)
 
@@ -143,18 +141,3 @@ def _edited(dialogue: Dialogue, mark: Mark) -> Dialogue:
             edited.append(name)
     users, answers = map(tuple, sides.values())
     return dialogue._replace(user_messages=users, answers=answers, edited=tuple(edited))
-
-
-def _given_up(dialogue: Dialogue, mark: Mark) -> FailedDraw:
-    """Return the answers as an unusable draw, with the billed tokens of their dialogue.
-
-    The unusable draws before it have their own tokens.
-    """
-    spec, stage = dialogue.spec, "answers"
-    draw = sum(one.spec == spec and one.stage == stage for one in dialogue.failed)
-    said = {f"assistant_{turn}": text for turn, text in enumerate(dialogue.answers, 1)}
-    tokens, _ = dialogue.billed
-    for one in dialogue.failed:
-        tokens = tokens.minus(billed(one.response)) if one.stage != JUDGE else tokens
-    response = counted(json.dumps(said, ensure_ascii=False), tokens)
-    return FailedDraw(spec, stage, draw, _key(dialogue), Reason.REJECTED, mark.reason, response)

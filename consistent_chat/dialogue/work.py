@@ -31,13 +31,22 @@ class Bill:
 
     def add(self, response: Response, stage: str, model: str = "") -> None:
         """Add a response of a stage, and of a judge's model."""
+        self._add(billed(response), stage, model)
+
+    def add_draw(self, draw: FailedDraw) -> None:
+        """Add an unusable draw; of a dialogue that was dropped, all that it is billed for."""
+        self.add(draw.response, draw.stage, draw.model)
+        for stage, model, tokens in draw.others:
+            self._add(tokens, stage, model)
+
+    def _add(self, tokens: Tokens, stage: str, model: str) -> None:
         if stage == "judge":
-            self.judged = self.judged.plus(billed(response))
-            self.by_judge[model] = self.by_judge.get(model, NO_TOKENS).plus(billed(response))
+            self.judged = self.judged.plus(tokens)
+            self.by_judge[model] = self.by_judge.get(model, NO_TOKENS).plus(tokens)
         elif self._has_user_model and stage in OF_USERS:
-            self.users = self.users.plus(billed(response))
+            self.users = self.users.plus(tokens)
         else:
-            self.written = self.written.plus(billed(response))
+            self.written = self.written.plus(tokens)
 
     @property
     def tokens(self) -> tuple[Tokens, Tokens]:
@@ -68,7 +77,8 @@ class FailedDraw(NamedTuple):
     """An unusable response: its spec, stage ("skeleton", "answers", "judge"), draw, and reason.
 
     A score that is too low is recorded as the last judge's response, although the answers are drawn again. `model` is
-    the model that was asked, "" where it is not known.
+    the model that was asked, "" where it is not known. Of a dialogue that was dropped, `others` are the billed tokens
+    of its other stages, as (stage, model, tokens).
     """
 
     spec: Spec
@@ -79,6 +89,7 @@ class FailedDraw(NamedTuple):
     detail: str
     response: Response
     model: str = ""
+    others: tuple[tuple[str, str, Tokens], ...] = ()
 
     def __str__(self) -> str:
         where = f"dialogue {self.spec.index}, {self.stage}, draw {self.draw}"

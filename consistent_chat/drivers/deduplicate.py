@@ -6,16 +6,15 @@ responses, not on their order of arrival.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
+from consistent_chat.dialogue.dropped import dropped
 from consistent_chat.dialogue.parse import Reason
-from consistent_chat.dialogue.work import JUDGE, Dialogue, FailedDraw
+from consistent_chat.dialogue.work import Dialogue, FailedDraw
 from consistent_chat.duplicates import KeptTexts, Match, Sketch, dialogue_text, sketched
-from consistent_chat.prices import billed, counted
 
 
 class Begin(Protocol):
@@ -26,14 +25,13 @@ class Begin(Protocol):
 
 
 class Side(NamedTuple):
-    """A side of dialogues that is compared: the role and the stage of its messages, and how it is told of."""
+    """A side of dialogues that is compared: the stage of its messages, and how it is told of."""
 
-    role: str
     stage: str
     name: str
 
 
-SIDES = {"user_messages": Side("user", "skeleton", ""), "answers": Side("assistant", "answers", "answers ")}
+SIDES = {"user_messages": Side("skeleton", ""), "answers": Side("answers", "answers ")}
 
 
 class Deduplicator:
@@ -96,19 +94,10 @@ def _has_failed(pending: PendingDialogue) -> bool:
 
 
 def _given_up(dialogue: Dialogue, compared: str, match: Match) -> FailedDraw:
-    """Return what a side was made of as an unusable draw, with its messages and the billed tokens of its dialogue.
-
-    The unusable draws before it have their own tokens.
-    """
-    spec, (role, stage, name) = dialogue.spec, SIDES[compared]
-    draw = sum(failed.spec == spec and failed.stage == stage for failed in dialogue.failed)
-    said = {f"{role}_{turn}": text for turn, text in enumerate(getattr(dialogue, compared), 1)}
-    detail = f"{name}{match.similarity:.2f} like dialogue {match.earlier}"
-    tokens, _ = dialogue.billed
-    for failed in dialogue.failed:
-        tokens = tokens.minus(billed(failed.response)) if failed.stage != JUDGE else tokens
-    response = counted(json.dumps(said, ensure_ascii=False), tokens)
-    return FailedDraw(spec, stage, draw, dialogue.keys[stage == "answers"], Reason.NEAR_DUPLICATE, detail, response)
+    """Return what a side was made of as an unusable draw."""
+    stage, name = SIDES[compared]
+    detail, key = f"{name}{match.similarity:.2f} like dialogue {match.earlier}", dialogue.keys[stage == "answers"]
+    return dropped(dialogue, stage, key, Reason.NEAR_DUPLICATE, detail, getattr(dialogue, compared))
 
 
 PendingDialogue = Dialogue | Future[Dialogue]

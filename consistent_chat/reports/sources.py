@@ -192,7 +192,9 @@ def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recip
     written = beyond(written, own_in, own_out)
     for draw in given_up:
         if draw.stage == JUDGE:
-            judges[_model(draw, recipe)] = beyond(judges[_model(draw, recipe)], *_counts(draw))
+            judges[_model(draw.stage, draw.model, recipe)] = beyond(
+                judges[_model(draw.stage, draw.model, recipe)], *_counts(draw)
+            )
         elif draw.stage in OF_USERS and any(users):
             users = beyond(users, *_counts(draw))
         else:
@@ -203,17 +205,20 @@ def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recip
 
 def _beyond(draws: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:
     """Return the same for failed draws."""
-    return [(_model(draw, recipe), beyond(billed(draw.response), *_counts(draw))) for draw in draws]
+    own = [(draw.stage, draw.model, beyond(billed(draw.response), *_counts(draw))) for draw in draws]
+    others = [each for draw in draws for each in draw.others]
+    return [(_model(stage, model, recipe), tokens) for stage, model, tokens in (*own, *others)]
 
 
 def _counts(draw: FailedDraw) -> tuple[int, int]:
     return draw.response.input_tokens or 0, draw.response.output_tokens or 0
 
 
-def _model(draw: FailedDraw, recipe: Recipe) -> str:
-    if draw.stage in OF_USERS:
+def _model(stage: str, model: str, recipe: Recipe) -> str:
+    """Return the model of a stage; several judges have theirs named."""
+    if stage in OF_USERS:
         return recipe.user_writer
-    return (draw.model or recipe.judge_model if draw.stage == JUDGE else recipe.model) or ""
+    return (model or recipe.judge_model if stage == JUDGE else recipe.model) or ""
 
 
 def _counted(draw: FailedDraw, recipe: Recipe) -> dict[str, Any]:
@@ -221,7 +226,7 @@ def _counted(draw: FailedDraw, recipe: Recipe) -> dict[str, Any]:
     tokens_in, tokens_out = _counts(draw)
     return {
         **failure(draw),
-        "model": _model(draw, recipe) or None,
+        "model": _model(draw.stage, draw.model, recipe) or None,
         "input_tokens": tokens_in,
         "output_tokens": tokens_out,
     }

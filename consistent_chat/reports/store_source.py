@@ -6,16 +6,19 @@
   reason or, if the parser has none, for a reason of the recipe's checks.
 - A judge's request has the dialogue in its prompt. Answers that were scored and drawn again had a low score.
 - Plan indices and dialogues that were given up stay unknown, since they depend on the recipe.
+- Of dialogues that were made turn by turn only the tokens are counted: which messages belong together, and whether more
+  were to come, depends on the recipe.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from consistent_chat.dialogue import judge, parse, prompts
+from consistent_chat.dialogue.by_turns import ANSWER, USER_MESSAGE
 from consistent_chat.dialogue.judge import CRITERIA, FAULT, Judgement, Opinion, stage_of
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.reasoning import reasoning
@@ -78,6 +81,12 @@ class Judged(NamedTuple):
         both = Judgement(one.criteria, one.opinions + two.opinions)
         return Judged(self.system, self.keys + other.keys, self.draws + other.draws, both, self.beyond + other.beyond)
 
+    @property
+    def bill(self) -> list[tuple[str, Tokens]]:
+        """The billed tokens by model."""
+        said = self.judgement.opinions
+        return [*((each.model, Tokens(each.input_tokens, each.output_tokens)) for each in said), *self.beyond]
+
 
 class Facets(NamedTuple):
     """The values in the prompt of a dialogue's user messages, and its tokens; `beyond` are uncounted billed tokens."""
@@ -103,10 +112,12 @@ def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
     """Yield the dialogues and failed draws of a store in its order; failed draws of user messages come last."""
     skeletons = {_digest(asked.messages): _facets(asked) for asked in _asked(store, "skeleton") if not asked.failure}
     judged, in_vain = _judgements(store)
-    unfinished = dict.fromkeys(skeletons)
+    unfinished, unmatched = dict.fromkeys(skeletons), dict(judged)
     for asked in _asked(store, "answers"):
         users = _users(asked)
-        facets, said = skeletons.get(_digest(users)), judged.get(_digest([*users, *asked.messages]))
+        whole = _digest([*users, *asked.messages])
+        facets, said = skeletons.get(_digest(users)), judged.get(whole)
+        unmatched.pop(whole, None)
         if asked.failure:
             yield _failed(asked, facets.topic if facets else "", said)
         elif users:
@@ -117,11 +128,34 @@ def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
         if asked.failure:
             yield ReportRow(None, [_failure(asked, asked.blanks.get("topic", ""))], _beyond(asked))
     yield from (ReportRow(None, used=[skeletons[digest].bill]) for digest in unfinished)
+    yield from (ReportRow(None, used=said.bill) for said in unmatched.values())
+    begun = yield from _messages(store, unfinished)
     if unfinished:
         reading.notes.append(
             f"{counted(len(unfinished), 'dialogue')} {'has' if len(unfinished) == 1 else 'have'} "
             "user messages but no usable answers yet."
         )
+    if begun:
+        reading.notes.append(
+            f"{counted(begun, 'dialogue')} {'was' if begun == 1 else 'were'} made turn by turn. Only tokens are counted "
+            "here: a report by the recipe (--recipe, recipe=) has the dialogues, too."
+        )
+
+
+def _messages(store: ResponseStore, unfinished: dict[bytes, None]) -> Generator[ReportRow, None, int]:
+    """Yield the tokens of messages that were made one by one; return how many chats they begin.
+
+    What has an answer to its last user message is not unfinished.
+    """
+    begun = 0
+    for record in store.records():
+        request = record.asked()
+        if stage_of(request.get("schema")) in (ANSWER, USER_MESSAGE) and store.holds(record):
+            if request.get("schema") is None:
+                begun += len(request["messages"]) == 1 and request["draw"] == 0
+                unfinished.pop(_digest([message["content"] for message in request["messages"][::2]]), None)
+            yield ReportRow(None, used=[(str(request["model"]), billed(record.kept.answer()))])
+    return begun
 
 
 def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[ReportRow]]:
@@ -194,7 +228,7 @@ def _asked(store: ResponseStore, stage: str) -> Iterator[Asked]:
     """Yield the valid records of a stage: one response for each request."""
     for record in store.records():
         request = record.asked()
-        if stage_of(request["schema"]) == stage and store.holds(record):
+        if stage_of(request.get("schema")) == stage and store.holds(record):
             yield _parsed(store, stage, record, request, list(request["schema"]["required"]))
 
 

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import load_dataset_builder
+from datasets import load_dataset, load_dataset_builder
 
 from consistent_chat.card.about import Seen
 from consistent_chat.commands.estimate import estimate
-from consistent_chat.errors import BudgetSpent
+from consistent_chat.dialogue.parse import Reason
+from consistent_chat.errors import BudgetSpent, ConsistentChatError
 from consistent_chat.prices import Tokens, price_of
-from consistent_chat.reports import report
-from tests.dialogue.turns import in_turn
-from tests.provider import Call, Provider, Reply
+from consistent_chat.reports import report, sources
+from consistent_chat.reports.summary import Summary
+from tests.dialogue.turns import in_turn, kind
+from tests.provider import Call, Provider, Reply, answer
 
 MODEL, JUDGE = "gpt-5-mini", "claude-haiku-4-5"
 RECIPE: dict[str, Any] = {
@@ -95,8 +97,62 @@ def test_a_user_model_is_billed_by_itself(place: str) -> None:
     whole = report(responses=place, **recipe)
     assert {recipe[field]: tokens for (_, field), tokens in seen.tokens.items()} == whole.tokens
     assert set(whole.tokens) == set(asked)
+    assert tokens_of(place) == whole.tokens
+    with pytest.raises(ConsistentChatError, match=r"There are no .*2 dialogues were made turn by turn.*--recipe"):
+        report(place)
     assert live.tallies["train"].cost == pytest.approx(sum(used.cost or 0.0 for used in whole.used))
     assert live.tallies["train"].cost == pytest.approx(seen.cost(builder.recipes))
+
+
+@pytest.mark.parametrize("user_model", ["claude-haiku-4-5", pytest.param(None, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("dropped", ["near-duplicate", "rejected"])
+def test_a_dialogue_that_is_dropped_is_billed_by_model(dropped: str, user_model: str | None, place: str) -> None:
+    """Its user's side, its answers and its judge, each at its own price; its unusable draws once."""
+    talk = '{"user_1": "How much yeast is in bread?", "user_2": "And salt?"}'
+    talks = iter([" ", talk, talk.replace("?", " ?")])
+
+    def script(call: Call) -> Reply | None:
+        is_skeleton = kind(call) == "skeleton"
+        return Reply.text(text) if is_skeleton and (text := next(talks, None)) else in_turn(call)
+
+    recipe: dict[str, Any] = {
+        **{"model": "claude-sonnet-4-6", "user_model": user_model, "judge_model": "claude-opus-4-1"},
+        **{"answers": "turn_by_turn", "intents": "educational", "num_dialogs_per_intent": 2, "num_turns_per_dialog": 2},
+    }
+    options: dict[str, Any] = {"serving": "anthropic", "api_key": "key", "max_concurrency": 1, "responses": place}
+    with Provider(script) as provider:
+        options["base_url"] = provider.url
+        if dropped == "rejected":
+            first = load_dataset("consistent_chat", split="train", **recipe, **options)
+            mark = {"keys": first[1]["provenance"]["request_keys"], "verdict": "reject", "reason": "dull"}
+            recipe["review"] = {"marks": [mark]}
+        else:
+            recipe["drop_near_duplicates"] = 0.9
+        load_dataset("consistent_chat", **recipe, **options)
+    builder, seen = load_dataset_builder("consistent_chat", **recipe, responses=place), Seen()
+    for dialogue in builder.replay("train"):
+        seen.see("train", dialogue)
+    assert [draw.reason for draw in dialogue.failed][-1] in (Reason.NEAR_DUPLICATE, Reason.REJECTED)
+    whole = report(responses=place, **recipe)
+    assert {recipe[field]: tokens for (_, field), tokens in seen.tokens.items()} == whole.tokens == tokens_of(place)
+    assert {name: tokens[:2] for name, tokens in whole.tokens.items()} == paid(provider)
+
+
+def tokens_of(place: str) -> dict[str, Tokens]:
+    """Return the tokens by model in a store alone, whose dialogues made turn by turn no report shows."""
+    alone = Summary("", {})
+    for entry in sources.read_reviewed(place, None).entries:
+        alone.add(entry)
+    return alone.tokens
+
+
+def paid(provider: Provider) -> dict[str, tuple[float, float]]:
+    """Return the tokens in and out that a provider has counted, by model."""
+    tokens: dict[str, tuple[float, float]] = {}
+    for call, reply in provider.replies:
+        usage, before = json.loads(answer(call, reply))["usage"], tokens.get(call.body["model"], (0, 0))
+        tokens[call.body["model"]] = before[0] + usage["input_tokens"], before[1] + usage["output_tokens"]
+    return tokens
 
 
 def test_a_limit_counts_the_same_dollars(place: str) -> None:
