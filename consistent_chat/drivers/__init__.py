@@ -4,7 +4,7 @@ from consistent_chat.drivers.batch import BatchOptions, fill
 from consistent_chat.drivers.batch_poll import BatchProgress
 from consistent_chat.drivers.budget import Usage
 from consistent_chat.drivers.limits import Limits
-from consistent_chat.drivers.pending import PendingRequests, PlanSlice
+from consistent_chat.drivers.replay import PendingRequests, PlanSlice
 from consistent_chat.drivers.run import run
 from consistent_chat.drivers.stats import RunStats
 

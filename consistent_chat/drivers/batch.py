@@ -14,15 +14,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from consistent_chat.drivers.batch_budget import BatchBudget
-from consistent_chat.drivers.batch_client import BatchClients, Open
-from consistent_chat.drivers.batch_poll import BatchPoller, BatchProgress, open_batches_message
-from consistent_chat.drivers.batch_results import Collected, ResultCollector
-from consistent_chat.drivers.batch_spool import RequestSpool
-from consistent_chat.drivers.batch_submit import BatchSubmission, LogConflict
+from consistent_chat.drivers.batch_client import BatchBudget, BatchClients, Open
+from consistent_chat.drivers.batch_poll import (
+    BatchPoller,
+    BatchProgress,
+    Collected,
+    ResultCollector,
+    open_batches_message,
+)
+from consistent_chat.drivers.batch_submit import BatchSubmission, LogConflict, RequestSpool
 from consistent_chat.drivers.budget import Usage
 from consistent_chat.drivers.limits import Limits
-from consistent_chat.drivers.pending import PendingRequests
+from consistent_chat.drivers.replay import PendingRequests
 from consistent_chat.drivers.retry import HOPELESS, unusable_message
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import BatchesPending, BudgetSpent, ServingError, StoreError, UnfilledSlot

@@ -1,21 +1,29 @@
-"""A provider's batch API for callers without an event loop. Temporary faults are retried here."""
+"""A provider's batch API for callers without an event loop. Temporary faults are retried here.
+
+The budget of batches: the maximum cost of each batch stays reserved until its results are collected. The event loop
+runs in a thread of its own, so that it can be used everywhere, including a notebook's running loop.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
+import threading
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from consistent_chat.drivers.event_loop import Loop
+from consistent_chat.drivers.budget import Budget, Usage
+from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.retry import RetryPolicy, backoff
 from consistent_chat.errors import RecipeError, RefusedRequest, ServingError, TransportError
+from consistent_chat.prices import Price, price_of
 from consistent_chat.request import Request
 from consistent_chat.serving import Serving
-from consistent_chat.serving.batches import BatchesUnsupported, BatchServing, BatchStatus, NotSubmitted
+from consistent_chat.serving.batches import DISCOUNT, BatchesUnsupported, BatchServing, BatchStatus, NotSubmitted
 from consistent_chat.serving.roles import role_of
 from consistent_chat.store.batch_log import Batch, Requests
 
@@ -227,3 +235,63 @@ def _batches(serving: Serving) -> BatchServing:
             "any other leave driver= at 'online'."
         )
     return batches
+
+
+class Loop:
+    """Runs one coroutine at a time. `close` ends it, and cancels tasks that a KeyboardInterrupt has left running."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="consistent_chat", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of a coroutine."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        """End the loop."""
+        self.run(self._cancel())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _cancel(self) -> None:
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._loop.shutdown_asyncgens()
+
+
+class BatchBudget(Budget):
+    """A budget at batch prices, with the calls and dollars reserved for the run's own batches."""
+
+    def __init__(self, limits: Limits, spent: Usage) -> None:
+        super().__init__(limits, spent, prices=batch_price, by_batch=True)
+        self._usage = spent
+        self._held: dict[int, tuple[int, float]] = {}
+
+    def hold(self, batch: Batch, calls: int, reserved: float) -> None:
+        """Keep the reservation of calls while their batch is open."""
+        self._held[batch.number] = calls, reserved
+
+    def holds(self, batch: Batch) -> bool:
+        """Tell whether a batch has a reservation."""
+        return batch.number in self._held
+
+    def release_batch(self, batch: Batch) -> None:
+        """Release the reservation of a batch."""
+        self.release(*self._held.pop(batch.number, (0, 0.0)))
+
+    def close(self) -> None:
+        """Count the reservations of batches that are still open as spent."""
+        for calls, reserved in self._held.values():
+            self._usage.settle(reserved, calls, reserved, calls)
+        self._held.clear()
+
+
+def batch_price(model: str) -> Price | None:
+    """Return a model's price in a batch, or None if the table of prices does not have it."""
+    price = price_of(model)
+    return price and price.times(DISCOUNT)

@@ -17,10 +17,9 @@ from typing import Any, NamedTuple
 from consistent_chat import drivers
 from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue import prompts
-from consistent_chat.dialogue.bill import Bill
 from consistent_chat.dialogue.checks import language as languages
 from consistent_chat.dialogue.judge import CRITERIA, FAULT, Judgement
-from consistent_chat.dialogue.work import Dialogue, FailedDraw, SpecFailed, Steps, Work, is_low
+from consistent_chat.dialogue.work import Bill, Dialogue, FailedDraw, SpecFailed, Steps, Work, is_low
 from consistent_chat.drivers import RunStats, Usage
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.plan import Plan, Spec

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from consistent_chat.drivers import batch
-from consistent_chat.drivers.batch_results import READINGS
+from consistent_chat.drivers.batch_poll import READINGS
 from consistent_chat.errors import BatchesPending, ServingError, UnfilledSlot
 from consistent_chat.serving import wire
 from consistent_chat.store import BatchLog, ResponseStore, verify

@@ -2,8 +2,7 @@
 
 source.py        what one row says, as clean text, and its digest
 conversation.py  the user messages of a given conversation
-documents.py     documents as text
-chunks.py        divides a long text
+documents.py     documents as text, and the chunks of a long text
 address.py       where seeds may lie, and how they are opened
 rows.py          the rows of CSV, JSON lines and Parquet files
 sources.py       all sources in the order of their digests

@@ -1,16 +1,18 @@
 """Documents as text: plain text, Markdown, HTML, DOCX and PDF files, by the libraries of the extra `documents`.
 
 What a library makes of a file may change with its version. The digest of a source is that of the text, so a dataset
-made with another version is another dataset, and a published one has the texts.
+made with another version is another dataset, and a published one has the texts. A text is divided into chunks by a pure
+function of the text and two numbers.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.files import NO_LINKS, read_plain
@@ -172,3 +174,27 @@ FORMS: dict[str, Callable[[bytes], str]] = {
 """What reads a document, by the ending of its name."""
 LIBRARIES = {"html": "beautifulsoup4", "htm": "beautifulsoup4", "docx": "python-docx", "pdf": "pypdf"}
 """The library of the extra `documents` that a form needs."""
+
+
+_CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+_WORDS = re.compile(f"[{_CJK}]|[^\\s{_CJK}]{{1,50}}")
+"""A word: a character of a script without spaces, or up to 50 characters without white space."""
+
+
+class Chunk(NamedTuple):
+    """How a text is divided: into chunks of so many words, each beginning with the last words of the one before."""
+
+    words: int
+    overlap: int = 0
+
+
+def chunks(text: str, size: Chunk) -> list[str]:
+    """Return the chunks of a text, in order, as they stand in it. No chunk lies within another."""
+    spans = [found.span() for found in _WORDS.finditer(text)]
+    found = []
+    for first in range(0, len(spans), size.words - size.overlap):
+        part = spans[first : first + size.words]
+        found.append(text[part[0][0] : part[-1][1]])
+        if first + size.words >= len(spans):
+            break
+    return found

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.fields import suggestion, type_error, whole
 from consistent_chat.recipe.seeds import address, documents, rows, source
-from consistent_chat.recipe.seeds.chunks import Chunk, chunks
 from consistent_chat.recipe.seeds.conversation import user_messages
+from consistent_chat.recipe.seeds.documents import Chunk, chunks
 from consistent_chat.recipe.seeds.source import (
     COLUMN,
     COLUMNS,

@@ -19,7 +19,7 @@ from pyarrow import parquet
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.seeds import Seeds, documents, load, rows, sources
-from consistent_chat.recipe.seeds.chunks import Chunk, chunks
+from consistent_chat.recipe.seeds.documents import Chunk, chunks
 from consistent_chat.recipe.seeds.source import digest
 
 ROWS = [
