@@ -123,14 +123,18 @@ def read_plain(path: str | os.PathLike[str], limit: int, flags: int = 0) -> byte
 
 def open_plain(path: str | os.PathLike[str], flags: int = 0) -> int:
     """Return a descriptor of a plain file, opened for reading unless `flags` say more; raises OSError."""
-    if not flags & os.O_RDWR and os.path.isdir(path):
-        raise NotPlainFile("it is a folder")
     if flags & NO_LINKS and os.path.islink(path):
         raise NotPlainFile("it is a link")
-    descriptor = os.open(path, flags | _PLAIN | getattr(os, "O_BINARY", 0))
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    try:
+        descriptor = os.open(path, flags | _PLAIN | getattr(os, "O_BINARY", 0))
+    except OSError:
+        if not flags & os.O_RDWR and os.path.isdir(path):  # some systems do not open one
+            raise NotPlainFile("it is a folder") from None
+        raise
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
         os.close(descriptor)
-        raise NotPlainFile("it is not a plain file")
+        raise NotPlainFile("it is a folder" if stat.S_ISDIR(mode) else "it is not a plain file")
     return descriptor
 
 

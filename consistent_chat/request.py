@@ -130,8 +130,10 @@ class Response:
     checked: bool = field(default=False, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        fields = vars(self)
         for name in _TEXTS:
-            value = getattr(self, name)
+            if (value := fields[name]) == "":
+                continue
             if type(value) is not str:
                 raise TypeError(f"the field {name!r} of a response must be text, not {type(value).__name__}")
             if not value.isascii() and _HALVES(value):
@@ -139,7 +141,7 @@ class Response:
                     self, name, value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
                 )
         for name in _COUNTS:
-            tokens = getattr(self, name)
+            tokens = fields[name]
             if tokens is not None and (type(tokens) is not int or not 0 <= tokens <= MOST_TOKENS):
                 raise TypeError(
                     f"the field {name!r} of a response must be a number of tokens or None, not {tokens!r:.40}"

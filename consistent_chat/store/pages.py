@@ -14,7 +14,7 @@ import struct
 from array import array
 from bisect import bisect_right
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -24,6 +24,8 @@ ROWS_PER_PAGE = 32
 """Rows of a page: 16 rows make a pack larger by a sixth, and are read in two thirds of the time."""
 MOST_PAGE_BYTES = 1 << 20
 """Larger pages are left to Arrow, which reads their whole group in little more time."""
+DIGEST = 64
+"""Bytes of a record's digest. A response of as many leads to another row, and then to a digest that does not match."""
 HEADER_BYTES = 64
 """More than the header of a page without statistics has."""
 NOT_READ = (pa.ArrowException, OSError, ValueError, LookupError, struct.error)
@@ -42,11 +44,12 @@ class _Page(NamedTuple):
 
 
 class _Column(NamedTuple):
-    """The pages of a column in a group: the first row in the group of each, where each begins, where the last ends."""
+    """The pages of a column in a group: of each its first row in the group, where its content begins, and its sizes."""
 
     rows: array[int]
     offsets: array[int]
-    end: int
+    compressed: array[int]
+    raw: array[int]
     is_number: bool
 
 
@@ -60,51 +63,52 @@ class Pages:
 
     def row(self, group: int, at: int) -> tuple[Any, ...]:
         """Return the values of a row of a group; raises one of NOT_READ where the group must be read."""
-        with open(open_plain(self._path), "rb", buffering=0) as file:
+        file = open_plain(self._path)
+        try:
             if group not in self._indexed:
                 self._indexed[group] = self._index(file, group)
-            return tuple(self._value(file, column, at) for column in self._indexed[group])
+            return tuple([self._value(file, column, at) for column in self._indexed[group]])
+        finally:
+            os.close(file)
 
-    def _index(self, file: BinaryIO, group: int) -> tuple[_Column, ...]:
+    def _index(self, file: int, group: int) -> tuple[_Column, ...]:
         """Walk over the headers of the pages of a group."""
         told = self._footer.row_group(group)
         known = {(column := told.column(number)).path_in_schema: column for number in range(told.num_columns)}
         return tuple(_pages(file, known[name], told.num_rows) for name in self._columns)
 
-    def _value(self, file: BinaryIO, column: _Column, at: int) -> Any:
+    def _value(self, file: int, column: _Column, at: int) -> Any:
         number = bisect_right(column.rows, at) - 1
-        start, *_ = column.offsets[number : number + 1]
-        end = column.offsets[number + 1] if number + 1 < len(column.offsets) else column.end
-        content = _bytes(file, start, end - start)
-        page = _header(content)
-        body = memoryview(content)[page.header : page.header + page.compressed]
-        raw = self._codec.decompress(body, page.raw, asbytes=True)
+        content = _bytes(file, column.offsets[number], column.compressed[number])
+        raw = self._codec.decompress(content, column.raw[number], asbytes=True)
         (levels,) = _LENGTH(raw, 0)  # of the values, which tell which of them are null: no digest fits a null
         return (_number if column.is_number else _text)(raw, 4 + levels, at - column.rows[number])
 
 
-def _pages(file: BinaryIO, column: Any, rows: int) -> _Column:
+def _pages(file: int, column: Any, rows: int) -> _Column:
     """Return the pages of a column; raises ValueError for a form that this version does not write."""
     if column.compression != "ZSTD" or column.physical_type not in ("BYTE_ARRAY", "INT32"):
         raise ValueError("it is of another form")
     at, first = column.data_page_offset, 0
     end = at + column.total_compressed_size
-    starts, offsets = array("I"), array("Q")
+    found = _Column(array("I"), array("Q"), array("I"), array("I"), column.physical_type == "INT32")
     while at < end and first < rows:
         page = _header(_bytes(file, at, min(HEADER_BYTES, end - at)))
         if not (page.values and 0 < page.compressed <= MOST_PAGE_BYTES and 0 < page.raw <= MOST_PAGE_BYTES):
             raise ValueError("a page is too large")
-        starts.append(first)
-        offsets.append(at)
+        found.rows.append(first)
+        found.offsets.append(at + page.header)
+        found.compressed.append(page.compressed)
+        found.raw.append(page.raw)
         at, first = at + page.header + page.compressed, first + page.values
     if first != rows or at > end:
         raise ValueError("pages are missing")
-    return _Column(starts, offsets, at, column.physical_type == "INT32")
+    return found
 
 
-def _bytes(file: BinaryIO, start: int, size: int) -> bytes:
-    file.seek(start, os.SEEK_SET)
-    content = file.read(size)
+def _bytes(file: int, start: int, size: int) -> bytes:
+    os.lseek(file, start, os.SEEK_SET)
+    content = os.read(file, size)
     if len(content) != size:
         raise ValueError("the file is cut")
     return content
@@ -116,9 +120,12 @@ def _number(raw: bytes, values: int, at: int) -> int:
 
 
 def _text(raw: bytes, position: int, at: int) -> str:
-    """Return one of the texts of a page: each has its length in front."""
-    for _ in range(at):
-        position += 4 + _LENGTH(raw, position)[0]
+    """Return one of the texts of a page: each has its length in front, and digests are all of the same length."""
+    if at and _LENGTH(raw, position)[0] == DIGEST:
+        position += at * (4 + DIGEST)
+    else:
+        for _ in range(at):
+            position += 4 + _LENGTH(raw, position)[0]
     (length,) = _LENGTH(raw, position)
     text = raw[position + 4 : position + 4 + length]
     if len(text) != length:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -26,12 +27,15 @@ def repeats(side: Side) -> None:
     (Jaccard). Messages that differ in a number differ: "7 times 8" is not "7 times 9". An answer
     whose new words the user has just said is a revision.
     """
-    similarity = side.limits["repeats"]
-    for i, j in _candidates(side.lower, similarity):
-        one, other = sorted((side.lower[i], side.lower[j]), key=len)
-        if not _is_same(one, other, similarity):
+    similarity, texts = side.limits["repeats"], side.lower
+    units = functools.cache(lambda at: _units(texts[at]))
+    numbers = functools.cache(lambda at: frozenset(_NUMBER(texts[at])))
+    for i, j in _candidates(texts, similarity):
+        if not (_are_alike(units(i), units(j), similarity) and _are_long(texts[i], texts[j])):
             continue
-        if side.role == "user" or not _is_revision(side.lower[i], side.lower[j], side.asked[j : j + 1]):
+        if numbers(i) == numbers(j) and (
+            side.role == "user" or not _is_revision(texts[i], texts[j], side.asked[j : j + 1])
+        ):
             raise side.unusable(j, Reason.REPEATS, f"repeats {side.role}_{i + 1}")
 
 
@@ -60,12 +64,13 @@ def _have_common_part(one: str, other: str) -> bool:
     return one[middle : middle + EDGE] in other or one[:EDGE] == other[:EDGE] or one[-EDGE:-1] == other[-EDGE:-1]
 
 
-def _is_same(one: str, other: str, similarity: float) -> bool:
-    first, second = _units(one), _units(other)
-    shared = len(first & second)
-    enough = min(len(one.split()), len(other.split())) >= LEAST_WORDS or len(min(one, other, key=len)) >= LEAST_LETTERS
-    alike = shared >= similarity * (len(first) + len(second) - shared)
-    return enough and alike and set(_NUMBER(one)) == set(_NUMBER(other))
+def _are_alike(one: frozenset[str], other: frozenset[str], similarity: float) -> bool:
+    shared = len(one & other)
+    return shared >= similarity * (len(one) + len(other) - shared)
+
+
+def _are_long(one: str, other: str) -> bool:
+    return min(len(one), len(other)) >= LEAST_LETTERS or min(len(one.split()), len(other.split())) >= LEAST_WORDS
 
 
 def _units(text: str) -> frozenset[str]:
