@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.dialogue.work import Dialogue, FailedDraw
+from consistent_chat.dialogue.work import Dialogue, FailedDraw, Pair
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.shape import FACETS
 
@@ -72,9 +72,31 @@ def _messages(dialogue: Dialogue, recipe: Recipe, layout: Layout) -> list[dict[s
 
 
 def _preference(dialogue: Dialogue, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return a pair for each rejected dialogue that has the same user messages."""
+    """Return the pair that was made, or else one for each rejected dialogue that has the same user messages."""
+    if dialogue.pair is not None:
+        return [_made_pair(dialogue, dialogue.pair, recipe)]
     same = (one for one in _distinct(dialogue) if one.user_messages == dialogue.user_messages)
     return [_pair(dialogue, one, recipe) for one in same]
+
+
+def _made_pair(dialogue: Dialogue, pair: Pair, recipe: Recipe) -> dict[str, Any]:
+    until = dialogue._replace(
+        user_messages=dialogue.user_messages[: pair.turn + 1], answers=dialogue.answers[: pair.turn + 1]
+    )
+    both = {"chosen": pair.chosen, "rejected": pair.rejected}
+    values = {
+        "category": dialogue.spec.category,
+        "prompt": _messages(until, recipe, PAIRED)[:-1],
+        **{name: [{PAIRED.role: PAIRED.assistant, PAIRED.text: text}] for name, (text, *_) in both.items()},
+        **{f"score_{name}": score for name, (_, score, *_) in both.items()},
+        **{f"reason_{name}": reason for name, (_, _, reason, _) in both.items()},
+        "judgement": dialogue.judgement and dialogue.judgement.plain(),
+    }
+    if recipe.provenance:
+        models = {f"{name}_model": model for name, (*_, model) in both.items()}
+        own = {"turn": pair.turn + 1, **models, "pair_request_keys": list(pair.keys)}
+        values["provenance"] = {**provenance(dialogue, recipe), **own}
+    return values
 
 
 def _distinct(dialogue: Dialogue) -> list[Dialogue]:

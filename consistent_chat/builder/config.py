@@ -44,7 +44,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     (none), `min_score` (None), `judge` (none), `reasoning` (False),
     `seeds` (none), `user_model` (`model`), `users` ("at_once"), `answers` ("at_once"), `rules` (none),
     `review` (none), `instructions` (none), `attributes` (none),
-    `decontaminate` (none).
+    `decontaminate` (none), `preferences` (none).
 
     Operational fields, which are not part of the dataset's identity:
         serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
@@ -100,6 +100,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     instructions: Any = None
     attributes: Any = None
     decontaminate: Any = None
+    preferences: Any = None
 
     serving: Any = None
     base_url: Any = None
@@ -143,9 +144,9 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return self._rehearsed(_divided(recipes))
 
     def _rehearsed(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
-        """Set the judge and the user's model of a rehearsal to the rehearsal's model."""
-        judge, user = self._is_rehearsed("judge"), self._is_rehearsed("user")
-        return {split: _rehearsed(recipe, judge, user) for split, recipe in recipes.items()}
+        """Set the judge, the user's model and the rejected one of a rehearsal to the rehearsal's model."""
+        rehearsed = [self._is_rehearsed(role) for role in ("judge", "user", "alternative")]
+        return {split: _rehearsed(recipe, *rehearsed) for split, recipe in recipes.items()}
 
     def _is_rehearsed(self, role: str) -> bool:
         serving = self.serving.get(role) if isinstance(self.serving, Mapping) else self.serving
@@ -244,11 +245,13 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return list(dict.fromkeys(found))
 
 
-def _rehearsed(recipe: Recipe, judge: bool, user: bool) -> Recipe:
+def _rehearsed(recipe: Recipe, judge: bool, user: bool, other: bool) -> Recipe:
     if judge and recipe.judge_model is not None:
         several = [f"rehearsal-{number}" for number in range(1, len(recipe.judges) + 1)]
         names = {"model": several} if len(several) > 1 else {}
         recipe = replace(recipe, judge_model=None, judge={**(recipe.judge or {}), "model": "rehearsal", **names})
+    if other and (recipe.preferences or {}).get("rejected_model"):
+        recipe = replace(recipe, preferences={**(recipe.preferences or {}), "rejected_model": "rehearsal"})
     if user and recipe.user_writer != "rehearsal":
         recipe = replace(recipe, user_model="rehearsal")
     return recipe

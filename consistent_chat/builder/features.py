@@ -36,11 +36,24 @@ def _conversation(recipe: Recipe) -> dict[str, Any]:
 
 def _preference(recipe: Recipe) -> dict[str, Any]:
     sides = ("chosen", "rejected")
+    if recipe.preferences is not None:
+        return {
+            **{name: _paired() for name in ("prompt", *sides)},
+            **{f"score_{side}": Value("float64") for side in sides},
+            **{f"reason_{side}": TEXT for side in sides},
+            "judgement": _judgement(recipe),
+        }
     return {
         **{side: _paired() for side in sides},
         **{f"score_{side}": Value("float64") for side in sides},
         **{f"judgement_{side}": _judgement(recipe) for side in sides},
     }
+
+
+def _of_pairs(recipe: Recipe) -> dict[str, Any]:
+    if recipe.preferences is not None:
+        return {"turn": NUMBER, "chosen_model": TEXT, "rejected_model": TEXT, "pair_request_keys": [TEXT]}
+    return {"rejected_request_keys": [TEXT]} if recipe.layout == "preference" else {}
 
 
 def _labelled(recipe: Recipe) -> dict[str, Any]:
@@ -81,5 +94,5 @@ def _provenance(recipe: Recipe) -> dict[str, Any]:
         "input_tokens": NUMBER,
         "output_tokens": NUMBER,
         **({} if recipe.loaded_review is None else {"edited": [TEXT]}),
-        **({"rejected_request_keys": [TEXT]} if recipe.layout == "preference" else {}),
+        **_of_pairs(recipe),
     }

@@ -32,6 +32,7 @@ def fingerprint(recipe: Recipe) -> str:
             turn_by_turn=recipe.users == "turn_by_turn",
             with_instructions=recipe.instructions is not None,
             with_rubric=recipe.rubric is not None,
+            with_pairs=recipe.preferences is not None,
         ),
         "shape": shape.contents(),
     }

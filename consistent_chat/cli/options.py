@@ -13,7 +13,7 @@ from consistent_chat.recipe.description import BY_ROLE, OPERATIONAL, RECIPE, SIM
 from consistent_chat.recipe.shape import FACETS
 
 Decorator = Callable[[Any], Any]
-ROLES = ("user", "assistant", "judge")
+ROLES = ("user", "assistant", "judge", "alternative")
 COUNT = click.IntRange(1)
 CALLING = (
     *(
@@ -161,6 +161,8 @@ def _kind(field: Field) -> dict[str, Any]:
         return {"type": Json(True, 'a JSON object, such as {"tier": {"free": 0.8, "paid": 0.2}}')}
     if field.name == "judge":
         return {"type": Json(True, 'a JSON object, such as {"model": "m", "criteria": {"tone": "Is it kind?"}}')}
+    if field.name == "preferences":
+        return {"type": Json(True, 'a JSON object, such as {"rejected_model": "my-student"}')}
     if field.name == "seeds":
         return {"type": Json(True, 'a JSON object, such as {"data": "tickets.csv", "fields": {"source": "body"}}')}
     if field.name == "responses":

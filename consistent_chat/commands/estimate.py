@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.preference import ALTERNATIVE
 from consistent_chat.dialogue.work import FailedDraw
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.replay import Progress, walk
@@ -25,6 +26,7 @@ from consistent_chat.prices import NO_TOKENS, Tokens, billed, is_counted, price_
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.batches import DISCOUNT as BATCH_DISCOUNT
+from consistent_chat.serving.rehearsal import compared
 from consistent_chat.store import ResponseStore
 
 JUDGE_WORDS = 12.0
@@ -35,10 +37,13 @@ SHAPES = 500
 """Dialogues of a plan whose shapes are looked at for the mean words of a message."""
 CHARACTERS_PER_WORD, TOKENS_PER_WORD, TOKENS_PER_CHARACTER = 5.7, 1.35, 0.24
 """Characters per token of English text, spaces included, in current tokenizers."""
-ROLES = {"skeleton": "user", "answers": "assistant", "user_message": "user", "answer": "assistant"}
+ROLES = {
+    **{"skeleton": "user", "answers": "assistant", "user_message": "user", "answer": "assistant"},
+    ALTERNATIVE: "assistant",
+}
 """The role whose messages a stage writes."""
-OF_TURNS = ("user_message", "answer")
-"""The stages that a dialogue comes to once per turn."""
+OF_TURNS = ("user_message", "answer", ALTERNATIVE)
+"""The stages of one message, to which a dialogue comes once per turn, or once for a pair."""
 REPEATED = (*OF_TURNS, "judge")
 """The stages that a dialogue may come to several times."""
 FRAME_TOKENS = 8
@@ -264,7 +269,7 @@ def _usual_words(plan: Plan) -> dict[str, float]:
         "skeleton": [size.words for shape in shapes for size in shape.messages],
         "answers": [size.words for shape in shapes for size in shape.replies],
     }
-    sizes |= {"user_message": sizes["skeleton"], "answer": sizes["answers"]}
+    sizes |= {"user_message": sizes["skeleton"], "answer": sizes["answers"], ALTERNATIVE: sizes["answers"]}
     means = {name: statistics.fmean(words) if words else USUAL_WORDS for name, words in sizes.items()}
     return {**means, "judge": JUDGE_WORDS}
 
@@ -272,7 +277,8 @@ def _usual_words(plan: Plan) -> dict[str, float]:
 def _placeholders(role: str, length: int, request: Request) -> Response:
     """Return placeholder messages of a typical length: numbers, which pass every check."""
     if request.stage in OF_TURNS:
-        text = (f"{len(request.messages)} " * length)[:length]
+        number = 0 if request.stage == ALTERNATIVE else len(request.messages)  # another text than the first answer's
+        text = (f"{number} " * length)[:length]
         said = text if request.schema is None else json.dumps({"message": text, "ends": False})
         return Response.of({"text": said}, checked=True)
     names = [name for name in request.fields if name.startswith(role)]
@@ -280,9 +286,10 @@ def _placeholders(role: str, length: int, request: Request) -> Response:
 
 
 def _best_scores(request: Request) -> Response:
-    """Return what a judge says who has nothing to object to."""
+    """Return what a judge says who has nothing to object to, and who prefers one of two answers."""
     properties = (request.schema or {}).get("properties", {})
-    return Response(json.dumps({name: about.get("enum", ["-"])[-1] for name, about in properties.items()}))
+    best = {name: about.get("enum", ["-"])[-1] for name, about in properties.items()}
+    return Response(json.dumps({**best, **compared(request)}))
 
 
 def _requests(progress: Progress, placeholders: Mapping[str, Callable[[Request], Response]]) -> list[Request]:
@@ -309,7 +316,8 @@ def _cost(model: str, expected: Sequence[tuple[str, float, Tokens]]) -> float | 
 
 def _models(recipe: Recipe) -> list[str]:
     """Return the models that are called: the writer, and those of the user's side and the judge if they differ."""
-    named = (recipe.model or "", recipe.user_model, *recipe.judges)
+    other = (recipe.preferences or {}).get("rejected_model")
+    named = (recipe.model or "", recipe.user_model, *recipe.judges, other)
     return list(dict.fromkeys(model for model in named if model is not None))
 
 

@@ -95,9 +95,8 @@ def requests(recipe: Recipe, number: int) -> Iterator[ShownRequest]:
 
 def _requests(recipe: Recipe, plan: Plan, index: int) -> Iterator[Request]:
     """Go through one dialogue with rehearsed messages, which no check refuses."""
-    lenient = replace(
-        recipe, checks=False, rules=None, review=None, decontaminate=None, min_score=None, layout="conversation"
-    )
+    layout = "conversation" if recipe.preferences is None else recipe.layout
+    lenient = replace(recipe, checks=False, rules=None, review=None, decontaminate=None, min_score=None, layout=layout)
     steps, rehearsal = fill(lenient, plan, index), Rehearsal()
     try:
         request = next(steps)

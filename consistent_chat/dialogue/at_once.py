@@ -10,6 +10,7 @@ from collections.abc import Callable
 from consistent_chat.dialogue import by_turns, parse, prompts
 from consistent_chat.dialogue.dropped import dropped
 from consistent_chat.dialogue.parse import Reason
+from consistent_chat.dialogue.preference import paired
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.dialogue.skeleton import message_names, texts_schema, user_messages
 from consistent_chat.dialogue.work import (
@@ -47,7 +48,10 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
     while substitute < (beyond := _beyond(failed, first)):
         try:
             made = yield from make(recipe, plan.spec(index, substitute), failed, bill, rejected)
-            return reviewed(made, recipe.loaded_review, failed)
+            made = reviewed(made, recipe.loaded_review, failed)
+            if recipe.preferences is None:
+                return made
+            return (yield from paired(Work(recipe, made.spec, failed, bill, rejected), made))
         except SpecFailed:
             substitute += 1
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])

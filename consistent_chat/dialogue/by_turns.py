@@ -88,7 +88,7 @@ def _talk(work: Work, known: Sequence[UserMessage], draw: int) -> Generator[Requ
             said, key = yield from _next_message(work, users, answers)
             keys.append(key)
         users.append(said.text)
-        prompt, read = _chat(recipe, spec, users, answers), _answer(users, answers, spec, recipe)
+        prompt, read = chat(recipe, spec, users, answers), _answer(users, answers, spec, recipe)
         answer, key, drawn = yield from work.ask(_answering(recipe), prompt, read, 0 if turn else draw)
         answers.append(answer)
         keys.append(key)
@@ -114,7 +114,7 @@ def _answering(recipe: Recipe) -> Stage:
     return Stage(ANSWER, recipe.model or "", recipe.temperature, None, FRAME_TOKENS + ANSWER_TOKENS)
 
 
-def _chat(recipe: Recipe, spec: Spec, users: Sequence[str], answers: Sequence[str]) -> Prompt:
+def chat(recipe: Recipe, spec: Spec, users: Sequence[str], answers: Sequence[str]) -> Prompt:
     """Return the chat so far, whose last message is the user's, with the system text of its assistant."""
     chat: list[Mapping[str, str]] = []
     for number, text in enumerate(users):

@@ -68,6 +68,7 @@ class Reason(str, Enum):
     RULE = "rule"
     REJECTED = "rejected"
     CONTAMINATED = "contaminated"
+    NO_PREFERENCE = "no_preference"
 
 
 class Unusable(Exception):

@@ -97,6 +97,20 @@ class FailedDraw(NamedTuple):
         return f"{where}{substitute}: {self.reason.value} ({self.detail})"
 
 
+class Pair(NamedTuple):
+    """Two answers to one turn (from 0) of a dialogue, after the same messages: text, mean score, reason and model.
+
+    `is_own_better` tells whether the chosen one is the dialogue's own answer; None if neither is clearly better.
+    `keys` are those of the request for the other answer and of the two comparisons.
+    """
+
+    turn: int
+    chosen: tuple[str, float, str, str]
+    rejected: tuple[str, float, str, str]
+    is_own_better: bool | None
+    keys: tuple[str, ...]
+
+
 class Dialogue(NamedTuple):
     """A finished dialogue: as many answers as user messages, in order.
 
@@ -108,6 +122,7 @@ class Dialogue(NamedTuple):
     `billed_users` is the same of a user_model's. `rejected` lists the dialogues at its place that were judged below
     `min_score`, in order: many have the same user messages, those of specs given up before may have others.
     `billed_judges` are the billed tokens of each judge by its model, if there are several.
+    `pair` is the pair that was made of it, if the recipe has preferences.
     `mark` is what a review says of it, and `edited` are the names of the messages that the review has changed.
     """
 
@@ -127,6 +142,7 @@ class Dialogue(NamedTuple):
     mark: Mark | None = None
     edited: tuple[str, ...] = ()
     billed_judges: tuple[tuple[str, Tokens], ...] = ()
+    pair: Pair | None = None
 
     @property
     def scores(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from consistent_chat.recipe import attributes, fields, rubric, shape
+from consistent_chat.recipe import attributes, fields, preferences, rubric, shape
 from consistent_chat.recipe import rules as rules_of
 from consistent_chat.recipe.fields import Check
 from consistent_chat.recipe.template import MAX_OUTPUT
@@ -199,12 +199,15 @@ RECIPE = (
           metavar="FILE",
           docs="[texts that dialogues must not contain](quality.md#decontamination), such as benchmarks: one or more "
           "files of their hashed n-grams"),
+    Field("preferences", "pairs of answers to one turn, in JSON: rejected_model, temperature, turn, min_gap",
+          {"type": "object"}, metavar="JSON", check=fields.optional(preferences.check),
+          docs="[two answers](pairs.md#pairs-of-two-answers) to a turn of each dialogue, with `layout: preference`"),
 )  # fmt: skip
 """The fields that shape the data, in the order of the documentation."""
 
 LATER = (
     *("judge", "reasoning", "seeds", "user_model", "users", "answers", "rules", "review", "instructions", "attributes"),
-    "decontaminate",
+    *("decontaminate", "preferences"),
 )
 """Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
 identity, of recipe files and of cards, which therefore stay the same."""

@@ -71,6 +71,7 @@ class Recipe:
     instructions: Mapping[str, str] | None = None
     attributes: Mapping[str, Any] | None = None
     decontaminate: tuple[Ngrams, ...] | Sequence[Any] | str | os.PathLike[str] | None = None
+    preferences: Mapping[str, Any] | None = None
     origin: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -210,12 +211,13 @@ class Recipe:
         """The largest number of requests that a dialogue needs one after the other, if every response is usable."""
         each = 2 if self.users != AT_ONCE else 1
         messages = 2 if self.answers == AT_ONCE else each * self.most_turns + (self.users == AT_ONCE)
-        return messages + len(self.judges)
+        return messages + len(self.judges) + (0 if self.preferences is None else 3)
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles whose messages models write: the user, the assistant, and the judge if there is one."""
-        return ("user", "assistant", *(() if self.judge_model is None else ("judge",)))
+        """The roles whose messages models write: the user, the assistant, the judge and the other of pairs, if any."""
+        judge = () if self.judge_model is None else ("judge",)
+        return ("user", "assistant", *judge, *(() if self.preferences is None else ("alternative",)))
 
     @property
     def most_turns(self) -> int:
@@ -343,9 +345,11 @@ def _sum_of_splits(recipe: Recipe) -> int:
 
 def _check_pairs(recipe: Recipe) -> None:
     """Raise RecipeError where a layout of pairs lacks what pairs are made of."""
+    if recipe.preferences is not None and (recipe.layout != "preference" or recipe.judge_model is None):
+        raise RecipeError("preferences needs layout 'preference' and a judge: pass layout= and judge_model= as well.")
     if recipe.layout not in PAIRS:
         return
-    if not recipe.rejects:
+    if not recipe.rejects and recipe.preferences is None:
         raise RecipeError(
             f"layout {recipe.layout!r} needs answers that a judge has rejected: pass judge_model= and min_score= as "
             "well."

@@ -34,10 +34,11 @@ class ReportRow(NamedTuple):
     def answers_key(self) -> str:
         """The request key of the row's last answers, by which a review knows it; empty if the row does not have it.
 
-        That of the judge follows it.
+        Those of the judges follow it.
         """
         keys = self.origin.get("request_keys") or ()
-        last = 1 if (self.row or {}).get("judgement") is None else 2
+        said = (self.row or {}).get("judgement")
+        last = 1 if said is None else 1 + len(said.get("judges") or (said,))
         return str(keys[-last]) if len(keys) >= last else ""
 
     @property

@@ -13,6 +13,7 @@ from typing import Any
 import fsspec
 
 from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.preference import ALTERNATIVE
 from consistent_chat.dialogue.work import JUDGE, OF_USERS, Dialogue, FailedDraw
 from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import ConsistentChatError, MissingResponse, RecipeError, UnfilledSlot
@@ -218,6 +219,8 @@ def _model(stage: str, model: str, recipe: Recipe) -> str:
     """Return the model of a stage; several judges have theirs named."""
     if stage in OF_USERS:
         return recipe.user_writer
+    if stage == ALTERNATIVE:
+        return model
     return (model or recipe.judge_model if stage == JUDGE else recipe.model) or ""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from consistent_chat.request import Request, Response
 
 TOKENS_PER_WORD = 4 / 3
 """A typical figure for English text."""
+
+_COMPARED = re.compile('^"(first|second)": (".*"),?$', re.MULTILINE)
 
 # A text is an opening, then one part of each list: about 20 words for a user, about 60 for an assistant.
 USER = (
@@ -50,9 +53,19 @@ class Rehearsal:
         """Return a text for each key of the request's schema, or one text without a schema."""
         names: Mapping[str, Any] = {} if request.schema is None else request.schema.get("properties", {})
         said = {name: _value(request, name, about) for name, about in names.items()}
+        said.update(compared(request))
         text = _text(request, "assistant") if request.schema is None else json.dumps(said)
         asked = len(request.system.split()) + sum(len(message["content"].split()) for message in request.messages)
         return Response(text, "stop", round(asked * TOKENS_PER_WORD), round(len(text.split()) * TOKENS_PER_WORD))
+
+
+def compared(request: Request) -> dict[str, int]:
+    """Return 5 and 1 for the two texts that a request asks to compare, the same in both orders; else nothing."""
+    if "first" not in request.fields:
+        return {}
+    lines = _COMPARED.findall(request.messages[-1]["content"])
+    best = max(lines[-2:], key=lambda line: hashlib.sha256(line[1].encode("utf-8", "backslashreplace")).digest())
+    return {name: 5 if (name, text) == best else 1 for name, text in lines[-2:]}
 
 
 def _value(request: Request, name: str, about: Mapping[str, Any]) -> Any:

@@ -1,4 +1,4 @@
-"""Servings by role: the user's side, the assistant and the judge may each be answered by a server of their own.
+"""Servings by role: the user's side, the assistant, the judge and the other model of pairs may have their own servers.
 
     serving={"user": "anthropic", "assistant": "openai@http://127.0.0.1:8000/v1", "judge": "anthropic"}
 
@@ -18,13 +18,13 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving, registry
 from consistent_chat.serving.settings import Abilities, checked_url
 
-ROLES = ("user", "assistant", "judge")
+ROLES = ("user", "assistant", "judge", "alternative")
 WITH_SERVING = ("base_url", "api_key")
 """What is given by role alone where servings are: anything else can be one value for all roles, too."""
 STAGES = {
     **dict.fromkeys(("skeleton", "user_message"), "user"),
     **dict.fromkeys(("answers", "answer"), "assistant"),
-    "judge": "judge",
+    **{role: role for role in ("judge", "alternative")},
 }
 """The role that writes the responses of a stage; the assistant writes those of any other."""
 NO_KEY = "none"

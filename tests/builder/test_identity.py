@@ -46,6 +46,7 @@ OTHER: dict[str, Any] = {
     "users": "turn_by_turn",
     "answers": "turn_by_turn",
     "review": {"marks": [{"keys": [f"sha256:{'0' * 64}"]}]},
+    "preferences": {"turn": "last"},
     "decontaminate": Ngrams.of(["one two three four five"], "mine", 5),
     "rules": {"brief": {"max_words": 9}},
     "instructions": {"users": "Mention the weather."},
@@ -68,6 +69,7 @@ def test_each_field_changes_the_fingerprint(name: str) -> None:
     """Whatever a recipe can say shapes the data."""
     given = {"model": "m", "judge_model": "one" if name == "min_score" else None}
     given |= {"answers": "turn_by_turn"} if name == "users" else {}
+    given |= {"judge_model": "one", "min_score": 1, "layout": "preference"} if name == "preferences" else {}
     assert fingerprint(Recipe(**{**given, name: OTHER[name]})) != fingerprint(Recipe(**given))
 
 

@@ -187,3 +187,24 @@ def test_the_workers_of_a_live_stream_share_its_budget(provider: Provider, tmp_p
     with pytest.raises(BudgetSpent, match="rerun to resume"):
         list(DataLoader(stream, batch_size=None, num_workers=2))
     assert len(provider.requests) <= 20
+
+
+def test_trl_trains_on_pairs_of_two_answers(tokenizer: Tokens, tmp_path: Path) -> None:
+    """As they are: the prompt is the conversation, and the loss is on the two answers alone."""
+    rows = load_dataset(
+        "consistent_chat", "simulation", serving="rehearsal", num_dialogs_per_intent=2, layout="preference",
+        judge_model="rehearsal", preferences={"temperature": 1.2}, responses=str(tmp_path / "store"), split="train",
+    )  # fmt: skip
+    tokenizer.chat_template = OPEN
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=8192, n_embd=8, n_layer=1, n_head=1)
+    trainer = trl.DPOTrainer(
+        model=transformers.GPT2LMHeadModel(config),
+        train_dataset=rows,
+        processing_class=tokenizer,
+        args=trl.DPOConfig(
+            output_dir=str(tmp_path), max_steps=1, per_device_train_batch_size=1, max_length=None, use_cpu=True,
+            bf16=False, report_to=[], save_strategy="no", disable_tqdm=True,
+        ),
+    )  # fmt: skip
+    assert trainer.train().training_loss > 0
+    assert all(data_utils.is_conversational(row) for row in rows)

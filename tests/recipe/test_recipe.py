@@ -56,6 +56,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "instructions": None,
         "attributes": None,
         "decontaminate": None,
+        "preferences": None,
     }
 
 
@@ -98,6 +99,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "review": (7, "review must be a path, a URL or a mapping, not int."),
     "instructions": ([], "instructions must be a mapping of users and answers to texts, not []."),
     "attributes": ([], "attributes must be a mapping of up to 100 names to values with weights, not []."),
+    "preferences": ([], "preferences must be a mapping of rejected_model, temperature, turn, min_gap, not []."),
     "decontaminate": (7, "decontaminate must be a file of n-grams, or a list of up to 20, not 7."),
     "rules": ([], "rules must be a mapping of up to 100 names to rules, not []."),
     "judge": ("m", "judge must be a mapping with model and criteria, not 'm'."),

@@ -61,7 +61,7 @@ def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
         for find in _needed("user", _enabled(recipe, recipe.user_writer), side.signs):
             find(side)
     if recipe.rules or recipe.decontaminate:
-        _follow(messages, "users", recipe)
+        follow(messages, "users", recipe)
 
 
 def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, source: str = "") -> None:
@@ -78,10 +78,10 @@ def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, sourc
         if limit and recipe.model != REHEARSAL:
             grounded(side, asked, source, limit)
     if recipe.rules or recipe.decontaminate:
-        _follow(messages, "answers", recipe)
+        follow(messages, "answers", recipe)
 
 
-def _follow(messages: Sequence[str], side: str, recipe: Recipe) -> None:
+def follow(messages: Sequence[str], side: str, recipe: Recipe) -> None:
     """Raise Unusable for the first rule of the recipe that the messages of a side break, or text that they repeat."""
     for error in rules.broken(messages, side, recipe.rules or {}, recipe.language):
         raise error

@@ -31,10 +31,12 @@ OF_RUBRICS = ("rubric.system", "rubric.source", *(f"criterion.{name}" for name i
 """The prompts of recipes with criteria of their own."""
 TURN_BY_TURN = tuple(f"user_message.{part}" for part in ("system", "user", "turn", "goes_on", "may_end", "last"))
 """The prompts of recipes whose user messages are written turn by turn."""
+COMPARISON = ("comparison.system", "comparison.user")
+"""The prompts of recipes with preferences."""
 INSTRUCTIONS = "instructions"
 """The prompt of recipes with instructions of their own, which come after ours."""
 _SOURCES = (*WITH_SOURCE, "rubric.source")
-_ALL = len(NAMES) + len(WITH_SOURCE) + len(OF_RUBRICS) + len(TURN_BY_TURN) + 1
+_ALL = len(NAMES) + len(WITH_SOURCE) + len(OF_RUBRICS) + len(TURN_BY_TURN) + len(COMPARISON) + 1
 
 NO_PART = "answer what is asked"
 NO_SIZES = "what each message calls for"
@@ -42,7 +44,11 @@ NOTHING_HAPPENS = "nothing in particular"
 
 
 def contents(
-    with_source: bool = False, turn_by_turn: bool = False, with_instructions: bool = False, with_rubric: bool = False
+    with_source: bool = False,
+    turn_by_turn: bool = False,
+    with_instructions: bool = False,
+    with_rubric: bool = False,
+    with_pairs: bool = False,
 ) -> dict[str, str]:
     """Return every prompt's text by name, for the recipe's fingerprint."""
     parts = (
@@ -50,6 +56,7 @@ def contents(
         (TURN_BY_TURN, turn_by_turn),
         ((INSTRUCTIONS,), with_instructions),
         (OF_RUBRICS, with_rubric),
+        (COMPARISON, with_pairs),
     )
     further = (name for names, is_used in parts if is_used for name in names)
     return {name: _text(name) for name in (*NAMES, *further)}
@@ -123,6 +130,29 @@ def judge(
         return _system("judge.system", language), _with_source("judge.source", user, spec)
     system = _rubric_system(rubric.criteria, language)
     return system, _with_source("rubric.source", user, spec)
+
+
+def comparison(
+    spec: Spec,
+    messages: Sequence[str],
+    replies: Sequence[str],
+    answers: tuple[str, str],
+    language: str,
+    system_prompt: str | None = None,
+) -> tuple[str, str]:
+    """Return the system and user texts that ask which of two answers to the last of the messages is better."""
+    said = [text for pair in zip(messages, replies) for text in pair] + [messages[-1]]
+    names = [f"{role}_{number}" for number in range(1, len(messages) + 1) for role in ("user", "assistant")]
+    system = [] if system_prompt is None else [("system", system_prompt)]
+    conversation = _object([*system, *zip(names, said)])
+    given = {"conversation": conversation, "answers": _object(list(zip(("first", "second"), answers)))}
+    user = _form("comparison.user") % given
+    return _system("comparison.system", language), _with_source("judge.source", user, spec)
+
+
+def _object(texts: Sequence[tuple[str, str]]) -> str:
+    """Return texts by name as a JSON object, one per line."""
+    return "{\n" + ",\n".join(f'"{name}": {quoted(text)}' for name, text in texts) + "\n}"
 
 
 @functools.lru_cache(maxsize=64)

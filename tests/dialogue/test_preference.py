@@ -1,0 +1,258 @@
+"""Pairs of two answers to one turn: what is asked, who wins, what takes the place of a tie, and how rows look."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from datasets import Features, Value, load_dataset
+
+from consistent_chat.builder.features import features
+from consistent_chat.builder.fingerprint import fingerprint
+from consistent_chat.cli import main
+from consistent_chat.commands.preview import requests
+from consistent_chat.dialogue import Dialogue, fill
+from consistent_chat.dialogue.parse import Reason
+from consistent_chat.dialogue.preference import turn_of
+from consistent_chat.dialogue.work import OutOfDraws
+from consistent_chat.errors import RecipeError, UnfilledSlot
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response
+from consistent_chat.row import rows
+from consistent_chat.serving.rehearsal import compared
+
+OWN, REFUSAL = "Take the early train, since it waits for the ferry.", "Other things, as an AI, I cannot help with that."
+FIELDS: dict[str, Any] = {"model": "writer", "judge_model": "judge", "layout": "preference", "num_turns_per_dialog": 3}
+Scores = Callable[[str, str], tuple[int, int]]
+
+
+def better(first: str, second: str) -> tuple[int, int]:
+    """Prefer our own answers."""
+    return (2, 4) if "Other" in first else (4, 2)
+
+
+def made(scores: Scores, asked: list[Request] | None = None, index: int = 0, **given: Any) -> Dialogue:
+    """Make a dialogue whose comparisons have these scores of the first and the second answer; four draws each."""
+    recipe = Recipe(**{**FIELDS, "preferences": {"rejected_model": "student"}, **given})
+    steps = fill(recipe, Plan(recipe), index)
+    request = next(steps)
+    try:
+        while True:
+            if asked is not None:
+                asked.append(request)
+            out = request.draw >= 4
+            request = steps.throw(OutOfDraws()) if out else steps.send(_answer(request, scores))
+    except StopIteration as finished:
+        done: Dialogue = finished.value
+        return done
+
+
+def _answer(request: Request, scores: Scores) -> Response:
+    words = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath")
+    if request.stage == "alternative" and (request.model, request.draw) == ("shy", 0):
+        return Response(REFUSAL)
+    if request.stage == "alternative":
+        return Response(f"Other {words[request.draw]}: take the late boat from {request.key[7:12]}.", "stop", 7, 5)
+    if "first" in request.fields:
+        first, second = (json.loads(line.partition(": ")[2].rstrip(",")) for line in _lines(request))
+        one, two = scores(first, second)
+        said: dict[str, Any] = {"first_reason": f"of {first}", "first": one, "second_reason": "x", "second": two}
+        return Response(json.dumps(said), "stop", 11, 3)
+    if request.stage == "judge":
+        return Response(json.dumps({name: 4 if name.isalpha() else "It holds." for name in request.fields}))
+    said = {name: f"The {words[at]} path {request.key[7 + at : 12 + at]}?" for at, name in enumerate(request.fields)}
+    if request.stage == "answers":
+        said = {name: f"{OWN} The {words[at]} one, at {at + 3}." for at, name in enumerate(request.fields)}
+    return Response(json.dumps(said), "stop", 100, 10)
+
+
+def _lines(request: Request) -> list[str]:
+    return [line for line in request.messages[-1]["content"].splitlines() if line.startswith(('"first"', '"second"'))]
+
+
+def test_one_turn_is_answered_once_more_and_compared_in_both_orders() -> None:
+    """By the other model, from the real chat; the row is what trainers read; all tokens are counted."""
+    asked = list[Request]()
+    done = made(better, asked, preferences={"rejected_model": "student", "temperature": 0.3, "turn": "last"})
+    *_, judged, other, one, two = asked
+    assert [request.stage for request in asked] == ["skeleton", "answers", "judge", "alternative", "judge", "judge"]
+    assert (other.model, other.temperature, other.schema) == ("student", 0.3, None)
+    assert [one.model, two.model, one.temperature] == ["judge", "judge", 0.0]
+    assert [message["content"] for message in other.messages[::2]] == list(done.user_messages)
+    assert [message["content"] for message in other.messages[1::2]] == list(done.answers[:2])
+    texts = [json.loads(line.partition(": ")[2].rstrip(",")) for line in (*_lines(one), *_lines(two))]
+    assert texts == [done.answers[2], texts[1], texts[1], done.answers[2]]
+    recipe = Recipe(**FIELDS, preferences={"rejected_model": "student"})
+    (row,) = rows(done, recipe)
+    assert row["prompt"] == [
+        *({"role": role, "content": text} for pair in zip(done.user_messages, done.answers) for role, text in
+          zip(("user", "assistant"), pair)),
+    ][:-1]  # fmt: skip
+    assert row["chosen"] == [{"role": "assistant", "content": done.answers[2]}]
+    assert row["rejected"] == [{"role": "assistant", "content": texts[1]}]
+    assert (row["score_chosen"], row["score_rejected"]) == (4.0, 2.0)
+    assert row["reason_chosen"] == f"of {done.answers[2]}"
+    origin = row["provenance"]
+    assert (origin["turn"], origin["chosen_model"], origin["rejected_model"]) == (3, "writer", "student")
+    assert origin["pair_request_keys"] == [other.key, one.key, two.key]
+    assert origin["request_keys"] == [request.key for request in asked[:3]]
+    assert (origin["draws"], origin["input_tokens"], row["judgement"]["input_tokens"]) == (6, 229, 22)
+    assert list(row) == list(features(recipe))
+    assert set(origin) == set(features(recipe)["provenance"])
+    assert judged.key == made(better, asked=None).keys[2]
+
+
+def test_the_better_answer_is_chosen_whoever_wrote_it() -> None:
+    """If it passes the checks, that an answer of ours has passed; else the turn is answered again."""
+    done = made(lambda first, second: (5, 3) if "Other" in first else (3, 5))
+    assert done.pair is not None
+    assert (done.pair.chosen[0][:5], done.pair.chosen[3], done.pair.rejected[3]) == ("Other", "student", "writer")
+    assert done.pair.rejected[0] == done.answers[done.pair.turn]
+    done = made(lambda first, second: (5, 3) if "Other" in first else (3, 5), preferences={"rejected_model": "shy"})
+    assert [draw.reason for draw in done.failed] == [Reason.BOILERPLATE]
+    assert done.pair is not None
+    assert done.pair.chosen[0].startswith("Other birch")
+
+
+def test_an_answer_that_is_rejected_may_have_flaws_but_break_no_rule() -> None:
+    """What the checks find is what a model is to learn not to say; the recipe's own rules hold for all texts."""
+    done = made(better, preferences={"rejected_model": "shy"})
+    assert done.pair is not None
+    assert done.pair.rejected[0] == REFUSAL
+    done = made(better, preferences={"rejected_model": "shy"}, rules={"no refusal": {"forbidden": ["cannot help"]}})
+    assert done.pair is not None
+    assert [draw.reason for draw in done.failed] == [Reason.RULE]
+    assert done.pair.rejected[0].startswith("Other birch")
+
+
+@pytest.mark.parametrize(
+    ("scores", "gap"),
+    [
+        (lambda first, second: (4, 4), 0),  # a tie
+        (lambda first, second: (5, 3), 0),  # the first one always
+        (lambda first, second: (4, 3) if "Other" not in first else (3, 4), 1.5),  # too little
+        (lambda first, second: (5, 3) if "Other" not in first else (4, 4), 0),  # in one order alone
+    ],
+)
+def test_without_a_clear_winner_the_turn_is_answered_again(scores: Scores, gap: float) -> None:
+    """Then a substitute takes the place; the number of dialogues stays exact, or the place cannot be filled."""
+    asked = list[Request]()
+    given: dict[str, Any] = {"preferences": {"rejected_model": "student", "min_gap": gap}}
+
+    def at_last(first: str, second: str) -> tuple[int, int]:
+        return better(first, second) if asked[-1].repeat else scores(first, second)
+
+    done = made(at_last, asked, **given)
+    assert done.spec.substitute == 1
+    assert done.pair is not None
+    assert [request.draw for request in asked if request.stage == "alternative"] == [0, 1, 2, 3, 4, 0]
+    assert [draw.reason for draw in done.failed] == [Reason.NO_PREFERENCE] * 4
+    assert done.failed[0].stage == "alternative"
+    assert done.failed[0].model == "student"
+    with pytest.raises(UnfilledSlot, match="no_preference"):
+        made(scores, **given)
+
+
+def test_the_turn_is_drawn_by_what_the_dialogue_is_about() -> None:
+    """Every turn comes, and growth changes none."""
+    few, many = (Recipe(**{**FIELDS, "num_dialogs_per_intent": n, "preferences": {}}) for n in (2, 4))
+    done = [made(better, index=index, num_dialogs_per_intent=2) for index in range(18)]
+    assert {one.pair.turn for one in done if one.pair} == {0, 1, 2}
+    assert [turn_of(one, few) for one in done] == [turn_of(one, many) for one in done]
+    assert [one.pair.turn for one in done if one.pair] == [turn_of(one, few) for one in done]
+
+
+@pytest.mark.parametrize("form", ["at_once", "turn_by_turn"])
+def test_the_same_model_is_drawn_until_it_says_something_else(form: str) -> None:
+    """Turn by turn, its first draw is the answer itself."""
+    asked = list[Request]()
+
+    def answer(request: Request, scores: Scores) -> Response:
+        if request.stage in ("answer", "alternative"):
+            return Response(f"Take the boat number {len(request.messages)} at {request.draw + 4}.")
+        return _answer(request, scores)
+
+    recipe = Recipe(**{**FIELDS, "preferences": {"turn": "last"}, "answers": form})
+    steps = fill(recipe, Plan(recipe), 0)
+    request = next(steps)
+    try:
+        while True:
+            asked.append(request)
+            request = steps.send(answer(request, lambda one, two: (5, 3) if one < two else (3, 5)))
+    except StopIteration as finished:
+        done = finished.value
+    tried = [request for request in asked if request.stage == "alternative"]
+    assert len(tried) == (1 if form == "at_once" else 2)
+    assert {request.model for request in tried} == {"writer"}
+    assert done.pair.chosen[0] != done.pair.rejected[0]
+
+
+def test_the_columns_are_those_that_trl_reads() -> None:
+    """A conversational preference with an explicit prompt."""
+    columns = features(Recipe(**FIELDS, preferences={}))
+    messages = [{"role": Value("string"), "content": Value("string")}]
+    assert {name: columns[name] for name in ("prompt", "chosen", "rejected")} == Features(
+        prompt=messages, chosen=messages, rejected=messages
+    )
+
+
+def test_only_recipes_that_use_it_change() -> None:
+    """The defaults are one recipe; every part shapes the data."""
+    plain = Recipe(**{**FIELDS, "min_score": 2})
+    assert fingerprint(Recipe(**FIELDS, min_score=2, preferences=None)) == fingerprint(plain)
+    parts = [{}, {"rejected_model": "s"}, {"temperature": 1}, {"turn": "last"}, {"min_gap": 2}]
+    assert len({fingerprint(Recipe(**FIELDS, preferences=part)) for part in parts}) == 5
+    spelt = {"rejected_model": None, "temperature": None, "turn": "drawn", "min_gap": 1}
+    assert fingerprint(Recipe(**FIELDS, preferences=spelt)) == fingerprint(Recipe(**FIELDS, preferences={}))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"preferences": {"rejected": "x"}}, "there is no 'rejected'. Did you mean 'rejected_model'?"),
+        ({"preferences": {"rejected_model": "http://x/y"}}, "preferences.rejected_model must be the name of a model"),
+        ({"preferences": {"turn": "first"}}, "preferences.turn must be one of drawn, last"),
+        ({"preferences": {"min_gap": 5}}, "preferences.min_gap must be a number from 0 to 4"),
+        ({"preferences": {"temperature": 3}}, "preferences.temperature must be a number from 0 to 2"),
+        ({"preferences": {}, "layout": "messages"}, "preferences needs layout 'preference' and a judge"),
+        ({"preferences": {}, "layout": "kto", "min_score": 3}, "preferences needs layout 'preference'"),
+        ({"preferences": {}, "judge_model": None}, "preferences needs layout 'preference' and a judge"),
+        ({"preferences": {}, "reasoning": True}, "layout 'preference' has no reasoning"),
+    ],
+)
+def test_what_makes_no_pairs_is_said(given: dict[str, Any], message: str) -> None:
+    """Before anything is paid."""
+    with pytest.raises(RecipeError, match=message.replace("(", r"\(").replace("?", r"\?")):
+        Recipe(**{**FIELDS, **given})
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_rehearsal_has_a_pair_for_each_dialogue(capsys: pytest.CaptureFixture[str]) -> None:
+    """A replay has the same ones; an estimate counts what is asked; the requests can be shown."""
+    given: dict[str, Any] = {
+        "intents": ["simulation"], "num_dialogs_per_intent": 3, "judge_model": "rehearsal", "layout": "preference",
+        "preferences": {"rejected_model": "rehearsal", "temperature": 1.0}, "responses": "responses",
+    }  # fmt: skip
+    options = ["--intents", "simulation", "--num-dialogs-per-intent", "3", "--judge-model", "judge",
+               "--layout", "preference", "--preferences", '{"rejected_model": "student"}', "--model", "m"]  # fmt: skip
+    assert main(["estimate", *options, "--responses", "none"]) == 0
+    assert "18 calls" in capsys.readouterr().out
+    made_rows = list(load_dataset("consistent_chat", serving="rehearsal", split="train", **given))
+    assert len(made_rows) == 3
+    assert all(row["score_chosen"] == 5.0 and row["score_rejected"] == 1.0 for row in made_rows)
+    replayed = list(load_dataset("consistent_chat", model="rehearsal", split="train", streaming=True, **given))
+    assert replayed == made_rows
+    shown = requests(Recipe(**{**FIELDS, "preferences": {"rejected_model": "student"}}), 1)
+    assert [one.request.stage for one in shown][:4] == ["skeleton", "answers", "judge", "alternative"]
+
+
+def test_a_rehearsal_prefers_the_same_text_in_both_orders() -> None:
+    """And has nothing to compare in other requests."""
+    asked = list[Request]()
+    made(better, asked)
+    one, two = (compared(request) for request in asked[-2:])
+    assert one == {name: two[other] for name, other in (("first", "second"), ("second", "first"))}
+    assert compared(asked[0]) == {}
