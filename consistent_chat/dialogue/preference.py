@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from consistent_chat.dialogue import by_turns, judge, message, prompts
+from consistent_chat.dialogue import by_turns, judge, prompts
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.work import (
     ANSWER_TOKENS,
@@ -131,7 +131,7 @@ def _other_than(own: str, before: Sequence[str], recipe: Recipe, said: list[Resp
         from consistent_chat.dialogue import checks
 
         said.append(response)
-        text = message.answer(response)
+        text = by_turns.answer(response)
         if text == own:
             raise Unusable(Reason.NO_PREFERENCE, "the same answer again")
         checks.follow((*before, text), "answers", recipe)
