@@ -78,17 +78,19 @@ def converse(
 ) -> Steps:
     """Make one spec's dialogue in two stages, or three if it is judged; append unusable draws to `failed`.
 
-    The user messages of a given conversation are kept, without a first stage. Answers that the judge scores too low are
-    drawn again, for the same user messages; the dialogues with them are appended to `rejected`.
+    The messages of a given conversation are kept; without further ones there is no first stage. Answers that the judge
+    scores too low are drawn again, for the same user messages; the dialogues with them are appended to `rejected`.
     """
     system = spec.system_prompt(recipe.system_prompt)
     work = Work(recipe, spec, failed, bill, [] if rejected is None else rejected)
     users, first = yield from user_messages(work)
-    writing, read = _writing(recipe, len(users)), _answers(users, spec, recipe)
+    given = spec.given_answers
+    writing, read = _writing(recipe, len(users) - len(given)), _answers(users[len(given) :], spec, recipe)
     prompt = prompts.answers(spec, users, recipe.language, system, spec.instructions(recipe.instructions, "answers"))
     draw = -1
     while True:
-        (answers, thought), second, draw = yield from work.ask(writing, prompt, read, draw + 1)
+        (made_answers, thought), second, draw = yield from work.ask(writing, prompt, read, draw + 1)
+        answers = (*given, *made_answers)
         judgement, third = yield from work.judge(users, answers)
         made = work.dialogue(users, answers, (*first, second, *third), judgement, thought)
         if work.accepts(made):

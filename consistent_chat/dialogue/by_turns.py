@@ -81,6 +81,7 @@ def _talk(work: Work, known: Sequence[UserMessage], draw: int) -> Generator[Requ
     """Go from turn to turn, with `draw` as the first answer's first draw."""
     recipe, spec = work.recipe, work.spec
     users, answers, keys, least = list[str](), list[str](), list[str](), min(recipe.turn_weights)
+    given = len(spec.given_answers)
     for turn in range(spec.shape.turns):
         if turn < len(known):
             said = known[turn]
@@ -88,11 +89,14 @@ def _talk(work: Work, known: Sequence[UserMessage], draw: int) -> Generator[Requ
             said, key = yield from _next_message(work, users, answers)
             keys.append(key)
         users.append(said.text)
+        if turn < given:
+            answers.append(spec.given_answers[turn])
+            continue
         prompt, read = chat(recipe, spec, users, answers), _answer(users, answers, spec, recipe)
-        answer, key, drawn = yield from work.ask(_answering(recipe), prompt, read, 0 if turn else draw)
+        answer, key, drawn = yield from work.ask(_answering(recipe), prompt, read, 0 if turn > given else draw)
         answers.append(answer)
         keys.append(key)
-        draw = draw if turn else drawn
+        draw = draw if turn > given else drawn
         if said.ends and turn + 1 >= least:
             break
     return _Talk(tuple(users), tuple(answers), tuple(keys), draw)

@@ -1,4 +1,4 @@
-"""All user messages of a dialogue in one request, or those of a given conversation without any."""
+"""All user messages of a dialogue in one request; those of a given conversation need none."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from consistent_chat.request import Request, Response, Schema
 
 
 def user_messages(work: Work) -> Generator[Request, Response, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Return the user messages of a spec, and the key of their request; given messages have none."""
+    """Return the user messages of a spec, and the key of their request, if there is one: given messages have none."""
     recipe, spec = work.recipe, work.spec
-    if spec.given_messages:
+    if spec.given_messages and not spec.added_turns:
         return spec.given_messages, ()
-    names = message_names("user", spec.shape.turns)
+    names = message_names("user", spec.added_turns)
     limit = FRAME_TOKENS + len(names) * SKELETON_TOKENS
     stage = Stage("skeleton", recipe.user_writer, recipe.temperature, texts_schema(names), limit)
     prompt = prompts.skeleton(spec, recipe.language, spec.instructions(recipe.instructions, "users"))
     users, key, _ = yield from work.ask(stage, prompt, _read(names, spec, recipe))
-    return users, (key,)
+    return (*spec.given_messages, *users), (key,)
 
 
 def _read(names: tuple[str, ...], spec: Spec, recipe: Recipe) -> Callable[[Response], tuple[str, ...]]:

@@ -63,11 +63,22 @@ class Spec:
         """The user messages of a given conversation, which are kept; empty if a model writes them."""
         return () if self.source is None else self.source.user_messages
 
+    @property
+    def given_answers(self) -> tuple[str, ...]:
+        """The answers of a given conversation that goes on after them; empty if all answers are made."""
+        return () if self.source is None else self.source.given_answers
+
+    @property
+    def added_turns(self) -> int:
+        """The number of user messages that a model writes."""
+        return self.shape.turns - len(self.given_messages)
+
     def given_text(self, system_prompt: str | None) -> str:
         """Return all that the assistant keeps to, if the dialogue has a source with a text; else nothing."""
         if self.source is None or not self.source.source:
             return ""
-        return "\n".join((self.source.source, self.source.topic, self.system_prompt(system_prompt) or ""))
+        before = (*self.given_messages, *self.given_answers) if self.given_answers else ()
+        return "\n".join((self.source.source, self.source.topic, self.system_prompt(system_prompt) or "", *before))
 
     def system_prompt(self, otherwise: str | None) -> str | None:
         """Return the system prompt of the dialogue's source, or else the one that is given, the recipe's, rendered."""

@@ -34,7 +34,7 @@ class SourceDecks:
     """All dialogues of all sources, in the order of their digests."""
 
     def __init__(self, recipe: Recipe, seeds: Seeds, people: People, shapes: Shapes) -> None:
-        self._sources, self._uses = seeds.sources, seeds.dialogs_per_seed
+        self._sources, self._uses, self._extend = seeds.sources, seeds.dialogs_per_seed, seeds.extend
         self._seed, self._people, self._shapes = recipe.seed, people, shapes
         self._intents = tuple(recipe.chosen_taxonomy.intents.values())
         self._flows = {intent.key: _flows(recipe.seed, intent) for intent in self._intents}
@@ -75,7 +75,7 @@ class SourceDecks:
     def _given(self, index: int, substitute: int, source: Source, digest: bytes, repeat: int) -> Spec:
         """Return the spec of a given conversation, of which nothing is drawn but the length of its answers."""
         key = b"\0".join((digest, str(repeat).encode()))
-        shape = self._shapes.given(key, len(source.user_messages))
+        shape = self._shapes.given(key, len(source.user_messages) + self._extend)
         category = source.category or GIVEN.title
         return Spec(
             index, substitute, repeat, GIVEN, category, source.title, NO_FLOW, "", ("", ""), shape, source=source

@@ -52,6 +52,7 @@ def _with_sources(seeds: Seeds, path: Path) -> dict[str, Any]:
     (path.parent / file).parent.mkdir(exist_ok=True)
     names = write_sources(seeds.sources, path.parent / file, seeds.private)
     told = {"data": file, "fields": {name: name for name in names}, "dialogs_per_seed": seeds.dialogs_per_seed}
+    told |= {"extend": seeds.extend} if seeds.extend else {}
     return {**told, **({WITHHELD: _shown(seeds.private)} if seeds.private else {})}
 
 

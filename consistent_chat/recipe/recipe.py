@@ -272,7 +272,11 @@ def _check_judge(recipe: Recipe) -> None:
 
 
 def _check_form(recipe: Recipe) -> None:
-    """Raise RecipeError for fields that do not combine with messages that are written turn by turn."""
+    """Raise RecipeError for fields that do not combine with given conversations, or with messages turn by turn."""
+    seeds = recipe.loaded_seeds
+    is_given = seeds is not None and "conversation" in seeds.sources.fields
+    if seeds is not None and is_given and not seeds.extend and "users" in (recipe.instructions or {}):
+        raise RecipeError("instructions.users has no effect on given conversations, whose messages are kept.")
     if recipe.answers == AT_ONCE:
         if recipe.users != AT_ONCE:
             raise RecipeError("users: turn_by_turn needs answers: turn_by_turn, as each message reacts to an answer.")
@@ -284,9 +288,11 @@ def _check_form(recipe: Recipe) -> None:
         )
     if recipe.reasoning:
         raise RecipeError("reasoning needs answers: at_once. Leave one of the two out.")
-    seeds = recipe.loaded_seeds
-    if recipe.users != AT_ONCE and seeds is not None and "conversation" in seeds.sources.fields:
-        raise RecipeError("users: turn_by_turn has no effect on given conversations, whose messages are kept.")
+    if recipe.users != AT_ONCE and is_given:
+        raise RecipeError(
+            "users: turn_by_turn does not combine with given conversations: their messages are kept, and those that "
+            "extend them are written at once. Leave users out."
+        )
 
 
 def _taxonomy(value: Any) -> Taxonomy | None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
+from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.commands.estimate import estimate
 from consistent_chat.dialogue import prompts
 from consistent_chat.dialogue.at_once import fill
@@ -151,6 +152,53 @@ def test_a_given_conversation_has_one_request_of_its_own(chats: str) -> None:
     assert "Intent" not in shown
     wished = Recipe("m", seeds=seeds, answer_length=40)
     assert " roughly: 1: " in next(fill(wished, Plan(wished), 0)).messages[0]["content"]
+
+
+@pytest.mark.parametrize("answers", ["at_once", "turn_by_turn"])
+def test_given_conversations_go_on(tmp_path: Path, answers: str) -> None:
+    """Their turns stay; a message without an answer gets one, and as many turns are added as asked for."""
+    chats = [CHATS[0], [*CHATS[0], ("user", "Thanks, and the price?")], [("user", "Hello, is it open?")]]
+    rows = [{"chat": [{"role": role, "content": text} for role, text in chat]} for chat in chats]
+    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    seeds = {"data": str(tmp_path / "chats.jsonl"), "fields": {"conversation": "chat"}, "extend": 2}
+    made = load(tmp_path, None, seeds=seeds, layout="messages", answers=answers)
+    assert len(made) == 3
+    found = {len(row["messages"]): row for row in made}
+    for row, length in zip(rows, (8, 10, 6)):
+        assert found[length]["messages"][: len(row["chat"])] == row["chat"]
+        assert [one["role"] for one in found[length]["messages"]] == ["user", "assistant"] * (length // 2)
+        asked = 2 if answers == "at_once" else 1 + length // 2 - len(row["chat"]) // 2
+        assert len(found[length]["provenance"]["request_keys"]) == asked
+
+
+def test_an_extended_conversation_stands_in_both_requests(tmp_path: Path) -> None:
+    """As JSON: what was said, and the new messages by themselves."""
+    chat = [{"role": role, "content": text} for role, text in (*CHATS[0], ("user", "Well?"))]
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"chat": chat}))
+    seeds = {"data": str(tmp_path / "chats.jsonl"), "fields": {"conversation": "chat"}, "extend": 1}
+    made = Recipe("m", seeds=seeds, instructions={"users": "Be polite."}, judge_model="judge")
+    steps = fill(made, Plan(made), 0)
+    users = next(steps)
+    assert users.system.endswith("Be polite.")
+    assert '"assistant_2": "old",\n"user_3": "Well?"\n}' in users.messages[0]["content"]
+    answers = steps.send(Response(json.dumps({"user_1": "Does it come in green as well?"})))
+    shown = answers.messages[0]["content"]
+    assert '"assistant_2": "old"\n}' in shown
+    assert '{\n"user_1": "Well?",\n"user_2": "Does it come in green as well?"\n}' in shown
+    said = json.dumps({"assistant_1": "It is on its way to you now.", "assistant_2": "There is a green one, yes."})
+    judged = steps.send(Response(said)).messages[0]["content"]
+    assert '"assistant_4": "There is a green one, yes."' in judged
+    assert fingerprint(made) != fingerprint(Recipe("m", seeds={**seeds, "extend": 2}, judge_model="judge"))
+
+
+def test_what_cannot_be_extended_is_told(chats: str) -> None:
+    """Before any call."""
+    with pytest.raises(RecipeError, match="must have the field conversation where they have extend"):
+        Recipe(seeds={"data": chats, "fields": {"topic": "messages"}, "extend": 1})
+    with pytest.raises(RecipeError, match="extend must be a whole number from 1 to 100, not 0"):
+        Recipe(seeds={"data": chats, "fields": {"conversation": "messages"}, "extend": 0})
+    with pytest.raises(RecipeError, match=r"instructions.users has no effect on given conversations"):
+        Recipe(seeds={"data": chats, "fields": {"conversation": "messages"}}, instructions={"users": "x"})
 
 
 def test_prompts_without_seeds_are_what_they_were() -> None:

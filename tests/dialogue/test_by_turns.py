@@ -303,7 +303,7 @@ def test_given_conversations_are_answered_message_by_message(tmp_path: Path) -> 
     (row,) = load(None, "rehearsal", **given, **ANSWERS)
     assert [each["value"] for each in row["conversation"][::2]] == [each["content"] for each in chat]
     assert len(row["provenance"]["request_keys"]) == 2
-    with pytest.raises(RecipeError, match="has no effect on given conversations"):
+    with pytest.raises(RecipeError, match="does not combine with given conversations"):
         load(None, "rehearsal", **given, **BOTH)
 
 

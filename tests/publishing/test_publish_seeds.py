@@ -39,6 +39,7 @@ seeds: {data: rows.jsonl, fields: {topic: about, source: text}}
         (ROWS, {"fields": FIELDS, "dialogs_per_seed": 3}),
         (ROWS, {"fields": FIELDS, "chunk": {"words": 2}}),
         (CHATS, {"fields": {"conversation": "chat"}}),
+        (CHATS, {"fields": {"conversation": "chat"}, "extend": 2}),
     ],
 )
 def test_a_written_recipe_is_read_as_the_same(tmp_path: Path, rows: list[Any], more: dict[str, Any]) -> None:

@@ -33,10 +33,12 @@ TURN_BY_TURN = tuple(f"user_message.{part}" for part in ("system", "user", "turn
 """The prompts of recipes whose user messages are written turn by turn."""
 COMPARISON = ("comparison.system", "comparison.user")
 """The prompts of recipes with preferences."""
+EXTENDING = ("skeleton.extend", "answers.extend")
+"""The prompts of recipes that extend given conversations."""
 INSTRUCTIONS = "instructions"
 """The prompt of recipes with instructions of their own, which come after ours."""
 _SOURCES = (*WITH_SOURCE, "rubric.source")
-_ALL = len(NAMES) + len(WITH_SOURCE) + len(OF_RUBRICS) + len(TURN_BY_TURN) + len(COMPARISON) + 1
+_ALL = len(NAMES) + len(WITH_SOURCE) + len(OF_RUBRICS) + len(TURN_BY_TURN) + len(COMPARISON) + len(EXTENDING) + 1
 
 NO_PART = "answer what is asked"
 NO_SIZES = "what each message calls for"
@@ -49,6 +51,7 @@ def contents(
     with_instructions: bool = False,
     with_rubric: bool = False,
     with_pairs: bool = False,
+    extending: bool = False,
 ) -> dict[str, str]:
     """Return every prompt's text by name, for the recipe's fingerprint."""
     parts = (
@@ -57,6 +60,7 @@ def contents(
         ((INSTRUCTIONS,), with_instructions),
         (OF_RUBRICS, with_rubric),
         (COMPARISON, with_pairs),
+        (EXTENDING, extending),
     )
     further = (name for names, is_used in parts if is_used for name in names)
     return {name: _text(name) for name in (*NAMES, *further)}
@@ -65,7 +69,7 @@ def contents(
 def skeleton(spec: Spec, language: str, instructions: str = "") -> tuple[str, str]:
     """Return system and user text that ask for a dialogue's user messages; `instructions` are the recipe's own."""
     notes = {**_notes(spec, language), "sizes": _listed(spec.shape.messages)}
-    user = _form("skeleton.user") % notes
+    user = _extended(spec) if spec.given_messages else _form("skeleton.user") % notes
     return _system("skeleton.system", language, None, instructions), _with_source("skeleton.source", user, spec)
 
 
@@ -103,16 +107,28 @@ def answers(
 
     The answers follow `system_prompt`, which the user does not see.
     """
-    lines = [f'"user_{number}": {quoted(text)}' for number, text in enumerate(messages, 1)]
-    name = "answers.given" if spec.given_messages else "answers.user"
+    before = len(spec.given_answers)
+    lines = [f'"user_{number}": {quoted(text)}' for number, text in enumerate(messages[before:], 1)]
+    name = "answers.extend" if before else "answers.given" if spec.given_messages else "answers.user"
     drawn = {
         "part": spec.flow.answers or NO_PART,
         "outcome": _placed(spec.shape.outcome.answers, spec.shape) or NOTHING_HAPPENS,
-        "sizes": _listed(spec.shape.replies) or NO_SIZES,
+        "sizes": _listed(spec.shape.replies[before:]) or NO_SIZES,
         "messages": "{\n" + ",\n".join(lines) + "\n}",
     }
+    if before:
+        drawn |= {
+            "conversation": _conversation(messages[:before], spec.given_answers),
+            "turns": str(len(messages) - before),
+        }
     user = _form(name) % {**_about(spec), **drawn}
     return _system("answers.system", language, system_prompt, instructions), _with_source("answers.source", user, spec)
+
+
+def _extended(spec: Spec) -> str:
+    """Return the user text that asks for further messages of a given conversation."""
+    said = _conversation(spec.given_messages, spec.given_answers)
+    return _form("skeleton.extend") % {"conversation": said, "turns": spec.added_turns}
 
 
 def judge(
@@ -167,9 +183,10 @@ def _rubric_system(criteria: tuple[Criterion, ...], language: str) -> str:
 
 
 def _conversation(messages: Sequence[str], replies: Sequence[str], system_prompt: str | None = None) -> str:
-    """Return a chat as a JSON object, one message per line."""
+    """Return a chat as a JSON object, one message per line; the last messages may have no reply yet."""
     pairs = enumerate(zip(messages, replies), 1)
     lines = [f'"user_{n}": {quoted(asked)},\n"assistant_{n}": {quoted(said)}' for n, (asked, said) in pairs]
+    lines += [f'"user_{n}": {quoted(asked)}' for n, asked in enumerate(messages[len(replies) :], len(replies) + 1)]
     lines[:0] = [] if system_prompt is None else [f'"system": {quoted(system_prompt)}']
     return "{\n" + ",\n".join(lines) + "\n}"
 

@@ -21,13 +21,10 @@ def user_messages(value: Any) -> str:
     "value": ...}, or plain texts, which are user messages. User messages without an answer between them become one,
     unless the conversation has no answers at all.
     """
+    told = _told(value)
+    is_answered = any(role in ANSWERERS for role, _ in told)
     said: list[str] = []
     before = ""
-    told = [
-        ("user", message) if isinstance(message, str) else (_role(message), _text(message))
-        for message in _messages(value)
-    ]
-    is_answered = any(role in ANSWERERS for role, _ in told)
     for role, text in told:
         if role in USERS and text:
             if before in USERS and is_answered:
@@ -35,9 +32,41 @@ def user_messages(value: Any) -> str:
             else:
                 said.append(text)
         before = role if text or role not in USERS else before
-    if len(said) > MAX_TURNS:
-        raise WrongValue(f"has {len(said)} user messages; the maximum is {MAX_TURNS}")
+    _check_number(len(said))
     return json.dumps(said, ensure_ascii=False) if said else ""
+
+
+def turns(value: Any, more: int) -> str:
+    """Return the messages of a conversation that gets so many more turns, as in `user_messages`, with its answers.
+
+    They are a list of {"role", "content"} in JSON that begins with the user. User and assistant take turns, unless
+    there are no answers at all. Raises WrongValue.
+    """
+    told, said = _told(value), list[dict[str, str]]()
+    is_answered = any(role in ANSWERERS and text for role, text in told)
+    for given, text in told:
+        role = "user" if given in USERS else "assistant" if given in ANSWERERS else ""
+        if not text or not role or (role == "assistant" and not said):
+            continue
+        if said and said[-1]["role"] == role and is_answered:
+            said[-1]["content"] += f"\n\n{text}"
+        else:
+            said.append({"role": role, "content": text})
+    _check_number(sum(one["role"] == "user" for one in said) + more)
+    return json.dumps(said, ensure_ascii=False) if said else ""
+
+
+def _told(value: Any) -> list[tuple[str, str]]:
+    """Return the roles and texts of a conversation's messages."""
+    return [
+        ("user", message) if isinstance(message, str) else (_role(message), _text(message))
+        for message in _messages(value)
+    ]
+
+
+def _check_number(count: int) -> None:
+    if count > MAX_TURNS:
+        raise WrongValue(f"has {count} user messages; the maximum is {MAX_TURNS}")
 
 
 def _messages(value: Any) -> list[Any]:

@@ -6,12 +6,13 @@ import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.fields import suggestion, type_error, whole
 from consistent_chat.recipe.seeds import address, documents, rows, source
-from consistent_chat.recipe.seeds.conversation import user_messages
+from consistent_chat.recipe.seeds.conversation import MAX_TURNS, turns, user_messages
 from consistent_chat.recipe.seeds.documents import Chunk, chunks
 from consistent_chat.recipe.seeds.source import (
     COLUMN,
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 MAIN = ("conversation", "source", "topic")
 """The fields one of which every source must have: the first that a recipe names."""
-KEYS = ("data", "fields", "dialogs_per_seed", "chunk", "publish")
+KEYS = ("data", "fields", "dialogs_per_seed", "chunk", "publish", "extend")
 WITHHELD = "withheld"
 """What the seeds of a published recipe have besides if columns were left out: their names."""
 MAX_SOURCES = 5_000_000
@@ -45,12 +46,14 @@ NAMED = 5
 class Seeds:
     """Sources that were read, and the number of dialogues for each. Equal sources make equal seeds.
 
+    `extend` is the number of turns that given conversations get besides theirs, 0 if only their answers are made anew.
     `private` are the fields, and columns that templates use, that are not published. They shape the data as others do.
     """
 
     sources: Sources
     dialogs_per_seed: int = 1
     private: tuple[str, ...] = ()
+    extend: int = 0
 
     def __len__(self) -> int:
         return len(self.sources) * self.dialogs_per_seed
@@ -58,7 +61,8 @@ class Seeds:
     @property
     def plain(self) -> dict[str, Any]:
         """What shapes the data, for the recipe's fingerprint: the content of the sources and not their address."""
-        return {"digest": self.sources.digest, "dialogs_per_seed": self.dialogs_per_seed}
+        more = {"extend": self.extend} if self.extend else {}
+        return {"digest": self.sources.digest, "dialogs_per_seed": self.dialogs_per_seed, **more}
 
     def parts(self, shares: Mapping[str, int]) -> dict[str, Seeds]:
         """Divide the sources between splits. Raises RecipeError if a split gets none."""
@@ -113,22 +117,23 @@ def _read(place: str, given: Any, options: Mapping[str, Any], further: Sequence[
     from consistent_chat.recipe.seeds.sources import gather  # needs Arrow, which takes 0.1 s to import
 
     _, fields, count, chunk = settings(given)
+    extend = _extend(given.get("extend"), fields)
     name = address.name(place)
     if (path := address.folder(place)) is not None:
         folder = documents.Folder(path)
         fields = _with_columns(fields, further)
-        read = _Reader(name, fields, chunk, folder.paths)
+        read = _Reader(name, fields, chunk, extend, folder.paths)
         sources, repeats = gather(tuple(fields), read.sources(folder.rows(tuple(fields.values()))))
         read.unreadable = folder.unreadable
     else:
         with address.opened(place, options) as file:
             fields = _with_columns(fields, (*further, *rows.known(file, name, optional)))
-            read = _Reader(name, fields, chunk)
+            read = _Reader(name, fields, chunk, extend)
             sources, repeats = gather(tuple(fields), read.sources(rows.read(file, name, tuple(fields.values()))))
     read.warn(repeats)
     if not len(sources):
         raise RecipeError(f"{name} has no row with text in {fields[read.main]!r}. Check the column and the file.")
-    return Seeds(sources, count, _private(given.get("publish"), fields))
+    return Seeds(sources, count, _private(given.get("publish"), fields), extend)
 
 
 def _with_columns(fields: Mapping[str, str], columns: Sequence[str]) -> dict[str, str]:
@@ -156,6 +161,7 @@ def settings(given: Any) -> tuple[str, dict[str, str], int, Chunk | None]:
     number = whole(1, MAX_PER_SEED)
     count = number("seeds must have a number in range: dialogs_per_seed", given.get("dialogs_per_seed", 1))
     fields = _fields(given.get("fields"))
+    _extend(given.get("extend"), fields)
     return data, fields, int(count), _chunk(given.get("chunk"), fields)
 
 
@@ -199,18 +205,31 @@ def _chunk(given: Any, fields: Mapping[str, str]) -> Chunk | None:
     return Chunk(words, int(overlap))
 
 
-def _clean(field: str, value: Any, longest: int) -> str:
-    return source.clean(field, user_messages(value) if field == "conversation" else value, longest)
+def _extend(given: Any, fields: Mapping[str, str]) -> int:
+    """Return the number of turns that given conversations get besides theirs. Raises RecipeError."""
+    if given is None:
+        return 0
+    if "conversation" not in fields:
+        raise RecipeError("seeds must have the field conversation where they have extend: it is what goes on.")
+    return int(whole(1, MAX_TURNS)("seeds must have a number in range: extend", given))
+
+
+def _clean(extend: int, field: str, value: Any, longest: int) -> str:
+    if field == "conversation":
+        value = turns(value, extend) if extend else user_messages(value)
+    return source.clean(field, value, longest)
 
 
 class _Reader:
     """Makes sources of rows, and counts those that are left out."""
 
-    def __init__(self, name: str, fields: Mapping[str, str], chunk: Chunk | None, labels: Sequence[str] = ()) -> None:
+    def __init__(
+        self, name: str, fields: Mapping[str, str], chunk: Chunk | None, extend: int = 0, labels: Sequence[str] = ()
+    ) -> None:
         self._labels = labels
         self.unreadable: Mapping[str, str] = {}
         self.main = next(field for field in MAIN if field in fields)
-        self._clean = _clean if "conversation" in fields else source.clean
+        self._clean = partial(_clean, extend) if "conversation" in fields else source.clean
         self._name, self._fields, self._chunk = name, fields, chunk
         longest = {**LONGEST, "source": MAX_DOCUMENT} if chunk else LONGEST
         self._longest = [longest.get(field, MAX_COLUMN) for field in fields]

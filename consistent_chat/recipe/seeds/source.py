@@ -62,7 +62,17 @@ class Source(NamedTuple):
     @property
     def user_messages(self) -> tuple[str, ...]:
         """The user messages of a given conversation, in order; `conversation` has them as a list in JSON."""
-        return tuple(json.loads(self.conversation)) if self.conversation else ()
+        return tuple(said if isinstance(said, str) else said["content"] for said in self._said("user"))
+
+    @property
+    def given_answers(self) -> tuple[str, ...]:
+        """The answers of a conversation that is extended, which is a list of messages in JSON."""
+        return tuple(said["content"] for said in self._said("assistant"))
+
+    def _said(self, role: str) -> list[Any]:
+        """Return the messages of a role; a text alone is one of the user's."""
+        messages = json.loads(self.conversation) if self.conversation else []
+        return [one for one in messages if ("user" if isinstance(one, str) else one["role"]) == role]
 
 
 COLUMNS = Source._fields[1:-1]

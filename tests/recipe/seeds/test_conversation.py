@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from consistent_chat.recipe.seeds.conversation import user_messages
+from consistent_chat.recipe.seeds.conversation import turns, user_messages
 from consistent_chat.recipe.seeds.source import WrongValue
 
 CHAT = [
@@ -35,6 +35,19 @@ def test_messages_in_a_row_become_one() -> None:
     assert user_messages(user_messages(chat)) == user_messages(chat)
     assert json.loads(user_messages(chat[:3])) == ["Hi", "you?"]
     assert user_messages(chat[3:4]) == user_messages([]) == user_messages(None) == user_messages(" ") == ""
+
+
+def test_an_extended_conversation_keeps_its_answers() -> None:
+    """Both sides take turns; what comes before the first message of the user is left out."""
+    kept = [{**CHAT[1], "content": "Hello,\nis it open?"}, *CHAT[2:]]
+    for value in (CHAT, SHAREGPT, json.dumps(CHAT), [CHAT[2], *CHAT]):
+        assert json.loads(turns(value, 1)) == kept
+    assert turns(turns(CHAT, 1), 1) == turns(CHAT, 1)
+    assert [one["content"] for one in json.loads(turns([*CHAT[:3], CHAT[2]], 1))][1] == "Until six.\n\nUntil six."
+    assert [one["content"] for one in json.loads(turns(["Hello?", "Open?"], 1))] == ["Hello?", "Open?"]
+    assert turns([], 1) == turns(CHAT[2:3], 1) == ""
+    with pytest.raises(WrongValue, match="has 101 user messages"):
+        turns(CHAT, 99)
 
 
 WRONG = [
