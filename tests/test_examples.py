@@ -110,7 +110,7 @@ class FakeModel(Stub):
         ("sft_unsloth.py", "support", ["text"]),
     ],
 )
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 def test_a_script_gives_its_trainer_the_columns_that_it_reads(
     script: str, data: str, columns: list[str], examples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
