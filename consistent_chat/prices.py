@@ -61,6 +61,11 @@ class Price:
         thought = tokens.reasoning * _either(self.reasoning, self.output)
         return fresh * self.input + cached + written + (tokens.output - tokens.reasoning) * self.output + thought
 
+    def saved(self, tokens: Tokens) -> float:
+        """Return the US dollars that a provider's cache has saved; less than 0 if writing to it cost more."""
+        read = tokens.cache_read * (self.input - _either(self.cache_read, self.input))
+        return read + tokens.cache_write * (self.input - _either(self.cache_write, self.input))
+
     def most(self, input_tokens: float, output_tokens: float) -> float:
         """Return the maximum cost of tokens, whichever kind they are."""
         prices = (self.input, self.cache_read or 0.0, self.cache_write or 0.0)
@@ -115,6 +120,14 @@ def billed(response: Response) -> Tokens:
         tokens_out, reasoning = min(MOST_TOKENS, tokens_out + beside), max(reasoning, beside)
     read = min(read, tokens_in)
     return Tokens(tokens_in, tokens_out, read, min(write, tokens_in - read), min(reasoning, tokens_out))
+
+
+def cached(read: float, whole: float, saved: float | None) -> str:
+    """Return in words how many tokens of the input came from caches, and the US dollars that this saved, if known."""
+    told = f"{read:,.0f} of {whole:,.0f} input tokens from caches"
+    if saved is None:
+        return told
+    return f"{told} ({'saved' if saved >= 0 else 'cost'} ${abs(saved):.4f})"
 
 
 def beyond(tokens: Tokens, input_tokens: int, output_tokens: int) -> Tokens:

@@ -15,18 +15,22 @@ from typing import Any
 
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
-from consistent_chat.prices import Price, billed
+from consistent_chat.prices import Price, billed, cached
 from consistent_chat.request import Response
 from consistent_chat.text import counted
 
-COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed", "marks")
-PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost")
+COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed", "marks",
+          "cached_tokens", "saved")  # fmt: skip
+PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost", "cached_tokens", "saved")
 """Counts of payments and tries: they remain if another process does the work again."""
 
 
 @dataclass
 class RunStats:
-    """Counts of one run. `calls` counts answers; `retries` transport errors; `failed` the reasons of redraws."""
+    """Counts of one run. `calls` counts answers; `retries` transport errors; `failed` the reasons of redraws.
+
+    `cached_tokens` are those of the input that came from providers' caches, `saved` the US dollars that caches saved.
+    """
 
     dialogues: int = 0
     calls: int = 0
@@ -35,6 +39,8 @@ class RunStats:
     input_tokens: int = 0
     output_tokens: int = 0
     cost: float | None = None
+    cached_tokens: int = 0
+    saved: float | None = None
     last_fault: str = ""
     failed: Counter[str] = field(default_factory=Counter)
     in_flight: dict[int, float] = field(default_factory=dict, repr=False, compare=False)
@@ -59,8 +65,11 @@ class RunStats:
         tokens = billed(response)
         self.input_tokens += int(tokens.input)
         self.output_tokens += int(tokens.output)
+        self.cached_tokens += int(tokens.cache_read)
         if price is not None:
             self.cost = (self.cost or 0.0) + price.of(tokens)
+            if tokens.cache_read or tokens.cache_write:
+                self.saved = (self.saved or 0.0) + price.saved(tokens)
         self.on_call(self)
 
     def retried(self, error: TransportError | RefusedRequest | RefusedAccess) -> None:
@@ -107,6 +116,8 @@ class RunStats:
             parts.append(f"{self.input_tokens + self.output_tokens:,} tokens")
         if self.cost is not None:
             parts.append(f"${self.cost:.4f}")
+        if self.cached_tokens:
+            parts.append(cached(self.cached_tokens, self.input_tokens, self.saved))
         if self.failed:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.failed.items()))
             parts.append(f"{counted(self.failed.total(), 'unusable answer')} ({reasons})")

@@ -137,8 +137,8 @@ def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
         )
     if begun:
         reading.notes.append(
-            f"{counted(begun, 'dialogue')} {'was' if begun == 1 else 'were'} made turn by turn. Only tokens are "
-            "counted here: a report by the recipe (--recipe, recipe=) has the dialogues, too."
+            f"{counted(begun, 'dialogue')} {'was' if begun == 1 else 'were'} made turn by turn. Only their tokens "
+            "are counted here: a report by the recipe (--recipe, recipe=) has the dialogues, too."
         )
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from consistent_chat import duplicates
 from consistent_chat.errors import ConsistentChatError
-from consistent_chat.prices import Tokens, price_of
+from consistent_chat.prices import Tokens, cached, price_of
 from consistent_chat.reports.check import AlarmCounter
 from consistent_chat.reports.records import ReportRow, builtin_titles
 from consistent_chat.stats import PAPER, DialogueStats, Distribution, Failure, Statistics
@@ -138,6 +138,15 @@ class Summary:
     def used(self) -> list[Used]:
         """Tokens and cost by model, as far as known."""
         return [Used(model, tokens, _cost(model, tokens)) for model, tokens in sorted(self.tokens.items())]
+
+    @property
+    def caches(self) -> str:
+        """What prompts took from providers' caches, and what that saved by the list prices; empty if nothing."""
+        total = functools.reduce(Tokens.plus, self.tokens.values(), Tokens())
+        prices = [(price_of(model), tokens) for model, tokens in self.tokens.items() if any(tokens[2:4])]
+        saved = [None if price is None else price.saved(tokens) for price, tokens in prices]
+        whole = None if None in saved else sum(each for each in saved if each is not None)
+        return cached(total.cache_read, total.input, whole) if total.cache_read else ""
 
     @cached_property
     def total(self) -> DialogueStats:

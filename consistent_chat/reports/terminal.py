@@ -109,6 +109,7 @@ def _lines(summary: Summary, narrow: bool) -> list[Text]:
         ("alarms of checks", _alarms(summary)),
         ("failed draws", _reasons(summary)),
         ("tokens", ", ".join(f"{used.model}: {_tokens(used.cells())}" for used in summary.used) or figures["Tokens"]),
+        *([("caches", summary.caches)] if summary.caches else []),
         *((words(name), f"{seen.mean:.2f} on average, at least {min(seen)}") for name, seen in summary.scores.items()),
         *(("note", note) for note in summary.notes),
         *([("the paper", _paper(narrow))] if summary.is_comparable else []),

@@ -14,7 +14,7 @@ from consistent_chat.card.about import Seen
 from consistent_chat.commands.estimate import estimate
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.errors import BudgetSpent, ConsistentChatError
-from consistent_chat.prices import Tokens, price_of
+from consistent_chat.prices import Tokens, cached, price_of
 from consistent_chat.reports import report, sources
 from consistent_chat.reports.summary import Summary
 from tests.dialogue.turns import in_turn, kind
@@ -73,6 +73,10 @@ def test_all_sums_agree(place: str) -> None:
     price = price_of(MODEL)
     assert price is not None
     assert price.of(of_card[MODEL]) == pytest.approx((calls - 3) * (500 * 0.25 + 1500 * 0.025 + 900 * 2) / 1e6)
+
+    told = cached(1500 * calls, 2000 * calls, ((calls - 3) * 0.225 + 3 * 0.9) * 1500 / 1e6)
+    assert told in str(run)
+    assert told == whole.caches == alone.caches
 
     more = {**RECIPE, "num_dialogs_per_intent": 6}
     planned = load_dataset_builder("consistent_chat", **more, responses=place)
