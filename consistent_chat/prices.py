@@ -108,8 +108,12 @@ def billed(response: Response) -> Tokens:
     Servers agree that cached tokens are part of the prompt (a serving adds up Anthropic's). Some count thoughts within
     the output (OpenAI, DeepSeek), others beside it (xAI, Gemini): a total that is larger than both counts tells which.
     """
-    tokens_in, tokens_out = response.input_tokens or 0, response.output_tokens or 0
-    usage = _usage(response.usage) if response.usage else {}
+    return _billed(response.usage, response.input_tokens or 0, response.output_tokens or 0)
+
+
+@functools.lru_cache(maxsize=256)  # a budget, statistics and the dialogue's bill ask for each response
+def _billed(stated: str, tokens_in: int, tokens_out: int) -> Tokens:
+    usage = _usage(stated) if stated else {}
     if not usage:
         return Tokens(tokens_in, tokens_out)
     read, write, reasoning = (_first(usage, paths) for paths in (CACHE_READ, CACHE_WRITE, REASONING))

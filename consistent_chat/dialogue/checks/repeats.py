@@ -28,14 +28,16 @@ def repeats(side: Side) -> None:
     whose new words the user has just said is a revision.
     """
     similarity, texts = side.limits["repeats"], side.lower
+    candidates = _candidates(texts, similarity)
+    if not candidates:
+        return
     units = functools.cache(lambda at: _units(texts[at]))
     numbers = functools.cache(lambda at: frozenset(_NUMBER(texts[at])))
-    for i, j in _candidates(texts, similarity):
-        if not (_are_alike(units(i), units(j), similarity) and _are_long(texts[i], texts[j])):
+    for i, j in candidates:
+        is_same = _are_alike(units(i), units(j), similarity) and _are_long(texts[i], texts[j])
+        if not is_same or numbers(i) != numbers(j):
             continue
-        if numbers(i) == numbers(j) and (
-            side.role == "user" or not _is_revision(texts[i], texts[j], side.asked[j : j + 1])
-        ):
+        if side.role == "user" or not _is_revision(texts[i], texts[j], side.asked[j : j + 1]):
             raise side.unusable(j, Reason.REPEATS, f"repeats {side.role}_{i + 1}")
 
 
