@@ -91,13 +91,7 @@ def newest(session: nox.Session) -> None:
 @nox.session(python="3.12")
 def wheel(session: nox.Session) -> None:
     """Check the wheel and the sdist, then test the wheel: the tests run outside of the source tree."""
-    session.install("build", "twine", "check-wheel-contents")
-    dist = Path(session.create_tmp()) / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(dist), ".", silent=True)
-    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
-    built = str(next(dist.glob("*.whl")))
-    session.run("check-wheel-contents", built)
+    built = str(next(_built(session).glob("*.whl")))
     session.install("--force-reinstall", "--no-deps", built)
     session.install(f"{built}[test]", "-c", "constraints.txt")
     with tempfile.TemporaryDirectory() as folder:
@@ -191,13 +185,7 @@ def peers(session: nox.Session) -> None:
 @nox.session(python="3.11", default=False)
 def release(session: nox.Session) -> None:
     """Build what a release has, check it, and install it from an index on this machine. Uploads nothing."""
-    session.install("build", "twine", "check-wheel-contents")
-    dist = Path(session.create_tmp()) / "dist"
-    shutil.rmtree(dist, ignore_errors=True)
-    session.run("python", "-m", "build", "--outdir", str(dist), ".", silent=True)
-    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
-    session.run("check-wheel-contents", str(next(dist.glob("*.whl"))))
-    session.run("python", "tools/release.py", str(dist))
+    session.run("python", "tools/release.py", str(_built(session)))
 
 
 @nox.session(python="3.11", default=False)
@@ -242,3 +230,14 @@ def _install_with_s3(session: nox.Session, *packages: str) -> None:
     show = "import botocore; print(botocore.__version__)"
     botocore = str(session.run("python", "-c", show, silent=True)).strip()
     session.install("moto[server]", f"botocore=={botocore}", f"boto3=={botocore}")
+
+
+def _built(session: nox.Session) -> Path:
+    """Build the wheel and the sdist, check them, and return their folder."""
+    session.install("build", "twine", "check-wheel-contents")
+    dist = Path(session.create_tmp()) / "dist"
+    shutil.rmtree(dist, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(dist), ".", silent=True)
+    session.run("twine", "check", "--strict", *map(str, dist.iterdir()))
+    session.run("check-wheel-contents", str(next(dist.glob("*.whl"))))
+    return dist

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from consistent_chat.request import Request
 from consistent_chat.serving.anthropic import Anthropic
 from consistent_chat.serving.huggingface import HuggingFace
@@ -17,6 +19,18 @@ NAMES = ("user_1", "user_2")
 KINDS = ("anthropic", "huggingface", "openai")
 OLD, NEW = "claude-sonnet-4-6", "claude-haiku-5-5"
 """Models that take a temperature, and that take none."""
+
+
+@pytest.fixture(autouse=True)
+def online(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let Hugging Face's client call servers; the loopback is all it can reach."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of serving in turn."""
+    return str(request.param)
 
 
 def request(model: str = OLD, names: tuple[str, ...] = NAMES, **fields: Any) -> Request:

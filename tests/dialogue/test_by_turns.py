@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from datasets import load_dataset
 
@@ -24,6 +23,8 @@ from tests.batches import BatchProvider
 from tests.dialogue.turns import in_turn, kind
 from tests.faults import Reply
 from tests.provider import Call, Provider
+
+pytestmark = pytest.mark.usefixtures("folder")
 
 ANSWERS: dict[str, Any] = {"answers": "turn_by_turn"}
 BOTH: dict[str, Any] = {"users": "turn_by_turn", "answers": "turn_by_turn"}
@@ -207,13 +208,6 @@ def test_fields_that_do_not_combine(given: dict[str, Any], words: str) -> None:
     """They are refused when the recipe is read, with what to do."""
     with pytest.raises(RecipeError, match=words):
         Recipe(model="m", **given)
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder to work in, and caches of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
 
 
 def load(provider: Provider | None = None, serving: str = "anthropic", **given: Any) -> Any:

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from datasets import load_dataset
 
@@ -18,6 +17,8 @@ from consistent_chat.dialogue import prompts
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe, taxonomy
 from tests.provider import Call, Provider, Reply
+
+pytestmark = pytest.mark.usefixtures("folder")
 
 SPOKEN = {
     "German": {
@@ -34,14 +35,6 @@ SPOKEN = {
     },
 }
 SMALL: dict[str, Any] = {"model": "claude-sonnet-4-6", "num_dialogs_per_intent": 1, "num_turns_per_dialog": 2}
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and caches of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def prompt(call: Call) -> str:
@@ -73,7 +66,7 @@ def provider() -> Iterator[Provider]:
 @pytest.mark.slow_after(2)
 @pytest.mark.parametrize("serving", ["anthropic", "openai"])
 @pytest.mark.parametrize("language", SPOKEN)
-def test_a_dataset_in_a_language(language: str, serving: str, provider: Provider, home: Path) -> None:
+def test_a_dataset_in_a_language(language: str, serving: str, provider: Provider, folder: Path) -> None:
     """Both stages ask for it; the category, by which rows are sorted, stays the taxonomy's."""
     url = provider.url if serving == "anthropic" else provider.openai_url
     called = {"serving": serving, "base_url": url, "api_key": "a-key"}

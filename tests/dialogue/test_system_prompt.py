@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from datasets import load_dataset
 
@@ -18,6 +17,8 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.request import Response
 from tests.commands.test_llamafactory import as_llamafactory, listed, skipped
 from tests.provider import Provider
+
+pytestmark = pytest.mark.usefixtures("folder")
 
 PIRATE = "You are the ship's cook of the Marigold.\n\nAnswer in at most three sentences; speak of food alone."
 SMALL: dict[str, Any] = {
@@ -33,14 +34,6 @@ ODD = {
     "one letter": "x",
     "as long as can be": "y" * 20_000,
 }
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and caches of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def load(provider: Provider | None = None, **given: Any) -> Any:
@@ -128,7 +121,7 @@ def test_llamafactory_takes_it_as_the_system_prompt() -> None:
     assert [skipped(row, entry) for row in rows] == [None] * 2
 
 
-def test_a_recipe_file_says_it_in_lines(home: Path) -> None:
+def test_a_recipe_file_says_it_in_lines(folder: Path) -> None:
     """As YAML writes texts of several lines."""
     Path("cook.consistent_chat.yaml").write_text(
         "model: rehearsal\nintents: [simulation]\nnum_dialogs_per_intent: 1\nsystem_prompt: |\n"

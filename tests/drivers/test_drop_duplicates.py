@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from datasets import load_dataset
 
@@ -23,6 +22,8 @@ from consistent_chat.request import Request, Response
 from tests.answers import Answers
 from tests.drivers.similarity import similarity
 from tests.provider import Call, Provider, Reply
+
+pytestmark = pytest.mark.usefixtures("folder")
 
 NOUNS = ["bread", "bees", "trains", "taxes", "moss", "glass", "rivers", "kites", "soup", "chalk"]
 
@@ -74,14 +75,6 @@ class Repeating(Answers):
     async def answer(self, request: Request) -> Response:
         self.delay = random.Random(f"{self.seed} {request.key}").random() / 100
         return await super().answer(request)
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and caches of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 @pytest.fixture

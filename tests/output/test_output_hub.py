@@ -10,19 +10,14 @@ from huggingface_hub import HfApi
 
 from consistent_chat.commands.build import build
 from consistent_chat.errors import ConsistentChatError
+from tests import published
 from tests.hub import READER, Hub
 from tests.hub.machines import Machine, There, machine, repo
 
 pytestmark = pytest.mark.slow
 
+hub = published.hub
 NAME = "made/a b/50% #1.jsonl"
-
-
-@pytest.fixture(scope="module")
-def hub() -> Iterator[Hub]:
-    """A Hub for all tests."""
-    with Hub() as running:
-        yield running
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 from datasets import load_dataset
 from hypothesis import assume, given, settings
@@ -22,6 +21,8 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.taxonomy import Category, Flow, Intent, Manner, Persona, Taxonomy, Topic, builtin
 from consistent_chat.recipe.taxonomy.types import SENSITIVE
 from tests.provider import Provider
+
+pytestmark = pytest.mark.usefixtures("folder")
 
 LAW = settings(derandomize=True)
 MODEL = "claude-sonnet-4-6"
@@ -189,14 +190,6 @@ def test_there_is_one_way_to_say_how_many() -> None:
     assert replace(Recipe(splits=THREE), seed=1).splits == THREE
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and caches of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 def load(provider: Provider | None = None, **given: Any) -> Any:
     """Load a small dataset, calling the provider if there is one."""
     called = {} if provider is None else {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
@@ -205,7 +198,7 @@ def load(provider: Provider | None = None, **given: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_a_dataset_of_three_splits(provider: Provider, home: Path) -> None:
+def test_a_dataset_of_three_splits(provider: Provider, folder: Path) -> None:
     """As many dialogues of each intent as it says, with places of their own; replayed, in parts and streamed alike."""
     chosen = {"splits": THREE, "intents": ["simulation", "educational", "transaction"]}
     made = load(provider, **chosen)
@@ -219,7 +212,7 @@ def test_a_dataset_of_three_splits(provider: Provider, home: Path) -> None:
         assert [p["index"] for p in rows["provenance"]] == list(range(len(rows)))
         assert set(Counter(p["intent"] for p in rows["provenance"]).values()) == {THREE[split]}
         assert list(load(**chosen, split=split, streaming=True)) == list(rows)
-    again = load(**chosen, num_proc=2, cache_dir=str(home / "again"))
+    again = load(**chosen, num_proc=2, cache_dir=str(folder / "again"))
     assert all(again[split][:] == rows[:] for split, rows in made.items())
     assert len(provider.requests) == 2 * 60
 
@@ -308,7 +301,7 @@ def test_a_number_that_is_none_is_wrong_usage(capsys: pytest.CaptureFixture[str]
     assert "train must be a whole number from 1 to 1000000000, not 'many'." in capsys.readouterr().err
 
 
-def test_a_readme_may_name_splits(home: Path) -> None:
+def test_a_readme_may_name_splits(folder: Path) -> None:
     """They are harmless: who loads a stranger's dataset still decides whether anybody is called."""
     Path("theirs").mkdir()
     configs = [{"config_name": "default", "data_files": "*.consistent_chat.yaml", "splits": {"train": 1, "test": 1}}]

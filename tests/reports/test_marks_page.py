@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,12 @@ from datasets import load_dataset
 
 from consistent_chat.recipe import Recipe
 from consistent_chat.reports import report
-from tests.browser import PHONE, Window, chromium
+from tests.browser import PHONE, Window
 
 pytestmark = pytest.mark.slow
 
 Open = Callable[..., Window]
 HOSTILE = "He said: \"no\"\\ \u2028 <b> \x85 - [x]: #\n'y' \U0001f600"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """One browser for all tests."""
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's page."""
-    path = tmp_path_factory.mktemp("pages") / "demo.html"
-    report("demo", html=str(path))
-    return path
 
 
 def saved(window: Window, tmp_path: Path, act: Callable[[], None]) -> Recipe:

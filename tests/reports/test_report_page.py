@@ -11,26 +11,11 @@ from typing import Any
 import pytest
 
 from consistent_chat.reports import report
-from tests.browser import PHONE, Window, chromium
+from tests.browser import PHONE, Window
 
 pytestmark = pytest.mark.slow
 
 Open = Callable[..., Window]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """One browser for all tests."""
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's page."""
-    path = tmp_path_factory.mktemp("pages") / "demo.html"
-    report("demo", html=str(path))
-    return path
 
 
 @pytest.fixture

@@ -13,20 +13,11 @@ import pytest
 from consistent_chat.dialogue import parse
 from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
 from consistent_chat.request import canonical_json
+from tests import servings
 from tests.provider import Call, Provider, Reply
-from tests.servings import KEY, KINDS, NAMES, OLD, asked, opened, request, said
+from tests.servings import KEY, NAMES, OLD, asked, opened, request, said
 
-
-@pytest.fixture(autouse=True)
-def _online(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Hugging Face's client call servers; the loopback is all it can reach."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Each kind of serving in turn."""
-    return str(request.param)
+online, kind = servings.online, servings.kind
 
 
 def test_a_good_answer_is_usable_and_counted(kind: str) -> None:

@@ -13,23 +13,15 @@ from consistent_chat.dialogue import parse
 from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.serving.cap import is_too_high, lowered
 from consistent_chat.serving.http import Fault
+from tests import servings
 from tests.provider import Call, Provider, Reply
-from tests.servings import KINDS, NAMES, NEW, OLD, asked, opened, request, said
+from tests.servings import NAMES, NEW, OLD, asked, opened, request, said
 
 ASKED = 14336
 """Tokens, more than the models of these tests write."""
 
 
-@pytest.fixture(autouse=True)
-def _online(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Hugging Face's client call servers; the loopback is all it can reach."""
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-
-
-@pytest.fixture(params=KINDS)
-def kind(request: pytest.FixtureRequest) -> str:
-    """Each kind of serving in turn."""
-    return str(request.param)
+online, kind = servings.online, servings.kind
 
 
 def limits(provider: Provider) -> list[int]:
