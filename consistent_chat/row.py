@@ -6,7 +6,8 @@ answers ("preference"), and a row for each judged dialogue ("kto").
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +32,13 @@ class Layout:
     reasoning: str = ""
 
 
+BARE = "bare"
+"""The layout whose rows have messages and nothing else."""
 LAYOUTS = {
     "conversation": Layout("conversation", "role", "value", "user", "assistant"),
     "messages": Layout("messages", "role", "content", "user", "assistant", reasoning="reasoning_content"),
     "sharegpt": Layout("conversations", "from", "value", "human", "gpt"),
+    BARE: Layout("messages", "role", "content", "user", "assistant", reasoning="reasoning_content"),
 }
 PAIRED = LAYOUTS["messages"]
 """The names in the messages of pairs, as TRL reads them."""
@@ -52,6 +56,10 @@ def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
     """Return a dialogue as a row of plain values; for a layout of pairs as in the layout "messages"."""
     layout = LAYOUTS.get(recipe.layout, PAIRED)
     messages = _messages(dialogue, recipe, layout)
+    if recipe.layout == BARE:
+        if recipe.reasoning:
+            _add_reasoning(messages, layout, dialogue.reasoning)
+        return {layout.column: messages}
     values: dict[str, Any] = {"category": dialogue.spec.category, layout.column: messages}
     if recipe.reasoning:
         values[REASONING] = dialogue.reasoning or None
@@ -117,7 +125,11 @@ def _pair(chosen: Dialogue, rejected: Dialogue, recipe: Recipe) -> dict[str, Any
         **{f"judgement_{name}": one.judgement and one.judgement.plain() for name, one in both.items()},
     }
     if recipe.provenance:
-        values["provenance"] = {**provenance(chosen, recipe), "rejected_request_keys": list(rejected.keys)}
+        values["provenance"] = {
+            **provenance(chosen, recipe),
+            "id": _id((*chosen.keys, *rejected.keys)),
+            "rejected_request_keys": list(rejected.keys),
+        }
     return values
 
 
@@ -161,7 +173,9 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
     """Return the provenance of a dialogue. Tokens and draws are those of all its responses, including unusable ones."""
     spec = dialogue.spec
     return {
+        "id": _id(dialogue.keys),
         "index": spec.index,
+        "language": spec.language or recipe.language,
         "intent": spec.intent.key,
         "topic": spec.topic,
         "information_flow": spec.flow.title,
@@ -179,6 +193,11 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
         "output_tokens": dialogue.output_tokens,
         **({} if recipe.loaded_review is None else {"edited": list(dialogue.edited)}),
     }
+
+
+def _id(keys: Sequence[str]) -> str:
+    """Return the id of a row, 16 hex digits of the digest of its request keys: the same wherever the row is made."""
+    return hashlib.sha256("\n".join(keys).encode("ascii")).hexdigest()[:16]
 
 
 def failures(dialogue: Dialogue) -> list[dict[str, Any]]:

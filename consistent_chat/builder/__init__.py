@@ -73,7 +73,9 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         self._warned: set[str] = set()  # the splits that were already warned about
         self._counted = ""  # the folder in which the processes of a build keep their counts
         self.operation.check_serving(self.recipes.values())
-        for told in filter(None, {languages.unknown(recipe.language): None for recipe in self.recipes.values()}):
+        for told in filter(
+            None, {languages.unknown(one): None for recipe in self.recipes.values() for one in recipe.languages}
+        ):
             logger.warning(told)
         if any(recipe.drop_near_duplicates for recipe in self.recipes.values()):
             duplicates.check()

@@ -71,7 +71,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     temperature: float | None = None
     seed: int | None = None
     intents: Any = None
-    language: str | None = None
+    language: Any = None
     taxonomy: Any = None
     layout: str | None = None
     provenance: bool | None = None

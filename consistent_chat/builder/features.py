@@ -9,7 +9,7 @@ from datasets import Features, Value
 from consistent_chat.dialogue.judge import CRITERIA, FAULT
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.shape import FACETS
-from consistent_chat.row import LAYOUTS, PAIRED, REASONING
+from consistent_chat.row import BARE, LAYOUTS, PAIRED, REASONING, Layout
 
 TEXT, NUMBER = Value("string"), Value("int64")
 
@@ -17,21 +17,26 @@ TEXT, NUMBER = Value("string"), Value("int64")
 def features(recipe: Recipe) -> Features:
     """Return the columns of a recipe's rows."""
     kinds = {"preference": _preference, "kto": _labelled}
+    if recipe.layout == BARE:
+        layout = LAYOUTS[BARE]
+        return Features({layout.column: [_message(layout, recipe)]})
     columns = {"category": TEXT, **kinds.get(recipe.layout, _conversation)(recipe)}
     return Features({**columns, "provenance": _provenance(recipe)} if recipe.provenance else columns)
 
 
 def _conversation(recipe: Recipe) -> dict[str, Any]:
     layout = LAYOUTS[recipe.layout]
-    message = {layout.role: TEXT, layout.text: TEXT}
-    if recipe.reasoning and layout.reasoning:
-        message[layout.reasoning] = TEXT
-    columns: dict[str, Any] = {layout.column: [message]}
+    columns: dict[str, Any] = {layout.column: [_message(layout, recipe)]}
     if recipe.reasoning:
         columns[REASONING] = TEXT
     if recipe.judge_model is not None:
         columns["judgement"] = _judgement(recipe)
     return columns
+
+
+def _message(layout: Layout, recipe: Recipe) -> dict[str, Any]:
+    thought = {layout.reasoning: TEXT} if recipe.reasoning and layout.reasoning else {}
+    return {layout.role: TEXT, layout.text: TEXT, **thought}
 
 
 def _preference(recipe: Recipe) -> dict[str, Any]:
@@ -81,8 +86,9 @@ def _judgement(recipe: Recipe) -> dict[str, Any]:
 
 
 def _provenance(recipe: Recipe) -> dict[str, Any]:
-    names = ("intent", "topic", "information_flow", "persona", "manner", *FACETS, "model")
+    names = ("language", "intent", "topic", "information_flow", "persona", "manner", *FACETS, "model")
     return {
+        "id": TEXT,
         "index": NUMBER,
         **dict.fromkeys(names, TEXT),
         **({} if recipe.loaded_seeds is None else {"source": TEXT}),

@@ -37,7 +37,7 @@ def split(card: str) -> tuple[str, str]:
 
 def metadata(about: About, seen: Seen) -> Values:
     """Return the metadata of a build."""
-    names = sorted({recipe.language for recipe in about.recipes.values()})
+    names = sorted({name for recipe in about.recipes.values() for name in recipe.languages})
     codes = sorted(filter(None, map(languages.code, names)))
     data = DatasetCardData(
         pretty_name=" ".join(visible(about.title).split()),

@@ -101,7 +101,7 @@ def _recipes(about: About) -> dict[str, Any]:
         "models": models,
         "writers": sorted(models.difference(NO_MODELS)),
         "judges": sorted({model for recipe in recipes for model in recipe.judges}),
-        "languages": sorted({recipe.language for recipe in recipes}),
+        "languages": sorted({name for recipe in recipes for name in recipe.languages}),
         "turns": sorted({turns for recipe in recipes for turns in recipe.turn_weights}),
         "dropping": [split for split, recipe in about.recipes.items() if recipe.drop_near_duplicates],
         "fields": list(_fields(about.recipes)),

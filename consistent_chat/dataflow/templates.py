@@ -166,7 +166,7 @@ class _Work:
         repeat = spec.repeat if stage == "skeleton" or spec.substitute else spec.index
         return Request(
             model=recipe.model or "",
-            system=_system(stage, recipe.most_turns, recipe.language),
+            system=_system(stage, recipe.most_turns, spec.language or recipe.language),
             messages=({"role": "user", "content": prompt},),
             temperature=recipe.temperature,
             schema=SCHEMAS[stage],

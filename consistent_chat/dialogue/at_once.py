@@ -47,11 +47,13 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
     substitute = first
     while substitute < (beyond := _beyond(failed, first)):
         try:
-            made = yield from make(recipe, plan.spec(index, substitute), failed, bill, rejected)
+            spec = plan.spec(index, substitute)
+            spoken = recipe.languages.get(spec.language, recipe)
+            made = yield from make(spoken, spec, failed, bill, rejected)
             made = reviewed(made, recipe.loaded_review, failed)
             if recipe.preferences is None:
                 return made
-            return (yield from paired(Work(recipe, made.spec, failed, bill, rejected), made))
+            return (yield from paired(Work(spoken, made.spec, failed, bill, rejected), made))
         except SpecFailed:
             substitute += 1
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])

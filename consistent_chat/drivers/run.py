@@ -133,7 +133,8 @@ class _Run:
             from consistent_chat.dialogue.checks import findings
 
             self._is_warm = True
-            findings(("?",), ("?",), self._recipe.checks, self._recipe.language)
+            for language in self._recipe.languages:
+                findings(("?",), ("?",), self._recipe.checks, language)
 
     def _is_full(self, count: int) -> bool:
         return self._driver is not None and count >= self._driver.window

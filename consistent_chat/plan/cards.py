@@ -34,8 +34,8 @@ class Spec:
 
     `index` is its index in the plan, and `substitute` the number of specs that failed at this index before. `repeat`
     counts how often the same combination was drawn before; it is negative for substitutes, so that no substitute
-    shares a request with a regular spec. `source` is what the dialogue is about, where the recipe has seeds, and
-    `attributes` are the names and values of the recipe's own.
+    shares a request with a regular spec. `source` is what the dialogue is about, where the recipe has seeds,
+    `attributes` are the names and values of the recipe's own, and `language` is empty unless it has several.
     """
 
     index: int
@@ -51,6 +51,7 @@ class Spec:
     sensitive: bool = False
     source: Source | None = None
     attributes: tuple[tuple[str, str], ...] = ()
+    language: str = ""
 
     @property
     def title(self) -> str:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import bisect
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
 from consistent_chat.plan.attributes import drawn
 from consistent_chat.plan.cards import (
@@ -38,6 +39,8 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.taxonomy import Intent, Topic
 from consistent_chat.recipe.taxonomy.types import SENSITIVE
 
+CYCLE = 1_000
+"""Dialogues after which languages with weights come back in the same order."""
 PARTS = 10_000
 """Parts of the whole in which `sensitive_share` is counted."""
 
@@ -54,6 +57,8 @@ class Plan:
             _TopicDecks(recipe, people, shapes) if seeds is None else SourceDecks(recipe, seeds, people, shapes)
         )
 
+        self._languages = _turns(recipe.language)
+
     def __len__(self) -> int:
         return len(self._decks)
 
@@ -66,8 +71,11 @@ class Plan:
         return self.spec(index % len(self))
 
     def spec(self, index: int, substitute: int = 0) -> Spec:
-        """Return the spec at an index, or its substitute after that many failures."""
+        """Return the spec at an index, or its substitute after that many failures, which has the same language."""
         spec = self._decks.deal(index, substitute)
+        if len(self._languages) > 1:
+            place = sum(divmod(index, self._decks.width))  # so that they take turns within an intent or a source
+            spec = replace(spec, language=self._languages[place % len(self._languages)])
         return spec if self._attributes is None else drawn(spec, self._attributes, self._seed)
 
     @property
@@ -80,6 +88,10 @@ class _Decks(Protocol):
     """What a plan is dealt from: topics, or sources of the user's own."""
 
     def __len__(self) -> int: ...
+
+    @property
+    def width(self) -> int:
+        """The number of intents, or of sources, which take turns."""
 
     def deal(self, index: int, substitute: int) -> Spec:
         """Return the spec at an index, or its substitute after that many failures."""
@@ -99,6 +111,10 @@ class _TopicDecks:
 
     def __len__(self) -> int:
         return self._dialogs_per_intent * len(self._decks)
+
+    @property
+    def width(self) -> int:
+        return len(self._decks)
 
     def deal(self, index: int, substitute: int) -> Spec:
         ordinal, intent = divmod(index, len(self._decks))
@@ -167,6 +183,20 @@ class _Deck:
         drawn = combination(self._people, self._shapes, self.intent, card, use, further)
         of = (self.intent, card.category, card.topic.text, drawn.flow, drawn.persona, drawn.manner, drawn.shape)
         return Spec(index, substitute, drawn.repeat, *of, SENSITIVE in card.topic.needs)
+
+
+def _turns(language: Any) -> tuple[str, ...]:
+    """Return the languages in the order in which they take turns: of each prefix, each has its share to within one."""
+    if isinstance(language, str):
+        return (language,)
+    if not isinstance(language, Mapping):
+        return tuple(language)
+    total, dealt, turns = sum(language.values()), dict.fromkeys(language, 0), list[str]()
+    while len(turns) < CYCLE:
+        due = max(language, key=lambda name: language[name] / total * (len(turns) + 1) - dealt[name])
+        dealt[due] += 1
+        turns.append(due)
+    return tuple(turns)
 
 
 def spread(seed: int, intent: Intent) -> Sequence[tuple[str, Topic]]:

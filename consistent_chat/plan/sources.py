@@ -43,6 +43,11 @@ class SourceDecks:
         return len(self._sources) * self._uses
 
     @property
+    def width(self) -> int:
+        """The number of sources, which take turns."""
+        return len(self._sources)
+
+    @property
     def exhausted(self) -> dict[str, int]:
         """Nothing: that the combinations of one source run out is no matter of an intent's."""
         return {}

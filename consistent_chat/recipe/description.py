@@ -19,7 +19,7 @@ from consistent_chat.recipe.template import MAX_OUTPUT
 AT_ONCE = "at_once"
 FORMS = (AT_ONCE, "turn_by_turn")
 """How the messages of one side are written: all in one request, or one per request."""
-LAYOUTS = ("conversation", "messages", "sharegpt")
+LAYOUTS = ("conversation", "messages", "sharegpt", "bare")
 PAIRS = ("preference", "kto")
 """Layouts whose rows are answers that a judge has compared: pairs, and answers with a label."""
 MAX_DIALOGS = 10**9
@@ -125,7 +125,11 @@ RECIPE = (
     Field("intents", "the intents to use", {"anyOf": [TEXT, TEXTS]}, shown="all nine", metavar="INTENT",
           docs="`problem_solving`, `educational`, `health_consultation`, `exploratory`, `entertainment`, `simulation`, "
           "`emotional_support`, `information_retrieval`, `transaction`"),
-    Field("language", "the language of the dialogues, by its English name", default="English", **_line(60)),
+    Field("language", "the language of the dialogues, by its English name, or several that take turns",
+          {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 60}, {**TEXTS, "maxItems": fields.MAX_LANGUAGES},
+                     WEIGHTS]}, "English", fields.languages(60), metavar="NAME",
+          docs="the language of the dialogues, by its English name, or [several](recipes.md#several-languages): a list "
+          "or weights"),
     Field("taxonomy", "what dialogues can be about: a path or URL", {"type": ["string", "object"]}, shown="built in",
           metavar="FILE", docs="[what dialogues can be about](taxonomy.md): a path, a URL or a mapping"),
     Field("layout", "the names in a row", {"enum": [*LAYOUTS, *PAIRS]}, "conversation",

@@ -20,6 +20,7 @@ Check = Callable[[str, Any], Any]
 
 MAX_SPLITS = 1000
 """Maximum number of names in `splits`."""
+MAX_LANGUAGES = 100
 MAX_WEIGHT, LEAST_WEIGHT = 10**6, 1e-6
 _UNTEXT = re.compile("[\0\ud800-\udfff]")
 _SPLIT = re.compile("[A-Za-z0-9_]{1,60}")
@@ -189,6 +190,25 @@ def turns(low: int, high: int) -> Check:
 def _as_whole(value: Any) -> Any:
     """Return a number that JSON writes as the name of a field as a number."""
     return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
+
+
+def languages(longest: int) -> Check:
+    """Return the check for a language, for a list of them, and for languages with weights. One alone is its name."""
+    one = line(longest)
+
+    def check(name: str, value: Any) -> str | tuple[str, ...] | dict[str, float]:
+        if isinstance(value, Mapping):
+            found = weights(name, {one(f"{name} must have weights of names: one", key): value[key] for key in value})
+            kept = {key: found[key] for key in sorted(found) if found[key]}
+            return kept if len(kept) > 1 else next(iter(kept))
+        if not isinstance(value, (list, tuple)):
+            return str(one(name, value))
+        if not 0 < len(value) <= MAX_LANGUAGES:
+            raise type_error(name, value, f"one language or a list of up to {MAX_LANGUAGES}")
+        listed = tuple(dict.fromkeys(one(name, each) for each in value))
+        return listed if len(listed) > 1 else listed[0]
+
+    return check
 
 
 def weighted(known: Callable[[], tuple[str, ...]], words: int = 0) -> Check:

@@ -6,6 +6,7 @@ and can name neither code, nor an address, nor a file outside its own folder.
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -42,7 +43,7 @@ class Recipe:
     temperature: float = 0.9
     seed: int = 0
     intents: tuple[str, ...] | None = None
-    language: str = "English"
+    language: Any = "English"
     taxonomy: Taxonomy | Mapping[str, Any] | str | os.PathLike[str] | None = None
     layout: str = "conversation"
     provenance: bool = True
@@ -190,6 +191,16 @@ class Recipe:
             return {number: weight for number, weight in weights.items() if weight}
         low, high = given if isinstance(given, tuple) else (given, given)
         return dict.fromkeys(range(low, high + 1), 1)
+
+    @cached_property
+    def languages(self) -> dict[str, Recipe]:
+        """The recipe in each of its languages, by their names: itself, if it has one alone."""
+        if isinstance(self.language, str):
+            return {self.language: self}
+        found = {name: copy.copy(self) for name in self.language}
+        for name, one in found.items():
+            object.__setattr__(one, "language", name)
+        return found
 
     @property
     def user_writer(self) -> str:

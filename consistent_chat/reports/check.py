@@ -68,8 +68,8 @@ def check_chats(
     """Check every chat of a source. Write one JSON line for each row to `output`: its `id` and `reasons`.
 
     `language` is the English name of the chats' language; by default it is detected for each chat. `checks`, `rules`
-    and `decontaminate` are as in a recipe. The id is the row's own `id`, or its number from 1. Raises
-    ConsistentChatError if the source has no chats.
+    and `decontaminate` are as in a recipe. The id is the row's own `id`, or that in its `provenance`, or its number
+    from 1. Raises ConsistentChatError if the source has no chats.
     """
     chosen, own = thresholds("checks", checks), {} if rules is None else checked_rules("rules", rules)
     kept_out = () if decontaminate is None else ngrams(decontaminate, lambda name: (os.fspath(name), {}))
@@ -81,13 +81,18 @@ def check_chats(
         report.flagged += bool(found)
         report.counts.update((each.reason, each.side) for each in found)
         if place is not None:
-            name = row.get("id")
-            line = {"id": number if name is None else name, "reasons": [each._asdict() for each in found]}
+            line = {"id": _id(row, number), "reasons": [each._asdict() for each in found]}
             lines.append(json.dumps(line, ensure_ascii=False, default=str).encode("utf-8", "backslashreplace"))
     if place is not None:
         with place.write() as file:
             file.writelines(line + b"\n" for line in lines)
     return report
+
+
+def _id(row: Mapping[str, Any], number: int) -> Any:
+    origin = row.get("provenance")
+    name = row.get("id", origin.get("id") if isinstance(origin, dict) else None)
+    return number if name is None else name
 
 
 def chat_findings(

@@ -24,7 +24,7 @@ BATCH = 256
 FAILURE = {"stage": str, "substitute": int, "reason": str, "response": str}
 """The columns that a file of failed draws must have, and their types."""
 PROVENANCE = {
-    **dict.fromkeys(("intent", "topic", "model"), str),
+    **dict.fromkeys(("id", "language", "intent", "topic", "model"), str),
     **dict.fromkeys(("index", "draws", "input_tokens", "output_tokens"), int),
     "request_keys": list,
 }

@@ -38,6 +38,7 @@ ROLES = {
 ABOUT = ("intent", "intentTitle", "category", "reason", "redrawn")
 """The values by which entries are filtered. Entries with equal values share one record."""
 FACTS = {
+    "id": "Id",
     "category": "Category",
     "topic": "Topic",
     "information_flow": "Information flow",

@@ -24,7 +24,7 @@ from consistent_chat.recipe.file import read as read_file
 from consistent_chat.recipe.review import load
 from consistent_chat.reports import file_source, store_source
 from consistent_chat.reports.records import ReportRow, ReportSource, builtin_titles
-from consistent_chat.row import failure, row
+from consistent_chat.row import BARE, failure, row
 from consistent_chat.store import ResponseStore, default_location
 from consistent_chat.store.backends import MARKER
 from consistent_chat.text import counted
@@ -142,7 +142,8 @@ def _name(source: str) -> str:
 def _replayed(builder: Any, reading: ReportSource) -> Iterator[ReportRow]:
     """Yield the rows of all splits in plan order with their failed draws. Missing dialogues are noted at the end."""
     for split, plan in builder.plans().items():
-        recipe = replace(builder.recipes[split], provenance=True)
+        given = builder.recipes[split]
+        recipe = replace(given, provenance=True, layout="messages" if given.layout == BARE else given.layout)
         start = 0
         try:
             for dialogue in builder.replay(split):

@@ -92,6 +92,7 @@ class Summary:
     tokens: dict[str, Tokens] = field(default_factory=dict)
     scores: dict[str, Distribution] = field(default_factory=dict)
     writers: set[str] = field(default_factory=set)
+    languages: set[str] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
     compared_texts: list[str] | None = None
 
@@ -121,6 +122,7 @@ class Summary:
         judged = functools.reduce(Tokens.plus, (tokens for _, tokens in judges), Tokens())
         own = Tokens(talk.input_tokens - judged.input, talk.output_tokens - judged.output)
         self.writers.add(entry.origin.get("model") or "")
+        self.languages.add(entry.origin.get("language") or "")
         self._use(entry.origin.get("model"), own)
         for model, tokens in judges:
             self._use(model, tokens)
@@ -185,8 +187,10 @@ class Summary:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether there are dialogues of the paper's intents, beside which its figures mean something."""
+        """Whether there are English dialogues of the paper's intents, beside which its figures mean something."""
         known = builtin_titles()
+        if not self.languages & {"", "English"}:
+            return False
         return any(group.dialogues > 0 and key in known for key, group in self.statistics.intents.items())
 
     @property

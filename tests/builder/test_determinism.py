@@ -24,7 +24,7 @@ from tests.answers import Answers
 from tests.provider import Provider
 
 RECIPE = {"model": "claude-sonnet-4-6", "num_dialogs_per_intent": 5, "num_turns_per_dialog": 3}
-DEMO = "a11b1e78154b42ef30661d95d8e11f25d6f59d513c6aac5c9521b18dd6034630"
+DEMO = "4dbe3c6488fdb72faed004443824c33b0f8ced6c64d32787987785558a4d39c1"
 
 
 def digest(rows: Iterable[Any]) -> str:

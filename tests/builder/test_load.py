@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,8 @@ def test_rows_are_category_conversation_and_provenance(provider: Provider) -> No
     made = load(provider, num_dialogs_per_intent=1, num_turns_per_dialog=2)
     assert made.column_names == ["category", "conversation", "provenance"]
     assert set(made[0]["provenance"]) == {
-        "index", "intent", "topic", "information_flow", "persona", "manner", "mood", "outcome", "ending",
-        "answer_length", "message_length", "sensitive", "model", "draws", "request_keys",
+        "id", "index", "language", "intent", "topic", "information_flow", "persona", "manner", "mood", "outcome",
+        "ending", "answer_length", "message_length", "sensitive", "model", "draws", "request_keys",
         "input_tokens", "output_tokens",
     }  # fmt: skip
     bare = load(num_dialogs_per_intent=1, num_turns_per_dialog=2, provenance=False)
@@ -129,6 +130,24 @@ def test_layouts_rename_and_ask_nothing(provider: Provider, layout: str, column:
     made = load(num_dialogs_per_intent=1, layout=layout)
     assert list(made[0][column][0]) == list(first)
     assert next(iter(made[0][column][0].values())) == first[next(iter(first))]
+
+
+def test_bare_rows_have_messages_alone(provider: Provider) -> None:
+    """Those of the layout `messages`, in a column that they share with nothing."""
+    made = load(provider, num_dialogs_per_intent=1, layout="messages")
+    bare = load(num_dialogs_per_intent=1, layout="bare")
+    assert bare.column_names == ["messages"]
+    assert bare["messages"][:] == made["messages"][:]
+
+
+def test_an_id_belongs_to_a_dialogue_wherever_its_row_stands(provider: Provider) -> None:
+    """In another layout, in a longer dataset; no two rows have the same."""
+    few = load(provider, num_dialogs_per_intent=1)["provenance"]
+    more = load(provider, num_dialogs_per_intent=2, layout="messages")["provenance"]
+    ids = [row["id"] for row in more]
+    assert [row["id"] for row in few] == ids[: len(few)]
+    assert len(set(ids)) == len(ids)
+    assert all(re.fullmatch("[0-9a-f]{16}", name) for name in ids)
 
 
 @pytest.mark.parametrize("name", ["emotional_support", "transaction"])
@@ -271,7 +290,10 @@ BAD_INPUT = [
     ({"temprature": 0.5}, "takes no 'temprature'. Did you mean 'temperature'?"),
     ({"mode": "reply"}, "there is no mode 'reply'. Did you mean 'replay'?"),
     ({"max_concurrency": 0}, "max_concurrency must be a whole number of at least 1, not 0"),
-    ({"layout": "chatml"}, "layout must be one of conversation, messages, sharegpt, preference, kto, not 'chatml'"),
+    (
+        {"layout": "chatml"},
+        "layout must be one of conversation, messages, sharegpt, bare, preference, kto, not",
+    ),
     ({"language": ""}, "language must be one line of text"),
     ({"model": None}, "No model is named. Pass model="),
 ]

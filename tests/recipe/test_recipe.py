@@ -69,7 +69,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "intents": ([], "intents must be a list of intents, or None for all, not []."),
     "language": ("En\nglish", "language must be one line of text, 1 to 60 characters, not 'En\\nglish'."),
     "taxonomy": (3, "taxonomy must be a path, a URL or a mapping, not int."),
-    "layout": ("alpaca", "layout must be one of conversation, messages, sharegpt, preference, kto, not 'alpaca'."),
+    "layout": (
+        "alpaca",
+        "layout must be one of conversation, messages, sharegpt, bare, preference, kto, not 'alpaca'.",
+    ),
     "provenance": (1, "provenance must be true or false, not 1."),
     "personas": ("a nurse", "personas must be a list, not str."),
     "manners": ({"terse": 5}, "manners (terse) must be text, not 5. Put it in quotes."),
