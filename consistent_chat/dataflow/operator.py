@@ -17,7 +17,13 @@ from consistent_chat import drivers
 from consistent_chat.builder.progress import CallsBar
 from consistent_chat.dataflow import storage as storages
 from consistent_chat.dataflow.compat import join
-from consistent_chat.dataflow.serving import APILLMServing_request, BatchedServingAdapter, model_of, unnamed
+from consistent_chat.dataflow.serving import (
+    APILLMServing_request,
+    BatchedServingAdapter,
+    model_of,
+    takes_chats,
+    unnamed,
+)
 from consistent_chat.dataflow.templates import Templates
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
@@ -86,10 +92,11 @@ class ConsistentChatGenerator:
                 **{name: value for name, value in settings.items() if name not in LIMITS},
             }
         )
-        if self._batched and self._recipe.answers != AT_ONCE:
+        if self._batched and self._recipe.answers != AT_ONCE and not takes_chats(llm_serving):
             raise RecipeError(
                 "answers: turn_by_turn sends whole chats, and generate_from_input takes single texts. Use "
-                "answers: at_once, or a serving of ours by its name."
+                f"answers: at_once, a serving of ours by its name, or give {type(llm_serving).__name__} DataFlow's "
+                "method generate_from_conversations."
             )
         join(type(self))
 

@@ -206,9 +206,8 @@ class BatchedServingAdapter:
 
     def _generated(self, requests: Sequence[Request]) -> tuple[Sequence[Any], str]:
         """Return the answers of the serving, and the fault of all of them, or ""."""
-        prompts = [str(request.messages[0]["content"]) for request in requests]
         try:
-            answers = self._serving.generate_from_input(user_inputs=prompts, system_prompt=requests[0].system)
+            answers = self._sent(requests)
         except TransportError as error:
             return [None] * len(requests), str(error)
         except ConsistentChatError:
@@ -222,6 +221,15 @@ class BatchedServingAdapter:
             return [None] * len(requests), f"it returned {type(answers).__name__} where a list should be"
         return answers, ""
 
+    def _sent(self, requests: Sequence[Request]) -> Any:
+        """Return what the serving answers: to chats, which have no schema, or to single texts."""
+        system = requests[0].system
+        if requests[0].schema is None:
+            first = [{"role": "system", "content": system}] if system else []
+            return self._serving.generate_from_conversations([[*first, *request.messages] for request in requests])
+        prompts = [str(request.messages[0]["content"]) for request in requests]
+        return self._serving.generate_from_input(user_inputs=prompts, system_prompt=system)
+
     def _outcomes(self, answers: Sequence[Any], oddity: str) -> list[Outcome]:
         missing = [answer for answer in answers if not isinstance(answer, str)]
         kinds = dict.fromkeys(type(answer).__name__ for answer in missing if answer is not None)
@@ -230,6 +238,11 @@ class BatchedServingAdapter:
         prompts = f"{len(missing)} prompt{'s' * (len(missing) != 1)}"
         fault = TransportError(f"{self._name} gave no answer to {prompts}{reason}", retried=True)
         return [Response(answer) if isinstance(answer, str) else fault for answer in answers]
+
+
+def takes_chats(serving: Any) -> bool:
+    """Tell whether a serving takes lists of messages, as DataFlow's API servings do, and not only single texts."""
+    return callable(getattr(serving, "generate_from_conversations", None))
 
 
 def model_of(serving: Any) -> str | None:

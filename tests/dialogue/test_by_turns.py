@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import load_dataset
 
-from consistent_chat.dataflow import ConsistentChatGenerator
+from consistent_chat.dataflow import ConsistentChatGenerator, FileStorage
 from consistent_chat.dialogue import by_turns
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.dialogue.parse import Reason, Unusable
@@ -286,6 +289,36 @@ def test_dataflow_takes_single_texts() -> None:
 
     with pytest.raises(RecipeError, match="generate_from_input takes single texts"):
         ConsistentChatGenerator(Texts(), answers="turn_by_turn")
+
+
+def test_dataflow_sends_chats_where_its_serving_takes_them(tmp_path: Path) -> None:
+    """The system prompt first, then the real chat, a wave for each message; a replay is the same."""
+    seen: list[list[Mapping[str, str]]] = []
+
+    class Chats:
+        model_name = "m"
+
+        def __init__(self) -> None:
+            self.temperature = 0.0
+
+        def generate_from_input(self, user_inputs: list[str], system_prompt: str) -> list[str]:
+            marks = [hashlib.sha256(text.encode()).hexdigest()[:9] for text in user_inputs]
+            return [json.dumps({"message": f"Could you look at number {mark}?", "ends": False}) for mark in marks]
+
+        def generate_from_conversations(self, conversations: list[list[Mapping[str, str]]]) -> list[str]:
+            seen.extend(conversations)
+            return [f"About this I know {chat[-1]['content'][-10:-1]} alone." for chat in conversations]
+
+    given: dict[str, Any] = {"num_dialogs_per_intent": 1, "num_turns_per_dialog": 2, "system_prompt": "Be brief."}
+    given |= {**BOTH, "responses": str(tmp_path / "responses"), "model": "m"}
+    storage = FileStorage("", cache_path=str(tmp_path / "rows"), cache_type="json").step()
+    frame = ConsistentChatGenerator(Chats(), **given).run(storage)
+    assert [len(talk) for talk in frame["conversation"]] == [5] * 9
+    assert Counter(tuple(message["role"] for message in chat) for chat in seen) == {
+        ("system", "user"): 9,
+        ("system", "user", "assistant", "user"): 9,
+    }
+    assert ConsistentChatGenerator(None, **given).run(storage).equals(frame)
 
 
 def test_given_conversations_are_answered_message_by_message(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from consistent_chat.commands.open import warm as local_warm
 from consistent_chat.drivers import batch_poll
 from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, ServingError, StoreError
 from tests.batches import BatchProvider
+from tests.dialogue.turns import in_turn, kind
 from tests.provider import Call, Provider, Reply
 from tests.stored import heed_signals, until
 
@@ -134,6 +135,27 @@ def test_what_a_cluster_has_filled_is_what_one_process_builds(
     assert replayed(store, tmp_path) == built(tmp_path / "alone")
     assert warm(**RECIPE, **store, **calling(provider))["train"].calls == 0
     assert len(provider.requests) == CALLS
+
+
+def test_dialogues_made_turn_by_turn(cluster: Cluster, folder: Store, tmp_path: Path) -> None:
+    """By a server for each role: each sees its role alone, and the rows are those of one process, to the byte."""
+    form = {"users": "turn_by_turn", "answers": "turn_by_turn", "user_model": "claude-haiku-4-5"}
+    with Provider(in_turn, delay=0.02) as user, Provider(in_turn, delay=0.02) as assistant:
+        servers = {"user": user, "assistant": assistant}
+        called = {
+            "serving": dict.fromkeys(servers, "anthropic"),
+            "base_url": {role: server.url for role, server in servers.items()},
+            "api_key": dict.fromkeys(servers, "planted-key"),
+        }
+        tally = warm(**RECIPE, **form, **folder, **called, max_concurrency={"assistant": 4})["train"]
+        assert (tally.dialogues, tally.calls) == (DIALOGUES, 2 * CALLS)
+        assert {kind(call) for call in user.requests} == {"user_message"}
+        assert {kind(call) for call in assistant.requests} == {"answer"}
+        assert assistant.in_flight_peak <= 4
+        alone = {"responses": str(tmp_path / "alone"), "cache_dir": str(tmp_path / "alone-cache"), "split": "train"}
+        rows = load_dataset("consistent_chat", **RECIPE, **form, **alone, **called)
+    rows.to_parquet(str(tmp_path / "alone.parquet"))
+    assert replayed(folder, tmp_path, **form) == (tmp_path / "alone.parquet").read_bytes()
 
 
 def thoughtful(call: Call) -> Reply:
