@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from consistent_chat.dialogue import checks
+from consistent_chat.dialogue.checks.grounded import grounded as check
+from consistent_chat.dialogue.checks.names import names
+from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Unusable
 from consistent_chat.recipe import Recipe
 
@@ -58,6 +64,60 @@ def test_figures_that_are_made_up_are_found(answer: str) -> None:
     assert found(answer, grounded=50) == ""
 
 
+NAMED = {
+    "English": "Please ask Maria Lopez at Harborview Clinic, or her deputy James Okoro.",
+    "French": "Demandez à Mme Claire Dupont de la Clinique Saint Michel, ou au docteur Jean Morel.",
+    "Spanish": "Hable con la doctora Ana Torres del Hospital San Rafael o con Luis Pardo.",
+    "Italian": "Chieda al signor Paolo Rossi della Banca Nuova Aurora oppure a Giulia Conti.",
+    "Russian": "Обратитесь к Анне Петровой из клиники Северный Ветер или к Ивану Смирнову.",
+    "Turkish": "Lütfen Ayşe Demirel ile ya da Mavi Deniz Otel müdürü Kemal Aydemir ile konuşun.",
+}
+
+
+@pytest.mark.parametrize("language", NAMED)
+def test_names_that_are_made_up_are_found(language: str) -> None:
+    """Three of several words in one answer, of which the source has no word; in other cases of the noun, too."""
+    text = NAMED[language]
+    message = named(text, language)
+    assert message.startswith("assistant_1 has names that stand nowhere before: ")
+    assert named(text, language, source=f"{SOURCE} {text}") == ""
+    assert named(text, language, grounded=4) == ""
+
+
+def named(text: str, language: str, source: str = SOURCE, grounded: int = 3) -> str:
+    """Return what the check alone finds in an answer."""
+    try:
+        side = Side([text], "assistant", ["?"], language, {}, lambda _: frozenset())
+        check(side, ["?"], source, grounded, language)
+    except Unusable as error:
+        return error.detail
+    return ""
+
+
+PLAIN = {
+    "English": "# Next Steps At Home\nLook.\n**Open Settings Now**\nIf I Were You:\nI met Ada. Ask Bo, Cy, Di.",
+    "German": "Den Antrag Umzug Inland nimmt das Amt Mitte Nord an, die Stelle Am Markt Süd auch.",
+    "Japanese": "田中さんに聞いてください。Windowsの設定を開きます。",
+    "Russian": "Сначала отключите питание. Потом проверьте кабель, и всё.",
+}
+
+
+@pytest.mark.parametrize("language", PLAIN)
+def test_capitals_alone_make_no_name(language: str) -> None:
+    """Headings, labels, beginnings of sentences, single names, and nouns of German."""
+    assert named(PLAIN[language], language, grounded=2) == ""
+
+
+def test_good_answers_have_hardly_a_name_of_their_own() -> None:
+    """Measured without any source: of 254 good answers, two have one, and none has more."""
+    listed = yaml.safe_load((Path(__file__).parent / "texts" / "good.yaml").read_text("utf-8"))
+    texts = [(language, text) for language, sides in listed.items() for text in sides.get("answers", ())]
+    counts = Counter(len(set(names(text, language))) for language, text in texts)
+    assert len(texts) >= 250
+    assert counts[1] <= 4
+    assert set(counts) <= {0, 1}
+
+
 def test_a_later_message_grounds_nothing_before_it() -> None:
     """And the threshold counts each figure once."""
     assert "assistant_1" in found("We call 0170 555 1234.")
@@ -67,6 +127,16 @@ def test_a_later_message_grounds_nothing_before_it() -> None:
 
 def test_a_hostile_answer_costs_linear_time() -> None:
     """A long word is looked at once."""
+    for text in (
+        "[" * 20_000,
+        "**" * 20_000,
+        '"' * 20_000,
+        "A b " * 20_000,
+        "Ab " * 20_000,
+        "\n" * 20_000,
+        "#" * 20_000,
+    ):
+        assert "figures" not in named(text, "English")
     assert found("a" * 100_000 + ".", loops=False) == found("1.2" * 30_000 + ".", loops=False) == ""
 
 

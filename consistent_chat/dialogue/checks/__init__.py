@@ -76,7 +76,7 @@ def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, sourc
             find(side)
         limit = recipe.checks.get("grounded", WITH_SOURCE["grounded"]) if source else 0
         if limit and recipe.model != REHEARSAL:
-            grounded(side, asked, source, limit)
+            grounded(side, asked, source, limit, recipe.language)
     if recipe.rules or recipe.decontaminate:
         follow(messages, "answers", recipe)
 

@@ -1,10 +1,11 @@
-"""Figures in answers that stand neither in the dialogue's source nor in what the user said: they are made up."""
+"""Figures and names in answers that stand neither in the dialogue's source nor in what the user said: made up."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
 
+from consistent_chat.dialogue.checks.names import is_known, names, stems
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
@@ -19,20 +20,25 @@ _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?:https?://|ww
 _PARTS = re.compile(r"\d+").findall
 
 
-def grounded(side: Side, asked: Sequence[str], source: str, limit: int) -> None:
-    """Raise Unusable if an answer has `limit` or more different figures and addresses that nothing before it has.
+def grounded(side: Side, asked: Sequence[str], source: str, limit: int, language: str) -> None:
+    """Raise Unusable if an answer has `limit` or more different figures, addresses and names that nothing before has.
 
     `source` is what the assistant was given: the source and the system prompt.
     """
     known_figures, known_addresses = set(_figures(source)), set(_addresses(source))
+    known_stems = set(stems(source))
     for number, text in enumerate(side.messages):
         if number < len(asked):
             known_figures.update(_figures(asked[number]))
             known_addresses.update(_addresses(asked[number]))
-        invented = [*_invented(_CODE.sub(" ", text), known_figures, known_addresses)]
-        if len(invented) >= limit:
-            shown = ", ".join(map(repr, invented[:SHOWN]))
-            raise side.unusable(number, Reason.GROUNDED, f"has figures that stand nowhere before: {shown}")
+            known_stems |= stems(asked[number])
+        plain = _CODE.sub(" ", text)
+        figures = [*_invented(plain, known_figures, known_addresses)]
+        found = dict.fromkeys(name for name in names(plain, language) if not is_known(name, known_stems))
+        if len(figures) + len(found) >= limit:
+            kinds = " and ".join(kind for kind, some in (("figures", figures), ("names", found)) if some)
+            shown = ", ".join(map(repr, [*figures, *found][:SHOWN]))
+            raise side.unusable(number, Reason.GROUNDED, f"has {kinds} that stand nowhere before: {shown}")
 
 
 def _invented(text: str, figures: set[str], addresses: set[str]) -> Iterator[str]:
