@@ -66,25 +66,27 @@ def review(
     examples="consistent-chat judge chats.jsonl --serving anthropic --judge-model claude-haiku-4-5 --output s.jsonl\n"
     "consistent-chat judge demo --serving rehearsal",
 )
-@click.argument("source", metavar="DATASET")
+@click.argument("source", metavar="[DATASET]", required=False)
+@click.option("--calibrate", is_flag=True, help="compare the judges with labelled dialogues that ship, by kind of flaw")
 @click.option("--output", metavar="FILE", help="write one JSON line per chat: its id, scores, reasons, whose fault")
 @click.option("--language", metavar="NAME", help="the language of the chats (default: detected for each chat)")
 @fields("judge_model", "judge", "min_score", *(name for name in CALLING if name not in OF_DIALOGUES))
-def judge(source: str, output: str | None, language: str | None, **options: Any) -> None:
+def judge(source: str | None, calibrate: bool, output: str | None, language: str | None, **options: Any) -> None:
     """Have the chats of any dataset scored by judges. Changes nothing; with the same store, a rerun makes no calls.
 
     DATASET is a file (.jsonl, .json, .parquet), a folder, a store or user/repo.
     """
-    from consistent_chat.reports.judging import judge as judged
+    if calibrate != (source is None) or (calibrate and (output or language)):
+        raise click.UsageError("Pass DATASET, or --calibrate without DATASET, --output and --language.")
+    from consistent_chat.reports import calibration, judging
 
-    found = judged(source, output, language, **options)
+    found: Any = (
+        calibration.calibrate(**options) if source is None else judging.judge(source, output, language, **options)
+    )
     if output != "-":
         tell_lines(str(found))
-    say(f"consistent-chat: {found.tally}.{_written(output)}")
-
-
-def _written(output: str | None) -> str:
-    return f" The scores are in {output}." if output not in (None, "-") else ""
+    written = f" The scores are in {output}." if output not in (None, "-") else ""
+    say(f"consistent-chat: {found.tally}.{written}")
 
 
 @command(

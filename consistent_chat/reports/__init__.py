@@ -10,6 +10,7 @@ terminal.py     the report on the terminal
 page.py         the report as a page: templates/, page.css and page.js, with values from sections.py and payload.py
 check.py        checks the chats of any dataset, and counts the findings of a report
 judging.py      has the chats of any dataset scored by judges
+calibration.py  compares judges with labelled dialogues: calibration.yaml
 """
 
 from __future__ import annotations
