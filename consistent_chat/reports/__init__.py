@@ -7,7 +7,7 @@ records.py      what they all yield: a row and its failed draws
 summary.py      the statistics, and the shape of the dialogues as text
 paraphrases.py  dialogues that say what others say, by embeddings
 terminal.py     the report on the terminal
-page.py         the report as a page: templates/, page.css and page.js, with values from sections.py and payload.py
+page.py         the report as a page, from templates/, page.css and page.js; payload.py has the dialogues
 check.py        checks the chats of any dataset, and counts the findings of a report
 judging.py      has the chats of any dataset scored by judges
 calibration.py  compares judges with labelled dialogues: calibration.yaml

@@ -15,7 +15,7 @@ from consistent_chat.dialogue.checks import letters, repeats, roles, rules, titl
 from consistent_chat.dialogue.checks.answers import broken_off, empty_courtesy, mentions_list
 from consistent_chat.dialogue.checks.contaminated import contaminated
 from consistent_chat.dialogue.checks.grounded import grounded
-from consistent_chat.dialogue.checks.mixed_scripts import foreign_script
+from consistent_chat.dialogue.checks.letters import foreign_script
 from consistent_chat.dialogue.checks.remains import leftovers, numbered, placeholder
 from consistent_chat.dialogue.checks.repeats import loops
 from consistent_chat.dialogue.checks.side import Side

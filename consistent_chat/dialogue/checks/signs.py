@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Mapping
 
-from consistent_chat.dialogue.checks import answers, letters, mixed_scripts, remains, roles, titles, users
+from consistent_chat.dialogue.checks import answers, letters, remains, roles, titles, users
 from consistent_chat.dialogue.checks.side import END, START, phrases
 
 ANYWHERE = ("as_assistant", "labels", "mentions", "boilerplate", "reasoning", "flips")
@@ -50,7 +50,7 @@ def signs_of(language: str) -> Signs:
     spoken |= {name: rf"{START}[ *_#¡!]*{weaken(known[name].pattern)}" for name in AT_START}
     spoken["courteous"] = rf"{START}{_JOINED}(?:{weaken(known['courtesies'].pattern)}|{END})"
     spoken["marked"] = START + weaken(remains.NUMBER.pattern)
-    modules = (answers, roles, letters, mixed_scripts, remains, users)
+    modules = (answers, roles, letters, remains, users)
     return Signs(spoken | titles.signs() | {name: sign for module in modules for name, sign in module.SIGNS.items()})
 
 
