@@ -30,6 +30,10 @@ class ConsistentChatError(Exception):
     def __str__(self) -> str:
         return visible_line(super().__str__())
 
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows, by IPython's convention: the message, without the frames of libraries."""
+        return [f"{type(self).__name__}: {self}"]
+
 
 class RecipeError(ConsistentChatError, ValueError):
     """The options or the recipe are not valid; nothing has been called or written."""

@@ -167,6 +167,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
+        if self.is_inspected(dl_manager):
+            return [datasets.SplitGenerator(name=split) for split in self.recipes]
         self.tallies = {}
         self.operation.import_ahead()
         self._fill_all(dl_manager.is_streaming)

@@ -44,6 +44,11 @@ class BuilderHooks:
         worker = loading.get_worker_info() if loading else None
         return worker.num_workers if worker else self.processes
 
+    @staticmethod
+    def is_inspected(manager: Any) -> bool:
+        """Return whether `datasets` asks for the names of the splits alone, as in `get_dataset_infos`."""
+        return manager.is_streaming and getattr(manager, "_dataset_name", NAME) is None
+
     def validate_config(self, config: Any, custom_features: Any) -> str:
         """Check a complete config and return its id. The builder defines it; raises RecipeError."""
         raise NotImplementedError

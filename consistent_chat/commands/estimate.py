@@ -28,6 +28,7 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving.batches import DISCOUNT as BATCH_DISCOUNT
 from consistent_chat.serving.rehearsal import compared
 from consistent_chat.store import ResponseStore
+from consistent_chat.text.summary import Summarized
 
 JUDGE_WORDS = 12.0
 """Mean words of a judge's answer: half of it scores, half reasons of about 25 words."""
@@ -107,8 +108,8 @@ class Stage:
         return _messages(request) * (self.words * TOKENS_PER_WORD + FRAME_TOKENS)
 
 
-@dataclass(frozen=True)
-class Estimate:
+@dataclass(frozen=True, repr=False)
+class Estimate(Summarized):
     """What a plan of `dialogues` still needs. Costs are in US dollars, and probably within a factor `spread` of `cost`.
 
     It is based on `measured` recorded answers whose tokens are known; `usable` of `recorded` answers were usable.

@@ -18,6 +18,7 @@ from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
 from consistent_chat.prices import Price, billed, cached
 from consistent_chat.request import Response
 from consistent_chat.text import counted
+from consistent_chat.text.summary import Summarized
 
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed", "marks",
           "cached_tokens", "saved")  # fmt: skip
@@ -25,8 +26,8 @@ PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost", "cached_tok
 """Counts of payments and tries: they remain if another process does the work again."""
 
 
-@dataclass
-class RunStats:
+@dataclass(repr=False)
+class RunStats(Summarized):
     """Counts of one run. `calls` counts answers; `retries` transport errors; `failed` the reasons of redraws.
 
     `cached_tokens` are those of the input that came from providers' caches, `saved` the US dollars that caches saved.

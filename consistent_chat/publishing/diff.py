@@ -16,6 +16,7 @@ from consistent_chat.errors import PublishError
 from consistent_chat.files import file_digest
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.layout import Manifest
+from consistent_chat.text.summary import Summarized
 
 EXCERPT = 60
 BATCH = 1_000
@@ -100,8 +101,8 @@ def _texts(one: Any, other: Any) -> str:
     return f"{there} is published, {made} follows from the responses"
 
 
-@dataclass
-class VerificationResult:
+@dataclass(repr=False)
+class VerificationResult(Summarized):
     """The number of equal rows, a line for each fault, and a line for each harmless difference.
 
     `withheld` are the columns of the seeds that the publisher has left out, without which no row can be rebuilt.

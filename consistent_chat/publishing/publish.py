@@ -25,13 +25,14 @@ from consistent_chat.publishing.live import remove_progress, shown, without
 from consistent_chat.publishing.upload import Sent, check, send
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.recipe.description import PAIRS
+from consistent_chat.text.summary import Summarized
 
 _STRANGE = re.compile(r"[^\w .()-]")
 """Characters with a meaning in URLs, which a file's name must not have."""
 
 
-@dataclass(frozen=True)
-class Published:
+@dataclass(frozen=True, repr=False)
+class Published(Summarized):
     """A published dataset: its name for `load_dataset`, its rows by split, and what was sent."""
 
     name: str

@@ -27,6 +27,8 @@ from consistent_chat.recipe.rules import rules as checked_rules
 from consistent_chat.reports import file_source, sources
 from consistent_chat.row import LAYOUTS
 from consistent_chat.store.backends import MARKER
+from consistent_chat.text import counted
+from consistent_chat.text.summary import Summarized
 from consistent_chat.text.urls import without_secrets
 
 ROLES = {
@@ -42,13 +44,16 @@ QUOTABLE = ("topic", "persona")
 """Columns of `provenance` that a user message must not quote."""
 
 
-@dataclass
-class CheckReport:
+@dataclass(repr=False)
+class CheckReport(Summarized):
     """The number of chats, the number of chats with findings, and the findings counted by (reason, side)."""
 
     chats: int = 0
     flagged: int = 0
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+
+    def __str__(self) -> str:
+        return f"{self.flagged:,} of {counted(self.chats, 'chat')} {'has' if self.flagged == 1 else 'have'} findings"
 
 
 class _Turns(NamedTuple):

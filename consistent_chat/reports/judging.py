@@ -26,6 +26,7 @@ from consistent_chat.plan import Plan, Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.reports.check import findings_place, rows_of, system_of, turns_of
 from consistent_chat.stats import Distribution
+from consistent_chat.text.summary import Summarized
 from consistent_chat.text.urls import without_secrets
 
 MAX_CHARACTERS = 400_000
@@ -73,8 +74,8 @@ class Verdict(NamedTuple):
         }
 
 
-@dataclass
-class JudgeReport:
+@dataclass(repr=False)
+class JudgeReport(Summarized):
     """The number of chats, of those without a judgement and of those that pass; scores by criterion; whose fault."""
 
     chats: int = 0

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+from markupsafe import Markup
+
 from consistent_chat import duplicates
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.prices import Tokens, cached, price_of
@@ -17,6 +19,8 @@ from consistent_chat.reports.records import ReportRow, builtin_titles
 from consistent_chat.stats import PAPER, DialogueStats, Distribution, Failure, Statistics
 from consistent_chat.stats.shape import MT_BENCH_101, POSITIONS, SIDES, ShapeStats
 from consistent_chat.text import counted
+from consistent_chat.text.sanitize import visible
+from consistent_chat.text.summary import Summarized
 
 COMPARED = 10_000
 """Only the first dialogues, up to this number, are compared. Each takes half a millisecond and ten kilobytes."""
@@ -72,8 +76,8 @@ class Used(NamedTuple):
         return int(self.tokens.input + self.tokens.output)
 
 
-@dataclass
-class Summary:
+@dataclass(repr=False)
+class Summary(Summarized):
     """The figures of the entries read.
 
     `titles` are the intents' titles by their keys, in display order. `tokens` are by model: of a failed draw's that
@@ -201,6 +205,16 @@ class Summary:
             return "word for word"
         among = f" among the first {COMPARED:,}" if self.alike.compared == COMPARED else ""
         return f"word for word; {counted(users, 'near-duplicate')} by user messages, {answers:,} by answers{among}"
+
+    def __str__(self) -> str:
+        said = [f"{name.lower()}: {value}" for name, value, _ in self.figures if value != NOT_KNOWN]
+        return f"{self.title}: {', '.join(said)}"
+
+    def _repr_html_(self) -> str:
+        """Return the main figures as a table."""
+        row = Markup('<tr><th style="text-align: left">{}</th><td style="text-align: left">{}</td><td>{}</td></tr>')
+        rows = Markup("").join(row.format(*map(visible, figure)) for figure in self.figures)
+        return str(Markup("<table><caption>{}</caption>{}</table>").format(visible(self.title), rows))
 
     def title_of(self, intent: str) -> str:
         """Return the title of an intent."""

@@ -27,6 +27,7 @@ from consistent_chat.store.journal import (
 from consistent_chat.store.location import NotFound, StoreLocation
 from consistent_chat.store.pack import Pack, PackGone, write_pack
 from consistent_chat.store.record import Record, from_line
+from consistent_chat.text.summary import Summarized
 
 DAY = 86_400.0
 FULL = 100_000
@@ -141,8 +142,8 @@ def _distinct(records: Iterable[Record]) -> Iterator[Record]:
             yield record
 
 
-@dataclass
-class Checked:
+@dataclass(repr=False)
+class Checked(Summarized):
     """The files and records checked, and a line for each fault that names its file and record."""
 
     responses: int = 0

@@ -122,3 +122,15 @@ def test_every_public_name_is_listed_and_found() -> None:
     assert set(consistent_chat.__all__) <= set(dir(consistent_chat))
     assert all(getattr(consistent_chat, name) is not None for name in consistent_chat.__all__)
     assert not hasattr(consistent_chat, "nothing_of_this_name")
+
+
+def test_datasets_can_say_what_there_is() -> None:
+    """The columns and splits of every config, without a model, a call or a row."""
+    from datasets import get_dataset_infos
+
+    found = get_dataset_infos("consistent_chat")
+    assert {"default", "demo", "transaction"} <= found.keys()
+    assert list(found["transaction"].splits) == ["train"]
+    assert list(found["demo_languages"].splits) == ["code", "german", "japanese", "spanish"]
+    for info in found.values():
+        assert list(info.features) == ["category", "conversation", "provenance"]
