@@ -144,6 +144,17 @@ SIMILARITIES = 'a number, or numbers in JSON, such as {"user_messages": 0.7, "an
 """What `--drop-near-duplicates` takes."""
 
 
+OBJECTS = {
+    "attributes": '{"tier": {"free": 0.8, "paid": 0.2}}',
+    "judge": '{"model": "m", "criteria": {"tone": "Is it kind?"}}',
+    "preferences": '{"rejected_model": "my-student"}',
+    "rules": '{"brief": {"side": "answers", "max_words": 200}}',
+    "seeds": '{"data": "tickets.csv", "fields": {"source": "body"}}',
+    "storage_options": '{"anon": true}',
+}
+"""The fields that take a JSON object, each with an example."""
+
+
 def _kind(field: Field) -> dict[str, Any]:
     """Return the arguments of `click.option` for the values of a field, from its schema."""
     kind = field.schema.get("type")
@@ -153,18 +164,8 @@ def _kind(field: Field) -> dict[str, Any]:
         return {"type": Json(False, 'true, false or a JSON object, such as {"repeats": 0.9}')}
     if field.name == "num_turns_per_dialog" or field.name in FACETS:
         return {"type": Plain()}
-    if field.name == "storage_options":
-        return {"type": Json(True, 'a JSON object, such as {"anon": true}')}
-    if field.name == "rules":
-        return {"type": Json(True, 'a JSON object, such as {"brief": {"side": "answers", "max_words": 200}}')}
-    if field.name == "attributes":
-        return {"type": Json(True, 'a JSON object, such as {"tier": {"free": 0.8, "paid": 0.2}}')}
-    if field.name == "judge":
-        return {"type": Json(True, 'a JSON object, such as {"model": "m", "criteria": {"tone": "Is it kind?"}}')}
-    if field.name == "preferences":
-        return {"type": Json(True, 'a JSON object, such as {"rejected_model": "my-student"}')}
-    if field.name == "seeds":
-        return {"type": Json(True, 'a JSON object, such as {"data": "tickets.csv", "fields": {"source": "body"}}')}
+    if field.name in OBJECTS:
+        return {"type": Json(True, f"a JSON object, such as {OBJECTS[field.name]}")}
     if field.name == "responses":
         return {"cls": Repeated, "multiple": True}
     if kind == "array" or "anyOf" in field.schema:

@@ -27,7 +27,7 @@ from consistent_chat.recipe.fields import CHECK_NAMES
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
-from consistent_chat.store.miss import explain_miss
+from consistent_chat.store.store import explain_miss
 
 logger = logging.getLogger(__name__)
 

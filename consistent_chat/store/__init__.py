@@ -18,7 +18,6 @@ of its packs.
     cache.py         what this machine has of it: copies of a remote store's packs, notes of checked responses
     backends.py      how files are written to a folder, a URL or the Hub
     batch_log.py     requests that were submitted and are not answered yet
-    miss.py          explains a missing response
 """
 
 from consistent_chat.store.batch_log import Batch, BatchLog

@@ -23,9 +23,9 @@ from consistent_chat.request import Response, request_key
 from consistent_chat.store import ResponseStore, verify
 from consistent_chat.store.journal import HEADER, MOST_BYTES
 from consistent_chat.store.location import MOST_MARKER, StoreLocation
-from consistent_chat.store.miss import explain_miss
 from consistent_chat.store.pack import FORMAT, MOST_GROUP_BYTES, MOST_ROWS, write_pack
 from consistent_chat.store.record import Record, digest_of, to_line
+from consistent_chat.store.store import explain_miss
 from tests.stored import asked, fill
 
 SCHEMA = pa.schema(

@@ -13,7 +13,7 @@ import consistent_chat  # noqa: F401
 from consistent_chat.errors import MissingResponse
 from consistent_chat.request import Request
 from consistent_chat.store import ResponseStore
-from consistent_chat.store.miss import explain_miss
+from consistent_chat.store.store import explain_miss
 from tests.faults import Reply
 from tests.provider import Call, Provider
 from tests.stored import asked, said

@@ -20,9 +20,9 @@ from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore, compact, maintenance, verify
 from consistent_chat.store.index import StoreReader
 from consistent_chat.store.location import StoreLocation
-from consistent_chat.store.miss import explain_miss
 from consistent_chat.store.pack import Pack, write_pack
 from consistent_chat.store.record import Record
+from consistent_chat.store.store import explain_miss
 from tests.stored import Moody, asked, calm, files, fill, forget, is_killed, kill_a_writer, lacks, processes, said
 
 RECORDS = st.builds(
