@@ -103,16 +103,16 @@ class CheckedRows:
         """Return the bits of a pack's rows, which `add` changes; None where nothing is noted of the pack."""
         if self._folder is None or not pack.is_named_by_content:
             return None
-        if pack.path.stem not in self._rows:
-            self._rows[pack.path.stem] = self._read(pack.path.stem, -(-len(pack) // 8))
-        return self._rows[pack.path.stem]
+        if pack.name not in self._rows:
+            self._rows[pack.name] = self._read(pack.name, -(-len(pack) // 8))
+        return self._rows[pack.name]
 
     def add(self, pack: Pack, row: int) -> None:
         """Note that a row has passed."""
         bits = self.of(pack)
         if bits is not None:
             bits[row >> 3] |= 1 << (row & 7)
-            self._changed.add(pack.path.stem)
+            self._changed.add(pack.name)
 
     def save(self) -> None:
         """Write what is new beside what other processes have written. Without room for it, nothing is noted."""

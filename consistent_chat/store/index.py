@@ -11,7 +11,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from consistent_chat.request import Response
 from consistent_chat.store.cache import CheckedRows, fetch, retry_if_repacked
 from consistent_chat.store.journal import Journal, read_journals, report_torn
 from consistent_chat.store.location import StoreLocation
@@ -47,11 +46,11 @@ class Index:
         """Mark the responses that passed the checks of these notes."""
         self._notes, self._checked = notes, [notes.of(pack) for pack in self.packs]
 
-    def mark_checked(self, key: str, response: Response) -> None:
+    def mark_checked(self, key: str, is_it: Callable[[StoredResponse], bool]) -> None:
         """Note that a response passed the checks, in all packs that have it."""
         for number, row in self._rows_of(key):
             kept = self._kept(key, number, row)
-            if kept is not None and kept.answer(key) == response:
+            if kept is not None and is_it(kept):
                 self._notes.add(self.packs[number], row)
 
     def _rows_of(self, key: str) -> list[tuple[int, int]]:
@@ -125,12 +124,12 @@ class StoreReader:
         for layer in self._layers:
             layer.index.use_notes(self._checked)
 
-    def mark_checked(self, key: str, response: Response) -> None:
-        """Note that a response passed the checks."""
+    def mark_checked(self, key: str, is_it: Callable[[StoredResponse], bool]) -> None:
+        """Note that the response to a key of which `is_it` is true passed the checks."""
 
         def mark() -> None:
             for layer in self._layers:
-                layer.index.mark_checked(key, response)
+                layer.index.mark_checked(key, is_it)
 
         self._with_retries(mark)
 

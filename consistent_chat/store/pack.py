@@ -109,10 +109,15 @@ class RowGroup(NamedTuple):
 
 
 class Pack:
-    """A pack on this machine. `ends` has the number of the row after each group's last."""
+    """A pack on this machine. `ends` has the number of the row after each group's last.
+
+    `is_named_by_content` tells whether the file's name is a digest, to which its bytes are held before a response is
+    read; `name` is that name without its extension.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.name = path, path.stem
+        self.is_named_by_content = _NAME.fullmatch(self.name) is not None
         self._footer: Any = None
         self._vouched = False
         self._check_plain()
@@ -122,11 +127,6 @@ class Pack:
 
     def __len__(self) -> int:
         return len(self.prefixes)
-
-    @property
-    def is_named_by_content(self) -> bool:
-        """Whether the file's name is a digest, to which its bytes are held before a response is read."""
-        return _NAME.fullmatch(self.path.stem) is not None
 
     def __iter__(self) -> Iterator[Record]:
         for number in range(len(self.ends)):

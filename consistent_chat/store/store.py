@@ -22,6 +22,8 @@ from consistent_chat.store.location import Flush, StoreLocation, home, options_b
 from consistent_chat.store.maintenance import pack_journals
 from consistent_chat.store.record import MOST_REFRESHES, Record, StoredResponse
 
+MOST_FOUND = 256
+"""Responses found last that are held as they were stored: more than most dialogues have."""
 logger = logging.getLogger(__name__)
 
 
@@ -75,6 +77,7 @@ class ResponseStore:
         self._writer: JournalWriter | None = None
         self._full: list[JournalWriter] = []
         self._own: set[str] = set()  # the keys that this store has kept, for a refresh
+        self._found: dict[str, tuple[Response, StoredResponse]] = {}  # the last, as they were stored
         self._recorded = StoreReader(self._places)
 
     def find(self, request: Request) -> Response | None:
@@ -84,7 +87,13 @@ class ResponseStore:
         with self._lock:
             kept = self._journaled(request.key) if self._flusher.is_running else None
             kept = kept or self._recorded.find(request.key)
-        return None if kept is None else kept.answer(request.key)
+        if kept is None:
+            return None
+        if len(self._found) >= MOST_FOUND:
+            self._found = {}
+        response = kept.answer(request.key)
+        self._found[request.key] = response, kept
+        return response
 
     def find_all(self, request: Request) -> list[Response]:
         """Return the response to a request, and then the others that writers at the same time have kept for it."""
@@ -104,8 +113,13 @@ class ResponseStore:
 
     def mark_checked(self, request: Request, response: Response) -> None:
         """Note that a response that was found has passed the checks."""
+        found, kept = self._found.get(request.key, (None, None))
+
+        def is_it(other: StoredResponse) -> bool:
+            return other == kept if found is response else other.answer(request.key) == response
+
         with self._lock:
-            self._recorded.mark_checked(request.key, response)
+            self._recorded.mark_checked(request.key, is_it)
 
     def prepare(self) -> None:
         """Prepare to keep responses, before any is paid for; raises StoreError if that is not possible.

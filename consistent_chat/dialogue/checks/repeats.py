@@ -34,8 +34,8 @@ def repeats(side: Side) -> None:
     units = functools.cache(lambda at: _units(texts[at]))
     numbers = functools.cache(lambda at: frozenset(_NUMBER(texts[at])))
     for i, j in candidates:
-        is_same = _are_alike(units(i), units(j), similarity) and _are_long(texts[i], texts[j])
-        if not is_same or numbers(i) != numbers(j):
+        is_same = numbers(i) == numbers(j) and _are_alike(units(i), units(j), similarity)
+        if not (is_same and _are_long(texts[i], texts[j])):
             continue
         if side.role == "user" or not _is_revision(texts[i], texts[j], side.asked[j : j + 1]):
             raise side.unusable(j, Reason.REPEATS, f"repeats {side.role}_{i + 1}")
