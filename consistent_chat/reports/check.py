@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import posixpath
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +25,6 @@ from consistent_chat.recipe.rules import Rules
 from consistent_chat.recipe.rules import rules as checked_rules
 from consistent_chat.reports import file_source, sources
 from consistent_chat.row import LAYOUTS
-from consistent_chat.store.backends import MARKER
 from consistent_chat.text import counted
 from consistent_chat.text.summary import Summarized
 from consistent_chat.text.urls import without_secrets
@@ -179,7 +177,7 @@ def rows_of(source: str, storage_options: Mapping[str, Any] | None) -> Iterator[
         yield from _of_report(source, storage_options)
         return
     _, fs, root = sources.located(source, storage_options)
-    if fs.exists(posixpath.join(root, MARKER)):
+    if file_source.has_marker(fs, root):
         yield from _of_report(source, storage_options)
         return
     found = file_source.files(fs, root)

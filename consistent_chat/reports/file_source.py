@@ -8,6 +8,7 @@ import posixpath
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,10 +16,12 @@ import pyarrow.parquet as pq
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.reports.records import ReportRow
 from consistent_chat.row import LAYOUTS, Layout
-from consistent_chat.store.backends import MARKER
+from consistent_chat.store.backends import MARKER, STORE_FIELD
 from consistent_chat.text.urls import without_secrets
 
 SUFFIXES = (".parquet", ".jsonl")
+LONGEST_MARKER = 65_536
+"""Bytes of an answer of a website that are read, to see whether it is a store's marker."""
 BATCH = 256
 """Number of rows of a Parquet file that are converted to Python values at a time."""
 FAILURE = {"stage": str, "substitute": int, "reason": str, "response": str}
@@ -39,9 +42,14 @@ class File(NamedTuple):
     fs: Any
     path: str
 
+    @property
+    def suffix(self) -> str:
+        """The ending of its name, which the query of an address does not belong to."""
+        return posixpath.splitext(urlsplit(self.path).path if "://" in self.path else self.path)[1]
+
     def columns(self) -> set[str]:
         """Return the names of its columns; for JSON, those of its first row. Raises ConsistentChatError."""
-        if not self.path.endswith(".parquet"):
+        if self.suffix != ".parquet":
             return set(next(self.rows(), {}))
         with self._opened() as stream:
             return set(pq.read_schema(stream).names)
@@ -49,7 +57,7 @@ class File(NamedTuple):
     def rows(self) -> Iterator[Row]:
         """Yield its rows. Raises ConsistentChatError if the file cannot be read."""
         with self._opened() as stream:
-            yield from _READERS.get(posixpath.splitext(self.path)[1], _lines)(stream)
+            yield from _READERS.get(self.suffix, _lines)(stream)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Any]:
@@ -60,6 +68,22 @@ class File(NamedTuple):
             raise ConsistentChatError(
                 f"{without_secrets(self.path)} cannot be read: {error}. Restore it, or rebuild it."
             ) from None
+
+
+def has_marker(fs: Any, root: str) -> bool:
+    """Return whether a path is that of a response store.
+
+    A website may answer for an address below a file, as with a query after it: only the marker itself counts there.
+    """
+    marker = posixpath.join(root, MARKER)
+    if "://" not in marker:
+        return bool(fs.exists(marker))
+    try:
+        with fs.open(marker, "rb") as stream:
+            said = json.loads(stream.read(LONGEST_MARKER))
+    except (FileNotFoundError, ValueError):
+        return False
+    return isinstance(said, dict) and STORE_FIELD in said
 
 
 def files(fs: Any, root: str) -> list[File]:

@@ -26,7 +26,6 @@ from consistent_chat.reports import file_source, store_source
 from consistent_chat.reports.records import ReportRow, ReportSource, builtin_titles
 from consistent_chat.row import BARE, failure, row
 from consistent_chat.store import ResponseStore, default_location
-from consistent_chat.store.backends import MARKER
 from consistent_chat.text import counted
 from consistent_chat.text.urls import redact, without_secrets
 
@@ -94,7 +93,7 @@ def _store(url: str, storage_options: Mapping[str, Any] | None) -> ReportSource:
 def _kept(source: str, failures: str | None, storage_options: Mapping[str, Any] | None) -> ReportSource:
     try:
         url, fs, root = located(source, storage_options)
-        if fs.exists(posixpath.join(root, MARKER)):
+        if file_source.has_marker(fs, root):
             return _store(url, storage_options)
         found = file_source.files(fs, root)
         ledgers = [] if failures is None else [file_source.File(*located(failures, storage_options)[1:])]

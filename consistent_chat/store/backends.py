@@ -24,7 +24,9 @@ from consistent_chat.hub import HubBucket, HubRepo, deletions, with_retries
 
 STORE_FORMAT = 1
 MARKER = "store.json"
-MARKED = json.dumps({"consistent_chat_store": STORE_FORMAT}).encode("ascii") + b"\n"
+STORE_FIELD = "consistent_chat_store"
+"""The field of a marker with the store's format."""
+MARKED = json.dumps({STORE_FIELD: STORE_FORMAT}).encode("ascii") + b"\n"
 WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"})
 """Protocols of object stores: creating a folder there could create a bucket with a mistyped name."""
 SECONDS = 600.0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import http.server
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 
 from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError
+from consistent_chat.reports import report
 from consistent_chat.reports.check import check_chats
 
 CHATS: list[list[str]] = [
@@ -94,3 +98,37 @@ def test_what_has_no_chats_is_named(tmp_path: Path) -> None:
         ConsistentChatError, match=r"row 1 has no chat. It needs a list of messages in a column conversation"
     ):
         check_chats(write(tmp_path / "chats.jsonl", [{"text": "hello"}]))
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[str]:
+    """The address of a website that answers for whatever is below a file's address with that file."""
+
+    class Site(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """Send the file that the address begins with."""
+            name = self.path.lstrip("/").partition("?")[0].partition("/")[0]
+            content = (tmp_path / name).read_bytes()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("name", ["chats.jsonl", "chats.parquet"])
+@pytest.mark.parametrize("query", ["?signature=x%2Fy", ""])
+def test_a_file_of_a_website_is_not_taken_for_a_store(site: str, tmp_path: Path, name: str, query: str) -> None:
+    """Though the website has an answer for the store's marker below it, and the query hides the file's ending."""
+    write(tmp_path / name, rows("messages"))
+    assert check_chats(f"{site}/{name}{query}").chats == len(CHATS)
+    assert report(f"{site}/{name}{query}").total.dialogues == len(CHATS)
