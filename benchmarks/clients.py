@@ -6,7 +6,7 @@ import asyncio
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +35,18 @@ class Run:
     peak: float
 
 
-def ours(url: str, dialogs: int, concurrency: int, store: str | None = None) -> Run:
-    """Build the dataset, as anybody would."""
+def ours(
+    url: str, dialogs: int, concurrency: int, store: str | None = None, form: Mapping[str, Any] | None = None
+) -> Run:
+    """Build the dataset, as anybody would; `form` has more fields of the recipe."""
     datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory() as folder:
-        given = {**fields_of(dialogs), "responses": store or f"{folder}/responses", "cache_dir": f"{folder}/cache"}
+        given = {
+            **fields_of(dialogs),
+            **(form or {}),
+            "responses": store or f"{folder}/responses",
+            "cache_dir": f"{folder}/cache",
+        }
         called = {"serving": "anthropic", "base_url": url, "api_key": "a-key", "max_concurrency": concurrency}
         return _run(lambda: datasets.load_dataset("consistent_chat", **given, **called))
 

@@ -1,6 +1,6 @@
 """Measures the online driver on a server on this machine, beside a bare client and the targets.
 
-    python benchmarks/online.py           # all rows, about four minutes
+    python benchmarks/online.py           # all rows, about five minutes
     python benchmarks/online.py a e       # some of them
 
 Ours is `load_dataset` from the call to its return: prompts, the provider's SDK, parsing, store, packs and Arrow. The
@@ -99,6 +99,23 @@ def many() -> Iterator[Row]:
     yield compare("1,800, 100 in flight", 1800, 100, Manner(), "1.10, 1.5 ms, 300 MB")
 
 
+def chains() -> Iterator[Row]:
+    """Dialogues made message by message, each a chain of twelve calls."""
+    yield chained(1800, 6, 100, Manner())
+
+
+def chained(dialogs: int, turns: int, concurrency: int, manner: Manner) -> Row:
+    """Build dialogues turn by turn: a call waits for the one before it, and the slots are to stay in use."""
+    form = {"users": "turn_by_turn", "answers": "turn_by_turn", "num_turns_per_dialog": turns}
+    with provider(manner) as url:
+        own: Run = fresh(ours, url, dialogs, concurrency, None, form)
+        counted = seen(url)
+    what = f"{dialogs:,} turn by turn, {concurrency} in flight, {counted.requests:,} calls"
+    cost, used = f"{own.cpu / counted.requests * 1000:.2f} ms", counted.seconds / concurrency / own.seconds
+    limit, took = f"{counted.seconds / concurrency:.2f} s", f"{own.seconds:.2f} s"
+    return what, limit, "", took, "", f"{used:.3f}", cost, f"{own.peak:.0f} MB", "used 0.9"
+
+
 def killed() -> Iterator[Row]:
     """A build that is killed and run again."""
     with provider(Manner()) as url, tempfile.TemporaryDirectory() as store:
@@ -137,6 +154,7 @@ ROWS: dict[str, Callable[[], Iterator[Row]]] = {
     "e": many,
     "f": killed,
     "g": starting,
+    "h": chains,
 }
 
 

@@ -58,13 +58,13 @@ def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
     messages = _messages(dialogue, recipe, layout)
     if recipe.layout == BARE:
         if recipe.reasoning:
-            _add_reasoning(messages, layout, dialogue.reasoning)
+            _add_reasoning(messages, layout, dialogue.thoughts or (dialogue.reasoning,))
         return {layout.column: messages}
     values: dict[str, Any] = {"category": dialogue.spec.category, layout.column: messages}
     if recipe.reasoning:
         values[REASONING] = dialogue.reasoning or None
         if layout.reasoning:
-            _add_reasoning(messages, layout, dialogue.reasoning)
+            _add_reasoning(messages, layout, dialogue.thoughts or (dialogue.reasoning,))
     if dialogue.judgement is not None:
         values["judgement"] = dialogue.judgement.plain()
     return {**values, "provenance": provenance(dialogue, recipe)} if recipe.provenance else values
@@ -161,12 +161,13 @@ _OF_PAIRS: dict[str, Callable[[Dialogue, Recipe], list[dict[str, Any]]]] = {
 }
 
 
-def _add_reasoning(messages: list[dict[str, str | None]], layout: Layout, thought: str) -> None:
-    """Add the model's reasoning to the first answer, since it precedes all answers."""
+def _add_reasoning(messages: list[dict[str, str | None]], layout: Layout, thoughts: Sequence[str]) -> None:
+    """Add the reasoning before each answer, or to the first answer that before all of them."""
     for message in messages:
         message[layout.reasoning] = None
-    first = next(message for message in messages if message[layout.role] == layout.assistant)
-    first[layout.reasoning] = thought or None
+    answers = (message for message in messages if message[layout.role] == layout.assistant)
+    for message, thought in zip(answers, thoughts):
+        message[layout.reasoning] = thought or None
 
 
 def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:

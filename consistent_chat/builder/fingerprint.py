@@ -33,6 +33,7 @@ def fingerprint(recipe: Recipe) -> str:
             with_instructions=recipe.instructions is not None,
             with_rubric=recipe.rubric is not None,
             with_pairs=recipe.preferences is not None,
+            with_chat_length=recipe.answers == "turn_by_turn" and recipe.answer_length is not None,
             extending=recipe.loaded_seeds is not None and recipe.loaded_seeds.extend > 0,
         ),
         "shape": shape.contents(),

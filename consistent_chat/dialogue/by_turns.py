@@ -19,6 +19,7 @@ from consistent_chat.dialogue.parse import (
     json_answer,
     message_text,
 )
+from consistent_chat.dialogue.reasoning import thought_before
 from consistent_chat.dialogue.skeleton import user_messages
 from consistent_chat.dialogue.work import (
     ANSWER_TOKENS,
@@ -53,17 +54,20 @@ def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill, r
     while True:
         talk = yield from _talk(work, known, draw + 1)
         judgement, third = yield from work.judge(talk.users, talk.answers)
-        made = work.dialogue(talk.users, talk.answers, (*first, *talk.keys, *third), judgement)
+        reasoning = "\n\n".join(filter(None, talk.thoughts))
+        made = work.dialogue(talk.users, talk.answers, (*first, *talk.keys, *third), judgement, reasoning)
+        made = made._replace(thoughts=talk.thoughts)
         if work.accepts(made):
             return work.finished(made)
         draw = talk.draw
 
 
 class _Talk(NamedTuple):
-    """The messages of both sides, the keys of their requests, and the draw of the first answer."""
+    """The messages of both sides, the reasoning before each answer, the keys, and the draw of the first answer."""
 
     users: tuple[str, ...]
     answers: tuple[str, ...]
+    thoughts: tuple[str, ...]
     keys: tuple[str, ...]
     draw: int
 
@@ -81,7 +85,7 @@ def _talk(work: Work, known: Sequence[UserMessage], draw: int) -> Generator[Requ
     """Go from turn to turn, with `draw` as the first answer's first draw."""
     recipe, spec = work.recipe, work.spec
     users, answers, keys, least = list[str](), list[str](), list[str](), min(recipe.turn_weights)
-    given = len(spec.given_answers)
+    given, thoughts = len(spec.given_answers), [""] * len(spec.given_answers)
     for turn in range(spec.shape.turns):
         if turn < len(known):
             said = known[turn]
@@ -93,13 +97,16 @@ def _talk(work: Work, known: Sequence[UserMessage], draw: int) -> Generator[Requ
             answers.append(spec.given_answers[turn])
             continue
         prompt, read = chat(recipe, spec, users, answers), _answer(users, answers, spec, recipe)
-        answer, key, drawn = yield from work.ask(_answering(recipe), prompt, read, 0 if turn > given else draw)
+        (answer, thought), key, drawn = yield from work.ask(
+            _answering(recipe), prompt, read, 0 if turn > given else draw
+        )
         answers.append(answer)
+        thoughts.append(thought)
         keys.append(key)
         draw = draw if turn > given else drawn
         if said.ends and turn + 1 >= least:
             break
-    return _Talk(tuple(users), tuple(answers), tuple(keys), draw)
+    return _Talk(tuple(users), tuple(answers), tuple(thoughts), tuple(keys), draw)
 
 
 def _next_message(
@@ -126,7 +133,7 @@ def chat(recipe: Recipe, spec: Spec, users: Sequence[str], answers: Sequence[str
         if number < len(answers):
             chat.append({"role": "assistant", "content": answers[number]})
     system, instructions = spec.system_prompt(recipe.system_prompt), spec.instructions(recipe.instructions, "answers")
-    return prompts.chat_system(spec, system, instructions), tuple(chat)
+    return prompts.chat_system(spec, system, instructions, recipe.answer_length is not None), tuple(chat)
 
 
 def _message(users: Sequence[str], spec: Spec, recipe: Recipe) -> Callable[[Response], UserMessage]:
@@ -144,17 +151,22 @@ def _message(users: Sequence[str], spec: Spec, recipe: Recipe) -> Callable[[Resp
     return read
 
 
-def _answer(users: Sequence[str], answers: Sequence[str], spec: Spec, recipe: Recipe) -> Callable[[Response], str]:
-    """Return a function that reads a response as the next answer, and checks it beside those before it."""
+def _answer(
+    users: Sequence[str], answers: Sequence[str], spec: Spec, recipe: Recipe
+) -> Callable[[Response], tuple[str, str]]:
+    """Return a function that reads a response as the next answer, and checks it beside those before it.
+
+    The answer comes with the reasoning before it if the recipe asks for that.
+    """
     asked, before, source = tuple(users), tuple(answers), spec.given_text(recipe.system_prompt)
 
-    def read(response: Response) -> str:
+    def read(response: Response) -> tuple[str, str]:
         text = answer(response)
         if not response.checked:
             from consistent_chat.dialogue import checks
 
             checks.answers((*before, text), asked, recipe, source)
-        return text
+        return text, thought_before(response, _after_reasoning(response.text)) if recipe.reasoning else ""
 
     return read
 

@@ -21,6 +21,16 @@ def reasoning(response: Response, names: Sequence[str]) -> str:
         told = response.reasoning if response.reasoning.strip() else _in_text(response.text, names)
     else:
         told = _closed(response.reasoning) or _before_answer(response.reasoning, names)
+    return _cleaned(told)
+
+
+def thought_before(response: Response, answer: str) -> str:
+    """Return the model's reasoning before an answer of a chat, with which the response's text ends."""
+    before = response.text[: len(response.text) - len(answer)]
+    return _cleaned(response.reasoning if response.reasoning.strip() else before)
+
+
+def _cleaned(told: str) -> str:
     parts = (part.strip() for part in _TAG.split(told))
     return "\n\n".join(filter(None, parts)).encode("utf-8", "backslashreplace").decode("utf-8")
 

@@ -123,6 +123,7 @@ class Dialogue(NamedTuple):
     `min_score`, in order: many have the same user messages, those of specs given up before may have others.
     `billed_judges` are the billed tokens of each judge by its model, if there are several.
     `pair` is the pair that was made of it, if the recipe has preferences.
+    `thoughts` has the reasoning before each answer, if answers were made one by one.
     `mark` is what a review says of it, and `edited` are the names of the messages that the review has changed.
     """
 
@@ -143,6 +144,7 @@ class Dialogue(NamedTuple):
     edited: tuple[str, ...] = ()
     billed_judges: tuple[tuple[str, Tokens], ...] = ()
     pair: Pair | None = None
+    thoughts: tuple[str, ...] = ()
 
     @property
     def scores(self) -> dict[str, int]:

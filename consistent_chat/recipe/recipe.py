@@ -292,13 +292,6 @@ def _check_form(recipe: Recipe) -> None:
         if recipe.users != AT_ONCE:
             raise RecipeError("users: turn_by_turn needs answers: turn_by_turn, as each message reacts to an answer.")
         return
-    if recipe.answer_length is not None:
-        raise RecipeError(
-            "answer_length has no effect with answers: turn_by_turn, where the model is sent the chat alone. Ask for a "
-            "length in system_prompt instead."
-        )
-    if recipe.reasoning:
-        raise RecipeError("reasoning needs answers: at_once. Leave one of the two out.")
     if recipe.users != AT_ONCE and is_given:
         raise RecipeError(
             "users: turn_by_turn does not combine with given conversations: their messages are kept, and those that "

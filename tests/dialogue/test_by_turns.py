@@ -22,6 +22,7 @@ from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.plan.plan import MAX_SUBSTITUTES, Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
+from consistent_chat.row import row
 from tests.batches import BatchProvider
 from tests.dialogue.turns import in_turn, kind
 from tests.faults import Reply
@@ -163,6 +164,34 @@ def test_a_low_score_has_the_answers_made_again() -> None:
     assert [draw.reason for draw in made.failed] == [Reason.LOW_SCORE]
 
 
+def test_the_reasoning_before_each_answer_is_kept() -> None:
+    """Each with its own answer; all of it, in order, in the column; the next turn is not sent it."""
+    recipe = Recipe(model="writer", num_turns_per_dialog=3, reasoning=True, layout="messages", **ANSWERS)
+    steps = fill(recipe, Plan(recipe), 0)
+    next(steps)
+    steps.send(Response('{"user_1": "My chain jumps.", "user_2": "Which size?", "user_3": "Thank you."}'))
+    second = steps.send(Response("It is worn. Replace it.", reasoning="Worn, I think."))
+    assert "Worn, I think." not in str(second.messages)
+    steps.send(Response("Measure the old one."))
+    made = finish(steps, Response("<think>They thank me.</think>You are welcome."))
+    assert made.answers[2] == "You are welcome."
+    values = row(made, recipe)
+    assert values["reasoning"] == "Worn, I think.\n\nThey thank me."
+    thoughts = [each["reasoning_content"] for each in values["messages"]]
+    assert thoughts == [None, "Worn, I think.", None, None, None, "They thank me."]
+
+
+def test_the_length_of_answers_is_part_of_the_system_text() -> None:
+    """After the system prompt, the same in all turns; without a length nothing is added."""
+    steps = begin(3, answer_length=40, **BOTH)
+    next(steps)
+    first = steps.send(said("My chain jumps."))
+    assert first.system.startswith(f"{SYSTEM}\n\nLength of each of your answers in words, roughly: 1: ")
+    assert "2: " in first.system
+    steps.send(Response("It is worn. Replace it."))
+    assert steps.send(said("Which size?")).system == first.system
+
+
 @pytest.mark.parametrize(
     ("text", "taken"),
     [
@@ -202,8 +231,6 @@ def test_a_message_that_cannot_be_read(text: str, reason: Reason) -> None:
     ("given", "words"),
     [
         ({"users": "turn_by_turn"}, "needs answers: turn_by_turn"),
-        ({**BOTH, "answer_length": 20}, "answer_length has no effect"),
-        ({**ANSWERS, "reasoning": True}, "reasoning needs answers: at_once"),
         ({"users": "by_turns"}, "turn_by_turn"),
     ],
 )

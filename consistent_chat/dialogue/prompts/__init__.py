@@ -35,10 +35,12 @@ COMPARISON = ("comparison.system", "comparison.user")
 """The prompts of recipes with preferences."""
 EXTENDING = ("skeleton.extend", "answers.extend")
 """The prompts of recipes that extend given conversations."""
+CHAT_LENGTH = ("chat.length",)
+"""The prompt of recipes whose answers are written turn by turn, and have a length."""
 INSTRUCTIONS = "instructions"
 """The prompt of recipes with instructions of their own, which come after ours."""
 _SOURCES = (*WITH_SOURCE, "rubric.source")
-_ALL = len(NAMES) + len(WITH_SOURCE) + len(OF_RUBRICS) + len(TURN_BY_TURN) + len(COMPARISON) + len(EXTENDING) + 1
+_ALL = len(NAMES) + len(WITH_SOURCE) + len(OF_RUBRICS) + len(TURN_BY_TURN) + len(COMPARISON) + len(EXTENDING) + 2
 
 NO_PART = "answer what is asked"
 NO_SIZES = "what each message calls for"
@@ -52,6 +54,7 @@ def contents(
     with_rubric: bool = False,
     with_pairs: bool = False,
     extending: bool = False,
+    with_chat_length: bool = False,
 ) -> dict[str, str]:
     """Return every prompt's text by name, for the recipe's fingerprint."""
     parts = (
@@ -61,6 +64,7 @@ def contents(
         (OF_RUBRICS, with_rubric),
         (COMPARISON, with_pairs),
         (EXTENDING, extending),
+        (CHAT_LENGTH, with_chat_length),
     )
     further = (name for names, is_used in parts if is_used for name in names)
     return {name: _text(name) for name in (*NAMES, *further)}
@@ -94,10 +98,15 @@ def user_message(
     return system, f"{notes}\n\n{_form('user_message.turn') % said}"
 
 
-def chat_system(spec: Spec, system_prompt: str | None, instructions: str = "") -> str:
-    """Return the system text of a real chat: system prompt, instructions and source, as far as there are any."""
+def chat_system(spec: Spec, system_prompt: str | None, instructions: str = "", with_length: bool = False) -> str:
+    """Return the system text of a real chat: system prompt, instructions, source and lengths, as far as there are any.
+
+    It is the same for all turns, so that providers can cache the chat behind it.
+    """
     source = _with_source("answers.source", "", spec).lstrip()
-    return "\n\n".join(filter(None, (system_prompt, instructions, source)))
+    sizes = _listed(spec.shape.replies) if with_length else ""
+    length = _form("chat.length") % {"sizes": sizes} if sizes else ""
+    return "\n\n".join(filter(None, (system_prompt, instructions, source, length)))
 
 
 def answers(
