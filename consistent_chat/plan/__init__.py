@@ -3,8 +3,7 @@
 cards.py    the combination drawn for one use of a topic or a source
 sources.py  the specs of a recipe with seeds
 plan.py     the specs of a recipe, drawn without replacement, each in constant time
-splits.py   the recipes of splits, which share no topic and no source
-shards.py   parts of a plan for several machines
+splits.py   the recipes of splits, which share no topic and no source; shards, parts of a plan for several machines
 """
 
 from consistent_chat.plan.cards import Spec

@@ -129,16 +129,21 @@ def entries(store: ResponseStore, reading: ReportSource) -> Iterator[ReportRow]:
             yield ReportRow(None, [_failure(asked, asked.blanks.get("topic", ""))], _beyond(asked))
     yield from (ReportRow(None, used=[skeletons[digest].bill]) for digest in unfinished)
     yield from (ReportRow(None, used=said.bill) for said in unmatched.values())
-    begun = yield from _messages(store, unfinished)
+    by_turns = yield from _messages(store, unfinished)
+    _note_incomplete(reading, len(unfinished), by_turns)
+
+
+def _note_incomplete(reading: ReportSource, unfinished: int, by_turns: int) -> None:
+    """Note the numbers of dialogues without usable answers, and of those made turn by turn."""
     if unfinished:
         reading.notes.append(
-            f"{counted(len(unfinished), 'dialogue')} {'has' if len(unfinished) == 1 else 'have'} "
+            f"{counted(unfinished, 'dialogue')} {'has' if unfinished == 1 else 'have'} "
             "user messages but no usable answers yet."
         )
-    if begun:
+    if by_turns:
         reading.notes.append(
-            f"{counted(begun, 'dialogue')} {'was' if begun == 1 else 'were'} made turn by turn. Only their tokens "
-            "are counted here: a report by the recipe (--recipe, recipe=) has the dialogues, too."
+            f"{counted(by_turns, 'dialogue')} {'was' if by_turns == 1 else 'were'} made turn by turn. Only their "
+            "tokens are counted here: a report by the recipe (--recipe, recipe=) has the dialogues, too."
         )
 
 
@@ -147,15 +152,15 @@ def _messages(store: ResponseStore, unfinished: dict[bytes, None]) -> Generator[
 
     What has an answer to its last user message is not unfinished.
     """
-    begun = 0
+    started = 0
     for record in store.records():
         request = record.asked()
         if stage_of(request.get("schema")) in (ANSWER, USER_MESSAGE) and store.holds(record):
             if request.get("schema") is None:
-                begun += len(request["messages"]) == 1 and request["draw"] == 0
+                started += len(request["messages"]) == 1 and request["draw"] == 0
                 unfinished.pop(_digest([message["content"] for message in request["messages"][::2]]), None)
             yield ReportRow(None, used=[(str(request["model"]), billed(record.kept.answer()))])
-    return begun
+    return started
 
 
 def _judgements(store: ResponseStore) -> tuple[dict[bytes, Judged], list[ReportRow]]:
