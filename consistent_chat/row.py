@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from consistent_chat.dialogue.work import Dialogue, FailedDraw, Pair
+from consistent_chat.dialogue.work import Dialogue, FailedDraw, Pair, is_low
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.shape import FACETS
 
@@ -80,10 +80,15 @@ def _messages(dialogue: Dialogue, recipe: Recipe, layout: Layout) -> list[dict[s
 
 
 def _preference(dialogue: Dialogue, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the pair that was made, or else one for each rejected dialogue that has the same user messages."""
+    """Return the pair that was made, or else one for each worse dialogue with the same user messages, in order.
+
+    Worse are those that were rejected, and alternatives with a lower score.
+    """
     if dialogue.pair is not None:
         return [_made_pair(dialogue, dialogue.pair, recipe)]
-    same = (one for one in _distinct(dialogue) if one.user_messages == dialogue.user_messages)
+    worse = [one for one in dialogue.alternatives if _is_worse(one, dialogue, recipe)]
+    others = (*dialogue.rejected, *worse)
+    same = (one for one in _distinct(dialogue, others) if one.user_messages == dialogue.user_messages)
     return [_pair(dialogue, one, recipe) for one in same]
 
 
@@ -107,10 +112,14 @@ def _made_pair(dialogue: Dialogue, pair: Pair, recipe: Recipe) -> dict[str, Any]
     return values
 
 
-def _distinct(dialogue: Dialogue) -> list[Dialogue]:
-    """Return the rejected dialogues at a place that differ from each other and from the one that has passed."""
+def _is_worse(one: Dialogue, chosen: Dialogue, recipe: Recipe) -> bool:
+    return is_low(one.judgement, recipe) or (_score(one) or 0.0) < (_score(chosen) or 0.0)
+
+
+def _distinct(dialogue: Dialogue, others: Sequence[Dialogue]) -> list[Dialogue]:
+    """Return the other dialogues at a place that differ from each other and from the one that has passed."""
     first: dict[tuple[tuple[str, ...], ...], Dialogue] = {}
-    for one in dialogue.rejected:
+    for one in others:
         first.setdefault((one.user_messages, one.answers), one)
     first.pop((dialogue.user_messages, dialogue.answers), None)
     return list(first.values())
@@ -136,14 +145,15 @@ def _pair(chosen: Dialogue, rejected: Dialogue, recipe: Recipe) -> dict[str, Any
 def _labelled(dialogue: Dialogue, recipe: Recipe) -> list[dict[str, Any]]:
     """Return a row for each judged dialogue at a place, in the order in which they came, with whether it has passed."""
     made: list[dict[str, Any]] = []
-    for one in (*_distinct(dialogue), dialogue):
+    others = _distinct(dialogue, (*dialogue.rejected, *dialogue.alternatives))
+    for one in (*others, dialogue):
         messages = _messages(one, recipe, PAIRED)
         first = 1 + next(at for at, message in enumerate(messages) if message[PAIRED.role] == PAIRED.user)
         values = {
             "category": one.spec.category,
             "prompt": messages[:first],
             "completion": messages[first:],
-            "label": one is dialogue,
+            "label": not is_low(one.judgement, recipe),
             "score": _score(one),
             "judgement": one.judgement and one.judgement.plain(),
         }

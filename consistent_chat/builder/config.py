@@ -41,7 +41,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
     `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
     `answer_length`, `message_length`, `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model`
-    (none), `min_score` (None), `judge` (none), `reasoning` (False),
+    (none), `min_score` (None), `judge` (none), `num_answers` (1), `reasoning` (False),
     `seeds` (none), `user_model` (`model`), `users` ("at_once"), `answers` ("at_once"), `rules` (none),
     `review` (none), `instructions` (none), `attributes` (none),
     `decontaminate` (none), `preferences` (none).
@@ -90,6 +90,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     judge_model: str | None = None
     min_score: float | None = None
     judge: Any = None
+    num_answers: int | None = None
     reasoning: bool | None = None
     seeds: Any = None
     user_model: str | None = None

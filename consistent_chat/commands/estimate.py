@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from consistent_chat.dialogue.at_once import fill
+from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.preference import ALTERNATIVE
 from consistent_chat.dialogue.work import FailedDraw
 from consistent_chat.drivers.limits import Limits
@@ -156,9 +157,10 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
     go = partial(_walk_through, recipe, plan, store, max_draws, failed)
     head, tail, scale = _sampled(go, len(plan))
     stages = {name: Stage(words) for name, words in _usual_words(plan).items()}
-    unusable = {draw.key for draw in failed}
+    chooses = recipe.num_answers > 1  # a low score among several answers leads to no further request
+    unusable = {draw.key for draw in failed if not (chooses and draw.reason is Reason.LOW_SCORE)}
     for progress in (*head, *tail):
-        _measure(progress, stages, unusable)
+        _measure(progress, stages, unusable, (*REPEATED, *(("answers",) if chooses else ())))
     expected = [*_expected(head, stages, 1.0), *_expected(tail, stages, scale)]
     calls, tokens = _sum(expected)
     costs = [_cost(model, [row for row in expected if row[0] == model]) for model in _models(recipe)]
@@ -249,18 +251,14 @@ def _taken(progress: Progress) -> tuple[int, int, int]:
     return len(tokens), int(sum(each.input for each in tokens)), int(sum(each.output for each in tokens))
 
 
-def _measure(progress: Progress, stages: dict[str, Stage], unusable: Set[str]) -> None:
-    """Add the recorded responses of a dialogue, and note which stages it has finished."""
+def _measure(progress: Progress, stages: dict[str, Stage], unusable: Set[str], repeated: Sequence[str]) -> None:
+    """Add the recorded responses of a dialogue, and note which stages it has finished; repeated ones once a request."""
     for request, response in progress.used:
         stages[request.stage].add(request, response)
-        stages[request.stage].finished += request.stage in REPEATED and request.key not in unusable
+        stages[request.stage].finished += request.stage in repeated and request.key not in unusable
     names = tuple(stages)
-    _finish(stages, names[: names.index(progress.step.stage)] if isinstance(progress.step, Request) else names)
-
-
-def _finish(stages: dict[str, Stage], names: Iterable[str]) -> None:
-    for name in names:
-        stages[name].finished += name not in REPEATED
+    for name in names[: names.index(progress.step.stage)] if isinstance(progress.step, Request) else names:
+        stages[name].finished += name not in repeated
 
 
 def _usual_words(plan: Plan) -> dict[str, float]:

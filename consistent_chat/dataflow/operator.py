@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 
 LIMITS = tuple(limit.name for limit in fields(Limits))
 HELD_IN_WAVES = ("max_draws", "max_calls", "max_cost")
-FIXED = ("layout", "provenance", "judge_model", "min_score", "judge", "reasoning")
+FIXED = ("layout", "provenance", "judge_model", "min_score", "judge", "num_answers", "reasoning")
 OF_OUR_PROMPTS = ("intents", "taxonomy", "seeds", "user_model", "users", "answers", "instructions", "attributes")
 
 

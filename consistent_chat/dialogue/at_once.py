@@ -81,7 +81,8 @@ def converse(
     """Make one spec's dialogue in two stages, or three if it is judged; append unusable draws to `failed`.
 
     The messages of a given conversation are kept; without further ones there is no first stage. Answers that the judge
-    scores too low are drawn again, for the same user messages; the dialogues with them are appended to `rejected`.
+    scores too low are drawn again, for the same user messages; the dialogues with them are appended to `rejected`. Of
+    several answers the judge's best are taken.
     """
     system = spec.system_prompt(recipe.system_prompt)
     work = Work(recipe, spec, failed, bill, [] if rejected is None else rejected)
@@ -89,14 +90,18 @@ def converse(
     given = spec.given_answers
     writing, read = _writing(recipe, len(users) - len(given)), _answers(users[len(given) :], spec, recipe)
     prompt = prompts.answers(spec, users, recipe.language, system, spec.instructions(recipe.instructions, "answers"))
-    draw = -1
+    draws = [-1] * recipe.num_answers
     while True:
-        (made_answers, thought), second, draw = yield from work.ask(writing, prompt, read, draw + 1)
-        answers = (*given, *made_answers)
-        judgement, third = yield from work.judge(users, answers)
-        made = work.dialogue(users, answers, (*first, second, *third), judgement, thought)
-        if work.accepts(made):
-            return work.finished(made)
+        made = list[Dialogue]()
+        for number, draw in enumerate(draws):
+            (written, thought), second, draws[number] = yield from work.ask(writing, prompt, read, draw + 1, number)
+            answers = (*given, *written)
+            judgement, third = yield from work.judge(users, answers)
+            made.append(work.dialogue(users, answers, (*first, second, *third), judgement, thought))
+        best, *others = work.ranked(made)
+        if work.accepts(best):
+            return work.finished(best)._replace(alternatives=tuple(others))
+        work.rejected.extend(others)
 
 
 def _writing(recipe: Recipe, turns: int) -> Stage:

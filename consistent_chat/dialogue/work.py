@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeVar
 
 from consistent_chat.dialogue import judge, prompts
@@ -61,6 +61,8 @@ CRITERION_TOKENS = 256
 """Token limits for a user message, an answer, the text around them, and a criterion's reason with its score: several
 times what models usually write."""
 
+ALTERNATIVE_REPEATS = 1_000_000
+"""Added to the repeat of a request for each alternative to the first answers: more often no combination is used."""
 JUDGE = "judge"
 """The name of the third stage."""
 
@@ -122,6 +124,8 @@ class Dialogue(NamedTuple):
     `billed_users` is the same of a user_model's. `rejected` lists the dialogues at its place that were judged below
     `min_score`, in order: many have the same user messages, those of specs given up before may have others.
     `billed_judges` are the billed tokens of each judge by its model, if there are several.
+    `alternatives` are dialogues with other answers to the same user messages, from the best to the worst, to which the
+    judge preferred this one.
     `pair` is the pair that was made of it, if the recipe has preferences.
     `thoughts` has the reasoning before each answer, if answers were made one by one.
     `mark` is what a review says of it, and `edited` are the names of the messages that the review has changed.
@@ -145,6 +149,7 @@ class Dialogue(NamedTuple):
     billed_judges: tuple[tuple[str, Tokens], ...] = ()
     pair: Pair | None = None
     thoughts: tuple[str, ...] = ()
+    alternatives: tuple[Dialogue, ...] = ()
 
     @property
     def scores(self) -> dict[str, int]:
@@ -174,12 +179,15 @@ class Work:
     judge_tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     def ask(
-        self, stage: Stage, prompt: Prompt, read: Callable[[Response], T], beginning: int = 0
+        self, stage: Stage, prompt: Prompt, read: Callable[[Response], T], beginning: int = 0, alternative: int = 0
     ) -> Generator[Request, Response, tuple[T, str, int]]:
-        """Draw until an answer is usable; return the parsed answer, the key of its request, and its draw."""
+        """Draw until an answer is usable; return the parsed answer, the key of its request, and its draw.
+
+        Each alternative to the first answer has draws of its own.
+        """
         widened = 0
         for draw in itertools.count(beginning):
-            request = self._request(stage, prompt, draw, widened)
+            request = self._request(stage, prompt, draw, widened, alternative)
             try:
                 response = yield request
             except OutOfDraws:
@@ -243,6 +251,23 @@ class Work:
             raise SpecFailed
         return False
 
+    def ranked(self, made: Sequence[Dialogue]) -> list[Dialogue]:
+        """Return dialogues from the best to the worst by their scores; the first has the counts of all of them."""
+
+        def rank(one: Dialogue) -> tuple[bool, float]:
+            return not is_low(one.judgement, self.recipe), 0.0 if one.judgement is None else one.judgement.score
+
+        best, *others = sorted(made, key=rank, reverse=True)
+        if others and best.judgement is not None:
+            opinions = (Opinion(*one[:3], *self.judge_tokens[one.model]) for one in best.judgement.opinions)
+            best = best._replace(
+                draws=self.draws,
+                input_tokens=self.input_tokens,
+                output_tokens=self.output_tokens,
+                judgement=replace(best.judgement, opinions=tuple(opinions)),
+            )
+        return [best, *others]
+
     def dialogue(
         self,
         users: Sequence[str],
@@ -276,7 +301,7 @@ class Work:
         why = (error.reason, error.detail, response, stage.model)
         self.failed.append(FailedDraw(self.spec, stage.name, request.draw, request.key, *why))
 
-    def _request(self, stage: Stage, prompt: Prompt, draw: int, widened: int) -> Request:
+    def _request(self, stage: Stage, prompt: Prompt, draw: int, widened: int, alternative: int) -> Request:
         system, said = prompt
         return Request(
             model=stage.model,
@@ -285,7 +310,7 @@ class Work:
             temperature=stage.temperature,
             schema=stage.schema,
             seed=self.recipe.seed,
-            repeat=self.spec.repeat,
+            repeat=self.spec.repeat + alternative * ALTERNATIVE_REPEATS,
             draw=draw,
             max_tokens=stage.max_tokens << min(widened, 3),
             stage=stage.name,

@@ -24,6 +24,7 @@ PAIRS = ("preference", "kto")
 """Layouts whose rows are answers that a judge has compared: pairs, and answers with a label."""
 MAX_DIALOGS = 10**9
 MAX_TURNS = 100
+MAX_ANSWERS = 8
 MAX_WORDS = 1000
 """Mean words of a message that can be asked for."""
 MAX_SYSTEM_PROMPT = MAX_OUTPUT
@@ -174,6 +175,10 @@ RECIPE = (
            "properties": {"model": {"anyOf": [TEXT, TEXTS]}, "criteria": {"type": "object", "minProperties": 1}}},
           check=fields.optional(rubric.judge), metavar="JSON",
           docs="[the judges and your own criteria](judge.md): `model`, `criteria`"),
+    Field("num_answers", "answers that are written to the same user messages; the judge's best are taken", default=1,
+          metavar="N", **_whole(1, MAX_ANSWERS),
+          docs="[how many answers](judge.md#the-best-of-several-answers) are written to the same user messages, 1 to 8: "
+          "the judge's best are taken"),
     Field("reasoning", "whether rows have the model's reasoning", {"type": "boolean"}, False,
           fields.boolean, docs="[whether rows have the model's reasoning](#reasoning)"),
     Field("seeds", "your own rows that dialogues are about, in JSON: data, fields, dialogs_per_seed, chunk",
@@ -211,7 +216,7 @@ RECIPE = (
 
 LATER = (
     *("judge", "reasoning", "seeds", "user_model", "users", "answers", "rules", "review", "instructions", "attributes"),
-    *("decontaminate", "preferences"),
+    *("decontaminate", "preferences", "num_answers"),
 )
 """Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
 identity, of recipe files and of cards, which therefore stay the same."""

@@ -62,6 +62,7 @@ class Recipe:
     judge_model: str | None = None
     min_score: float | None = None
     judge: Mapping[str, Any] | None = None
+    num_answers: int = 1
     reasoning: bool = False
     seeds: Seeds | UnreadSeeds | Mapping[str, Any] | None = None
     user_model: str | None = None
@@ -221,8 +222,11 @@ class Recipe:
     def most_waves(self) -> int:
         """The largest number of requests that a dialogue needs one after the other, if every response is usable."""
         each = 2 if self.users != AT_ONCE else 1
-        messages = 2 if self.answers == AT_ONCE else each * self.most_turns + (self.users == AT_ONCE)
-        return messages + len(self.judges) + (0 if self.preferences is None else 3)
+        if self.answers == AT_ONCE:
+            messages = 1 + self.num_answers * (1 + len(self.judges))
+        else:
+            messages = each * self.most_turns + (self.users == AT_ONCE) + len(self.judges)
+        return messages + (0 if self.preferences is None else 3)
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -271,6 +275,10 @@ def _without_judges(values: dict[str, Any], overrides: Mapping[str, Any]) -> dic
 def _check_judge(recipe: Recipe) -> None:
     if recipe.min_score is not None and recipe.judge_model is None:
         raise RecipeError("min_score needs a judge: pass judge_model= as well.")
+    if recipe.num_answers > 1 and (recipe.judge_model is None or recipe.answers != AT_ONCE):
+        raise RecipeError(
+            "num_answers needs a judge that chooses, and answers: at_once. Pass judge_model= as well, or leave it out."
+        )
     if recipe.rubric is None or NEEDS_SOURCE not in recipe.rubric.names:
         return
     built_in = any(one.name == NEEDS_SOURCE and not one.text for one in recipe.rubric.criteria)
@@ -359,7 +367,8 @@ def _check_pairs(recipe: Recipe) -> None:
         raise RecipeError("preferences needs layout 'preference' and a judge: pass layout= and judge_model= as well.")
     if recipe.layout not in PAIRS:
         return
-    if not recipe.rejects and recipe.preferences is None:
+    has_alternatives = recipe.num_answers > 1 and recipe.layout == "preference"
+    if not (recipe.rejects or recipe.preferences is not None or has_alternatives):
         raise RecipeError(
             f"layout {recipe.layout!r} needs answers that a judge has rejected: pass judge_model= and min_score= as "
             "well."

@@ -51,6 +51,7 @@ OTHER: dict[str, Any] = {
     "rules": {"brief": {"max_words": 9}},
     "instructions": {"users": "Mention the weather."},
     "attributes": {"tier": ["free", "paid"]},
+    "num_answers": 2,
     "judge": {"model": "judge", "criteria": {"tone": "Is it kind?"}},
     "seeds": Seeds(gather(["topic"], [(1, b"d" * 32, ["bees"])])[0]),
 }
@@ -67,7 +68,7 @@ def renamed_flow(whole: Taxonomy) -> Taxonomy:
 @pytest.mark.parametrize("name", FIELDS)
 def test_each_field_changes_the_fingerprint(name: str) -> None:
     """Whatever a recipe can say shapes the data."""
-    given = {"model": "m", "judge_model": "one" if name == "min_score" else None}
+    given = {"model": "m", "judge_model": "one" if name in ("min_score", "num_answers") else None}
     given |= {"answers": "turn_by_turn"} if name == "users" else {}
     given |= {"judge_model": "one", "min_score": 1, "layout": "preference"} if name == "preferences" else {}
     assert fingerprint(Recipe(**{**given, name: OTHER[name]})) != fingerprint(Recipe(**given))

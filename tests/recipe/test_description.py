@@ -78,7 +78,7 @@ EDGES = [
 def test_the_range_in_the_schema_is_the_one_that_is_checked(name: str, edge: str, step: int) -> None:
     """The edge is taken and the next number is not."""
     value = json_schema()["properties"][name][edge]
-    more: dict[str, Any] = {"judge_model": "judge"} if name == "min_score" else {}
+    more: dict[str, Any] = {"judge_model": "judge"} if name in ("min_score", "num_answers") else {}
     assert getattr(Recipe(**more, **{name: value}), name) == value
     with pytest.raises(ValueError, match=re.escape(name)):
         Recipe(**more, **{name: value + step})

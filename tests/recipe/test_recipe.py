@@ -46,6 +46,7 @@ def test_the_defaults_are_the_documented_ones() -> None:
         "judge_model": None,
         "min_score": None,
         "judge": None,
+        "num_answers": 1,
         "reasoning": False,
         "seeds": None,
         "user_model": None,
@@ -105,6 +106,7 @@ WRONG: dict[str, tuple[Any, str]] = {
     "preferences": ([], "preferences must be a mapping of rejected_model, temperature, turn, min_gap, not []."),
     "decontaminate": (7, "decontaminate must be a file of n-grams, or a list of up to 20, not 7."),
     "rules": ([], "rules must be a mapping of up to 100 names to rules, not []."),
+    "num_answers": (9, "num_answers must be a whole number from 1 to 8, not 9."),
     "judge": ("m", "judge must be a mapping with model and criteria, not 'm'."),
     "seeds": ("a.csv", "seeds must be a mapping with data and fields, not 'a.csv'."),
 }

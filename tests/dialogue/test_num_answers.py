@@ -1,0 +1,122 @@
+"""The best of several answers: chosen by the judge; the others are pairs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from consistent_chat import drivers
+from consistent_chat.commands.estimate import estimate
+from consistent_chat.dialogue.judge import CRITERIA
+from consistent_chat.dialogue.work import Dialogue
+from consistent_chat.drivers import Limits, RunStats
+from consistent_chat.errors import RecipeError
+from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe
+from consistent_chat.request import Request, Response
+from consistent_chat.row import rows
+from consistent_chat.store import ResponseStore
+from tests.answers import Answers
+
+SMALL: dict[str, Any] = {
+    **{"model": "claude-sonnet-4-6", "judge_model": "claude-haiku-4-5"},
+    **{"num_dialogs_per_intent": 1, "num_turns_per_dialog": 2},
+}
+
+
+class Ranking(Answers):
+    """Gives the sets of answers of a dialogue these scores in turn."""
+
+    def __init__(self, *scores: int) -> None:
+        super().__init__(self._score)
+        self._scores, self.stages, self.kept = scores, list[str](), dict[str, int]()
+
+    def _score(self, request: Request, _: int) -> Response | None:
+        self.stages.append(request.stage)
+        if request.stage != "judge":
+            return None
+        score = self._scores[sum(stage == "judge" for stage in self.stages) - 1]
+        said = {name: value for one in CRITERIA for name, value in ((f"{one}_reason", "So."), (one, score))}
+        return Response(json.dumps(said), input_tokens=10, output_tokens=5)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    """A folder for a response store."""
+    return str(tmp_path / "responses")
+
+
+def run(place: str, answers: Answers | None, **given: Any) -> Dialogue:
+    """Make the first dialogue."""
+    recipe, store = Recipe(**SMALL, **given), ResponseStore(place)
+    opener = None if answers is None else lambda: answers
+    (made,) = drivers.run(recipe, [0], store, opener, Limits(), RunStats())
+    return made
+
+
+def scores(dialogues: Any) -> list[Any]:
+    """Return the scores of dialogues."""
+    return [one.judgement and one.judgement.score for one in dialogues]
+
+
+def test_the_best_is_taken_and_the_others_are_ranked(place: str) -> None:
+    """The first of equals; it has the counts of all, and a replay is the same."""
+    judge = Ranking(2, 4, 3, 4)
+    made = run(place, judge, num_answers=4)
+    assert judge.stages == ["skeleton", *["answers", "judge"] * 4]
+    assert (scores([made]), scores(made.alternatives)) == ([4], [4, 3, 2])
+    assert made.judgement is not None
+    assert (made.draws, made.judgement.opinions[0].input_tokens, made.input_tokens) == (9, 40, 5 * 100 + 40)
+    assert len({one.answers for one in (made, *made.alternatives)}) == 4
+    assert {one.user_messages for one in made.alternatives} == {made.user_messages}
+    assert run(place, None, num_answers=4) == made
+
+
+def test_more_answers_ask_for_those_alone(place: str) -> None:
+    """The first set is that of a recipe without the field."""
+    first = run(place, Ranking(3))
+    more = Ranking(5, 1)
+    made = run(place, more, num_answers=3)
+    assert more.stages == ["answers", "judge"] * 2
+    assert (scores([made]), scores(made.alternatives)) == ([5], [3, 1])
+    assert made.alternatives[0].answers == first.answers
+    assert run(place, None) == first
+
+
+def test_worse_answers_are_pairs_in_order(place: str) -> None:
+    """Without min_score; equals are no pair. With it, labels say what passes."""
+    given: dict[str, Any] = {"num_answers": 4}
+    made = run(place, Ranking(5, 2, 5, 3), **given)
+    pairs = rows(made, Recipe(**SMALL, **given, layout="preference"))
+    assert [(pair["score_chosen"], pair["score_rejected"]) for pair in pairs] == [(5, 3), (5, 2)]
+    labelled = rows(made, Recipe(**SMALL, **given, layout="kto", min_score=3))
+    assert [(row["score"], row["label"]) for row in labelled] == [(5, True), (3, True), (2, False), (5, True)]
+
+
+def test_a_best_that_does_not_pass_has_all_written_again(place: str) -> None:
+    """And all of the first round are rejected."""
+    made = run(place, Ranking(2, 1, 3, 4), num_answers=2, min_score=3)
+    assert (scores([made]), scores(made.alternatives)) == ([4], [3])
+    assert sorted(scores(made.rejected)) == [1, 2]
+    assert run(place, None, num_answers=2, min_score=3) == made
+
+
+def test_an_estimate_counts_all_of_them(place: str) -> None:
+    """Before and after some are recorded."""
+    recipe = Recipe(**SMALL, num_answers=3)
+    assert recipe.most_waves == 7
+    assert estimate(recipe, Plan(recipe), ResponseStore(place)).calls == 9 * 7
+    run(place, Ranking(3, 4, 5), num_answers=3)
+    assert estimate(recipe, Plan(recipe), ResponseStore(place)).calls == 8 * 7
+
+
+@pytest.mark.parametrize(
+    "given", [{"judge_model": None}, {"answers": "turn_by_turn"}, {"layout": "preference", "reasoning": True}]
+)
+def test_what_does_not_go_together_is_one_message(given: dict[str, Any]) -> None:
+    """Before any call."""
+    with pytest.raises(RecipeError, match=r"num_answers needs a judge that chooses|has no reasoning"):
+        Recipe(**{**SMALL, "num_answers": 2, **given})
