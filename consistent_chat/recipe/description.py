@@ -177,7 +177,7 @@ RECIPE = (
           docs="[the judges and your own criteria](judge.md): `model`, `criteria`"),
     Field("num_answers", "answers that are written to the same user messages; the judge's best are taken", default=1,
           metavar="N", **_whole(1, MAX_ANSWERS),
-          docs="[how many answers](judge.md#the-best-of-several-answers) are written to the same user messages, 1 to 8: "
+          docs="[how many answers](judge.md#the-best-of-several-answers) for the same user messages, 1 to 8; "
           "the judge's best are taken"),
     Field("reasoning", "whether rows have the model's reasoning", {"type": "boolean"}, False,
           fields.boolean, docs="[whether rows have the model's reasoning](#reasoning)"),
