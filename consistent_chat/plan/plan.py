@@ -20,7 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
-from consistent_chat.plan.attributes import drawn
 from consistent_chat.plan.cards import (
     FURTHER,
     MAX_STAND_INS,
@@ -29,6 +28,7 @@ from consistent_chat.plan.cards import (
     People,
     Spec,
     combination,
+    drawn,
     hashed,
     people_of,
     shuffled,

@@ -11,7 +11,7 @@ import yaml
 
 from consistent_chat.dialogue import checks
 from consistent_chat.dialogue.checks.grounded import grounded as check
-from consistent_chat.dialogue.checks.names import names
+from consistent_chat.dialogue.checks.grounded import names
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Unusable
 from consistent_chat.recipe import Recipe
