@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +23,11 @@ from provider import Manner, planned
 import consistent_chat
 import consistent_chat.serving.anthropic  # noqa: F401
 from consistent_chat.request import Request, Response
+from consistent_chat.serving.rehearsal import Rehearsal
 
 MODEL = "claude-sonnet-4-6"
+TURNS = 2
+"""Turns of a dialogue that is made message by message: a chain of four calls."""
 
 
 @dataclass(frozen=True)
@@ -35,18 +39,11 @@ class Run:
     peak: float
 
 
-def ours(
-    url: str, dialogs: int, concurrency: int, store: str | None = None, form: Mapping[str, Any] | None = None
-) -> Run:
-    """Build the dataset, as anybody would; `form` has more fields of the recipe."""
+def ours(url: str, dialogs: int, concurrency: int, store: str | None = None) -> Run:
+    """Build the dataset, as anybody would."""
     datasets.disable_progress_bars()
     with tempfile.TemporaryDirectory() as folder:
-        given = {
-            **fields_of(dialogs),
-            **(form or {}),
-            "responses": store or f"{folder}/responses",
-            "cache_dir": f"{folder}/cache",
-        }
+        given = {**fields_of(dialogs), "responses": store or f"{folder}/responses", "cache_dir": f"{folder}/cache"}
         called = {"serving": "anthropic", "base_url": url, "api_key": "a-key", "max_concurrency": concurrency}
         return _run(lambda: datasets.load_dataset("consistent_chat", **given, **called))
 
@@ -55,6 +52,40 @@ def bare(url: str, dialogs: int, concurrency: int, manner: Manner) -> Run:
     """Send the same requests with nothing but aiohttp and a semaphore: made in advance, and no answer is kept."""
     chains = [_chain(dialogs, index, manner) for index in range(dialogs)]
     return _run(lambda: asyncio.run(_send(f"{url}/v1/messages", chains, concurrency)))
+
+
+def chained(dialogs: int, concurrency: int, seconds: float) -> tuple[float, Run]:
+    """Build dialogues message by message, with calls that take so many seconds; return the share of slots in use."""
+    datasets.disable_progress_bars()
+    serving = Slots(seconds)
+    form = {"users": "turn_by_turn", "answers": "turn_by_turn", "num_turns_per_dialog": TURNS}
+    with tempfile.TemporaryDirectory() as folder:
+        given = {**fields_of(dialogs), **form, "responses": f"{folder}/responses", "cache_dir": f"{folder}/cache"}
+        called = {"serving": serving, "max_concurrency": concurrency}
+        run = _run(lambda: datasets.load_dataset("consistent_chat", **given, **called))
+    return serving.busy / (serving.last - serving.first) / concurrency, run
+
+
+class Slots(Rehearsal):
+    """Answers after some seconds. `busy` is the sum of the seconds of calls in flight from the first to the last."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._seconds, self._in_flight = seconds, 0
+        self.busy, self.first, self.last = 0.0, 0.0, 0.0
+
+    async def answer(self, request: Request) -> Response:
+        """Answer like a rehearsal."""
+        self._count(1)
+        await asyncio.sleep(self._seconds)
+        self._count(-1)
+        return await super().answer(request)
+
+    def _count(self, calls: int) -> None:
+        now = time.monotonic()
+        self.first = self.first or now
+        self.busy += self._in_flight * (now - (self.last or now))
+        self._in_flight, self.last = self._in_flight + calls, now
 
 
 def fields_of(dialogs: int) -> dict[str, Any]:

@@ -73,8 +73,7 @@ class Planned:
 
 def planned(manner: Manner, body: Mapping[str, Any], attempt: int) -> Planned:
     """Return the answer to the n-th try of a request."""
-    asked = body.get("output_config") or {"format": {"schema": {"properties": [f"answer_{len(body['messages'])}"]}}}
-    names = list(asked["format"]["schema"]["properties"])
+    names = list(body["output_config"]["format"]["schema"]["properties"])
     digest = hashlib.sha256(f"{attempt} {names[0]} {body['messages']}".encode()).digest()
     chance, choice = (int.from_bytes(digest[at : at + 6], "big") / 2**48 for at in (0, 6))
     seconds = manner.median * math.exp(manner.sigma * statistics.NormalDist().inv_cdf(chance or 0.5))
@@ -83,8 +82,7 @@ def planned(manner: Manner, body: Mapping[str, Any], attempt: int) -> Planned:
     if fault in ("429", "500"):
         return Planned(seconds * (fault == "500"), int(fault), "", "")
     texts = {name: f"{name} of {digest.hex()[:10]}{FILLER}" for name in names[: -1 if fault == "wrong count" else None]}
-    text = json.dumps({**texts, "ends": False} if "ends" in texts else texts)
-    text = text if "output_config" in body else next(iter(texts.values()))
+    text = json.dumps(texts)
     text = {"malformed": text.replace(":", ""), "truncated": text[: len(text) // 2]}.get(fault, text)
     return Planned(seconds, 200, text, "max_tokens" if fault == "truncated" else "end_turn")
 
