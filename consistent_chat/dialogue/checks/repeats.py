@@ -48,22 +48,19 @@ def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
 
 def _candidates(texts: Sequence[str], similarity: float) -> list[tuple[int, int]]:
     """Return the pairs of texts of similar lengths that share their beginning, middle or end, in order."""
-    lengths = [*map(len, texts)]
+    lengths, found = [*map(len, texts)], []
+    starts, ends = [text[:EDGE] for text in texts], [text[-EDGE:-1] for text in texts]
+    middles = [text[length // 2 : length // 2 + EDGE] for text, length in zip(texts, lengths)]
+    are_apart = len({*starts}) == len({*ends}) == len(texts)
     by_length = sorted(range(len(texts)), key=lengths.__getitem__)
-    found = []
-    for place, i in enumerate(by_length, 1):
-        length = lengths[i]
-        for j in by_length[place:]:
-            if similarity * lengths[j] > length:
+    for place, one in enumerate(by_length, 1):
+        for other in by_length[place:]:
+            if similarity * lengths[other] > lengths[one]:
                 break
-            if _have_common_part(texts[min(i, j)], texts[max(i, j)]):
-                found.append((min(i, j), max(i, j)))
+            i, j = (one, other) if one < other else (other, one)
+            if middles[i] in texts[j] or not (are_apart or (starts[i] != starts[j] and ends[i] != ends[j])):
+                found.append((i, j))
     return sorted(found)
-
-
-def _have_common_part(one: str, other: str) -> bool:
-    middle = len(one) // 2
-    return one[middle : middle + EDGE] in other or one[:EDGE] == other[:EDGE] or one[-EDGE:-1] == other[-EDGE:-1]
 
 
 def _are_alike(one: frozenset[str], other: frozenset[str], similarity: float) -> bool:
