@@ -1,11 +1,17 @@
 """Opens a serving by name: a built-in one, or one that an installed package offers as an entry point.
 
-Both are constructed with the same keywords. A provider's libraries are imported only when its serving is opened.
+Both are constructed with the same keywords. A provider's libraries are imported only when its serving is opened,
+or ahead, in a thread in the background: half of aiohttp's import time is spent without a lock. If a process forked
+during an import, the child could wait for that import forever, so a fork waits for it first.
 """
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import os
+import sys
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -13,7 +19,7 @@ from typing import Any
 
 from consistent_chat.errors import ConsistentChatError, RecipeError, ServingError
 from consistent_chat.recipe import suggestion
-from consistent_chat.serving import Serving, ahead
+from consistent_chat.serving import Serving
 from consistent_chat.serving.settings import UNKNOWN, Abilities
 
 GROUP = "consistent_chat.servings"
@@ -104,7 +110,7 @@ def import_ahead(serving: Any) -> None:
     """Import in a thread what a built-in serving needs; open_serving finds it there, or raises the error."""
     known = BUILT_IN.get(serving, {}) if isinstance(serving, str) else {}
     if "calls with" in known:
-        ahead.import_ahead(known["calls with"], known["class"].partition(":")[0])
+        import_in_background(known["calls with"], known["class"].partition(":")[0])
 
 
 def names() -> tuple[str, ...]:
@@ -172,3 +178,32 @@ def _found(name: str) -> tuple[Callable[[], Any], str]:
     point: EntryPoint = next(iter(entry_points(group=GROUP, name=name)))
     package = point.dist.name if point.dist is not None else point.module
     return point.load, f"pip install --upgrade {package}"
+
+
+_threads: list[threading.Thread] = []
+
+
+def import_in_background(*modules: str) -> None:
+    """Import modules in a thread. Errors are ignored: the next import of the module raises them again."""
+    if all(module in sys.modules for module in modules):
+        return
+    thread = threading.Thread(target=_import_all, args=modules, name="consistent_chat imports")
+    thread.start()
+    _threads[:] = [*(other for other in _threads if other.is_alive()), thread]
+
+
+def wait_for_imports() -> None:
+    """Wait until all has been imported."""
+    for thread in tuple(_threads):
+        if thread is not threading.current_thread():
+            thread.join()
+
+
+def _import_all(*modules: str) -> None:
+    for module in modules:
+        with contextlib.suppress(Exception):
+            import_module(module)
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(before=wait_for_imports)

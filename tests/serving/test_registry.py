@@ -14,7 +14,7 @@ import pytest
 
 from consistent_chat.errors import ConsistentChatError, RecipeError, ServingError
 from consistent_chat.request import Request, Response
-from consistent_chat.serving import Serving, ahead, registry
+from consistent_chat.serving import Serving, registry
 from tests import ROOT
 
 
@@ -228,7 +228,7 @@ def test_a_fork_waits_for_what_is_imported_ahead(tmp_path: Path, monkeypatch: py
     (tmp_path / "slow_one.py").write_text("import time\ntime.sleep(0.2)\ndone = True\n")
     (tmp_path / "bad_one.py").write_text("raise ImportError('it is broken')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    ahead.import_ahead("bad_one", "slow_one")
+    registry.import_in_background("bad_one", "slow_one")
     if not (child := os.fork()):
         os._exit(7 if getattr(sys.modules.get("slow_one"), "done", False) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
@@ -240,7 +240,7 @@ def test_a_fork_waits_for_what_is_imported_ahead(tmp_path: Path, monkeypatch: py
 def test_only_a_serving_that_calls_is_imported_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the library that takes longest; objects and unknown names have nothing to import."""
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(ahead, "import_ahead", lambda *modules: asked.append(modules))
+    monkeypatch.setattr(registry, "import_in_background", lambda *modules: asked.append(modules))
     for serving in ("openai", "rehearsal", "nothing", None, object()):
         registry.import_ahead(serving)
     assert asked == [("aiohttp", "consistent_chat.serving.openai")]
