@@ -32,7 +32,7 @@ HEAVY = Manner(sigma=1.0)
 FAULTY = Manner(faults=5)
 
 Row = tuple[str, ...]
-HEAD = ("what", "limit", "bare", "ours", "ours/bare", "used", "CPU/call", "memory", "target")
+HEAD = ("what", "limit", "bare", "ours", "ours/bare", "used", "CPU/call", "bare's", "memory", "target")
 
 
 def main() -> None:
@@ -69,6 +69,7 @@ def compare(what: str, dialogs: int, concurrency: int, manner: Manner, target: s
         f"{own.seconds / other.seconds:.3f}",
         f"{limit / own.seconds:.3f}",
         f"{own.cpu / counted.requests * 1000:.2f} ms",
+        f"{other.cpu / sent.requests * 1000:.2f} ms",
         f"{own.peak:.0f} MB",
         target,
     )
@@ -110,7 +111,7 @@ def chains() -> Iterator[Row]:
         f"{own.seconds:.2f} s",
         "",
         f"{used:.3f}",
-        *[""] * 2,
+        *[""] * 3,
         "used 0.9",
     )
 
@@ -127,7 +128,7 @@ def killed() -> Iterator[Row]:
         fresh(ours, url, 180, 30, store)
         after = seen(url)
     again = after.requests - 360
-    yield f"killed after {before.requests} of 360 requests, run again: sent twice", "", "", f"{again}", *[""] * 4, "30"
+    yield f"killed after {before.requests} of 360 requests, run again: sent twice", "", "", f"{again}", *[""] * 5, "30"
 
 
 def starting() -> Iterator[Row]:
@@ -142,7 +143,7 @@ def starting() -> Iterator[Row]:
         _, _, usage = os.wait4(process.pid, 0)
         first: Seen = seen(url)
     memory = usage.ru_maxrss / 1024
-    yield "start to first request", "", "", f"{first.first - began:.2f} s", *[""] * 3, f"{memory:.0f} MB", "3 s"
+    yield "start to first request", "", "", f"{first.first - began:.2f} s", *[""] * 4, f"{memory:.0f} MB", "3 s"
 
 
 ROWS: dict[str, Callable[[], Iterator[Row]]] = {
