@@ -119,7 +119,8 @@ function review() {
 }
 
 function save() {
-  const name = document.title.split(" · ")[0].replace(/[^\p{L}\p{N}_-]+/gu, "-").replace(/^-+|-+$/g, "") || "dataset";
+  const stem = document.title.split(" · ")[0].replace(/(\.consistent_chat)?\.(ya?ml|jsonl?|parquet)$/, "");
+  const name = stem.replace(/[^\p{L}\p{N}_-]+/gu, "-").replace(/^-+|-+$/g, "") || "dataset";
   const href = URL.createObjectURL(new Blob([review()], { type: "application/yaml" }));
   Object.assign(document.createElement("a"), { href, download: `${name}.review.yaml` }).click();
   setTimeout(() => URL.revokeObjectURL(href), 60000);

@@ -207,5 +207,6 @@ def _in_editor(text: str) -> str | None:
 
 def _file_name(title: str) -> str:
     """Return the first part of a review's name, as the report's page makes it."""
-    stem = re.sub(r"[^\w-]+", "-", PurePath(title).name).strip("-")
+    name = re.sub(r"(\.consistent_chat)?\.(ya?ml|jsonl?|parquet)$", "", PurePath(title).name)
+    stem = re.sub(r"[^\w-]+", "-", name).strip("-")
     return stem or "dataset"

@@ -128,6 +128,7 @@ def test_a_page_goes_on_from_a_review(browser: Any, tmp_path: Path) -> None:
     with page.expect_download() as download:
         page.evaluate("document.activeElement.blur()")
         page.keyboard.press("s")
+    assert download.value.suggested_filename == "demo.review.yaml"
     download.value.save_as(tmp_path / "after.yaml")
     after = Recipe("m", review=str(tmp_path / "after.yaml")).loaded_review
     edited = {**before[1], "verdict": "keep", "note": "of today", "edits": {"assistant_1": HOSTILE.strip()}}

@@ -143,6 +143,14 @@ def test_wrong_records_are_one_message(records: Any, message: str, capsys: Any) 
     assert not Path("rows.review.yaml").exists()
 
 
+def test_the_file_is_named_by_the_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the page names it: without the ending, in the current folder."""
+    write_rows()
+    monkeypatch.setattr(sys, "stdin", io.StringIO("a\n"))
+    assert main(["review", "rows.jsonl"]) == 0
+    assert Path("rows.review.yaml").exists()
+
+
 def test_dialogues_without_keys_take_no_marks(capsys: Any) -> None:
     """A mark of them would name no dialogue."""
     write_rows(provenance={})
