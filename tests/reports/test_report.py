@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 import pytest
 
+import consistent_chat
 from consistent_chat.builder.config import DEMO as DEMO_FOLDER
 from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError
@@ -375,3 +376,14 @@ def test_one_dialogue_is_told_in_the_singular_and_without_the_paper(capsys: pyte
     assert "1 dialogue." in page
     assert "of 1 intent, 1 category" in page
     assert "The paper" not in page
+
+
+def test_judged_dialogues_of_a_store_are_those_of_its_recipe() -> None:
+    """With the same scores, words and tokens."""
+    given = {"num_dialogs_per_intent": 1, "num_turns_per_dialog": 2, "intents": ["transaction"],
+             "judge_model": "judge", "min_score": 3.0, "responses": "judged", "serving": "rehearsal"}  # fmt: skip
+    consistent_chat.build(None, "judged.jsonl", **given)
+    by_recipe, alone = report(None, **given), report("judged")
+    assert by_recipe.scores
+    assert alone.scores == by_recipe.scores
+    assert counted(alone) == counted(by_recipe)
