@@ -180,3 +180,15 @@ def test_what_makes_no_ngrams_is_said(arguments: list[str], message: str, capsys
     assert main(["ngrams", *arguments, "--output", "x.ngrams"]) == 2
     assert message in capsys.readouterr().err
     assert not Path("x.ngrams").exists()
+
+
+@pytest.mark.parametrize("value", ["mine.ngrams", ["mine.ngrams"]])
+def test_the_readme_of_a_strangers_folder_names_no_files(value: Any, tmp_path: Path) -> None:
+    """`datasets` takes fields of a config from it."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "a.consistent_chat.yaml").write_text("model: rehearsal\nnum_dialogs_per_intent: 1\n")
+    config = {"config_name": "default", "data_files": "*.yaml", "decontaminate": value}
+    (folder / "README.md").write_text(f"---\nconfigs: {json.dumps([config])}\n---\n")
+    with pytest.raises(RecipeError, match="README of this dataset sets 'decontaminate'"):
+        load_dataset(str(folder), serving="rehearsal")
