@@ -4,7 +4,7 @@ reviewing.py    marks on the terminal; marks.py the review that they are kept in
 sources.py      detects the kind of a source; reads a recipe's replay
 file_source.py  reads files of rows; store_source.py a store without a recipe
 records.py      what they all yield: a row and its failed draws
-summary.py      the statistics, and the shape of the dialogues as text
+summary.py      the statistics
 paraphrases.py  dialogues that say what others say, by embeddings
 terminal.py     the report on the terminal
 page.py         the report as a page, from templates/, page.css and page.js; payload.py has the dialogues

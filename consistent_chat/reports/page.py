@@ -19,23 +19,10 @@ from consistent_chat.output import Output
 from consistent_chat.output.local import StandardOutput
 from consistent_chat.recipe.review import Review
 from consistent_chat.reports.payload import Payload
-from consistent_chat.reports.summary import (
-    COLUMNS,
-    FACETS,
-    MEASURES,
-    NOT_KNOWN,
-    SHOWN,
-    Summary,
-    cells,
-    facet_shares,
-    lengths,
-    paper_cells,
-    topics,
-    words,
-)
+from consistent_chat.reports.summary import MEASURES, NOT_KNOWN, Summary, cells, paper_cells, words
 from consistent_chat.stats import PAPER, SAMPLE, DialogueStats
 from consistent_chat.stats.charts import plots
-from consistent_chat.stats.shape import MT_BENCH_101, SIDES
+from consistent_chat.stats.shape import COLUMNS, FACETS, MT_BENCH_101, SHOWN, SIDES, facet_shares, lengths, topics
 from consistent_chat.text.templates import environment
 from consistent_chat.version import __version__
 

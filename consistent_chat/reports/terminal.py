@@ -7,21 +7,9 @@ from collections.abc import Mapping
 from rich.table import Table
 from rich.text import Text
 
-from consistent_chat.reports.summary import (
-    COLUMNS,
-    FACETS,
-    MEASURES,
-    SHOWN,
-    Summary,
-    cells,
-    facet_shares,
-    lengths,
-    paper_cells,
-    topics,
-    words,
-)
+from consistent_chat.reports.summary import MEASURES, Summary, cells, paper_cells, words
 from consistent_chat.stats import PAPER
-from consistent_chat.stats.shape import SIDES
+from consistent_chat.stats.shape import COLUMNS, FACETS, SHOWN, SIDES, facet_shares, lengths, topics
 from consistent_chat.text import counted
 from consistent_chat.text.console import screen, shown
 

@@ -2,7 +2,7 @@
 
 sample.py   one dialogue, of a replay or of a dataset's row, as the statistics count it; what a word is
 summary.py  the statistics of each intent and of all together; the paper's own figures
-shape.py    lengths by position, outcomes and moods, openings, uses of topics
+shape.py    lengths by position, outcomes and moods, openings, uses of topics; their tables as text
 charts.py   the charts of them, as SVG
 """
 
