@@ -152,6 +152,8 @@ def _place(
 ) -> tuple[str, Mapping[str, Any]]:
     """Return where the data that a recipe file names lies, and the options to open it with. Raises RecipeError."""
     if not data.startswith(address.HUB):
+        if any(part.startswith(".") and part not in (".", "..") for part in data.split("/")):
+            raise RecipeError(f"{document.where(field, 'data')}: {data!r} is hidden. A recipe file cannot name it.")
         return _beside(url, data, document, f"{field}.data"), storage_options
     is_own = "://" not in url or address.owner(url) == address.owner(data)
     options = dict(storage_options) if is_own else {"token": False}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -227,6 +229,7 @@ STRANGE = [
     "hf://datasets/a/b@0123abc/rows.csv::file://{outside}",
     "hf://a/b@0123abc/rows.csv",
     "/dev/zero",
+    ".hidden/rows.jsonl",
 ]
 
 
@@ -240,6 +243,39 @@ def test_a_strangers_recipe_names_no_other_data(tmp_path: Path, data: str, named
     recipe.write_text(RECIPE.format(data=json.dumps(named.format(outside=data))))
     with pytest.raises(RecipeError, match=r"line \d+ \(seeds(.data)?\): "):
         Recipe.from_file(str(recipe))
+
+
+class Redirect(BaseHTTPRequestHandler):
+    """A stranger's server, whose rows lie at an inner address."""
+
+    def do_GET(self) -> None:
+        """Send a recipe, a redirect, or what only this machine can see."""
+        recipe = b"seeds: {data: rows.jsonl, fields: {topic: body}}"
+        moved = self.path == "/theirs/rows.jsonl"
+        content = b"" if moved else recipe if self.path.endswith(".yaml") else b'{"body": "secret"}'
+        self.send_response(302 if moved else 200)
+        if moved:
+            self.send_header("Location", "/inner/rows.jsonl")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(content)
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_redirect_is_not_followed() -> None:
+    """A stranger's server cannot send us to an address within the user's network."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        with pytest.raises(RecipeError, match="the server redirects to another address, which is not followed"):
+            Recipe.from_file(f"{url}/theirs/a.consistent_chat.yaml")
+        assert len(Recipe.from_file(f"{url}/inner/a.consistent_chat.yaml").seeds or ()) == 1  # type: ignore[arg-type]
+        server.shutdown()
 
 
 def test_the_readme_of_a_strangers_folder_names_no_data(tmp_path: Path, data: str) -> None:

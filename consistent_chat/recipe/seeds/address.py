@@ -62,7 +62,9 @@ def opened(data: str, options: Mapping[str, Any], what: str = "seeds") -> Iterat
         if "://" in data:
             import fsspec
 
-            file: BinaryIO = io.BufferedReader(fsspec.open(data, "rb", **options).open())
+            plain = {"allow_redirects": False} if data.startswith(("http://", "https://")) else {}
+            file: BinaryIO = io.BufferedReader(fsspec.open(data, "rb", **options, **plain).open())
+            _refuse_redirect(file)
         else:
             file = open(open_plain(os.path.expanduser(data)), "rb")  # noqa: SIM115  # below
     except Exception as error:  # each filesystem raises its own errors
@@ -70,6 +72,12 @@ def opened(data: str, options: Mapping[str, Any], what: str = "seeds") -> Iterat
         raise RecipeError(f"The {what} in {data} cannot be read: {reason}. Check the path or address.") from None
     with file:
         yield file
+
+
+def _refuse_redirect(file: Any) -> None:
+    """Raise OSError for an address without content: a redirect, which could lead to a server within one's network."""
+    if not file.peek(1):
+        raise OSError("it is empty, or the server redirects to another address, which is not followed")
 
 
 def _commit(repo: str, revision: str | None, options: Mapping[str, Any]) -> str:

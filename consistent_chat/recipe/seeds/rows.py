@@ -21,6 +21,8 @@ BATCH = 4096
 """Rows that are Python objects at the same time."""
 FIRST = 1_000
 """Lines of JSON that are read to know which columns there are."""
+MAX_NAME = 60
+"""Characters of a column's name in a message."""
 MAX_COLUMNS = 10_000
 """Maximum number of columns that are remembered for a message."""
 
@@ -167,7 +169,8 @@ def _check(name: str, columns: Sequence[str], known: Sequence[str]) -> None:
     """Raise RecipeError for a column that a file does not have, with the nearest name."""
     for column in columns:
         if column not in known:
-            raise RecipeError(f"{name} has no column {column!r}.{suggestion(column, tuple(known[:30]))}")
+            near = suggestion(column, tuple(one[:MAX_NAME] for one in known[:30])) if known else " It has no columns."
+            raise RecipeError(f"{name} has no column {column!r}.{near}")
         if list(known).count(column) > 1:
             raise RecipeError(f"{name} has the column {column!r} twice. Rename one of them.")
 

@@ -36,6 +36,8 @@ WITHHELD = "withheld"
 """What the seeds of a published recipe have besides if columns were left out: their names."""
 MAX_SOURCES = 5_000_000
 """Maximum number of rows or chunks. A table of so many takes about a gigabyte and a minute to read."""
+MAX_CHARACTERS = 16 * 2**30
+"""Maximum characters of all sources together: a small Parquet file can repeat a large text millions of times."""
 MAX_PER_SEED = 1000
 MAX_WORDS = 10_000
 NAMED = 5
@@ -238,7 +240,7 @@ class _Reader:
 
     def sources(self, read: rows.Rows) -> Iterator[tuple[int, bytes, Sequence[str]]]:
         """Yield the number of the row, the digest and the texts of each source."""
-        fields, main, made = tuple(self._fields), list(self._fields).index(self.main), 0
+        fields, main, made, size = tuple(self._fields), list(self._fields).index(self.main), 0, 0
         for number, values in read:
             self._rows = number
             try:
@@ -248,9 +250,12 @@ class _Reader:
                     continue
                 for part in self._divided(texts, main):
                     made += 1
+                    size += sum(map(len, part))
                     yield number, source.digest(fields, part), part
             except WrongValue as error:
                 raise self._wrong(number, values, str(error)) from None
+            if size > MAX_CHARACTERS:
+                raise RecipeError(f"{self._name} has more than {MAX_CHARACTERS:,} characters. Use a part of it.")
             if made > MAX_SOURCES:
                 raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} sources. Use a part of it.")
 

@@ -140,6 +140,19 @@ def test_too_many_sources_are_an_error(tmp_path: Path, monkeypatch: pytest.Monke
         loaded(as_json(tmp_path, ROWS))
 
 
+def test_too_much_text_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However small the file is."""
+    monkeypatch.setattr("consistent_chat.recipe.seeds.seeds.MAX_CHARACTERS", 20)
+    with pytest.raises(RecipeError, match=r"has more than 20 characters. Use a part of it"):
+        loaded(as_json(tmp_path, ROWS))
+
+
+def test_names_of_columns_are_cut_in_messages(tmp_path: Path) -> None:
+    """And a file without any has none to name."""
+    assert len(error(tmp_path, b"subject,customer," + b"x" * 100_000)) < 200
+    assert error(tmp_path, b"\n\n", "rows.jsonl") == "rows.jsonl has no column 'subject'. It has no columns."
+
+
 WRONG: list[tuple[Any, str]] = [
     (["a.csv"], "seeds must be a mapping with data and fields"),
     ({"data": "a.csv", "feilds": {}}, "seeds must not have 'feilds'. Did you mean 'fields'?"),
