@@ -23,10 +23,10 @@ def test_calls_waves_and_prices_of_the_three_forms() -> None:
 
 
 def test_forms_that_do_not_combine_are_left_out() -> None:
-    """With reasoning there is only one form."""
-    recipe = Recipe(model="m", reasoning=True, judge_model="j")
+    """With several answers to choose from there is only one form."""
+    recipe = Recipe(model="m", num_answers=2, judge_model="j")
     (form,) = compare(recipe, Plan(recipe))
-    assert (form.answers, form.waves, form.cost) == ("at_once", 3, None)
+    assert (form.answers, form.waves, form.cost) == ("at_once", 5, None)
 
 
 def test_on_the_command_line(

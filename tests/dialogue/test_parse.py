@@ -179,8 +179,9 @@ def test_a_refusal_and_a_cut_are_the_providers_word() -> None:
 
 def test_every_reason_is_reached() -> None:
     """The list above is the whole list, but for what is found in messages, in comparing them, and by the judge."""
-    of_the_judge = {Reason.NO_SCORE, Reason.LOW_SCORE}
-    of_others = {Reason.NEAR_DUPLICATE, Reason.RULE, Reason.REJECTED, *of_the_judge, *map(Reason, CHECK_NAMES)}
+    of_the_judge = {Reason.NO_SCORE, Reason.LOW_SCORE, Reason.NO_PREFERENCE}
+    of_the_user = {Reason.RULE, Reason.REJECTED, Reason.CONTAMINATED}
+    of_others = {Reason.NEAR_DUPLICATE, *of_the_user, *of_the_judge, *map(Reason, CHECK_NAMES)}
     of_the_parser = set(Reason) - of_others
     assert {reason for _, _, reason, _ in REFUSED} | {Reason.REFUSED, Reason.TRUNCATED} == of_the_parser
 
@@ -192,6 +193,7 @@ def test_the_names_of_reasons_are_kept_in_ledgers() -> None:
     values += " answers_itself leaks_prompt empty_courtesy broken_off mentions_list"
     values += " repeats mixed_roles wrong_language no_words garbled leftovers numbered loops placeholder foreign_script"
     values += " boilerplate leaks_reasoning swapped_roles no_score low_score grounded rule rejected"
+    values += " contaminated no_preference"
     assert [reason.value for reason in Reason] == values.split()
 
 
