@@ -111,10 +111,11 @@ def _recipes(about: About) -> dict[str, Any]:
 def _numbers(about: About, seen: Seen) -> dict[str, Any]:
     tokens = functools.reduce(Tokens.plus, seen.tokens.values(), Tokens())
     groups = seen.statistics.intents.items()
+    languages = {name for recipe in about.recipes.values() for name in recipe.languages}
     return {
         "total": seen.statistics.total,
         "groups": [(about.titles.get(key) or key or "unknown", group) for key, group in groups],
-        "paper": PAPER,
+        "paper": PAPER if seen.statistics.is_comparable(languages) else None,
         "sample_size": SAMPLE,
         "tokens_in": tokens.input,
         "tokens_out": tokens.output,

@@ -14,7 +14,7 @@ from consistent_chat import duplicates
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.prices import Tokens, cached, price_of
 from consistent_chat.reports.check import AlarmCounter
-from consistent_chat.reports.records import ReportRow, builtin_titles
+from consistent_chat.reports.records import ReportRow
 from consistent_chat.stats import PAPER, DialogueStats, Distribution, Failure, Statistics
 from consistent_chat.stats.shape import ShapeStats
 from consistent_chat.text import counted
@@ -191,10 +191,7 @@ class Summary(Summarized):
     @property
     def is_comparable(self) -> bool:
         """Whether there are English dialogues of the paper's intents, beside which its figures mean something."""
-        known = builtin_titles()
-        if not self.languages & {"", "English"}:
-            return False
-        return any(group.dialogues > 0 and key in known for key, group in self.statistics.intents.items())
+        return self.statistics.is_comparable(self.languages)
 
     @property
     def repeated(self) -> str:

@@ -6,11 +6,12 @@ import hashlib
 import heapq
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, zip_longest
 from typing import Any, NamedTuple
 
+from consistent_chat.recipe.taxonomy import builtin
 from consistent_chat.stats.sample import DialogueSample, Failure, content, words
 
 
@@ -249,6 +250,15 @@ class Statistics:
         group.add(talk, int.from_bytes(digest.digest()[:8], "big"), content in self._seen)
         self._seen.add(content)
         self._added += 1
+
+    def is_comparable(self, languages: Collection[str]) -> bool:
+        """Return whether there are English dialogues of the paper's intents, beside which `PAPER` means something.
+
+        `languages` are those of the dialogues, by their English names; "" is an unknown one.
+        """
+        known = builtin().intents
+        occur = any(group.dialogues > 0 and key in known for key, group in self.intents.items())
+        return occur and not {"", "English"}.isdisjoint(languages)
 
     @property
     def total(self) -> DialogueStats:

@@ -99,6 +99,15 @@ def test_it_tells_what_was_made_and_how() -> None:
         assert told in " ".join(text.split())
 
 
+@pytest.mark.parametrize(("language", "intent"), [("German", "educational"), ("English", "workshop")])
+def test_the_papers_figures_stand_beside_english_dialogues_of_its_intents(language: str, intent: str) -> None:
+    """Beside others they mean nothing; where English is one of several languages, they stand."""
+    own = dialogue(0)
+    own = own._replace(spec=replace(own.spec, intent=replace(own.spec.intent, key=intent)))
+    assert "lowest of its intents" not in card(about(replace(RECIPE, language=language)), seen(own))
+    assert "lowest of its intents" in card(about(replace(RECIPE, language=[language, "English"])), seen())
+
+
 def test_the_demo_says_that_no_model_was_asked() -> None:
     """And that no tokens were counted, so that no cost is known."""
     builder = open_builder("demo")
