@@ -14,7 +14,6 @@ from consistent_chat.stats import DialogueSample, Distribution, Statistics
 
 SAMPLES = 3
 """Number of dialogues shown in a card: the first of each of as many intents."""
-JUDGE = "judge:"
 
 
 @dataclass(frozen=True)
@@ -49,11 +48,15 @@ class About:
         return {key: intent.title for taxonomy in taxonomies for key, intent in taxonomy.intents.items()}
 
 
+MODEL = "model:"
+
+
 class Seen:
     """The figures of a dataset's dialogues for its card; call `see` with each dialogue, in order.
 
-    `rows` are by split, `tokens` by split and by the recipe's field that names their model, or by the model of
-    one of several judges ("judge:MODEL"). Tokens are those billed for all recorded responses.
+    `rows` are by split, `tokens` by split and by the recipe's field that names their model, or by the model
+    of one of several judges and of the other answers of pairs ("model:NAME"). Tokens are those billed for all recorded
+    responses.
     """
 
     def __init__(self) -> None:
@@ -80,8 +83,8 @@ class Seen:
         """Return the cost of the tokens in US dollars, or None if the price of a model is unknown."""
         total = 0.0
         for (split, field), tokens in self.tokens.items():
-            _, judge, model = field.partition(JUDGE)
-            price = price_of(model if judge else getattr(recipes[split], field) or "")
+            _, is_named, model = field.partition(MODEL)
+            price = price_of(model if is_named else getattr(recipes[split], field) or "")
             if price is None:
                 return None
             total += price.of(tokens)
@@ -89,7 +92,10 @@ class Seen:
 
 
 def _billed(dialogue: Dialogue) -> list[tuple[str, Tokens]]:
-    """Return what is billed of a dialogue by the field that names the model; each of several judges has its own."""
+    """Return what is billed of a dialogue by the field that names the model, or by the model if no field names it."""
     written, judged = dialogue.billed
-    judges = [(f"{JUDGE}{model}", tokens) for model, tokens in dialogue.billed_judges]
-    return [("model", written), *(judges or [("judge_model", judged)]), ("user_model", dialogue.billed_users)]
+    judges, others = (
+        [(f"{MODEL}{model}", tokens) for model, tokens in named]
+        for named in (dialogue.billed_judges, dialogue.billed_alternatives)
+    )
+    return [("model", written), *(judges or [("judge_model", judged)]), *others, ("user_model", dialogue.billed_users)]

@@ -18,8 +18,7 @@ from functools import partial
 
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.dialogue.parse import Reason
-from consistent_chat.dialogue.preference import ALTERNATIVE
-from consistent_chat.dialogue.work import FailedDraw
+from consistent_chat.dialogue.work import ALTERNATIVE, FailedDraw
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.replay import Progress, walk
 from consistent_chat.plan.plan import Plan
@@ -163,11 +162,11 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
         _measure(progress, stages, unusable, (*REPEATED, *(("answers",) if chooses else ())))
     expected = [*_expected(head, stages, 1.0), *_expected(tail, stages, scale)]
     calls, tokens = _sum(expected)
-    costs = [_cost(model, [row for row in expected if row[0] == model]) for model in _models(recipe)]
+    costs = [_cost(model, [row for row in expected if row[0] == model]) for model in recipe.models]
     missing = sum(map(_is_missing, head)) + round(scale * sum(map(_is_missing, tail)))
     recorded = sum(stage.answers for stage in stages.values())
     return Estimate(
-        model=next((model for model in _models(recipe) if price_of(model) is None), recipe.model or ""),
+        model=next((model for model in recipe.models if price_of(model) is None), recipe.model or ""),
         dialogues=len(plan),
         missing=missing,
         calls=calls,
@@ -311,13 +310,6 @@ def _sum(expected: Sequence[tuple[str, float, Tokens]]) -> tuple[int, Tokens]:
 def _cost(model: str, expected: Sequence[tuple[str, float, Tokens]]) -> float | None:
     price = price_of(model)
     return None if price is None else price.of(_sum(expected)[1])
-
-
-def _models(recipe: Recipe) -> list[str]:
-    """Return the models that are called: the writer, and those of the user's side and the judge if they differ."""
-    other = (recipe.preferences or {}).get("rejected_model")
-    named = (recipe.model or "", recipe.user_model, *recipe.judges, other)
-    return list(dict.fromkeys(model for model in named if model is not None))
 
 
 def _messages(request: Request) -> int:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 
 from consistent_chat.dialogue.parse import Reason
-from consistent_chat.dialogue.work import JUDGE, Bill, Dialogue, FailedDraw
+from consistent_chat.dialogue.work import ALTERNATIVE, JUDGE, Bill, Dialogue, FailedDraw
 from consistent_chat.prices import NO_TOKENS, Tokens, counted
 
 ROLES = {"skeleton": "user", "answers": "assistant"}
@@ -37,8 +37,10 @@ def _rest(dialogue: Dialogue) -> list[tuple[str, str, Tokens]]:
     for draw in dialogue.failed:
         known.add_draw(draw)
     judges = [(model, tokens.minus(known.by_judge.get(model, NO_TOKENS))) for model, tokens in dialogue.billed_judges]
+    others = dialogue.billed_alternatives
     return [
         ("answers", "", written.minus(known.written)),
         ("skeleton", "", users.minus(known.users)),
         *((JUDGE, model, tokens) for model, tokens in judges or [("", judged.minus(known.judged))]),
+        *((ALTERNATIVE, model, tokens.minus(known.alternatives.get(model, NO_TOKENS))) for model, tokens in others),
     ]

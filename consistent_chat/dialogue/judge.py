@@ -157,7 +157,11 @@ def _median(said: Sequence[tuple[int, str]]) -> tuple[int, str]:
 
 SCORES = [name for criterion in CRITERIA for name in (f"{criterion}_reason", criterion)]
 """The fields of a judge's answer by the built-in criteria; by others, the last field is whose fault it is."""
-_FIRST_FIELD = {"user_1": "skeleton", "assistant_1": "answers", "message": "user_message"}
+COMPARISON = "comparison"
+"""What requests to compare two answers are where their stage was not kept: it is a judge's."""
+PLACES = ("first", "second")
+"""The names of the two answers in a comparison."""
+_FIRST_FIELD = {"first_reason": COMPARISON, "user_1": "skeleton", "assistant_1": "answers", "message": "user_message"}
 
 
 def stage_of(schema: Mapping[str, Any] | None) -> str:

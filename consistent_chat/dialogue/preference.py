@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from consistent_chat.dialogue import by_turns, judge, prompts
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.work import (
+    ALTERNATIVE,
     ANSWER_TOKENS,
     FRAME_TOKENS,
     Dialogue,
@@ -27,11 +28,6 @@ from consistent_chat.dialogue.work import (
 from consistent_chat.plan.cards import Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response, canonical_json
-
-ALTERNATIVE = "alternative"
-"""The name of the stage: one answer to a turn that has one already."""
-PLACES = ("first", "second")
-"""The names of the two answers in a comparison."""
 
 
 def paired(work: Work, made: Dialogue) -> Steps:
@@ -86,9 +82,9 @@ def _compared(
     recipe, spec = work.recipe, work.spec
 
     def read(response: Response) -> Any:
-        return judge.read(response, PLACES)[0]
+        return judge.read(response, judge.PLACES)[0]
 
-    stage, system = judging(recipe.judges[0], PLACES), spec.system_prompt(recipe.system_prompt)
+    stage, system = judging(recipe.judges[0], judge.PLACES), spec.system_prompt(recipe.system_prompt)
     prompt = prompts.comparison(spec, *before, answers, recipe.language, system)
     ((own, why), (other, why_other)), key, _ = yield from work.ask(stage, prompt, read)
     prompt = prompts.comparison(spec, *before, answers[::-1], recipe.language, system)

@@ -22,15 +22,15 @@ OF_USERS = ("skeleton", "user_message")
 
 
 class Bill:
-    """Adds up the responses of each model separately: the writer's, each judge's, and those of a user_model."""
+    """Adds up the responses of each model separately: the writer's, each judge's, a user_model's, those of pairs."""
 
     def __init__(self, has_user_model: bool = False) -> None:
         self._has_user_model = has_user_model
         self.written, self.judged, self.users = NO_TOKENS, NO_TOKENS, NO_TOKENS
-        self.by_judge = dict[str, Tokens]()
+        self.by_judge, self.alternatives = dict[str, Tokens](), dict[str, Tokens]()
 
     def add(self, response: Response, stage: str, model: str = "") -> None:
-        """Add a response of a stage, and of a judge's model."""
+        """Add a response of a stage, and of the model of a judge or of the other answer of a pair."""
         self._add(billed(response), stage, model)
 
     def add_draw(self, draw: FailedDraw) -> None:
@@ -43,6 +43,8 @@ class Bill:
         if stage == "judge":
             self.judged = self.judged.plus(tokens)
             self.by_judge[model] = self.by_judge.get(model, NO_TOKENS).plus(tokens)
+        elif stage == ALTERNATIVE:
+            self.alternatives[model] = self.alternatives.get(model, NO_TOKENS).plus(tokens)
         elif self._has_user_model and stage in OF_USERS:
             self.users = self.users.plus(tokens)
         else:
@@ -65,6 +67,8 @@ ALTERNATIVE_REPEATS = 1_000_000
 """Added to the repeat of a request for each alternative to the first answers: more often no combination is used."""
 JUDGE = "judge"
 """The name of the third stage."""
+ALTERNATIVE = "alternative"
+"""The name of the stage of pairs: one answer to a turn that has one already."""
 
 T = TypeVar("T")
 Prompt = tuple[str, str | tuple[Mapping[str, str], ...]]
@@ -123,7 +127,8 @@ class Dialogue(NamedTuple):
     writer's and the judge's, including those of specs given up before; the other counts are the providers' own.
     `billed_users` is the same of a user_model's. `rejected` lists the dialogues at its place that were judged below
     `min_score`, in order: many have the same user messages, those of specs given up before may have others.
-    `billed_judges` are the billed tokens of each judge by its model, if there are several.
+    `billed_judges` are the billed tokens of each judge by its model, if there are several. `billed_alternatives` are
+    those of the other answers of pairs by their model; the comparisons are in the first judge's.
     `alternatives` are dialogues with other answers to the same user messages, from the best to the worst, to which the
     judge preferred this one.
     `pair` is the pair that was made of it, if the recipe has preferences.
@@ -150,6 +155,7 @@ class Dialogue(NamedTuple):
     pair: Pair | None = None
     thoughts: tuple[str, ...] = ()
     alternatives: tuple[Dialogue, ...] = ()
+    billed_alternatives: tuple[tuple[str, Tokens], ...] = ()
 
     @property
     def scores(self) -> dict[str, int]:
@@ -289,6 +295,7 @@ class Work:
             rejected=tuple(self.rejected),
             billed_users=bill.users,
             billed_judges=tuple((model, bill.by_judge.get(model, NO_TOKENS)) for model in judges),
+            billed_alternatives=tuple(bill.alternatives.items()),
         )
 
     def _count(self, response: Response, stage: Stage) -> None:

@@ -163,10 +163,7 @@ class _Run:
 
     def _started(self, open_serving: Open) -> Driver:
         if self._driver is None:
-            recipe = self._recipe
-            named = (recipe.model, recipe.user_model, *recipe.judges)
-            models = [model for model in named if model is not None]
-            budget = Budget(self._limits, self._spent, models)
+            budget = Budget(self._limits, self._spent, self._recipe.models)
             serving = open_serving()
             self._store.prepare()
             kind = Waves if isinstance(serving, BatchedServing) else Online

@@ -179,6 +179,12 @@ class Recipe:
         return tuple(named) if named else () if self.judge_model is None else (self.judge_model,)
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The models that are called: the writer, and those of the user's side, the judges and the other of pairs."""
+        named = (self.model, self.user_model, *self.judges, (self.preferences or {}).get("rejected_model"))
+        return tuple(dict.fromkeys(model for model in named if model is not None))
+
+    @property
     def rejects(self) -> bool:
         """Whether a score can be too low."""
         return self.min_score is not None or any(one.least for one in (self.rubric.criteria if self.rubric else ()))

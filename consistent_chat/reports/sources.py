@@ -13,8 +13,7 @@ from typing import Any
 import fsspec
 
 from consistent_chat.dialogue.at_once import fill
-from consistent_chat.dialogue.preference import ALTERNATIVE
-from consistent_chat.dialogue.work import JUDGE, OF_USERS, Dialogue, FailedDraw
+from consistent_chat.dialogue.work import ALTERNATIVE, JUDGE, OF_USERS, Dialogue, FailedDraw
 from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import ConsistentChatError, MissingResponse, RecipeError, UnfilledSlot
 from consistent_chat.plan.plan import Plan
@@ -186,6 +185,7 @@ def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recip
     """Return the billed tokens of a place that its row and the draws of given-up specs do not count."""
     (written, judged), users = dialogue.billed, dialogue.billed_users
     judges = dict(dialogue.billed_judges or [(recipe.judge_model or "", judged)])
+    others = dict(dialogue.billed_alternatives)
     own_in, own_out = dialogue.input_tokens, dialogue.output_tokens
     for opinion in () if dialogue.judgement is None else dialogue.judgement.opinions:
         judges[opinion.model] = beyond(judges[opinion.model], opinion.input_tokens, opinion.output_tokens)
@@ -196,11 +196,13 @@ def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recip
             judges[_model(draw.stage, draw.model, recipe)] = beyond(
                 judges[_model(draw.stage, draw.model, recipe)], *_counts(draw)
             )
+        elif draw.stage == ALTERNATIVE:
+            others[draw.model] = beyond(others[draw.model], *_counts(draw))
         elif draw.stage in OF_USERS and any(users):
             users = beyond(users, *_counts(draw))
         else:
             written = beyond(written, *_counts(draw))
-    each = [(recipe.model or "", written), *judges.items(), (recipe.user_writer, users)]
+    each = [(recipe.model or "", written), *judges.items(), *others.items(), (recipe.user_writer, users)]
     return [(model, tokens) for model, tokens in each if any(tokens)]
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from consistent_chat.dialogue import judge, parse, prompts
 from consistent_chat.dialogue.by_turns import ANSWER, USER_MESSAGE
-from consistent_chat.dialogue.judge import CRITERIA, FAULT, Judgement, Opinion, stage_of
+from consistent_chat.dialogue.judge import COMPARISON, CRITERIA, FAULT, Judgement, Opinion, stage_of
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.prices import Tokens, beyond, billed
@@ -148,14 +148,14 @@ def _note_incomplete(reading: ReportSource, unfinished: int, by_turns: int) -> N
 
 
 def _messages(store: ResponseStore, unfinished: dict[bytes, None]) -> Generator[ReportRow, None, int]:
-    """Yield the tokens of messages that were made one by one; return how many chats they begin.
+    """Yield the tokens of messages that were made one by one, and of comparisons; return how many chats they begin.
 
     What has an answer to its last user message is not unfinished.
     """
     started = 0
     for record in store.records():
         request = record.asked()
-        if stage_of(request.get("schema")) in (ANSWER, USER_MESSAGE) and store.holds(record):
+        if stage_of(request.get("schema")) in (ANSWER, USER_MESSAGE, COMPARISON) and store.holds(record):
             if request.get("schema") is None:
                 started += len(request["messages"]) == 1 and request["draw"] == 0
                 unfinished.pop(_digest([message["content"] for message in request["messages"][::2]]), None)

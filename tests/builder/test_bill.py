@@ -34,6 +34,8 @@ USAGE = {
 }
 """2,000 tokens in, 1,500 of them from the cache; 900 out, 600 of them thoughts that stand beside the count."""
 
+TALK = '{"user_1": "How much yeast is in bread?", "user_2": "And salt?"}'
+
 
 def replied(call: Call) -> Reply:
     """Return an answer with its usage; the second is unusable, and the third is a refusal."""
@@ -108,12 +110,52 @@ def test_a_user_model_is_billed_by_itself(place: str) -> None:
     assert live.tallies["train"].cost == pytest.approx(seen.cost(builder.recipes))
 
 
+def test_pairs_are_billed_by_model(place: str) -> None:
+    """The other answers and the comparisons, which are the first judge's; with draws in vain and a near-duplicate."""
+    first, judges = "claude-opus-4-1", ["claude-opus-4-1", "claude-haiku-4-5"]
+    talks = iter([TALK, TALK.replace("?", " ?")])
+    compared, reasons = list[str](), list[Reason]()
+
+    def script(call: Call) -> Reply | None:
+        if call.stage == "skeleton" and (talk := next(talks, None)):
+            return Reply.text(talk)
+        if call.names[0] != "first_reason":
+            is_other = kind(call) == "answer"
+            return Reply.text(f"Number {call.number} is it." if call.number > 4 else " ") if is_other else None
+        compared.append(call.body["model"])
+        own = '"first": "This' in call.body["messages"][0]["content"]
+        scores = (3, 3) if len(compared) < 3 else (5, 1) if own else (1, 5)
+        return Reply.text(json.dumps({**call.texts, **dict(zip(("first", "second"), scores))}))
+
+    recipe: dict[str, Any] = {
+        **{"model": "claude-sonnet-4-6", "judge": {"model": judges}, "layout": "preference", "intents": "educational"},
+        **{"preferences": {"rejected_model": "claude-3-5-haiku-latest"}, "drop_near_duplicates": 0.9},
+        **{"num_dialogs_per_intent": 2, "num_turns_per_dialog": 2},
+    }
+    with Provider(script) as provider:
+        options = {"serving": "anthropic", "base_url": provider.url, "api_key": "key", "max_concurrency": 1}
+        live = load_dataset_builder("consistent_chat", **recipe, responses=place, **options)
+        live.download_and_prepare()
+    builder, seen = load_dataset_builder("consistent_chat", **recipe, responses=place), Seen()
+    for dialogue in builder.replay("train"):
+        seen.see("train", dialogue)
+        reasons.extend(draw.reason for draw in dialogue.failed)
+    assert sorted(reasons) == [Reason.NEAR_DUPLICATE, Reason.NO_PREFERENCE, Reason.UNANSWERED]
+    assert set(compared) == {first}
+    whole = report(responses=place, **recipe)
+    of_card = {recipe.get(field, field[len("model:") :]): tokens for (_, field), tokens in seen.tokens.items()}
+    assert of_card == whole.tokens == tokens_of(place)
+    assert {name: tokens[:2] for name, tokens in whole.tokens.items()} == paid(provider)
+    assert len(whole.tokens) == 4
+    assert live.tallies["train"].cost == pytest.approx(sum(used.cost or 0.0 for used in whole.used))
+    assert live.tallies["train"].cost == pytest.approx(seen.cost(builder.recipes))
+
+
 @pytest.mark.parametrize("user_model", ["claude-haiku-4-5", pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dropped", ["near-duplicate", "rejected"])
 def test_a_dialogue_that_is_dropped_is_billed_by_model(dropped: str, user_model: str | None, place: str) -> None:
     """Its user's side, its answers and its judge, each at its own price; its unusable draws once."""
-    talk = '{"user_1": "How much yeast is in bread?", "user_2": "And salt?"}'
-    talks = iter([" ", talk, talk.replace("?", " ?")])
+    talks = iter([" ", TALK, TALK.replace("?", " ?")])
 
     def script(call: Call) -> Reply | None:
         is_skeleton = kind(call) == "skeleton"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from datasets import Features, Value, load_dataset
 
+from consistent_chat import drivers
 from consistent_chat.builder.features import features
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.cli import main
@@ -17,12 +19,15 @@ from consistent_chat.dialogue import Dialogue, fill
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.preference import turn_of
 from consistent_chat.dialogue.work import OutOfDraws
+from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.errors import RecipeError, UnfilledSlot
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.row import rows
 from consistent_chat.serving.rehearsal import compared
+from consistent_chat.store import ResponseStore
+from tests.answers import Answers
 
 OWN, REFUSAL = "Take the early train, since it waits for the ferry.", "Other things, as an AI, I cannot help with that."
 FIELDS: dict[str, Any] = {"model": "writer", "judge_model": "judge", "layout": "preference", "num_turns_per_dialog": 3}
@@ -247,6 +252,16 @@ def test_a_rehearsal_has_a_pair_for_each_dialogue(capsys: pytest.CaptureFixture[
     assert replayed == made_rows
     shown = requests(Recipe(**{**FIELDS, "preferences": {"rejected_model": "student"}}), 1)
     assert [one.request.stage for one in shown][:4] == ["skeleton", "answers", "judge", "alternative"]
+
+
+def test_a_limit_of_dollars_needs_the_price_of_the_other_model(tmp_path: Path) -> None:
+    """Said before any call."""
+    priced = {"model": "claude-sonnet-4-6", "judge_model": "claude-haiku-4-5"}
+    recipe, answers = Recipe(**{**FIELDS, **priced, "preferences": {"rejected_model": "student"}}), Answers()
+    store, limits = ResponseStore(str(tmp_path)), Limits(max_cost=1.0)
+    with pytest.raises(RecipeError, match="no price is known for the model 'student'"):
+        next(drivers.run(recipe, [0], store, lambda: answers, limits, RunStats()))
+    assert not answers.calls
 
 
 def test_a_rehearsal_prefers_the_same_text_in_both_orders() -> None:
