@@ -121,12 +121,10 @@ def _tsv(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
 
 
 def _parquet(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
-    from pyarrow import parquet
+    from consistent_chat.recipe.seeds.parquet import batches  # needs Arrow, which takes 0.1 s to import
 
-    table = parquet.ParquetFile(file)
-    _check(name, columns, table.schema_arrow.names)
-    batches = table.iter_batches(BATCH, columns=list(columns))
-    yield from _numbered((batch.select(list(columns)) for batch in batches), len(columns))
+    _check(name, columns, _names_of_parquet(file))
+    yield from _numbered(batches(file, name, columns), len(columns))
 
 
 def _numbered(batches: Any, width: int) -> Rows:

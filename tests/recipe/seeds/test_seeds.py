@@ -20,6 +20,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.seeds import Seeds, documents, load, rows, sources
 from consistent_chat.recipe.seeds.documents import Chunk, chunks
+from consistent_chat.recipe.seeds.parquet import batches
 from consistent_chat.recipe.seeds.source import digest
 
 ROWS = [
@@ -145,6 +146,53 @@ def test_too_much_text_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("consistent_chat.recipe.seeds.seeds.MAX_CHARACTERS", 20)
     with pytest.raises(RecipeError, match=r"has more than 20 characters. Use a part of it"):
         loaded(as_json(tmp_path, ROWS))
+
+
+def _repeated(count: int, words: str) -> pa.Array:
+    """Return a text so many times, which a file says once."""
+    return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), [words])
+
+
+def _in_lists(count: int, words: str) -> pa.Array:
+    said = pa.StructArray.from_arrays([_repeated(2 * count, "user"), _repeated(2 * count, words)], ["role", "content"])
+    return pa.ListArray.from_arrays(range(0, 2 * count + 1, 2), said)
+
+
+def _in_fixed_lists(count: int, words: str) -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(_repeated(2 * count, words), 2)
+
+
+@pytest.mark.parametrize(
+    ("repeated", "written"),
+    [
+        (_repeated, {}),
+        (_in_lists, {}),
+        (_in_fixed_lists, {}),
+        (_repeated, {"use_dictionary": False, "column_encoding": {"body": "DELTA_BYTE_ARRAY"}}),
+    ],
+)
+def test_a_text_that_repeats_is_decoded_a_few_times_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: Callable[[int, str], pa.Array], written: dict[str, Any]
+) -> None:
+    """A file of 2 KB can repeat a text of 50 MB thousands of times, as a list's element too."""
+    monkeypatch.setattr("consistent_chat.recipe.seeds.parquet.MAX_BYTES", 10_000)
+    table = pa.table({"body": pa.concat_arrays([repeated(1, "short"), repeated(300, "x" * 1000)]), "other": range(301)})
+    parquet.write_table(table, tmp_path / "rows.parquet", store_schema=False, **written)
+    with (tmp_path / "rows.parquet").open("rb") as file:
+        read = list(batches(file, "rows.parquet", ["other", "body"]))
+    assert max(batch.nbytes for batch in read) <= 12_000  # with offsets and numbers
+    assert [row for batch in read for row in batch.to_pylist()] == table.select(["other", "body"]).to_pylist()
+
+
+@pytest.mark.parametrize("repeated", [_repeated, _in_lists, _in_fixed_lists])
+def test_a_row_that_is_too_large_is_never_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: Callable[[int, str], pa.Array]
+) -> None:
+    """The message says what to do."""
+    monkeypatch.setattr("consistent_chat.recipe.seeds.parquet.MAX_BYTES", 2**20)
+    parquet.write_table(pa.table({"body": repeated(1, "x" * 2**20 + "y")}), tmp_path / "rows.parquet")
+    with pytest.raises(RecipeError, match=r"^rows.parquet has a row of more than 1 MiB. Divide it, or leave it out.$"):
+        load({"data": str(tmp_path / "rows.parquet"), "fields": {"source": "body"}})
 
 
 def test_names_of_columns_are_cut_in_messages(tmp_path: Path) -> None:
