@@ -144,7 +144,7 @@ def test_too_many_sources_are_an_error(tmp_path: Path, monkeypatch: pytest.Monke
 def test_too_much_text_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the file is."""
     monkeypatch.setattr("consistent_chat.recipe.seeds.seeds.MAX_CHARACTERS", 20)
-    with pytest.raises(RecipeError, match=r"has more than 20 characters. Use a part of it"):
+    with pytest.raises(RecipeError, match=r"has more than 20 characters in all rows. Use a part of it"):
         loaded(as_json(tmp_path, ROWS))
 
 
