@@ -156,10 +156,11 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
     go = partial(_walk_through, recipe, plan, store, max_draws, failed)
     head, tail, scale = _sampled(go, len(plan))
     stages = {name: Stage(words) for name, words in _usual_words(plan).items()}
-    chooses = recipe.num_answers > 1  # a low score among several answers leads to no further request
-    unusable = {draw.key for draw in failed if not (chooses and draw.reason is Reason.LOW_SCORE)}
+    unusable = {draw.key for draw in failed}
+    low = {draw.key for draw in failed if draw.reason is Reason.LOW_SCORE}
+    repeated = (*REPEATED, *(("answers",) if recipe.num_answers > 1 else ()))
     for progress in (*head, *tail):
-        _measure(progress, stages, unusable, (*REPEATED, *(("answers",) if chooses else ())))
+        _measure(progress, stages, unusable.union(_made_again(progress, low)), repeated)
     expected = [*_expected(head, stages, 1.0), *_expected(tail, stages, scale)]
     calls, tokens = _sum(expected)
     costs = [_cost(model, [row for row in expected if row[0] == model]) for model in recipe.models]
@@ -258,6 +259,17 @@ def _measure(progress: Progress, stages: dict[str, Stage], unusable: Set[str], r
     names = tuple(stages)
     for name in names[: names.index(progress.step.stage)] if isinstance(progress.step, Request) else names:
         stages[name].finished += name not in repeated
+
+
+def _made_again(progress: Progress, low: Set[str]) -> Iterator[str]:
+    """Yield the keys of what was made from the first answer up to a score that was too low: it is made again."""
+    made: list[str] = []
+    for request, _ in progress.used:
+        if made or request.stage in ("answers", "answer"):
+            made.append(request.key)
+        if request.key in low:
+            yield from made
+            made.clear()
 
 
 def _usual_words(plan: Plan) -> dict[str, float]:

@@ -99,9 +99,8 @@ def converse(
             judgement, third = yield from work.judge(users, answers)
             made.append(work.dialogue(users, answers, (*first, second, *third), judgement, thought))
         best, *others = work.ranked(made)
-        if work.accepts(best):
+        if work.accepts(best, others):
             return work.finished(best)._replace(alternatives=tuple(others))
-        work.rejected.extend(others)
 
 
 def _writing(recipe: Recipe, turns: int) -> Stage:

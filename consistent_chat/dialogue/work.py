@@ -183,6 +183,8 @@ class Work:
     input_tokens: int = 0
     output_tokens: int = 0
     judge_tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
+    low: list[FailedDraw] = field(default_factory=list)
+    """The scores that were too low since answers were last accepted or not."""
 
     def ask(
         self, stage: Stage, prompt: Prompt, read: Callable[[Response], T], beginning: int = 0, alternative: int = 0
@@ -222,7 +224,7 @@ class Work:
     def scored(self, prompt: Prompt) -> Generator[Request, Response, tuple[Judgement, tuple[str, ...]]]:
         """Ask the recipe's judges one after the other; return what they say and the keys of their requests.
 
-        A score that is too low is noted as a failure of the answers.
+        A score that is too low is noted as a failure of the answers if these are not accepted.
         """
         recipe, rubric = self.recipe, self.recipe.rubric
         names, said, keys = CRITERIA if rubric is None else rubric.names, list[Response](), list[str]()
@@ -242,17 +244,20 @@ class Work:
         judgement = Judgement(names, tuple(opinions), rubric)
         if is_low(judgement, recipe):
             low = (keys[-1], Reason.LOW_SCORE, judgement.worst, said[-1], opinions[-1].model)
-            self.failed.append(FailedDraw(self.spec, JUDGE, draw, *low))
+            self.low.append(FailedDraw(self.spec, JUDGE, draw, *low))
         return judgement, tuple(keys)
 
-    def accepts(self, made: Dialogue) -> bool:
-        """Tell whether the judges pass a dialogue; if not, append it to those rejected.
+    def accepts(self, made: Dialogue, others: Sequence[Dialogue] = ()) -> bool:
+        """Tell whether the judges pass a dialogue; if not, append it and the worse ones to those rejected.
 
+        Then their low scores are failures. Beside one that passes they are none: nothing is requested again for them.
         Raises SpecFailed if the user's messages are at fault, which other answers do not mend. Given messages stay.
         """
+        low, self.low = self.low, []
         if not is_low(made.judgement, self.recipe):
             return True
-        self.rejected.append(made)
+        self.failed.extend(low)
+        self.rejected += [made, *others]
         if made.judgement is not None and made.judgement.fault == "user" and not self.spec.given_messages:
             raise SpecFailed
         return False

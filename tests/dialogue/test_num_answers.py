@@ -10,7 +10,7 @@ import pytest
 
 from consistent_chat import drivers
 from consistent_chat.commands.estimate import estimate
-from consistent_chat.dialogue.judge import CRITERIA
+from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.errors import RecipeError
@@ -36,10 +36,13 @@ class Ranking(Answers):
 
     def _score(self, request: Request, _: int) -> Response | None:
         self.stages.append(request.stage)
+        if request.schema is None:
+            return Response(f"It is {request.key[7:15]}.", input_tokens=100, output_tokens=50)
         if request.stage != "judge":
             return None
         score = self._scores[sum(stage == "judge" for stage in self.stages) - 1]
-        said = {name: value for one in CRITERIA for name, value in ((f"{one}_reason", "So."), (one, score))}
+        said = {name: "So." if name.endswith("_reason") else score for name in request.fields}
+        said |= {"at_fault": "user"} if "at_fault" in said else {}
         return Response(json.dumps(said), input_tokens=10, output_tokens=5)
 
 
@@ -49,10 +52,10 @@ def place(tmp_path: Path) -> str:
     return str(tmp_path / "responses")
 
 
-def run(place: str, answers: Answers | None, **given: Any) -> Dialogue:
+def run(place: str, serving: Answers | None, **given: Any) -> Dialogue:
     """Make the first dialogue."""
     recipe, store = Recipe(**SMALL, **given), ResponseStore(place)
-    opener = None if answers is None else lambda: answers
+    opener = None if serving is None else lambda: serving
     (made,) = drivers.run(recipe, [0], store, opener, Limits(), RunStats())
     return made
 
@@ -101,7 +104,42 @@ def test_a_best_that_does_not_pass_has_all_written_again(place: str) -> None:
     made = run(place, Ranking(2, 1, 3, 4), num_answers=2, min_score=3)
     assert (scores([made]), scores(made.alternatives)) == ([4], [3])
     assert sorted(scores(made.rejected)) == [1, 2]
+    assert [(draw.stage, draw.reason) for draw in made.failed] == [("judge", Reason.LOW_SCORE)] * 2
     assert run(place, None, num_answers=2, min_score=3) == made
+
+
+def test_a_low_score_beside_a_better_one_is_no_failure(place: str) -> None:
+    """Nothing is requested again for it, and no run stops for many of them."""
+    made = run(place, Ranking(1, 2, 4), num_answers=3, min_score=3)
+    assert (made.failed, made.rejected) == ((), ())
+    assert (made.billed[1].input, scores(made.alternatives)) == (30, [2, 1])
+    assert run(place, None, num_answers=3, min_score=3) == made
+
+
+def test_all_answers_to_messages_at_fault_are_rejected(place: str) -> None:
+    """Their substitute has the labels of all of them."""
+    given: dict[str, Any] = {"num_answers": 2, "min_score": 3, "judge": {"criteria": {"tone": "Is it kind?"}}}
+    made = run(place, Ranking(1, 2, 5, 4), **given)
+    assert (made.spec.substitute, scores(made.rejected)) == (1, [2, 1])
+
+
+@pytest.mark.parametrize(
+    ("judged", "given", "calls"),
+    [
+        ((2, 1, 3, 4), {"num_answers": 2}, 9),
+        ((2, 2, 4, 4), {"judge": {"model": ["claude-haiku-4-5", "gpt-4o-mini"]}}, 7),
+        ((2, 4), {"answers": "turn_by_turn"}, 7),
+    ],
+    ids=["several answers", "several judges", "turn by turn"],
+)
+def test_an_estimate_counts_what_a_low_score_has_made_again(
+    place: str, judged: tuple[int, ...], given: dict[str, Any], calls: int
+) -> None:
+    """All that led to it: each answer and each judge."""
+    made = run(place, Ranking(*judged), **given, min_score=3)
+    recipe = Recipe(**SMALL, **given, min_score=3)
+    assert made.draws == calls
+    assert estimate(recipe, Plan(recipe), ResponseStore(place)).calls == 8 * calls
 
 
 def test_an_estimate_counts_all_of_them(place: str) -> None:
