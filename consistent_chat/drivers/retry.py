@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from consistent_chat.dialogue.parse import Reason
-from consistent_chat.dialogue.work import Dialogue, FailedDraw
+from consistent_chat.dialogue.work import ALTERNATIVE_REPEATS, Dialogue, FailedDraw
 from consistent_chat.errors import RefusedAccess, RefusedRequest, ServingError, TransportError, UnfilledSlot
 from consistent_chat.request import Request, Response
 
@@ -158,11 +158,17 @@ class CircuitBreaker:
         fault = next((draw for draw in reversed(failed) if draw.key == request.key), None)
         (self._unusable.discard if fault is None else self._unusable.add)(request.stage)
         if fault is None:
-            self._in_vain[request.stage] = 0
+            self._in_vain[request.stage] *= _has_more_answers(step)
         elif fault.reason is not Reason.TRUNCATED or not _has_more_room(step, request):
             self._in_vain[request.stage] += 1
             if self._in_vain[request.stage] >= HOPELESS:
                 raise UnfilledSlot(unusable_message(HOPELESS, request.model, fault))
+
+
+def _has_more_answers(step: Dialogue | Request) -> bool:
+    """Tell whether other answers to the same messages follow: which of them is usable turns out after the last."""
+    # the repeat of a substitute is below 0
+    return isinstance(step, Request) and step.repeat >= ALTERNATIVE_REPEATS // 2
 
 
 def _has_more_room(step: Dialogue | Request, request: Request) -> bool:

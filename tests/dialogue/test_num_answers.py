@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from consistent_chat.commands.estimate import estimate
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
-from consistent_chat.errors import RecipeError
+from consistent_chat.errors import RecipeError, UnfilledSlot
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
@@ -40,7 +41,7 @@ class Ranking(Answers):
             return Response(f"It is {request.key[7:15]}.", input_tokens=100, output_tokens=50)
         if request.stage != "judge":
             return None
-        score = self._scores[sum(stage == "judge" for stage in self.stages) - 1]
+        score = self._scores[(sum(stage == "judge" for stage in self.stages) - 1) % len(self._scores)]
         said = {name: "So." if name.endswith("_reason") else score for name in request.fields}
         said |= {"at_fault": "user"} if "at_fault" in said else {}
         return Response(json.dumps(said), input_tokens=10, output_tokens=5)
@@ -114,6 +115,17 @@ def test_a_low_score_beside_a_better_one_is_no_failure(place: str) -> None:
     assert (made.failed, made.rejected) == ((), ())
     assert (made.billed[1].input, scores(made.alternatives)) == (30, [2, 1])
     assert run(place, None, num_answers=3, min_score=3) == made
+
+
+@pytest.mark.slow_after(1)
+@pytest.mark.parametrize(("judged", "stops"), [((1, 4), False), ((1,), True)], ids=["each second time", "never"])
+def test_a_judge_that_is_never_content_ends_the_run(place: str, judged: tuple[int, ...], stops: bool) -> None:
+    """Whole rounds of answers are counted, not the worse ones of a round."""
+    recipe, serving = Recipe(**{**SMALL, "num_dialogs_per_intent": 4}, num_answers=2, min_score=3), Ranking(*judged)
+    limits = Limits(max_concurrency=1)
+    made = drivers.run(recipe, range(36), ResponseStore(place), lambda: serving, limits, RunStats())
+    with pytest.raises(UnfilledSlot, match="Stopping: 30 consecutive") if stops else nullcontext():
+        assert len(list(made)) == 36
 
 
 def test_all_answers_to_messages_at_fault_are_rejected(place: str) -> None:
