@@ -29,22 +29,27 @@ def at(origin: str) -> str:
     return f"{origin}: " if origin else ""
 
 
-def read(url: str, storage_options: Mapping[str, Any]) -> Document:
-    """Read a YAML file from a path or any fsspec URL."""
-    return safe_yaml.parse(*read_text(url, storage_options))
+def read(url: str, storage_options: Mapping[str, Any], is_beside: bool = False) -> Document:
+    """Read a YAML file from a path or any fsspec URL, as `read_text` does."""
+    return safe_yaml.parse(*read_text(url, storage_options, is_beside=is_beside))
 
 
-def read_text(url: str, storage_options: Mapping[str, Any], most: int = safe_yaml.MAX_BYTES + 1) -> tuple[str, str]:
+def read_text(
+    url: str, storage_options: Mapping[str, Any], most: int = safe_yaml.MAX_BYTES + 1, is_beside: bool = False
+) -> tuple[str, str]:
     """Return the text of a file at a path or any fsspec URL, up to so many bytes, and its name for messages.
 
-    Raises RecipeError.
+    For a file beside a recipe, which a stranger may have named, no redirect is followed. Raises RecipeError.
     """
     import fsspec  # takes 0.05 s, which help on the command line does not need
 
     shown = without_secrets(url)
     try:
-        with fsspec.open(url, "rb", **storage_options) as file:
+        options = address.without_redirects(url, storage_options) if is_beside else storage_options
+        with fsspec.open(url, "rb", **options) as file:
             text = _at_most(most, file).decode("utf-8")
+        if is_beside and "://" in url and not text:
+            raise OSError(address.NO_CONTENT)
     except UnicodeDecodeError:
         raise RecipeError(f"{shown} is not UTF-8 text. Save it as UTF-8.") from None
     except Exception as error:  # each filesystem raises its own errors
@@ -91,7 +96,7 @@ def contents(
 
 def _taxonomy(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> Taxonomy:
     if isinstance(given, str):
-        return taxonomy.load(read(_beside(url, given, document, "taxonomy"), storage_options))
+        return taxonomy.load(read(_beside(url, given, document, "taxonomy"), storage_options, is_beside=True))
     if not isinstance(given, dict):
         raise RecipeError(f"{document.where('taxonomy')} must be a mapping or a file beside the recipe.")
     lines = {path[1:]: line for path, line in document.lines.items() if path[:1] == ("taxonomy",)}
@@ -100,18 +105,22 @@ def _taxonomy(given: Any, url: str, document: Document, storage_options: Mapping
 
 def _review(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> Review:
     if isinstance(given, str):
-        return review.load(read(_beside(url, given, document, "review"), storage_options))
+        return review.load(read(_beside(url, given, document, "review"), storage_options, is_beside=True))
     return review.load(Document(given, document.origin, document.lines), ("review",))
 
 
-def ngrams(given: Any, locate: Callable[[Any], tuple[str, Mapping[str, Any]]]) -> tuple[Ngrams, ...]:
+def ngrams(
+    given: Any, locate: Callable[[Any], tuple[str, Mapping[str, Any]]], is_beside: bool = False
+) -> tuple[Ngrams, ...]:
     """Return the n-grams in files; `locate` gives the URL of each and the options to open it. Raises RecipeError."""
     several = given if isinstance(given, (list, tuple)) else [given]
     if not 0 < len(several) <= MAX_FILES or not all(isinstance(one, (str, os.PathLike, Ngrams)) for one in several):
         raise type_error("decontaminate", given, f"a file of n-grams, or a list of up to {MAX_FILES}")
     loaded: list[Ngrams] = []
     for one in several:
-        loaded.append(one if isinstance(one, Ngrams) else load_ngrams(*read_text(*locate(one), MAX_BYTES + 1)))
+        if not isinstance(one, Ngrams):
+            one = load_ngrams(*read_text(*locate(one), MAX_BYTES + 1, is_beside))
+        loaded.append(one)
         if sum(map(len, loaded)) > MAX_NGRAMS:
             raise RecipeError(f"decontaminate must name files of at most {MAX_NGRAMS:,} n-grams together.")
     return tuple(loaded)
@@ -125,7 +134,7 @@ def _ngrams(given: Any, url: str, document: Document, storage_options: Mapping[s
             raise RecipeError(f"{document.where('decontaminate')} must name files beside the recipe.")
         return _beside(url, name, document, "decontaminate"), storage_options
 
-    return ngrams(given, locate)
+    return ngrams(given, locate, is_beside=True)
 
 
 def _seeds(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> UnreadSeeds:

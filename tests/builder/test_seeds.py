@@ -6,7 +6,7 @@ import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from datasets import load_dataset
@@ -245,14 +245,25 @@ def test_a_strangers_recipe_names_no_other_data(tmp_path: Path, data: str, named
         Recipe.from_file(str(recipe))
 
 
+BESIDE = {
+    "seeds": "{data: rows.jsonl, fields: {topic: body}}",
+    "personas": "{data: rows.jsonl, fields: {persona: body}}",
+}
+BESIDE |= {"taxonomy": "rows.jsonl", "review": "rows.jsonl", "decontaminate": "[rows.jsonl]"}
+
+
 class Redirect(BaseHTTPRequestHandler):
     """A stranger's server, whose rows lie at an inner address."""
 
+    asked: ClassVar[list[str]] = []
+
     def do_GET(self) -> None:
         """Send a recipe, a redirect, or what only this machine can see."""
-        recipe = b"seeds: {data: rows.jsonl, fields: {topic: body}}"
+        field = self.path.rpartition("/")[2].partition(".")[0]
+        recipe = f"{field}: {BESIDE.get(field)}".encode()
         moved = self.path == "/theirs/rows.jsonl"
         content = b"" if moved else recipe if self.path.endswith(".yaml") else b'{"body": "secret"}'
+        self.asked.append(self.path)
         self.send_response(302 if moved else 200)
         if moved:
             self.send_header("Location", "/inner/rows.jsonl")
@@ -267,14 +278,16 @@ class Redirect(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_a_redirect_is_not_followed() -> None:
+def test_no_redirect_is_followed_to_a_file_beside_a_recipe() -> None:
     """A stranger's server cannot send us to an address within the user's network."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        with pytest.raises(RecipeError, match="the server redirects to another address, which is not followed"):
-            Recipe.from_file(f"{url}/theirs/a.consistent_chat.yaml")
-        assert len(Recipe.from_file(f"{url}/inner/a.consistent_chat.yaml").seeds or ()) == 1  # type: ignore[arg-type]
+        for field in BESIDE:
+            with pytest.raises(RecipeError, match="the server redirects to another address, which is not followed"):
+                Recipe.from_file(f"{url}/theirs/{field}.consistent_chat.yaml")
+        assert not [path for path in Redirect.asked if path.startswith("/inner/")]
+        assert len(Recipe.from_file(f"{url}/inner/seeds.consistent_chat.yaml").seeds or ()) == 1  # type: ignore[arg-type]
         server.shutdown()
 
 

@@ -14,6 +14,8 @@ from consistent_chat.files import open_plain
 
 HUB = "hf://"
 _ADDRESS = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/@:]+))?/([^:%?#*\\]+)")
+NO_CONTENT = "it is empty, or the server redirects to another address, which is not followed"
+"""What is wrong with an address without content."""
 _COMMIT = re.compile("[0-9a-f]{7,40}")
 
 
@@ -62,9 +64,10 @@ def opened(data: str, options: Mapping[str, Any], what: str = "seeds") -> Iterat
         if "://" in data:
             import fsspec
 
-            plain = {"allow_redirects": False} if data.startswith(("http://", "https://")) else {}
-            file: BinaryIO = io.BufferedReader(fsspec.open(data, "rb", **options, **plain).open())
-            _refuse_redirect(file)
+            remote = io.BufferedReader(fsspec.open(data, "rb", **without_redirects(data, options)).open())
+            if not remote.peek(1):
+                raise OSError(NO_CONTENT)
+            file: BinaryIO = remote
         else:
             file = open(open_plain(os.path.expanduser(data)), "rb")  # noqa: SIM115  # below
     except Exception as error:  # each filesystem raises its own errors
@@ -74,10 +77,10 @@ def opened(data: str, options: Mapping[str, Any], what: str = "seeds") -> Iterat
         yield file
 
 
-def _refuse_redirect(file: Any) -> None:
-    """Raise OSError for an address without content: a redirect, which could lead to a server within one's network."""
-    if not file.peek(1):
-        raise OSError("it is empty, or the server redirects to another address, which is not followed")
+def without_redirects(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options to open a URL so that no redirect is followed: it could lead into the user's own network."""
+    kinds = [kind for kind in ("http", "https") if f"{kind}://" in url]
+    return {**options, **{kind: {**options.get(kind, {}), "allow_redirects": False} for kind in kinds}}
 
 
 def _commit(repo: str, revision: str | None, options: Mapping[str, Any]) -> str:
