@@ -50,6 +50,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_all_sums_agree(place: str) -> None:
     """With unusable draws, a spec that was given up, and a judge of another price."""
     with Provider(replied) as provider:

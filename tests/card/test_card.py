@@ -160,6 +160,7 @@ def test_before_the_first_dialogue_there_is_a_card_too() -> None:
     assert "<p>0 dialogues" in files(about(), Seen())["README.md"]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=20)
 @given(TEXTS)
 def test_no_text_of_a_model_breaks_out_of_its_place(text: str) -> None:

@@ -199,6 +199,7 @@ def test_more_processes_than_calls_at_once_are_no_matter_by_batch(provider: Batc
     assert build(provider, "made.parquet", *given, "--max-calls", "144") == 0
 
 
+@pytest.mark.slow
 def test_a_refresh_by_batch_supersedes(provider: BatchProvider) -> None:
     """And the rows are those of the new responses."""
     build(provider, "made.parquet", "--driver", "batch")

@@ -22,7 +22,7 @@ from tests.dataflow_parts import (
 no_pauses = dataflow_parts.no_pauses
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("template", [None, TheirPrompt()], ids=["our prompts", "their prompts"])
 @pytest.mark.parametrize("salt", range(4))
 def test_faults_of_all_kinds_at_once(salt: int, template: Any, tmp_path: Path) -> None:

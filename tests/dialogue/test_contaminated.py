@@ -67,6 +67,7 @@ def test_what_is_in_a_text_is_found(words: list[str], other: str, length: int) -
         assert made.first(f"{other} . {text} . {other}")
 
 
+@pytest.mark.slow
 def test_a_repeated_text_is_drawn_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its dialogue gives way and all others stay; a replay is the same; the file's content is the identity."""
     fields: dict[str, Any] = {"model": "rehearsal", "num_dialogs_per_intent": 5, "num_turns_per_dialog": 2}

@@ -112,6 +112,7 @@ def test_what_is_dropped_is_filled_up(provider: Provider) -> None:
         kept += compared([after])
 
 
+@pytest.mark.slow
 def test_answers_are_compared_where_a_recipe_says_so() -> None:
     """Users differ, answers are alike: a substitute takes the place, and the answers are the failed draw."""
     alike = "Turn the blue valve to the left, wait for a minute, and then look whether any water still drips."
@@ -154,6 +155,7 @@ def test_only_stand_ins_are_asked_for(provider: Provider) -> None:
     assert before < asked == len(provider.requests)
 
 
+@pytest.mark.slow
 def test_without_a_serving_a_stand_in_that_is_missing_is_named(provider: Provider) -> None:
     """A replay never drops less than it should."""
     load(provider, **SMALL)
@@ -243,6 +245,7 @@ def test_without_datasketch_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     assert len(load(provider, **SMALL)) == 24
 
 
+@pytest.mark.slow
 def test_splits_drop_each_for_itself(provider: Provider) -> None:
     """They share no topic as it is."""
     parts = {"num_dialogs_per_intent": None, "splits": {"train": 5, "test": 3}}

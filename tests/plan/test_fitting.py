@@ -68,6 +68,7 @@ def test_only_what_fits_is_dealt_and_all_of_it_before_anything_twice(whole: Taxo
                 assert sum(not spec.repeat for spec in uses) == len(pairs) * len(flows[category])
 
 
+@pytest.mark.slow
 @LAW
 @given(tagged(), SEEDS)
 def test_an_added_topic_asks_for_that_topic_alone(whole: Taxonomy, seed: int) -> None:

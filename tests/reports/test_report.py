@@ -117,7 +117,7 @@ def test_it_fits_narrow_terminals(
     assert "1,551" in said
 
 
-@pytest.mark.slow_after(2)
+@pytest.mark.slow_after(1)
 @pytest.mark.parametrize("layout", ["conversation", "messages", "sharegpt"])
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_files_of_any_layout_say_the_same_as_a_replay(layout: str, suffix: str) -> None:
