@@ -265,8 +265,8 @@ def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:
         return recipes
     if len(recipes) > 1:
         raise RecipeError(
-            f"There are {len(recipes)} recipe files, one for each of the splits {', '.join(recipes)}, and splits are "
-            "named besides. Use one file whose recipe has splits, or files without."
+            f"There are {len(recipes)} recipe files, one for each of the splits {', '.join(recipes)}, and splits= is "
+            "set as well. Use one recipe file with splits, or several without."
         )
     return splits.recipes(named[0])
 

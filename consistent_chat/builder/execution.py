@@ -50,7 +50,7 @@ class ExecutionOptions:
         if self.by_batch and waves > self.max_waves:
             raise RecipeError(
                 f"A dialogue of this recipe needs {waves} batches, one after the other, and each may take a day. Pass "
-                f"max_waves={waves} if that is wanted, or use driver='online'."
+                f"max_waves={waves} to allow it, or use driver='online'."
             )
 
     @property

@@ -217,8 +217,8 @@ def check_cache(folder: str | os.PathLike[str]) -> None:
     path = os.path.expanduser(folder)
     if path.startswith("~"):
         raise ConsistentChatError(
-            f"This user has no home folder, so the cache of datasets ({path}) has no place. Set HF_HOME to a folder "
-            "that can be written."
+            f"This user has no home folder for the cache of datasets ({path}). Set HF_HOME to a folder that can be "
+            "written."
         )
     try:
         Path(path).mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,7 @@ def _named(recipe: str | Mapping[str, str] | None) -> dict[str, Any]:
     if not recipe.endswith((EXTENSION, ".yaml", ".yml")):
         raise RecipeError(
             f"{without_secrets(recipe)!r} is neither a config (demo, demo_languages, default, an intent) nor a recipe "
-            f"file (*{EXTENSION})."
+            f"file (*{EXTENSION}). Check the name."
         )
     if "://" in recipe:
         return {"data_files": recipe}

@@ -95,8 +95,8 @@ class ConsistentChatGenerator:
         if self._batched and self._recipe.answers != AT_ONCE and not takes_chats(llm_serving):
             raise RecipeError(
                 "answers: turn_by_turn sends whole chats, and generate_from_input takes single texts. Use "
-                f"answers: at_once, a serving of ours by its name, or give {type(llm_serving).__name__} DataFlow's "
-                "method generate_from_conversations."
+                "answers: at_once, name a built-in serving, or add DataFlow's method generate_from_conversations to "
+                f"{type(llm_serving).__name__}."
             )
         join(type(self))
 
@@ -171,8 +171,8 @@ def _limits(settings: dict[str, Any], serving: Any, in_waves: bool) -> Limits:
     for name in given if in_waves else ():
         if name not in HELD_IN_WAVES:
             raise RecipeError(
-                f"{name} has no effect here: the prompts of a wave go out in one call, and how is up to "
-                f"{type(serving).__name__}. Set its own limits; {', '.join(HELD_IN_WAVES)} hold in any case."
+                f"{name} has no effect here: {type(serving).__name__} gets all prompts of a wave in one call and "
+                f"sends them itself. Set its own limits; {', '.join(HELD_IN_WAVES)} apply here too."
             )
     if not isinstance(serving, APILLMServing_request):
         return Limits(**given)
@@ -184,7 +184,9 @@ def _check_settings(settings: dict[str, Any], templated: bool) -> None:
     """Raise RecipeError for a field of the recipe that has no place or no effect here."""
     for name in settings:
         if name in FIXED:
-            raise RecipeError(f"{name} is fixed here: rows are category and conversation. For others: load_dataset.")
+            raise RecipeError(
+                f"{name} is fixed here: rows have category and conversation. Use load_dataset for others."
+            )
         if name in OF_OUR_PROMPTS and templated and settings[name] is not None:
             raise RecipeError(f"{name} has no effect with a prompt_template, which chooses its own. Leave one out.")
 
@@ -197,5 +199,5 @@ def _check_template(template: Any, serving: Any, batched: bool) -> None:
     if serving is not None and not batched and not isinstance(serving, APILLMServing_request):
         raise RecipeError(
             "prompt_template needs a serving that takes prompts, with a method `generate_from_input`, such as "
-            "APILLMServing_request; or leave it out, for prompts of our own."
+            "APILLMServing_request. Pass one, or leave prompt_template out to use the built-in prompts."
         )

@@ -69,8 +69,8 @@ class APILLMServing_request(LLMServingABC):  # noqa: N801  DataFlow's name
         self.max_workers, self.read_timeout = max_workers, configs.pop("timeout", read_timeout)
         for name in configs:
             raise RecipeError(
-                f"APILLMServing_request cannot send {name!r}: responses are found again by what was asked, of which it "
-                f"is no part.{suggestion(name, ('temperature', 'max_workers', 'read_timeout', 'model_name'))}"
+                f"APILLMServing_request cannot send {name!r}: it is not part of the key by which stored responses are "
+                f"found.{suggestion(name, ('temperature', 'max_workers', 'read_timeout', 'model_name'))}"
             )
         self.limits()  # which are checked
         self._variable = key_name_of_api_key
@@ -114,7 +114,7 @@ class APILLMServing_request(LLMServingABC):  # noqa: N801  DataFlow's name
         if not key:
             raise RecipeError(
                 f"There is no key in the environment variable {self._variable}. Set it, or name another with "
-                "key_name_of_api_key=. A server of your own takes any text for a key."
+                "key_name_of_api_key=. Your own server accepts any text as a key."
             )
         return {
             "base_url": self._base_url,

@@ -212,7 +212,7 @@ def _found(response: Response, fits: Callable[[Any], bool]) -> Any:
         if fits(value):
             return value
     if values:
-        raise Unusable(Reason.WRONG_SHAPE, f"{type(values[0]).__name__} of another shape than asked for")
+        raise Unusable(Reason.WRONG_SHAPE, f"{type(values[0]).__name__} of another shape than requested")
     raise Unusable(Reason.NO_JSON, f"no JSON in {len(response.text)} characters")
 
 

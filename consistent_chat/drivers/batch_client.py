@@ -231,8 +231,8 @@ def _batches(serving: Serving) -> BatchServing:
     batches: BatchServing | None = getattr(serving, "batches", None)
     if batches is None:
         raise RecipeError(
-            f"The serving {type(serving).__name__} has no batch API. Those of 'anthropic' and 'openai' have one; for "
-            "any other leave driver= at 'online'."
+            f"The serving {type(serving).__name__} has no batch API; 'anthropic' and 'openai' have one. Use "
+            "driver='online' for any other."
         )
     return batches
 

@@ -156,8 +156,8 @@ class BatchPoller:
         self._oversized[batch.number] += isinstance(error, OversizedAnswer)
         if self._oversized[batch.number] >= READINGS:
             raise ServingError(
-                f"{said}. So the results of {batch} cannot be read further; what was read of them is kept. To ask for "
-                f"the rest again: consistent-chat batches --forget {batch.number}."
+                f"{said}. The rest of the results of {batch} cannot be read; what was read is kept. To request the "
+                f"rest again: consistent-chat batches --forget {batch.number}."
             ) from error
         if time.monotonic() - self._heard > SILENCE:
             raise ServingError(

@@ -120,9 +120,9 @@ def start(
 def _check_recipes(builder: ConsistentChat) -> None:
     """Raise RecipeError for recipes that a job cannot build."""
     if len(builder.recipes) > 1:
-        raise RecipeError("A job builds one split only. Publish from here, or pass a recipe without splits.")
+        raise RecipeError("A job builds one split only. Publish from this machine, or pass a recipe without splits.")
     if any(recipe.seeds is not None for recipe in builder.recipes.values()):
-        raise RecipeError("A job cannot be given seeds. Publish from here: leave --on-hub out.")
+        raise RecipeError("A job cannot take seeds. Leave --on-hub out to publish from this machine.")
 
 
 def _run(api: HfApi, command: list[str], **options: Any) -> str:
@@ -159,8 +159,8 @@ def _dependencies(builder: ConsistentChat, package: str | None, responses: Seque
         return requirements(extras)
     if "://" not in package or not package.isprintable():
         raise RecipeError(
-            f"--package {package!r} is not an address, and a name on an index can belong to anyone. Leave it out  "
-            "to send this package along, or give the address of a wheel or a repository: git+https://...@COMMIT."
+            f"--package {package!r} is not an address, and a name on an index can belong to anyone. Leave it out "
+            "to send this package, or give the address of a wheel or a repository: git+https://...@COMMIT."
         )
     named = f"[{','.join(extras)}]" if extras else ""
     return [package if " @ " in package else f"{NAME}{named} @ {package}"]
@@ -205,7 +205,9 @@ def _responses(target: RepoTarget, options: Mapping[str, Any]) -> list[str]:
 def _copy_responses(api: HfApi, builder: ConsistentChat, responses: str) -> None:
     """Copy the responses recorded here into the job's store, so that they are not paid for again."""
     if not hasattr(api, "create_bucket"):
-        raise PublishError('This huggingface_hub cannot give a job files. Run `pip install -U "huggingface_hub>=2"`.')
+        raise PublishError(
+            'This huggingface_hub cannot pass files to a job. Run `pip install -U "huggingface_hub>=2"`.'
+        )
     if responses.startswith("hf://buckets/"):
         api.create_bucket(RepoTarget.parse(responses).name, private=True, exist_ok=True)
     place = StoreLocation(responses, {"hf": {"token": api.token}})
@@ -225,7 +227,7 @@ def _secrets(options: Mapping[str, Any], more: Sequence[str]) -> dict[str, str]:
     """Return the environment variables of the serving. Raises PublishError if its key is not set."""
     serving = options.get("serving")
     if not isinstance(serving, (str, type(None))):
-        raise RecipeError("A job cannot be given an object as its serving. Pass the name of one.")
+        raise RecipeError("A job takes the name of a serving, not an object. Pass its name.")
     if not all(_VARIABLE.fullmatch(name) for name in more):
         raise RecipeError("--secret takes the name of an environment variable, such as MY_KEY, and not its value.")
     names = registry.variables(serving or "")
@@ -241,7 +243,9 @@ def _secrets(options: Mapping[str, Any], more: Sequence[str]) -> dict[str, str]:
     if keys and not found.keys() & set(names) and not options.get("base_url"):
         missing.append(keys[0])
     if missing:
-        raise PublishError(f"The job needs {', '.join(missing)}, which is not set here. Set it: a job gets it.")
+        raise PublishError(
+            f"The job needs {', '.join(missing)}, which is not set here. Set it here, to pass it to the job."
+        )
     return found
 
 

@@ -31,7 +31,7 @@ def check(name: str, value: Any) -> dict[str, list[Case]]:
     for attribute, given in value.items():
         if not _is_name(attribute):
             raise RecipeError(
-                f"{name} must have names of letters, digits and _ that stand for nothing else, not {attribute!r}. "
+                f"{name} must have names of letters, digits and _ that have no other meaning, not {attribute!r}. "
                 "Rename it."
             )
         found[attribute] = _cases(f"{name}.{attribute}", given, found, [*value])
@@ -107,7 +107,7 @@ def _when(place: str, given: Any, earlier: Attributes, names: Sequence[str]) -> 
         if not isinstance(name, str) or not texts or not _is_list_of_texts(texts):
             raise type_error(f"{place}.{name}", wanted, "a text or a list of texts")
         if name in names and name not in earlier:
-            raise RecipeError(f"{place} must name what comes before it: {name!r} is drawn later. Move it up.")
+            raise RecipeError(f"{place} must name attributes above it: {name!r} is below. Move it up.")
         _check_known(place, name, texts, tuple(values(earlier[name])) if name in earlier else None)
         found[name] = list(texts)
     return found

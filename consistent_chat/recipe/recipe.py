@@ -283,7 +283,8 @@ def _check_judge(recipe: Recipe) -> None:
         raise RecipeError("min_score needs a judge: pass judge_model= as well.")
     if recipe.num_answers > 1 and (recipe.judge_model is None or recipe.answers != AT_ONCE):
         raise RecipeError(
-            "num_answers needs a judge that chooses, and answers: at_once. Pass judge_model= as well, or leave it out."
+            "num_answers must be 1 without a judge, or with answers: turn_by_turn. Pass judge_model= as well, and "
+            "leave answers out."
         )
     if recipe.rubric is None or NEEDS_SOURCE not in recipe.rubric.names:
         return
@@ -291,8 +292,8 @@ def _check_judge(recipe: Recipe) -> None:
     seeds = recipe.loaded_seeds
     if built_in and (seeds is None or "source" not in seeds.sources.fields):
         raise RecipeError(
-            f"judge must have a text for {NEEDS_SOURCE}, or seeds with a source: the built-in text compares answers "
-            "with their source."
+            f"judge must have a text of your own for {NEEDS_SOURCE} here: the built-in text compares answers with a "
+            "source, and the recipe has no seeds with one."
         )
 
 
@@ -301,15 +302,17 @@ def _check_form(recipe: Recipe) -> None:
     seeds = recipe.loaded_seeds
     is_given = seeds is not None and "conversation" in seeds.sources.fields
     if seeds is not None and is_given and not seeds.extend and "users" in (recipe.instructions or {}):
-        raise RecipeError("instructions.users has no effect on given conversations, whose messages are kept.")
+        raise RecipeError(
+            "instructions.users has no effect on given conversations, whose user messages are kept. Leave it out."
+        )
     if recipe.answers == AT_ONCE:
         if recipe.users != AT_ONCE:
             raise RecipeError("users: turn_by_turn needs answers: turn_by_turn, as each message reacts to an answer.")
         return
     if recipe.users != AT_ONCE and is_given:
         raise RecipeError(
-            "users: turn_by_turn does not combine with given conversations: their messages are kept, and those that "
-            "extend them are written at once. Leave users out."
+            "users: turn_by_turn does not combine with given conversations: their user messages are kept, and added "
+            "ones are written at once. Leave users out."
         )
 
 

@@ -84,7 +84,7 @@ def _rule(name: str, key: Any, value: Any) -> Rule:
         raise RecipeError(f"{place} checks nothing. Give one of {', '.join(list(_FIELDS)[2:])}.")
     for unit in ("words", "characters"):
         if found.get(f"min_{unit}", 0) > found.get(f"max_{unit}", MAX_LENGTH):
-            raise RecipeError(f"{place} has a min_{unit} above its max_{unit}.")
+            raise RecipeError(f"{place} has a min_{unit} above its max_{unit}. Correct one of them.")
     return found
 
 
@@ -133,7 +133,7 @@ def _pattern(name: str, value: Any) -> str:
 
 def _forbidden_pattern(name: str, value: Any) -> str:
     if compiled(_pattern(name, value)).search("") is not None:
-        raise RecipeError(f"{name} has the pattern {excerpt(value)}, which every message matches.")
+        raise RecipeError(f"{name} has the pattern {excerpt(value)}, which every message matches. Make it narrower.")
     return str(value)
 
 

@@ -99,7 +99,7 @@ def _check_operands(operator: str, left: Any, right: Any) -> None:
         if len(many) * few > MAX_VALUE:
             raise Bound(f"a repetition becomes longer than {MAX_VALUE:,}")
     elif operator in ("%", "**") and not (operator == "%" and isinstance(left, (int, float))):
-        raise Bound(f"{operator!r} takes numbers alone")
+        raise Bound(f"{operator!r} takes only numbers")
 
 
 def _range(*bounds: int) -> range:
@@ -111,7 +111,7 @@ def _range(*bounds: int) -> range:
 
 def _text(value: Any) -> str:
     if not isinstance(value, (str, int, float)):
-        raise Bound(f"{type(value).__name__} is no text: use the filter join for a list")
+        raise Bound(f"{type(value).__name__} is not text: use the filter join for a list")
     return str(value)
 
 

@@ -66,22 +66,24 @@ def check_value(name: str, given: Any, serving: Any) -> None:
     """Raise RecipeError unless a value that is given by role names only roles with a serving of their own."""
     if not isinstance(given, Mapping):
         if name in WITH_SERVING and given is not None and isinstance(serving, Mapping):
-            raise RecipeError(f"{name} must be given by role, as serving is: {{'assistant': ...}}.")
+            raise RecipeError(f"{name} must be given by role, as serving is. Pass {name}={{'assistant': ...}}.")
         return
     if not isinstance(serving, Mapping):
-        raise RecipeError(f"{name} is given by role, and serving is not: serving={{'assistant': ...}}.")
+        raise RecipeError(f"{name} is given by role, and serving is not. Pass serving={{'assistant': ...}} as well.")
     for role in given:
         if role not in ROLES:
             raise RecipeError(f"{name}: there is no role {role!r}.{suggestion(role, ROLES)}")
         if role not in serving:
-            raise RecipeError(f"{name} names the role {role!r}, for which there is no serving.")
+            raise RecipeError(f"{name} names the role {role!r}, for which there is no serving. Add it to serving=.")
 
 
 def check(serving: Mapping[str, Any], base_url: Any, needed: Iterable[str]) -> None:
     """Raise RecipeError unless each needed role has a known serving."""
     for role in needed:
         if role not in serving:
-            raise RecipeError(f"serving lacks the role {role!r}, which this recipe needs: serving={{{role!r}: ...}}.")
+            raise RecipeError(
+                f"serving lacks the role {role!r}, which this recipe needs. Pass serving={{{role!r}: ...}}."
+            )
     for role, one in serving.items():
         registry.check(_address(role, one, base_url)[0])
 

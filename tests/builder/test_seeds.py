@@ -195,7 +195,7 @@ def test_an_extended_conversation_stands_in_both_requests(tmp_path: Path) -> Non
 
 def test_what_cannot_be_extended_is_told(chats: str) -> None:
     """Before any call."""
-    with pytest.raises(RecipeError, match="must have the field conversation where they have extend"):
+    with pytest.raises(RecipeError, match="must have the field conversation for extend"):
         Recipe(seeds={"data": chats, "fields": {"topic": "messages"}, "extend": 1})
     with pytest.raises(RecipeError, match="extend must be a whole number from 1 to 100, not 0"):
         Recipe(seeds={"data": chats, "fields": {"conversation": "messages"}, "extend": 0})

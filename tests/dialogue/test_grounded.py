@@ -58,7 +58,7 @@ BAD = [
 @pytest.mark.parametrize("answer", BAD)
 def test_figures_that_are_made_up_are_found(answer: str) -> None:
     """Three different ones in one answer."""
-    assert found(answer).startswith("grounded: assistant_1 has figures that stand nowhere before: ")
+    assert found(answer).startswith("grounded: assistant_1 has figures that occur nowhere before: ")
     assert found(answer, source="") == ""
     assert found(answer, grounded=False) == ""
     assert found(answer, grounded=50) == ""
@@ -79,7 +79,7 @@ def test_names_that_are_made_up_are_found(language: str) -> None:
     """Three of several words in one answer, of which the source has no word; in other cases of the noun, too."""
     text = NAMED[language]
     message = named(text, language)
-    assert message.startswith("assistant_1 has names that stand nowhere before: ")
+    assert message.startswith("assistant_1 has names that occur nowhere before: ")
     assert named(text, language, source=f"{SOURCE} {text}") == ""
     assert named(text, language, grounded=4) == ""
 

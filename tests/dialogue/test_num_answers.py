@@ -168,5 +168,5 @@ def test_an_estimate_counts_all_of_them(place: str) -> None:
 )
 def test_what_does_not_go_together_is_one_message(given: dict[str, Any]) -> None:
     """Before any call."""
-    with pytest.raises(RecipeError, match=r"num_answers needs a judge that chooses|has no reasoning"):
+    with pytest.raises(RecipeError, match=r"num_answers must be 1 without a judge|has no reasoning"):
         Recipe(**{**SMALL, "num_answers": 2, **given})

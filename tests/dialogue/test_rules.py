@@ -118,7 +118,10 @@ def test_kinds_of_sensitive_data_are_chosen() -> None:
         ({"a": {"forbiden": "x"}}, "rules must be valid: a has no field 'forbiden'. Did you mean 'forbidden'?"),
         ({"a": {"side": "answers"}}, "rules must be valid: a checks nothing."),
         ({"a": {"side": "both", "max_words": 1}}, "rules must be valid: a.side must be one of users, answers"),
-        ({"a": {"min_words": 3, "max_words": 2}}, "rules must be valid: a has a min_words above its max_words."),
+        (
+            {"a": {"min_words": 3, "max_words": 2}},
+            "rules must be valid: a has a min_words above its max_words. Correct one of them.",
+        ),
         ({"a": {"forbidden": ""}}, "rules must be valid: a.forbidden must be one line of text"),
         ({"a": {"forbidden": ["x"] * 1001}}, "rules must be valid: a.forbidden must be a list of 1 to 1,000"),
         ({"a": {"forbidden": ["x"] * 600, "required": ["x"] * 600}}, "rules must have at most 1,000 phrases"),

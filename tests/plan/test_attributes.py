@@ -91,7 +91,7 @@ def test_a_written_recipe_has_them(tmp_path: Path) -> None:
 
 WRONG: list[tuple[Any, str]] = [
     ({}, "attributes must be a mapping of up to 100 names"),
-    ({"topic": ["a"]}, "that stand for nothing else, not 'topic'"),
+    ({"topic": ["a"]}, "that have no other meaning, not 'topic'"),
     ({"a b": ["a"]}, "not 'a b'"),
     ({"if": ["a"]}, "not 'if'"),
     ({"true": ["a"]}, "not 'true'"),
@@ -100,7 +100,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"a": {"x": -1}}, "attributes.a must have weights in range: x must be"),
     ({"a": {True: 1}}, "attributes.a must have values of text: one must be one line"),
     ({"a": [{"values": ["x"], "wen": {}}]}, "there is no 'wen'"),
-    ({"a": {"when": {"b": "x"}, "values": ["x"]}, "b": ["x"]}, "'b' is drawn later. Move it up."),
+    ({"a": {"when": {"b": "x"}, "values": ["x"]}, "b": ["x"]}, "'b' is below. Move it up."),
     ({"b": ["paid"], "a": {"when": {"b": "piad"}, "values": ["x"]}}, "there is no 'piad'. Did you mean 'paid'?"),
     ({"a": {"when": {"tpic": "x"}, "values": ["x"]}}, "there is no 'tpic'. Did you mean 'topic'?"),
     ({"a": {"when": {"topic": 3}, "values": ["x"]}}, "attributes.a.when.topic must be a text or a list of texts"),

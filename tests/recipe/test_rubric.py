@@ -33,7 +33,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"model": "m", "criteria": {"tone": {"text": "x", "weight": -1}}}, "tone.weight must be a number from 0 to 1000"),
     ({"model": "m", "criteria": {"tone": {"text": "x", "least": 6}}}, "tone.least must be a number from 1 to 5"),
     ({"model": "m", "criteria": {"tone": {"text": "x", "weight": 0}}}, "must have a criterion with a weight above 0"),
-    ({"model": "m", "criteria": {"grounded": True}}, "judge must have a text for grounded, or seeds with a source"),
+    ({"model": "m", "criteria": {"grounded": True}}, "judge must have a text of your own for grounded"),
     ({"model": "m", "criteria": {f"c{n}": "x" for n in range(13)}}, "criteria must be a mapping of 1 to 12"),
 ]
 

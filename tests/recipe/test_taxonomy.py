@@ -188,8 +188,8 @@ def test_white_space_in_texts_is_folded() -> None:
 
 MISTAKES = {
     "[a, b]": "own.yaml, line 1 must be a mapping with some of: flows, intents, personas, manners, extend.",
-    "topics: [a]": "own.yaml, line 1 (topics) is not known here. Use: flows, intents, personas, manners, extend.",
-    "extend:\n  topics: [a]": "own.yaml, line 2 (extend.topics) is not known here. "
+    "topics: [a]": "own.yaml, line 1 (topics) is not a known name. Use: flows, intents, personas, manners, extend.",
+    "extend:\n  topics: [a]": "own.yaml, line 2 (extend.topics) is not a known name. "
     "Use: flows, intents, personas, manners.",
     "extend: 3": "own.yaml, line 1 (extend) must be a mapping, not int.",
     "extend:\n  personas: {a: b}": "own.yaml, line 2 (extend.personas) must be a list, as it is built in.",
@@ -203,10 +203,9 @@ MISTAKES = {
     f"personas: [{'a' * 501}]": "own.yaml, line 1 (personas.0) must have 1 to 500 characters, not 501.",
     "personas: a": "own.yaml, line 1 (personas) must be a list, not str.",
     "manners:\n  2024: new": "own.yaml, line 2 (manners.2024): the name 2024 must be text. Put it in quotes.",
-    "manners:\n  'a  b': new": "own.yaml, line 2 (manners.a  b): the name 'a  b' has needless white space. "
-    "Write 'a b'.",
+    "manners:\n  'a  b': new": "own.yaml, line 2 (manners.a  b): the name 'a  b' has extra white space. Write 'a b'.",
     OWN.replace("    purpose: getting about\n", ""): "own.yaml, line 6 (intents.travel) lacks 'purpose'. Add it.",
-    OWN.replace("purpose:", "porpoise:"): "own.yaml, line 8 (intents.travel.porpoise) is not known here. "
+    OWN.replace("purpose:", "porpoise:"): "own.yaml, line 8 (intents.travel.porpoise) is not a known name. "
     "Use: title, purpose, flows, categories.",
     OWN.replace("[there_and_back]", "[away]"): "own.yaml, line 9 (intents.travel.flows.0): there is no flow 'away'. "
     "Use one of: there_and_back.",
@@ -297,7 +296,7 @@ def test_needs_flows_and_tags_are_read() -> None:
         (
             "flows: [rounds]",
             "flow: [rounds]",
-            "own.yaml, line 16 (intents.farm.categories.Sheep.flow) is not known here. Use: topics, needs, flows.",
+            "own.yaml, line 16 (intents.farm.categories.Sheep.flow) is not a known name. Use: topics, needs, flows.",
         ),
     ],
     ids=["nobody", "tag", "field"],

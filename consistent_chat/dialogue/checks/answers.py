@@ -97,7 +97,7 @@ def broken_off(side: Side) -> None:
         if last not in ENDS and not _is_complete(text):
             raise side.unusable(number, Reason.BROKEN_OFF, f"breaks off: {text[-40:]!r}")
         if last in ":：" and "\n" not in text[-2:] and _promises(text):
-            raise side.unusable(number, Reason.BROKEN_OFF, f"announces what does not come: {text[-40:]!r}")
+            raise side.unusable(number, Reason.BROKEN_OFF, f"announces something that does not follow: {text[-40:]!r}")
 
 
 def _is_complete(text: str) -> bool:

@@ -43,7 +43,7 @@ def grounded(side: Side, asked: Sequence[str], source: str, limit: int, language
         if len(figures) + len(found) >= limit:
             kinds = " and ".join(kind for kind, some in (("figures", figures), ("names", found)) if some)
             shown = ", ".join(map(repr, [*figures, *found][:SHOWN]))
-            raise side.unusable(number, Reason.GROUNDED, f"has {kinds} that stand nowhere before: {shown}")
+            raise side.unusable(number, Reason.GROUNDED, f"has {kinds} that occur nowhere before: {shown}")
 
 
 def _invented(text: str, figures: set[str], addresses: set[str]) -> Iterator[str]:

@@ -51,7 +51,7 @@ def garbled(side: Side) -> None:
         if is_misread and ("\ufffd" in text or _is_mojibake(text)):
             raise side.unusable(number, Reason.GARBLED, "has characters of a wrong encoding")
         if is_rough and 50 * text.count("e") < len(text) and text.isascii() and _lacks_vowels(text):
-            raise side.unusable(number, Reason.GARBLED, f"is no language: {text[:40]!r}")
+            raise side.unusable(number, Reason.GARBLED, f"is in no known language: {text[:40]!r}")
 
 
 def _is_mojibake(text: str) -> bool:

@@ -36,7 +36,9 @@ def read(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
 
     ending = name.lower().rpartition(".")[2]
     if ending not in READERS:
-        raise RecipeError(f"{name} must end in {', '.join(f'.{one}' for one in READERS)}: it has none of these forms.")
+        raise RecipeError(
+            f"{name} must end in one of {', '.join(f'.{one}' for one in READERS)}, which names its format."
+        )
     distinct = list(dict.fromkeys(columns))
     places = [distinct.index(column) for column in columns]
     try:

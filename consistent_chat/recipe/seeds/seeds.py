@@ -205,7 +205,9 @@ def _chunk(given: Any, fields: Mapping[str, str]) -> Chunk | None:
     if not isinstance(given, Mapping) or not set(given) <= set(Chunk._fields) or "words" not in given:
         raise type_error("seeds must have a size of chunks: chunk", given, "a mapping such as {words: 800}")
     if "source" not in fields or "conversation" in fields:
-        raise RecipeError("seeds must have the field source and no conversation where they have chunk: it is divided.")
+        raise RecipeError(
+            "seeds must have the field source, and not the field conversation, for chunk, which divides sources."
+        )
     words = int(whole(1, MAX_WORDS)("seeds must have a number in range: chunk.words", given["words"]))
     overlap = whole(0, words - 1)("seeds must have a number in range: chunk.overlap", given.get("overlap", 0))
     return Chunk(words, int(overlap))
@@ -216,7 +218,7 @@ def _extend(given: Any, fields: Mapping[str, str]) -> int:
     if given is None:
         return 0
     if "conversation" not in fields:
-        raise RecipeError("seeds must have the field conversation where they have extend: it is what goes on.")
+        raise RecipeError("seeds must have the field conversation for extend, which adds turns to given conversations.")
     return int(whole(1, MAX_TURNS)("seeds must have a number in range: extend", given))
 
 

@@ -35,7 +35,7 @@ def known(value: Mapping[Any, Any], names: tuple[str, ...], document: Document, 
     """Check that a mapping has no other names."""
     for name in value:
         if name not in names:
-            raise RecipeError(f"{document.where(*path, name)} is not known here. Use: {', '.join(names)}.")
+            raise RecipeError(f"{document.where(*path, name)} is not a known name. Use: {', '.join(names)}.")
 
 
 def texts(value: Any, document: Document, *path: Any) -> tuple[str, ...]:
@@ -80,12 +80,12 @@ def _shared(value: Iterable[str]) -> Tags:
 
 
 def name(key: Any, document: Document, *path: Any) -> str:
-    """Return a key that is a text without needless white space."""
+    """Return a key that is a text without extra white space."""
     if not isinstance(key, str):
         raise RecipeError(f"{document.where(*path)}: the name {key!r} must be text. Put it in quotes.")
     found = text(key, document, *path)
     if found != key:
-        raise RecipeError(f"{document.where(*path)}: the name {key!r} has needless white space. Write {found!r}.")
+        raise RecipeError(f"{document.where(*path)}: the name {key!r} has extra white space. Write {found!r}.")
     return found
 
 
