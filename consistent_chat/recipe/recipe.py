@@ -236,9 +236,13 @@ class Recipe:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles whose messages models write: the user, the assistant, the judge and the other of pairs, if any."""
+        """The roles whose messages models write: the user and the assistant, the judge and the other of pairs, if any.
+
+        Without a model there are no dialogues, but chats of any origin may be judged.
+        """
         judge = () if self.judge_model is None else ("judge",)
-        return ("user", "assistant", *judge, *(() if self.preferences is None else ("alternative",)))
+        sides = () if self.model is None else ("user", "assistant")
+        return (*sides, *judge, *(() if self.preferences is None else ("alternative",)))
 
     @property
     def most_turns(self) -> int:

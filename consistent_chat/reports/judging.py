@@ -26,6 +26,7 @@ from consistent_chat.plan import Plan, Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.reports.check import findings_place, rows_of, system_of, turns_of
 from consistent_chat.stats import Distribution
+from consistent_chat.text import counted
 from consistent_chat.text.summary import Summarized
 from consistent_chat.text.urls import without_secrets
 
@@ -102,7 +103,9 @@ class JudgeReport(Summarized):
         faults = ", ".join(f"{side} {number:,}" for side, number in sorted(self.faults.items()))
         passed = "" if self.passed is None else f", {self.passed:,} pass"
         unjudged = f", {self.unjudged:,} could not be judged" if self.unjudged else ""
-        return "\n".join([*lines, f"at fault: {faults or 'not known'}", f"{self.chats:,} chats{passed}{unjudged}"])
+        return "\n".join(
+            [*lines, f"at fault: {faults or 'not known'}", f"{counted(self.chats, 'chat')}{passed}{unjudged}"]
+        )
 
 
 Judging = Callable[[Iterable[Chat], "str | None"], Iterator[Verdict]]
@@ -147,7 +150,11 @@ def opened(options: Mapping[str, Any]) -> tuple[Judging, JudgeReport]:
     """Return the judging by the judges that options name, and an empty report with its counts of calls."""
     given = {name: value for name, value in options.items() if value is not None}
     given["judge"] = _with_criteria(given.get("judge"))
-    if given.get("serving") == "rehearsal":
+    given.pop("model", None)  # which writes dialogues
+    if given.get("driver", "online") != "online":
+        raise RecipeError("Chats are judged by calls one by one. Leave driver= out.")
+    serving = given.get("serving")
+    if (serving.get("judge") if isinstance(serving, Mapping) else serving) == "rehearsal":
         given.setdefault("judge_model", None if "model" in given["judge"] else "rehearsal")
     if given.get("judge_model") is None and "model" not in given["judge"]:
         raise RecipeError("No judge is named. Pass judge_model= (and serving= to call it), or serving='rehearsal'.")

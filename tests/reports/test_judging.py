@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import load_dataset_builder
 
 import consistent_chat
 from consistent_chat.cli import main
@@ -139,6 +140,7 @@ def test_a_judge_that_never_answers_in_form_leaves_an_error() -> None:
         ({"judge": "strict"}, "judge must be a mapping"),
         ({"judge": {"criteria": {"grounded": True}}}, "judge must have a text of your own for grounded"),
         ({"min_score": 6}, "min_score must be a number from 1 to 5"),
+        ({"driver": "batch"}, "Chats are judged by calls one by one"),
     ],
 )
 def test_bad_options_are_one_message_before_any_call(given: dict[str, Any], message: str) -> None:
@@ -155,6 +157,21 @@ def test_a_file_without_chats_is_an_error() -> None:
         judge(None, write({"text": "hello"}))
 
 
+def test_the_serving_of_a_judge_is_enough() -> None:
+    """By role, with an address and a key of its own; the other roles have nothing to do."""
+    source = write(LAYOUTS["ours"])
+    with Provider() as provider:
+        given = {"base_url": {"judge": provider.url}, "api_key": {"judge": "judges-key"}}
+        (line,) = judge(provider, source, serving={"judge": "anthropic"}, **given)
+        assert [call.headers.get("authorization") for call in provider.requests] == ["Bearer judges-key"]
+    assert line["model"] == JUDGE
+    assert judge(None, source, serving={"judge": "rehearsal"}, judge_model=None)[0]["model"] == "rehearsal"
+    with pytest.raises(RecipeError, match="serving lacks the role 'judge'"):
+        judge(None, source, serving={"assistant": "rehearsal", "user": "rehearsal"})
+    with pytest.raises(RecipeError, match="serving lacks the role 'assistant'"):
+        load_dataset_builder("consistent_chat", serving={"judge": "rehearsal"}, model="m", judge_model="j")
+
+
 def test_the_command_prints_means_and_faults(capsys: pytest.CaptureFixture[str]) -> None:
     """With what it took."""
     options = ["--serving", "rehearsal", "--responses", "responses", "--min-score", "4.5"]
@@ -162,5 +179,5 @@ def test_the_command_prints_means_and_faults(capsys: pytest.CaptureFixture[str])
     said = capsys.readouterr()
     assert "consistency: " in said.out
     assert "at fault: " in said.out
-    assert "1 chats, " in said.out
+    assert "1 chat, " in said.out
     assert "1 call" in said.err
