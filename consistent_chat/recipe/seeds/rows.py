@@ -36,9 +36,7 @@ def read(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
 
     ending = name.lower().rpartition(".")[2]
     if ending not in READERS:
-        raise RecipeError(
-            f"{name} must end in one of {', '.join(f'.{one}' for one in READERS)}, which names its format."
-        )
+        raise RecipeError(f"{name} must end in {', '.join(f'.{one}' for one in READERS)}: no other formats are read.")
     distinct = list(dict.fromkeys(columns))
     places = [distinct.index(column) for column in columns]
     try:
