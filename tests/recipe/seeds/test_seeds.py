@@ -212,7 +212,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"data": "a.csv", "fields": {"topic": "a"}, "dialogs_per_seed": 0}, "dialogs_per_seed must be a whole number"),
     ({"data": "a.csv", "fields": {"source": "a"}, "chunk": 800}, "chunk must be a mapping"),
     ({"data": "a.csv", "fields": {"source": "a"}, "chunk": {"words": 8, "overlap": 8}}, "chunk.overlap must be"),
-    ({"data": "a.csv", "fields": {"topic": "a"}, "chunk": {"words": 8}}, "the field source, and not the field conversation"),
+    ({"data": "a.csv", "fields": {"topic": "a"}, "chunk": {"words": 8}}, "the field source, and not"),
     (
         {"data": "a.csv", "fields": {"conversation": "a", "persona": "b"}},
         "seeds must not have persona with conversation",
