@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from consistent_chat.drivers import BatchProgress, RunStats
 from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, ServingError, StoreError
+from consistent_chat.row import rows
 from consistent_chat.serving import anthropic_batches
 from consistent_chat.serving.anthropic_batches import AnthropicBatches
 from consistent_chat.serving.openai_batches import OpenAIBatches
@@ -16,6 +19,7 @@ from consistent_chat.store import Batch, BatchLog, ResponseStore, compact, verif
 from tests import filling
 from tests.answers import Answers
 from tests.batches import BatchProvider
+from tests.dialogue.turns import kind as kind_of
 from tests.faults import Reply, run
 from tests.filling import (
     KEY,
@@ -31,6 +35,7 @@ from tests.filling import (
     replayed,
     some,
 )
+from tests.provider import Call
 
 hurried, provider = filling.hurried, filling.provider
 
@@ -46,6 +51,35 @@ def test_a_batch_build_makes_the_dialogues_of_an_online_build(
     stores = [ResponseStore(str(tmp_path / name)).records() for name in ("batch", "online")]
     kept = [sorted((one.key, json.loads(one.kept.response)["text"]) for one in records) for records in stores]
     assert kept[0] == kept[1]
+
+
+def compared(call: Call) -> Reply | None:
+    """Say which of two answers is better, by their texts; give other answers as plain text, the first of them empty."""
+    if kind_of(call) == "answer":
+        return Reply.text(f"Number {call.mark} is as good." if call.attempt else " ")
+    if call.names[0] != "first_reason":
+        return None
+    lines = re.findall(r'^"(first|second)": (.*?),?$', call.body["messages"][0]["content"], re.MULTILINE)[-2:]
+    best = max(lines, key=lambda line: line[1])[0]
+    return Reply.text(json.dumps({**call.texts, **{name: 5 if name == best else 2 for name, _ in lines}}))
+
+
+@pytest.mark.slow
+def test_pairs_by_batch_are_those_of_an_online_build(tmp_path: Path) -> None:
+    """Six waves, and one more for what was unusable."""
+    pairs = {"layout": "preference", "preferences": {"rejected_model": "m"}, "intents": ("educational",)}
+    made = replace(recipe(count=3), judge_model="claude-haiku-4-5", **pairs)
+    with BatchProvider(compared) as provider:
+        provider.script_online()
+        filled(str(tmp_path / "batch"), provider.url, made=made)
+        by_batch = replayed(str(tmp_path / "batch"), made)
+        stages = [{kind_of(call) for call in batch.calls.values()} for batch in provider.submitted]
+    with BatchProvider(compared) as provider:
+        provider.script_online()
+        one_by_one = online(str(tmp_path / "online"), provider, "anthropic", made)
+    assert stages == [{"skeleton"}, {"answers"}, {"judge"}, {"answer"}, {"answer"}, {"judge"}, {"judge"}]
+    assert [rows(one, made) for one in by_batch] == [rows(one, made) for one in one_by_one]
+    assert {one.pair and one.pair.is_own_better for one in by_batch} == {True}
 
 
 @each_kind
