@@ -108,7 +108,7 @@ def _made_pair(dialogue: Dialogue, pair: Pair, recipe: Recipe) -> dict[str, Any]
     if recipe.provenance:
         models = {f"{name}_model": model for name, (*_, model) in both.items()}
         own = {"turn": pair.turn + 1, **models, "pair_request_keys": list(pair.keys)}
-        values["provenance"] = {**provenance(dialogue, recipe), **own}
+        values["provenance"] = {**provenance(dialogue, recipe), "id": _id((*dialogue.keys, *pair.keys)), **own}
     return values
 
 

@@ -51,13 +51,17 @@ def paired(work: Work, made: Dialogue) -> Steps:
 
 
 def turn_of(made: Dialogue, recipe: Recipe) -> int:
-    """Return the turn of which a pair is made, from 0: the last one, or one drawn by what the dialogue is about."""
+    """Return the turn of which a pair is made, from 0: the last one, or one drawn by what the dialogue is about.
+
+    Turns whose answers were given are left out: the recipe's model did not write them.
+    """
     spec, turns = made.spec, len(made.answers)
     if (recipe.preferences or {})["turn"] == "last":
         return turns - 1
     about = [recipe.seed, spec.repeat, spec.intent.key, spec.category, spec.topic, spec.flow.key, spec.persona]
     digest = hashlib.sha256(canonical_json([*about, *spec.manner])).digest()
-    return int.from_bytes(digest[:8], "big") % turns
+    given = len(spec.given_answers)
+    return given + int.from_bytes(digest[:8], "big") % (turns - given)
 
 
 class _Verdict(NamedTuple):
@@ -118,19 +122,21 @@ def _objection(pair: Pair, recipe: Recipe, before: Sequence[str], users: Sequenc
 
 
 def _other_than(own: str, before: Sequence[str], recipe: Recipe, said: list[Response]) -> Callable[[Response], str]:
-    """Return a function that reads a response as another answer, and appends it to `said`.
+    """Return a function that reads a response, appended to `said`, as another answer than those compared so far.
 
     It may have the flaws that the checks find, since most are rejected. The recipe's own rules hold for all texts.
     """
+    compared = {own}
 
     def read(response: Response) -> str:
         from consistent_chat.dialogue import checks
 
         said.append(response)
         text = by_turns.answer(response)
-        if text == own:
+        if text in compared:
             raise Unusable(Reason.NO_PREFERENCE, "the same answer again")
         checks.follow((*before, text), "answers", recipe)
+        compared.add(text)
         return text
 
     return read

@@ -59,6 +59,8 @@ def _answer(request: Request, scores: Scores) -> Response:
     words = ("amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath")
     if request.stage == "alternative" and (request.model, request.draw) == ("shy", 0):
         return Response(REFUSAL)
+    if request.stage == "alternative" and request.model == "dull":
+        return Response("Other things are to be said.")
     if request.stage == "alternative":
         return Response(f"Other {words[request.draw]}: take the late boat from {request.key[7:12]}.", "stop", 7, 5)
     if "first" in request.fields:
@@ -104,6 +106,8 @@ def test_one_turn_is_answered_once_more_and_compared_in_both_orders() -> None:
     assert (origin["turn"], origin["chosen_model"], origin["rejected_model"]) == (3, "writer", "student")
     assert origin["pair_request_keys"] == [other.key, one.key, two.key]
     assert origin["request_keys"] == [request.key for request in asked[:3]]
+    other_student = made(better, preferences={"rejected_model": "shy", "temperature": 0.3, "turn": "last"})
+    assert rows(other_student, recipe)[0]["provenance"]["id"] != origin["id"]
     assert (origin["draws"], origin["input_tokens"], row["judgement"]["input_tokens"]) == (6, 229, 22)
     assert list(row) == list(features(recipe))
     assert set(origin) == set(features(recipe)["provenance"])
@@ -168,6 +172,25 @@ def test_the_turn_is_drawn_by_what_the_dialogue_is_about() -> None:
     assert {one.pair.turn for one in done if one.pair} == {0, 1, 2}
     assert [turn_of(one, few) for one in done] == [turn_of(one, many) for one in done]
     assert [one.pair.turn for one in done if one.pair] == [turn_of(one, few) for one in done]
+
+
+def test_an_answer_without_a_winner_is_not_compared_again() -> None:
+    """A model that repeats itself costs no comparison, whose requests would be the same."""
+    asked = list[Request]()
+    with pytest.raises(UnfilledSlot):
+        made(lambda first, second: (3, 3), asked, preferences={"rejected_model": "dull"})
+    assert [request.stage for request in asked][3:9] == ["alternative", "judge", "judge", *["alternative"] * 3]
+
+
+def test_a_turn_that_was_given_makes_no_pair(tmp_path: Path) -> None:
+    """Its answer is of another model, or a person; the added turns are the recipe's own."""
+    chats = [[f"Is number {n} open?", "Yes.", "And what time does it close?", "At six."] for n in range(6)]
+    rows = [{"chat": [{"role": role, "content": text} for role, text in zip(("user", "assistant") * 2, chat)]}
+            for chat in chats]  # fmt: skip
+    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    seeds = {"data": str(tmp_path / "chats.jsonl"), "fields": {"conversation": "chat"}, "extend": 2}
+    done = [made(better, index=index, seeds=seeds) for index in range(6)]
+    assert {one.pair.turn for one in done if one.pair} == {2, 3}
 
 
 @pytest.mark.parametrize("form", ["at_once", "turn_by_turn"])
