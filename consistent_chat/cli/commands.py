@@ -93,7 +93,7 @@ def grow(source: str | None, output: str | None, only_estimate: bool, **options:
 @click.option("-n", "--number", type=COUNT, default=1, metavar="N", help="dialogues whose requests are shown (1)")
 @recipe_fields
 def prompts(recipe: str | None, number: int, **options: Any) -> None:
-    """Show the requests that the model gets. Makes no calls: rehearsed messages stand for the model's."""
+    """Show the requests that the model gets. Makes no calls; the rehearsal answers in place of the model."""
     from consistent_chat.commands.open import open_builder
     from consistent_chat.commands.preview import requests
 
@@ -228,13 +228,15 @@ def _warmed(recipe: str | None, shard: str, ray: str | None, options: dict[str, 
 )
 @click.argument("sources", metavar="FILE...", nargs=-1, required=True)
 @click.option("--output", required=True, metavar="FILE", help="the file of hashed n-grams to write")
-@click.option("--column", "columns", cls=Repeated, multiple=True, metavar="NAME", help="a column with texts, of tables")
+@click.option(
+    "--column", "columns", cls=Repeated, multiple=True, metavar="NAME", help="of a table: a column with texts"
+)
 @click.option("--words", type=COUNT, default=13, metavar="N", help="words in a run, 5 to 50 (13)")
 @click.option("--name", metavar="NAME", help="what findings call the texts (default: the name of the output)")
 def ngrams(sources: tuple[str, ...], output: str, columns: list[str] | None, words: int, name: str | None) -> None:
     """Hash the n-grams of texts that dialogues must not contain, for the field decontaminate.
 
-    FILE is a text file, of which each line is a text, or a table (.jsonl, .csv, .parquet).
+    FILE is a text file with one text per line, or a table (.jsonl, .csv, .parquet).
     """
     from consistent_chat.commands.ngrams import ngrams as make
 

@@ -215,7 +215,7 @@ def recipe_argument(function: Any) -> Any:
 
 
 detach = click.option(
-    "--detach", is_flag=True, help="With --driver batch: submit the batches and exit; a later run collects them."
+    "--detach", is_flag=True, help="with --driver batch: submit the batches and exit; a later run collects them"
 )
 
 

@@ -24,7 +24,7 @@ OF_DIALOGUES = ("model", "temperature", "seed", "intents")
 @click.option("--embedding-url", metavar="URL", help="a server with /v1/embeddings (omit: only stored embeddings)")
 @recipe_fields
 def report(source: str | None, html: str | None, **options: Any) -> None:
-    """Show the statistics of a dataset, and write all its dialogues as a page. Makes no calls but for embeddings.
+    """Show the statistics of a dataset, and write all its dialogues as a page. Makes no calls, except for embeddings.
 
     SOURCE is a dataset (file, folder, user/repo), a response store, or a recipe.
     """
@@ -67,12 +67,14 @@ def review(
     "consistent-chat judge demo --serving rehearsal",
 )
 @click.argument("source", metavar="[DATASET]", required=False)
-@click.option("--calibrate", is_flag=True, help="compare the judges with labelled dialogues that ship, by kind of flaw")
+@click.option(
+    "--calibrate", is_flag=True, help="compare the judges with this package's labelled dialogues, by kind of flaw"
+)
 @click.option("--output", metavar="FILE", help="write one JSON line per chat: its id, scores, reasons, whose fault")
 @click.option("--language", metavar="NAME", help="the language of the chats (default: detected for each chat)")
 @fields("judge_model", "judge", "min_score", *(name for name in CALLING if name not in OF_DIALOGUES))
 def judge(source: str | None, calibrate: bool, output: str | None, language: str | None, **options: Any) -> None:
-    """Have the chats of any dataset scored by judges. Changes nothing; with the same store, a rerun makes no calls.
+    """Score the chats of any dataset with judges. Changes nothing; with the same store, a rerun makes no calls.
 
     DATASET is a file (.jsonl, .json, .parquet), a folder, a store or user/repo.
     """

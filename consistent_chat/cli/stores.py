@@ -23,7 +23,7 @@ from consistent_chat.text.urls import without_secrets
 @click.option("--private", is_flag=True, help="create a new repo as private")
 @click.option("--revision", metavar="BRANCH", help="a branch, created if it does not exist")
 @click.option("--create-pr", is_flag=True, help="propose the changes as a pull request")
-@click.option("--overwrite", is_flag=True, help="write also to a repo that holds other files")
+@click.option("--overwrite", is_flag=True, help="publish even if the repo contains other files")
 @click.option(
     "--licence", "--license", "licence", metavar="NAME", help="the licence, such as cc-by-4.0 (default: none)"
 )

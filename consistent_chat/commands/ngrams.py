@@ -12,7 +12,7 @@ from consistent_chat.recipe.ngrams import WORDS, Ngrams
 from consistent_chat.recipe.seeds import rows
 
 LINES = (".txt", ".md")
-"""Files of which each line is a text."""
+"""Files with one text per line."""
 
 
 def ngrams(

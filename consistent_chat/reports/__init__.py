@@ -9,7 +9,7 @@ paraphrases.py  dialogues that say what others say, by embeddings
 terminal.py     the report on the terminal
 page.py         the report as a page, from templates/, page.css and page.js; payload.py has the dialogues
 check.py        checks the chats of any dataset, and counts the findings of a report
-judging.py      has the chats of any dataset scored by judges
+judging.py      scores the chats of any dataset with judges
 calibration.py  compares judges with labelled dialogues: calibration.yaml
 """
 

@@ -1,4 +1,4 @@
-"""`consistent-chat judge --calibrate`: how far a judge agrees with labelled dialogues that ship, by kind of flaw.
+"""`consistent-chat judge --calibrate`: how far a judge agrees with this package's labelled dialogues, by kind of flaw.
 
 Each entry of calibration.yaml is a good dialogue and two with a flaw, one subtle and one plain. A judge agrees if the
 criterion that the flaw counts against has at least `GOOD` for the good one, and less for the others.
@@ -118,7 +118,7 @@ def calibrate(**options: Any) -> Calibration:
 
 
 def labelled() -> list[Labelled]:
-    """Return the labelled dialogues that ship."""
+    """Return the labelled dialogues of this package."""
     text = resources.files("consistent_chat.reports").joinpath("calibration.yaml").read_text("utf-8")
     return [one for number, entry in enumerate(yaml.safe_load(text)) for one in _levels(number, entry)]
 

@@ -1,4 +1,4 @@
-"""`consistent-chat judge`: has the chats of any dataset scored by judges; responses are kept, so a rerun costs nothing.
+"""`consistent-chat judge`: scores the chats of any dataset with judges; responses are kept, so a rerun costs nothing.
 
 It reads what `check` reads, and changes nothing. A chat that cannot be judged has its reason in place of scores.
 """

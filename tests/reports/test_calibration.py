@@ -1,4 +1,4 @@
-"""`judge --calibrate`: how far a judge agrees with the labelled dialogues that ship."""
+"""`judge --calibrate`: how far a judge agrees with the package's labelled dialogues."""
 
 from __future__ import annotations
 
