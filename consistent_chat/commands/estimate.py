@@ -47,6 +47,8 @@ OF_TURNS = ("user_message", "answer", ALTERNATIVE)
 """The stages of one message, to which a dialogue comes once per turn, or once for a pair."""
 REPEATED = (*OF_TURNS, "judge")
 """The stages that a dialogue may come to several times."""
+OTHER = "0 "
+"""What the placeholder of the other answer of a pair consists of: no other placeholder is the same."""
 FRAME_TOKENS = 8
 """Tokens of JSON around each message."""
 LOOKED_AT = 5_000
@@ -285,21 +287,23 @@ def _usual_words(plan: Plan) -> dict[str, float]:
 
 
 def _placeholders(role: str, length: int, request: Request) -> Response:
-    """Return placeholder messages of a typical length: numbers, which pass every check."""
-    if request.stage in OF_TURNS:
-        number = 0 if request.stage == ALTERNATIVE else len(request.messages)  # another text than the first answer's
-        text = (f"{number} " * length)[:length]
+    """Return placeholder messages of a typical length: numbers. They count as checked: no draw of them differs."""
+    if request.stage == ALTERNATIVE:
+        said = (OTHER * length)[:length]
+    elif request.stage in OF_TURNS:
+        text = (f"{len(request.messages)} " * length)[:length]
         said = text if request.schema is None else json.dumps({"message": text, "ends": False})
-        return Response.of({"text": said}, checked=True)
-    names = [name for name in request.fields if name.startswith(role)]
-    return Response(json.dumps({name: (f"{number} " * length)[:length] for number, name in enumerate(names, 1)}))
+    else:
+        names = [name for name in request.fields if name.startswith(role)]
+        said = json.dumps({name: (f"{number} " * length)[:length] for number, name in enumerate(names, 1)})
+    return Response.of({"text": said}, checked=True)
 
 
 def _best_scores(request: Request) -> Response:
-    """Return what a judge says who has nothing to object to, and who prefers one of two answers."""
+    """Return what a judge says who has nothing to object to, and who prefers our own of two answers."""
     properties = (request.schema or {}).get("properties", {})
     best = {name: about.get("enum", ["-"])[-1] for name, about in properties.items()}
-    return Response(json.dumps({**best, **compared(request)}))
+    return Response(json.dumps({**best, **compared(request, OTHER)}))
 
 
 def _requests(progress: Progress, placeholders: Mapping[str, Callable[[Request], Response]]) -> list[Request]:

@@ -135,7 +135,8 @@ def _other_than(own: str, before: Sequence[str], recipe: Recipe, said: list[Resp
         text = by_turns.answer(response)
         if text in compared:
             raise Unusable(Reason.NO_PREFERENCE, "the same answer again")
-        checks.follow((*before, text), "answers", recipe)
+        if not response.checked:
+            checks.follow((*before, text), "answers", recipe)
         compared.add(text)
         return text
 

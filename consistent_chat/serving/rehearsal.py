@@ -59,13 +59,20 @@ class Rehearsal:
         return Response(text, "stop", round(asked * TOKENS_PER_WORD), round(len(text.split()) * TOKENS_PER_WORD))
 
 
-def compared(request: Request) -> dict[str, int]:
-    """Return 5 and 1 for the two texts that a request asks to compare, the same in both orders; else nothing."""
+def compared(request: Request, worse: str | None = None) -> dict[str, int]:
+    """Return 5 and 1 for the two texts that a request asks to compare, the same in both orders; else nothing.
+
+    A text of no other characters than those of `worse` is the worse one.
+    """
     if "first" not in request.fields:
         return {}
     lines = _COMPARED.findall(request.messages[-1]["content"])
-    best = max(lines[-2:], key=lambda line: hashlib.sha256(line[1].encode("utf-8", "backslashreplace")).digest())
+    best = max(lines[-2:], key=lambda line: (worse is None or bool(line[1].strip(f'"{worse}')), _digest(line[1])))
     return {name: 5 if (name, text) == best else 1 for name, text in lines[-2:]}
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "backslashreplace")).digest()
 
 
 def _value(request: Request, name: str, about: Mapping[str, Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import datasets
 import pytest
@@ -99,6 +100,21 @@ def test_more_turns_take_more(place: str) -> None:
     short, long = (estimate(recipe, Plan(recipe), ResponseStore(place)) for recipe in (few, many))
     assert long.output_tokens == pytest.approx(4 * short.output_tokens, rel=0.15)
     assert short.input_tokens < long.input_tokens
+
+
+PAIRED: dict[str, Any] = {"judge_model": "j", "layout": "preference", "preferences": {"rejected_model": "m"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "calls"),
+    [({}, 18), ({"answers": "turn_by_turn"}, 27), pytest.param(PAIRED, 54, marks=pytest.mark.slow)],
+    ids=["at once", "turn by turn", "pairs"],
+)
+@pytest.mark.parametrize("rule", [{"required": ["hello"]}, {"max_words": 2}])
+def test_own_rules_do_not_hold_for_placeholders(given: dict[str, Any], calls: int, rule: Any, place: str) -> None:
+    """No draw of a placeholder would ever pass them."""
+    made = Recipe(model="m", num_dialogs_per_intent=1, num_turns_per_dialog=2, rules={"own": rule}, **given)
+    assert estimate(made, Plan(made), ResponseStore(place)).calls == calls
 
 
 @pytest.mark.slow
