@@ -56,13 +56,14 @@ class Seen:
 
     `rows` are by split, `tokens` by split and by the recipe's field that names their model, or by the model
     of one of several judges and of the other answers of pairs ("model:NAME"). Tokens are those billed for all recorded
-    responses.
+    responses. `edited` counts the dialogues that a review has edited.
     """
 
     def __init__(self) -> None:
         self.statistics = Statistics()
         self.samples: list[DialogueSample] = []
         self.rows: dict[str, int] = defaultdict(int)
+        self.edited = 0
         self.scores: dict[str, Distribution] = {}
         self.tokens: dict[tuple[str, str], Tokens] = defaultdict(Tokens)
 
@@ -73,6 +74,7 @@ class Seen:
             self.samples.append(talk)
         self.statistics.add(talk)
         self.rows[split] += 1
+        self.edited += bool(dialogue.edited)
         for name, score in dialogue.scores.items():
             self.scores.setdefault(name, Distribution())[score] += 1
         for field, tokens in _billed(dialogue):

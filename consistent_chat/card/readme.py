@@ -15,6 +15,7 @@ from consistent_chat.card import header
 from consistent_chat.card.about import About, Seen
 from consistent_chat.prices import Tokens
 from consistent_chat.recipe import FIELDS, Recipe
+from consistent_chat.recipe.description import AT_ONCE
 from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.seeds import Seeds
 from consistent_chat.recipe.taxonomy import Taxonomy
@@ -71,6 +72,8 @@ TURNS = 8
 """Maximum number of turns shown of a sample."""
 LONGEST = 120
 """Maximum number of characters shown of a field's value."""
+GIVEN = ("given", "extended")
+"""The forms of dialogues whose user messages are given: all of them, or those at the beginning."""
 NO_MODELS = ("demo", "rehearsal")
 """Values of `model` for texts that no model wrote."""
 
@@ -96,8 +99,11 @@ def body(about: About, seen: Seen, has_licence: bool) -> str:
 
 def _recipes(about: About) -> dict[str, Any]:
     recipes = about.recipes.values()
-    models = {recipe.model or "" for recipe in recipes}
+    models = {model or "" for recipe in recipes for model in (recipe.model, recipe.user_writer)}
+    forms = {_form(recipe) for recipe in recipes}
     return {
+        "form": "mixed" if len(forms) > 1 else "".join(forms),
+        "has_given": not forms.isdisjoint(GIVEN),
         "models": models,
         "writers": sorted(models.difference(NO_MODELS)),
         "judges": sorted({model for recipe in recipes for model in recipe.judges}),
@@ -106,6 +112,16 @@ def _recipes(about: About) -> dict[str, Any]:
         "dropping": [split for split, recipe in about.recipes.items() if recipe.drop_near_duplicates],
         "fields": list(_fields(about.recipes)),
     }
+
+
+def _form(recipe: Recipe) -> str:
+    """Return how the messages of a recipe were written: one of `GIVEN`, "at_once", "answers_by_turns" or "by_turns"."""
+    seeds = recipe.loaded_seeds
+    if seeds is not None and "conversation" in seeds.sources.fields:
+        return GIVEN[bool(seeds.extend)]
+    if recipe.users != AT_ONCE:
+        return "by_turns"
+    return AT_ONCE if recipe.answers == AT_ONCE else "answers_by_turns"
 
 
 def _numbers(about: About, seen: Seen) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import FailedDraw
 from consistent_chat.plan.plan import Plan
+from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.taxonomy import builtin
 from consistent_chat.request import Response
 from consistent_chat.text import languages
@@ -106,6 +107,59 @@ def test_the_papers_figures_stand_beside_english_dialogues_of_its_intents(langua
     own = own._replace(spec=replace(own.spec, intent=replace(own.spec.intent, key=intent)))
     assert "lowest of its intents" not in card(about(replace(RECIPE, language=language)), seen(own))
     assert "lowest of its intents" in card(about(replace(RECIPE, language=[language, "English"])), seen())
+
+
+FORMS: dict[str, tuple[Any, ...]] = {
+    "all at once": ({}, "then all answers", "none by a person", "so the user never reacts to an answer"),
+    "answers by turns": (
+        {"answers": "turn_by_turn"},
+        "then each answer from the chat",
+        "none by a person",
+        "never reacts",
+    ),
+    "by turns": (
+        {"users": "turn_by_turn", "answers": "turn_by_turn"},
+        "wrote each message of a dialogue from the chat",
+        "none by a person",
+        "",
+    ),
+    "given": (
+        {"seeds": {}},
+        "wrote the answers",
+        "The answers were written by a machine",
+        "are given, so they do not react",
+    ),
+    "extended": ({"seeds": {"extend": 2}}, "wrote the turns after it", "The added turns were written", "were added"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_it_claims_only_what_holds_for_how_messages_were_written(form: str, tmp_path: Path) -> None:
+    """A machine did not write given messages, and a user whose messages are written one by one reads the answers."""
+    (path := tmp_path / "chats.jsonl").write_text('{"chat": [{"role": "user", "content": "Is it far?"}]}\n')
+    fields, *told = FORMS[form]
+    if "seeds" in fields:
+        seeds = {"data": str(path), "fields": {"conversation": "chat"}, **fields["seeds"]}
+        recipe = Recipe(model="claude-haiku-4-5", seeds=seeds)
+    else:
+        recipe = replace(RECIPE, **fields)
+    text = " ".join(card(about(recipe), seen()).split())
+    assert all(words in text for words in told)
+    for other, *_ in (told for name, (_, *told) in FORMS.items() if name != form):
+        assert other not in text
+    assert ("never reacts" in text) == (form in ("all at once", "answers by turns"))
+    assert ("are invented" in text) == ("seeds" not in fields)
+
+
+def test_splits_of_several_forms_claim_none_of_them() -> None:
+    """Each recipe says how its messages were written; what people have edited is counted."""
+    recipes = {"train": RECIPE, "test": replace(RECIPE, answers="turn_by_turn", user_model="gpt-4o-mini")}
+    edited = seen(dialogue(0)._replace(edited=("assistant_1",)), dialogue(1))
+    text = " ".join(card(replace(about(), recipes=recipes, files=dict.fromkeys(recipes, "a")), edited).split())
+    assert "as the recipe of each split says" in text
+    assert "(<code>claude-haiku-4-5</code>, <code>gpt-4o-mini</code>)" in text
+    assert "; people edited 1 dialogue." in text
+    assert "none by a person" not in text
 
 
 def test_the_demo_says_that_no_model_was_asked() -> None:
