@@ -272,7 +272,9 @@ def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:
 
 
 def _only(split: Any, paths: Mapping[int, str] | list[str]) -> str:
-    if len(paths) != 1:
+    if not paths:
+        raise RecipeError(f"The recipe of the split '{split}' was not found, or cannot be read. Check the path or URL.")
+    if len(paths) > 1:
         raise RecipeError(
             f"The split '{split}' names {len(paths)} files ({', '.join(map(str, paths))}). It takes one recipe. Name "
             "the splits: data_files={'train': ..., 'test': ...}."

@@ -38,7 +38,7 @@ def _named(recipe: str | Mapping[str, str] | None) -> dict[str, Any]:
         return {"data_files": {split: _named(path)["data_files"] for split, path in recipe.items()}}
     if recipe in datasets.load_dataset_builder(NAME).builder_configs:
         return {"name": recipe}
-    if not recipe.endswith((EXTENSION, ".yaml", ".yml")):
+    if not without_secrets(recipe).endswith((EXTENSION, ".yaml", ".yml")):
         raise RecipeError(
             f"{without_secrets(recipe)!r} is neither a config (demo, demo_languages, default, an intent) nor a recipe "
             f"file (*{EXTENSION}). Check the name."

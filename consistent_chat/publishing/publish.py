@@ -26,6 +26,7 @@ from consistent_chat.publishing.upload import Sent, check, send
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.recipe.description import PAIRS
 from consistent_chat.text.summary import Summarized
+from consistent_chat.text.urls import without_secrets
 
 _STRANGE = re.compile(r"[^\w .()-]")
 """Characters with a meaning in URLs, which a file's name must not have."""
@@ -131,7 +132,7 @@ def _check_licence(builder: ConsistentChat, licence: str | None) -> None:
 
 def name_of(recipe: str | Mapping[str, str] | None, target: RepoTarget) -> str:
     """Return the name of the recipe file, without extension: of the given file or config, or of the repo."""
-    name = os.path.basename(recipe) if isinstance(recipe, str) else target.title
+    name = os.path.basename(without_secrets(recipe)) if isinstance(recipe, str) else target.title
     for ending in (EXTENSION, ".yaml", ".yml"):
         name = name.removesuffix(ending)
     return _STRANGE.sub("_", name).strip(". ") or target.title

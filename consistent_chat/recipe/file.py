@@ -181,7 +181,11 @@ def _located(document: Document, field: str) -> Iterator[None]:
 
 
 def _beside(url: str, name: str, document: Document, field: str) -> str:
-    parts, place = name.split("/"), posixpath.join(posixpath.dirname(url), name)
+    """Return the place of a file beside a recipe or below; the query of its URL is the recipe's alone."""
+    from fsspec.utils import get_protocol
+
+    own = url.partition("?")[0] if get_protocol(url) in ("http", "https") else url
+    parts, place = name.split("/"), posixpath.join(posixpath.dirname(own), name)
     strange = set(name) & set("\\:%")  # "%2e%2e" in a URL means ".."
     if strange or name.startswith("~") or ".." in parts or "" in parts or _links_out(url, place):
         raise RecipeError(

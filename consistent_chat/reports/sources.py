@@ -124,8 +124,9 @@ def located(source: str, storage_options: Mapping[str, Any] | None) -> tuple[str
 
 def is_recipe(source: str) -> bool:
     """Return whether a source is a recipe file or, if no such path exists, the name of a config."""
-    if source.endswith(RECIPES) or os.path.exists(source):
-        return source.endswith(RECIPES)
+    is_named_so = without_secrets(source).endswith(RECIPES)  # without the query of a URL
+    if is_named_so or os.path.exists(source):
+        return is_named_so
     from consistent_chat.builder import ConsistentChat
 
     return source in ConsistentChat.builder_configs

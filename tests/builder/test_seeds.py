@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -13,12 +14,16 @@ from datasets import load_dataset
 
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.commands.estimate import estimate
+from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue import prompts
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.errors import RecipeError, UnfilledSlot
 from consistent_chat.plan import Plan
 from consistent_chat.plan.cards import MAX_SUBSTITUTES
+from consistent_chat.publishing.hub import RepoTarget
+from consistent_chat.publishing.publish import name_of
 from consistent_chat.recipe import Recipe
+from consistent_chat.reports.sources import is_recipe
 from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore
 
@@ -259,10 +264,11 @@ class Redirect(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Send a recipe, a redirect, or what only this machine can see."""
-        field = self.path.rpartition("/")[2].partition(".")[0]
+        path = self.path.partition("?")[0]
+        field = path.rpartition("/")[2].partition(".")[0]
         recipe = f"{field}: {BESIDE.get(field)}".encode()
-        moved = self.path == "/theirs/rows.jsonl"
-        content = b"" if moved else recipe if self.path.endswith(".yaml") else b'{"body": "secret"}'
+        moved = path == "/theirs/rows.jsonl"
+        content = b"" if moved else recipe if path.endswith(".yaml") else b'{"body": "secret"}'
         self.asked.append(self.path)
         self.send_response(302 if moved else 200)
         if moved:
@@ -278,17 +284,38 @@ class Redirect(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_no_redirect_is_followed_to_a_file_beside_a_recipe() -> None:
+@pytest.fixture
+def server() -> Iterator[str]:
+    """Serve a stranger's recipes; give the server's URL."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as served:
+        Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{served.server_port}"
+        served.shutdown()
+
+
+def test_no_redirect_is_followed_to_a_file_beside_a_recipe(server: str) -> None:
     """A stranger's server cannot send us to an address within the user's network."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_port}"
-        for field in BESIDE:
-            with pytest.raises(RecipeError, match="the server redirects to another address, which is not followed"):
-                Recipe.from_file(f"{url}/theirs/{field}.consistent_chat.yaml")
-        assert not [path for path in Redirect.asked if path.startswith("/inner/")]
-        assert len(Recipe.from_file(f"{url}/inner/seeds.consistent_chat.yaml").seeds or ()) == 1  # type: ignore[arg-type]
-        server.shutdown()
+    for field in BESIDE:
+        with pytest.raises(RecipeError, match="the server redirects to another address, which is not followed"):
+            Recipe.from_file(f"{server}/theirs/{field}.consistent_chat.yaml")
+    assert not [path for path in Redirect.asked if path.startswith("/inner/")]
+    assert len(Recipe.from_file(f"{server}/inner/seeds.consistent_chat.yaml").seeds or ()) == 1  # type: ignore[arg-type]
+
+
+def test_a_recipe_may_have_a_signed_url(server: str) -> None:
+    """The file beside it is found, and no message shows the signature."""
+    query = "?sig=a/secret&b=c.d"
+    recipe = f"{server}/inner/seeds.consistent_chat.yaml{query}"
+    builder = open_builder(recipe, serving="rehearsal")
+    assert is_recipe(recipe)
+    assert name_of(recipe, RepoTarget.parse("user/name")) == "seeds"
+    assert [len(one.loaded_seeds or ()) for one in builder.recipes.values()] == [1]
+    for field in BESIDE:
+        with pytest.raises(RecipeError) as raised:
+            Recipe.from_file(f"{server}/theirs/{field}.consistent_chat.yaml{query}")
+        assert "cannot be read" in str(raised.value)
+        assert "secret" not in str(raised.value)
+    assert not is_recipe(f"{server}/inner/rows.jsonl{query}&file=a.yaml")
 
 
 def test_the_readme_of_a_strangers_folder_names_no_data(tmp_path: Path, data: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.files import open_plain
+from consistent_chat.text.urls import redact, without_secrets
 
 HUB = "hf://"
 _ADDRESS = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/@:]+))?/([^:%?#*\\]+)")
@@ -24,8 +25,8 @@ def check(data: str, options: Mapping[str, Any], what: str = "seeds") -> None:
     if not data.startswith(HUB):
         if "://" in data or "::" in data:
             raise RecipeError(
-                f"{what} must lie in a file on this machine or in a dataset on the Hub, not at {data}. Download it, or "
-                "write hf://datasets/user/name@commit/file."
+                f"{what} must lie in a file on this machine or in a dataset on the Hub, not at "
+                f"{without_secrets(data)}. Download it, or write hf://datasets/user/name@commit/file."
             )
         return
     found = _ADDRESS.fullmatch(data)
@@ -71,8 +72,9 @@ def opened(data: str, options: Mapping[str, Any], what: str = "seeds") -> Iterat
         else:
             file = open(open_plain(os.path.expanduser(data)), "rb")  # noqa: SIM115  # below
     except Exception as error:  # each filesystem raises its own errors
-        reason = getattr(error, "strerror", None) or error
-        raise RecipeError(f"The {what} in {data} cannot be read: {reason}. Check the path or address.") from None
+        reason = redact(str(getattr(error, "strerror", None) or error), data, options)
+        shown = without_secrets(data)
+        raise RecipeError(f"The {what} in {shown} cannot be read: {reason}. Check the path or address.") from None
     with file:
         yield file
 
