@@ -68,6 +68,8 @@ class BatchSubmission:
             try:
                 for request in missing.requests(self._store):
                     if not self._is_under_way(request) and may_submit:
+                        if not self._chunkers:
+                            self._budget.check(missing.models)  # before a batch of another model is paid for
                         self._put(request, Path(folder))
                 check()
                 for role, chunker in self._chunkers.items():

@@ -115,7 +115,11 @@ class Budget:
     ) -> None:
         self.limits = limits
         self._spent, self._prices, self._by_batch = spent, prices, by_batch
-        if limits.max_cost is not None:  # otherwise prices are loaded (0.2 s) when the first call is answered
+        self.check(models)
+
+    def check(self, models: Iterable[str]) -> None:
+        """Raise RecipeError for a `max_cost` with a model whose price is unknown."""
+        if self.limits.max_cost is not None:  # otherwise prices are loaded (0.2 s) when the first call is answered
             for model in models:
                 self.price(model)
 

@@ -176,6 +176,11 @@ class PendingRequests:
         self.unusable = 0
         self.last: tuple[str, FailedDraw] | None = None
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that the recipes call."""
+        return tuple(dict.fromkeys(model for part in self._parts for model in part.recipe.models))
+
     def requests(self, store: ResponseStore) -> Iterator[Request]:
         """Yield the first unrecorded request of each incomplete dialogue, in the order of the plan."""
         self.unusable = 0

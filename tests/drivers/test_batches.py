@@ -177,9 +177,12 @@ def test_max_cost_is_judged_before_submission_at_the_price_of_batches(provider: 
     assert 0.02 < worst <= 0.05
 
 
-def test_max_cost_without_a_known_price_is_refused_before_submission(provider: BatchProvider, place: str) -> None:
-    """Nothing is written down either."""
-    made = recipe("openai").__class__(model="nobody-knows-it", num_dialogs_per_intent=1)
+@pytest.mark.parametrize("role", ["model", "judge_model"])
+def test_max_cost_without_a_known_price_is_refused_before_submission(
+    provider: BatchProvider, place: str, role: str
+) -> None:
+    """Nothing is written down either; a judge's batch would be the last."""
+    made = replace(recipe("openai"), **{role: "nobody-knows-it"})
     with pytest.raises(RecipeError, match="no price is known"):
         filled(place, provider.url, "openai", made, limits={"max_cost": 1.0})
     assert provider.submitted == entries(place) == []
