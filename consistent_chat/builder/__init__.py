@@ -148,17 +148,18 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         for split, recipe in self.recipes.items():
             if recipe.layout in PAIRS and not self.info.splits[split].num_examples:
                 raise ConsistentChatError(
-                    f"There are no pairs in {split}: no answers were rejected before others passed, in any of "
-                    f"{len(self.plans()[split])} dialogues. Raise min_score, make more dialogues, or use layout='kto'."
+                    f"There are no pairs in {split}: no answers scored too low or lower than others, in any of "
+                    f"{len(self.plans()[split])} dialogues. Raise min_score or num_answers, make more dialogues, or "
+                    "use layout='kto'."
                 )
 
     def _info(self) -> datasets.DatasetInfo:
         recipe, *others = self.recipes.values()
         if any(_columns(other) != _columns(recipe) for other in others):
             raise RecipeError(
-                "All splits need the same layout, provenance, reasoning and attributes, and a judge, seeds and a "
-                "review or none. Pass layout=, provenance=, reasoning= and judge_model=, and give all of "
-                "them seeds and a review, or none."
+                "All splits must have the same columns. Give them the same layout, provenance, reasoning, attributes "
+                "and criteria, and give all of them or none a judge, several judges, a user_model, seeds, a review "
+                "and preferences."
             )
         return datasets.DatasetInfo(
             description="Many-turn dialogues that hold together, made by consistent_chat from a recipe.",
@@ -304,7 +305,7 @@ def _split_generator(split: str, parts: list[tuple[int, int]]) -> datasets.Split
 
 
 def _columns(recipe: Recipe) -> tuple[object, ...]:
-    optional = (recipe.judge_model, recipe.user_model, recipe.seeds, recipe.review)
+    optional = (recipe.judge_model, recipe.user_model, recipe.seeds, recipe.review, recipe.preferences)
     return (
         recipe.layout,
         recipe.provenance,

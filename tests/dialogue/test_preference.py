@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Features, Value, load_dataset
+from datasets import Features, Value, load_dataset, load_dataset_builder
 
 from consistent_chat import drivers
 from consistent_chat.builder.features import features
@@ -255,6 +255,16 @@ def test_what_makes_no_pairs_is_said(given: dict[str, Any], message: str) -> Non
     """Before anything is paid."""
     with pytest.raises(RecipeError, match=message.replace("(", r"\(").replace("?", r"\?")):
         Recipe(**{**FIELDS, **given})
+
+
+@pytest.mark.usefixtures("folder")
+def test_splits_have_the_columns_of_pairs_or_none() -> None:
+    """They differ from those of pairs of whole dialogues, in the same layout."""
+    for name, own in (("train", {"preferences": {}}), ("test", {"min_score": 3})):
+        Path(f"{name}.consistent_chat.yaml").write_text(json.dumps({**FIELDS, **own}))
+    files = {name: f"{name}.consistent_chat.yaml" for name in ("train", "test")}
+    with pytest.raises(RecipeError, match="All splits must have the same columns"):
+        load_dataset_builder("consistent_chat", data_files=files)
 
 
 @pytest.mark.usefixtures("folder")
