@@ -29,6 +29,7 @@ from consistent_chat.plan.cards import MAX_STAND_INS, MAX_SUBSTITUTES, Spec
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.review import Mark, Review
+from consistent_chat.recipe.template import RenderError
 from consistent_chat.request import Response
 
 
@@ -40,6 +41,7 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
     UnfilledSlot if the substitutes are used up too.
     """
     failed = [] if failed is None else failed
+    unrendered: RenderError | None = None
     bill, rejected = Bill(has_user_model=recipe.user_model is not None), list[Dialogue]()
     for draw in failed:
         bill.add_draw(draw)
@@ -49,18 +51,32 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
         try:
             spec = plan.spec(index, substitute)
             spoken = recipe.languages.get(spec.language, recipe)
+            _render(spec, spoken)
             made = yield from make(spoken, spec, failed, bill, rejected)
             made = reviewed(made, recipe.loaded_review, failed)
             if recipe.preferences is None:
                 return made
             return (yield from paired(Work(spoken, made.spec, failed, bill, rejected), made))
         except SpecFailed:
-            substitute += 1
+            unrendered = None
+        except RenderError as error:  # a substitute may have a persona or attributes with which it can be rendered
+            unrendered = error
+        substitute += 1
+    if unrendered is not None:
+        advice = "" if recipe.seeds is None else " Or leave its row out of the seeds."
+        raise UnfilledSlot(f"{plan.spec(index).title} could not be made: {unrendered}{advice}")
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])
     raise UnfilledSlot(
         f"{plan.spec(index).title} could not be made: {beyond} specs failed, {len(failed)} unusable answers, "
         f"the last: {reasons}. Look at what {recipe.model!r} answers; {_advice(failed)}"
     )
+
+
+def _render(spec: Spec, recipe: Recipe) -> None:
+    """Raise RenderError before any request of a spec, not when some of its messages are paid for."""
+    spec.system_prompt(recipe.system_prompt)
+    for side in recipe.instructions or ():
+        spec.instructions(recipe.instructions, side)
 
 
 def _beyond(failed: list[FailedDraw], first: int) -> int:

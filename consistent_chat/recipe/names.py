@@ -5,8 +5,10 @@ A name stands for the field of that name that `seeds` maps, else for the column,
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import attributes, template
@@ -15,14 +17,17 @@ from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.seeds import Seeds, Source
 from consistent_chat.recipe.seeds.source import COLUMN
 
+if TYPE_CHECKING:
+    from consistent_chat.recipe.seeds.sources import Sources
+
 NAMES = ("intent", "category", "topic", "persona", "manner")
 """What is drawn for every dialogue."""
 ROWS = ("topic", "category", "persona", "system_prompt", "conversation")
 """Fields of seeds whose texts stand in the rows or in the card."""
 MAPPED = ("category", "topic", "persona", "source")
 """Fields of seeds that are names."""
-TRIED = 1_000
-"""Sources with which templates are rendered before any call."""
+TRIED = 100_000
+"""Sources with which templates are rendered before any call, which takes some 0.1 ms for each."""
 
 
 def used(templates: Mapping[str, str], own: Attributes) -> dict[str, str]:
@@ -50,16 +55,29 @@ def check(templates: Mapping[str, str], seeds: Seeds | None, own: Attributes) ->
     if not templates and not wanted:
         return
     drawn = {name: next(attributes.values(cases)) for name, cases in own.items()}
-    sources = [None] if seeds is None else itertools.islice(seeds.sources, TRIED)
-    for source in sources:
-        values = dict(zip(NAMES, NAMES)) | ({} if source is None else _values(source))
-        for name, place in wanted.items():
-            if name not in values:
-                raise RecipeError(
-                    f"{place} must use known names: there is no {name!r}.{suggestion(name, (*values, *own))}"
-                )
-        for place, text in templates.items():
-            template.render(place, text, values | drawn)
+    values = dict(zip(NAMES, NAMES)) | ({} if seeds is None else _values(seeds.sources[0]))
+    for name, place in wanted.items():
+        if name not in values:
+            raise RecipeError(f"{place} must use known names: there is no {name!r}.{suggestion(name, (*values, *own))}")
+    if seeds is None:
+        _render(templates, values | drawn)
+    elif templates:
+        _try(tuple(templates.items()), seeds.sources, tuple(drawn.items()))
+
+
+@functools.lru_cache(maxsize=4)  # a recipe is made anew with each of its changed fields
+def _try(templates: tuple[tuple[str, str], ...], sources: Sources, drawn: tuple[tuple[str, str], ...]) -> None:
+    """Render templates with the first sources. Raises RenderError that names the source."""
+    for source in itertools.islice(sources, TRIED):
+        try:
+            _render(dict(templates), {**dict(zip(NAMES, NAMES)), **_values(source), **dict(drawn)})
+        except template.RenderError as error:
+            raise template.RenderError(f"{error} It was for the source {source.title!r}.") from None
+
+
+def _render(templates: Mapping[str, str], values: Mapping[str, str]) -> None:
+    for place, text in templates.items():
+        template.render(place, text, values)
 
 
 def check_private(seeds: Seeds, system_prompt: str) -> None:

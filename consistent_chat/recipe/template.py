@@ -26,6 +26,10 @@ _NODES = frozenset(
 """The nodes of Jinja2's syntax that a template may have."""
 
 
+class RenderError(RecipeError):
+    """A template cannot be rendered with the values of a dialogue."""
+
+
 def is_template(text: str) -> bool:
     """Tell whether a text is a template."""
     return "{{" in text or "{%" in text
@@ -39,7 +43,7 @@ def names(place: str, text: str) -> tuple[str, ...]:
 def render(place: str, text: str, values: Mapping[str, str]) -> str:
     """Return a text with these values for its names, without white space around it.
 
-    Raises RecipeError, which names the place, if it cannot be rendered with them.
+    Raises RenderError, which names the place, if it cannot be rendered with them.
     """
     if not is_template(text):
         return text
@@ -47,7 +51,7 @@ def render(place: str, text: str, values: Mapping[str, str]) -> str:
     try:
         return _joined(template.generate({**values, BUDGET: Budget(len(text))})).strip()
     except Exception as error:  # whatever an expression raises
-        raise RecipeError(f"{place} cannot be rendered: {' '.join(str(error).split())[:300]}. Correct it.") from None
+        raise RenderError(f"{place} cannot be rendered: {' '.join(str(error).split())[:300]}. Correct it.") from None
 
 
 def _joined(parts: Iterable[str]) -> str:

@@ -11,10 +11,10 @@ from datasets import load_dataset
 
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.dialogue.at_once import fill
-from consistent_chat.errors import RecipeError
+from consistent_chat.errors import RecipeError, UnfilledSlot
 from consistent_chat.plan import Plan
 from consistent_chat.publishing import recipe_file
-from consistent_chat.recipe import Recipe
+from consistent_chat.recipe import Recipe, names
 from consistent_chat.request import Request, Response
 
 ROWS = [
@@ -142,6 +142,34 @@ def test_a_missing_column_is_told_before_any_call(tmp_path: Path, data: str) -> 
         Recipe.from_file(str(recipe))
     with pytest.raises(RecipeError, match="system_prompt cannot be rendered: division by zero"):
         made(data, system_prompt="{{ 1 / (price|int - 4) }}")
+
+
+def test_a_source_without_a_rendering_is_given_up_by_name(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among more sources than are tried before any call, it costs no request."""
+    prompt = "{{ 1 / (price|int - 4) }}"
+    with pytest.raises(RecipeError, match=r"division by zero. Correct it. It was for the source '"):
+        made(data, system_prompt=prompt)
+    monkeypatch.setattr(names, "TRIED", 0)
+    recipe = made(data, system_prompt=prompt + " ")
+    plan, refused = Plan(recipe), list[str]()
+    for index in range(len(plan)):
+        try:
+            next(fill(recipe, plan, index))
+        except UnfilledSlot as error:
+            refused.append(str(error))
+    assert len(refused) == 1
+    assert "could not be made: system_prompt cannot be rendered: division by zero" in refused[0]
+    assert refused[0].startswith("Dialogue ")
+    assert refused[0].endswith("leave its row out of the seeds.")
+
+
+def test_a_template_that_fails_for_one_persona_gives_way_to_a_substitute() -> None:
+    """Before the first request, also if it is the answers' template."""
+    persona = Plan(made())[0].persona
+    recipe = made(instructions={"answers": f"{{{{ 1 // (persona|length - {len(persona)}) }}}}"})
+    plan = Plan(recipe)
+    assert next(fill(recipe, plan, 0)) == next(fill(recipe, plan, 0, first=1))
+    assert next(fill(recipe, plan, 0)) != next(fill(made(), plan, 0))
 
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
