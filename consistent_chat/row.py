@@ -40,6 +40,8 @@ LAYOUTS = {
     "sharegpt": Layout("conversations", "from", "value", "human", "gpt"),
     BARE: Layout("messages", "role", "content", "user", "assistant", reasoning="reasoning_content"),
 }
+COLUMNS = tuple(dict.fromkeys(layout.column for layout in LAYOUTS.values()))
+"""The columns that messages can be in; rows of pairs have none of them."""
 PAIRED = LAYOUTS["messages"]
 """The names in the messages of pairs, as TRL reads them."""
 REASONING = "reasoning"

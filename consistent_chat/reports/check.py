@@ -158,8 +158,9 @@ def _messages(row: Mapping[str, Any], where: str) -> Iterator[tuple[str, str]]:
                 if role := ROLES.get(str(each[layout.role]).lower()):
                     yield role, _text(each.get(layout.text))
             return
-    columns = ", ".join(f"{layout.column} ({layout.role}, {layout.text})" for layout in LAYOUTS.values())
-    raise ConsistentChatError(f"{where} has no chat. It needs a list of messages in a column {columns}.")
+    columns = (f"{layout.column} ({layout.role}, {layout.text})" for layout in LAYOUTS.values())
+    known = ", ".join(dict.fromkeys(columns))
+    raise ConsistentChatError(f"{where} has no chat. It needs a list of messages in a column {known}.")
 
 
 def _text(content: Any) -> str:

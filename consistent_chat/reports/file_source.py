@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.reports.records import ReportRow
-from consistent_chat.row import LAYOUTS, Layout
+from consistent_chat.row import COLUMNS, LAYOUTS, Layout
 from consistent_chat.store.backends import MARKER, STORE_FIELD
 from consistent_chat.text.urls import without_secrets
 
@@ -31,7 +31,6 @@ PROVENANCE = {
     **dict.fromkeys(("index", "draws", "input_tokens", "output_tokens"), int),
     "request_keys": list,
 }
-_COLUMNS = [layout.column for layout in LAYOUTS.values()]
 
 Row = Mapping[str, Any]
 
@@ -102,11 +101,12 @@ def entries(found: list[File], ledgers: list[File]) -> Iterator[ReportRow]:
     Raises ConsistentChatError, with the row's number, for a row that is neither a dialogue nor a failed draw.
     """
     columns = {file.path: file.columns() for file in found}
-    talks = [file for file in found if not columns[file.path].isdisjoint(_COLUMNS)]
+    talks = [file for file in found if not columns[file.path].isdisjoint(COLUMNS)]
     failures = [file for file in found if columns[file.path] >= FAILURE.keys() and file not in talks]
     if not talks and not failures:
         raise ConsistentChatError(
-            f"There are no dialogues in {_names(found)}: no column {', '.join(_COLUMNS)}. Pass another file or folder."
+            f"There are no dialogues in {_names(found)}: no column {', '.join(COLUMNS)}. Pass another file or folder, "
+            "or the recipe of pairs."
         )
     draws = _Draws([*failures, *ledgers])
     for file in talks:
@@ -171,9 +171,7 @@ def _array(stream: Any) -> Iterator[Row]:
         yield from _lines(stream)
         return
     lists = [value for value in data.values() if isinstance(value, list)] if isinstance(data, dict) else [data]
-    rows = (
-        [data] if isinstance(data, dict) and not _COLUMNS_SET.isdisjoint(data) else lists[0] if len(lists) == 1 else []
-    )
+    rows = [data] if isinstance(data, dict) and not {*COLUMNS}.isdisjoint(data) else lists[0] if len(lists) == 1 else []
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise ValueError(f"item {number} is not a JSON object")
@@ -181,7 +179,6 @@ def _array(stream: Any) -> Iterator[Row]:
 
 
 _READERS = {".parquet": _parquet, ".json": _array}
-_COLUMNS_SET = frozenset(layout.column for layout in LAYOUTS.values())
 
 
 def _check(row: Row, where: str) -> None:

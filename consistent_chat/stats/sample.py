@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.recipe.shape import FACETS
-from consistent_chat.row import LAYOUTS
+from consistent_chat.row import COLUMNS, LAYOUTS
 from consistent_chat.text.languages import SPACELESS
 
 _WORD = re.compile(rf"(?=[{SPACELESS}])[^\W\d]|(?:[^\W{SPACELESS}]|\d)(?:[^\s{SPACELESS}]|\d)*")
@@ -82,7 +82,7 @@ class DialogueSample(NamedTuple):
         """
         layout = next((layout for layout in LAYOUTS.values() if layout.column in row), None)
         if layout is None:
-            raise KeyError(f"no column {' or '.join(layout.column for layout in LAYOUTS.values())} in a row")
+            raise KeyError(f"no column {' or '.join(COLUMNS)} in a row")
         said = [(message[layout.role], message[layout.text] or "") for message in row[layout.column]]
         origin = row.get("provenance") or {}
         draws = origin.get("draws") or 0

@@ -95,7 +95,8 @@ def test_other_roles_and_odd_messages(tmp_path: Path) -> None:
 def test_what_has_no_chats_is_named(tmp_path: Path) -> None:
     """With the row and the columns that are looked for."""
     with pytest.raises(
-        ConsistentChatError, match=r"row 1 has no chat. It needs a list of messages in a column conversation"
+        ConsistentChatError,
+        match=r"row 1 has no chat. .* \(role, value\), messages \(role, content\), conversations \(from, value\)\.$",
     ):
         check_chats(write(tmp_path / "chats.jsonl", [{"text": "hello"}]))
 

@@ -271,7 +271,7 @@ def test_a_repo_on_the_hub(folder: Path) -> None:
         (["broken.parquet"], 1, "broken.parquet cannot be read"),
         (["."], 1, "broken.parquet cannot be read"),
         (["empty"], 1, "There are no dialogues in files ending in .parquet or .jsonl (there are none)"),
-        (["other.jsonl"], 1, "There are no dialogues in"),
+        (["other.jsonl"], 1, "other.jsonl: no column conversation, messages, conversations. Pass another file"),
         (["demo", "--html", "made.parquet"], 2, "--html made.parquet must end in .html or .htm."),
         (["demo", "--html", "folder.html"], 2, f"--html folder.html cannot be written: {os.strerror(errno.EISDIR)}"),
         (["good.jsonl", "--failures", "none.jsonl"], 2, "none.jsonl does not exist"),
