@@ -251,8 +251,9 @@ def _rehearsed(recipe: Recipe, judge: bool, user: bool, other: bool) -> Recipe:
         several = [f"rehearsal-{number}" for number in range(1, len(recipe.judges) + 1)]
         names = {"model": several} if len(several) > 1 else {}
         recipe = replace(recipe, judge_model=None, judge={**(recipe.judge or {}), "model": "rehearsal", **names})
-    if other and (recipe.preferences or {}).get("rejected_model"):
-        recipe = replace(recipe, preferences={**(recipe.preferences or {}), "rejected_model": "rehearsal"})
+    pairs = recipe.preferences
+    if other and pairs is not None and (pairs["rejected_model"] or recipe.model) != "rehearsal":
+        recipe = replace(recipe, preferences={**pairs, "rejected_model": "rehearsal"})
     if user and recipe.user_writer != "rehearsal":
         recipe = replace(recipe, user_model="rehearsal")
     return recipe

@@ -11,6 +11,7 @@ import pytest
 from datasets import Features, Value, load_dataset, load_dataset_builder
 
 from consistent_chat import drivers
+from consistent_chat.builder.config import ConsistentChatConfig
 from consistent_chat.builder.features import features
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.cli import main
@@ -295,6 +296,15 @@ def test_a_limit_of_dollars_needs_the_price_of_the_other_model(tmp_path: Path) -
     with pytest.raises(RecipeError, match="no price is known for the model 'student'"):
         next(drivers.run(recipe, [0], store, lambda: answers, limits, RunStats()))
     assert not answers.calls
+
+
+def test_a_rehearsed_answer_is_no_models() -> None:
+    """It is told from a model's even where the recipe names no other model for it."""
+    serving = {**dict.fromkeys(("user", "assistant", "judge"), "anthropic"), "alternative": "rehearsal"}
+    for given in ({}, {"rejected_model": "student"}):
+        config = ConsistentChatConfig(**{**FIELDS, "preferences": given}, serving=serving)
+        (recipe,) = config.recipes(lambda url: {}).values()
+        assert (recipe.model, (recipe.preferences or {})["rejected_model"]) == ("writer", "rehearsal")
 
 
 def test_a_rehearsal_prefers_the_same_text_in_both_orders() -> None:
