@@ -101,6 +101,8 @@ class ExecutionOptions:
         log = BatchLog(self.places[0], self.storage_options)
         if not self.by_batch and log.is_idle:
             return
+        for recipe in recipes:
+            recipe.check_sources()
         options = BatchOptions(
             serving=self._names(recipes),
             submits=self.by_batch,
@@ -137,15 +139,20 @@ class ExecutionOptions:
     def _opener(self, recipe: Recipe) -> Callable[[], Serving]:
         by_role = {role: limits.max_concurrency for role, limits in self.limits.roles.items()}
         opening: Callable[..., Serving] = roles.open_servings if by_role else registry.open_serving
-        return lambda: opening(
-            self.serving,
-            model=recipe.model or "",
-            base_url=self.base_url,
-            api_key=self.api_key,
-            timeout=self.limits.timeout,
-            max_concurrency=by_role or self.limits.max_concurrency,
-            abilities=self.abilities,
-        )
+
+        def opened() -> Serving:
+            recipe.check_sources()  # before the first call, which costs
+            return opening(
+                self.serving,
+                model=recipe.model or "",
+                base_url=self.base_url,
+                api_key=self.api_key,
+                timeout=self.limits.timeout,
+                max_concurrency=by_role or self.limits.max_concurrency,
+                abilities=self.abilities,
+            )
+
+        return opened
 
 
 def _needed(recipes: Iterable[Recipe]) -> list[str]:

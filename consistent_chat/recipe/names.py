@@ -26,8 +26,8 @@ ROWS = ("topic", "category", "persona", "system_prompt", "conversation")
 """Fields of seeds whose texts stand in the rows or in the card."""
 MAPPED = ("category", "topic", "persona", "source")
 """Fields of seeds that are names."""
-TRIED = 100_000
-"""Sources with which templates are rendered before any call, which takes some 0.1 ms for each."""
+TRIED = 1_000
+"""Sources with which templates are rendered when a recipe is made. Before calls it is all, some 0.1 ms each."""
 
 
 def used(templates: Mapping[str, str], own: Attributes) -> dict[str, str]:
@@ -49,8 +49,11 @@ def columns(wanted: Iterable[str], fields: Mapping[str, str]) -> tuple[list[str]
     return [name for name in others if name not in NAMES], [name for name in others if name in NAMES]
 
 
-def check(templates: Mapping[str, str], seeds: Seeds | None, own: Attributes) -> None:
-    """Raise RecipeError for a name that there is not, or for a template that cannot be rendered."""
+def check(templates: Mapping[str, str], seeds: Seeds | None, own: Attributes, most: int | None) -> None:
+    """Raise RecipeError for an unknown name, or for a template that cannot be rendered.
+
+    `most` is the number of sources with which templates are rendered, None for all.
+    """
     wanted = used(templates, own)
     if not templates and not wanted:
         return
@@ -62,13 +65,15 @@ def check(templates: Mapping[str, str], seeds: Seeds | None, own: Attributes) ->
     if seeds is None:
         _render(templates, values | drawn)
     elif templates:
-        _try(tuple(templates.items()), seeds.sources, tuple(drawn.items()))
+        _try(tuple(templates.items()), seeds.sources, tuple(drawn.items()), most)
 
 
 @functools.lru_cache(maxsize=4)  # a recipe is made anew with each of its changed fields
-def _try(templates: tuple[tuple[str, str], ...], sources: Sources, drawn: tuple[tuple[str, str], ...]) -> None:
+def _try(
+    templates: tuple[tuple[str, str], ...], sources: Sources, drawn: tuple[tuple[str, str], ...], most: int | None
+) -> None:
     """Render templates with the first sources. Raises RenderError that names the source."""
-    for source in itertools.islice(sources, TRIED):
+    for source in itertools.islice(sources, most):
         try:
             _render(dict(templates), {**dict(zip(NAMES, NAMES)), **_values(source), **dict(drawn)})
         except template.RenderError as error:

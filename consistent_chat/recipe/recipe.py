@@ -98,9 +98,13 @@ class Recipe:
             _check_form(self)
             if (seeds := self.loaded_seeds) is not None:
                 names.check_private(seeds, self.system_prompt or "")
-            names.check(self.templates, self.loaded_seeds, self.attributes or {})
+            names.check(self.templates, self.loaded_seeds, self.attributes or {}, names.TRIED)
         except RecipeError as error:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None
+
+    def check_sources(self) -> None:
+        """Raise RecipeError if a template cannot be rendered with one of the sources. For many it takes seconds."""
+        names.check(self.templates, self.loaded_seeds, self.attributes or {}, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the fields alone: what was computed of them is computed again where it is needed."""

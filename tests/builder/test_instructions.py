@@ -10,6 +10,7 @@ import pytest
 from datasets import load_dataset
 
 from consistent_chat.builder.fingerprint import fingerprint
+from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.errors import RecipeError, UnfilledSlot
 from consistent_chat.plan import Plan
@@ -145,7 +146,7 @@ def test_a_missing_column_is_told_before_any_call(tmp_path: Path, data: str) -> 
 
 
 def test_a_source_without_a_rendering_is_given_up_by_name(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Among more sources than are tried before any call, it costs no request."""
+    """It costs no request."""
     prompt = "{{ 1 / (price|int - 4) }}"
     with pytest.raises(RecipeError, match=r"division by zero. Correct it. It was for the source '"):
         made(data, system_prompt=prompt)
@@ -161,6 +162,20 @@ def test_a_source_without_a_rendering_is_given_up_by_name(data: str, monkeypatch
     assert "could not be made: system_prompt cannot be rendered: division by zero" in refused[0]
     assert refused[0].startswith("Dialogue ")
     assert refused[0].endswith("leave its row out of the seeds.")
+
+
+@pytest.mark.parametrize("driver", ["online", "batch"])
+def test_templates_are_rendered_with_all_sources_before_any_call(
+    tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch, driver: str
+) -> None:
+    """So that no row stops a build that has cost something."""
+    monkeypatch.setattr(names, "TRIED", 0)
+    seeds = {"data": data, "fields": FIELDS}
+    more = {"system_prompt": "{{ 1 / (price|int - 3) }}", "responses": str(tmp_path / "responses")}
+    builder = open_builder(None, serving="rehearsal", seeds=seeds, driver=driver, **more)
+    with pytest.raises(RecipeError, match=r"division by zero. Correct it. It was for the source 'Late parcel'."):
+        builder.fill({"train": [0, 1]})
+    assert not [path for path in (tmp_path / "responses").rglob("*") if path.is_file()]
 
 
 def test_a_template_that_fails_for_one_persona_gives_way_to_a_substitute() -> None:
