@@ -39,7 +39,7 @@ def batches(file: BinaryIO, name: str, columns: Sequence[str]) -> Iterator[Any]:
         longest = fixed + sum(_longest(probe, group, column) for column in columns)
         if longest > MAX_BYTES:
             raise RecipeError(f"{name} has a row of more than {MAX_BYTES // 2**20} MiB. Divide it, or leave it out.")
-        longest += _repeated(table.metadata.row_group(group), columns)
+        longest += _besides(table.metadata.row_group(group), columns)
         rows = max(1, min(ROWS, MAX_BYTES // max(longest, 1)))
         for batch in table.iter_batches(rows, row_groups=[group], columns=list(columns)):
             yield batch.select(list(columns))
@@ -83,11 +83,14 @@ def _lengths(texts: Any) -> Any:
     return pc.binary_length(texts).fill_null(0).to_numpy().astype(np.int64)
 
 
-def _repeated(group: Any, columns: Sequence[str]) -> int:
-    """Return the maximum bytes of a text that is not in a dictionary, but repeats a part of the one before it."""
-    chunks = (group.column(at) for at in range(group.num_columns))
+def _besides(group: Any, columns: Sequence[str]) -> int:
+    """Return the bytes of a row of a row group whose texts are in no dictionary: the mean, by what its head says.
+
+    Where a text can repeat a part of the one before it, it is the maximum.
+    """
+    chunks = [group.column(at) for at in range(group.num_columns)]
     return sum(
-        chunk.total_uncompressed_size
+        chunk.total_uncompressed_size // (1 if _DELTA in chunk.encodings else max(group.num_rows, 1))
         for chunk in chunks
-        if _DELTA in chunk.encodings and chunk.path_in_schema.startswith(tuple(columns))
+        if chunk.path_in_schema.startswith(tuple(columns))
     )

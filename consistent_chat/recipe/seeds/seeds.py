@@ -252,7 +252,7 @@ class _Reader:
             try:
                 texts = [self._clean(*one) for one in zip(fields, values, self._longest)]
                 if not texts[main]:
-                    self._empty.append(number)
+                    self._note_empty(number)
                     continue
                 for part in self._divided(texts, main):
                     made += 1
@@ -266,6 +266,11 @@ class _Reader:
                 )
             if made > MAX_SOURCES:
                 raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} sources. Use a part of it.")
+
+    def _note_empty(self, number: int) -> None:
+        self._empty.append(number)
+        if len(self._empty) > MAX_SOURCES:
+            raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} rows without text. Use a part of it.")
 
     def warn(self, repeats: Sequence[int]) -> None:
         """Tell which rows and files were left out, and why."""

@@ -139,6 +139,8 @@ def test_too_many_sources_are_an_error(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("consistent_chat.recipe.seeds.seeds.MAX_SOURCES", 2)
     with pytest.raises(RecipeError, match="has more than 2 sources"):
         loaded(as_json(tmp_path, ROWS))
+    with pytest.raises(RecipeError, match=r"has more than 2 rows without text. Use a part of it"):
+        loaded(as_json(tmp_path, [{**row, "body": ""} for row in ROWS]))
 
 
 def test_too_much_text_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +170,7 @@ def _in_fixed_lists(count: int, words: str) -> pa.Array:
         (_repeated, {}),
         (_in_lists, {}),
         (_in_fixed_lists, {}),
+        (_repeated, {"use_dictionary": False}),
         (_repeated, {"use_dictionary": False, "column_encoding": {"body": "DELTA_BYTE_ARRAY"}}),
     ],
 )
