@@ -88,6 +88,8 @@ def _beyond(failed: list[FailedDraw], first: int) -> int:
 def _advice(failed: list[FailedDraw]) -> str:
     if failed and failed[-1].reason is Reason.NEAR_DUPLICATE:
         return "it repeats itself: try a higher temperature, a larger taxonomy or a higher drop_near_duplicates."
+    if failed and failed[-1].reason is Reason.NO_PREFERENCE:
+        return "the judge prefers neither of two: try another judge, another rejected_model or a lower min_gap."
     return "try another model or a higher max_draws."
 
 

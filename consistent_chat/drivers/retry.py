@@ -17,8 +17,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
+from consistent_chat.dialogue.judge import COMPARISON, stage_of
 from consistent_chat.dialogue.parse import Reason
-from consistent_chat.dialogue.work import ALTERNATIVE_REPEATS, Dialogue, FailedDraw
+from consistent_chat.dialogue.work import ALTERNATIVE, ALTERNATIVE_REPEATS, JUDGE, Dialogue, FailedDraw
 from consistent_chat.errors import RefusedAccess, RefusedRequest, ServingError, TransportError, UnfilledSlot
 from consistent_chat.request import Request, Response
 
@@ -155,20 +156,36 @@ class CircuitBreaker:
         `failed` are the unusable responses of the dialogue, `step` is its next step. A truncated response that is drawn
         again with a higher limit does not count.
         """
-        fault = next((draw for draw in reversed(failed) if draw.key == request.key), None)
-        (self._unusable.discard if fault is None else self._unusable.add)(request.stage)
+        stage, fault = _fault(request, failed, step)
+        (self._unusable.discard if fault is None else self._unusable.add)(stage)
         if fault is None:
-            self._in_vain[request.stage] *= _has_more_answers(step)
+            self._in_vain[stage] *= _is_undecided(step)
         elif fault.reason is not Reason.TRUNCATED or not _has_more_room(step, request):
-            self._in_vain[request.stage] += 1
-            if self._in_vain[request.stage] >= HOPELESS:
+            self._in_vain[stage] += 1
+            if self._in_vain[stage] >= HOPELESS:
                 raise UnfilledSlot(unusable_message(HOPELESS, request.model, fault))
 
 
-def _has_more_answers(step: Dialogue | Request) -> bool:
-    """Tell whether other answers to the same messages follow: which of them is usable turns out after the last."""
+def _fault(request: Request, failed: Sequence[FailedDraw], step: Dialogue | Request) -> tuple[str, FailedDraw | None]:
+    """Return which stage a response tells of, and what is unusable of it.
+
+    Comparisons tell of the other answer of a pair: unless they finish the dialogue, the last one was in vain.
+    """
+    fault = next((draw for draw in reversed(failed) if draw.key == request.key), None)
+    if not _compares(request):
+        return request.stage, fault
+    is_over = fault is None and isinstance(step, Request) and not _compares(step)
+    return ALTERNATIVE, failed[-1] if is_over and failed else fault
+
+
+def _is_undecided(step: Dialogue | Request) -> bool:
+    """Tell whether a later response shows if a response was usable: others to the same messages, or a comparison."""
     # the repeat of a substitute is below 0
-    return isinstance(step, Request) and step.repeat >= ALTERNATIVE_REPEATS // 2
+    return isinstance(step, Request) and (step.repeat >= ALTERNATIVE_REPEATS // 2 or _compares(step))
+
+
+def _compares(request: Request) -> bool:
+    return request.stage == JUDGE and stage_of(request.schema) == COMPARISON
 
 
 def _has_more_room(step: Dialogue | Request, request: Request) -> bool:

@@ -91,6 +91,6 @@ def _value(request: Request, name: str, about: Mapping[str, Any]) -> Any:
 def _text(request: Request, name: str) -> str:
     """Return the text that belongs to a request's key and the name of a message."""
     digest = hashlib.sha256(f"{request.key} {name}".encode()).digest()
-    parts = ASSISTANT if request.stage in ("answers", "answer") else USER
+    parts = ASSISTANT if request.stage in ("answers", "answer", "alternative") else USER
     chosen = (choices[byte % len(choices)] for choices, byte in zip(parts, digest))
     return f"Rehearsal {digest[-6:].hex()}, {name.replace('_', ' message ')}: {' '.join(chosen)}"

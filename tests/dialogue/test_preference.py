@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -296,6 +297,30 @@ def test_a_limit_of_dollars_needs_the_price_of_the_other_model(tmp_path: Path) -
     with pytest.raises(RecipeError, match="no price is known for the model 'student'"):
         next(drivers.run(recipe, [0], store, lambda: answers, limits, RunStats()))
     assert not answers.calls
+
+
+@pytest.mark.slow_after(1)
+@pytest.mark.parametrize("ties", [(0, 2), (0, 1)], ids=["each second one", "all"])
+def test_a_judge_that_prefers_none_ends_the_run(tmp_path: Path, ties: tuple[int, int]) -> None:
+    """After 30 answers without a winner in a row; not where every second one has a winner."""
+    recipe = Recipe(**{**FIELDS, "num_turns_per_dialog": 1, "preferences": {}, "num_dialogs_per_intent": 4})
+    drawn = list[str]()
+
+    def script(request: Request, attempt: int) -> Response | None:
+        if request.stage == "alternative":
+            drawn.append(request.key)
+            return Response(f"Other things {request.key[7:15]}.")
+        if "first" not in request.fields or len(drawn) % ties[1] == ties[0]:
+            return None
+        scores = (1, 5) if "Other" in _lines(request)[0] else (5, 1)
+        return Response(
+            json.dumps({"first_reason": "So.", "first": scores[0], "second_reason": "So.", "second": scores[1]})
+        )
+
+    store, limits = ResponseStore(str(tmp_path)), Limits(max_concurrency=1)
+    made_ones = drivers.run(recipe, range(36), store, lambda: Answers(script), limits, RunStats())
+    with pytest.raises(UnfilledSlot, match="Stopping: 30 consecutive") if ties[1] == 1 else nullcontext():
+        assert len(list(made_ones)) == 36
 
 
 def test_a_rehearsed_answer_is_no_models() -> None:
