@@ -28,6 +28,7 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.row import rows
 from consistent_chat.serving.rehearsal import compared
+from consistent_chat.serving.roles import ServingByRole
 from consistent_chat.store import ResponseStore
 from tests.answers import Answers
 
@@ -299,8 +300,19 @@ def test_a_limit_of_dollars_needs_the_price_of_the_other_model(tmp_path: Path) -
     assert not answers.calls
 
 
+def test_the_other_answers_have_a_server_of_their_own(tmp_path: Path) -> None:
+    """It sees nothing else; the judge's compares."""
+    recipe = Recipe(**{**FIELDS, "num_turns_per_dialog": 1, "preferences": {"rejected_model": "student"}})
+    servings = {role: Answers(lambda request, _: _answer(request, better)) for role in recipe.roles}
+    serving, store = ServingByRole(servings), ResponseStore(str(tmp_path))
+    (done,) = drivers.run(recipe, [0], store, lambda: serving, Limits(), RunStats())
+    asked = {role: one.calls for role, one in servings.items()}
+    assert asked == {"user": 1, "assistant": 1, "judge": 3, "alternative": 1}
+    assert list(servings["alternative"].asked) == [done.pair.keys[0]] if done.pair else False
+
+
 @pytest.mark.slow_after(1)
-@pytest.mark.parametrize("ties", [(0, 2), (0, 1)], ids=["each second one", "all"])
+@pytest.mark.parametrize("ties", [(0, 1), (0, 2)], ids=["all", "each second one"])
 def test_a_judge_that_prefers_none_ends_the_run(tmp_path: Path, ties: tuple[int, int]) -> None:
     """After 30 answers without a winner in a row; not where every second one has a winner."""
     recipe = Recipe(**{**FIELDS, "num_turns_per_dialog": 1, "preferences": {}, "num_dialogs_per_intent": 4})
