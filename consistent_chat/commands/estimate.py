@@ -162,7 +162,7 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
     low = {draw.key for draw in failed if draw.reason is Reason.LOW_SCORE}
     repeated = (*REPEATED, *(("answers",) if recipe.num_answers > 1 else ()))
     for progress in (*head, *tail):
-        _measure(progress, stages, unusable.union(_made_again(progress, low)), repeated)
+        _measure(progress, stages, unusable.union(_made_again(progress, low, unusable)), repeated)
     expected = [*_expected(head, stages, 1.0), *_expected(tail, stages, scale)]
     calls, tokens = _sum(expected)
     costs = [_cost(model, [row for row in expected if row[0] == model]) for model in recipe.models]
@@ -263,10 +263,17 @@ def _measure(progress: Progress, stages: dict[str, Stage], unusable: Set[str], r
         stages[name].finished += name not in repeated
 
 
-def _made_again(progress: Progress, low: Set[str]) -> Iterator[str]:
-    """Yield the keys of what was made from the first answer up to a score that was too low: it is made again."""
+def _made_again(progress: Progress, low: Set[str], unusable: Set[str]) -> Iterator[str]:
+    """Yield the keys of what is made again although each response could be read.
+
+    That is all from the first answer up to a score that was too low, and comparisons with an answer that was dropped.
+    """
     made: list[str] = []
+    other = ""
     for request, _ in progress.used:
+        other = request.key if request.stage == ALTERNATIVE else other if request.stage == "judge" else ""
+        if other in unusable:
+            yield request.key
         if made or request.stage in ("answers", "answer"):
             made.append(request.key)
         if request.key in low:

@@ -16,6 +16,7 @@ from consistent_chat.builder.config import ConsistentChatConfig
 from consistent_chat.builder.features import features
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.cli import main
+from consistent_chat.commands.estimate import estimate
 from consistent_chat.commands.preview import requests
 from consistent_chat.dialogue import Dialogue, fill
 from consistent_chat.dialogue.parse import Reason
@@ -298,6 +299,19 @@ def test_a_limit_of_dollars_needs_the_price_of_the_other_model(tmp_path: Path) -
     with pytest.raises(RecipeError, match="no price is known for the model 'student'"):
         next(drivers.run(recipe, [0], store, lambda: answers, limits, RunStats()))
     assert not answers.calls
+
+
+def test_an_estimate_counts_what_is_compared_again(tmp_path: Path) -> None:
+    """Both comparisons with each other answer that had no winner."""
+    recipe = Recipe(**{**FIELDS, "num_turns_per_dialog": 1, "preferences": {}, "num_dialogs_per_intent": 1})
+
+    def scores(first: str, second: str) -> tuple[int, int]:
+        return (3, 3) if "Other amber" in first + second else better(first, second)
+
+    serving, store = Answers(lambda request, _: _answer(request, scores)), ResponseStore(str(tmp_path))
+    list(drivers.run(recipe, [0], store, lambda: serving, Limits(), RunStats()))
+    assert serving.calls == 9
+    assert estimate(recipe, Plan(recipe), ResponseStore(str(tmp_path))).calls == 8 * 9
 
 
 def test_the_other_answers_have_a_server_of_their_own(tmp_path: Path) -> None:
