@@ -95,7 +95,7 @@ def test_splits_agree(tmp_path: Path) -> None:
     for name, used in (("train", "true"), ("test", "false")):
         (tmp_path / f"{name}.consistent_chat.yaml").write_text(f"model: m\nreasoning: {used}\n")
     files = {name: str(tmp_path / f"{name}.consistent_chat.yaml") for name in ("train", "test")}
-    with pytest.raises(RecipeError, match="reasoning="):
+    with pytest.raises(RecipeError, match="the same layout, provenance, reasoning"):
         load_dataset("consistent_chat", data_files=files)
 
 
