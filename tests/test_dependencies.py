@@ -19,7 +19,8 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", "utf-8")
 REQUIRED = SETUP["options"]["install_requires"]
 EXTRAS = SETUP["options.extras_require"]
-IMPORTED_AS = {"datasketch": "datasketch", "openai": "openai", "ray": "ray"}  # of extras, which may not be installed
+IMPORTED_AS = {"markdown_it": "markdown-it-py"}
+"""Distributions whose modules Python 3.10 does not know, since they list no top-level names."""
 
 
 def names(requirements: str) -> set[str]:
