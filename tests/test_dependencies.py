@@ -110,6 +110,7 @@ def test_a_bare_name_is_told_from_a_path_and_an_address(text: str, is_bare: bool
     assert (BARE.search(text) is not None) is is_bare
 
 
+@pytest.mark.slow
 def test_nothing_installs_the_package_by_its_bare_name() -> None:
     """Neither a document nor a script, a workflow, a message or a job."""
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()

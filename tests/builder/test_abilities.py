@@ -33,6 +33,7 @@ def build(url: str, folder: Path, **given: Any) -> Any:
     )
 
 
+@pytest.mark.slow
 def test_what_is_stated_holds_from_the_first_call(provider: Provider, tmp_path: Path) -> None:
     """No call finds it out."""
     build(provider.openai_url, tmp_path, system_role=False, structured_output="none", max_output_tokens=700)

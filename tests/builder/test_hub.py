@@ -20,6 +20,7 @@ RECIPE = b"num_dialogs_per_intent: 1\nintents: [simulation]\ntaxonomy: about/div
 TAXONOMY = b"personas: [a diver]\n"
 REPO = {"my.consistent_chat.yaml": RECIPE, "about/divers.yaml": TAXONOMY}
 TOKEN = "hf_from_the_environment"
+pytestmark = pytest.mark.slow  # each case loads in a process of its own user
 HUGE = b"# much ado about nothing\n" * (32 * 2**20 // 25)
 
 
@@ -70,7 +71,6 @@ def personas(made: list[dict[str, Any]]) -> set[str]:
     return {row["provenance"]["persona"] for row in made}
 
 
-@pytest.mark.slow
 def test_a_repo_with_a_recipe_is_a_dataset(hub: Hub, load: Any) -> None:
     """`load_dataset("me/demo", serving=...)`, with the taxonomy that the recipe names."""
     hub.repos["me/demo"] = REPO

@@ -351,6 +351,7 @@ def test_without_a_serving_no_calls_are_made() -> None:
         load(num_dialogs_per_intent=1)
 
 
+@pytest.mark.slow
 def test_errors_reach_the_user_unwrapped_from_other_processes(provider: Provider) -> None:
     """Not as "An error occurred while generating the dataset"."""
     with pytest.raises(ConsistentChatError, match="no-such-model"):

@@ -181,6 +181,7 @@ def test_what_is_not_recorded_is_missing() -> None:
         load(layout="preference", min_score=5)
 
 
+@pytest.mark.slow
 def test_the_command_tells_both_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     """The rows, and the dialogues that they come from."""
     judge, _ = filled()

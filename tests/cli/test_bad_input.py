@@ -193,6 +193,7 @@ def test_a_cache_that_cannot_be_written_is_said_first(
     assert "HF_HOME or HF_DATASETS_CACHE" in said
 
 
+@pytest.mark.slow
 def test_what_several_processes_made_is_no_guess(capsys: pytest.CaptureFixture[str]) -> None:
     """They count for themselves; only what was in the cache was built before."""
     common = ("--output", "made.parquet", "--num-dialogs-per-intent", "4", "--num-proc", "2")

@@ -115,6 +115,7 @@ def test_without_a_key_batches_are_listed_all_the_same(
     assert "its state is unknown: There is no key" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_batch_can_be_given_up(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
     """Its requests are then sent again; a number without an open batch is wrong usage."""
     build(provider, "made.parquet", "--driver", "batch", "--detach")
@@ -158,6 +159,7 @@ def test_wrong_usage(
     assert provider.submitted == []
 
 
+@pytest.mark.slow
 def test_load_dataset_by_batch(provider: BatchProvider) -> None:
     """All splits share the waves; a stream says that it cannot wait."""
     recipe = "num_dialogs_per_intent: 1\nmodel: claude-sonnet-4-6\n"

@@ -207,6 +207,7 @@ def test_failures_are_a_file_of_their_own() -> None:
     assert [row["response"] for row in rows] == [said[row["request_key"]] for row in rows]
 
 
+@pytest.mark.slow
 def test_a_build_without_failures_has_an_empty_file_of_them() -> None:
     """With all columns, whatever the format; also where several processes have built it."""
     options = ("--serving", "rehearsal", "--num-dialogs-per-intent", "4", "--num-proc", "2")

@@ -45,6 +45,7 @@ def test_all_shards_together_are_the_build(provider: Provider, capsys: pytest.Ca
     assert len(provider.requests) == 36
 
 
+@pytest.mark.slow
 def test_a_store_that_is_complete_needs_no_provider(capsys: pytest.CaptureFixture[str]) -> None:
     """Nor a key, nor a connection: the provider's port is closed, and would be called a fault."""
     with Provider() as provider:

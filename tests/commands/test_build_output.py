@@ -67,6 +67,7 @@ def test_the_standard_output_has_json_lines_alone(capsysbinary: pytest.CaptureFi
     assert list(Path().glob("*")) == [Path("cache")]
 
 
+@pytest.mark.slow
 def test_findings_and_pages_on_the_standard_output(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     """Without the tables that stand there otherwise."""
     build("--output", "demo.jsonl")

@@ -83,6 +83,7 @@ def test_after_a_pilot_it_is_within_a_fifth_of_what_the_build_reports(place: str
     assert told.cost == pytest.approx(took.cost, rel=0.2)
 
 
+@pytest.mark.slow
 def test_before_anything_is_recorded_the_prompts_are_rendered(place: str) -> None:
     """The first stage's are known to the letter."""
     plan = Plan(RECIPE)
@@ -94,6 +95,7 @@ def test_before_anything_is_recorded_the_prompts_are_rendered(place: str) -> Non
     assert "the lengths that the plan asks for" in str(told)
 
 
+@pytest.mark.slow
 def test_more_turns_take_more(place: str) -> None:
     """Of both kinds of tokens, nearly in proportion where they are the answers': last messages are shorter."""
     few, many = (Recipe(model="m", num_turns_per_dialog=turns) for turns in (2, 8))
@@ -182,7 +184,7 @@ def test_a_pilot_of_a_large_plan_is_measured_whole(place: str) -> None:
     assert 1.0 < told.spread < 2.0
 
 
-@pytest.mark.slow_after(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_what_a_build_costs_lies_in_the_range(place: str, seed: int) -> None:
     """The range narrows with what is recorded, and holds what the rest then costs."""

@@ -203,6 +203,7 @@ def test_a_threshold_of_ones_own(provider: Provider) -> None:
     assert near_duplicates(compared(load(provider, **SMALL, drop_near_duplicates=0.3)), 0.3).matches == ()
 
 
+@pytest.mark.slow
 def test_what_was_given_up_is_listed(provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
     """With the reason, what it is like, and what its users said; and it is counted."""
     options = ["--model", "claude-sonnet-4-6", "--num-dialogs-per-intent", "20", "--num-turns-per-dialog", "2"]

@@ -43,6 +43,7 @@ def tagged(draw: st.DrawFn) -> Taxonomy:
     return Taxonomy(intents, (everybody, *personas), (usual, *manners))
 
 
+@pytest.mark.slow
 @LAW
 @given(tagged(), SEEDS)
 def test_only_what_fits_is_dealt_and_all_of_it_before_anything_twice(whole: Taxonomy, seed: int) -> None:
@@ -127,6 +128,7 @@ def test_every_built_in_topic_has_people_and_no_minor_meets_an_adult_one() -> No
             assert not any("child" in persona.tags for persona in fitting), topic
 
 
+@pytest.mark.slow
 def test_every_built_in_intent_has_its_share_of_sensitive_topics() -> None:
     """So that the share of all dialogues is the share that is asked for."""
     made = Plan(Recipe(num_dialogs_per_intent=1000, sensitive_share=0.05))

@@ -176,6 +176,7 @@ def test_substitutes_are_stable_too(whole: Taxonomy, seed: int) -> None:
     assert all(short.spec(i, n) == long.spec(i, n) for i in range(len(short)) for n in range(most + 1))
 
 
+@pytest.mark.slow
 def test_another_seed_is_another_plan() -> None:
     """Topics come in another order, within their category too."""
     one, other = (Plan(Recipe(seed=seed, num_dialogs_per_intent=400)) for seed in (0, 1))

@@ -189,6 +189,7 @@ def test_reading_takes_linear_time(text: Callable[[int], str], small: int, folde
     assert min(seconds(4 * small) for _ in range(2)) < 9 * quick
 
 
+@pytest.mark.slow
 def test_the_number_of_splits_is_bounded(folder: Path) -> None:
     """Before anything is computed for them."""
     names = ", ".join(f"s{n}: 1" for n in range(5_000))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -68,6 +69,7 @@ def test_what_is_written_is_read_as_the_same(
     assert path.read_bytes() == first
 
 
+@pytest.mark.slow
 def test_it_says_everything(tmp_path: Path) -> None:
     """All fields, and all intents, though one is chosen: another can be chosen later."""
     path = tmp_path / "x.consistent_chat.yaml"

@@ -132,6 +132,7 @@ def test_files_of_any_layout_say_the_same_as_a_replay(layout: str, suffix: str) 
     assert counted(report("made")) == replayed
 
 
+@pytest.mark.slow
 def test_without_provenance_the_categories_tell_the_intents() -> None:
     """Failed draws are counted too, though nothing says to which dialogue they belong."""
     build("demo", "--no-provenance", "--output", "made.jsonl", "--failures", "failures.jsonl")
@@ -140,6 +141,7 @@ def test_without_provenance_the_categories_tell_the_intents() -> None:
     assert summary.total.failed.total() == 3
 
 
+@pytest.mark.slow
 def test_a_store_by_itself_says_the_same_as_with_its_recipe() -> None:
     """Dialogues are put together from what was asked and said."""
     alone = report(DEMO)
@@ -334,6 +336,7 @@ def test_nothing_is_called_and_nothing_written(folder: Path) -> None:
     assert not Path("none").exists()
 
 
+@pytest.mark.slow
 def test_the_same_dialogues_give_the_same_page() -> None:
     """Byte for byte."""
     for name in ("one.html", "other.html"):

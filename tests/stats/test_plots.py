@@ -47,6 +47,7 @@ def test_the_plot_of_categories_has_a_bar_for_each_intent() -> None:
     assert {"First intent", "b", "many (2), few (1)", "3"} <= set(texts(svg))
 
 
+@pytest.mark.slow
 def test_a_huge_taxonomy_has_a_plot_of_a_bounded_size() -> None:
     """The first intents and the most frequent categories are drawn, the others told."""
     made = [talk(intent=f"i{number % 40}", category=f"c{number}") for number in range(4000)]

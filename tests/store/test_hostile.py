@@ -237,6 +237,7 @@ def test_a_hostile_store_ends_in_one_clear_error_and_verify_finds_it(name: str, 
     assert all(len(fault) < 1000 for fault in faults)
 
 
+@pytest.mark.slow
 @given(
     text=st.text(max_size=30)
     | st.recursive(

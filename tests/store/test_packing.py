@@ -64,6 +64,7 @@ def holding(place: str) -> list[Response | None]:
     return [store.find(asked(number)) for number in range(6)]
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(contents=PACKS, journal=st.lists(RECORDS, max_size=3))
 def test_tidying_makes_one_pack_of_many_and_changes_no_answer(

@@ -54,6 +54,7 @@ def test_a_response_is_read_as_it_was_written(response: Response) -> None:
     assert Response.of(response.plain()) == response
 
 
+@pytest.mark.slow
 @given(request=REQUESTS, response=RESPONSES, generation=st.integers(0, 2**31 - 1))
 def test_a_journals_line_is_cut_where_the_response_begins(
     request: Request, response: Response, generation: int
@@ -64,6 +65,7 @@ def test_a_journals_line_is_cut_where_the_response_begins(
     assert record.check_fields("a line").kept.answer(record.key) == response
 
 
+@pytest.mark.slow
 @given(request=REQUESTS, later=st.dictionaries(TEXTS.filter(bool), JSON, max_size=3))
 def test_fields_of_a_later_version_are_kept_and_not_read(request: Request, later: dict[str, object]) -> None:
     """A record with more fields is found, packed and compacted with each of them, and `verify` has no fault with it."""

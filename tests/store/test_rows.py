@@ -54,6 +54,7 @@ def test_a_row_alone_is_the_row_in_order(pack: Path) -> None:
         assert opened.row(int(row >= ROWS_PER_GROUP), row) == expected[row]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, COUNT - 1), max_size=40))
 def test_any_order_finds_the_same(pack: Path, order: list[int]) -> None:
     """Alone or by the group, whatever was asked before."""

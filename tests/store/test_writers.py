@@ -104,6 +104,7 @@ def check_all_is_there(place: str) -> None:
     assert list(Path(place).glob("journals/*.jsonl")) == []
 
 
+@pytest.mark.slow
 def test_the_first_layer_that_has_an_answer_decides(tmp_path: Path) -> None:
     """Stores that were filled apart hold the same requests together; the first that has one answers it."""
     places = [str(tmp_path / name) for name in ("one", "two", "three")]

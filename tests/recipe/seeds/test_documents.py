@@ -123,6 +123,7 @@ def test_a_folder_without_text_is_an_error(tmp_path: Path) -> None:
     assert len(loaded(tmp_path, chunk={"words": 5000}).sources) == 1  # the chunks of this text are equal
 
 
+@pytest.mark.slow
 def test_a_document_that_unpacks_to_too_much_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it is unpacked."""
     file = io.BytesIO()
