@@ -197,8 +197,10 @@ def test_trl_trains_on_pairs_of_two_answers(tokenizer: Tokens, tmp_path: Path) -
     )  # fmt: skip
     tokenizer.chat_template = OPEN
     config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=8192, n_embd=8, n_layer=1, n_head=1)
+    model = transformers.GPT2LMHeadModel(config)
     trainer = trl.DPOTrainer(
-        model=transformers.GPT2LMHeadModel(config),
+        model=model,
+        ref_model=copy.deepcopy(model),  # otherwise it is loaded by the model's name, which a new one lacks
         train_dataset=rows,
         processing_class=tokenizer,
         args=trl.DPOConfig(
