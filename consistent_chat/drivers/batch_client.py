@@ -65,7 +65,7 @@ class BatchClients:
         return "" if "" in self._clients else role_of(request.stage)
 
     def of(self, batch: Batch) -> BatchClient:
-        """Return the batch API to which a batch was submitted; raises ServingError if it is none of these."""
+        """Return the batch API to which a batch was submitted; raise ServingError if no role uses that API now."""
         for role in dict.fromkeys((batch.role, *self._names)):
             if self._names.get(role) == batch.serving and (role == batch.role or not (role and batch.role)):
                 return self._clients[role]

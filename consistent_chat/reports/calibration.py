@@ -21,7 +21,7 @@ from consistent_chat.reports.judging import Chat, Verdict, opened
 
 LEVELS = ("good", "subtle", "plain")
 GOOD = 4
-"""The lowest score of a dialogue without a flaw: on the judge's scale, 4 is a flaw that misleads nobody."""
+"""The lowest score that counts as good: on the judge's scale, 4 allows a flaw that does not mislead the user."""
 COLUMNS = (*LEVELS, "in order", "at fault")
 
 

@@ -144,7 +144,7 @@ def provider() -> Iterator[Provider]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(6))
 def test_a_build_that_is_killed_and_resumed_gives_the_same_rows(
     seed: int, provider: Provider, load: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -168,4 +168,4 @@ class TestStores(Stores.TestCase):
 class TestManyStores(Stores.TestCase):
     """The same at length."""
 
-    settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+    settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
