@@ -21,7 +21,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from consistent_chat.commands.forms import FORMS
+from consistent_chat.commands.estimate_notes import FORMS
 from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue import Dialogue
 from consistent_chat.drivers import RunStats

@@ -1,9 +1,8 @@
 """The command line: `consistent-chat COMMAND`. It has no logic; each command imports what it needs when it runs.
 
 group.py     the group that all commands belong to: its help, and suggestions for a mistyped command
-commands.py  commands that make datasets
-reports.py   commands that look at datasets
-stores.py    commands on published datasets and stores
+create.py    commands that make datasets
+datasets.py  commands on datasets and response stores that exist
 options.py   options made from the descriptions of fields, and messages in terms of options
 """
 
@@ -62,7 +61,7 @@ def script(argv: Sequence[str]) -> int:
 
 def all_commands() -> Any:
     """Return the group of all commands. Each file adds its own, in the order of the help."""
-    from consistent_chat.cli import commands, reports, stores  # noqa: F401 - imported for the commands that they add
+    from consistent_chat.cli import create, datasets  # noqa: F401 - imported for the commands that they add
     from consistent_chat.cli.group import cli
 
     return cli

@@ -21,7 +21,7 @@ def init(name: str, folder: str) -> None:
     NAME is the first part of the names of the files. The recipe lists all fields with their meaning; its first line
     names the schema, by which editors complete and check it.
     """
-    from consistent_chat.commands.init import init as write_files
+    from consistent_chat.commands.recipe_files import init as write_files
 
     for path in write_files(name, folder):
         tell(path)
@@ -40,7 +40,7 @@ def taxonomy(source: str | None, output: str | None, storage_options: dict[str, 
     FILE is a YAML file; without it, the built-in taxonomy. A CSV file has the columns intent, category, topic and,
     optionally, needs.
     """
-    from consistent_chat.commands.taxonomy import convert, count
+    from consistent_chat.commands.recipe_files import convert, count
 
     is_table = source is not None and source.lower().endswith(".csv")
     if is_table != (output is not None):
@@ -129,9 +129,8 @@ def preview(recipe: str | None, number: int, **options: Any) -> None:
 @recipe_fields
 def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
     """Estimate calls, tokens and dollars before a build. Makes no calls, except for a pilot."""
-    from consistent_chat.commands.bounds import bound_by
     from consistent_chat.commands.estimate import estimate as estimated
-    from consistent_chat.commands.forms import compare
+    from consistent_chat.commands.estimate_notes import bound_by, compare
     from consistent_chat.commands.open import open_builder
     from consistent_chat.recipe.description import AT_ONCE
 
@@ -238,7 +237,7 @@ def ngrams(sources: tuple[str, ...], output: str, columns: list[str] | None, wor
 
     FILE is a text file with one text per line, or a table (.jsonl, .csv, .parquet).
     """
-    from consistent_chat.commands.ngrams import ngrams as make
+    from consistent_chat.commands.recipe_files import ngrams as make
 
     made = make(sources, output, columns or (), words, name)
     say(f"{output}: {len(made):,} hashed runs of {made.words} words of {made.name!r}")

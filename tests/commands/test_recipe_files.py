@@ -11,9 +11,8 @@ import yaml
 
 import consistent_chat
 from consistent_chat.cli import main
-from consistent_chat.commands.init import SCHEMA, init
 from consistent_chat.commands.preview import requests
-from consistent_chat.commands.taxonomy import convert, count
+from consistent_chat.commands.recipe_files import SCHEMA, convert, count, init
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.description import RECIPE

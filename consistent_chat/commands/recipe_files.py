@@ -1,12 +1,19 @@
-"""Checks and counts a taxonomy, and converts a table into one: `consistent-chat taxonomy`."""
+"""Writes the files that a recipe consists of.
+
+`consistent-chat init` writes a recipe, a taxonomy of one's own and the schema for editors; `consistent-chat taxonomy`
+counts a taxonomy or makes one from a table; `consistent-chat ngrams` hashes texts that dialogues must not contain.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +21,75 @@ import yaml
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.files import atomic_write
-from consistent_chat.recipe import file, safe_yaml
+from consistent_chat.recipe import EXTENSION, file, safe_yaml
+from consistent_chat.recipe.description import RECIPE, Field, json_schema
 from consistent_chat.recipe.fields import suggestion
+from consistent_chat.recipe.ngrams import WORDS, Ngrams
+from consistent_chat.recipe.seeds import rows
 from consistent_chat.recipe.taxonomy import Taxonomy, builtin, load
 from consistent_chat.text import counted
+
+SCHEMA = "recipe.schema.json"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
+_IN_USE = ("model", "num_dialogs_per_intent", "num_turns_per_dialog", "temperature", "taxonomy")
+"""Fields that a new recipe sets; it lists the others as comments."""
+_OPTION = re.compile(r"--([a-z-]+)")
+_MODEL = "claude-sonnet-4-6"
+
+
+def init(name: str, folder: str | Path = ".") -> list[Path]:
+    """Write NAME.consistent_chat.yaml, NAME.taxonomy.yaml and the schema; return their paths.
+
+    Raises RecipeError, before anything is written, if the name cannot be one of a file or a file exists already. The
+    schema is written anew: it belongs to the installed version.
+    """
+    if not _NAME.fullmatch(name):
+        raise RecipeError(f"{name!r} must be a name of letters, digits, '.', '_' and '-'. Choose another name.")
+    recipe, taxonomy = Path(folder, f"{name}{EXTENSION}"), Path(folder, f"{name}.taxonomy.yaml")
+    for path in (recipe, taxonomy):
+        if path.exists():
+            raise RecipeError(f"{path} exists already. Move it away, or choose another name.")
+    texts = {
+        recipe: _recipe(name, taxonomy.name),
+        taxonomy: resources.files(__package__).joinpath("templates/taxonomy.yaml").read_text("utf-8"),
+        Path(folder, SCHEMA): json.dumps(json_schema(), indent=2) + "\n",
+    }
+    for path, text in texts.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as file:
+            file.write(text.encode("utf-8"))
+    return list(texts)
+
+
+def _recipe(name: str, taxonomy: str) -> str:
+    values = {"model": _MODEL, "taxonomy": taxonomy}
+    used = [_entry(field, values.get(field.name, field.default)) for field in RECIPE if field.name in _IN_USE]
+    others = [_entry(field, field.default, "# ") for field in RECIPE if field.name not in _IN_USE]
+    return "\n".join(
+        [
+            f"# yaml-language-server: $schema={SCHEMA}",
+            "# A recipe: everything that shapes the data. Look at a few dialogues before you build the whole:",
+            f"#   consistent-chat preview {name}{EXTENSION} --serving anthropic",
+            "",
+            *used,
+            "# All other fields, with their defaults:",
+            "",
+            *others,
+        ]
+    )
+
+
+def _entry(field: Field, value: object, prefix: str = "") -> str:
+    """Return the lines of a field: what it is for, and its value in YAML (JSON is YAML)."""
+    shown = "" if value is None else f" {value if isinstance(value, str) else json.dumps(value)}"
+    default = f" (default: {field.default_text})" if prefix and value is None and field.default_text else ""
+    return f"# {_OPTION.sub(_key, field.help)}{default}\n{prefix}{field.name}:{shown}\n"
+
+
+def _key(option: re.Match[str]) -> str:
+    """Return the key of a recipe file for an option of the command line, which the help texts name."""
+    return option[1].replace("-", "_")
+
 
 COLUMNS = ("intent", "category", "topic")
 OPTIONAL = ("needs",)
@@ -130,3 +202,45 @@ def _intents(rows: Iterator[tuple[int, dict[str, str]]]) -> dict[str, Any]:
 
 def _new(title: str) -> dict[str, Any]:
     return {"title": title, "purpose": f"what people bring up under {title}", "flows": list(FLOWS), "categories": {}}
+
+
+LINES = (".txt", ".md")
+"""Files with one text per line."""
+
+
+def ngrams(
+    sources: Sequence[str], output: str, columns: Sequence[str] = (), words: int = WORDS, name: str | None = None
+) -> Ngrams:
+    """Write the hashed n-grams of the texts in files, and return them. Raises RecipeError.
+
+    Each line of a .txt file is a text. Of a table (.jsonl, .csv, .parquet) all texts in the columns are taken, also
+    those within lists and objects. The name is by default the output's.
+    """
+    texts = (text for source in sources for text in _texts(source, columns))
+    made = Ngrams.of(texts, name or Path(output).name.partition(".")[0], words)
+    with atomic_write(output) as file:
+        file.write(made.text.encode("ascii"))
+    return made
+
+
+def _texts(source: str, columns: Sequence[str]) -> Iterator[str]:
+    try:
+        with open(source, "rb") as file:
+            if source.lower().endswith(LINES):
+                yield from (line.decode("utf-8-sig", "replace") for line in file)
+                return
+            if not columns:
+                raise RecipeError(f"{source} is a table: name its columns with texts, such as --column question.")
+            for _, values in rows.read(file, source, columns):
+                yield from _within(list(values))
+    except OSError as error:
+        raise RecipeError(f"{source} cannot be read: {error.strerror}. Check the path.") from None
+
+
+def _within(value: Any) -> Iterator[str]:
+    """Yield the texts within a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _within(part)
