@@ -18,8 +18,7 @@ from collections.abc import Callable
 from consistent_chat.dialogue import checks, parse, prompts
 from consistent_chat.recipe.fields import DEFAULTS
 from consistent_chat.request import Response
-from consistent_chat.text.sanitize import visible_line
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text.sanitize import visible_line, without_secrets
 from tests.fuzz import TARGETS
 
 DOUBLINGS = 4

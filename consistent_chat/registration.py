@@ -166,7 +166,7 @@ def _module(folder: str | None) -> Any:
 
 def _without_secrets_in_errors(found: Callable[[], Any]) -> Any:
     """Return what `datasets` finds; its error for an address that is not there quotes it without password and query."""
-    from consistent_chat.text.urls import without_secrets
+    from consistent_chat.text.sanitize import without_secrets
 
     try:
         return found()

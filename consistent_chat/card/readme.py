@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from consistent_chat.card import header
-from consistent_chat.card.about import About, Seen
+from consistent_chat.card.header import About, Seen
 from consistent_chat.prices import Tokens
 from consistent_chat.recipe import FIELDS, Recipe
 from consistent_chat.recipe.description import AT_ONCE

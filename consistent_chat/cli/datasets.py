@@ -13,7 +13,7 @@ from consistent_chat.cli.group import KEEP, SHARE, SHOW, command
 from consistent_chat.cli.options import CALLING, COUNT, Repeated, fields, recipe_fields
 from consistent_chat.errors import RecipeError
 from consistent_chat.text.console import say, tell, tell_lines
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text.sanitize import without_secrets
 
 OF_DIALOGUES = ("model", "temperature", "seed", "intents")
 """The fields of calls that a judge's requests do not have."""

@@ -12,7 +12,7 @@ from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.serving import Serving, registry, roles
 from consistent_chat.serving.batches import BatchStatus
 from consistent_chat.store import Batch, BatchLog
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text.sanitize import without_secrets
 
 
 def list_batches(

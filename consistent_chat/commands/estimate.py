@@ -28,7 +28,7 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving.batches import DISCOUNT as BATCH_DISCOUNT
 from consistent_chat.serving.rehearsal import compared
 from consistent_chat.store import ResponseStore
-from consistent_chat.text.summary import Summarized
+from consistent_chat.text import Summarized
 
 JUDGE_WORDS = 12.0
 """Mean words of a judge's answer: half of it scores, half reasons of about 25 words."""

@@ -15,7 +15,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.plan.splits import Shard, independent
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.registration import NAME
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text.sanitize import without_secrets
 
 
 def open_builder(recipe: str | Mapping[str, str] | None, **options: Any) -> ConsistentChat:

@@ -17,8 +17,7 @@ from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
 from consistent_chat.prices import Price, billed, cached
 from consistent_chat.request import Response
-from consistent_chat.text import counted
-from consistent_chat.text.summary import Summarized
+from consistent_chat.text import Summarized, counted
 
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed", "marks",
           "cached_tokens", "saved")  # fmt: skip

@@ -21,7 +21,7 @@ from consistent_chat.files import file_digest, stream_digest
 from consistent_chat.output.local import LocalOutput
 from consistent_chat.store.backends import FsspecBackend, HubRepoBackend, hub_backend
 from consistent_chat.store.location import SERVERLESS, own_options
-from consistent_chat.text.urls import redact_all, secret_values, secrets_of, without_secrets, without_user
+from consistent_chat.text.sanitize import redact_all, secret_values, secrets_of, without_secrets, without_user
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|[a-z0-9]+::.*://")
 WEBSITES = ("http", "https")

@@ -1,8 +1,7 @@
 """The plan: what each dialogue is about, computed from the recipe and an index.
 
 cards.py    the combination drawn for one use of a topic or a source
-sources.py  the specs of a recipe with seeds
-plan.py     the specs of a recipe, drawn without replacement, each in constant time
+plan.py     the specs of a recipe, drawn without replacement, each in constant time; the specs of its sources
 splits.py   the recipes of splits, which share no topic and no source; shards, parts of a plan for several machines
 """
 

@@ -16,7 +16,7 @@ from consistent_chat.errors import PublishError
 from consistent_chat.files import file_digest
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.layout import Manifest
-from consistent_chat.text.summary import Summarized
+from consistent_chat.text import Summarized
 
 EXCERPT = 60
 BATCH = 1_000

@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from consistent_chat.errors import ConsistentChatError, PublishError, RecipeError
 from consistent_chat.hub import PASSING
 from consistent_chat.publishing.layout import Manifest
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text.sanitize import without_secrets
 
 _NAME = re.compile(r"(?=.{1,96}$)[A-Za-z0-9_](?:[A-Za-z0-9_]|[.-](?![.-]))*(?<![.-])(?<!\.git)")
 """A name that the Hub accepts: letters, digits, `_`, and single `-` or `.` inside."""

@@ -38,7 +38,7 @@ from consistent_chat.serving.settings import checked_url
 from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import write_pack
 from consistent_chat.store.record import Record
-from consistent_chat.text.urls import is_secret, without_secrets
+from consistent_chat.text.sanitize import is_secret, without_secrets
 from consistent_chat.version import __version__
 
 SCRIPT = """# /// script

@@ -25,8 +25,8 @@ from consistent_chat.publishing.live import remove_progress, shown, without
 from consistent_chat.publishing.upload import Sent, check, send
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.recipe.description import PAIRS
-from consistent_chat.text.summary import Summarized
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text import Summarized
+from consistent_chat.text.sanitize import without_secrets
 
 _STRANGE = re.compile(r"[^\w .()-]")
 """Characters with a meaning in URLs, which a file's name must not have."""

@@ -32,7 +32,7 @@ from consistent_chat.publishing.bundle import rebuild
 from consistent_chat.publishing.diff import VerificationResult
 from consistent_chat.publishing.hub import RepoTarget, said
 from consistent_chat.publishing.layout import Manifest
-from consistent_chat.text.urls import redact, without_secrets
+from consistent_chat.text.sanitize import redact, without_secrets
 from consistent_chat.version import __version__
 
 AT_ONCE = 8

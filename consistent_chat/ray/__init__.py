@@ -1,9 +1,8 @@
 """Fills a response store with the processes of a Ray cluster: what `consistent-chat warm --ray` does.
 
     __init__.py   `warm`
-    cluster.py    the caller's side: schedules shards, shows progress, stops workers
+    cluster.py    the caller's side: schedules shards, keeps counts and the budget, shows progress, stops workers
     worker.py     the worker side: one online driver for each shard
-    ledger.py     their counts and shared budget
 
 Ray is imported only where it is used: the rest of the package does not need it.
 """

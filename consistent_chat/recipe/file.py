@@ -18,7 +18,7 @@ from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import UnreadSeeds, address, personas, seeds
 from consistent_chat.recipe.taxonomy import Taxonomy
-from consistent_chat.text.urls import redact, without_secrets
+from consistent_chat.text.sanitize import redact, without_secrets
 
 SECTIONS: dict[str, Callable[..., Any]] = {"personas": taxonomy.personas, "manners": taxonomy.manners}
 """The sections of a taxonomy that are also fields of a recipe."""

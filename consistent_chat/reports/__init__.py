@@ -25,7 +25,7 @@ from consistent_chat.reports import sources
 from consistent_chat.reports.page import writing
 from consistent_chat.reports.paraphrases import find_paraphrases
 from consistent_chat.reports.summary import Summary
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text.sanitize import without_secrets
 
 __all__ = ["Summary", "report"]
 

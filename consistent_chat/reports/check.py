@@ -25,9 +25,8 @@ from consistent_chat.recipe.rules import Rules
 from consistent_chat.recipe.rules import rules as checked_rules
 from consistent_chat.reports import file_source, sources
 from consistent_chat.row import LAYOUTS
-from consistent_chat.text import counted
-from consistent_chat.text.summary import Summarized
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text import Summarized, counted
+from consistent_chat.text.sanitize import without_secrets
 
 ROLES = {
     **dict.fromkeys(("user", "human", "prompter", "customer"), "user"),

@@ -17,7 +17,7 @@ from consistent_chat.errors import ConsistentChatError
 from consistent_chat.reports.records import ReportRow
 from consistent_chat.row import COLUMNS, LAYOUTS, Layout
 from consistent_chat.store.backends import MARKER, STORE_FIELD
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text.sanitize import without_secrets
 
 SUFFIXES = (".parquet", ".jsonl")
 LONGEST_MARKER = 65_536

@@ -26,9 +26,8 @@ from consistent_chat.plan import Plan, Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.reports.check import findings_place, rows_of, system_of, turns_of
 from consistent_chat.stats import Distribution
-from consistent_chat.text import counted
-from consistent_chat.text.summary import Summarized
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text import Summarized, counted
+from consistent_chat.text.sanitize import without_secrets
 
 MAX_CHARACTERS = 400_000
 """Characters of a chat: about 100,000 tokens, the context of most models."""

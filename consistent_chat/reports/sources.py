@@ -26,7 +26,7 @@ from consistent_chat.reports.records import ReportRow, ReportSource, builtin_tit
 from consistent_chat.row import BARE, failure, row
 from consistent_chat.store import ResponseStore, default_location
 from consistent_chat.text import counted
-from consistent_chat.text.urls import redact, without_secrets
+from consistent_chat.text.sanitize import redact, without_secrets
 
 REPO = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
 RECIPES = (EXTENSION, ".yaml", ".yml")

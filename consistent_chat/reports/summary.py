@@ -17,9 +17,8 @@ from consistent_chat.reports.check import AlarmCounter
 from consistent_chat.reports.records import ReportRow
 from consistent_chat.stats import PAPER, DialogueStats, Distribution, Failure, Statistics
 from consistent_chat.stats.shape import ShapeStats
-from consistent_chat.text import counted
+from consistent_chat.text import Summarized, counted
 from consistent_chat.text.sanitize import visible
-from consistent_chat.text.summary import Summarized
 
 COMPARED = 10_000
 """Only the first dialogues, up to this number, are compared. Each takes half a millisecond and ten kilobytes."""

@@ -17,8 +17,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies_environment
 
 from consistent_chat.errors import OversizedAnswer, RefusedAccess, RefusedRequest, ServingError, TransportError
-from consistent_chat.text.sanitize import visible
-from consistent_chat.text.urls import redact_all, secrets_of
+from consistent_chat.text.sanitize import redact_all, secrets_of, visible
 
 PASSING = frozenset({408, 409, 429})
 """Statuses below 500 that are retried."""

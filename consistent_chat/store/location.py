@@ -36,7 +36,7 @@ from consistent_chat.store.backends import (
     hub_backend,
 )
 from consistent_chat.store.journal import journal_paths
-from consistent_chat.text.urls import redact_all, secret_values, secrets_of, without_secrets
+from consistent_chat.text.sanitize import redact_all, secret_values, secrets_of, without_secrets
 
 ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
 """Options that say which server a URL means, as opposed to credentials."""

@@ -27,7 +27,7 @@ from consistent_chat.store.journal import (
 from consistent_chat.store.location import NotFound, StoreLocation
 from consistent_chat.store.pack import Pack, PackGone, write_pack
 from consistent_chat.store.record import Record, from_line
-from consistent_chat.text.summary import Summarized
+from consistent_chat.text import Summarized
 
 DAY = 86_400.0
 FULL = 100_000

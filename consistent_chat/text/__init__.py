@@ -1,6 +1,16 @@
-"""Text for people: safe display of untrusted text, templates, languages, URLs, numbers of things."""
+"""Text for people. Here: numbers of things, and how summaries look where they are evaluated.
+
+console.py    what the package prints
+languages.py  languages and writing systems
+sanitize.py   text that is safe to show: no misleading characters, no secrets
+templates.py  templates, in which every value is escaped
+"""
 
 from __future__ import annotations
+
+import html
+
+from consistent_chat.text.sanitize import visible
 
 
 def counted(number: int, noun: str) -> str:
@@ -9,3 +19,15 @@ def counted(number: int, noun: str) -> str:
         return f"1 {noun}"
     plural = f"{noun[:-1]}ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else f"{noun}s"
     return f"{number:,} {plural}"
+
+
+class Summarized:
+    """A mixin for summaries, whose text is that of `str`. Dataclasses need `repr=False` for it."""
+
+    def __repr__(self) -> str:
+        first, *more = visible(str(self)).split("\n")
+        return f"<{type(self).__name__}: {first}{' ...' if more else ''}>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows, by IPython's convention."""
+        return f"<pre>{html.escape(visible(str(self)))}</pre>"

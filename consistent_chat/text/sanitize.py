@@ -1,8 +1,14 @@
-"""Makes text safe to show: replaces characters that could mislead a reader or parser."""
+"""Makes text safe to show: without characters that mislead a reader or parser, and without secrets.
+
+URLs are shown without user names, passwords and queries, which can hold keys.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
 
 _UNSEEN = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"  # controls, which XML 1.0 and HTML forbid, but for tab and line breaks
@@ -29,3 +35,71 @@ def visible(text: str) -> str:
 def visible_line(text: str) -> str:
     """Return a text as one line, so that no part of it can look like another message."""
     return " ".join(visible(text).split("\n"))
+
+
+# User and password end before the first slash, unless the password has slashes in it; a port does not begin one. What
+# follows an @ in the path of a Hub address is a branch.
+_USER = re.compile(r"://(?:[^/\s]*|[^/@:\s]*:(?!\d+/)[^@\s]*)@")
+_WORD = re.compile(r"\S+")
+_QUERY = re.compile(r"\?[^\s#'\"]*")
+_SECRET = re.compile("pass|secret|token|key|sas|auth|connection_string|credential", re.IGNORECASE)
+
+
+def is_secret(name: str) -> bool:
+    """Tell whether an option or environment variable of this name holds what must not be shown."""
+    return _SECRET.search(name) is not None
+
+
+def without_user(url: str) -> str:
+    """Return a URL without user and password. A query stays: where it holds no keys it is part of a file's name."""
+    parts, end = [], 0
+    for found in _users(url):
+        parts += [url[end : found.start()], "://"]
+        end = found.end()
+    return "".join([*parts, url[end:]])
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without user, password and query; other text, a path among it, as it is."""
+    if "://" not in url:
+        return url
+    return _QUERY.sub("", without_user(url))
+
+
+def secrets_of(url: str) -> list[str]:
+    """Return what `without_secrets` leaves out, in whole and in words, the longest first: an error may quote it."""
+    users = [match.group().removeprefix("://").removesuffix("@") for match in _users(url)]
+    parts = [*users, *(match.group().removeprefix("?") for match in _QUERY.finditer(url))]
+    passwords = [user.partition(":")[2] for user in users]
+    words = {word for part in parts for word in (part, *re.split("[:&=]", part))}.union(passwords)
+    words |= set(map(unquote, words))  # a server is told the password itself, and may quote it
+    return sorted((word for word in words if len(word) > 2), key=len, reverse=True)
+
+
+def _users(text: str) -> Iterator[re.Match[str]]:
+    """Yield what `_USER` matches. It sees words up to their last @, so that a search that fails is never a long one."""
+    for word in _WORD.finditer(text):
+        yield from _USER.finditer(text, word.start(), word.start() + word.group().rfind("@") + 1)
+
+
+def secret_values(options: Mapping[str, Any]) -> list[str]:
+    """Return the secret values in options, so that no quoted error shows them."""
+    found = []
+    for name, value in options.items():
+        if isinstance(value, Mapping):
+            found += secret_values(value)
+        elif isinstance(value, str) and len(value) > 2 and is_secret(str(name)):
+            found.append(value)
+    return found
+
+
+def redact(text: str, url: str, options: Mapping[str, Any] | None = None) -> str:
+    """Return a text about a URL without its secrets, nor those of the options that it was opened with."""
+    return redact_all(text, (*secrets_of(url), *secret_values(options or {})))
+
+
+def redact_all(text: str, secrets: Iterable[str]) -> str:
+    """Return a text with [secret] in place of each secret, and its URLs without user, password and query."""
+    for secret in secrets:
+        text = text.replace(secret, "[secret]")
+    return without_secrets(text)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from datasets import load_dataset, load_dataset_builder
 
-from consistent_chat.card.about import Seen
+from consistent_chat.card.header import Seen
 from consistent_chat.commands.estimate import estimate
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.errors import BudgetSpent, ConsistentChatError

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from consistent_chat import drivers
-from consistent_chat.card.about import Seen
+from consistent_chat.card.header import Seen
 from consistent_chat.commands.estimate import estimate
 from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue import at_once

@@ -21,8 +21,7 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.fields import DEFAULTS
 from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore, verify
-from consistent_chat.text.sanitize import visible
-from consistent_chat.text.urls import without_secrets
+from consistent_chat.text.sanitize import visible, without_secrets
 from tests.stored import asked
 
 NAMES = ("user_1", "user_2")

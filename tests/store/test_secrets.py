@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from consistent_chat.cli import main
 from consistent_chat.errors import StoreError
 from consistent_chat.store import ResponseStore, adjacent_store, options_beside, verify
-from consistent_chat.text.urls import secrets_of, without_secrets
+from consistent_chat.text.sanitize import secrets_of, without_secrets
 from tests.sockets import SocketServer
 from tests.stored import fill
 

@@ -14,7 +14,7 @@ from consistent_chat.publishing.diff import VerificationResult
 from consistent_chat.reports.check import CheckReport
 from consistent_chat.reports.summary import Summary
 from consistent_chat.store.maintenance import Checked
-from consistent_chat.text.summary import Summarized
+from consistent_chat.text import Summarized
 
 HOSTILE = "<img src=x onerror=alert(1)> & \x1b[31m"
 SUMMARIES = {

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.files import open_plain
-from consistent_chat.text.urls import redact, without_secrets
+from consistent_chat.text.sanitize import redact, without_secrets
 
 HUB = "hf://"
 _ADDRESS = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/@:]+))?/([^:%?#*\\]+)")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consistent_chat.text.urls import is_secret, redact, secret_values, without_secrets, without_user
+from consistent_chat.text.sanitize import is_secret, redact, secret_values, without_secrets, without_user
 
 WORDS = st.text(string.ascii_letters + string.digits, min_size=8, max_size=20)
 
