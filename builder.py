@@ -16,6 +16,7 @@
 #     "markupsafe>=2.1",
 #     "multiprocess>=0.70.16",
 #     "numpy>=1.26",
+#     "orjson>=3.10",
 #     "pandas>=2.2",
 #     "py3langid>=0.2",
 #     "pyarrow>=17",

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consistent_chat.request import Request, Response, Schema, canonical_json, quoted, request_key
+from consistent_chat import request as requests
+from consistent_chat.request import Request, Response, Schema, canonical_json, parsed_json, quoted, request_key
 
 LAW = settings(derandomize=True)
 
@@ -163,6 +164,35 @@ def test_every_character_that_might_be_special_is_quoted_as_an_encoder_does(code
     """Alone, and among others."""
     for text in (chr(code), f'a {chr(code)}"\n{chr(code)}\\ é'):
         assert quoted(text) == json.dumps(text, ensure_ascii=False)
+
+
+@LAW
+@given(ANY_JSON)
+def test_json_is_parsed_as_a_decoder_does(value: Any) -> None:
+    """The fast parser declines halves of pairs; numbers beyond 64 bits, in which it differs, are in no response."""
+    for text in (canonical_json(value).decode(), json.dumps(value, indent=1)):
+        assert repr(parsed_json(text)) == repr(json.loads(text, parse_int=_bounded))
+
+
+def _bounded(text: str) -> float:
+    return int(text) if -(2**63) <= int(text) < 2**64 else float(text)
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"a":1,}', "[1] 2", '"\n"', "\ufeff1", "[" * 100_000])
+def test_what_is_no_json_is_refused_by_the_same_errors(text: str) -> None:
+    """Their messages name the place."""
+    with pytest.raises((ValueError, RecursionError)) as known:
+        json.loads(text)
+    with pytest.raises(known.type) as error:
+        parsed_json(text)
+    assert str(error.value) == str(known.value)
+
+
+def test_a_python_without_the_fast_library_makes_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not built for all of them."""
+    before = [(replace(PLAIN, draw=1).key, replace(ODD, draw=1).key), quoted("a\n"), parsed_json('{"a":[1.5]}')]
+    monkeypatch.setattr(requests, "orjson", None)
+    assert before == [(replace(PLAIN, draw=1).key, replace(ODD, draw=1).key), quoted("a\n"), parsed_json('{"a":[1.5]}')]
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda schema: pickle.loads(pickle.dumps(schema))])

@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from consistent_chat.errors import DamagedRecord
-from consistent_chat.request import Request, Response, canonical_json, request_key
+from consistent_chat.request import Request, Response, canonical_json, parsed_json, request_key
 
 MOST_REFRESHES = 2**31 - 1
 """The highest generation: packs store it in 32 bits."""
@@ -133,7 +133,7 @@ def _reason(error: Exception) -> str:
 
 
 def _response(text: str, is_checked: bool = False) -> Response:
-    return Response.of(json.loads(text), is_checked)
+    return Response.of(parsed_json(text), is_checked)
 
 
 def _request(text: str) -> dict[str, Any]:
