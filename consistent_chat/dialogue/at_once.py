@@ -1,4 +1,4 @@
-"""Makes one dialogue, as a plain generator: it yields a Request, is sent a Response, returns a Dialogue.
+"""Makes one dialogue, as a plain generator: it yields Requests, receives Responses and returns a Dialogue.
 
 It uses prompts and parsing, but no network, clock, file or store: those belong to a driver.
 """
@@ -34,11 +34,11 @@ from consistent_chat.request import Response
 
 
 def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None = None, first: int = 0) -> Steps:
-    """Make the dialogue for one place in the plan, passing to its substitutes if a spec fails for good.
+    """Make the dialogue for one position in the plan. If its spec fails permanently, try the spec's substitutes.
 
-    `first` is the substitute to begin with, if earlier ones were already given up; near-duplicates among them, which
-    `failed` lists, do not count as failures of a spec. Unusable answers are appended to `failed` as they arrive. Raises
-    UnfilledSlot if the substitutes are used up too.
+    `first` is the substitute to start with, if earlier ones were already given up. Near-duplicates among those, which
+    `failed` lists, do not count as failed specs. Unusable answers are appended to `failed` as they arrive. Raises
+    UnfilledSlot if all substitutes fail, too.
     """
     failed = [] if failed is None else failed
     unrendered: RenderError | None = None
@@ -63,7 +63,7 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
             unrendered = error
         substitute += 1
     if unrendered is not None:
-        advice = "" if recipe.seeds is None else " Or leave its row out of the seeds."
+        advice = "" if recipe.seeds is None else " Or remove its row from the seeds."
         raise UnfilledSlot(f"{plan.spec(index).title} could not be made: {unrendered}{advice}")
     reasons = ", ".join(f"{draw.reason.value} ({draw.detail})" for draw in failed[-3:])
     raise UnfilledSlot(
@@ -73,14 +73,14 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
 
 
 def _render(spec: Spec, recipe: Recipe) -> None:
-    """Raise RenderError before any request of a spec, not when some of its messages are paid for."""
+    """Raise RenderError before the first request of a spec, so that no message is paid for in vain."""
     spec.system_prompt(recipe.system_prompt)
     for side in recipe.instructions or ():
         spec.instructions(recipe.instructions, side)
 
 
 def _beyond(failed: list[FailedDraw], first: int) -> int:
-    """Return the substitute that is one too many. Finished dialogues that were dropped are no failures of a spec."""
+    """Return the first substitute that exceeds the limit. Dropped dialogues do not count as failed specs."""
     dropped = sum(draw.reason in (Reason.NEAR_DUPLICATE, Reason.REJECTED) for draw in failed)
     return MAX_SUBSTITUTES + dropped + 1 if dropped <= MAX_STAND_INS else first
 
@@ -96,11 +96,11 @@ def _advice(failed: list[FailedDraw]) -> str:
 def converse(
     recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill, rejected: list[Dialogue] | None = None
 ) -> Steps:
-    """Make one spec's dialogue in two stages, or three if it is judged; append unusable draws to `failed`.
+    """Make the dialogue of one spec in two stages, or three with a judge; append unusable draws to `failed`.
 
-    The messages of a given conversation are kept; without further ones there is no first stage. Answers that the judge
-    scores too low are drawn again, for the same user messages; the dialogues with them are appended to `rejected`. Of
-    several answers the judge's best are taken.
+    The messages of a given conversation are kept; if it needs no further user messages, the first stage is skipped.
+    Answers that the judge scores too low are drawn again for the same user messages, and the dialogues with the low
+    scores are appended to `rejected`. If several sets of answers are drawn, the one with the best scores is used.
     """
     system = spec.system_prompt(recipe.system_prompt)
     work = Work(recipe, spec, failed, bill, [] if rejected is None else rejected)
@@ -144,7 +144,10 @@ def _answers(users: tuple[str, ...], spec: Spec, recipe: Recipe) -> Callable[[Re
 
 
 def reviewed(dialogue: Dialogue, review: Review | None, failed: list[FailedDraw]) -> Dialogue:
-    """Return a dialogue with its mark's edits. Raises SpecFailed, and notes why in `failed`, if the mark rejects it."""
+    """Return a dialogue with the edits of its mark.
+
+    If the mark rejects it, add the reason to `failed` and raise SpecFailed.
+    """
     mark = None if review is None else review.of(_key(dialogue))
     if mark is None:
         return dialogue
@@ -155,7 +158,7 @@ def reviewed(dialogue: Dialogue, review: Review | None, failed: list[FailedDraw]
 
 
 def _key(dialogue: Dialogue) -> str:
-    """Return the key of the last answers, which no other dialogue has: the judge's may be another on another day."""
+    """Return the key of the last answers. It is unique to the dialogue; keys of judge requests may change later."""
     judges = 0 if dialogue.judgement is None else len(dialogue.judgement.opinions)
     return dialogue.keys[-1 - judges]
 

@@ -1,7 +1,8 @@
 """Makes one dialogue with one request per message: each answer comes from the real chat, without JSON or instructions.
 
-The user's messages are written at once before the first answer (`users: at_once`), or one by one, each after the answer
-to the one before it (`users: turn_by_turn`). Then a dialogue may end early, within the recipe's range of turns.
+The user's messages are either written together before the first answer (`users: at_once`), or one by one, each after
+the answer to the previous one (`users: turn_by_turn`). In the second case a dialogue may end early, within the recipe's
+range of turns.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ USER_SCHEMA = answer_schema({"message": {"type": "string"}, "ends": {"type": "bo
 
 
 def converse(recipe: Recipe, spec: Spec, failed: list[FailedDraw], bill: Bill, rejected: list[Dialogue]) -> Steps:
-    """Make one spec's dialogue message by message, and have it judged; append unusable draws to `failed`.
+    """Make the dialogue of one spec message by message, and have it judged; append unusable draws to `failed`.
 
-    A dialogue that the judge scores too low is appended to `rejected`, and made again from its first answer on.
+    A dialogue that the judge scores too low is appended to `rejected`, and is made again, starting with its first
+    answer.
     """
     work = Work(recipe, spec, failed, bill, rejected)
     known, first = yield from _known(work)
@@ -73,7 +75,7 @@ class _Talk(NamedTuple):
 
 
 def _known(work: Work) -> Generator[Request, Response, tuple[tuple[UserMessage, ...], tuple[str, ...]]]:
-    """Return the user messages that do not depend on an answer, all or the first, and the keys of their requests."""
+    """Return the user messages that do not depend on answers (all, or only the first), and their requests' keys."""
     if work.recipe.users == "at_once":
         users, keys = yield from user_messages(work)
         return tuple(UserMessage(text, False) for text in users), keys
@@ -82,7 +84,7 @@ def _known(work: Work) -> Generator[Request, Response, tuple[tuple[UserMessage, 
 
 
 def _talk(work: Work, known: Sequence[UserMessage], draw: int) -> Generator[Request, Response, _Talk]:
-    """Go from turn to turn, with `draw` as the first answer's first draw."""
+    """Make the turns one after the other; `draw` is the first draw of the first answer."""
     recipe, spec = work.recipe, work.spec
     users, answers, keys, least = list[str](), list[str](), list[str](), min(recipe.turn_weights)
     given, thoughts = len(spec.given_answers), [""] * len(spec.given_answers)
@@ -126,7 +128,7 @@ def _answering(recipe: Recipe) -> Stage:
 
 
 def chat(recipe: Recipe, spec: Spec, users: Sequence[str], answers: Sequence[str]) -> Prompt:
-    """Return the chat so far, whose last message is the user's, with the system text of its assistant."""
+    """Return the assistant's system text and the chat so far, which ends with a user message."""
     chat: list[Mapping[str, str]] = []
     for number, text in enumerate(users):
         chat.append({"role": "user", "content": text})
@@ -137,7 +139,7 @@ def chat(recipe: Recipe, spec: Spec, users: Sequence[str], answers: Sequence[str
 
 
 def _message(users: Sequence[str], spec: Spec, recipe: Recipe) -> Callable[[Response], UserMessage]:
-    """Return a function that reads a response as the user's next message, and checks it beside those before it."""
+    """Return a function that reads a response as the next user message, and checks it together with earlier ones."""
     before = tuple(users)
 
     def read(response: Response) -> UserMessage:
@@ -154,9 +156,9 @@ def _message(users: Sequence[str], spec: Spec, recipe: Recipe) -> Callable[[Resp
 def _answer(
     users: Sequence[str], answers: Sequence[str], spec: Spec, recipe: Recipe
 ) -> Callable[[Response], tuple[str, str]]:
-    """Return a function that reads a response as the next answer, and checks it beside those before it.
+    """Return a function that reads a response as the next answer, and checks it together with earlier ones.
 
-    The answer comes with the reasoning before it if the recipe asks for that.
+    If the recipe asks for reasoning, the function also returns the reasoning before the answer.
     """
     asked, before, source = tuple(users), tuple(answers), spec.given_text(recipe.system_prompt)
 
@@ -172,14 +174,14 @@ def _answer(
 
 
 class UserMessage(NamedTuple):
-    """A message of the user, and whether it is meant as the last one."""
+    """A user message, and whether the user means it to be the last."""
 
     text: str
     ends: bool
 
 
 def user_message(response: Response) -> UserMessage:
-    """Return the message of an object `{"message": ..., "ends": ...}` in JSON; without `ends` it goes on.
+    """Return the message of a JSON object `{"message": ..., "ends": ...}`; `ends` defaults to false.
 
     Raises Unusable.
     """
@@ -188,31 +190,28 @@ def user_message(response: Response) -> UserMessage:
 
 
 def answer(response: Response) -> str:
-    """Return the text of a chat's answer, without the reasoning that some models write in front of it.
-
-    Raises Unusable.
-    """
+    """Return the text of an answer, without the reasoning that some models write before it. Raises Unusable."""
     check_finish(response)
     return message_text(_after_reasoning(response.text), "assistant")
 
 
 def _read(value: Any) -> UserMessage:
     if not isinstance(value, dict) or not {"message"} <= value.keys() <= {"message", "ends"}:
-        raise Unusable(Reason.WRONG_SHAPE, 'not an object of "message" and "ends"')
+        raise Unusable(Reason.WRONG_SHAPE, 'not an object with "message" and "ends"')
     if not isinstance(value.get("ends", False), bool):
         raise Unusable(Reason.WRONG_SHAPE, '"ends" is neither true nor false')
     return UserMessage(message_text(value["message"], "user"), value.get("ends", False))
 
 
 def _after_reasoning(text: str) -> str:
-    """Return what follows the closing tag of reasoning at the beginning; templates may write the opening tag.
+    """Return the text after the reasoning at the beginning. The opening tag may be missing: some templates write it.
 
-    A tag that a text mentions elsewhere, after an opening one, is part of the text.
+    A tag elsewhere in the text is part of the text.
     """
     opened, closed = _OPENING.search(text), REASONING_END.search(text)
     begins = opened is not None and not text[: opened.start()].strip()
     if begins and closed is None:
-        raise Unusable(Reason.LEAKS_REASONING, "the reasoning at the beginning has no end")
+        raise Unusable(Reason.LEAKS_REASONING, "the reasoning at the beginning has no closing tag")
     is_reasoning = closed is not None and (opened is None or begins or closed.start() < opened.start())
     return text[closed.end() :] if closed is not None and is_reasoning else text
 

@@ -1,6 +1,7 @@
-"""The identity of a recipe's checks: with the same one, the same response passes again.
+"""Computes the identity of a recipe's checks.
 
-It imports no check: a replay whose responses have all passed before does not need any.
+A response that passed the checks passes again if the identity is the same. This module imports no checks, because a
+replay whose responses have all passed before does not need them.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from importlib.abc import Traversable
 
 SOURCES = ("dialogue", "recipe", "text")
-"""Folders of the package that checks consist of and read: code, phrases, prompts, the titles of the taxonomy."""
+"""Folders of the package with everything that checks use: code, phrases, prompts, the titles of the taxonomy."""
 LIBRARIES = ("google-re2", "py3langid", "PyYAML")
 
 
 def check_identity(recipe: Recipe) -> str:
-    """Return 64 hex digits that change with anything a check depends on beside its messages; "" without checks.
+    """Return 64 hex digits that change with anything a check depends on, except its messages; "" without checks.
 
-    What a response was asked with (the topic, the persona, the messages that it answers) is in its request's key.
+    The inputs of a response (topic, persona, the messages that it answers) are part of its request's key.
     """
     if not recipe.has_checks:
         return ""
@@ -47,7 +48,7 @@ def check_identity(recipe: Recipe) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _code() -> str:
-    """Return a digest of the code and data of the checks, and of the versions of what they run on."""
+    """Return a digest of the checks' code and data, and of the versions of Python and the libraries that they use."""
     digest = hashlib.sha256(platform.python_version().encode())
     for library in LIBRARIES:
         digest.update(f"{library} {metadata.version(library)}\n".encode())
@@ -58,7 +59,7 @@ def _code() -> str:
 
 
 def _files(folder: Traversable, path: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the names and contents of all files in a folder that are not made from others."""
+    """Yield the names and contents of all files in a folder, except generated ones."""
     for entry in sorted(folder.iterdir(), key=lambda one: one.name):
         name = f"{path}/{entry.name}"
         if entry.is_dir():

@@ -1,4 +1,4 @@
-"""A finished dialogue that is dropped, such as a near-duplicate, as an unusable draw of one of its stages."""
+"""Records a finished dialogue that is dropped, such as a near-duplicate, as an unusable draw of one of its stages."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from consistent_chat.dialogue.work import ALTERNATIVE, JUDGE, Bill, Dialogue, Fa
 from consistent_chat.prices import NO_TOKENS, Tokens, counted
 
 ROLES = {"skeleton": "user", "answers": "assistant"}
-"""The stages whose messages a dialogue is dropped for, with their roles."""
+"""The stages for whose messages a dialogue can be dropped, with their roles."""
 
 
 def dropped(
     dialogue: Dialogue, stage: str, key: str, reason: Reason, detail: str, messages: Sequence[str]
 ) -> FailedDraw:
-    """Return the draw, with the messages of its stage and the billed tokens of the dialogue by model.
+    """Return the unusable draw, with the messages of its stage and the billed tokens of the dialogue by model.
 
-    The unusable draws before it have their own tokens.
+    The tokens of earlier unusable draws are not included.
     """
     draw = sum(one.spec == dialogue.spec and one.stage == stage for one in dialogue.failed)
     said = {f"{ROLES[stage]}_{turn}": text for turn, text in enumerate(messages, 1)}
     rest = _rest(dialogue)
-    own = stage if any(dialogue.billed_users) else "answers"  # otherwise one model writes both sides
+    own = stage if any(dialogue.billed_users) else "answers"  # without a user_model, one model writes both sides
     tokens = next(tokens for name, _, tokens in rest if name == own)
     others = tuple(one for one in rest if one[0] != own and any(one[2]))
     response = counted(json.dumps(said, ensure_ascii=False), tokens)
@@ -31,7 +31,7 @@ def dropped(
 
 
 def _rest(dialogue: Dialogue) -> list[tuple[str, str, Tokens]]:
-    """Return what a dialogue is billed for beyond its unusable draws, as (stage, model, tokens)."""
+    """Return the billed tokens of a dialogue, except those of its unusable draws, as (stage, model, tokens)."""
     (written, judged), users = dialogue.billed, dialogue.billed_users
     known = Bill(has_user_model=any(users))
     for draw in dialogue.failed:

@@ -1,4 +1,4 @@
-"""What judges say of a dialogue: the scores of each, whose fault the flaws are, and what they say together."""
+"""What judges say about a dialogue: the scores of each, whose fault the flaws are, and the combined result."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from consistent_chat.recipe.rubric import HIGHEST, Rubric
 from consistent_chat.request import Response
 
 CRITERIA = ("consistency", "helpfulness", "naturalness")
-"""The criteria of recipes without criteria of their own, each scored from 1 (useless) to 5 (flawless)."""
+"""The criteria of recipes that define none, each scored from 1 (useless) to 5 (flawless)."""
 FAULT = "at_fault"
 SIDES = ("user", "assistant", "none")
-"""Whose messages a judge can find at fault. Only judges with criteria of the recipe's are asked for it."""
+"""Whose messages a judge can find at fault. Only judges of recipes that define criteria are asked for this."""
 MAX_REASON = 5_000
-"""Maximum characters of a reason, which is asked for as one or two sentences."""
+"""Maximum characters of a reason; the prompt asks for one or two sentences."""
 
 
 class Opinion(NamedTuple):
     """What one judge says: a score and a reason for each criterion, in order, and whose fault the flaws are.
 
-    The tokens are those of all its responses for a spec, 0 if the provider gave no counts.
+    The tokens are those of all its responses for a spec; 0 if the provider gave no counts.
     """
 
     model: str
@@ -39,11 +39,11 @@ class Opinion(NamedTuple):
 
 @dataclass(frozen=True)
 class Judgement:
-    """What all judges of a dialogue say.
+    """What all judges of a dialogue say together.
 
-    The score of a criterion is the median of the judges', of an even number the lower one, with the reason of the first
-    judge who gave it. `rubric` has the weights of the criteria; it is None for the built-in three, and where they are
-    unknown.
+    The score of a criterion is the median of the judges' scores (the lower one of the middle two, if their number is
+    even), with the reason of the first judge who gave that score. `rubric` has the weights of the criteria; it is None
+    for the three built-in criteria, and if the weights are unknown.
     """
 
     criteria: tuple[str, ...]
@@ -52,7 +52,7 @@ class Judgement:
 
     @cached_property
     def said(self) -> dict[str, tuple[int, str]]:
-        """Score and reason by criterion."""
+        """The score and the reason by criterion."""
         columns = zip(*(opinion.scores for opinion in self.opinions))
         return {name: _median(column) for name, column in zip(self.criteria, columns)}
 
@@ -63,9 +63,9 @@ class Judgement:
 
     @property
     def score(self) -> float:
-        """The weighted mean by a rubric.
+        """The overall score: the weighted mean if there is a rubric, else the lowest score.
 
-        Of the built-in criteria it is the lowest: a high score in one does not make up for a low one in another.
+        With the built-in criteria a high score in one does not make up for a low one in another.
         """
         return min(self.scores.values()) if self.rubric is None else self.rubric.score(self.scores)
 
@@ -76,14 +76,14 @@ class Judgement:
 
     @property
     def fault(self) -> str:
-        """Whose fault the flaws are by most judges, "assistant" if as many say one as the other; "" if not asked."""
+        """Whose fault the flaws are according to most judges; "assistant" if they are tied, "" if not asked."""
         votes = Counter(opinion.fault for opinion in self.opinions)
         first, *others = votes.most_common()
         return "assistant" if any(count == first[1] for _, count in others) else first[0]
 
     @property
     def agreement(self) -> float:
-        """1 if all judges give the same scores, 0 if each pair of scores is as far apart as can be."""
+        """The agreement of the judges: 1 if all scores are the same, 0 if each pair is as far apart as possible."""
         pairs = [
             abs(one - other)
             for column in zip(*([score for score, _ in opinion.scores] for opinion in self.opinions))
@@ -93,12 +93,12 @@ class Judgement:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The judges."""
+        """The models of the judges."""
         return tuple(opinion.model for opinion in self.opinions)
 
     @property
     def worst(self) -> str:
-        """The criterion with the lowest score, those below their least first, with its reason and whose fault it is."""
+        """The worst criterion, with its score, its reason and whose fault it is; one below its minimum goes first."""
         name = min(self.missed or self.criteria, key=self.scores.__getitem__)
         score, reason = self.said[name]
         return f"{name} {score}: {reason}" + (f" (at fault: {self.fault})" if self.fault else "")
@@ -123,9 +123,9 @@ class Judgement:
 
 
 def read(response: Response, criteria: Sequence[str], with_fault: bool = False) -> tuple[Any, str]:
-    """Return score and reason for each criterion, whole numbers from 1 to 5 and texts, and whose fault it is.
+    """Return a score (a whole number from 1 to 5) and a reason for each criterion, and whose fault the flaws are.
 
-    The fault is "" unless it is asked for. Raises Unusable.
+    The fault is "" unless `with_fault`. Raises Unusable.
     """
     if not with_fault:
         return parse.scores(response, criteria), ""
@@ -156,9 +156,12 @@ def _median(said: Sequence[tuple[int, str]]) -> tuple[int, str]:
 
 
 SCORES = [name for criterion in CRITERIA for name in (f"{criterion}_reason", criterion)]
-"""The fields of a judge's answer by the built-in criteria; by others, the last field is whose fault it is."""
+"""The fields of a judge's answer with the built-in criteria.
+
+With others, a last field says whose fault the flaws are.
+"""
 COMPARISON = "comparison"
-"""What requests to compare two answers are where their stage was not kept: it is a judge's."""
+"""The stage of requests that compare two answers, for stores that did not keep the stage: a judge's."""
 PLACES = ("first", "second")
 """The names of the two answers in a comparison."""
 _FIRST_FIELD = {"first_reason": COMPARISON, "user_1": "skeleton", "assistant_1": "answers", "message": "user_message"}

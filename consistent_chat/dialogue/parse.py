@@ -1,7 +1,7 @@
 """Extracts messages from a model's raw answer, or gives a reason from a fixed list why it cannot.
 
-It forgives packaging (fences, prose, reasoning around the JSON) and nothing else: it never repairs, cuts,
-pads or invents a message.
+It ignores what surrounds the JSON (fences, prose, reasoning) and nothing else: it never repairs, cuts, pads or invents
+a message.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ from typing import Any
 from consistent_chat.request import Response
 
 LONGEST_EMPTY = 64
-"""Maximum characters of a text that may stand for no value, such as "null"."""
+"""Maximum characters of a text that may mean "no value", such as "null"."""
 _UNSEEN = frozenset({"Cf", "Cc", "Cn", "Co", "Zs", "Zl", "Zp", "Mn"})
 _BLANKS = frozenset("\u115f\u1160\u2800\u3164\uffa0")
 """Unicode letters and signs that look like a space: Hangul fillers, the blank braille pattern."""
 _MARKS = frozenset({"Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sk"})
 _NOTHING = frozenset({"null", "n/a", "n.a", "nan", "nil", "undefined", "object object"})
-"""What programs print for a missing value, without surrounding punctuation."""
+"""Texts that programs print for a missing value, without surrounding punctuation."""
 MAX_FAILURES = 5_000
 MAX_REREADING = 20
-"""Maximum number of brackets that open no JSON, and of characters read to find out, as a multiple of the
-text's length, so that hostile text costs bounded time."""
+"""Bounds on the time for hostile text.
+
+First, the maximum number of brackets that are tried but do not open JSON; then the maximum number of characters read
+for them, as a multiple of the text's length.
+"""
 
 
 class Reason(str, Enum):
@@ -72,7 +75,7 @@ class Reason(str, Enum):
 
 
 class Unusable(Exception):
-    """An answer that cannot be used, with its reason and what was found."""
+    """An answer that cannot be used: the reason, and what was found."""
 
     def __init__(self, reason: Reason, detail: str, turn: int | None = None) -> None:
         super().__init__(f"{reason.value}: {detail}")
@@ -84,8 +87,8 @@ class Unusable(Exception):
 def messages(response: Response, names: Sequence[str]) -> tuple[str, ...]:
     """Return the messages of a JSON object with exactly these keys, in their order.
 
-    If there is no such object, a list of as many texts, alone or as an object's only value, is read the same
-    way. Raises Unusable.
+    If there is no such object, a list with the right number of texts is accepted, either alone or as an object's only
+    value. Raises Unusable.
     """
     check_finish(response)
     read = reader(names)
@@ -98,14 +101,14 @@ def reader(names: Sequence[str]) -> Callable[[Any], tuple[str, ...]]:
 
 
 def scores(response: Response, criteria: Sequence[str]) -> tuple[tuple[int, str], ...]:
-    """Return score and reason for each criterion: whole numbers from 1 to 5, and texts. Raises Unusable."""
+    """Return a score (a whole number from 1 to 5) and a reason for each criterion. Raises Unusable."""
     check_finish(response)
     read = functools.partial(read_scores, criteria=criteria)
     return read(json_answer(response, read))
 
 
 def json_answer(response: Response, read: Callable[[Any], object]) -> Any:
-    """Return the JSON of the answer. Some servers put it in the field for reasoning, and leave the text empty."""
+    """Return the JSON of the answer. Some servers put it into the reasoning field and leave the text empty."""
     if response.text.strip() or not response.reasoning.strip():
         return last_json(response.text, read)[1]
     try:
@@ -116,20 +119,20 @@ def json_answer(response: Response, read: Callable[[Any], object]) -> Any:
 
 
 def check_finish(response: Response) -> None:
-    """Raise Unusable for a response that declines or was cut."""
+    """Raise Unusable if the model declined, or if the response was cut off."""
     if response.finish == "refusal":
         raise Unusable(Reason.REFUSED, "the model declined to answer")
     if response.finish == "length":
-        raise Unusable(Reason.TRUNCATED, "the answer was cut at the limit of tokens")
+        raise Unusable(Reason.TRUNCATED, "the answer was cut off at the token limit")
 
 
 def read_scores(value: Any, criteria: Sequence[str], further: Sequence[str] = ()) -> tuple[tuple[int, str], ...]:
-    """Return score and reason for each criterion of an object with these keys and further ones. Raises Unusable."""
+    """Return the score and the reason for each criterion of an object, which may have further keys. Raises Unusable."""
     names = {*further, *(name for criterion in criteria for name in (criterion, f"{criterion}_reason"))}
     if isinstance(value, _Repeated):
-        raise Unusable(Reason.REPEATED_KEY, "a key stands twice in one JSON object")
+        raise Unusable(Reason.REPEATED_KEY, "a JSON object has the same key twice")
     if not isinstance(value, dict) or value.keys() != names:
-        raise Unusable(Reason.WRONG_SHAPE, f"not an object of {', '.join(criteria)} and a reason for each")
+        raise Unusable(Reason.WRONG_SHAPE, f"not an object with {', '.join(criteria)} and a reason for each")
     return tuple(
         (_score(value[name], name), message_text(value[f"{name}_reason"], f"{name}_reason")) for name in criteria
     )
@@ -147,7 +150,7 @@ def _read(value: Any, names: Sequence[str]) -> tuple[str, ...]:
 
 def _values(value: Any, names: Sequence[str]) -> list[Any]:
     if isinstance(value, _Repeated):
-        raise Unusable(Reason.REPEATED_KEY, "a key stands twice in one JSON object")
+        raise Unusable(Reason.REPEATED_KEY, "a JSON object has the same key twice")
     if isinstance(value, dict) and len(value) == 1:
         ((key, only),) = value.items()
         value = only if isinstance(only, list) and key not in names else value
@@ -156,7 +159,7 @@ def _values(value: Any, names: Sequence[str]) -> list[Any]:
             raise Unusable(*_difference(value, names))
         return [value[name] for name in names]
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise Unusable(Reason.WRONG_SHAPE, f"{type(value).__name__} where an object with {names[0]!r} should be")
+        raise Unusable(Reason.WRONG_SHAPE, f"{type(value).__name__} instead of an object with {names[0]!r}")
     if len(value) != len(names):
         raise Unusable(Reason.WRONG_TURN_COUNT, f"{len(value)} messages instead of {len(names)}")
     return value
@@ -175,19 +178,19 @@ def _difference(value: dict[str, Any], names: Sequence[str]) -> tuple[Reason, st
 
 
 def message_text(value: Any, name: str) -> str:
-    """Return a message without white space around it; raise Unusable for what is no visible text."""
+    """Return a message without surrounding white space; raise Unusable if it is not visible text."""
     if not isinstance(value, str):
         raise Unusable(*_no_text(value, name))
     text = value.strip()
     if not text or is_empty(text, name):
         raise Unusable(Reason.UNANSWERED if _is_answer(name) else Reason.EMPTY_MESSAGE, f"{name!r} is empty")
     if "\0" in text or not (text.isascii() or _is_whole(text)):
-        raise Unusable(Reason.BAD_CHARACTER, f"{name!r} has NUL or half a surrogate pair")
+        raise Unusable(Reason.BAD_CHARACTER, f"{name!r} has a NUL character or a lone surrogate")
     return text
 
 
 def is_empty(text: str, name: str) -> bool:
-    """Tell whether a text has nothing visible, or stands for no text: "null", or, in an answer, "..." or "N/A"."""
+    """Return whether a text has nothing visible or means "no text": "null" or, in an answer, "..." or "N/A"."""
     if all(map(_is_unseen, text)):
         return True
     if not _is_answer(name):
@@ -225,7 +228,7 @@ def _is_answer(name: str) -> bool:
 
 
 def _is_whole(text: str) -> bool:
-    """Tell whether a text has no lone surrogate: encoding it is twice as fast as a regex."""
+    """Return whether a text has no lone surrogate. Encoding the text is twice as fast as a regex."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -234,9 +237,9 @@ def _is_whole(text: str) -> bool:
 
 
 def last_json(text: str, read: Callable[[Any], object]) -> tuple[int, Any]:
-    """Return the last JSON value in a text with the expected shape, or else the last plausible one, and its start.
+    """Return the last JSON value in a text that has the expected shape, else the last plausible one, and its start.
 
-    Objects precede lists: an object was requested, and prose may quote a list of as many texts.
+    Objects take precedence over lists: an object was requested, and prose may contain a list of the same length.
     """
     try:
         return 0, _whole(text.strip())
@@ -259,7 +262,10 @@ def last_json(text: str, read: Callable[[Any], object]) -> tuple[int, Any]:
 
 
 def _whole(text: str) -> Any:
-    """Return the value of a text that is only JSON; `decode` would search for white space by two regexes."""
+    """Return the value of a text that is only JSON.
+
+    This is faster than `decode`, which runs two regexes for white space.
+    """
     value, end = _DECODER.raw_decode(text)
     if end < len(text):
         raise ValueError(f"JSON ends at {end} of {len(text)} characters")
@@ -285,7 +291,7 @@ def candidates(text: str) -> list[tuple[int, int, Any]]:
 
 
 def _read_until(error: Exception, text: str) -> int:
-    """Return how far the decoder read into a text; for an unterminated string it reports only the start."""
+    """Return how far the decoder read into a text. For an unterminated string the decoder reports only the start."""
     if isinstance(error, json.JSONDecodeError) and not error.msg.startswith("Unterminated string"):
         return error.pos
     return len(text)

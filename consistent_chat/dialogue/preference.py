@@ -1,7 +1,7 @@
-"""Makes a pair of a finished dialogue: one of its turns is answered once more, and a judge compares both answers.
+"""Makes a preference pair from a finished dialogue: one turn is answered again, and a judge compares both answers.
 
-The two answers have the same conversation before them, which is the prompt that trainers read. The judge is asked in
-both orders, since the place of an answer sways judges. Without a clear winner the turn is answered again.
+Both answers follow the same conversation, which is the prompt that trainers read. The judge compares the answers in
+both orders, because judges are biased by position. Without a clear winner the turn is answered again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from consistent_chat.request import Request, Response, canonical_json
 
 
 def paired(work: Work, made: Dialogue) -> Steps:
-    """Return a dialogue with its pair. Raises SpecFailed if there is no clear winner until the draws are used up."""
+    """Return a dialogue with its pair. Raises SpecFailed if no draw gives a clear winner."""
     recipe, spec, turn = work.recipe, made.spec, turn_of(made, work.recipe)
     users, before, own = made.user_messages[: turn + 1], made.answers[:turn], made.answers[turn]
     stage, prompt = _answering(recipe), by_turns.chat(recipe, spec, users, before)
@@ -51,9 +51,9 @@ def paired(work: Work, made: Dialogue) -> Steps:
 
 
 def turn_of(made: Dialogue, recipe: Recipe) -> int:
-    """Return the turn of which a pair is made, from 0: the last one, or one drawn by what the dialogue is about.
+    """Return the turn, from 0, that a pair is made of: the last one, or one drawn by the dialogue's digest.
 
-    Turns whose answers were given are left out: the recipe's model did not write them.
+    Turns with given answers are excluded: the recipe's model did not write them.
     """
     spec, turns = made.spec, len(made.answers)
     if (recipe.preferences or {})["turn"] == "last":
@@ -65,7 +65,7 @@ def turn_of(made: Dialogue, recipe: Recipe) -> int:
 
 
 class _Verdict(NamedTuple):
-    """The scores of our answer and of the other one in both orders, the reasons in the first, and what was asked."""
+    """The scores of our answer and the other one in both orders, the reasons in the first order, and the requests."""
 
     own: tuple[int, int]
     other: tuple[int, int]
@@ -74,7 +74,7 @@ class _Verdict(NamedTuple):
 
     @property
     def is_own_better(self) -> bool | None:
-        """Whether our answer is better in both orders; None if they disagree, or the scores are equal in one."""
+        """Whether our answer is better in both orders; None if the orders disagree or one of them is a tie."""
         signs = {(one > two) - (one < two) for one, two in zip(self.own, self.other)}
         return None if len(signs) > 1 or 0 in signs else 1 in signs
 
@@ -106,7 +106,7 @@ def _pair(
 
 
 def _objection(pair: Pair, recipe: Recipe, before: Sequence[str], users: Sequence[str], spec: Spec) -> Unusable | None:
-    """Return why a pair is none: no clear winner, or one that the checks would not have passed as an answer."""
+    """Return why a pair is unusable: it has no clear winner, or the winner does not pass the checks of answers."""
     least = (recipe.preferences or {})["min_gap"]
     gap = pair.chosen[1] - pair.rejected[1]
     if pair.is_own_better is None or gap < least:
@@ -124,7 +124,8 @@ def _objection(pair: Pair, recipe: Recipe, before: Sequence[str], users: Sequenc
 def _other_than(own: str, before: Sequence[str], recipe: Recipe, said: list[Response]) -> Callable[[Response], str]:
     """Return a function that reads a response, appended to `said`, as another answer than those compared so far.
 
-    It may have the flaws that the checks find, since most are rejected. The recipe's own rules hold for all texts.
+    The answer may have flaws that the checks find, since most of these answers are rejected. The recipe's rules apply
+    to all texts.
     """
     compared = {own}
 
@@ -134,7 +135,7 @@ def _other_than(own: str, before: Sequence[str], recipe: Recipe, said: list[Resp
         said.append(response)
         text = by_turns.answer(response)
         if text in compared:
-            raise Unusable(Reason.NO_PREFERENCE, "the same answer again")
+            raise Unusable(Reason.NO_PREFERENCE, "identical to an earlier answer")
         if not response.checked:
             checks.follow((*before, text), "answers", recipe)
         compared.add(text)
@@ -152,7 +153,7 @@ def _answering(recipe: Recipe) -> Stage:
 
 
 def _judged_for(made: Dialogue, tokens_in: int, tokens_out: int) -> Dialogue:
-    """Return a dialogue whose first judge has taken so many tokens more."""
+    """Return a dialogue with these tokens added to those of its first judge."""
     if made.judgement is None:
         return made
     first, *others = made.judgement.opinions

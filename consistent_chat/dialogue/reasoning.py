@@ -1,4 +1,7 @@
-"""Extracts a model's reasoning before its answer from a response. It raises no errors: reasoning is optional."""
+"""Extracts the reasoning before a model's answer from a response.
+
+It raises no errors, because reasoning is optional.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,8 @@ _TAG = re.compile(parse.REASONING_END.pattern.replace("</", "</?"), re.IGNORECAS
 def reasoning(response: Response, names: Sequence[str]) -> str:
     """Return the model's reasoning before the answer that `parse.messages` reads; empty if there is none.
 
-    That is the response's `reasoning`, or else the text between tags such as <think>, without the tags. Lone
-    surrogates are replaced by their escapes, so that every file format can store it.
+    That is the response's `reasoning`, or else the text between tags such as <think>. Lone surrogates are replaced by
+    their escapes, so that every file format can store the text.
     """
     if response.text.strip():
         told = response.reasoning if response.reasoning.strip() else _in_text(response.text, names)
@@ -25,7 +28,7 @@ def reasoning(response: Response, names: Sequence[str]) -> str:
 
 
 def thought_before(response: Response, answer: str) -> str:
-    """Return the model's reasoning before an answer of a chat, with which the response's text ends."""
+    """Return the model's reasoning before an answer of a chat; the answer is the end of the response's text."""
     before = response.text[: len(response.text) - len(answer)]
     return _cleaned(response.reasoning if response.reasoning.strip() else before)
 
@@ -36,7 +39,7 @@ def _cleaned(told: str) -> str:
 
 
 def _in_text(text: str, names: Sequence[str]) -> str:
-    """Return the text between tags; if none is closed, up to the answer."""
+    """Return the text between tags; without a closing tag, the text up to the answer."""
     if closed := _closed(text):
         return closed
     before = _before_answer(text, names)
@@ -45,7 +48,7 @@ def _in_text(text: str, names: Sequence[str]) -> str:
 
 
 def _closed(text: str) -> str:
-    """Return a text up to the last closing tag before the answer; many templates write the opening tag themselves."""
+    """Return a text up to the last closing tag before the answer; many templates write the opening tag."""
     return text[: parse.end_of_reasoning(text, parse.candidates(text))]
 
 

@@ -1,4 +1,4 @@
-"""All user messages of a dialogue in one request; those of a given conversation need none."""
+"""Gets all user messages of a dialogue with one request; those of a given conversation need no request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from consistent_chat.request import Request, Response, Schema
 
 
 def user_messages(work: Work) -> Generator[Request, Response, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """Return the user messages of a spec, and the key of their request, if there is one: given messages have none."""
+    """Return the user messages of a spec and the key of their request; given messages have no request."""
     recipe, spec = work.recipe, work.spec
     if spec.given_messages and not spec.added_turns:
         return spec.given_messages, ()
@@ -45,5 +45,5 @@ def message_names(role: str, turns: int) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=64)
 def texts_schema(names: tuple[str, ...]) -> Schema:
-    """Return the JSON schema of an answer: one required text per turn, so that the schema fixes their number."""
+    """Return the JSON schema of an answer with one required text per turn, so that the schema fixes their number."""
     return answer_schema({name: {"type": "string"} for name in names})

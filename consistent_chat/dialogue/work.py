@@ -1,4 +1,4 @@
-"""What all forms of making a dialogue share: its requests, the count of what they took, and the dialogue itself."""
+"""Shared by all ways of making a dialogue: its requests, the counts of draws and tokens, and the dialogue itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OF_USERS = ("skeleton", "user_message")
 
 
 class Bill:
-    """Adds up the responses of each model separately: the writer's, each judge's, a user_model's, those of pairs."""
+    """Adds up billed tokens by model: the writer's, each judge's, a user_model's, those of other answers of pairs."""
 
     def __init__(self, has_user_model: bool = False) -> None:
         self._has_user_model = has_user_model
@@ -30,11 +30,11 @@ class Bill:
         self.by_judge, self.alternatives = dict[str, Tokens](), dict[str, Tokens]()
 
     def add(self, response: Response, stage: str, model: str = "") -> None:
-        """Add a response of a stage, and of the model of a judge or of the other answer of a pair."""
+        """Add a response of a stage. `model` is the judge, or the model of the other answer of a pair."""
         self._add(billed(response), stage, model)
 
     def add_draw(self, draw: FailedDraw) -> None:
-        """Add an unusable draw; of a dialogue that was dropped, all that it is billed for."""
+        """Add an unusable draw; for a dropped dialogue, add all its billed tokens."""
         self.add(draw.response, draw.stage, draw.model)
         for stage, model, tokens in draw.others:
             self._add(tokens, stage, model)
@@ -52,7 +52,7 @@ class Bill:
 
     @property
     def tokens(self) -> tuple[Tokens, Tokens]:
-        """The billed tokens of the writer's responses, and of all judges'."""
+        """The billed tokens of the writer and of all judges."""
         return self.written, self.judged
 
 
@@ -60,31 +60,33 @@ SKELETON_TOKENS = 256
 ANSWER_TOKENS = 1024
 FRAME_TOKENS = 1024
 CRITERION_TOKENS = 256
-"""Token limits for a user message, an answer, the text around them, and a criterion's reason with its score: several
-times what models usually write."""
+"""Token limits for a user message, an answer, the text around them, and a criterion's reason with its score.
+
+They are several times as high as what models usually write.
+"""
 
 ALTERNATIVE_REPEATS = 1_000_000
-"""Added to the repeat of a request for each alternative to the first answers: more often no combination is used."""
+"""Added to the repeat of a request for each alternative to the first answers; no combination is used more often."""
 JUDGE = "judge"
 """The name of the third stage."""
 ALTERNATIVE = "alternative"
-"""The name of the stage of pairs: one answer to a turn that has one already."""
+"""The name of the stage of pairs: another answer to a turn that has one already."""
 
 T = TypeVar("T")
 Prompt = tuple[str, str | tuple[Mapping[str, str], ...]]
-"""A system text with the one message of a user, or with all messages of a chat."""
+"""A system text, with one user message or all messages of a chat."""
 
 
 class OutOfDraws(Exception):
-    """Thrown into a dialogue by its driver instead of a response: this request will not be sent again."""
+    """A driver throws this into a dialogue instead of a response: the request will not be sent again."""
 
 
 class FailedDraw(NamedTuple):
     """An unusable response: its spec, stage ("skeleton", "answers", "judge"), draw, and reason.
 
     A score that is too low is recorded as the last judge's response, although the answers are drawn again. `model` is
-    the model that was asked, "" where it is not known. Of a dialogue that was dropped, `others` are the billed tokens
-    of its other stages, as (stage, model, tokens).
+    the model that was called, "" if unknown. For a dropped dialogue, `others` are the billed tokens of its other
+    stages, as (stage, model, tokens).
     """
 
     spec: Spec
@@ -106,8 +108,8 @@ class FailedDraw(NamedTuple):
 class Pair(NamedTuple):
     """Two answers to one turn (from 0) of a dialogue, after the same messages: text, mean score, reason and model.
 
-    `is_own_better` tells whether the chosen one is the dialogue's own answer; None if neither is clearly better.
-    `keys` are those of the request for the other answer and of the two comparisons.
+    `is_own_better` tells whether the chosen answer is the dialogue's own; None if neither is clearly better. `keys` are
+    the keys of the request for the other answer and of the two comparisons.
     """
 
     turn: int
@@ -120,20 +122,19 @@ class Pair(NamedTuple):
 class Dialogue(NamedTuple):
     """A finished dialogue: as many answers as user messages, in order.
 
-    `keys` are the request keys of its responses, one per stage; `draws` counts all responses of its spec, and the
-    tokens are theirs (0 if the provider gave no count). `failed` lists the unusable responses so far, including those
-    of specs given up before. `judgement` is the judge's, if there is one; `reasoning` is the model's reasoning before
-    the answers if the recipe asks for it, else empty. `billed` is the billed tokens of all responses at its place, the
-    writer's and the judge's, including those of specs given up before; the other counts are the providers' own.
-    `billed_users` is the same of a user_model's. `rejected` lists the dialogues at its place that were judged below
-    `min_score`, in order: many have the same user messages, those of specs given up before may have others.
-    `billed_judges` are the billed tokens of each judge by its model, if there are several. `billed_alternatives` are
-    those of the other answers of pairs by their model; the comparisons are in the first judge's.
-    `alternatives` are dialogues with other answers to the same user messages, from the best to the worst, to which the
-    judge preferred this one.
-    `pair` is the pair that was made of it, if the recipe has preferences.
-    `thoughts` has the reasoning before each answer, if answers were made one by one.
-    `mark` is what a review says of it, and `edited` are the names of the messages that the review has changed.
+    `keys` are the request keys of its responses, one per stage. `draws` counts all responses for its spec; the token
+    counts are their sums (0 if the provider gave no counts). `failed` lists the unusable responses so far, including
+    those of specs given up before. `judgement` is None without a judge. `reasoning` is the model's reasoning before the
+    answers if the recipe asks for it, else empty. `billed` has the billed tokens of the writer's and the judge's
+    responses at its position, including those of specs given up before; the other counts are as the providers report
+    them. `billed_users` has the tokens of a user_model, `billed_judges` those of each judge by model if there are
+    several, and `billed_alternatives` those of the other answers of pairs by model; comparisons are included in those
+    of the first judge. `rejected` lists the dialogues at its position that were judged below `min_score`, in order;
+    most have the same user messages, but those of specs given up before may have different ones. `alternatives` are
+    dialogues with other answers to the same user messages that scored lower, from the best to the worst. `pair` is the
+    pair made from this dialogue, if the recipe has preferences. `thoughts` has the reasoning before each answer, if
+    answers were made one by one. `mark` is a reviewer's mark, and `edited` has the names of the messages that the
+    review changed.
     """
 
     spec: Spec
@@ -167,7 +168,7 @@ Steps = Generator[Request, Response, Dialogue]
 
 
 class SpecFailed(Exception):
-    """The spec will not become a dialogue."""
+    """No dialogue can be made from this spec."""
 
 
 @dataclass
@@ -184,14 +185,14 @@ class Work:
     output_tokens: int = 0
     judge_tokens: dict[str, tuple[int, int]] = field(default_factory=dict)
     low: list[FailedDraw] = field(default_factory=list)
-    """The scores that were too low since answers were last accepted or not."""
+    """The scores that were too low since the last decision about answers."""
 
     def ask(
         self, stage: Stage, prompt: Prompt, read: Callable[[Response], T], beginning: int = 0, alternative: int = 0
     ) -> Generator[Request, Response, tuple[T, str, int]]:
-        """Draw until an answer is usable; return the parsed answer, the key of its request, and its draw.
+        """Draw until an answer is usable. Return the parsed answer, the key of its request, and its draw.
 
-        Each alternative to the first answer has draws of its own.
+        Draws are counted separately for each alternative to the first answer.
         """
         widened = 0
         for draw in itertools.count(beginning):
@@ -213,7 +214,7 @@ class Work:
     def judge(
         self, users: Sequence[str], answers: Sequence[str]
     ) -> Generator[Request, Response, tuple[Judgement | None, tuple[str, ...]]]:
-        """Have a dialogue scored; return what the judges say, None without any, and the keys of their requests."""
+        """Have a dialogue scored. Return the judgement (None without judges) and the keys of the judges' requests."""
         if not self.recipe.judges:
             return None, ()
         recipe, system = self.recipe, self.spec.system_prompt(self.recipe.system_prompt)
@@ -222,9 +223,9 @@ class Work:
         )
 
     def scored(self, prompt: Prompt) -> Generator[Request, Response, tuple[Judgement, tuple[str, ...]]]:
-        """Ask the recipe's judges one after the other; return what they say and the keys of their requests.
+        """Ask the recipe's judges one after the other. Return the judgement and the keys of their requests.
 
-        A score that is too low is noted as a failure of the answers if these are not accepted.
+        Low scores are recorded as failures only if the answers are not accepted.
         """
         recipe, rubric = self.recipe, self.recipe.rubric
         names, said, keys = CRITERIA if rubric is None else rubric.names, list[Response](), list[str]()
@@ -248,10 +249,11 @@ class Work:
         return judgement, tuple(keys)
 
     def accepts(self, made: Dialogue, others: Sequence[Dialogue] = ()) -> bool:
-        """Tell whether the judges pass a dialogue; if not, append it and the worse ones to those rejected.
+        """Return whether a dialogue's scores are high enough; if not, append it and the worse ones to `rejected`.
 
-        Then their low scores are failures. Beside one that passes they are none: nothing is requested again for them.
-        Raises SpecFailed if the user's messages are at fault, which other answers do not mend. Given messages stay.
+        In that case their low scores are recorded as failures. If one dialogue passes, the low scores of the others are
+        not failures, because nothing is requested again. Raises SpecFailed if the user messages are at fault, since
+        other answers would not help. This does not apply to given messages.
         """
         low, self.low = self.low, []
         if not is_low(made.judgement, self.recipe):
@@ -263,7 +265,7 @@ class Work:
         return False
 
     def ranked(self, made: Sequence[Dialogue]) -> list[Dialogue]:
-        """Return dialogues from the best to the worst by their scores; the first has the counts of all of them."""
+        """Return dialogues from the best to the worst by their scores. The first has the counts of all of them."""
 
         def rank(one: Dialogue) -> tuple[bool, float]:
             return not is_low(one.judgement, self.recipe), 0.0 if one.judgement is None else one.judgement.score
@@ -287,12 +289,12 @@ class Work:
         judgement: Judgement | None,
         reasoning: str = "",
     ) -> Dialogue:
-        """Return a dialogue with the counts of all that it took so far."""
+        """Return a dialogue with the counts of all draws so far."""
         taken = (self.draws, self.input_tokens, self.output_tokens)
         return Dialogue(self.spec, tuple(users), tuple(answers), tuple(keys), *taken, (), judgement, reasoning)
 
     def finished(self, made: Dialogue) -> Dialogue:
-        """Return the dialogue with what failed on the way to it, and what all of that is billed for."""
+        """Return the dialogue with all failures before it, and with the billed tokens of all of them."""
         bill, judges = self.bill, self.recipe.judges if len(self.recipe.judges) > 1 else ()
         return made._replace(
             failed=tuple(self.failed),
@@ -330,7 +332,7 @@ class Work:
 
 
 class Stage(NamedTuple):
-    """What the requests of a stage have in common."""
+    """The properties that all requests of a stage share."""
 
     name: str
     model: str
@@ -340,7 +342,7 @@ class Stage(NamedTuple):
 
 
 def is_low(judgement: Judgement | None, recipe: Recipe) -> bool:
-    """Tell whether the judges score a dialogue below the least score of the recipe, or of one of its criteria."""
+    """Return whether a dialogue's scores are below the minimum score of the recipe or of one of its criteria."""
     if judgement is None:
         return False
     return bool(judgement.missed) or (recipe.min_score is not None and judgement.score < recipe.min_score)
@@ -361,7 +363,7 @@ def answer_schema(properties: dict[str, Any]) -> Schema:
 def judging(model: str, criteria: tuple[str, ...] = CRITERIA, with_fault: bool = False) -> Stage:
     """Return a judge's stage.
 
-    At a temperature of 0 the same dialogue gets the same scores, as far as the model is deterministic.
+    The temperature is 0, so that the same dialogue gets the same scores if the model is deterministic.
     """
     limit = FRAME_TOKENS + CRITERION_TOKENS * max(0, len(criteria) - len(CRITERIA))
     return Stage(JUDGE, model, 0.0, _scores_schema(criteria, with_fault), limit)

@@ -71,4 +71,4 @@ def test_what_small_models_write_is_found() -> None:
 def test_a_finding_says_where_it_is() -> None:
     """The reason's name, the side, the turn, and what was found."""
     (finding,) = found(["hi, is it far?", "Two miles.", "by bus?", "[Insert bus times here]"])
-    assert finding == ("placeholder", "answers", 2, "assistant_2 is a stand-in: '[Insert bus times here]'")
+    assert finding == ("placeholder", "answers", 2, "assistant_2 is only a placeholder: '[Insert bus times here]'")

@@ -1,7 +1,6 @@
-"""Finds faults of messages without a model.
+"""Finds faults in messages without a model. Each finding is named by a Reason of the parser.
 
-Each finding has a name, a Reason of the parser. The checks are pure functions of the messages and the recipe's
-thresholds: a replay has the same findings.
+The checks are pure functions of the messages and the recipe's thresholds, so a replay has the same findings.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from consistent_chat.recipe.ngrams import Ngrams
 from consistent_chat.recipe.rules import Rules
 
 REHEARSAL = "rehearsal"
-"""The model whose texts are English, whatever the recipe's language."""
+"""The model whose texts are English in every language of a recipe."""
 SIDES = {"user": "users", "assistant": "answers"}
 
 Find = Callable[[Side], None]
@@ -37,7 +36,7 @@ Find = Callable[[Side], None]
 
 
 class Check(NamedTuple):
-    """A check by the name of its threshold. It can find something only where one of its signs is, or always without."""
+    """A check and the name of its threshold. It runs only if one of its signs occurs, or always if it has no signs."""
 
     name: str
     find: Find
@@ -45,7 +44,7 @@ class Check(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """A fault of a chat: the reason's name, "users" or "answers", the turn from 1 (None: the whole side)."""
+    """A fault of a chat: the reason's name, the side ("users" or "answers"), the turn from 1 (None: the whole side)."""
 
     reason: str
     side: str
@@ -54,7 +53,7 @@ class Finding(NamedTuple):
 
 
 def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
-    """Raise Unusable with the first that is wrong with the user messages of a dialogue."""
+    """Raise Unusable for the first fault in the user messages of a dialogue."""
     if recipe.enabled_checks:
         language = recipe.language
         side = Side(messages, "user", messages, language, recipe.checks, signs_of(language).find, _drawn(spec))
@@ -65,9 +64,9 @@ def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
 
 
 def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, source: str = "") -> None:
-    """Raise Unusable for the first fault of the answers to user messages.
+    """Raise Unusable for the first fault in the answers to user messages.
 
-    `source` is what the assistant was given, where it was given something to keep to.
+    `source` is the text that the assistant was told to keep to, if there was one.
     """
     if recipe.enabled_checks:
         language = recipe.language
@@ -82,7 +81,7 @@ def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, sourc
 
 
 def follow(messages: Sequence[str], side: str, recipe: Recipe) -> None:
-    """Raise Unusable for the first rule of the recipe that the messages of a side break, or text that they repeat."""
+    """Raise Unusable for the first rule that a side's messages break, or listed text that they contain."""
     for error in rules.broken(messages, side, recipe.rules or {}, recipe.language):
         raise error
     for error in contaminated(messages, rules.ROLES[side], recipe.kept_out):
@@ -111,7 +110,7 @@ def findings(
 
 
 def rule_findings(asked: Sequence[str], answered: Sequence[str], given: Rules, language: str) -> list[Finding]:
-    """Return which rules a chat breaks, at most one finding per rule and side."""
+    """Return the rules that a chat breaks, with at most one finding per rule and side."""
     sides = {"users": asked, "answers": answered}
     return [
         Finding(error.reason.value, side, error.turn, error.detail)
@@ -121,7 +120,7 @@ def rule_findings(asked: Sequence[str], answered: Sequence[str], given: Rules, l
 
 
 def contamination(asked: Sequence[str], answered: Sequence[str], given: Sequence[Ngrams]) -> list[Finding]:
-    """Return which texts a chat repeats, at most one finding per file of n-grams and side."""
+    """Return the listed texts that a chat contains, with at most one finding per file of n-grams and side."""
     return [
         Finding(error.reason.value, SIDES[role], error.turn, error.detail)
         for role, messages in (("user", asked), ("assistant", answered))
@@ -144,7 +143,7 @@ def _enabled(recipe: Recipe, model: str | None) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=4096)
 def _needed(role: str, enabled: frozenset[str], signs: frozenset[str]) -> tuple[Find, ...]:
-    """Return the enabled checks that can find something in texts with these signs, in order."""
+    """Return the enabled checks that apply to texts with these signs, in order."""
     return tuple(
         check.find
         for check in _CHECKS[role]
@@ -192,5 +191,5 @@ _CHECKS = {"user": _OF_USERS, "assistant": _OF_ANSWERS}
 
 def _drawn(spec: Spec) -> tuple[str, ...]:
     told = (spec.shape.mood, spec.shape.outcome, spec.shape.ending)
-    own = () if spec.source is not None else (spec.topic,)  # what the user's own data says may be quoted
+    own = () if spec.source is not None else (spec.topic,)  # text from the user's own data may be quoted
     return *own, spec.persona, spec.manner[1], *spec.flow.steps, *(option.description for option in told)

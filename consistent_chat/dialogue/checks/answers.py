@@ -1,4 +1,4 @@
-"""Checks of answers: each has content, is complete, and refers only to earlier messages."""
+"""Checks that each answer has content, is complete, and refers only to earlier messages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from consistent_chat.dialogue.parse import Reason
 from consistent_chat.text.languages import SOUTHEAST_ASIAN
 
 LONGEST_COURTESY = 300
-"""Maximum characters of an answer that could be only courtesy."""
+"""Maximum characters of an answer that is checked for being only a courtesy."""
 LONGEST_SENTENCE = 150
-"""Maximum characters of a sentence that could be joined courtesies."""
+"""Maximum characters of a sentence that is checked for being several courtesies."""
 ENDS = frozenset(".!?…:;)]}>\"'”’»」』）】》。！？．：；؟۔।॥՞།။*_`~|$%°€£")
 """Characters that may end a message. A colon announces more, and is checked separately."""
 TERMS = ".!?…。！？؟۔।"
 FRAGMENT = {"spaced": 6, "dense": 12}
-"""Minimum words, or letters in writing without spaces, after the last full stop: fewer are a label or short reply."""
+"""Minimum words after the last full stop (letters, in scripts without spaces): fewer are a label or a short reply."""
 MANY_QUESTIONS = 3
 ORDINALS = {
     1: ("first message",),
@@ -28,7 +28,7 @@ ORDINALS = {
     5: ("fifth", "fünfte", "cinquième", "quinta"),
     6: ("sixth", "sechste", "sixième", "sexta", "sesta"),
 }
-"""Stems of ordinals by number; a question with this number exists from that turn on."""
+"""Stems of ordinals, by number. The n-th question exists from turn n on."""
 
 
 def empty_courtesy(side: Side) -> None:
@@ -42,7 +42,7 @@ def empty_courtesy(side: Side) -> None:
 
 
 def _is_closing(said: str) -> bool:
-    """Tell whether a user makes no request: a few words without a question mark, or thanks."""
+    """Return whether a user makes no request: a few words without a question mark, or thanks."""
     if "?" in said or "？" in said or len(said) > LONGEST_SENTENCE:
         return False
     return bool(_THANKS(said.lower())) or (said.isascii() and len(said.split()) < 3)
@@ -57,7 +57,7 @@ def _is_courtesy(text: str, courtesies: re.Pattern[str]) -> bool:
 
 
 def _consists_of(sentence: str, courtesies: re.Pattern[str]) -> bool:
-    """Tell whether a sentence is a courtesy, or several that commas, dashes or "and" join."""
+    """Return whether a sentence is a courtesy, or several courtesies joined by commas, dashes or "and"."""
     if not sentence or courtesies.fullmatch(sentence):
         return True
     if len(sentence) > LONGEST_SENTENCE:
@@ -67,33 +67,33 @@ def _consists_of(sentence: str, courtesies: re.Pattern[str]) -> bool:
 
 
 def mentions_list(side: Side) -> None:
-    """Raise Unusable if an answer shows that all messages were given at once.
+    """Raise Unusable if an answer shows that the assistant saw all messages at once.
 
-    In conversations about exams, for example, or with many questions in a message, question numbers are natural.
+    Question numbers are natural in conversations about exams, for example, or if one message has many questions.
     """
     known, asked = phrases(side.language), side.asked
     for number, phrase in side.matches("mentions", known.mentions):
         before = "\n".join(asked[: number + 1]).lower()
         is_natural = known.exams.search(before) or asked[number].count("?") >= MANY_QUESTIONS
         if not _is_past(phrase, number + 1) and not (is_natural and ("question" in phrase or "answer" in phrase)):
-            raise side.unusable(number, Reason.MENTIONS_LIST, f"mentions that all were given at once: {phrase!r}")
+            raise side.unusable(number, Reason.MENTIONS_LIST, f"shows that all messages were given at once: {phrase!r}")
 
 
 def _is_past(phrase: str, turn: int) -> bool:
-    """Tell whether the ordinal of a phrase refers to a turn that already exists: "your third question" in turn 3."""
+    """Return whether the ordinal in a phrase refers to a turn that already exists: "your third question" in turn 3."""
     return any(stem in phrase for nth, stems in ORDINALS.items() if nth <= turn for stem in stems)
 
 
 def broken_off(side: Side) -> None:
     """Raise Unusable if an answer is broken off: an unclosed code block, prose without an end.
 
-    Lists, tables, code, verses, links, emoji, and texts without any full stops may end without a mark.
+    Lists, tables, code, verses, links, emoji, and texts without full stops may end without punctuation.
     """
     has_fence = "fence" in side.signs
     for number, text in enumerate(side.messages):
         last = text[-1]
         if has_fence and "```" in text and len(_FENCE(text)) % 2:
-            raise side.unusable(number, Reason.BROKEN_OFF, "ends within a block of code")
+            raise side.unusable(number, Reason.BROKEN_OFF, "ends inside a code block")
         if last not in ENDS and not _is_complete(text):
             raise side.unusable(number, Reason.BROKEN_OFF, f"breaks off: {text[-40:]!r}")
         if last in ":：" and "\n" not in text[-2:] and _promises(text):
@@ -101,7 +101,7 @@ def broken_off(side: Side) -> None:
 
 
 def _is_complete(text: str) -> bool:
-    """Tell whether a text that ends without a mark may do so."""
+    """Return whether a text may end without punctuation."""
     body, _, last = text.rpartition("\n")
     last = last.strip()
     if not _WORDY(last):
@@ -109,7 +109,7 @@ def _is_complete(text: str) -> bool:
     if last[-1] in ",、，-–—(" or _DANGLING(last):
         return len(last.split()) < 4 and last[-1] in ",，"  # "Best wishes,"
     if not (last[-1].isalnum() or last[-1] in ",、"):
-        return True  # an emoji, a mark of another script
+        return True  # an emoji, punctuation of another script
     if _ITEM(last) or "|" in last or "://" in last.split()[-1] or "@" in last.split()[-1]:
         return True
     fragment = re.split(f"[{TERMS}]", last)[-1]
@@ -139,7 +139,7 @@ SIGNS = {
     "fence": "```",
     "open_end": f"[^{re.escape(''.join(sorted(ENDS - {*':：'})))}]{END}",
 }
-"""RE2 patterns for the checks: a block of code, a message whose last character is no end, or announces more."""
+"""RE2 patterns for the checks: a code block, a last character that does not end a sentence, or that announces more."""
 _FENCE = re.compile(r"^[ \t>]*```", re.MULTILINE).findall
 _WORDY = re.compile(r"[^\W_]|[\u0900-\u17ff]").search
 _ENDED = re.compile(rf"[{TERMS}](?:[\s\"'”»)*_]|\Z)|[。！？]").search

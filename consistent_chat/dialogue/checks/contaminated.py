@@ -8,11 +8,11 @@ from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.recipe.ngrams import Ngrams
 
 MAX_QUOTED = 120
-"""Maximum number of characters of a message that are quoted."""
+"""Maximum characters of a message that a finding quotes."""
 
 
 def contaminated(messages: Sequence[str], role: str, given: Sequence[Ngrams]) -> Iterator[Unusable]:
-    """Yield a finding for each of `given` of which a message has a run of words, about the first such message."""
+    """Yield a finding for each file of n-grams in `given` that a message has words of, about the first such message."""
     for ngrams in given:
         for turn, text in enumerate(messages, 1):
             if run := ngrams.first(text):

@@ -1,8 +1,8 @@
-"""Figures and names in answers that stand neither in the dialogue's source nor in what the user said: made up.
+"""Finds figures and names in answers that occur neither in the dialogue's source nor in the user's messages.
 
-Names are of several words: runs of capitalized words within a sentence, in scripts that have capitals. Single words do
-not count: at the beginning of a sentence, in headings and as labels any word has a capital. So has every noun in
-German, of which runs of words show nothing.
+Names here are runs of several capitalized words within a sentence, in scripts that have capitals. Single words do not
+count, because any word is capitalized at the beginning of a sentence, in headings and as a label. Names are not
+searched for in German, where every noun is capitalized.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from consistent_chat.dialogue.parse import Reason
 from consistent_chat.text.languages import code
 
 LEAST_DIGITS = 2
-"""Digits of a figure that counts: smaller ones number steps and count days."""
+"""Minimum digits of a figure that is checked: shorter ones number steps and count days."""
 SHOWN = 4
 
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _FIGURE = re.compile(r"(?<!\w)[^\W\d]*\d\w*(?:[.,:/'\u2019\u00a0\u202f-][^\W\d]*\d\w*)*")
-"""A number, a price, a date, a time, a code, a telephone number: words with digits, of which only the digits count."""
+"""A number, price, date, time, code or telephone number: words with digits, of which only the digits are compared."""
 _ADDRESS = re.compile(r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?:https?://|www\.)[^\s<>()\"']+")
 _PARTS = re.compile(r"\d+").findall
 
 
 def grounded(side: Side, asked: Sequence[str], source: str, limit: int, language: str) -> None:
-    """Raise Unusable if an answer has `limit` or more different figures, addresses and names that nothing before has.
+    """Raise Unusable if an answer has at least `limit` figures, addresses and names that occur nowhere before it.
 
-    `source` is what the assistant was given: the source and the system prompt.
+    `source` is the text that the assistant was given: the source and the system prompt.
     """
     known_figures, known_addresses = set(_figures(source)), set(_addresses(source))
     known_stems = set(stems(source))
@@ -47,7 +47,7 @@ def grounded(side: Side, asked: Sequence[str], source: str, limit: int, language
 
 
 def _invented(text: str, figures: set[str], addresses: set[str]) -> Iterator[str]:
-    """Yield each figure and address of a text that is not known, once."""
+    """Yield each unknown figure and address of a text once."""
     seen: set[str] = set()
     for match in _ADDRESS.finditer(text):
         if match[0].lower().rstrip(".,;:!?") not in addresses | seen:
@@ -63,14 +63,14 @@ def _invented(text: str, figures: set[str], addresses: set[str]) -> Iterator[str
 
 
 def _figures(text: str) -> Iterator[str]:
-    """Yield the figures of a text without separators, and their parts: "1,250.00" is 1250, 1, 250 and nothing."""
+    """Yield the figures of a text without separators, and their parts: 1250, 1 and 250 for "1,250.00"."""
     for match in _FIGURE.finditer(text):
         yield _whole(match[0])
         yield from map(_whole, _PARTS(match[0]))
 
 
 def _whole(figure: str) -> str:
-    """Return a figure's digits without separators, leading zeros and empty decimals: "1,250.00" is "1250"."""
+    """Return a figure's digits without separators, leading zeros and zero decimals: "1250" for "1,250.00"."""
     return re.sub(r"\D", "", re.sub(r"[.,]0{1,2}$", "", figure)).lstrip("0")
 
 
@@ -81,11 +81,11 @@ def _addresses(text: str) -> Iterator[str]:
 WITHOUT = ("de", "lb")
 """Languages that write all nouns with a capital."""
 STEM = 5
-"""Letters of a word that count: endings differ with the case of a noun."""
+"""Number of letters of a word that are compared: endings differ with the case of a noun."""
 
 _WORD = re.compile(r"[^\W\d_](?:[^\W\d_]|['\u2019-](?=[^\W\d_]))*")
 _LABEL = re.compile(r"^[ \t]*(?:#+ .*|\|.*|[^.!?\n]{0,60}:[ \t]*$)", re.MULTILINE)
-"""Headings, tables, and lines that end with a colon: each of their words may have a capital."""
+"""Headings, tables, and lines that end with a colon: any of their words may be capitalized."""
 _QUOTED = re.compile(
     r"\*\*[^*\n]{0,200}\*\*|\"[^\"\n]{0,200}\"|\u201c[^\u201d\n]{0,200}\u201d|\u00ab[^\u00bb\n]{0,200}\u00bb"
 )
@@ -94,7 +94,7 @@ _SENTENCE = re.compile(r"[^.!?:;,\u2026\n()\[\]|\u2013\u2014*_/]+")
 
 
 def names(text: str, language: str) -> Iterator[str]:
-    """Yield each name of a text in a language, without code; none in a language where nouns have capitals."""
+    """Yield each name in a text, outside code; none in a language that capitalizes nouns."""
     if code(language) in WITHOUT:
         return
     for sentence in _SENTENCE.finditer(_QUOTED.sub("\n", _LABEL.sub("\n", text))):
@@ -102,17 +102,17 @@ def names(text: str, language: str) -> Iterator[str]:
 
 
 def stems(text: str) -> Set[str]:
-    """Return the beginnings of all words of a text."""
+    """Return the first letters of each word of a text."""
     return {_stem(word) for word in _WORD.findall(text)}
 
 
 def is_known(name: str, known: Set[str]) -> bool:
-    """Tell whether a word of a name is among stems that are known."""
+    """Return whether a word of a name is among the known stems."""
     return any(_stem(word) in known for word in _WORD.findall(name))
 
 
 def _runs(sentence: str) -> Iterator[str]:
-    """Yield what stands from the first to the last of two or more capitalized words in a row."""
+    """Yield each run of two or more consecutive capitalized words."""
     start, end, count = 0, -1, 0
     for place, word in enumerate(_WORD.finditer(sentence)):
         if place and _is_capitalized(word[0]):

@@ -1,4 +1,7 @@
-"""Checks the language of one side of a dialogue. Frequent words decide clear cases quickly, a detector the others."""
+"""Checks the language of one side of a dialogue.
+
+Frequent words decide clear cases quickly; a detector decides the others.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,28 @@ from consistent_chat.recipe import safe_yaml
 from consistent_chat.text.languages import EAST_ASIAN, code
 
 LETTERS = 100
-"""Minimum letters for a reliable detection, or a third of them in writing without spaces."""
+"""Minimum letters for a reliable detection; a third of that in scripts without spaces."""
 ALONE = 50
 """The same for one message, which must also have frequent words of the other language."""
 LEAST_WORDS = 8
-"""Minimum different words, in writing with spaces."""
+"""Minimum different words, in scripts with spaces."""
 LOOKED_AT = 3_000
 """Maximum characters passed to the detector."""
 MARGIN = 0.4
-"""By how much another language must be likelier, in nats per letter (for at least 40 letters)."""
+"""How much likelier another language must be, in nats per letter (for at least 40 letters)."""
 ROMANISED = 4
-"""Minimum frequent words of a Latin-script language in a text that is not a transcription."""
+"""Minimum frequent words of a Latin-script language in a text for it not to count as a transcription."""
 LONG = 200
-"""Characters of a text in which it is quicker to search for frequent words than to split it."""
+"""Minimum characters of a text in which searching for frequent words is quicker than splitting the text."""
 PLAIN = 2
 """Number of frequent words that identify a message's language."""
 
 
 def wrong(side: Side) -> None:
-    """Raise Unusable if a message, or more than this share of a side's text, is in another language than the named one.
+    """Raise Unusable if a message, or more than this share of a side's text, is not in the recipe's language.
 
-    Not judged: languages that the table lacks, close relatives, short texts, and a language that the user names, as
-    in a request for a translation. A single message may also be in a language that the user writes.
+    The check ignores languages that are not in the table, close relatives, short texts, and a language that the user
+    names, as in a request for a translation. A single message may also be in a language in which the user writes.
     """
     name, share, asked = side.language, side.limits["wrong_language"], side.asked
     accepted = _accepted(name)
@@ -67,9 +70,9 @@ def spoken(texts: Sequence[str]) -> str:
 
 
 def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
-    """Return the messages that have letters, and not two frequent words of the right language.
+    """Return the messages that have letters, but fewer than two frequent words of the right language.
 
-    Searching a long text for some of them is quicker than splitting it, and the first two are the most frequent.
+    Searching a long text for some words is quicker than splitting it, and the first two are the most frequent.
     """
     padded, _ = _frequent(accepted)
     words = _plain_words(accepted)
@@ -92,7 +95,7 @@ def _is_plain(text: str, padded: Sequence[str]) -> bool:
 
 
 def _other(text: str, accepted: frozenset[str], least: int) -> str:
-    """Return the code of a text's language if it is certain and none of these."""
+    """Return the code of a text's language if it is certain and not an accepted one."""
     if len(text) < (least if text.isascii() else least // 3):
         return ""
     text, known = _bare(text), _table()["languages"]
@@ -114,13 +117,16 @@ def _is_asked_for(other: str, asked: Iterable[str]) -> bool:
 
 
 def _has_words(other: str, text: str) -> bool:
-    """Tell whether a text has frequent words of a language: in Latin letters, names and ingredients are not enough."""
+    """Return whether a text has frequent words of a language.
+
+    In Latin letters, names and ingredients are not enough.
+    """
     _, words = _frequent(frozenset({other}))
     return not words or not _is_latin(text) or _count(frozenset({other}), text) >= PLAIN
 
 
 def _is_sure(other: str, text: str, accepted: frozenset[str]) -> bool:
-    """Tell whether a text in Latin letters is not a transcription of a language with another script.
+    """Return whether a text in Latin letters is certainly not a transcription from another script.
 
     Romanised Hindi, Urdu or Arabic resembles some Latin-script language, but has few of its frequent words.
     """
@@ -135,7 +141,7 @@ def _shown(other: str, text: str, unsure: str = "another language") -> str:
 
 
 def _is_latin(text: str) -> bool:
-    """Tell whether at least half of a text's characters are Latin letters, spaces and marks."""
+    """Return whether at least half of a text's characters are Latin letters, spaces and punctuation."""
     return 2 * sum(map(_LATIN_ENDS.__lt__, text)) <= len(text)
 
 
@@ -145,7 +151,7 @@ def _count(codes: frozenset[str], text: str) -> int:
 
 
 def _is_written(other: str, side: Side, asked: Iterable[str]) -> bool:
-    """Tell whether the user writes to the assistant in a language or a close relative of it."""
+    """Return whether the user writes to the assistant in a language or a close relative of it."""
     kin = _kin(other)
     texts = [text for text in map(_bare, asked) if len(text) >= ALONE // 2 and side.role == "assistant"]
     return any(max(_ranked(text), key=lambda found: found[1])[0] in kin for text in texts)
@@ -159,7 +165,7 @@ def _ranked(text: str) -> list[tuple[str, float]]:
 
 
 def _bare(text: str) -> str:
-    """Return a text without parts that belong to no language: code, quotations, addresses, punctuation."""
+    """Return a text without the parts that have no language: code, quotations, addresses, punctuation."""
     return _NO_LANGUAGE.sub(" ", text) if _MAY_BE_NO_LANGUAGE(text) else text
 
 
@@ -180,7 +186,7 @@ def _kin(named: str) -> frozenset[str]:
 
 @functools.lru_cache(maxsize=64)
 def _frequent(codes: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the frequent words of languages, with surrounding spaces if the language has spaces, and bare."""
+    """Return the frequent words of languages twice: with surrounding spaces if the language has spaces, and bare."""
     languages = _table()["languages"]
     words = [word for code in sorted(codes) for word in languages.get(code, {}).get("words", ())]
     marks = [mark for code in sorted(codes) for mark in languages.get(code, {}).get("marks", ())]
@@ -189,14 +195,14 @@ def _frequent(codes: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
 
 @functools.lru_cache(maxsize=64)
 def _plain_words(codes: frozenset[str]) -> frozenset[str]:
-    """Return the words that make a message plain: the frequent ones of languages, and others that they do not share."""
+    """Return the words that identify a language at once: its frequent words, and others that it alone has."""
     languages = _table()["languages"]
     return _frequent(codes)[1].union(*(languages.get(code, {}).get("common", ()) for code in codes))
 
 
 @functools.lru_cache(maxsize=64)
 def _whole_words(codes: frozenset[str]) -> frozenset[str]:
-    """Return those of the plain words that are whole for a regex: in some scripts vowels are marks."""
+    """Return the identifying words that a regex sees as whole words: in some scripts vowels are combining marks."""
     return frozenset(word for word in _plain_words(codes) if _WORD(word) == [word])
 
 
@@ -208,7 +214,7 @@ def _table() -> dict[str, Any]:
 
 
 _LATIN_ENDS = "\u036f"
-_LETTER = re.compile(r"[^\W\d_]|[\u0370-\U0010ffff]")  # beyond Latin, some are marks on a letter
+_LETTER = re.compile(r"[^\W\d_]|[\u0370-\U0010ffff]")  # beyond Latin, some are combining marks
 _DENSE = re.compile(f"[{EAST_ASIAN}]")
 _WORD = re.compile(r"[\w']+").findall
 _MAY_BE_NO_LANGUAGE = re.compile(r"[`\"“„«「>:@\d#*_|=<{}\[\]\\/^~-]").search

@@ -1,6 +1,7 @@
-"""Checks of a message's characters: it has words, decoded as they were encoded, and none of another script.
+"""Checks a message's characters: it has words, was decoded correctly, and has no words of another script.
 
-Each searches quickly for a sign that good messages lack, and applies a regex only to messages that have it.
+Each check first searches quickly for a sign that good messages lack, and applies a regex only to messages with that
+sign.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from consistent_chat.dialogue.checks.side import END, START, Side
 from consistent_chat.dialogue.parse import Reason
 
 MOST_LOOKED_AT = 40
-"""Maximum number of non-ASCII runs of a message that are decoded again to detect a wrong encoding."""
+"""Maximum number of non-ASCII runs in a message that are decoded again to detect a wrong encoding."""
 LEAST_LETTERS = 25
-"""Lower-case letters that a message needs before its vowels are counted."""
+"""Minimum lower-case letters of a message whose vowels are counted."""
 VOWELS = 0.12
 """The minimum share of vowels among the Latin letters of words."""
 SIGNS = {
@@ -28,15 +29,16 @@ SIGNS = {
         rf"{START}[^a-z0-9\x{{e0}}-\x{{f6}}\x{{430}}-\x{{44f}}\x{{3041}}-\x{{3096}}\x{{4e00}}-\x{{9fa5}}]*{END}"
     ),
 }
-"""RE2 patterns in lower case: a wrong encoding, letters without a vowel between them, no frequent letter.
+"""RE2 patterns in lower case: a wrong encoding, a run of letters without a vowel, no frequent letter.
 
-Where vowels are fewer than VOWELS of at least LEAST_LETTERS letters, eight others stand somewhere without one between
-them: 22 letters that 2 vowels part have a piece of 8, and more letters are no better off, as 0.88 / 0.12 is over 7.
+If less than VOWELS of at least LEAST_LETTERS letters are vowels, there are eight consecutive letters without a vowel: 2
+vowels divide 22 other letters into 3 runs, one of which has 8 or more, and longer texts have such a run too, as 0.88 /
+0.12 is more than 7.
 """
 
 
 def no_words(side: Side) -> None:
-    """Raise Unusable if a message has no letter, digit or symbol; a user may sometimes send only punctuation ("?!")."""
+    """Raise Unusable if a message has no letter, digit or symbol. A user may sometimes send only punctuation ("?!")."""
     empty = [number for number, text in enumerate(side.messages) if not _WORDY(text) and not _EMOTICON(text)]
     for number in empty:
         is_mark = side.role == "user" and _MARKS(side.messages[number])
@@ -64,7 +66,7 @@ def _is_mojibake(text: str) -> bool:
 
 
 def _decodes(run: str, encoding: str, least: int) -> bool:
-    """Tell whether a run of characters is UTF-8 that was decoded wrongly; "O”" after a capital is not."""
+    """Return whether a run of characters is UTF-8 that was decoded wrongly; "O”" after a capital is not."""
     if len(run) < least or (len(run) == 2 and run[1] in "\u2018\u2019\u201c\u201d\u2013\u2014\u2026"):
         return False
     try:
@@ -74,7 +76,7 @@ def _decodes(run: str, encoding: str, least: int) -> bool:
 
 
 def _lacks_vowels(text: str) -> bool:
-    """Tell whether a lower-case text has too few vowels."""
+    """Return whether a lower-case text has too few vowels."""
     if len(_VOWEL(text)) > VOWELS * len(text):
         return False
     letters = _SMALL(text)
@@ -113,11 +115,11 @@ _SMALL = re.compile(r"[a-z]").findall
 
 
 PROBE = 10
-"""Characters before and after foreign words that are searched for quotation marks and brackets."""
-"""Maximum runs of foreign words in a message that are checked."""
-"""RE2 pattern: a letter of another script than the Latin one. These, too, stay among themselves in lower case."""
+"""Number of characters before and after foreign words that are searched for quotation marks and brackets."""
+"""Maximum number of runs of foreign words that are checked in a message."""
+"""RE2 pattern: a letter of a script other than Latin. The pattern also holds for lower-cased text."""
 MOST_SLIPS = 2
-"""Maximum words of another script in a user message that count as a slip; a person who writes more mixes languages."""
+"""Maximum words of another script in a user message that count as a slip; a user who writes more mixes languages."""
 
 
 def foreign_script(side: Side) -> None:
@@ -128,7 +130,7 @@ def foreign_script(side: Side) -> None:
             continue
         runs = list(itertools.islice(_RUNS[own](text), MOST_LOOKED_AT))
         if side.role == "user" and (len(runs) > MOST_SLIPS or _ABOUT_WORDS(text.lower())):
-            continue  # a person who mixes languages or asks about one
+            continue  # a user who mixes languages or asks about one
         if not runs:
             continue
         said = "\n".join([*asked[:number], *asked[number + (side.role == "user") : number + 1]])
@@ -140,14 +142,14 @@ def foreign_script(side: Side) -> None:
 
 
 def _own_script(text: str) -> str:
-    """Return the script of most letters of a text, if there is a rule for it."""
+    """Return the most frequent script of a text's letters, if there is a rule for that script."""
     counts = {name: sum(map(len, find(text))) for name, find in _SCRIPTS.items()}
     name = max(counts, key=counts.__getitem__)
     return name if name in _RUNS and 2 * counts[name] > sum(counts.values()) else ""
 
 
 def _is_explained(text: str, match: re.Match[str]) -> bool:
-    """Tell whether words are quoted, in brackets, or at the start or end of a line."""
+    """Return whether words are quoted, in brackets, or at the start or end of a line."""
     before = text[max(0, match.start() - PROBE) : match.start()].rpartition("\n")[2].rstrip(" ")
     after = text[match.end() : match.end() + PROBE].partition("\n")[0].lstrip(" ")
     return not before or not after or before[-1] in _OPENERS or after[0] in _CLOSERS

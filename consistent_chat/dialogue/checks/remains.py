@@ -1,6 +1,7 @@
 """Checks for remains of the prompt's format: JSON, escapes, tags, numbers, unfilled placeholders.
 
-Each searches quickly for a sign that good messages lack, and applies a regex only to messages that have it.
+Each check first searches quickly for a sign that good messages lack, and applies a regex only to messages with that
+sign.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from consistent_chat.dialogue.checks.side import START, Side
 from consistent_chat.dialogue.parse import Reason
 
 SHORT = 30
-"""Maximum characters of a message that is only a placeholder: "TODO", "string"."""
+"""Maximum characters of a message that is only a placeholder, such as "TODO" or "string"."""
 NUMBER = re.compile(
     r"[ \t*_#(\[]{0,4}(?P<label>(?:user |assistant )?(?:message|turn|query|prompt|answer|response|nachricht|messaggio"
     r"|mensaje"
@@ -37,7 +38,7 @@ def leftovers(side: Side) -> None:
         if match:
             raise side.unusable(number, Reason.LEFTOVERS, f"has remains of JSON: {match[0][:40]!r}")
         if "<" in body and _TAGS(body):
-            raise side.unusable(number, Reason.LEFTOVERS, "has tags of a model's output")
+            raise side.unusable(number, Reason.LEFTOVERS, "has tags that belong to a model's output format")
         has_remains = ("\\" in body or "&" in body) and _REMAINS(body)
         if has_remains or (_QUOTED(text) and _KEYS(text)) or _WHOLE(text):
             is_code = _ABOUT_CODE("\n".join(side.asked).lower()) if is_code is None else is_code
@@ -54,7 +55,7 @@ def numbered(side: Side) -> None:
     found = [at for at in found if not _NEXT_ITEM(side.messages[at])]
     is_series = side.role == "assistant" and not labelled and _SERIES("\n".join(side.asked).lower())
     if len(found) > 1 and not is_series:
-        raise side.unusable(found[0], Reason.NUMBERED, "and others begin with their number")
+        raise side.unusable(found[0], Reason.NUMBERED, "and other messages begin with their numbers")
 
 
 def placeholder(side: Side) -> None:
@@ -67,11 +68,11 @@ def placeholder(side: Side) -> None:
             continue
         said = side.prose(number)
         if _DUMMY(said):
-            raise side.unusable(number, Reason.PLACEHOLDER, f"is a stand-in: {text[:40]!r}")
+            raise side.unusable(number, Reason.PLACEHOLDER, f"is only a placeholder: {text[:40]!r}")
         if match := _BLANK(said):
             may = _ABOUT_FORMS("\n".join(side.asked).lower()) if may is None and side.role == "assistant" else may
             if not (may or (side.role == "assistant" and "\n" in text.strip())):
-                raise side.unusable(number, Reason.PLACEHOLDER, f"has a blank: {match[0][:40]!r}")
+                raise side.unusable(number, Reason.PLACEHOLDER, f"has an unfilled placeholder: {match[0][:40]!r}")
 
 
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)

@@ -1,4 +1,4 @@
-"""Finds messages that repeat another of their side, word for word or nearly, or a piece of themselves."""
+"""Finds messages that repeat another message of the same side (word for word or nearly) or a piece of themselves."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
 LEAST_WORDS = 4
-"""A shorter message may be repeated: "Go on.", "Next one, please.", "Correct!"."""
+"""Minimum characters: a shorter message may be repeated ("Go on.", "Next one, please.", "Correct!")."""
 LEAST_LETTERS = 24
-"""The same for writing without spaces, and for one long word."""
+"""The same for scripts without spaces, and for one long word."""
 EDGE = 12
-"""Characters of beginnings and ends that are compared."""
+"""Number of characters at the beginning and the end that are compared."""
 LETTERS_A_WORD = 12
-"""If words appear longer than this, the writing has no spaces, and three letters count as a word."""
+"""If words are longer than this on average, the script has no spaces, and three letters count as a word."""
 
 
 def repeats(side: Side) -> None:
     """Raise Unusable if two messages are the same, word for word or nearly.
 
-    Nearly means: similar lengths, the same beginning or end, and this share of common words
-    (Jaccard). Messages that differ in a number differ: "7 times 8" is not "7 times 9". An answer
-    whose new words the user has just said is a revision.
+    "Nearly" means: similar lengths, the same beginning or end, and this share of common words (Jaccard). Messages with
+    different numbers are different: "7 times 8" is not "7 times 9". An answer whose new words come from the user's last
+    message is a revision, not a repetition.
     """
     similarity, texts = side.limits["repeats"], side.lower
     candidates = _candidates(texts, similarity)
@@ -47,7 +47,7 @@ def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
 
 
 def _candidates(texts: Sequence[str], similarity: float) -> list[tuple[int, int]]:
-    """Return the pairs of texts of similar lengths that share their beginning, middle or end, in order."""
+    """Return the pairs of texts with similar lengths that share their beginning, middle or end, in order."""
     lengths, found = [*map(len, texts)], []
     starts, ends = [text[:EDGE] for text in texts], [text[-EDGE:-1] for text in texts]
     middles = [text[length // 2 : length // 2 + EDGE] for text, length in zip(texts, lengths)]
@@ -73,7 +73,7 @@ def _are_long(one: str, other: str) -> bool:
 
 
 def _units(text: str) -> frozenset[str]:
-    """Return the units of comparison: words, or groups of three letters in writing without spaces."""
+    """Return the units of comparison: words, or groups of three letters in scripts without spaces."""
     words = frozenset(_WORD(text))
     if text.isascii() or len(text) < LETTERS_A_WORD * max(len(words), 1):
         return words
@@ -87,13 +87,13 @@ _NUMBER = re.compile(r"\w*\d(?:[\w.,:]*\w)?").findall
 PROBE = 10
 """Length in characters of the piece that is searched for in the rest of a message."""
 LEAST_LOOP = 30
-"""A shorter message, in characters, may repeat: "no no no no"."""
+"""Minimum characters: a shorter message may repeat itself ("no no no no")."""
 LOOPED = 0.4
-"""The minimum share of a message that repeats."""
+"""Minimum share of a message that repeats."""
 
 
 def loops(side: Side) -> None:
-    """Raise Unusable if a large part of a message is one piece repeated."""
+    """Raise Unusable if a large part of a message is the same piece of text repeated."""
     copies, asked = side.limits["loops"], side.asked
     for number, text in enumerate(side.messages):
         length = len(text)
@@ -109,7 +109,7 @@ def loops(side: Side) -> None:
 
 
 def _is_loop(text: str, probe: str, copies: int) -> bool:
-    """Tell whether the pieces between the positions of a probe are equal, except for numbers, in much of a text."""
+    """Return whether the pieces between copies of a probe are equal, except for numbers, in a large part of a text."""
     pieces = text.split(probe)
     inner = Counter(_DIGITS.sub("", piece) for piece in pieces[1:-1])
     if not inner:

@@ -1,7 +1,7 @@
-"""Finds mixed-up roles and speakers that slip.
+"""Finds mixed-up roles and wrong speakers.
 
-Roles: a transcript in one message, a role's name before it, an answer that echoes the question. Speakers: the assistant
-speaks in answers, the user in messages, and a narrator in neither.
+Mixed-up roles: a transcript in one message, a role's name before a message, an answer that echoes the question. Wrong
+speakers: the user speaks in an answer, the assistant in a user message, or a narrator in either.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from consistent_chat.dialogue.parse import Reason
 SHORTEST_ECHO = 14
 """Minimum characters of an answer that counts as an echo."""
 MOST_MARKS = 8
-"""Maximum characters by which an echo is longer than the message: quotation marks, a full stop."""
+"""Maximum number of characters by which an echo is longer than the message: quotation marks, a full stop."""
 LEAST_WORDS = 5
-"""A shorter answer may be the user's own words: "Yes, Tuesday at nine."."""
+"""Minimum characters of an echo: a shorter answer may repeat the user's words ("Yes, Tuesday at nine.")."""
 USER = "user|human|benutzer|nutzer|usuario|utilisateur|utente|用户|ユーザー"
 ASSISTANT = (
     "assistant|ai assistant|ai|chatbot|bot|chatgpt|claude|assistent|ki|asistente|assistente|助手|ai助手|アシスタント"
@@ -24,10 +24,10 @@ ASSISTANT = (
 
 
 def transcripts(side: Side) -> None:
-    """Raise Unusable if a message begins with a role's name, has lines of both roles or tokens of a template."""
+    """Raise Unusable if a message begins with a role's name, has lines of both roles, or tokens of a chat template."""
     for number, message in enumerate(side.lower):
         if _TOKEN(side.prose(number)):
-            raise side.unusable(number, Reason.MIXED_ROLES, "has the marks of a chat template")
+            raise side.unusable(number, Reason.MIXED_ROLES, "has the special tokens of a chat template")
         _transcript(side, number, message)
 
 
@@ -52,7 +52,7 @@ def echoes(side: Side) -> None:
     for number, message in enumerate(side.messages):
         said = _plain(message) if SHORTEST_ECHO < len(message) <= longest else ""
         if said in own and (len(said.split()) >= LEAST_WORDS or not said.isascii()):
-            raise side.unusable(number, Reason.MIXED_ROLES, "is a message of the user, word for word")
+            raise side.unusable(number, Reason.MIXED_ROLES, "repeats a user message word for word")
 
 
 def _plain(text: str) -> str:
@@ -81,29 +81,29 @@ LONGEST_REFUSAL = 160
 
 
 def boilerplate(side: Side) -> None:
-    """Raise Unusable if an answer speaks of the model, unless the conversation is about machines, or only declines."""
+    """Raise Unusable if an answer only declines, or mentions the model in a conversation that is not about machines."""
     known, asked = phrases(side.language), side.asked
     for number, text in enumerate(side.lower) if "refusals" in side.signs else ():
         if len(text) < LONGEST_REFUSAL and known.refusals.fullmatch(text):
             raise side.unusable(number, Reason.BOILERPLATE, f"only declines: {text[:60]!r}")
     for number, phrase in side.matches("boilerplate", known.boilerplate):
         if not _ABOUT_MACHINES("\n".join(asked[: number + 1]).lower()):
-            raise side.unusable(number, Reason.BOILERPLATE, f"speaks of the model: {phrase!r}")
+            raise side.unusable(number, Reason.BOILERPLATE, f"mentions the model: {phrase!r}")
 
 
 def leaks_reasoning(side: Side) -> None:
-    """Raise Unusable if a message reasons about the user although the conversation has not mentioned one."""
+    """Raise Unusable if a message reasons about "the user" although the conversation has not mentioned users."""
     asked = side.asked
     for number, phrase in side.matches("reasoning", phrases(side.language).reasoning):
         said = "\n".join(asked[: number + 1] if side.role == "assistant" else asked[:number]).lower()
         about = side.role == "assistant" and _ABOUT_USERS(said)
         begins = side.role == "assistant" or side.lower[number].lstrip(" \"'(*").startswith(phrase)
         if begins and not about:
-            raise side.unusable(number, Reason.LEAKS_REASONING, f"speaks of the user: {phrase!r}")
+            raise side.unusable(number, Reason.LEAKS_REASONING, f"talks about the user: {phrase!r}")
 
 
 def swapped_roles(side: Side) -> None:
-    """Raise Unusable if an answer asks for help or thanks for it, as a user does, except in a role play."""
+    """Raise Unusable if an answer asks for help or thanks for it as a user would, except in a role play."""
     for number, phrase in side.matches("flips", phrases(side.language).flips):
         if not _ROLE_PLAY("\n".join(side.asked[: number + 1]).lower()):
             raise side.unusable(number, Reason.SWAPPED_ROLES, f"speaks as the user: {phrase!r}")

@@ -1,7 +1,7 @@
-"""The rules of a recipe, applied to messages. docs/quality.md says what they mean.
+"""Applies the rules of a recipe to messages. docs/quality.md describes the rules.
 
-Sensitive data (e-mail addresses, phone numbers, keys) are found by their form. Data that can belong to no one are not
-sensitive: domains that are reserved for examples (RFC 2606, RFC 6761), and numbers that are reserved for fiction (NANP
+Sensitive data (e-mail addresses, phone numbers, keys) are found by their format. Data that cannot belong to a person
+are not sensitive: domains reserved for examples (RFC 2606, RFC 6761), and phone numbers reserved for fiction (NANP
 555-01xx; Ofcom's numbers for drama).
 """
 
@@ -22,7 +22,7 @@ MAX_DETAIL = 200
 
 
 def broken(messages: Sequence[str], side: str, rules: Mapping[str, Rule], language: str) -> Iterator[Unusable]:
-    """Yield a finding for each rule that the messages of a side ("users" or "answers") break, about the first such one.
+    """Yield a finding for each rule that a side ("users" or "answers") breaks, about its first message that breaks it.
 
     Raises RecipeError if a plugin fails.
     """
@@ -45,12 +45,12 @@ def _first(messages: Sequence[str], side: str, rule: Rule, language: str) -> tup
             if field in rule and (detail := check(text, plain, rule[field])):
                 return turn, detail
         if ("required" in rule or "required_patterns" in rule) and not _has_required(text, plain, rule):
-            return turn, "has nothing of what is required"
+            return turn, "has none of the required phrases or patterns"
     return _of_plugin(rule["plugin"], messages, side, language) if "plugin" in rule else None
 
 
 def _readable(text: str) -> str:
-    """Return a text with "?" for each lone surrogate, which RE2 cannot read; chats from elsewhere may have some."""
+    """Return a text with "?" for each lone surrogate, which RE2 cannot read; chats from other sources may have some."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -65,7 +65,7 @@ def _forbidden_pattern(text: str, plain: str, patterns: Sequence[str]) -> str:
 
 
 def _match(text: str, patterns: Sequence[str]) -> Any:
-    """Return the match of the first pattern that fits a text, or None."""
+    """Return the match of the first pattern that matches a text, or None."""
     return next((match for pattern in patterns if (match := compiled(pattern).search(text))), None)
 
 
@@ -75,7 +75,7 @@ def _forbidden(text: str, plain: str, phrases: Sequence[str]) -> str:
 
 
 def _phrase(plain: str, phrases: Sequence[str]) -> str:
-    """Return the first of the phrases that stands in a text as whole words; letters of scripts without spaces do."""
+    """Return the first phrase that occurs in a text as whole words; in scripts without spaces it may occur anywhere."""
     return next((one for one in phrases if _stands(plain, _plain(one))), "")
 
 
@@ -90,13 +90,13 @@ def _stands(text: str, phrase: str) -> bool:
 
 
 def _is_joined(before: str, after: str) -> bool:
-    """Tell whether two characters, or none, belong to one word."""
+    """Return whether two characters (either may be missing) belong to one word."""
     return bool(_IN_WORD(before) and _IN_WORD(after))
 
 
 @functools.lru_cache(maxsize=4096)
 def _plain(text: str) -> str:
-    """Return a text without differences of case, of apostrophes and of white space."""
+    """Return a text in lower case, with one kind of apostrophe and of white space."""
     return " ".join(text.casefold().replace("\u2019", "'").split())
 
 
@@ -113,13 +113,13 @@ def _words(text: str) -> int:
 
 
 def _of_plugin(name: str, messages: Sequence[str], side: str, language: str) -> tuple[int, str] | None:
-    """Return what a plugin finds. Raises RecipeError if it fails, or if its answer is no finding."""
+    """Return what a plugin finds. Raises RecipeError if the plugin fails or returns something other than a finding."""
     try:
         found = plugin(name)(tuple(messages), side, language)
     except RecipeError:
         raise
     except Exception as error:
-        raise RecipeError(f"The check {name!r} has failed: {type(error).__name__}: {error}.") from error
+        raise RecipeError(f"The check {name!r} failed: {type(error).__name__}: {error}.") from error
     if found is None:
         return None
     if isinstance(found, tuple) and len(found) == 2 and found[0] in range(1, len(messages) + 1):
@@ -140,7 +140,7 @@ _CHECKS: dict[str, Callable[[str, str, Any], str]] = {
 
 
 def sensitive(text: str, kinds: Sequence[str]) -> str:
-    """Return what is found, of which kind, without showing a key; "" if nothing is."""
+    """Return a description of the first sensitive data found, without showing a key; "" if there are none."""
     for kind in kinds:
         if found := _FINDERS[kind](text):
             return found
@@ -163,7 +163,7 @@ def _phone(text: str) -> str:
 
 
 def _is_phone(number: str) -> bool:
-    """Tell a phone number by how it begins, its number of digits, and its groups."""
+    """Return whether this is a phone number: by how it begins, its number of digits, and its groups."""
     digits = re.sub(r"\D", "", number)
     if not 8 <= len(digits) <= 15 or _DATE(number) or _FICTION(digits):
         return False
@@ -176,7 +176,7 @@ def _is_phone(number: str) -> bool:
 
 
 def _is_continued(text: str, start: int, end: int) -> bool:
-    """Tell whether a number is a part of something else: a word, an amount, an address."""
+    """Return whether a number is part of something else: a word, an amount, an address."""
     before, after = text[start - 1 : start], text[end : end + 1]
     return before.isalnum() or before in {"_", "$", "€", "£", "#", "=", "/"} or after.isalnum() or after in {"%", "_"}
 
@@ -190,7 +190,7 @@ def _key(text: str) -> str:
 
 
 def _is_random(value: str) -> bool:
-    """Tell whether a value looks drawn at random: digits among letters, and many different characters."""
+    """Return whether a value looks random: digits among letters, and many different characters."""
     has_both = any(map(str.isdigit, value)) and any(map(str.isalpha, value))
     return has_both and len(set(value)) >= min(10, len(value) - 2) and not _PLACEHOLDER(value.lower())
 
@@ -203,12 +203,12 @@ _NANP = re.compile(r"(?:1[ .-])?(?:\([2-9]\d\d\) ?|[2-9]\d\d[ .-])[2-9]\d\d[ .-]
 _FICTION = re.compile(r"1?\d{3}55501\d\d\Z|(?:44|0)(?:7700900|1632960|2079460)\d{3}\Z").match
 _KEYS = {
     "a private key": r"-----BEGIN (?:[A-Z]+ ){0,3}PRIVATE KEY-----",
-    "a key of AWS": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
-    "a key of an API": r"\b(?:sk|pk|rk)[-_](?:[a-z]+[-_]){0,3}[A-Za-z0-9]{20,}",
-    "a token of GitHub": r"\b(?:gh[oprsu]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
-    "a token of Hugging Face": r"\bhf_[A-Za-z0-9]{30,}",
-    "a token of Slack": r"\bxox[abeprs]-[0-9A-Za-z\-]{10,}",
-    "a key of Google": r"\bAIza[0-9A-Za-z_\-]{35}",
+    "an AWS key": r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b",
+    "an API key": r"\b(?:sk|pk|rk)[-_](?:[a-z]+[-_]){0,3}[A-Za-z0-9]{20,}",
+    "a GitHub token": r"\b(?:gh[oprsu]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})",
+    "a Hugging Face token": r"\bhf_[A-Za-z0-9]{30,}",
+    "a Slack token": r"\bxox[abeprs]-[0-9A-Za-z\-]{10,}",
+    "a Google key": r"\bAIza[0-9A-Za-z_\-]{35}",
     "a JSON web token": r"\beyJ[A-Za-z0-9_\-]{10,}\.eyJ[A-Za-z0-9_\-]{10,}\.[A-Za-z0-9_\-]{10,}",
 }
 _ASSIGNED = (

@@ -1,7 +1,7 @@
-"""What several checks share: one side of a dialogue in different forms, and the phrases of a language.
+"""Shared by the checks: one side of a dialogue in several forms, and the phrases of a language.
 
-A form is computed once, when needed. The phrases of `phrases.yaml` and `voices.yaml` are regexes that are compiled once
-per language.
+Each form is computed once, when it is first needed. The phrases of `phrases.yaml` and `voices.yaml` are regexes that
+are compiled once per language.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ START, END = r"(?:\A|\x1f\n)", r"(?:\n\x1f|\z)"
 
 
 class Side:
-    """The messages of a role, "user" or "assistant", in order, with what their checks need.
+    """The messages of a role ("user" or "assistant") in order, with everything that their checks need.
 
-    `asked` are the user messages, `limits` the thresholds by check, `drawn` texts that a user message must not quote,
-    such as its topic. `lower` has the messages in lower case with straight apostrophes, `all_lower` the same in one
-    text; `find` returns the signs in it.
+    `asked` are the user messages, `limits` the thresholds by check, `drawn` the texts that a user message must not
+    quote, such as its topic. `lower` has the messages in lower case with straight apostrophes, `all_lower` the same in
+    one text; `find` returns the signs in that text.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Side:
         return min(map(len, self.messages))
 
     def prose(self, number: int) -> str:
-        """Return a message in lower case, without code and quotations."""
+        """Return a message in lower case without code and quotations."""
         text = self.lower[number]
         return _QUOTED.sub(" ", text) if _MAY_QUOTE(text) else text
 
@@ -65,7 +65,7 @@ class Side:
                     yield number, match[0].strip()
 
     def unusable(self, number: int, reason: Reason, detail: str) -> Unusable:
-        """Return the finding about a message, counted from 0."""
+        """Return the finding about the message with this number, counted from 0."""
         return Unusable(reason, f"{self.role}_{number + 1} {detail}", number + 1)
 
 
@@ -78,7 +78,7 @@ _QUOTED = re.compile(
 
 
 class Phrases(NamedTuple):
-    """All phrases of English and of one more language; the files document each field."""
+    """All phrases of English and of one other language. The YAML files describe each field."""
 
     as_assistant: re.Pattern[str]
     labels: re.Pattern[str]

@@ -1,8 +1,9 @@
-"""Signs: patterns that select the messages which a check examines. One pass over a side's text finds all of them.
+"""Signs: patterns that select the messages which a check examines.
 
-RE2 finds them with one table for all patterns, in linear time. A sign must occur wherever its check could find
-something, and should be rare in good messages. Signs of forms are in the modules of their checks. A phrase is its own
-sign after `weaken` has removed what RE2 does not support: it then matches more texts, never fewer.
+One pass over a side's text finds all signs: RE2 searches for all patterns together, in linear time. A sign must occur
+wherever its check could find something, and should be rare in good messages. Signs that are not phrases are in the
+modules of their checks. A phrase is its own sign, after `weaken` has removed what RE2 does not support: the sign then
+matches more texts, never fewer.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ MOST_MEMORY = 32 << 20
 
 
 class Signs:
-    """RE2 patterns by name, which are searched together."""
+    """RE2 patterns by name that are searched for together."""
 
     def __init__(self, patterns: Mapping[str, str]) -> None:
-        import re2  # imported here, since not every importer of the checks runs them
+        import re2  # imported here, since not every module that imports the checks runs them
 
         options = re2.Options()
         options.log_errors = False
@@ -57,7 +58,7 @@ def signs_of(language: str) -> Signs:
 def weaken(pattern: str) -> str:
     """Return an RE2 pattern that matches wherever a Python regex does, and possibly elsewhere.
 
-    Anchors, boundaries and looks ahead and behind are left out; classes of characters are those of Unicode, or larger.
+    Anchors, boundaries, lookaheads and lookbehinds are left out; character classes become Unicode's, or larger.
     """
     parts = _PARTS(_LOOK.sub("", pattern))
     return f"(?:{''.join(map(_weaken, parts))})"
@@ -72,7 +73,7 @@ def _weaken(part: str) -> str:
 
 
 _JOINED = r"[^a-z0-9]*(?:(?:and|so|but|und|y|et)[^a-z0-9]*)*"
-"""What may stand before the first courtesy of an answer: marks, and words that join."""
+"""What may precede the first courtesy of an answer: punctuation and conjunctions."""
 _PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|[^\\]", re.DOTALL).findall
 _LOOK = re.compile(r"\(\?<?[!=](?:\\.|\[(?:\\.|[^\]\\])*\]|\((?:\\.|[^()\\])*\)|[^()\\])*\)")
 _SHORTHAND = re.compile(r"\\[wWdDsS]").search

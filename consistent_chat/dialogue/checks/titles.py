@@ -12,13 +12,13 @@ from consistent_chat.dialogue.parse import Reason
 from consistent_chat.recipe import taxonomy
 
 LEAST_WORDS = 5
-"""Minimum words of a prompt's sentence that is searched for."""
+"""Minimum words of a sentence from a prompt that is searched for."""
 MOST_WORDS = 8
 """Maximum words of a title."""
 
 
 def titles(side: Side) -> None:
-    """Raise Unusable if a user message is a title of the taxonomy or a sentence of a prompt, or several are titles."""
+    """Raise Unusable if a user message is a title or a sentence of a prompt, or if several user messages are titles."""
     for number, text in enumerate(side.messages) if "title" in side.signs else ():
         if text.strip(' .*#"') in _titles():
             raise side.unusable(number, Reason.LEAKS_PROMPT, f"is a title: {text[:60]!r}")
@@ -38,7 +38,7 @@ def labels(side: Side) -> None:
     """Raise Unusable if an answer refers to the messages of its prompt, or contains a sentence of it."""
     for number, phrase in side.matches("labels", phrases(side.language).labels):
         if "user" in phrase or "note" in phrase or "end of" in phrase or "message" in phrase:
-            raise side.unusable(number, Reason.LEAKS_PROMPT, f"speaks of how it was asked for: {phrase!r}")
+            raise side.unusable(number, Reason.LEAKS_PROMPT, f"refers to its prompt: {phrase!r}")
     if "prompted" in side.signs:
         _sentences(side)
 
@@ -48,7 +48,7 @@ def _sentences(side: Side) -> None:
     for number, text in enumerate(side.messages):
         first, line = text.partition(". ")[0], text.partition("\n")[0]
         if first.rstrip(_ENDS) in sentences or line.strip(_ENDS) in sentences or text.rstrip(_ENDS) in sentences:
-            raise side.unusable(number, Reason.LEAKS_PROMPT, "has a sentence of its prompt")
+            raise side.unusable(number, Reason.LEAKS_PROMPT, "contains a sentence of its prompt")
 
 
 def signs() -> dict[str, str]:
@@ -70,7 +70,7 @@ def _titles() -> frozenset[str]:
 
 @functools.lru_cache(maxsize=1)
 def _prompted() -> frozenset[str]:
-    """Return the sentences of the prompts that have no blanks, without their full stops."""
+    """Return the sentences of the prompts that have no placeholders, without their full stops."""
     lines = [line.lstrip("- ") for text in prompts.contents().values() for line in text.splitlines()]
     sentences = [sentence for line in lines for sentence in _SENTENCE_ENDS(line)]
     return frozenset(sentence for sentence in sentences if len(sentence.split()) >= LEAST_WORDS and "$" not in sentence)

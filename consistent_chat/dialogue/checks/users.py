@@ -1,4 +1,4 @@
-"""Checks of user messages: they read like a user's, and reveal nothing of the prompt."""
+"""Checks that user messages read like a user's, and reveal nothing of the prompt."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from consistent_chat.dialogue.checks.side import APART, Phrases, Side, phrases
 from consistent_chat.dialogue.parse import Reason
 
 WHOLE = 5
-"""Minimum words of a topic, persona, or step that is shorter than the threshold, and is quoted in full."""
+"""Minimum words of a short topic, persona or step (shorter than the threshold) that must not be quoted in full."""
 ADVICE = 2
 LISTED = 3
-"""Minimum pieces of advice, or list items, that make an answer together with an answer's opening."""
+"""Minimum pieces of advice, or list items, that together with a typical opening mark a message as an answer."""
 
 
 def answers_itself(side: Side) -> None:
@@ -31,7 +31,7 @@ def answers_itself(side: Side) -> None:
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:
-    """Yield each question of a text with the sentence that follows it."""
+    """Yield each question in a text with the sentence that follows it."""
     if not 0 <= text.find("?") < len(text) - 1:
         return
     before, *after = _QUESTION_END(text)
@@ -54,7 +54,7 @@ def _after_opening(text: str) -> str:
 
 
 def _answers(asked: str, said: str, known: Phrases) -> bool:
-    """Tell whether a sentence repeats words of the question before it and does not mention the asker."""
+    """Return whether a sentence repeats words of the question before it and does not mention the asker."""
     if known.first_person.search(said) or "?" in said:
         return False
     spoken = _WORDS(said)
@@ -90,7 +90,7 @@ def leaks_prompt(side: Side) -> None:
     """
     if "labels" in side.signs:
         for number, phrase in side.matches("labels", phrases(side.language).labels):
-            raise side.unusable(number, Reason.LEAKS_PROMPT, f"names what it was asked for: {phrase!r}")
+            raise side.unusable(number, Reason.LEAKS_PROMPT, f"names a field of its prompt: {phrase!r}")
     run, text = side.limits["leaks_prompt"], side.all_lower.replace(",", "")
     for secret in side.drawn:
         for piece in _pieces(secret, run):

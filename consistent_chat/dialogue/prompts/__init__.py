@@ -1,6 +1,7 @@
-"""The prompts of all stages: text files beside this module, and the functions that fill them in.
+"""The prompts of all stages: text files in this folder, and the functions that fill them in.
 
-The system text is the same for all dialogues of a recipe, so that providers can cache it; what differs comes last.
+The system text is the same for all dialogues of a recipe, so that providers can cache it; the parts that differ come
+last.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ NAMES = (
 )
 
 NOTES_LANGUAGE = "english"
-"""The language of the prompts: dialogues in it need no instruction about the language."""
+"""The language of the prompts. Dialogues in it need no instruction about the language."""
 WITH_SOURCE = ("skeleton.source", "answers.source", "judge.source", "answers.given")
 """The prompts of recipes with seeds."""
 OF_RUBRICS = ("rubric.system", "rubric.source", *(f"criterion.{name}" for name in BUILTIN))
-"""The prompts of recipes with criteria of their own."""
+"""The prompts of recipes that define criteria."""
 TURN_BY_TURN = tuple(f"user_message.{part}" for part in ("system", "user", "turn", "goes_on", "may_end", "last"))
 """The prompts of recipes whose user messages are written turn by turn."""
 COMPARISON = ("comparison.system", "comparison.user")
@@ -38,7 +39,7 @@ EXTENDING = ("skeleton.extend", "answers.extend")
 CHAT_LENGTH = ("chat.length",)
 """The prompt of recipes whose answers are written turn by turn, and have a length."""
 INSTRUCTIONS = "instructions"
-"""The prompt of recipes with instructions of their own, which come after ours."""
+"""The prompt of recipes with instructions, which follow ours."""
 _SOURCES = (*WITH_SOURCE, "rubric.source")
 _ALL = len(NAMES) + len(WITH_SOURCE) + len(OF_RUBRICS) + len(TURN_BY_TURN) + len(COMPARISON) + len(EXTENDING) + 2
 
@@ -71,7 +72,7 @@ def contents(
 
 
 def skeleton(spec: Spec, language: str, instructions: str = "") -> tuple[str, str]:
-    """Return system and user text that ask for a dialogue's user messages; `instructions` are the recipe's own."""
+    """Return the system and user texts that ask for a dialogue's user messages. `instructions` are the recipe's."""
     notes = {**_notes(spec, language), "sizes": _listed(spec.shape.messages)}
     user = _extended(spec) if spec.given_messages else _form("skeleton.user") % notes
     return _system("skeleton.system", language, None, instructions), _with_source("skeleton.source", user, spec)
@@ -80,9 +81,9 @@ def skeleton(spec: Spec, language: str, instructions: str = "") -> tuple[str, st
 def user_message(
     spec: Spec, users: Sequence[str], replies: Sequence[str], language: str, least: int, instructions: str = ""
 ) -> tuple[str, str]:
-    """Return system and user text that ask for the next message of a user, after as many answers as messages.
+    """Return the system and user texts that ask for the user's next message; each earlier message has an answer.
 
-    From `least` turns on the message may be the last. What changes from turn to turn comes last.
+    From turn `least` on, the message may be the last. The text that changes from turn to turn is at the end.
     """
     number, turns = len(users) + 1, spec.shape.turns
     end = "last" if number >= turns else "goes_on" if number < least else "may_end"
@@ -99,9 +100,9 @@ def user_message(
 
 
 def chat_system(spec: Spec, system_prompt: str | None, instructions: str = "", with_length: bool = False) -> str:
-    """Return the system text of a real chat: system prompt, instructions, source and lengths, as far as there are any.
+    """Return the system text of a real chat: system prompt, instructions, source and lengths, if the recipe has them.
 
-    It is the same for all turns, so that providers can cache the chat behind it.
+    It is the same for all turns, so that providers can cache the chat that follows it.
     """
     source = _with_source("answers.source", "", spec).lstrip()
     sizes = _listed(spec.shape.replies) if with_length else ""
@@ -201,7 +202,7 @@ def _conversation(messages: Sequence[str], replies: Sequence[str], system_prompt
 
 
 def blanks(name: str, text: str) -> dict[str, str]:
-    """Return the values of a prompt's blanks by name, or empty if the text is from another prompt."""
+    """Return the values of a prompt's placeholders by name; empty if the text is from another prompt."""
     text, fixed, names = _without_source(name, text), *_parts(name)
     at, found = len(fixed[0]), dict[str, str]()
     if not text.startswith(fixed[0]) or not text.endswith(fixed[-1]):
@@ -216,14 +217,14 @@ def blanks(name: str, text: str) -> dict[str, str]:
 
 
 def _with_source(name: str, user: str, spec: Spec) -> str:
-    """Return a prompt with the text of the dialogue's source as its last block, if it has one."""
+    """Return a prompt with the text of the dialogue's source, if it has one, as its last block."""
     if spec.source is None or not spec.source.source:
         return user
     return f"{user}\n\n{_form(name) % {'source': quoted(spec.source.source)}}"
 
 
 def _without_source(name: str, text: str) -> str:
-    """Return a prompt without its last block, if that is a source. A judge's is of either kind."""
+    """Return a prompt without its last block, if that is a source. A judge's prompt may have one or not."""
     names = ("judge.source", "rubric.source") if name == "judge.user" else (name.replace(".user", ".source"),)
     for source in names:
         text = text.partition(f"\n\n{_parts(source)[0][0]}")[0] if source in _SOURCES else text
@@ -231,7 +232,7 @@ def _without_source(name: str, text: str) -> str:
 
 
 def _notes(spec: Spec, language: str) -> dict[str, object]:
-    """Return what the writer of the user's side is told of a dialogue."""
+    """Return what the writer of the user's side is told about a dialogue."""
     shape = spec.shape
     drawn = {
         "topic": spec.topic,
@@ -258,7 +259,7 @@ def _about(spec: Spec) -> Mapping[str, object]:
 
 
 def _placed(text: str, shape: Shape) -> str:
-    """Return the text of an outcome, with the numbers of the messages that it mentions."""
+    """Return the text of an outcome, with message numbers filled in."""
     return text.replace("{early}", str(shape.early)).replace("{late}", str(shape.late))
 
 
@@ -292,19 +293,19 @@ def _system(name: str, language: str, system_prompt: str | None = None, instruct
 
 @functools.lru_cache(maxsize=_ALL)
 def _form(name: str) -> str:
-    """Return a prompt as a `%` format, which is five times as fast to fill in as a Template."""
+    """Return a prompt as a `%` format, which is filled in five times as fast as a Template."""
     return Template(_text(name).replace("%", "%%")).substitute(_Blanks())
 
 
 @functools.lru_cache(maxsize=_ALL)
 def _parts(name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return a prompt's fixed texts and the names of the blanks between them: each is searched once, in order."""
+    """Return a prompt's fixed texts and the names of the placeholders between them, in order."""
     parts = re.split(r"\$(\w+)", _text(name))
     return tuple(parts[::2]), tuple(parts[1::2])
 
 
 class _Blanks(dict[str, str]):
-    """Maps every name of a blank in a Template to its `%` placeholder."""
+    """Maps every name in a Template to its `%` placeholder."""
 
     def __missing__(self, name: str) -> str:
         return f"%({name})s"
