@@ -12,8 +12,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from consistent_chat.plan.shape import Shape, Shapes
 from consistent_chat.recipe import template
-from consistent_chat.recipe.attributes import Attributes, Case
-from consistent_chat.recipe.names import NAMES
+from consistent_chat.recipe.attributes import NAMES, Attributes, Case
 from consistent_chat.recipe.seeds import Source
 from consistent_chat.recipe.shape import WEIGHT
 from consistent_chat.recipe.taxonomy import Flow, Intent, Manner, Persona, Tags, Topic

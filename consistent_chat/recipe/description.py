@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from consistent_chat.recipe import attributes, fields, preferences, rubric, shape
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe import attributes, fields, rubric, shape
 from consistent_chat.recipe import rules as rules_of
 from consistent_chat.recipe.fields import Check
 from consistent_chat.recipe.template import MAX_OUTPUT
@@ -88,6 +89,29 @@ def _model() -> dict[str, Any]:
 
 def _optional(kind: dict[str, Any]) -> dict[str, Any]:
     return {**kind, "check": fields.optional(kind["check"])}
+
+
+PREFERENCES: Mapping[str, Any] = {"rejected_model": None, "temperature": None, "turn": "drawn", "min_gap": 1.0}
+"""The parts of the field `preferences`, which says what pairs are made of, and their defaults."""
+_PREFERENCE_CHECKS: Mapping[str, Check] = {
+    "rejected_model": fields.optional(fields.model_name(200)),
+    "temperature": fields.optional(fields.number(0, 2)),
+    "turn": fields.one_of("drawn", "last"),
+    "min_gap": fields.number(0, 4),
+}
+
+
+def check_preferences(name: str, value: Any) -> dict[str, Any]:
+    """Return the field `preferences` with all its parts. Raises RecipeError."""
+    if not isinstance(value, Mapping):
+        raise fields.type_error(name, value, f"a mapping of {', '.join(PREFERENCES)}")
+    for part in value:
+        if part not in PREFERENCES:
+            raise RecipeError(
+                f"{name} must name known parts: there is no {part!r}.{fields.suggestion(part, tuple(PREFERENCES))}"
+            )
+    given = {part: PREFERENCES[part] if value.get(part) is None else value[part] for part in PREFERENCES}
+    return {part: _PREFERENCE_CHECKS[part](f"{name}.{part}", given[part]) for part in PREFERENCES}
 
 
 TEXT = {"type": "string", "minLength": 1}
@@ -209,7 +233,7 @@ RECIPE = (
           docs="[texts that dialogues must not contain](quality.md#decontamination), such as benchmarks: one or more "
           "files of their hashed n-grams"),
     Field("preferences", "pairs of answers to one turn: rejected_model, temperature, turn, min_gap",
-          {"type": "object"}, metavar="JSON", check=fields.optional(preferences.check),
+          {"type": "object"}, metavar="JSON", check=fields.optional(check_preferences),
           docs="[two answers](pairs.md#pairs-of-two-answers) to a turn of each dialogue, with `layout: preference`"),
 )  # fmt: skip
 """The fields that shape the data, in the order of the documentation."""

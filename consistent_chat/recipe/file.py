@@ -1,4 +1,8 @@
-"""Recipe files. They may come from strangers, so they are plain data and cannot name files outside their own folder."""
+"""Recipe files, and what the fields of a recipe name in other files.
+
+Recipe files may come from strangers, so they are plain data and cannot name files outside their own folder. A caller's
+own values may name any file.
+"""
 
 from __future__ import annotations
 
@@ -219,3 +223,38 @@ def with_line(
     if name is None and "intents" in own and message.startswith("there is no intent"):
         name = "intents"
     return RecipeError(message if name is None else f"{document.where(name)}: {message}")
+
+
+def taxonomy_of(value: Any) -> Taxonomy | None:
+    """Return the taxonomy that the caller gives, as it is, as a mapping or as a file. Raises RecipeError."""
+    return value if value is None or isinstance(value, Taxonomy) else taxonomy.load(_document("taxonomy", value))
+
+
+def review_of(value: Any) -> Review | None:
+    """Return the review that the caller gives, as it is, as a mapping or as a file. Raises RecipeError."""
+    return value if value is None or isinstance(value, Review) else review.load(_document("review", value))
+
+
+def _document(field: str, value: Any) -> Document:
+    if isinstance(value, Mapping):
+        return Document(dict(value), field)
+    if isinstance(value, (str, os.PathLike)):
+        return read(os.fspath(value), {})
+    raise RecipeError(f"{field} must be a path, a URL or a mapping, not {type(value).__name__}.")
+
+
+def ngrams_of(value: Any) -> tuple[Ngrams, ...] | None:
+    """Return the n-grams that the caller gives or whose files the caller names. Raises RecipeError."""
+    return None if value is None else ngrams(value, lambda name: (os.fspath(name), {}))
+
+
+def personas_of(value: Any) -> tuple[str, ...] | None:
+    """Return the personas that the caller gives, or those in a column of a file. Raises RecipeError."""
+    given = list(value) if isinstance(value, tuple) else personas.load(value) if isinstance(value, Mapping) else value
+    return None if value is None else taxonomy.personas(given, Document(given, "personas"))
+
+
+def manners_of(value: Any) -> dict[str, str] | None:
+    """Return the manners that the caller gives. Raises RecipeError."""
+    given = dict(value) if isinstance(value, Mapping) else value
+    return None if value is None else taxonomy.manners(given, Document(given, "manners"))

@@ -14,15 +14,13 @@ from functools import cached_property
 from typing import Any
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.recipe import file, names, review, rubric, taxonomy, template
+from consistent_chat.recipe import attributes, file, rubric, taxonomy, template
 from consistent_chat.recipe.description import AT_ONCE, CHECKS, LATER, PAIRS, RECIPE
-from consistent_chat.recipe.fields import native, suggestion, type_error
+from consistent_chat.recipe.fields import native, suggestion
 from consistent_chat.recipe.ngrams import Ngrams
 from consistent_chat.recipe.review import Review
 from consistent_chat.recipe.rubric import NEEDS_SOURCE, Rubric
-from consistent_chat.recipe.safe_yaml import Document
 from consistent_chat.recipe.seeds import Seeds, UnreadSeeds, prepare
-from consistent_chat.recipe.seeds.personas import load as load_personas
 from consistent_chat.recipe.shape import WEIGHT
 from consistent_chat.recipe.taxonomy import Manner, Persona, Taxonomy
 
@@ -80,31 +78,31 @@ class Recipe:
         set_field = object.__setattr__  # the dataclass is frozen; this sets the canonical form of each value
         for one in fields(self):
             set_field(self, one.name, native(getattr(self, one.name)))
-        set_field(self, "taxonomy", _taxonomy(self.taxonomy))
-        set_field(self, "review", _review(self.review))
-        set_field(self, "decontaminate", _ngrams(self.decontaminate))
+        set_field(self, "taxonomy", file.taxonomy_of(self.taxonomy))
+        set_field(self, "review", file.review_of(self.review))
+        set_field(self, "decontaminate", file.ngrams_of(self.decontaminate))
         try:
             for name, check in CHECKS.items():
                 set_field(self, name, check(name, getattr(self, name)))
-            set_field(self, "personas", _personas(self.personas))
-            set_field(self, "manners", _manners(self.manners))
+            set_field(self, "personas", file.personas_of(self.personas))
+            set_field(self, "manners", file.manners_of(self.manners))
             set_field(self, "seeds", _seeds(self))
             set_field(self, "num_dialogs_per_intent", _sum_of_splits(self))
-            set_field(self, "intents", _intents(self.intents, self.full_taxonomy))
+            set_field(self, "intents", self.full_taxonomy.keys_of(self.intents))
             for name, value in zip(("judge", "judge_model"), rubric.settled(self.judge, self.judge_model)):
                 set_field(self, name, value)
             _check_judge(self)
             _check_pairs(self)
             _check_form(self)
             if (seeds := self.loaded_seeds) is not None:
-                names.check_private(seeds, self.system_prompt or "")
-            names.check(self.templates, self.loaded_seeds, self.attributes or {}, names.TRIED)
+                attributes.check_private(seeds, self.system_prompt or "")
+            attributes.check_names(self.templates, self.loaded_seeds, self.attributes or {}, attributes.TRIED)
         except RecipeError as error:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None
 
     def check_sources(self) -> None:
         """Raise RecipeError if a template cannot be rendered with one of the sources. For many it takes seconds."""
-        names.check(self.templates, self.loaded_seeds, self.attributes or {}, None)
+        attributes.check_names(self.templates, self.loaded_seeds, self.attributes or {}, None)
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the fields alone: what was computed of them is computed again where it is needed."""
@@ -127,7 +125,7 @@ class Recipe:
         values = file.contents(document, FIELDS, url, storage_options or {})
         resized = any(overrides.get(name) is not None for name in SIZES)
         kept = {name: value for name, value in values.items() if not (resized and name in SIZES)}
-        kept = _without_judges(kept, overrides)
+        kept = rubric.without_judges(kept, overrides)
         try:
             return cls.from_mapping({**kept, **overrides}, origin=document.origin)
         except RecipeError as error:
@@ -275,17 +273,6 @@ _SEEDS_COUNT = (
 )
 
 
-def _without_judges(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a file without the judges that the overrides replace."""
-    given = values.get("judge")
-    if overrides.get("judge_model") is not None and isinstance(given, Mapping):
-        rest = {name: part for name, part in given.items() if name != "model"}
-        return {**values, "judge": rest or None}
-    own = overrides.get("judge")
-    replaced = isinstance(own, Mapping) and own.get("model") is not None
-    return {name: value for name, value in values.items() if not (replaced and name == "judge_model")}
-
-
 def _check_judge(recipe: Recipe) -> None:
     if recipe.min_score is not None and recipe.judge_model is None:
         raise RecipeError("min_score needs a judge: pass judge_model= as well.")
@@ -324,40 +311,6 @@ def _check_form(recipe: Recipe) -> None:
         )
 
 
-def _taxonomy(value: Any) -> Taxonomy | None:
-    if value is None or isinstance(value, Taxonomy):
-        return value
-    if isinstance(value, Mapping):
-        return taxonomy.load(Document(dict(value), "taxonomy"))
-    if isinstance(value, (str, os.PathLike)):
-        return taxonomy.load(file.read(os.fspath(value), {}))
-    raise RecipeError(f"taxonomy must be a path, a URL or a mapping, not {type(value).__name__}.")
-
-
-def _review(value: Any) -> Review | None:
-    if value is None or isinstance(value, Review):
-        return value
-    if isinstance(value, Mapping):
-        return review.load(Document(dict(value), "review"))
-    if isinstance(value, (str, os.PathLike)):
-        return review.load(file.read(os.fspath(value), {}))
-    raise RecipeError(f"review must be a path, a URL or a mapping, not {type(value).__name__}.")
-
-
-def _ngrams(value: Any) -> tuple[Ngrams, ...] | None:
-    return None if value is None else file.ngrams(value, lambda name: (os.fspath(name), {}))
-
-
-def _personas(value: Any) -> tuple[str, ...] | None:
-    given = list(value) if isinstance(value, tuple) else load_personas(value) if isinstance(value, Mapping) else value
-    return None if value is None else taxonomy.personas(given, Document(given, "personas"))
-
-
-def _manners(value: Any) -> dict[str, str] | None:
-    given = dict(value) if isinstance(value, Mapping) else value
-    return None if value is None else taxonomy.manners(given, Document(given, "manners"))
-
-
 def _seeds(recipe: Recipe) -> Seeds | None:
     if recipe.seeds is None:
         return None
@@ -366,7 +319,9 @@ def _seeds(recipe: Recipe) -> Seeds | None:
     if isinstance(recipe.seeds, Seeds):
         return recipe.seeds
     unread = recipe.seeds if isinstance(recipe.seeds, UnreadSeeds) else prepare(recipe.seeds)
-    return unread.read(*names.columns(names.used(recipe.templates, recipe.attributes or {}), unread.fields))
+    return unread.read(
+        *attributes.columns_of(attributes.used_names(recipe.templates, recipe.attributes or {}), unread.fields)
+    )
 
 
 def _sum_of_splits(recipe: Recipe) -> int:
@@ -392,21 +347,3 @@ def _check_pairs(recipe: Recipe) -> None:
         )
     if recipe.reasoning:
         raise RecipeError(f"layout {recipe.layout!r} has no reasoning: leave reasoning out, or take layout 'messages'.")
-
-
-def _intents(given: Any, whole: Taxonomy) -> tuple[str, ...] | None:
-    if given is None:
-        return None
-    names = [given] if isinstance(given, str) else given
-    if not isinstance(names, (list, tuple)) or not names:
-        raise type_error("intents", given, "a list of intents, or None for all")
-    keys = {_fold(name): key for key, intent in whole.intents.items() for name in (key, intent.title)}
-    for name in names:
-        if _fold(name) not in keys:
-            raise RecipeError(f"there is no intent {name!r}.{suggestion(name, tuple(whole.intents))}")
-    chosen = {keys[_fold(name)] for name in names}
-    return tuple(key for key in whole.intents if key in chosen)
-
-
-def _fold(name: object) -> str:
-    return str(name).strip().lower().replace(" ", "_").replace("-", "_")

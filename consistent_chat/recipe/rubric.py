@@ -157,3 +157,14 @@ def _line(name: str, value: Any) -> str:
 
 
 _FIELDS: dict[str, Check] = {"text": _line, "weight": number(0, MAX_WEIGHT), "least": number(1, HIGHEST)}
+
+
+def without_judges(values: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a file without the judges that the overrides replace."""
+    given = values.get("judge")
+    if overrides.get("judge_model") is not None and isinstance(given, Mapping):
+        rest = {name: part for name, part in given.items() if name != "model"}
+        return {**values, "judge": rest or None}
+    own = overrides.get("judge")
+    replaced = isinstance(own, Mapping) and own.get("model") is not None
+    return {name: value for name, value in values.items() if not (replaced and name == "judge_model")}

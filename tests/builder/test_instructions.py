@@ -15,7 +15,7 @@ from consistent_chat.dialogue.at_once import fill
 from consistent_chat.errors import RecipeError, UnfilledSlot
 from consistent_chat.plan import Plan
 from consistent_chat.publishing import recipe_file
-from consistent_chat.recipe import Recipe, names
+from consistent_chat.recipe import Recipe, attributes
 from consistent_chat.request import Request, Response
 
 ROWS = [
@@ -150,7 +150,7 @@ def test_a_source_without_a_rendering_is_given_up_by_name(data: str, monkeypatch
     prompt = "{{ 1 / (price|int - 4) }}"
     with pytest.raises(RecipeError, match=r"division by zero. Correct it. It was for the source '"):
         made(data, system_prompt=prompt)
-    monkeypatch.setattr(names, "TRIED", 0)
+    monkeypatch.setattr(attributes, "TRIED", 0)
     recipe = made(data, system_prompt=prompt + " ")
     plan, refused = Plan(recipe), list[str]()
     for index in range(len(plan)):
@@ -169,7 +169,7 @@ def test_templates_are_rendered_with_all_sources_before_any_call(
     tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch, driver: str
 ) -> None:
     """So that no row stops a build that has cost something."""
-    monkeypatch.setattr(names, "TRIED", 0)
+    monkeypatch.setattr(attributes, "TRIED", 0)
     seeds = {"data": data, "fields": FIELDS}
     more = {"system_prompt": "{{ 1 / (price|int - 3) }}", "responses": str(tmp_path / "responses")}
     builder = open_builder(None, serving="rehearsal", seeds=seeds, driver=driver, **more)

@@ -22,7 +22,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.plan import Plan, Spec
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.safe_yaml import Document
-from consistent_chat.recipe.taxonomy import Category, Intent, Taxonomy, values
+from consistent_chat.recipe.taxonomy import Category, Intent, Taxonomy, reader
 from consistent_chat.recipe.taxonomy.types import MARKS, NO_TAGS, Tags
 from consistent_chat.request import Request, Response, Schema
 from consistent_chat.stats.sample import content, words
@@ -214,7 +214,7 @@ def read_entry(text: str, known: Tags) -> Entry | None:
     if not any(map(str.isalpha, line)) or len(line) > MAX_ENTRY or _TAGS_ALONE.fullmatch(line):
         return None
     try:
-        return Entry(values.text(line, Document(None, "the response")), known & frozenset(tags))
+        return Entry(reader.read_text(line, Document(None, "the response")), known & frozenset(tags))
     except RecipeError:
         return None
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.fields import suggestion, type_error, whole
 from consistent_chat.recipe.seeds import address, documents, rows, source
-from consistent_chat.recipe.seeds.conversation import MAX_TURNS, turns, user_messages
 from consistent_chat.recipe.seeds.documents import Chunk, chunks
 from consistent_chat.recipe.seeds.source import (
     COLUMN,
@@ -21,7 +20,10 @@ from consistent_chat.recipe.seeds.source import (
     MAX_COLUMN,
     MAX_DOCUMENT,
     MAX_SOURCE,
+    MAX_TURNS,
     WrongValue,
+    turns,
+    user_messages,
 )
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import resources
 from typing import Any
 
@@ -15,8 +15,8 @@ import yaml
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.safe_yaml import Document, excerpt
-from consistent_chat.recipe.taxonomy import values
 from consistent_chat.recipe.taxonomy.types import (
+    NO_TAGS,
     OPENINGS,
     Category,
     Flow,
@@ -53,10 +53,10 @@ def load(document: Document) -> Taxonomy:
     given = document.data
     if not isinstance(given, dict):
         raise RecipeError(f"{document.where()} must be a mapping with some of: {', '.join(SECTIONS)}, extend.")
-    values.known(given, (*SECTIONS, "extend"), document, ())
+    check_known(given, (*SECTIONS, "extend"), document, ())
     extra = given.get("extend", {})
-    values.expect(extra, dict, document, "extend")
-    values.known(extra, SECTIONS, document, ("extend",))
+    check_type(extra, dict, document, "extend")
+    check_known(extra, SECTIONS, document, ("extend",))
     base = _builtin_data()
     merged = {name: given.get(name, base[name]) for name in SECTIONS}
     merged = {name: _added(merged[name], extra.get(name), document, name) for name in SECTIONS}
@@ -66,36 +66,36 @@ def load(document: Document) -> Taxonomy:
 
 def personas(value: Any, document: Document, *path: Any) -> tuple[str, ...]:
     """Return a list of personas in words, as a recipe names them. Raises RecipeError."""
-    values.filled(value, list, document, *path)
-    return values.texts(value, document, *path)
+    check_filled(value, list, document, *path)
+    return read_texts(value, document, *path)
 
 
 def manners(value: Any, document: Document, *path: Any) -> dict[str, str]:
     """Return a mapping of manners to their descriptions, as a recipe names them. Raises RecipeError."""
-    values.filled(value, dict, document, *path)
-    named = ((values.name(name, document, *path, name), name) for name in value)
-    return {name: values.text(value[key], document, *path, key) for name, key in named}
+    check_filled(value, dict, document, *path)
+    named = ((read_name(name, document, *path, name), name) for name in value)
+    return {name: read_text(value[key], document, *path, key) for name, key in named}
 
 
 def _personas(value: Any, document: Document, *path: Any) -> tuple[Persona, ...]:
-    values.filled(value, list, document, *path)
-    return tuple(Persona(*one) for one in values.tagged(value, document, *path))
+    check_filled(value, list, document, *path)
+    return tuple(Persona(*one) for one in read_tagged(value, document, *path))
 
 
 def _manners(value: Any, document: Document, *path: Any) -> tuple[Manner, ...]:
-    values.filled(value, dict, document, *path)
+    check_filled(value, dict, document, *path)
     return tuple(_manner(name, manner, document, *path, name) for name, manner in value.items())
 
 
 def _manner(name: Any, value: Any, document: Document, *path: Any) -> Manner:
     if not isinstance(value, dict):
-        return Manner(values.name(name, document, *path), values.text(value, document, *path))
-    values.known(value, ("description", "needs", "unlike"), document, path)
+        return Manner(read_name(name, document, *path), read_text(value, document, *path))
+    check_known(value, ("description", "needs", "unlike"), document, path)
     return Manner(
-        values.name(name, document, *path),
-        values.text(value.get("description"), document, *path, "description"),
-        values.tags(value.get("needs", []), document, *path, "needs"),
-        values.tags(value.get("unlike", []), document, *path, "unlike"),
+        read_name(name, document, *path),
+        read_text(value.get("description"), document, *path, "description"),
+        read_tags(value.get("needs", []), document, *path, "needs"),
+        read_tags(value.get("unlike", []), document, *path, "unlike"),
     )
 
 
@@ -126,9 +126,7 @@ def _added(base: Any, extra: Any, document: Document, *path: str) -> Any:
         known = {item if isinstance(item, str) else next(iter(item), None) for item in base}
         return [*base, *(item for item in extra if not (isinstance(item, str) and item in known))]
     if type(base) is not type(extra):
-        raise RecipeError(
-            f"{document.where('extend', *path)} must be a {values.kind_name(type(base))}, as it is built in."
-        )
+        raise RecipeError(f"{document.where('extend', *path)} must be a {kind_name(type(base))}, as it is built in.")
     return extra
 
 
@@ -151,7 +149,7 @@ def _block(text: str) -> Iterator[Any]:
 def _build(document: Document) -> Taxonomy:
     data = document.data
     for section in ("flows", "intents"):
-        values.filled(data[section], dict, document, section)
+        check_filled(data[section], dict, document, section)
     flows = {key: _flow(key, value, document) for key, value in data["flows"].items()}
     return Taxonomy(
         intents={key: _intent(key, value, flows, document) for key, value in data["intents"].items()},
@@ -178,31 +176,31 @@ def _checked(whole: Taxonomy, document: Document) -> Taxonomy:
 
 def _flow(key: Any, value: Any, document: Document) -> Flow:
     path = ("flows", key)
-    values.fields(value, ("title", "steps"), document, path, ("opens", "answers"))
+    check_fields(value, ("title", "steps"), document, path, ("opens", "answers"))
     opens = value.get("opens", "")
     if opens not in ("", *OPENINGS):
         raise RecipeError(f"{document.where(*path, 'opens')} must be one of {', '.join(OPENINGS)}, or be left out.")
     return Flow(
-        values.name(key, document, *path),
-        values.text(value["title"], document, *path, "title"),
-        values.texts(value["steps"], document, *path, "steps"),
+        read_name(key, document, *path),
+        read_text(value["title"], document, *path, "title"),
+        read_texts(value["steps"], document, *path, "steps"),
         opens,
-        values.text(value["answers"], document, *path, "answers") if "answers" in value else "",
+        read_text(value["answers"], document, *path, "answers") if "answers" in value else "",
     )
 
 
 def _intent(key: Any, value: Any, flows: Mapping[str, Flow], document: Document) -> Intent:
     path = ("intents", key)
-    values.fields(value, ("title", "purpose", "flows", "categories"), document, path)
+    check_fields(value, ("title", "purpose", "flows", "categories"), document, path)
     place = (*path, "categories")
     own = _flows(value["flows"], flows, document, *path, "flows")
-    values.expect(value["categories"], dict, document, *place)
+    check_type(value["categories"], dict, document, *place)
     if not value["categories"]:
         raise RecipeError(f"{document.where(*place)} is empty. Give at least one category.")
     return Intent(
-        key=values.name(key, document, *path),
-        title=values.text(value["title"], document, *path, "title"),
-        purpose=values.text(value["purpose"], document, *path, "purpose"),
+        key=read_name(key, document, *path),
+        title=read_text(value["title"], document, *path, "title"),
+        purpose=read_text(value["purpose"], document, *path, "purpose"),
         flows=own,
         categories=tuple(
             _category(name, given, flows, document, *place, name) for name, given in value["categories"].items()
@@ -215,20 +213,124 @@ def _category(name: Any, value: Any, flows: Mapping[str, Flow], document: Docume
     given = _as_category(value)
     if not isinstance(given, dict):
         raise RecipeError(f"{document.where(*path)} must be a list, not {type(value).__name__}.")
-    values.fields(given, ("topics",), document, path, ("needs", "flows"))
-    needs = values.tags(given.get("needs", []), document, *path, "needs")
+    check_fields(given, ("topics",), document, path, ("needs", "flows"))
+    needs = read_tags(given.get("needs", []), document, *path, "needs")
     topics = as_topics(given["topics"])
-    values.expect(topics, list, document, *place)
+    check_type(topics, list, document, *place)
     own = _flows(given["flows"], flows, document, *path, "flows") if "flows" in given else ()
-    tagged = values.tagged(topics, document, *place, default=needs)
-    return Category(values.name(name, document, *path), tuple(Topic(*one) for one in tagged), own)
+    tagged = read_tagged(topics, document, *place, default=needs)
+    return Category(read_name(name, document, *path), tuple(Topic(*one) for one in tagged), own)
 
 
 def _flows(value: Any, flows: Mapping[str, Flow], document: Document, *path: Any) -> tuple[Flow, ...]:
-    names = values.texts(value, document, *path)
+    names = read_texts(value, document, *path)
     for i, name in enumerate(names):
         if name not in flows:
             where = document.where(*path, i)
             suggestion = f" Use one of: {excerpt(', '.join(map(str, flows)))[1:-1]}."
             raise RecipeError(f"{where}: there is no flow {excerpt(name)}.{suggestion}")
     return tuple(flows[name] for name in names)
+
+
+MAX_TEXT = 500
+"""Longest topic, step, persona or manner, in characters: each goes into every prompt that draws it."""
+_UNTEXT = re.compile("[\0\ud800-\udfff]")
+_TAG = re.compile("[a-z][a-z_]{0,39}")
+
+
+def check_fields(
+    value: Any, names: tuple[str, ...], document: Document, path: tuple[Any, ...], others: tuple[str, ...] = ()
+) -> None:
+    """Check that a mapping has all of `names`, and of others only `others`."""
+    check_type(value, dict, document, *path)
+    check_known(value, (*names, *others), document, path)
+    for name in names:
+        if name not in value:
+            raise RecipeError(f"{document.where(*path)} lacks {name!r}. Add it.")
+
+
+def check_known(value: Mapping[Any, Any], names: tuple[str, ...], document: Document, path: tuple[Any, ...]) -> None:
+    """Check that a mapping has no other names."""
+    for name in value:
+        if name not in names:
+            raise RecipeError(f"{document.where(*path, name)} is not a known name. Use: {', '.join(names)}.")
+
+
+def read_texts(value: Any, document: Document, *path: Any) -> tuple[str, ...]:
+    """Return a list of texts, none of them twice."""
+    return tuple(text for text, _ in read_tagged(value, document, *path, taking_tags=False))
+
+
+def read_tagged(
+    value: Any, document: Document, *path: Any, default: Tags = NO_TAGS, taking_tags: bool = True
+) -> list[tuple[str, Tags]]:
+    """Return a list of texts with their tags. An entry is a text, which has the default ones, or `text: [tags]`."""
+    check_type(value, list, document, *path)
+    if not value:
+        raise RecipeError(f"{document.where(*path)} is empty. Give at least one entry.")
+    found: dict[str, Tags] = {}
+    for i, item in enumerate(value):
+        own = default
+        if taking_tags and isinstance(item, dict) and len(item) == 1:
+            ((item, given),) = item.items()
+            own = read_tags(given, document, *path, i, item)
+        one = read_text(item, document, *path, i)
+        if one in found:
+            raise RecipeError(f"{document.where(*path, i)}: {one!r} is repeated. Remove one.")
+        found[one] = own
+    return list(found.items())
+
+
+def read_tags(value: Any, document: Document, *path: Any) -> Tags:
+    """Return a list of tags: short names in lower case."""
+    check_type(value, list, document, *path)
+    for i, tag in enumerate(value):
+        if not isinstance(tag, str) or not _TAG.fullmatch(tag):
+            where = document.where(*path, i)
+            raise RecipeError(f"{where} must be a tag of lower-case letters and _, not {excerpt(tag)}.")
+    return _shared(tuple(value))
+
+
+@functools.lru_cache(maxsize=1024)
+def _shared(value: Iterable[str]) -> Tags:
+    """Return one set for all that have the same tags: comparing it with itself takes no time."""
+    return frozenset(value)
+
+
+def read_name(key: Any, document: Document, *path: Any) -> str:
+    """Return a key that is a text without extra white space."""
+    if not isinstance(key, str):
+        raise RecipeError(f"{document.where(*path)}: the name {key!r} must be text. Put it in quotes.")
+    found = read_text(key, document, *path)
+    if found != key:
+        raise RecipeError(f"{document.where(*path)}: the name {key!r} has extra white space. Write {found!r}.")
+    return found
+
+
+def read_text(value: Any, document: Document, *path: Any) -> str:
+    """Return a text with its white space folded."""
+    if not isinstance(value, str):
+        raise RecipeError(f"{document.where(*path)} must be text, not {excerpt(value)}. Put it in quotes.")
+    if not value.strip() or len(value) > MAX_TEXT:
+        raise RecipeError(f"{document.where(*path)} must have 1 to {MAX_TEXT} characters, not {len(value.strip())}.")
+    if _UNTEXT.search(value):
+        raise RecipeError(f"{document.where(*path)} has a character that is not valid text. Remove it.")
+    return " ".join(value.split())
+
+
+def check_filled(value: Any, kind: type, document: Document, *path: Any) -> None:
+    """Check that a list or mapping has something in it."""
+    check_type(value, kind, document, *path)
+    if not value:
+        raise RecipeError(f"{document.where(*path)} is empty. Give at least one entry, or leave it out.")
+
+
+def check_type(value: Any, kind: type, document: Document, *path: Any) -> None:
+    """Check the type of a value."""
+    if not isinstance(value, kind):
+        raise RecipeError(f"{document.where(*path)} must be a {kind_name(kind)}, not {type(value).__name__}.")
+
+
+def kind_name(kind: type) -> str:
+    """Return a type's name in words of YAML."""
+    return {"dict": "mapping", "str": "text"}.get(kind.__name__, kind.__name__)

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from consistent_chat.errors import RecipeError
+from consistent_chat.recipe.fields import suggestion, type_error
+
 Tags = frozenset[str]
 
 ANYONE = "anyone"
@@ -124,6 +127,20 @@ class Taxonomy:
         wanted = set(keys)
         return Taxonomy({k: i for k, i in self.intents.items() if k in wanted}, self.personas, self.manners)
 
+    def keys_of(self, given: Any) -> tuple[str, ...] | None:
+        """Return the keys of intents that are given by key or title; None stands for all. Raises RecipeError."""
+        if given is None:
+            return None
+        names = [given] if isinstance(given, str) else given
+        if not isinstance(names, (list, tuple)) or not names:
+            raise type_error("intents", given, "a list of intents, or None for all")
+        keys = {_fold(name): key for key, intent in self.intents.items() for name in (key, intent.title)}
+        for name in names:
+            if _fold(name) not in keys:
+                raise RecipeError(f"there is no intent {name!r}.{suggestion(name, tuple(self.intents))}")
+        chosen = {keys[_fold(name)] for name in names}
+        return tuple(key for key in self.intents if key in chosen)
+
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the fields alone: what was computed of them is computed again where it is needed."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
@@ -142,6 +159,10 @@ class Taxonomy:
             "personas": [[persona.text, sorted(persona.tags)] for persona in self.personas],
             "manners": [[m.name, m.description, sorted(m.needs), sorted(m.unlike)] for m in self.manners],
         }
+
+
+def _fold(name: object) -> str:
+    return str(name).strip().lower().replace(" ", "_").replace("-", "_")
 
 
 def _plain(category: Category) -> list[Any]:

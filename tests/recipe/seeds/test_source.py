@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from consistent_chat.recipe.seeds.conversation import turns, user_messages
-from consistent_chat.recipe.seeds.source import WrongValue
+from consistent_chat.recipe.seeds.source import WrongValue, turns, user_messages
 
 CHAT = [
     {"role": "system", "content": "Be brief."},
