@@ -24,6 +24,8 @@ TICK = 1.0
 """Seconds between two looks at calls in flight, so that a bar moves while no response comes."""
 LINES_EVERY = 30.0
 """Seconds between two lines of progress where no bar can be shown."""
+SHOW_EVERY = 0.1
+"""Seconds between two updates of a bar while responses come in."""
 LONG = 5.0
 """Seconds after which the age of the oldest call in flight is shown."""
 
@@ -38,6 +40,7 @@ class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
         self._name, self._tally = for_bar(f"Calling {recipe.model}", 40), tally
         self._bar: Any = None
         self._lock, self._ended = threading.Lock(), threading.Event()
+        self._shown, self._next_update = 0, 0.0
         self._next_line = time.monotonic() + LINES_EVERY
         tally.on_call = self.show
 
@@ -49,16 +52,25 @@ class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
         self._ended.set()
         with self._lock:
             if self._bar is not None:
+                self._draw(self._tally)
                 self._bar.close()
 
     def show(self, tally: RunStats) -> None:
         """Show the counts of a run."""
+        now = time.monotonic()
+        if now < self._next_update and tally.calls != self._shown:
+            return
+        self._next_update = now + SHOW_EVERY
         with self._lock:
-            if self._bar is None:
-                self._bar = tqdm(desc=self._name, unit=" calls", position=1, leave=False)
-            waiting = tally.calls == self._bar.n  # no response since: show the fault now, not with the next response
-            self._bar.set_postfix_str(_postfix(tally), refresh=waiting)
-            self._bar.update(tally.calls - self._bar.n)
+            self._draw(tally)
+
+    def _draw(self, tally: RunStats) -> None:
+        if self._bar is None:
+            self._bar = tqdm(desc=self._name, unit=" calls", position=1, leave=False)
+        waiting = tally.calls == self._shown  # no response since: show the fault now, not with the next response
+        self._bar.set_postfix_str(_postfix(tally), refresh=waiting)
+        self._bar.update(tally.calls - self._shown)
+        self._shown = tally.calls
 
     def _tick(self) -> None:
         while not self._ended.wait(TICK):
@@ -76,11 +88,11 @@ def _postfix(tally: RunStats) -> str:
 
 
 def _in_flight(tally: RunStats) -> str:
-    sent = [*tally.in_flight.values()]
-    if not sent:
+    oldest = next(iter(tally.in_flight.copy().values()), None)
+    if oldest is None:
         return ""
-    age = time.monotonic() - min(sent)
-    return f", {len(sent)} in flight" + (f", the oldest for {age:.0f} s" if age >= LONG else "")
+    age = time.monotonic() - oldest
+    return f", {len(tally.in_flight)} in flight" + (f", the oldest for {age:.0f} s" if age >= LONG else "")
 
 
 class BatchBar(contextlib.AbstractContextManager["BatchBar"]):

@@ -7,7 +7,7 @@ import contextlib
 import heapq
 import itertools
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 from consistent_chat.drivers.limits import RateLimiter
 
@@ -88,6 +88,26 @@ class Places:
             semaphore.hand_out()
 
 
+class Place:
+    """A place of an AdaptiveSemaphore, held in a `with` block whose value is the epoch, to pass to `shrink`.
+
+    Raises the error passed to `close`. Errors in the block close the semaphore.
+    """
+
+    __slots__ = ("_admit", "_order", "_semaphore", "_tokens")
+
+    def __init__(self, semaphore: AdaptiveSemaphore, order: int, tokens: float, admit: Admit) -> None:
+        self._semaphore, self._order, self._tokens, self._admit = semaphore, order, tokens, admit
+
+    async def __aenter__(self) -> int:
+        return await self._semaphore.acquire(self._order, self._tokens, self._admit)
+
+    async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception):
+            self._semaphore.close(error)  # before the place is passed on
+        self._semaphore.release()
+
+
 class AdaptiveSemaphore:
     """A semaphore with priorities: earlier dialogues go first, so that their rows come out early.
 
@@ -117,25 +137,12 @@ class AdaptiveSemaphore:
         self._places = places or Places(size)
         self._places.semaphores.append(self)
 
-    @contextlib.asynccontextmanager
-    async def one(self, order: int, tokens: float, admit: Admit = lambda: True) -> AsyncIterator[int]:
-        """Hold a place while a call is in flight. The value is the epoch, to pass to `shrink`.
+    def one(self, order: int, tokens: float, admit: Admit = lambda: True) -> Place:
+        """Return a place to hold while a call is in flight.
 
-        `tokens` is the estimate for the call; `admit` is called when it may start. Raises the error passed to `close`.
-        Errors in the block close the semaphore.
+        `tokens` is the estimate for the call; `admit` is called when it may start.
         """
-        epoch = await self._acquire(order, tokens, admit)
-        try:
-            yield epoch
-        except Exception as error:
-            self.close(error)  # before the place is passed on
-            raise
-        finally:
-            self._use(-1)
-            if self._is_busy():  # a continuing dialogue must wait: its place goes to another meanwhile
-                self._places.hand_out()
-            else:  # not at once: a dialogue that continues right away goes first, so that it is finished earlier
-                asyncio.get_running_loop().call_soon(self._places.hand_out)
+        return Place(self, order, tokens, admit)
 
     @property
     def first(self) -> tuple[float, int]:
@@ -182,7 +189,8 @@ class AdaptiveSemaphore:
         if self._places.error:
             raise self._places.error
 
-    async def _acquire(self, order: int, tokens: float, admit: Admit) -> int:
+    async def acquire(self, order: int, tokens: float, admit: Admit) -> int:
+        """Wait for a place and return the epoch; raises the error passed to `close`."""
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (order, next(self._arrival), tokens, admit, waiter))
         self.hand_out()
@@ -193,6 +201,14 @@ class AdaptiveSemaphore:
                 self._use(-1)  # granted at the same instant
                 self._places.hand_out()
             raise
+
+    def release(self) -> None:
+        """Give a place back."""
+        self._use(-1)
+        if self._is_busy():  # a continuing dialogue must wait: its place goes to another meanwhile
+            self._places.hand_out()
+        else:  # not at once: a dialogue that continues right away goes first, so that it is finished earlier
+            asyncio.get_running_loop().call_soon(self._places.hand_out)
 
     def _use(self, places: int) -> None:
         self.used += places

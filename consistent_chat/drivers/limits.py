@@ -125,6 +125,7 @@ class RateLimiter:
         requests, tokens = limits.max_requests_per_minute, limits.max_tokens_per_minute
         self._requests = None if requests is None else Gcra(requests, clock)
         self._tokens = None if tokens is None else Gcra(tokens, clock)
+        self._rates = [rate for rate in (self._requests, self._tokens, whole) if rate]
         self._answers = self._output = 0
 
     def of(self, role: str) -> RateLimiter:
@@ -133,7 +134,7 @@ class RateLimiter:
 
     def wait(self) -> float:
         """Return the seconds until the next request may go; 0 or less is now."""
-        return max((rate.wait() for rate in (self._requests, self._tokens, self._whole) if rate), default=0.0)
+        return max([rate.wait() for rate in self._rates]) if self._rates else 0.0
 
     def rest(self) -> float:
         """Return the seconds until the next request of any role may go."""

@@ -115,7 +115,7 @@ class HttpClient:
                 raise redirect_error(self._peer, status, url, path, response.headers.get("location", ""))
             if status < 400 and kind.lower().startswith(EVENT_STREAM):
                 return join(*await self._events(self._decoded(response)))
-            content = b"".join([piece async for piece in self._decoded(response)])
+            content = await self._content(response)
             if status >= 400:
                 raise fault_of(status, response.headers, content)
             if _LIKE_EVENTS.match(content):  # a stream with a content type changed by a proxy
@@ -125,10 +125,16 @@ class HttpClient:
     async def _get(self, path: str) -> Mapping[str, Any]:
         url = self._base_url + path
         async with self._session.get(url, proxy=self._proxy, allow_redirects=False) as response:
-            content = b"".join([piece async for piece in self._decoded(response)])
+            content = await self._content(response)
             if response.status != 200:
                 raise fault_of(response.status, response.headers, content)
             return read_object(self._peer, content, response.headers.get("content-type", ""))
+
+    async def _content(self, response: Any) -> bytes:
+        """Return a decoded body; raise TransportError as `_decoded` does."""
+        if "content-encoding" not in response.headers and (response.content_length or MOST_BYTES + 1) <= MOST_BYTES:
+            return bytes(await response.read())
+        return b"".join([piece async for piece in self._decoded(response)])
 
     async def _decoded(self, response: Any) -> AsyncIterator[bytes]:
         """Yield a decoded body piece by piece; raise TransportError if it is too long or breaks off."""

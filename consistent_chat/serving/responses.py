@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -27,10 +28,15 @@ def finish_of(peer: Peer, reason: Any) -> str:
     """
     if not isinstance(reason, str) or not reason:
         return "stop"
-    kind = next((kind for kind, words in _KINDS if re.search(words, reason[:100], re.IGNORECASE)), reason)
+    kind = _kind(reason[:100]) or reason
     if kind == "fault":
         raise TransportError(f"{peer.place} broke off an answer with the finish reason {peer.quote(reason)!r}.")
     return kind
+
+
+@functools.lru_cache(maxsize=64)
+def _kind(reason: str) -> str | None:
+    return next((kind for kind, words in _KINDS if re.search(words, reason, re.IGNORECASE)), None)
 
 
 def raise_reported_fault(peer: Peer, told: Any) -> None:

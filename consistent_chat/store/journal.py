@@ -17,7 +17,7 @@ from pathlib import Path
 
 from consistent_chat.errors import StoreError
 from consistent_chat.files import NO_LINKS, PRIVATE, make_private_folder, open_plain, read_plain
-from consistent_chat.store.record import Record, StoredResponse, from_line, to_line
+from consistent_chat.store.record import Record, StoredResponse, check_line, from_line, split_line, to_line
 
 try:
     import fcntl
@@ -153,7 +153,7 @@ class Journal:
         self.path = path
         self._data = read_journal(path)
         self.torn = self._data[self._data.rfind(b"\n") + 1 :]
-        self._spans = {self._record(span).key: span for span in lines(path, self._data)}
+        self._spans = dict(self._checked(*span) for span in lines(path, self._data))
 
     def __len__(self) -> int:
         return len(self._spans)
@@ -166,8 +166,17 @@ class Journal:
         span = self._spans.get(key)
         return None if span is None else self._record(span).kept
 
-    def _record(self, span: tuple[int, int]) -> Record:
-        return from_line(self._data[slice(*span)], f"{self.path}, byte {span[0]}")
+    def _checked(self, start: int, stop: int) -> tuple[str, tuple[int, int, int]]:
+        """Return the key of a line, with where the line starts and stops and, within it, where its request ends."""
+        record, end = check_line(self._data[start:stop], self._where(start))
+        return record.key, (start, stop, end)
+
+    def _record(self, span: tuple[int, int, int]) -> Record:
+        start, stop, end = span
+        return split_line(self._data[start:stop], end, self._where(start))
+
+    def _where(self, start: int) -> str:
+        return f"{self.path}, byte {start}"
 
 
 def lines(path: Path, data: bytes) -> Iterator[tuple[int, int]]:

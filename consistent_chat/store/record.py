@@ -189,29 +189,56 @@ def to_line(record: Record) -> bytes:
 
 def from_line(line: bytes, where: str) -> Record:
     """Return the record of a journal's line; raise DamagedRecord if it differs from what was written."""
-    match = _LINE.fullmatch(line)
-    if match is None:
-        raise damaged(where, "it is not a record", "the line")
+    return check_line(line, where)[0]
+
+
+def check_line(line: bytes, where: str) -> tuple[Record, int]:
+    """Return the record of a journal's line and where its request ends; raise DamagedRecord as `from_line` does.
+
+    Requests and responses can contain any text, so the key tells where the request ends. It is parsed only if the
+    schema of the request has a field named "response".
+    """
+    head = _head(line, where)
+    end = line.find(BETWEEN, head.end())
+    if end < 0 or request_key(line[head.end() : end]).encode() != head["key"]:
+        end = _parsed_end(line, head.end(), where)
+    return split_line(line, end, where).check(head["digest"].decode("ascii"), where, "the line"), end
+
+
+def split_line(line: bytes, end: int, where: str) -> Record:
+    """Return the record of a journal's line that was checked before, with a request that ends there."""
+    head = _head(line, where)
     try:
-        request, response = _cut(match["rest"].decode("utf-8"))
-        record = Record(match["key"].decode("ascii"), int(match["generation"]), request, response)
+        parts = (head["key"], line[head.end() : end], line[end + len(BETWEEN) : -len(CLOSING)])
+        key, request, response = (part.decode("utf-8") for part in parts)
+        return Record(key, int(head["generation"]), request, response)
     except FAULTS as error:
         raise damaged(where, _reason(error), "the line") from None
-    return record.check(match["digest"].decode("ascii"), where, "the line")
 
 
-def _cut(rest: str) -> tuple[str, str]:
-    """Return request and response of a line. The request is parsed to its end, since both can contain any text."""
-    _, end = _scan(rest, 0)
-    if not rest.startswith(BETWEEN, end):
-        raise ValueError("it has no response")
-    return rest[:end], rest[end + len(BETWEEN) :]
+def _head(line: bytes, where: str) -> re.Match[bytes]:
+    """Return what precedes the request in a line."""
+    head = _HEAD(line)
+    if head is None or not line.endswith(CLOSING):
+        raise damaged(where, "it is not a record", "the line")
+    return head
 
 
-BETWEEN = ',"response":'
+def _parsed_end(line: bytes, start: int, where: str) -> int:
+    """Return where the request in a line ends, by its JSON."""
+    try:
+        rest = line[start:].decode("utf-8")
+        end = start + len(rest[: _scan(rest, 0)[1]].encode("utf-8"))
+        if not line.startswith(BETWEEN, end):
+            raise ValueError("it has no response")
+    except FAULTS as error:
+        raise damaged(where, _reason(error), "the line") from None
+    return end
+
+
+BETWEEN, CLOSING = b',"response":', b"}}"
 _scan = json.JSONDecoder().raw_decode
-_LINE = re.compile(
+_HEAD = re.compile(
     rb'\{"sha256":"(?P<digest>[0-9a-f]{64})","record":\{"generation":(?P<generation>0|[1-9]\d{0,9}),'
-    rb'"key":"(?P<key>sha256:[0-9a-f]{64})","request":(?P<rest>.*)\}\}',
-    re.DOTALL,
-)
+    rb'"key":"(?P<key>sha256:[0-9a-f]{64})","request":'
+).match

@@ -145,7 +145,7 @@ class ResponseStore:
             if len(writer) >= self._flush_when.records or writer.is_full:
                 self._rotate(writer)
                 self._flusher.wake()
-        return record.kept.answer(request.key)
+        return response.as_stored()
 
     def has(self, key: str) -> bool:
         """Tell whether anything is recorded for a key."""

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from consistent_chat.request import Response
 from consistent_chat.serving.responses import joined
+from consistent_chat.store.record import Record
 from tests.provider import Reply
 from tests.servings import said
+from tests.stored import asked
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 4}
 CALL = {"id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Oslo"}'}}
@@ -41,7 +43,7 @@ def message(*blocks: dict[str, Any]) -> Response:
 def kept(response: Any) -> Response:
     """Return a response as a store gives it back, which has to be the response itself."""
     assert isinstance(response, Response), response
-    assert response.as_stored() == response
+    assert Record.of(asked(), response).kept.answer() == response == response.as_stored()
     return response
 
 
