@@ -1,7 +1,8 @@
-"""The retry policy of simple operations, which end or fail at once: files, stores and commits.
+"""The retry policy of simple operations on files, stores and commits.
 
-Calls to providers have a separate policy (`drivers/retry.py`): it obeys Retry-After, and a fault of one call
-changes the pace of the others. A library would not be simpler: each use only names its errors and its pauses.
+Calls to providers have a separate policy (`drivers/retry.py`), which obeys Retry-After, and in which a fault of one
+call changes the pace of the others. A library would not be simpler, because each use only lists its errors and its
+pauses.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ def retry(
     pauses: Iterable[float],
     passes: Callable[[E], bool] = lambda error: True,
 ) -> T:
-    """Return the result of `act`. Retry after each of the pauses, in seconds, if it raises one of `on`.
+    """Return the result of `act`. If it raises one of `on`, try again after each of the pauses, which are in seconds.
 
-    `passes` tells whether a retry can help. The error of the last try is raised.
+    `passes` tells whether an error can go away. Raises the error of the last try.
     """
     for pause in pauses:
         try:

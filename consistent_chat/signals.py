@@ -1,4 +1,4 @@
-"""Signals that stop a run in order, as Ctrl-C does: SIGTERM, which schedulers send before they kill, and SIGHUP."""
+"""Signals that stop a run cleanly, as Ctrl-C does: SIGTERM, which schedulers send before they kill, and SIGHUP."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBRE
 
 
 class Interrupter:
-    """A handler that raises KeyboardInterrupt in the process that made it. A process forked from it dies as usual."""
+    """A handler that raises KeyboardInterrupt in the process that made it.
+
+    In a forked process the signal has its usual effect.
+    """
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -33,7 +36,7 @@ def die_of(number: int) -> None:
 
 @contextlib.contextmanager
 def taken_like_ctrl_c() -> Iterator[None]:
-    """Let signals with their default action interrupt; `nohup`, which ignores SIGHUP, keeps its effect."""
+    """Let signals with their default action interrupt the process. SIGHUP stays ignored under `nohup`."""
     taken = []
     if threading.current_thread() is threading.main_thread():
         taken = [number for number in STOPPING if signal.getsignal(number) is signal.SIG_DFL]
@@ -47,7 +50,7 @@ def taken_like_ctrl_c() -> Iterator[None]:
 
 
 def interrupting() -> dict[int, Any]:
-    """Return the handlers, by their signals, that would interrupt this thread; none outside the main thread."""
+    """Return the handlers, by signal, that would interrupt this thread; empty outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return {}
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *STOPPING)}

@@ -185,7 +185,7 @@ def message_text(value: Any, name: str) -> str:
     if not text or is_empty(text, name):
         raise Unusable(Reason.UNANSWERED if _is_answer(name) else Reason.EMPTY_MESSAGE, f"{name!r} is empty")
     if "\0" in text or not (text.isascii() or _is_whole(text)):
-        raise Unusable(Reason.BAD_CHARACTER, f"{name!r} has a NUL character or a lone surrogate")
+        raise Unusable(Reason.BAD_CHARACTER, f"{name!r} has NUL or a lone surrogate")
     return text
 
 

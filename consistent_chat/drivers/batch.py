@@ -1,8 +1,8 @@
 """The batch driver: fills a store through a provider's batch API, wave by wave.
 
-A wave holds the next request of every dialogue: first stage one of all of them, then stage two, with redraws of
-unusable responses. The store's log names each batch before it is submitted, so that any run on any machine can take
-it over. This driver makes no rows: a replay does so once nothing is missing.
+A wave contains the next request of every dialogue: stage one of all of them, then stage two, then redraws of unusable
+responses. The store's log records each batch before it is submitted, so that any run on any machine can take it over.
+This driver makes no rows: a replay does so when no response is missing.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from consistent_chat.store.location import NotFound
 logger = logging.getLogger(__name__)
 
 FRUITLESS = 5
-"""Number of consecutive waves without any answer after which a run stops."""
+"""Number of consecutive waves without answers after which a run stops."""
 LOOKS = 50
 """Maximum attempts to start a wave while other runs write to the log."""
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """Options for filling a store.
+    """Options for filling a store with the responses of batches.
 
     `serving` is the serving's name in the log, or the names of those by role. `submits` says whether batches may be
     submitted, or only open ones collected; `waits`, whether to wait for them. `watch` is called with the progress.
@@ -68,7 +68,7 @@ def fill(
 ) -> None:
     """Fill the store with missing responses; if the options forbid submissions, only with those of open batches.
 
-    Raises BatchesPending if that takes waiting and the options forbid it, BudgetSpent if the budget allows no more,
+    Raises BatchesPending if it would have to wait and the options forbid that, BudgetSpent if the budget is used up,
     ServingError or UnfilledSlot if continuing makes no sense, and StoreError.
     """
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder, ExitStack() as closing:
@@ -111,13 +111,13 @@ class _Driver:
         self._over: BudgetSpent | None = None
 
     def run(self) -> None:
-        """Submit and collect until no missing request may be submitted."""
+        """Submit and collect batches until no more requests are missing or allowed."""
         fruitless = 0
         while under_way := self._submitted():
             last = self._collected(under_way)
             fruitless = 0 if last.answered else fruitless + 1
             if fruitless == FRUITLESS:
-                why = last.fault or "Their results contain none of the requests."
+                why = last.fault or "Their results did not contain any of the requests."
                 raise ServingError(f"Stopping: {FRUITLESS} waves of batches returned no answer. {why}")
             if self._over is not None:
                 break
@@ -125,14 +125,15 @@ class _Driver:
             raise self._over
 
     def _submitted(self) -> Sequence[Batch]:
-        """Return the batches with the missing requests, after submitting those that were in none."""
+        """Return the batches with the missing requests, after submitting those that were not in a batch."""
         self._unusable = self._missing.unusable
         try:
             wave = retry(self._wave, (LogConflict, NotFound), [0.0] * (LOOKS - 1))
         except (LogConflict, NotFound):
             raise StoreError(
-                "The store's batches keep changing, or the requests of one are gone (batches/*.jsonl.gz). List "
-                "them with `consistent-chat batches`, and give up lost ones with --forget."
+                "The store's batches keep changing, or the file with a batch's requests is missing "
+                "(batches/*.jsonl.gz). List the batches with `consistent-chat batches`, and give up lost ones with "
+                "--forget."
             ) from None
         self._over = self._over or wave.over
         if wave.new and not self._options.waits:

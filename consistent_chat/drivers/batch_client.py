@@ -1,7 +1,7 @@
 """A provider's batch API for callers without an event loop. Temporary faults are retried here.
 
 The budget of batches: the maximum cost of each batch stays reserved until its results are collected. The event loop
-runs in a thread of its own, so that it can be used everywhere, including a notebook's running loop.
+runs in a separate thread, so that it can be used everywhere, including in a notebook's running loop.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from consistent_chat.store.batch_log import Batch, Requests
 
 T = TypeVar("T")
 ABSENT = frozenset({404, 501})
-"""Statuses of an endpoint that a server does not have at all; one that it has for other methods is a 405."""
+"""Statuses that show that the server does not have the endpoint; 405 means that it has it for other methods."""
 
 
 class Undecided(Exception):
-    """A batch at the provider may be the one searched for; its results will decide."""
+    """A batch at the provider may be the one searched for; its results will show it."""
 
 
 Open = Callable[[], Serving]
 
 
 class BatchClients:
-    """The batch APIs of a run: that of its one serving, whose role is "", or those of the servings by role.
+    """The batch APIs of a run: one for its only serving, with the role "", or one for the serving of each role.
 
     `names` are the names of the servings in the log.
     """
@@ -76,7 +76,7 @@ class BatchClients:
         )
 
     def check(self) -> None:
-        """Raise RecipeError or ServingError for a role whose serving has no batches, before another role is paid."""
+        """Raise RecipeError or ServingError for a role whose serving has no batches, before other roles cost money."""
         if not self._checked:
             for role, client in self._clients.items():
                 if role:
@@ -94,7 +94,7 @@ class BatchClient:
     """Submits batches and finds them again.
 
     It is opened at its first use, and then calls `prepare`, which raises StoreError if the store cannot keep results.
-    `fault` says why the last unconfirmed submission failed.
+    `fault` is the reason why the last unconfirmed submission failed.
     """
 
     def __init__(self, open_serving: Open, prepare: Callable[[], None] = lambda: None) -> None:
@@ -122,7 +122,7 @@ class BatchClient:
             self._persist(self._newest)
         except BatchesUnsupported as error:
             if error.status in ABSENT:
-                raise BatchesUnsupported(f"The serving of the role {role!r}: {error}") from None
+                raise BatchesUnsupported(f"The serving of the role {role!r} cannot be used: {error}") from None
         except RefusedRequest:
             pass  # batches are not listed
         except RecipeError as error:
@@ -136,7 +136,7 @@ class BatchClient:
             return None
 
     def submit(self, name: str, model: str, entries: Path) -> BatchStatus | None:
-        """Submit a batch; return None if the connection broke, so that it may exist or not."""
+        """Submit a batch. Return None if the connection broke, so that it is unknown whether the batch exists."""
         try:
             return self._persist(lambda: self.batches.submit(name, model, entries), _was_not_submitted)
         except TransportError as error:
@@ -148,10 +148,10 @@ class BatchClient:
         return self.run(self.batches.state(id))
 
     def find(self, batch: Batch, requests: Requests, known: Collection[str]) -> BatchStatus | None:
-        """Return the batch if it has arrived at the provider, else None.
+        """Return the batch if the provider has it, else None. `known` are the ids of all other batches.
 
-        `known` are the ids of all others. If the provider keeps names, the name is searched for. Otherwise the batches
-        after `batch.before` are compared by the first line of their results; raises Undecided until there are some.
+        If the provider keeps names, search for the name. Otherwise compare the first line of the results of batches
+        after `batch.before`, and raise Undecided while there are no results yet.
         """
         return self.run(self._find(batch, requests, known))
 
@@ -172,7 +172,7 @@ class BatchClient:
     def _persist(
         self, begin: Callable[[], Coroutine[Any, Any, T]], passes: Callable[[TransportError], bool] = lambda error: True
     ) -> T:
-        """Return the result of a call, retried after faults where a retry does no harm."""
+        """Return the result of a call, which is retried after faults if a retry is safe."""
         for tries in itertools.count(1):
             try:
                 result = self.run(begin())
@@ -219,7 +219,7 @@ class BatchClient:
         except TransportError:
             raise
         except ServingError:
-            return False  # its results belong to another key, or are gone
+            return False  # its results belong to another key, or were deleted
         return False
 
 
@@ -232,13 +232,13 @@ def _batches(serving: Serving) -> BatchServing:
     if batches is None:
         raise RecipeError(
             f"The serving {type(serving).__name__} has no batch API; 'anthropic' and 'openai' have one. Use "
-            "driver='online' for any other."
+            f"driver='online' with other servings."
         )
     return batches
 
 
 class Loop:
-    """Runs one coroutine at a time. `close` ends it, and cancels tasks that a KeyboardInterrupt has left running."""
+    """Runs one coroutine at a time. `close` ends the loop, and cancels tasks that a KeyboardInterrupt left running."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()

@@ -1,4 +1,4 @@
-"""Polls batches at growing intervals, and collects ended ones: keeps answers, counts faults and refusals."""
+"""Polls batches at growing intervals, and collects ended ones: stores answers, counts faults and refusals."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from consistent_chat.store import ResponseStore
 from consistent_chat.store.batch_log import Batch, BatchLog, Requests
 
 FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 2.0, 1.5, 60.0
-"""Seconds between polls, which grow: small batches take minutes, large ones hours."""
+"""Shortest and longest seconds between polls: small batches take minutes, large ones hours."""
 LONGEST_ASKED = 600.0
 """Maximum seconds of a pause that a server requests."""
 SILENCE = 6 * 3600.0
 """Seconds without any answer from the provider after which a run stops."""
 SETTLE = 10.0
-"""Seconds for which to search for a batch that may just have been submitted."""
+"""Seconds to keep searching for a batch that may just have been submitted."""
 LIVES = 2 * SUBMIT_SECONDS + 60.0
-"""Seconds after which a writer on another machine has submitted its batch or never will."""
+"""Seconds after which a process on another machine has either submitted its batch or has stopped."""
 
 
 @dataclass(frozen=True)
 class BatchProgress:
     """The progress of a wave: its requests, the processed ones, and when its first batch expires.
 
-    `expires` is in seconds since 1970, or None if the provider does not say; `fault` is why the last poll failed.
+    `expires` is in seconds since 1970, or None if unknown; `fault` is the reason why the last poll failed.
     """
 
     batches: int
@@ -80,7 +80,7 @@ class BatchPoller:
 
     def _poll_all(self) -> None:
         self._fault = None
-        if any(batch.id is None for batch in self.batches):  # other runs may have learned more about them
+        if any(batch.id is None for batch in self.batches):  # other runs may have updated their entries
             entries = {batch.number: batch for batch in self._log.read()}
             self.batches = [entries.get(batch.number, batch) for batch in self.batches]
         for batch in list(self.batches):
@@ -105,7 +105,7 @@ class BatchPoller:
             return self._collected(batch, state) if state.ended else batch
         except BatchesUnsupported as error:
             raise ServingError(
-                f"{error} If {batch} is lost: consistent-chat batches --forget {batch.number}."
+                f"{error} If {batch} is lost, run `consistent-chat batches --forget {batch.number}`."
             ) from None
 
     def _collected(self, batch: Batch, state: BatchStatus) -> Batch:
@@ -119,7 +119,7 @@ class BatchPoller:
         return closed
 
     def _search(self, batch: Batch) -> Batch:
-        """Check whether a batch arrived whose submission was not confirmed."""
+        """Check whether an unconfirmed batch reached the provider."""
         if not (batch.is_own or batch.writer_is_gone or time.time() > batch.submitted + LIVES):
             return batch  # it is being submitted
         if batch.name in SUBMITTING:
@@ -133,7 +133,7 @@ class BatchPoller:
         except BatchesUnsupported as error:
             raise ServingError(
                 f"Cannot determine whether {batch} was submitted: {error} Check at the provider. If it was not, run "
-                f"consistent-chat batches --forget {batch.number}."
+                f"`consistent-chat batches --forget {batch.number}`."
             ) from None
         if state is not None:
             return self._log.confirm(batch, state.id)
@@ -157,7 +157,7 @@ class BatchPoller:
         if self._oversized[batch.number] >= READINGS:
             raise ServingError(
                 f"{said}. The rest of the results of {batch} cannot be read; what was read is kept. To request the "
-                f"rest again: consistent-chat batches --forget {batch.number}."
+                f"rest again, run `consistent-chat batches --forget {batch.number}`."
             ) from error
         if time.monotonic() - self._heard > SILENCE:
             raise ServingError(
@@ -192,7 +192,7 @@ READINGS = 3
 
 @dataclass
 class Collected:
-    """The results of batches: the number of answers, the last error of one request, and an error that ends the run.
+    """The results of batches: the number of answers, the last error of a request, and an error that ends the run.
 
     `covered` is the number of requests in the results.
     """
@@ -204,7 +204,7 @@ class Collected:
 
 
 class ResultCollector:
-    """Keeps the answers of batches, and counts them. Only answers that the store lacks are new."""
+    """Stores the answers of batches, and counts those that were not in the store before."""
 
     def __init__(self, store: ResponseStore, clients: BatchClients, budget: BatchBudget, tally: RunStats) -> None:
         self._store, self._clients, self._budget, self._tally = store, clients, budget, tally
@@ -212,9 +212,9 @@ class ResultCollector:
         self._refusals: Counter[str] = Counter()
 
     def collect(self, batch: Batch, state: BatchStatus, requests: Requests) -> Collected:
-        """Keep the answers of an ended batch.
+        """Store the answers of an ended batch.
 
-        Raises TransportError if not all could be read: then collect again from the start.
+        If some cannot be read, raises TransportError; then collect it again in full.
         """
         self._store.reread()
         client = self._clients.of(batch)
@@ -223,9 +223,9 @@ class ResultCollector:
             self._test_again(batch, len(requests) - found.covered)
         if isinstance(found.fault, RefusedRequest) and not (found.answered or self._tally.calls):
             found.final = found.final or found.fault
-        self._store.pack()  # so that a run that finds the batch closed also finds its answers
+        self._store.pack()  # before the batch is logged as closed, so that other runs find its answers
         if state.fault is not None:
-            found.fault = ServingError(f"The provider has given up {batch}: {state.fault}")
+            found.fault = ServingError(f"The provider failed to process {batch}: {state.fault}")
         return found
 
     async def _collect(self, client: BatchClient, state: BatchStatus, requests: Requests) -> Collected:
@@ -244,7 +244,7 @@ class ResultCollector:
         return found
 
     def _test_again(self, batch: Batch, lacking: int) -> None:
-        """Raise TransportError if results may be truncated: missing ones would be paid for again."""
+        """Raise TransportError if results may be truncated, since missing ones would be paid for again."""
         self._read[batch.name] += 1
         if self._read[batch.name] < READINGS:
             raise TransportError(f"The results of {batch} lack {lacking:,} of its requests.")

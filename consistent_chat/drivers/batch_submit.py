@@ -1,6 +1,6 @@
-"""One wave: all requests missing at one time, in existing batches and in new ones.
+"""Submits one wave: all requests that are missing at one time, in existing batches and in new ones.
 
-Their requests are in files on this machine: those of open batches, and those of batches that will be submitted.
+The requests of open batches, and of batches to submit, are in files on this machine.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ SUBMITTING: set[str] = set()
 
 
 class LogConflict(Exception):
-    """Another run has written the next entry of the log: missing requests must be determined again."""
+    """Another run has written the next entry of the log, so missing requests must be determined again."""
 
 
 class BatchSubmission:
-    """Finds missing requests, and submits those in no batch, each to the serving of its role.
+    """Finds missing requests, and submits those that are not in a batch, each to the serving of its role.
 
-    `under_way` are the batches that have them, `new` those of them submitted here; `over` says that the budget did not
-    allow all.
+    `under_way` are the batches with missing requests, `new` those of them that were submitted here. `over` tells
+    whether the budget was too small for all.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class BatchSubmission:
         spool: RequestSpool,
     ) -> None:
         self._store, self._log, self._clients, self._budget, self._spool = store, log, clients, budget, spool
-        entries = log.read()  # read before the responses: a closed batch has its answers there
+        entries = log.read()  # read before the responses, which include those of batches closed by then
         store.reread()
         self._number = max((batch.number for batch in entries), default=0)
         self._open: dict[Batch, Requests] = {batch: spool.of(batch) for batch in entries if batch.is_open}
@@ -60,9 +60,10 @@ class BatchSubmission:
         return [batch for batch in self._open if batch in self._needed]
 
     def submit(self, missing: PendingRequests, check: Callable[[], None], may_submit: bool) -> None:
-        """Submit the requests in no batch, if that is allowed; `check` is called once all missing requests are known.
+        """Submit the requests that are not in a batch, if allowed.
 
-        Raises LogConflict, Gone, and errors that prevent submissions.
+        `check` is called when all missing requests are known. Raises LogConflict, Gone, and errors that prevent
+        submissions.
         """
         with tempfile.TemporaryDirectory(dir=self._spool.folder) as folder:
             try:
@@ -80,7 +81,7 @@ class BatchSubmission:
         self._close_answered()
 
     def _close_answered(self) -> None:
-        """Close batches whose answers are all in the store: a run was killed before it logged that."""
+        """Close batches whose answers are all in the store, because a run was killed before it logged that."""
         for batch, requests in self._open.items():
             if batch not in self._needed and all(map(self._is_answered, map(requests.find, requests))):
                 self._log.close(batch, f"{batch.requests:,} of {batch.requests:,} answered")
@@ -92,7 +93,7 @@ class BatchSubmission:
         batch = next((batch for batch, requests in self._open.items() if request.digest in requests), None)
         if batch is not None and batch not in self._needed:
             self._needed.add(batch)
-            self._budget.price(request.model)  # which must be known before anything is read
+            self._budget.price(request.model)  # must be known before anything is read
             self._clients.of(batch)
         return batch is not None
 
@@ -121,7 +122,7 @@ class BatchSubmission:
         return self._chunkers[role]
 
     def _submit(self, role: str, chunk: BatchChunk) -> None:
-        """Record a batch in the log, then submit it. The poller checks whether an unconfirmed one arrived."""
+        """Record a batch in the log, then submit it. The poller checks whether an unconfirmed batch exists."""
         self._number += 1
         name, before = self._clients.name(role), self._clients[role].newest()
         batch = Batch(self._number, name, chunk.model, len(chunk), before, role=role)
@@ -187,7 +188,7 @@ class RequestSpool:
 
 
 ENVELOPE = 1_000
-"""Maximum bytes around the entries of a batch."""
+"""Maximum bytes of a batch besides its entries."""
 
 
 class BatchChunk:
@@ -222,7 +223,7 @@ class BatchChunk:
 
 
 class BatchChunker:
-    """Divides requests into chunks, in folders of this machine. Only their digests are held in memory."""
+    """Divides requests into chunks, in folders of this machine. Only digests are held in memory."""
 
     def __init__(self, batches: BatchServing, folder: Path) -> None:
         self._batches, self._folder = batches, folder

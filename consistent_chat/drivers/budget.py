@@ -14,7 +14,7 @@ from consistent_chat.prices import Price, billed, is_counted, price_of
 from consistent_chat.request import Request, Response
 
 CHARACTERS_PER_TOKEN = 3
-"""A low estimate for most languages and tokenizers, so that the tokens of a prompt are not underestimated."""
+"""A low number for most languages and tokenizers, so that the tokens of a prompt are not underestimated."""
 
 
 Prices = Callable[[str], "Price | None"]
@@ -22,22 +22,23 @@ Prices = Callable[[str], "Price | None"]
 
 
 LIKELY_QUANTILE = 0.9
-"""The quantile of a stage's recent costs that is the likely cost of its next call."""
+"""The likely cost of a stage's next call is this quantile of its recent costs."""
 RECENT_CALLS = 100
 """Number of recent calls of a stage that determine the likely cost."""
 FEWEST_CALLS = 20
-"""Number of calls of a stage after which a batch reserves the likely cost of each request instead of its maximum."""
+"""After this many calls of a stage, a batch reserves the likely cost of each request instead of its maximum."""
 ANSWER_PART = 16
 """Before the first answer, an answer's tokens are estimated as `max_tokens` divided by this: about the mean length of
-the paper's messages. Even with a low guess the limit is exceeded by less than one call."""
+the paper's messages. Even if this is too low, the limit is exceeded by less than the cost of one call.
+"""
 
 
 @dataclass
 class Usage:
-    """Calls answered and US dollars spent, and separately calls in flight with the dollars reserved for them.
+    """Answered calls and the US dollars spent; calls in flight and the dollars reserved for them.
 
-    Runs that share one share their limits, such as the splits of a dataset or the parts of a stream: each continues
-    with the `pace` of the one before. `costs` holds the costs of recent calls by model and stage.
+    Runs with the same Usage, such as the splits of a dataset or the parts of a stream, share their limits: each
+    continues with the `pace` of the previous one. `costs` has the costs of recent calls by model and stage.
     """
 
     calls: int = 0
@@ -50,9 +51,9 @@ class Usage:
     def reserve(self, limits: Limits, most: float, likely: float) -> bool:
         """Reserve a call that costs at most `most`; return False if it must wait until calls in flight are settled.
 
-        All calls in flight fit into the limit at their maximum cost. If that leaves no room, one call runs alone if its
-        likely cost fits, so that the limit is exceeded by less than the cost of one call. Raises BudgetSpent if nothing
-        is in flight and the call does not fit.
+        Calls are admitted while the maximum cost of all calls in flight fits into the limit. When it no longer does,
+        one call at a time runs if its likely cost fits, so that the limit is exceeded by less than the cost of one
+        call. Raises BudgetSpent if no call is in flight and this one does not fit.
         """
         too_many = limits.max_calls is not None and self.calls + self.in_flight + 1 > limits.max_calls
         if too_many or not self._has_room(limits.max_cost, most, likely):
@@ -80,12 +81,12 @@ class Usage:
         if not (self.calls or self.cost):
             return (
                 f"max_cost={limits.max_cost:g} is too low for a single call, which is likely to cost ${likely:.4f}. "
-                f"The least useful limit is max_cost={least:g}; nothing was spent."
+                f"The lowest useful limit is max_cost={least:g}; nothing was spent."
             )
         return (
             f"max_cost={limits.max_cost:g} is reached: ${self.cost:.4f} is spent, ${self.reserved:.4f} is reserved for "
-            f"calls in flight, and the next call is likely to cost ${likely:.4f}. All answers are kept; run again to "
-            f"go on. The least useful limit is max_cost={least:g}."
+            f"calls in flight, and the next call is likely to cost ${likely:.4f}. All answers are kept; rerun to "
+            f"resume. The lowest useful limit is max_cost={least:g}."
         )
 
 
@@ -100,9 +101,9 @@ def _calls_message(limits: Limits) -> str:
 class Budget:
     """Keeps a run within `max_calls` and `max_cost`.
 
-    `models` are those that will be called, `prices` returns their prices. A `by_batch` budget reserves the likely cost
-    of each request once enough calls were answered: a batch holds many requests, and its surplus evens out. Raises
-    RecipeError for a `max_cost` with a model whose price is unknown.
+    `models` are the models of the run, `prices` returns their prices. If `by_batch`, the budget reserves the likely
+    cost of each request once enough calls were answered, because costs average out over the many requests of a batch.
+    Raises RecipeError for a `max_cost` with a model whose price is unknown.
     """
 
     def __init__(
@@ -119,7 +120,7 @@ class Budget:
 
     def check(self, models: Iterable[str]) -> None:
         """Raise RecipeError for a `max_cost` with a model whose price is unknown."""
-        if self.limits.max_cost is not None:  # otherwise prices are loaded (0.2 s) when the first call is answered
+        if self.limits.max_cost is not None:  # otherwise prices are loaded (0.2 s) after the first call
             for model in models:
                 self.price(model)
 
@@ -131,7 +132,7 @@ class Budget:
         return price
 
     def pace(self) -> RateLimiter:
-        """Return the rate limiter of calls. Under the same limits, it is that of the run before."""
+        """Return the rate limiter of calls; if the limits are the same, the one of the previous run."""
         pace = self._spent.pace
         if pace is None or pace.limits != self.limits:
             pace = self._spent.pace = RateLimiter(self.limits, time.monotonic)
@@ -140,7 +141,7 @@ class Budget:
     def reserve(self, request: Request) -> float | None:
         """Reserve a call and return the reserved dollars, or None if it must wait for calls in flight.
 
-        Raises BudgetSpent if nothing is in flight and the call does not fit.
+        Raises BudgetSpent if no call is in flight and this one does not fit.
         """
         if self.limits.max_cost is None:
             return 0.0 if self._spent.reserve(self.limits, 0.0, 0.0) else None
@@ -155,7 +156,7 @@ class Budget:
         self._spent.settle(reserved, 0, 0.0, calls)
 
     def settle(self, request: Request, reserved: float, response: Response | None) -> None:
-        """Replace a reservation by the cost of the call; None means that it was not answered."""
+        """Replace a reservation by the cost of the call. Without a response the cost is 0."""
         if response is None:
             self.release(1, reserved)
         else:
@@ -170,7 +171,7 @@ class Budget:
         return self._cost(request, request.max_tokens)
 
     def likely(self, request: Request) -> float:
-        """Return a cost that most calls of this stage do not exceed, as far as known."""
+        """Return a cost that most calls of this stage do not exceed, judging by earlier calls."""
         costs = self._spent.costs.get((request.model, request.stage))
         if costs:
             return min(self.most(request), _quantile(costs))

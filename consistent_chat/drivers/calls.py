@@ -1,8 +1,8 @@
-"""Calls of a serving: each is retried until the serving answers it or refuses this one request.
+"""Makes calls to a serving: each is retried until the serving answers it or refuses this request alone.
 
-All calls of a run share concurrency, rate limit and budget. Those to one server share the retry policy and the known
-refusals too: where roles have servers of their own, one that is overloaded or away does not slow down the others. Used
-by the online driver, and by DataFlow's serving for prompts outside dialogues.
+All calls of a run share concurrency, rate limit and budget. Calls to the same server also share the retry policy and
+the known refusals: if roles have separate servers, one that is overloaded or unreachable does not slow down the others.
+This is used by the online driver, and by DataFlow's serving for prompts outside dialogues.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from consistent_chat.serving import Serving
 from consistent_chat.serving.roles import role_of
 
 Keep = Callable[[Request, Response], Response]
-"""Keeps a response, and returns it as the store will."""
+"""Stores a response, and returns it as the store will return it later."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """What calls need: the serving, the function that keeps answers, the limits and the counts.
+    """What calls need: the serving, the function that stores answers, the limits and the counts.
 
-    `wait_for_server` is how many seconds to wait for a server that has never answered.
+    `wait_for_server` is the time, in seconds, to wait for a server that has not answered yet.
     """
 
     serving: Serving
@@ -55,7 +55,7 @@ class Reservation:
 
 
 class Calls:
-    """Makes calls within the limits of the budget. It belongs to one event loop; `clock` returns its time in seconds.
+    """Makes calls within the budget. It belongs to one event loop; `clock` returns the loop's time in seconds.
 
     Processing a response takes one of its `turns`.
     """
@@ -70,12 +70,12 @@ class Calls:
             self._servers[role] = ServerCalls(caller, slots, pace.of(role), policy, self.turns)
 
     def close(self, error: BaseException) -> None:
-        """Start no more calls: all that wait for one get the error."""
+        """Start no more calls, and raise the error in all tasks that wait for one."""
         self._places.close(error)
         self._places.hand_out()
 
     async def ask(self, order: int, request: Request) -> Response:
-        """Return the answer to a request, or its refusal, and keep it; lower orders go first.
+        """Store and return the answer to a request, or its refusal; lower orders go first.
 
         Raises ServingError and BudgetSpent, which stop the run.
         """
@@ -96,7 +96,7 @@ class ServerCalls:
         self._refusals = Refusals(self._ask_unrecorded)
 
     async def ask(self, order: int, request: Request) -> Response:
-        """Do what `Calls.ask` does. A pause between tries holds no place."""
+        """Do what `Calls.ask` does. A pause between tries occupies no slot."""
         first = 0
         fault: Passing
         for tries in itertools.count(1):
@@ -125,13 +125,13 @@ class ServerCalls:
         self._refusals.answered(request, sent)
         self._policy.answered()
         self._slots.grow()
-        if self._turns.is_full:  # else a fast server is paid for many responses before the first is checked
+        if self._turns.is_full:  # otherwise a fast server would be paid for many responses before the first is checked
             await self._turns.take()
 
     async def _refused(
         self, request: Request, tries: int, first: int, error: RefusedAccess | RefusedRequest
     ) -> Response | None:
-        """Return the refusal if it concerns this request alone, or None to retry; else stop the run."""
+        """Return the refusal if it concerns only this request, or None to retry, or raise what stops the run."""
         refused = await self._refusals.settle(request, tries, first, error)
         if refused is None:
             self._policy.test(tries, error)
@@ -140,17 +140,17 @@ class ServerCalls:
     async def _failed(
         self, request: Request, tries: int, sent: int, error: TransportError, epoch: int
     ) -> Response | None:
-        """Return the refusal of a request that alone has failed too often, or None to retry, after a pause if due."""
+        """Return a refusal if only this request fails, and too often; else None, after a pause if needed."""
         refused = await self._given_up(request, tries, sent, error)
         if refused is None and error.rate_limited:
             times = self._slots.shrink(epoch)
-            if times and (error.retry_after or self._slots.is_alone):  # otherwise calls in flight are awaited
-                # a single call that tests the server may retry more often than each of many
+            if times and (error.retry_after or self._slots.is_alone):  # otherwise wait for calls in flight
+                # the only call in flight tests the server, and may be retried more often
                 self._slots.shut(backoff((times + 1) / 2, error))
         return refused
 
     async def _given_up(self, request: Request, tries: int, sent: int, error: TransportError) -> Response | None:
-        """Return the refusal of a request that alone has failed too often, or None to retry; else stop the run."""
+        """Return a refusal if only this request fails and has failed too often, or None to retry; else stop the run."""
         try:
             self._policy.test(tries, error)
         except ServingError:
@@ -165,14 +165,17 @@ class ServerCalls:
         return None
 
     def _sent_since(self, sent: int, error: TransportError) -> int:
-        """Return the number from which an answer shows that a request fails alone: that of the last try, or the next.
+        """Return the number of the first request whose answer would show that only this request fails.
 
-        While a server refuses calls (429), only the answer to a request sent now counts.
+        That is the request of the last try. While a server refuses calls (429), it is the next request.
         """
         return self._refusals.sent() if error.rate_limited else sent
 
     async def _ask_unrecorded(self, request: Request) -> Response:
-        """Send a request that belongs to no dialogue: it is paid for and counted like others, but not kept."""
+        """Send a request outside all dialogues.
+
+        It is paid for and counted like others, but its response is not stored.
+        """
         reservation = Reservation(self._caller.budget, request)
         while not reservation.admit():
             await self._slots.backoff(RECHECK)

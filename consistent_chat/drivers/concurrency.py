@@ -12,18 +12,18 @@ from collections.abc import Callable
 from consistent_chat.drivers.limits import RateLimiter
 
 RECHECK = 0.25
-"""Seconds until the budget is asked again after it did not admit a call: other processes may have freed some of it."""
+"""Seconds until the budget is checked again after it did not admit a call: other processes may have released a part."""
 
 Admit = Callable[[], bool]
-"""Reserves a call within the budget; returns False if it must wait for others. An error closes the semaphore."""
+"""Reserves a call within the budget; returns False if the call must wait for others. An error closes the semaphore."""
 
 
 class Turns:
-    """Gives tasks one turn each for work that keeps the event loop busy, such as checks of a response.
+    """Lets tasks take turns at work that blocks the event loop, such as the checks of a response.
 
-    There is one turn in each iteration of the loop, so that calls go out and responses come in between two turns.
-    `is_busy` while tasks wait for a turn, or one was given in this iteration; `is_full` while `most` tasks wait.
-    `in_doubt` while incoming responses are unusable: then each is checked at once, before another call is made.
+    There is one turn in each iteration of the loop, so that calls can be sent and responses received between two turns.
+    `is_busy` is true while tasks wait for a turn, or after a turn in this iteration; `is_full` while `most` tasks wait.
+    `in_doubt` is true while responses are unusable: then each is checked immediately, before another call is made.
     """
 
     def __init__(self, most: int) -> None:
@@ -33,11 +33,11 @@ class Turns:
 
     @property
     def is_full(self) -> bool:
-        """Whether too many tasks wait, so that no calls should be made until some have had their turn."""
+        """Whether too many tasks wait for a turn; no more calls should be made until some have had theirs."""
         return len(self._waiting) >= self._most
 
     async def take(self) -> None:
-        """Wait for a turn, which lasts until the task awaits something else; while in doubt, do not wait."""
+        """Wait for a turn, which lasts until the task awaits something else. While in doubt, do not wait."""
         if self.in_doubt:
             return
         loop = asyncio.get_running_loop()
@@ -52,7 +52,7 @@ class Turns:
     def _pass_on(self) -> None:
         while self._waiting:
             waiter = self._waiting.popleft()
-            if not waiter.done():  # done if its task was cancelled
+            if not waiter.done():  # a cancelled task's future is done
                 waiter.set_result(None)
                 asyncio.get_running_loop().call_soon(self._pass_on)
                 return
@@ -60,9 +60,9 @@ class Turns:
 
 
 class Places:
-    """The places that the semaphores of several servers share, so that a run keeps to its own limit too.
+    """The slots that the semaphores of several servers share, so that the run's own limit is kept, too.
 
-    An error closes all of them.
+    An error closes all semaphores.
     """
 
     def __init__(self, size: int) -> None:
@@ -74,16 +74,16 @@ class Places:
 
     @property
     def is_full(self) -> bool:
-        """Whether all places are in use."""
+        """Whether all slots are in use."""
         return self.used >= self._size
 
     def close(self, error: BaseException) -> None:
-        """Give out no more places."""
+        """Close all semaphores: no more slots are given out."""
         self.error = self.error or error
         self.closing.set()
 
     def hand_out(self) -> None:
-        """Give free places to those who wait, wherever they wait: lower orders go first."""
+        """Give free slots to waiting tasks of all semaphores; lower orders go first."""
         for semaphore in sorted(self.semaphores, key=lambda each: each.first):
             semaphore.hand_out()
 
@@ -104,17 +104,17 @@ class Place:
 
     async def __aexit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception):
-            self._semaphore.close(error)  # before the place is passed on
+            self._semaphore.close(error)  # before the slot is passed on
         self._semaphore.release()
 
 
 class AdaptiveSemaphore:
-    """A semaphore with priorities: earlier dialogues go first, so that their rows come out early.
+    """A semaphore with priorities: earlier dialogues go first, so that their rows are finished first.
 
-    Its size adapts to the server: each rate-limited call removes one place, and one is restored after as many answers
-    as there are places. Once only one place is left, one is restored after each answer until the next rate-limited
-    call. `pace` says when a call may start, `is_busy` whether the check of a response must wait. The semaphores of
-    several servers have the same `places`, and each its own size.
+    Its size adapts to the server: each rate-limited call removes one slot; with n slots, one is restored after n
+    answers. When only one slot is left, one is restored after each answer until the next rate-limited call. `pace`
+    tells when a call may start, `is_busy` whether the check of a response is waiting. The semaphores of several servers
+    share the same `places`, but each has its own size.
     """
 
     def __init__(
@@ -146,12 +146,12 @@ class AdaptiveSemaphore:
 
     @property
     def first(self) -> tuple[float, int]:
-        """The order and the arrival of the first that waits."""
+        """The order and the arrival number of the first waiting task."""
         return self._waiting[0][:2] if self._waiting else (float("inf"), 0)
 
     @property
     def is_alone(self) -> bool:
-        """Whether at most one place is in use, so that no other call can be waited for."""
+        """Whether at most one slot is in use, so that there is no other call to wait for."""
         return self.used <= 1
 
     def grow(self) -> None:
@@ -160,9 +160,9 @@ class AdaptiveSemaphore:
         self._size = min(self._most, self._size + (1 if self._recovering else 1 / self._size))
 
     def shrink(self, epoch: int) -> int:
-        """Remove a place, because the server is overloaded; return how often this happened since the last answer.
+        """Remove a slot, because the server is overloaded; return how often this happened since the last answer.
 
-        Calls that were in flight together count once: the others return 0.
+        Calls that were in flight at the same time count once: all but the first return 0.
         """
         self._size = max(1.0, self._size - 1)
         self._recovering = self.is_alone
@@ -178,12 +178,12 @@ class AdaptiveSemaphore:
         asyncio.get_running_loop().call_later(seconds, self._reopen)
 
     def close(self, error: BaseException) -> None:
-        """Give out no more places: all waiters, present and future, get the error."""
+        """Close the semaphore: all waiting tasks, and all later ones, get the error."""
         self._places.close(error)
         self._places.hand_out()
 
     async def backoff(self, seconds: float) -> None:
-        """Wait without holding a place; `close` ends the wait and raises its error."""
+        """Wait without holding a slot; `close` ends the wait and raises its error."""
         with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self._places.closing.wait(), seconds)
         if self._places.error:
@@ -198,16 +198,16 @@ class AdaptiveSemaphore:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._use(-1)  # granted at the same instant
+                self._use(-1)  # granted at the same time
                 self._places.hand_out()
             raise
 
     def release(self) -> None:
         """Give a place back."""
         self._use(-1)
-        if self._is_busy():  # a continuing dialogue must wait: its place goes to another meanwhile
+        if self._is_busy():  # the dialogue cannot continue now, so its slot goes to another
             self._places.hand_out()
-        else:  # not at once: a dialogue that continues right away goes first, so that it is finished earlier
+        else:  # later, so that a dialogue that continues immediately gets the slot and is finished earlier
             asyncio.get_running_loop().call_soon(self._places.hand_out)
 
     def _use(self, places: int) -> None:
@@ -219,7 +219,7 @@ class AdaptiveSemaphore:
         self.hand_out()
 
     def hand_out(self) -> None:
-        """Give free places to those who wait here."""
+        """Give free slots to the tasks that wait here."""
         while self._waiting and (self._places.error or self._has_room()):
             *_, tokens, admit, waiter = self._waiting[0]
             if not (waiter.done() or self._places.error or self._is_admitted(admit)):
@@ -236,10 +236,7 @@ class AdaptiveSemaphore:
                 waiter.set_result(self._epoch)
 
     def _is_admitted(self, admit: Admit) -> bool:
-        """Tell whether the budget has room for a call; if not, schedule another check.
-
-        An error closes the semaphore.
-        """
+        """Return whether the budget admits a call; if not, schedule another check. An error closes the semaphore."""
         try:
             admitted = admit()
         except Exception as error:
@@ -251,7 +248,7 @@ class AdaptiveSemaphore:
         return admitted
 
     def _has_room(self) -> bool:
-        """Tell whether a call may start now; if it is too early, schedule another check in time."""
+        """Return whether a call may start now; if it is too early, schedule another check."""
         if self._shut or self._places.is_full or self.used >= int(self._size):
             return False
         wait = self._pace.wait()

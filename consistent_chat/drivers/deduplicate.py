@@ -1,7 +1,7 @@
-"""Gives up dialogues that nearly duplicate an earlier one, and passes to the substitutes of their places in the plan.
+"""Replaces near-duplicates of earlier dialogues by the substitutes of their positions in the plan.
 
-The first in plan order is kept. Dialogues are compared only in that order, so the result depends on the recipe and the
-responses, not on their order of arrival.
+Of several near-duplicates the first in plan order is kept. Dialogues are compared only in that order, so the result
+depends on the recipe and the responses, not on the order in which responses arrive.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from consistent_chat.duplicates import KeptTexts, Match, Sketch, dialogue_text, 
 
 
 class Begin(Protocol):
-    """Starts the dialogue at a place of the plan with one of its substitutes; `given_up` lists earlier failures."""
+    """Starts the dialogue at a position of the plan with one of its substitutes; `given_up` lists earlier failures."""
 
     def __call__(self, index: int, substitute: int, given_up: tuple[FailedDraw, ...]) -> PendingDialogue:
-        """Start it. Raises UnfilledSlot if there is no such substitute."""
+        """Start the dialogue. Raises UnfilledSlot if there is no such substitute."""
 
 
 class Side(NamedTuple):
-    """A side of dialogues that is compared: the stage of its messages, and how it is told of."""
+    """A side of dialogues that is compared: the stage of its messages, and its name in messages."""
 
     stage: str
     name: str
@@ -37,7 +37,7 @@ SIDES = {"user_messages": Side("skeleton", ""), "answers": Side("answers", "answ
 class Deduplicator:
     """Compares dialogues with those already kept.
 
-    `thresholds` is the similarity from which one counts as a duplicate: for each side, or for user messages alone.
+    `thresholds` is the minimum similarity of a duplicate, for each side or for user messages only.
     """
 
     def __init__(self, thresholds: float | Mapping[str, float], begin: Begin) -> None:
@@ -59,8 +59,8 @@ class Deduplicator:
     def _start_ahead(self, pending: deque[PendingDialogue]) -> None:
         """Start the substitutes of later duplicates too, while waiting for the first substitute.
 
-        A dialogue that duplicates a kept one now will still do so in its turn. Only one substitute per place: if all
-        dialogues are duplicates, the run stops and should cost little.
+        A dialogue that duplicates a kept one now will still do so when its turn comes. Only one substitute per position
+        is started: if all dialogues are duplicates, the run stops, and should have cost little.
         """
         for number, later in enumerate(pending):
             if is_done(later) and not _has_failed(later):
@@ -69,7 +69,7 @@ class Deduplicator:
                     pending[number] = self._stand_in(dialogue, match)
 
     def _match(self, dialogue: Dialogue) -> tuple[str, Match] | None:
-        """Return the first side that is like that of a dialogue that was kept."""
+        """Return the first side that is similar to that of a kept dialogue, or None."""
         place = _place(dialogue)
         if place not in self._sketches:
             texts = ((side, dialogue_text(getattr(dialogue, side))) for side in self._kept)
@@ -94,7 +94,7 @@ def _has_failed(pending: PendingDialogue) -> bool:
 
 
 def _given_up(dialogue: Dialogue, compared: str, match: Match) -> FailedDraw:
-    """Return what a side was made of as an unusable draw."""
+    """Return an unusable draw that records why a dialogue was dropped."""
     stage, name = SIDES[compared]
     detail, key = f"{name}{match.similarity:.2f} like dialogue {match.earlier}", dialogue.keys[stage == "answers"]
     return dropped(dialogue, stage, key, Reason.NEAR_DUPLICATE, detail, getattr(dialogue, compared))

@@ -1,9 +1,9 @@
-"""The limits of a run: concurrency, cost, the time of a call; the rate limiter: requests and tokens per minute.
+"""The limits of a run (concurrency, cost, time per call), and its rate limiter (requests and tokens per minute).
 
 The rate limiter spreads requests evenly. It uses the generic cell rate algorithm: each request delays the next by its
-share of a minute, without bursts. Providers refill their buckets continuously and enforce limits over shorter times too
-(60 per minute may mean one per second), so only an even rate is never refused; and the level of the bucket is unknown
-when a run starts.
+share of a minute, without bursts. Providers refill their buckets continuously, and also enforce limits over shorter
+times (60 per minute may mean one per second), so only an even rate is never refused. Also, the level of the bucket is
+unknown when a run starts.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from consistent_chat.request import Request, Response
 
 PER_MINUTE = ("max_requests_per_minute", "max_tokens_per_minute")
 PACE = ("max_concurrency", *PER_MINUTE)
-"""The limits that the server of a role may have of its own."""
+"""The limits that can be given separately for the server of a role."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of a run, checked on creation.
+    """The limits of a run, checked on creation.
 
     At most `max_concurrency` calls are in flight; a request is drawn at most `max_draws` times before its spec is given
     up; `timeout` is in seconds per call; `max_calls` counts answered calls; `max_cost` is in US dollars. Requests per
     minute include retries; tokens per minute are those of prompts and answers together. `roles` has the limits of each
-    role's server, where roles have servers of their own: only those in PACE count, and those of the run hold besides.
+    role's server, if roles have separate servers: only the limits in PACE apply to them, in addition to those of the
+    run.
     """
 
     max_concurrency: int = 30
@@ -61,18 +62,18 @@ class Limits:
         return replace(share, max_calls=self._share("max_calls", parts), max_cost=cost)
 
     def split_rate(self, parts: int) -> Limits:
-        """Return the share of concurrency and rates; the limits on spending stay undivided."""
+        """Return limits with divided concurrency and rates; the limits on spending stay undivided."""
         roles = {role: limits.split_rate(parts) for role, limits in self.roles.items()}
         return replace(self, roles=roles, **{name: self._share(name, parts) for name in PACE})
 
     def stated(self, name: str) -> list[int]:
-        """Return the values of one of the limits in PACE: that of the run, and those of roles, as far as given."""
+        """Return all given values of one of the limits in PACE: that of the run, and those of roles."""
         values = (getattr(limits, name) for limits in (self, *self.roles.values()))
         return [value for value in values if value is not None]
 
     def _share(self, name: str, parts: int) -> Any:
         whole: int | None = getattr(self, name)
-        if whole and whole < parts:  # a share of zero could never progress, however often it is rerun
+        if whole and whole < parts:  # a share of zero would never make progress
             raise RecipeError(f"{name}={whole} cannot be divided between {parts} processes. Raise it, or use fewer.")
         return None if whole is None else whole // parts
 
@@ -85,11 +86,11 @@ class Limits:
 
 
 CHARACTERS_PER_TOKEN = 4
-"""A common estimate. It is corrected when the response reports its tokens."""
+"""A common estimate, which is corrected when the response reports its tokens."""
 USED_OF_LIMIT = 4
-"""`max_tokens` divided by this estimates an answer until the first has arrived."""
+"""Until the first answer arrives, the tokens of an answer are estimated as `max_tokens` divided by this."""
 GRACE = 0.05
-"""Seconds that may be caught up, since late timers would otherwise lower the rate."""
+"""Maximum seconds of delay that later requests may make up for, since late timers would otherwise lower the rate."""
 
 
 class Gcra:
@@ -101,7 +102,7 @@ class Gcra:
         self._free_from = clock()
 
     def wait(self) -> float:
-        """Return the seconds until something may be taken; 0 or less is now."""
+        """Return the seconds until something may be taken; 0 or less means now."""
         return self._free_from - self._clock()
 
     def take(self, amount: float) -> None:
@@ -116,7 +117,7 @@ class Gcra:
 class RateLimiter:
     """Keeps a run within `max_requests_per_minute` and `max_tokens_per_minute`. `clock` returns seconds.
 
-    That of a role's server keeps to the role's limits, and to those of the `whole` run.
+    The rate limiter of a role's server keeps to the limits of the role, and to those of the `whole` run.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float], whole: RateLimiter | None = None) -> None:
@@ -129,15 +130,15 @@ class RateLimiter:
         self._answers = self._output = 0
 
     def of(self, role: str) -> RateLimiter:
-        """Return the rate limiter of a role's server, which is that of the run where no role has its own."""
+        """Return the rate limiter of a role's server; the run's, if roles have no limits."""
         return self._roles.get(role, self)
 
     def wait(self) -> float:
-        """Return the seconds until the next request may go; 0 or less is now."""
+        """Return the seconds until the next request may be sent; 0 or less means now."""
         return max([rate.wait() for rate in self._rates]) if self._rates else 0.0
 
     def rest(self) -> float:
-        """Return the seconds until the next request of any role may go."""
+        """Return the seconds until the next request of any role may be sent."""
         return max(self.wait(), *(own.wait() for own in self._roles.values()), 0.0)
 
     def take(self, tokens: float) -> None:
@@ -156,7 +157,7 @@ class RateLimiter:
         return characters / CHARACTERS_PER_TOKEN + output
 
     def settle(self, estimated: float, response: Response | None) -> None:
-        """Replace an estimate by the tokens of the request and its response; None, for no response, has none.
+        """Replace an estimate by the tokens of the request and its response, or by 0 if there was no response.
 
         For a response without token counts the estimate stays.
         """

@@ -25,10 +25,11 @@ from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
 
 WINDOW = 8
-"""Dialogues started ahead per call in flight: enough to keep all places in use while one slow call delays the rows,
-few enough to fit into memory."""
+"""Dialogues started ahead per call in flight: enough to keep all slots in use while one slow call delays the rows, and
+few enough to fit into memory.
+"""
 SMALLEST_WINDOW = 256
-"""Minimum dialogues started ahead."""
+"""Minimum number of dialogues started ahead."""
 
 
 class Stopped(ConsistentChatError):
@@ -36,9 +37,9 @@ class Stopped(ConsistentChatError):
 
 
 class Online:
-    """Runs dialogues with `max_concurrency` calls in flight.
+    """Runs dialogues with up to `max_concurrency` calls in flight. The first permanent error stops the run.
 
-    The first permanent error stops all of them. At most `window` dialogues are started ahead.
+    At most `window` dialogues are started ahead.
     """
 
     def __init__(self, serving: Serving, store: ResponseStore, budget: Budget, limits: Limits, tally: RunStats) -> None:

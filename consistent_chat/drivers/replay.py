@@ -1,4 +1,4 @@
-"""Replays a dialogue as far as it is recorded, without event loop, thread or network.
+"""Replays a dialogue until a response is missing, without event loop, thread or network.
 
 Builds, batches, waves, estimates, reports and publishing all use `walk`. `PendingRequests` are the requests that the
 dialogues of a plan still need.
@@ -28,28 +28,30 @@ Begin = Callable[[list[FailedDraw]], Steps]
 """Starts a dialogue, which appends its unusable responses to the list."""
 
 REPLAY_DRAWS = 1
-"""Number of draws of a request that a replay reports as missing: only the first. A later unrecorded draw ends its
-spec, exactly where the recording gave it up."""
+"""A replay reports only the first draw of a request as missing.
+
+A later draw that is not recorded ends the spec, exactly where the recorded run gave it up.
+"""
 MAX_PATHS = 256
 """Maximum combinations of recorded responses that are tried for one dialogue."""
 
 
 class Recordings(Protocol):
-    """The interface that a walk reads from: a response store, or anything that finds responses like one."""
+    """The interface that a walk reads from: a response store, or any object that finds responses like one."""
 
     def find(self, request: Request) -> Response | None:
         """Return the response to a request, or None."""
 
     def find_all(self, request: Request) -> list[Response]:
-        """Return all responses to a request, the one that `find` returns first."""
+        """Return all responses to a request, starting with the one that `find` returns."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a dialogue is recorded.
+    """How much of a dialogue is recorded.
 
-    `step` is the finished dialogue, or the first request without a response, where `steps` continues. `used` holds the
-    recorded requests and responses of this path.
+    `step` is the finished dialogue, or the first request without a response, from which `steps` continues. `used` has
+    the recorded requests and responses of this path.
     """
 
     steps: Steps
@@ -60,10 +62,10 @@ class Progress:
 def walk(
     begin: Begin, store: Recordings, max_draws: int = REPLAY_DRAWS, failed: list[FailedDraw] | None = None
 ) -> Progress:
-    """Replay a dialogue as far as it is recorded, trying all recorded responses before one counts as missing.
+    """Replay a dialogue until a response is missing, after trying all recorded responses.
 
-    A path that completes the dialogue always wins: `max_draws` only decides which request is missing if there is none.
-    `failed` holds the draws of specs given up before; the unusable draws of the first path are appended. Raises
+    A path that completes the dialogue always wins; if there is none, `max_draws` decides which request is reported as
+    missing. `failed` has the draws of specs given up before; the unusable draws of the first path are appended. Raises
     UnfilledSlot if all substitutes failed.
     """
     failed = [] if failed is None else failed
@@ -83,7 +85,7 @@ def walk(
 def find_complete_path(begin: Callable[[], Steps], find_all: FindAll, max_draws: int = REPLAY_DRAWS) -> Progress | None:
     """Return the first combination of recorded responses that completes the dialogue, or None.
 
-    Combinations are tried in the order of the responses to each request; the last request varies fastest.
+    Combinations are tried in the order of the responses to each request; responses to the last request vary fastest.
     """
     path: list[int] = []
     for _ in range(MAX_PATHS):
@@ -100,7 +102,7 @@ def find_complete_path(begin: Callable[[], Steps], find_all: FindAll, max_draws:
 
 
 def replay_until_missing(steps: Steps, response: Response | None, find: Find, max_draws: int) -> Dialogue | Request:
-    """Send a response (None to start a dialogue) and continue with the recorded ones.
+    """Send a response (None to start a dialogue), and continue with the recorded responses.
 
     Returns the finished dialogue, or the first unrecorded request whose draw is below `max_draws`. A later draw ends
     its spec, and the dialogue continues with the substitute.
@@ -133,7 +135,7 @@ def _follow(steps: Steps, find: Find, max_draws: int) -> Progress:
 
 
 class _Path:
-    """Takes the responses that a path selects by number, and the first one after its end."""
+    """Selects the responses whose numbers are in a path, and after its end the first response to each request."""
 
     def __init__(self, path: list[int], find_all: FindAll) -> None:
         self._path, self._find_all = path, find_all
@@ -149,7 +151,7 @@ class _Path:
         return responses[number]
 
     def following(self) -> list[int]:
-        """Return the path after this one; an empty one after the last."""
+        """Return the path after this one; an empty path after the last."""
         for at in reversed(range(len(self._taken))):
             number, count = self._taken[at]
             if number + 1 < count:
@@ -158,17 +160,17 @@ class _Path:
 
 
 class PlanSlice(NamedTuple):
-    """Places of a recipe's plan. `indices` can be iterated more than once."""
+    """Positions of a recipe's plan. `indices` can be iterated more than once."""
 
     recipe: Recipe
     indices: Iterable[int]
 
 
 class PendingRequests:
-    """Replays dialogues as far as they are recorded.
+    """Finds the requests that dialogues still need, by replaying what is recorded.
 
     `unusable` counts the unusable responses of the last pass; `last` is one of them, with its model. Truncated
-    responses are not counted: they are drawn again with a higher limit.
+    responses are not counted, because they are drawn again with a higher limit.
     """
 
     def __init__(self, parts: Sequence[PlanSlice], max_draws: int) -> None:
@@ -182,7 +184,7 @@ class PendingRequests:
         return tuple(dict.fromkeys(model for part in self._parts for model in part.recipe.models))
 
     def requests(self, store: ResponseStore) -> Iterator[Request]:
-        """Yield the first unrecorded request of each incomplete dialogue, in the order of the plan."""
+        """Yield the first request without a response of each incomplete dialogue, in plan order."""
         self.unusable = 0
         for recipe, indices in self._parts:
             begin = partial(self._begin, recipe, Plan(recipe), store)
@@ -191,7 +193,7 @@ class PendingRequests:
             for index in indices:
                 try:
                     dialogue = begin(index)
-                    if distinct is not None:  # passes to a substitute, whose requests may be missing too
+                    if distinct is not None:  # goes on to a substitute, whose requests may be missing, too
                         distinct.next(deque([dialogue]))
                 except _MissingRequest as missing:
                     yield missing.request
@@ -221,7 +223,7 @@ class PendingRequests:
 
 
 class _MissingRequest(Exception):
-    """A dialogue needs a response that the store does not have."""
+    """The store does not have a response that a dialogue needs."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)

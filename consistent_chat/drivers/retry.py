@@ -2,9 +2,9 @@
 
 It is separate from `consistent_chat/retry.py` because it obeys Retry-After and counts the faults of a whole run.
 
-A refusal concerns one prompt if the same request was refused several times while others of its kind, sent after it,
-were answered. Otherwise it concerns the account, the server or the form of all requests. If no others are in flight, a
-harmless prompt of the same length and form is sent.
+A refusal concerns one prompt if the request was refused several times while later requests of the same kind were
+answered. Otherwise it concerns the account, the server or the form of all requests. If no others are in flight, a
+harmless prompt of the same length and form is sent to find out.
 """
 
 from __future__ import annotations
@@ -28,33 +28,37 @@ logger = logging.getLogger(__name__)
 Passing = TransportError | RefusedRequest | RefusedAccess
 """Errors after which a call may be retried."""
 MAX_TRIES = 10
-"""Maximum tries of one call while the server answers others."""
+"""Maximum number of tries of one call while the server answers others."""
 MAX_TRIES_AT_FIRST = 5
-"""Maximum tries of one call before the first answer: about ten seconds. After that the address is
-probably wrong."""
+"""Maximum number of tries of one call before the first answer: about ten seconds.
+
+Then the address is probably wrong.
+"""
 MAX_TRIES_RETRIED = 3
-"""Maximum tries of one call by a serving with its own retries: DataFlow's takes half a minute for each of ours."""
+"""Maximum number of tries if the serving itself retries calls: each of our tries takes DataFlow's half a minute."""
 LONGEST_SILENCE = 300.0
-"""Seconds without any answer after which a server that is overloaded, or has never answered, is given up."""
+"""Seconds without an answer after which a run gives up a server that is overloaded or has not answered yet."""
 UNEXPLAINED_SILENCE = 90.0
-"""Maximum seconds of refused calls (429) that do not mention rates, while none is answered: servers count calls per
-minute, so a longer refusal is not a rate limit."""
+"""Maximum seconds in which all calls are refused (429) without a mention of rates.
+
+Servers count calls per minute, so if that lasts longer it is not a rate limit.
+"""
 LOADING_PAUSE = 5.0
 """Maximum seconds between tries of a server that is not ready yet."""
 QUICK_PAUSE = 0.1
 """Seconds before the second try of a call that failed while the server answers others."""
 CLOSED = 3
-"""Consecutive calls refused with a pause longer than the longest silence, after which a run stops."""
+"""Number of consecutive calls refused with too long a pause, after which a run stops."""
 _CHECK_LIMITS = " Check the account's credit and limits; max_requests_per_minute= keeps a run within them."
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
-"""Seconds. A pause of more than a minute, which some servers request, is logged."""
+"""Seconds. Longer pauses, which some servers request, are logged."""
 
 
 class RetryPolicy:
     """Decides when a run stops retrying. `clock` returns seconds.
 
-    Waits for a server that is loading, and for `wait_for_server` seconds for one that cannot be reached, if that is
-    longer than the retries take.
+    The policy waits for a server that is loading, and up to `wait_for_server` seconds for one that cannot be reached,
+    if that is longer than the retries take.
     """
 
     def __init__(self, clock: Callable[[], float], wait_for_server: float = 0.0) -> None:
@@ -69,7 +73,7 @@ class RetryPolicy:
         self._heard, self._answered, self._in_vain = self._clock(), True, 0
 
     def test(self, tries: int, error: Passing) -> None:
-        """Raise ServingError if a call has failed too often to be retried. `tries` counts its failures."""
+        """Raise ServingError if a call has failed too often. `tries` counts its failures."""
         self._in_vain += 1
         waited = self._clock() - self._heard
         silent = self._in_vain > 1 and waited > LONGEST_SILENCE
@@ -88,9 +92,9 @@ class RetryPolicy:
             ) from error
 
     def _is_closed(self, error: Passing, waited: float) -> bool:
-        """Tell whether a server that refuses every call will do so for too long: it says so, or gives no reason.
+        """Return whether a server will refuse calls for too long: because it says so, or gives no reason for a minute.
 
-        An answer in between resets the count.
+        An answer in between resets the counts.
         """
         if (error.retry_after or 0.0) > LONGEST_SILENCE:
             return self._in_vain >= CLOSED
@@ -98,7 +102,7 @@ class RetryPolicy:
         return unexplained and self._in_vain > 1 and waited > UNEXPLAINED_SILENCE
 
     def pause(self, tries: int, error: Passing) -> float:
-        """Return the seconds to wait: short for a server that is not ready yet, and after one isolated fault."""
+        """Return the seconds to wait. The pause is short if the server is not ready yet, and after a single fault."""
         seconds = backoff(tries, error)
         if error.retry_after:
             return seconds
@@ -122,22 +126,24 @@ class RetryPolicy:
 def backoff(tries: float, error: Passing) -> float:
     """Return the seconds to wait after the given number of tries.
 
-    Exponential, or the server's pause if that is longer, plus jitter, so that calls that failed together do not return
-    together.
+    The pause grows exponentially, or is the server's if that is longer. Jitter is added, so that calls that failed
+    together are not repeated together.
     """
     backoff: float = FIRST_PAUSE * 2 ** min(tries - 1, 10)
     return min(LONGEST_PAUSE, max(backoff, error.retry_after or 0.0)) * random.uniform(1.0, 1.25)
 
 
 HOPELESS = 30
-"""Consecutive unusable responses of one stage that stop a run. If one response in four is usable, a run stops by
-chance once in 5,600 times."""
+"""Number of consecutive unusable responses of one stage after which a run stops.
+
+If one response in four is usable, a sequence of 30 unusable responses has a probability of 1 in 5,600.
+"""
 SHOWN = 200
-"""Characters of a response that the error shows."""
+"""Maximum characters of a response that the error shows."""
 
 
 class CircuitBreaker:
-    """Counts unusable answers by stage, so that usable skeletons do not hide that all answers are unusable."""
+    """Counts consecutive unusable responses by stage, so that usable skeletons do not hide unusable answers."""
 
     def __init__(self) -> None:
         self._in_vain: Counter[str] = Counter()
@@ -151,7 +157,7 @@ class CircuitBreaker:
     def test(
         self, request: Request, response: Response, failed: Sequence[FailedDraw], step: Dialogue | Request
     ) -> None:
-        """Record a response; raise UnfilledSlot if too many in a row were unusable.
+        """Record a response; raise UnfilledSlot if too many consecutive ones were unusable.
 
         `failed` are the unusable responses of the dialogue, `step` is its next step. A truncated response that is drawn
         again with a higher limit does not count.
@@ -167,9 +173,9 @@ class CircuitBreaker:
 
 
 def _fault(request: Request, failed: Sequence[FailedDraw], step: Dialogue | Request) -> tuple[str, FailedDraw | None]:
-    """Return which stage a response tells of, and what is unusable of it.
+    """Return the stage that a response belongs to, and why it is unusable, or None.
 
-    Comparisons tell of the other answer of a pair: unless they finish the dialogue, the last one was in vain.
+    A comparison counts for the other answer of a pair: unless it finishes the dialogue, that answer was unusable.
     """
     fault = next((draw for draw in reversed(failed) if draw.key == request.key), None)
     if not _compares(request):
@@ -179,7 +185,7 @@ def _fault(request: Request, failed: Sequence[FailedDraw], step: Dialogue | Requ
 
 
 def _is_undecided(step: Dialogue | Request) -> bool:
-    """Tell whether a later response shows if a response was usable: others to the same messages, or a comparison."""
+    """Return whether later responses decide if this one was usable: other answers, or a comparison."""
     # the repeat of a substitute is below 0
     return isinstance(step, Request) and (step.repeat >= ALTERNATIVE_REPEATS // 2 or _compares(step))
 
@@ -203,7 +209,7 @@ def unusable_message(answers: int, model: str, fault: FailedDraw) -> str:
 
 
 TRIES = 3
-"""Tries after which a request is given up that is refused each time while others are answered."""
+"""Number of refusals after which a request is given up if others are answered."""
 HARMLESS = "Write about the weather of an ordinary day in spring, and of a walk in the park. "
 LONGEST = 4_000
 """Characters of the harmless prompt."""
@@ -215,7 +221,8 @@ Kind = tuple[str, str]
 class Refusals:
     """Records which kinds of requests (by model and stage) are answered.
 
-    `ask` sends a request and keeps nothing. `make_up` returns the harmless request to compare with a refused one.
+    `ask` sends a request without storing the response. `make_up` returns the harmless request to compare with a refused
+    one.
     """
 
     def __init__(
@@ -224,7 +231,7 @@ class Refusals:
         self._ask, self._make_up = ask, make_up or harmless
         self._clock = itertools.count(1)
         self._latest: dict[Kind, int] = {}
-        self._failed: dict[Kind, int] = {}  # the last harmless request that failed too
+        self._failed: dict[Kind, int] = {}  # the last harmless request that also failed
         self._asking: dict[Kind, asyncio.Lock] = {}
         self._in_vain: dict[Kind, int] = {}
         self._stopped: ServingError | None = None
@@ -244,7 +251,7 @@ class Refusals:
         return _kind(request) in self._latest
 
     async def settle(self, request: Request, tries: int, first: int, error: Refusal) -> Response | None:
-        """Return the refusal to record for this prompt, or None to retry it; raise the error that stops the run.
+        """Return the refusal to record for this prompt, or None to retry it, or raise the error that stops the run.
 
         `first` is the number of the request when it was first refused.
         """
@@ -264,8 +271,8 @@ class Refusals:
     async def give_up(self, request: Request, sent: int, error: TransportError) -> Response | None:
         """Return the refusal to record for a request that has failed on every try, or None if others fail too.
 
-        `sent` is the number of its last try: earlier answers do not exclude an outage. Some filters and templates
-        answer with a 500, which would otherwise stop every run at the same prompt.
+        `sent` is the number of its last try; answers to earlier requests do not rule out an outage. Some filters and
+        templates answer with a 500, which would otherwise stop every run at the same prompt.
         """
         if self._latest.get(_kind(request), 0) <= sent:
             await self._ask_harmless(request, 1, error, sent)
@@ -273,7 +280,7 @@ class Refusals:
         return Response(str(error), "refusal") if is_alone else None
 
     async def _ask_harmless(self, request: Request, tries: int, error: ServingError, first: int) -> None:
-        """Send a harmless request, once for all that wait for it; raise the refusal if it is refused too."""
+        """Send one harmless request for all tasks that wait for its result; raise the refusal if it is refused, too."""
         async with self._asking.setdefault(_kind(request), asyncio.Lock()):
             if self._latest.get(_kind(request), 0) > first:
                 return
@@ -296,7 +303,7 @@ class Refusals:
 
 
 def harmless(request: Request) -> Request:
-    """Return a request of the same kind, form and similar length that no filter refuses."""
+    """Return a request of the same kind and form, and of similar length, that no filter refuses."""
     length = min(LONGEST, sum(len(message["content"]) for message in request.messages))
     text = (HARMLESS * (length // len(HARMLESS) + 1))[: max(length, len(HARMLESS))]
     wanted = "Answer briefly." if request.schema is None else "Answer with the JSON that is asked for."

@@ -32,9 +32,9 @@ from consistent_chat.store.store import explain_miss
 logger = logging.getLogger(__name__)
 
 Open = Callable[[], Serving | BatchedServing]
-"""Opens a serving; called once, at the first unrecorded request."""
+"""Opens a serving; called once, at the first request without a recorded response."""
 Begin = Callable[[int, list[FailedDraw], int], Steps]
-"""Starts the dialogue at a place of the plan with one of its substitutes; its unusable answers go into the list."""
+"""Starts the dialogue at a position of the plan with a substitute; its unusable answers are appended to the list."""
 
 
 class Driver(Protocol):
@@ -61,11 +61,11 @@ def run(
     spent: Usage | None = None,
     begin: Begin | None = None,
 ) -> Iterator[Dialogue]:
-    """Yield the dialogues at these places of the plan, in this order.
+    """Yield the dialogues at these positions of the plan, in this order.
 
     Without `open_serving` no calls are made, and a missing response raises MissingResponse. With it, the serving is
-    opened at the first unrecorded request. Runs with the same `spent` share the limits. `begin` replaces the way in
-    which the plan's dialogues are started.
+    opened at the first request without a recorded response. Runs with the same `spent` share the limits. `begin`
+    replaces the function that starts dialogues.
     """
     begin = begin or partial(fill, recipe, Plan(recipe))
     driver = _Run(recipe, begin, store, open_serving, limits, tally, spent or Usage())
@@ -102,7 +102,7 @@ class _Run:
         self._distinct = Deduplicator(threshold, self._begin) if threshold else None
 
     def dialogues(self, indices: Iterable[int]) -> Iterator[Dialogue]:
-        """Yield the dialogues at these places, and start others while waiting for one."""
+        """Yield the dialogues at these positions, and start others while waiting for one."""
         pending: deque[PendingDialogue] = deque()
         for index in indices:
             pending.append(self._begin(index))
@@ -115,7 +115,7 @@ class _Run:
             yield self._next(pending)
 
     def warn(self) -> None:
-        """Report what an interrupted run waits for."""
+        """Log what an interrupted run waits for."""
         if isinstance(self._driver, Online):
             logger.warning("Stopping after the calls in flight, to keep their answers. Press Ctrl-C to abandon them.")
 
@@ -128,7 +128,7 @@ class _Run:
             self._store.close()
 
     def _warm_up(self) -> None:
-        """Compile the patterns of the checks while the first calls are in flight, for the first response."""
+        """Compile the patterns of the checks while the first calls are in flight."""
         if self._driver is not None and not self._is_warm and any(self._recipe.checks.values()):
             from consistent_chat.dialogue.checks import findings
 
@@ -143,7 +143,7 @@ class _Run:
         return finished(pending.popleft()) if self._distinct is None else self._distinct.next(pending)
 
     def _begin(self, index: int, substitute: int = 0, given_up: Sequence[FailedDraw] = ()) -> PendingDialogue:
-        """Start a dialogue, with a substitute if earlier specs were given up, and replay it as far as recorded."""
+        """Start a dialogue, with a substitute if earlier specs were given up, and replay what is recorded of it."""
         failed = [*given_up]
         max_draws = REPLAY_DRAWS if self._open_serving is None else self._limits.max_draws
         progress = walk(lambda failed: self._first_steps(index, failed, substitute), self._store, max_draws, failed)
@@ -156,7 +156,7 @@ class _Run:
         return self._started(self._open_serving).submit(index, progress.steps, step, failed)
 
     def _mark_checked(self, dialogue: Dialogue, used: Sequence[tuple[Request, Response]]) -> None:
-        """Note what the dialogue is made of, so that its next replay need not check it again."""
+        """Record that the dialogue passed the checks, so that its next replay does not check it again."""
         for request, response in used if self._has_checks else ():
             if not response.checked and request.key in dialogue.keys:
                 self._store.mark_checked(request, response)
@@ -175,7 +175,7 @@ def _refused(failed: Sequence[FailedDraw]) -> str:
     """Return a message if a response is missing because a check rejects the recorded one."""
     reason = failed[-1].reason if failed else None
     if reason is Reason.REJECTED:
-        return f"{failed[-1]}. Its substitute is not recorded. Pass serving= to make it."
+        return f"{failed[-1]}. The substitute for this dialogue is not recorded. Pass serving= to make it."
     if reason is None or reason.value not in (*CHECK_NAMES, Reason.RULE.value):
         return ""
     other = "leave the rule out" if reason is Reason.RULE else "checks=False for rows without checks"

@@ -22,14 +22,14 @@ from consistent_chat.text import Summarized, counted
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed", "marks",
           "cached_tokens", "saved")  # fmt: skip
 PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost", "cached_tokens", "saved")
-"""Counts of payments and tries: they remain if another process does the work again."""
+"""Counts of payments and tries, which are kept even if another process does the work again."""
 
 
 @dataclass(repr=False)
 class RunStats(Summarized):
-    """Counts of one run. `calls` counts answers; `retries` transport errors; `failed` the reasons of redraws.
+    """Counts of one run. `calls` counts answered calls, `retries` transport errors, `failed` the reasons of redraws.
 
-    `cached_tokens` are those of the input that came from providers' caches, `saved` the US dollars that caches saved.
+    `cached_tokens` are the input tokens that came from providers' caches, `saved` the US dollars that caches saved.
     """
 
     dialogues: int = 0
@@ -44,7 +44,7 @@ class RunStats(Summarized):
     last_fault: str = ""
     failed: Counter[str] = field(default_factory=Counter)
     in_flight: dict[int, float] = field(default_factory=dict, repr=False, compare=False)
-    """The calls that are not answered yet, by number: when each was sent, in seconds of the monotonic clock."""
+    """When each unanswered call was sent, by its number, in seconds of the monotonic clock."""
     marks: int = 0
     on_call: Callable[[RunStats], None] = field(default=lambda tally: None, repr=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
@@ -83,7 +83,7 @@ class RunStats(Summarized):
         self.dialogues += 1
         self.substitutes += dialogue.spec.substitute
         self.marks += dialogue.mark is not None
-        if dialogue.failed:  # rarely true, and updating a Counter is slow for a replay
+        if dialogue.failed:  # rarely true; updating a Counter would slow down replays
             self.failed.update(draw.reason.value for draw in dialogue.failed)
 
     def counts(self) -> dict[str, Any]:
@@ -91,7 +91,7 @@ class RunStats(Summarized):
         return {**{name: getattr(self, name) for name in COUNTS}, "failed": dict(self.failed)}
 
     def add(self, counts: Mapping[str, Any]) -> None:
-        """Add counts, or some of them."""
+        """Add counts; missing ones count as 0."""
         for name, value in counts.items():
             if name == "failed":
                 self.failed.update(value)
@@ -99,7 +99,7 @@ class RunStats(Summarized):
                 setattr(self, name, (getattr(self, name) or 0) + value)
 
     def save(self, folder: str, name: str) -> None:
-        """Write the counts into a folder, where `summed` finds them: each process of a build has its own."""
+        """Write the counts into a folder, where `summed` finds them. Each process of a build writes its own file."""
         Path(folder, f"{name}.{uuid.uuid4().hex}").write_text(json.dumps(self.counts()))
 
     @classmethod

@@ -1,7 +1,7 @@
 """The wave driver: sends all waiting requests of a stage in one call.
 
-It is for servings that take many prompts in one call, such as DataFlow's. It runs in the caller's thread, since such a
-serving may hold a model bound to that thread. Responses are kept before they are used.
+It is for servings that take many prompts in one call, such as DataFlow's. It runs in the caller's thread, because such
+a serving may have a model bound to that thread. Responses are stored before they are used.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from consistent_chat.store import ResponseStore
 T = TypeVar("T")
 
 WAVE = 1000
-"""Dialogues started ahead: enough for any serving; a killed run loses one call's responses."""
+"""Number of dialogues started ahead: enough for any serving. A killed run loses the responses of one call."""
 REFUSED = Response("", "refusal")
-"""The refusal recorded for a request that alone got no response: its serving gives no reason."""
+"""The refusal recorded for a request that got no response while others did. The serving gives no reason."""
 
 Outcome = Response | TransportError
 """The outcome of one request of a call."""
@@ -39,7 +39,7 @@ class BatchedServing(Protocol):
     """Answers many requests in one call."""
 
     def answer_all(self, requests: Sequence[Request]) -> Sequence[Outcome]:
-        """Return the outcome of each request, in order; they share stage and system text.
+        """Return the outcome of each request, in order. All requests have the same stage and system text.
 
         Raises ServingError for a permanent fault.
         """
@@ -47,10 +47,10 @@ class BatchedServing(Protocol):
 
 @dataclass
 class _Slot:
-    """A dialogue that waits for the response to `request`.
+    """A dialogue that waits for the response to `request`. `tries` counts the calls that did not return one.
 
-    `tries` counts the calls without one; `probed` is the number of the call after which another request was sent to
-    test whether the serving answers at all, or 0.
+    `probed` is the number of the call after which another request was sent to test whether the serving answers at all,
+    or 0.
     """
 
     steps: Steps
@@ -76,7 +76,7 @@ class _Awaited(Future[Dialogue]):
 
 
 class Waves:
-    """Runs dialogues with one call per stage for all that wait. At most `window` dialogues are started ahead."""
+    """Runs dialogues with one call per stage for all waiting requests. At most `window` dialogues are started ahead."""
 
     def __init__(
         self, serving: BatchedServing, store: ResponseStore, budget: Budget, limits: Limits, tally: RunStats
@@ -126,9 +126,9 @@ class Waves:
             time.sleep(self._policy.pause(slots[0].tries or 1, missed[0][1]))
 
     def _reserve(self, requests: Sequence[Request]) -> list[float]:
-        """Return the reserved dollars of as many calls as the budget allows; the others go in a later call.
+        """Reserve the calls that the budget allows now, and return the reserved dollars of each.
 
-        Raises BudgetSpent if it allows none.
+        The rest is sent later. Raises BudgetSpent if the budget allows none.
         """
         reserved: list[float] = []
         for request in requests:
@@ -166,10 +166,10 @@ class Waves:
             slot.request = step
 
     def _retry(self, slot: _Slot, sent: int, fault: TransportError, is_silent: bool) -> None:
-        """Leave a request for the next call, or give it up; raise the fault if other requests fail too.
+        """Keep a request for the next call, or give it up; raise the fault if other requests fail, too.
 
-        Before the last try of a call without any response, another request is sent, so that requests are not given up
-        together during an outage.
+        If a call returned no response at all, another request is sent before the last try, so that an outage does not
+        make all requests be given up.
         """
         slot.tries += 1
         self._tally.retried(fault)
@@ -185,7 +185,7 @@ class Waves:
     def _other(self, request: Request) -> Request:
         """Return a request of the same kind to send as a test: one that was answered, or a harmless one.
 
-        It keeps the system text, which some servings need to recognize the task.
+        It has the same system text, because some servings recognize the task by it.
         """
         known = self._known.get((request.model, request.stage))
         return known or replace(harmless(request), system=request.system)
@@ -206,7 +206,7 @@ def _by_kind(slots: Iterable[_Slot]) -> list[list[_Slot]]:
 
 
 def _at_once(work: Coroutine[Any, Any, T]) -> T:
-    """Return the result of a coroutine that never waits: no other work runs beside a wave."""
+    """Return the result of a coroutine that never waits, because no other work runs during a wave."""
     try:
         work.send(None)
     except StopIteration as finished:

@@ -156,9 +156,9 @@ REFUSED: list[tuple[str, tuple[str, ...], Reason, str]] = [
     ('{"assistant_1": "a", "assistant_2": "[]"}', ANSWERED, A.UNANSWERED, "'assistant_2' is empty"),
     ('{"user_1": "a", "user_2": "NULL"}', ASKED, A.EMPTY_MESSAGE, "'user_2' is empty"),
     ('{"assistant_1": "a"}', ANSWERED, A.UNANSWERED, "no 'assistant_2'"),
-    ('{"user_1": "a\\u0000", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has a NUL character or a lone surrogate"),
-    ('{"user_1": "a\\ud83d", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has a NUL character or a lone surrogate"),
-    ('{"user_1": "é\\u0000", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has a NUL character or a lone surrogate"),
+    ('{"user_1": "a\\u0000", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has NUL or a lone surrogate"),
+    ('{"user_1": "a\\ud83d", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has NUL or a lone surrogate"),
+    ('{"user_1": "é\\u0000", "user_2": "b"}', ASKED, A.BAD_CHARACTER, "'user_1' has NUL or a lone surrogate"),
 ]
 
 

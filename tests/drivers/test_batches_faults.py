@@ -227,7 +227,7 @@ def test_a_batch_that_the_provider_gives_up_is_submitted_again(provider: BatchPr
 def test_batches_that_the_provider_always_gives_up_end_the_run(provider: BatchProvider, place: str) -> None:
     """With what it says."""
     provider.status = "failed"
-    with pytest.raises(ServingError, match=rf"{batch.FRUITLESS} waves.*given up batch 5.*token limit reached"):
+    with pytest.raises(ServingError, match=rf"{batch.FRUITLESS} waves.*failed to process batch 5.*token limit reached"):
         filled(place, provider.url, "openai")
     assert not any(entry.is_open for entry in entries(place))
 
@@ -253,7 +253,7 @@ def test_what_never_arrives_ends_the_run(provider: BatchProvider, place: str, mo
 def test_results_that_tell_of_nothing_end_the_run(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It says so, as there are no words to pass on."""
     monkeypatch.setattr(batch, "FRUITLESS", 1)
-    with pytest.raises(ServingError, match="contain none of the requests"):
+    with pytest.raises(ServingError, match="did not contain any of the requests"):
         fated(lambda call: "lost", place)
 
 
@@ -269,7 +269,7 @@ def test_a_batch_that_the_provider_does_not_know_is_said(provider: BatchProvider
     with pytest.raises(BatchesPending):
         filled(place, provider.url, waits=False)
     provider.submitted.clear()
-    with pytest.raises(ServingError, match=r"batch 1 .* is lost: consistent-chat batches --forget 1"):
+    with pytest.raises(ServingError, match=r"batch 1 .* is lost, run `consistent-chat batches --forget 1`"):
         filled(place, provider.url)
     BatchLog(place).close(entries(place)[0], "given up")
     filled(place, provider.url)
