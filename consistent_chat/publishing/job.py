@@ -21,7 +21,7 @@ import zipfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from huggingface_hub import HfApi
 
@@ -30,8 +30,7 @@ from consistent_chat.errors import MissingResponse, PublishError, RecipeError
 from consistent_chat.publishing import recipe_file
 from consistent_chat.publishing.bundle import recipe_names, select
 from consistent_chat.publishing.hub import RepoTarget, open_api, translate_errors
-from consistent_chat.publishing.publish import name_of, open_destination, open_to_publish
-from consistent_chat.publishing.upload import check
+from consistent_chat.publishing.publish import PublishOptions, check, name_of
 from consistent_chat.recipe import FIELDS
 from consistent_chat.serving import registry
 from consistent_chat.serving.settings import checked_url
@@ -95,26 +94,44 @@ def start(
     brings this package), and `secret` the names of environment variables that the job gets as secrets, in addition to
     those of the serving. Other arguments are as in `publish`. Raises RecipeError and PublishError.
     """
-    target = RepoTarget.parse(repo, revision)
+    how = PublishOptions(RepoTarget.parse(repo, revision), private, create_pr, overwrite, licence, live, token)
+    return _start(recipe, how, Machine(flavor, job_timeout, package, secret), options)
+
+
+class Machine(NamedTuple):
+    """Where a job runs and what it gets, as the arguments of `start` say it."""
+
+    flavor: str | None
+    timeout: str | None
+    package: str | None
+    secret: Sequence[str]
+
+
+def _start(recipe: str | None, how: PublishOptions, machine: Machine, options: Mapping[str, Any]) -> str:
     if isinstance(options.get("serving"), Mapping):
         raise RecipeError("A job takes one serving, and these are given by role. Publish from this machine instead.")
     checked_url(options.get("base_url"))
-    responses = _responses(target, options)
-    destination = open_destination(target, private, create_pr, token)
-    builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
+    responses = _responses(how.target, options)
+    destination = how.open_destination()
+    builder = how.open_builder(recipe, options)
     _check_recipes(builder)
-    dependencies = _dependencies(builder, package, responses)
-    check(destination, overwrite)
-    api = open_api(target, token)
-    secrets = {**_secrets(options, secret), "HF_TOKEN": str(api.token)}
-    where = {"publish": str(target), "revision": target.revision, "private": private, "create_pr": create_pr}
-    how = {name: value for name, value in options.items() if name not in IN_THE_RECIPE | ELSEWHERE}
-    named = {**where, "overwrite": overwrite, "live": live, "licence": licence, **how, "responses": responses}
-    arguments = _arguments(named)
+    dependencies = _dependencies(builder, machine.package, responses)
+    check(destination, how.overwrite)
+    api = open_api(how.target, how.token)
+    secrets = {**_secrets(options, machine.secret), "HF_TOKEN": str(api.token)}
+    arguments = _arguments({**_named(how, options), "responses": responses})
     _check_shown([*arguments, *dependencies], secrets)
-    with translate_errors(target), _files(builder, name_of(recipe, target), dependencies, package is None) as files:
+    name = name_of(recipe, how.target)
+    with translate_errors(how.target), _files(builder, name, dependencies, machine.package is None) as files:
         _copy_responses(api, builder, responses[0])
-        return _run(api, [*files, *arguments], secrets=secrets, flavor=flavor, timeout=job_timeout)
+        return _run(api, [*files, *arguments], secrets=secrets, flavor=machine.flavor, timeout=machine.timeout)
+
+
+def _named(how: PublishOptions, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the job's command, by name."""
+    where = {"publish": str(how.target), "revision": how.target.revision, "private": how.private}
+    terms = {"create_pr": how.create_pr, "overwrite": how.overwrite, "live": how.live, "licence": how.licence}
+    return {**where, **terms, **{n: value for n, value in options.items() if n not in IN_THE_RECIPE | ELSEWHERE}}
 
 
 def _check_recipes(builder: ConsistentChat) -> None:

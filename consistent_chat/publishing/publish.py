@@ -1,12 +1,13 @@
-"""Publishes a dataset. Everything is checked and built before the first byte is sent."""
+"""Publishes datasets: builds them, checks the destination, sends the files that it lacks, and removes obsolete ones."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,17 @@ from consistent_chat.builder import ConsistentChat
 from consistent_chat.card import Seen
 from consistent_chat.commands.open import open_builder
 from consistent_chat.drivers import RunStats
-from consistent_chat.errors import RecipeError
+from consistent_chat.errors import PublishError, RecipeError
+from consistent_chat.hub import PAUSES
 from consistent_chat.publishing import layout, live
 from consistent_chat.publishing.bundle import Made, make
 from consistent_chat.publishing.destinations import BucketDestination, RepoDestination
-from consistent_chat.publishing.hub import Destination, RemoteState, RepoTarget, open_api
+from consistent_chat.publishing.hub import PUBLISHED, ConflictError, Destination, RemoteState, RepoTarget, open_api
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.publishing.live import remove_progress, shown, without
-from consistent_chat.publishing.upload import Sent, check, send
 from consistent_chat.recipe import EXTENSION
 from consistent_chat.recipe.description import PAIRS
+from consistent_chat.retry import retry
 from consistent_chat.text import Summarized
 from consistent_chat.text.sanitize import without_secrets
 
@@ -77,48 +79,62 @@ def publish(
         MissingResponse: responses are missing; the message names the first dialogues and their number.
         PublishError: no token, no write access, or the repo contains other files.
     """
-    destination = open_destination(RepoTarget.parse(repo, revision), private, create_pr, token)
-    builder = open_to_publish(recipe, live=live, create_pr=create_pr, token=token, **options)
-    _check_licence(builder, licence)
-    state = check(destination, overwrite)
-    with remove_progress(destination) if live else contextlib.nullcontext():
-        if builder.config.serving is not None and _record(builder, destination, live):
-            state = destination.state()  # the build may have taken hours
-        sent = _send(builder, name_of(recipe, destination.target), licence, destination, state, overwrite)
-    return Published(str(destination.target), {split: len(plan) for split, plan in builder.plans().items()}, sent)
+    target = RepoTarget.parse(repo, revision)
+    return _publish(recipe, PublishOptions(target, private, create_pr, overwrite, licence, live, token), options)
 
 
-def open_destination(target: RepoTarget, private: bool, create_pr: bool, token: str | None) -> Destination:
-    """Return the repo or bucket. Raises PublishError without a token, RecipeError for a pull request to a bucket."""
-    if target.is_bucket and create_pr:
-        raise RecipeError("A bucket has no pull requests. Leave --create-pr out, or publish to a repo.")
-    api = open_api(target, token)
-    return (
-        BucketDestination(api, target, private)
-        if target.is_bucket
-        else RepoDestination(api, target, private, create_pr)
-    )
+@dataclass(frozen=True)
+class PublishOptions:
+    """Where and how a dataset is published, here or by a job. The fields are those arguments of `publish`."""
 
+    target: RepoTarget
+    private: bool
+    create_pr: bool
+    overwrite: bool
+    licence: str | None
+    live: bool
+    token: str | None
 
-def open_to_publish(
-    recipe: str | Mapping[str, str] | None, live: bool, create_pr: bool, **options: Any
-) -> ConsistentChat:
-    """Return the builder. Raises RecipeError for options that exclude each other."""
-    serving = options.get("serving")
-    if live and (serving is None or create_pr):
-        raise RecipeError(
-            "--live shows the progress of a build. Pass --serving without --create-pr. Without a serving, publishing "
-            "takes moments."
-        )
-    builder = open_builder(recipe, **(options if serving is not None else {**options, "mode": "replay"}))
-    builder.plans()  # raises RecipeError without a model
-    for each in builder.recipes.values():
-        if each.layout in PAIRS:
+    def open_destination(self) -> Destination:
+        """Return the repo or bucket. Raises PublishError without a token, RecipeError for a bucket with create_pr."""
+        if self.target.is_bucket and self.create_pr:
+            raise RecipeError("A bucket has no pull requests. Leave --create-pr out, or publish to a repo.")
+        api = open_api(self.target, self.token)
+        if self.target.is_bucket:
+            return BucketDestination(api, self.target, self.private)
+        return RepoDestination(api, self.target, self.private, self.create_pr)
+
+    def open_builder(self, recipe: str | Mapping[str, str] | None, options: Mapping[str, Any]) -> ConsistentChat:
+        """Return the builder. Raises RecipeError for options that exclude each other."""
+        serving = options.get("serving")
+        if self.live and (serving is None or self.create_pr):
             raise RecipeError(
-                f"The layout {each.layout!r} cannot be published. Publish with layout='messages': users who load the "
-                f"recipe of the published dataset with layout={each.layout!r} get the pairs without a call."
+                "--live shows the progress of a build. Pass --serving without --create-pr. Without a serving, "
+                "publishing takes moments."
             )
-    return builder
+        builder = open_builder(
+            recipe, **{**options, **({"mode": "replay"} if serving is None else {})}, token=self.token
+        )
+        builder.plans()  # raises RecipeError without a model
+        for each in builder.recipes.values():
+            if each.layout in PAIRS:
+                raise RecipeError(
+                    f"The layout {each.layout!r} cannot be published. Publish with layout='messages': users who load "
+                    f"the recipe of the published dataset with layout={each.layout!r} get the pairs without a call."
+                )
+        return builder
+
+
+def _publish(recipe: str | Mapping[str, str] | None, how: PublishOptions, options: Mapping[str, Any]) -> Published:
+    destination = how.open_destination()
+    builder = how.open_builder(recipe, options)
+    _check_licence(builder, how.licence)
+    state = check(destination, how.overwrite)
+    with remove_progress(destination) if how.live else contextlib.nullcontext():
+        if builder.config.serving is not None and _record(builder, destination, how.live):
+            state = destination.state()  # the build may have taken hours
+        sent = _build_and_send(builder, name_of(recipe, destination.target), how, destination, state)
+    return Published(str(destination.target), {split: len(plan) for split, plan in builder.plans().items()}, sent)
 
 
 def _check_licence(builder: ConsistentChat, licence: str | None) -> None:
@@ -138,25 +154,18 @@ def name_of(recipe: str | Mapping[str, str] | None, target: RepoTarget) -> str:
     return _STRANGE.sub("_", name).strip(". ") or target.title
 
 
-def _send(
-    builder: ConsistentChat,
-    name: str,
-    licence: str | None,
-    destination: Destination,
-    state: RemoteState,
-    overwrite: bool,
+def _build_and_send(
+    builder: ConsistentChat, name: str, how: PublishOptions, destination: Destination, state: RemoteState
 ) -> Sent:
     """Build all files, then send the new ones."""
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder:
-        seen, target = Seen(), destination.target
+        seen = Seen()
         made = make(builder, name, Path(folder), seen.see)
-        return send(
-            destination,
-            made.folder,
-            state,
-            lambda previous: _finish(made, live.describe(made, target, licence, seen, without(previous))),
-            overwrite,
-        )
+
+        def finish(previous: str) -> None:
+            _finish(made, live.describe(made, how.target, how.licence, seen, without(previous)))
+
+        return send(destination, made.folder, state, finish, how.overwrite)
 
 
 def _record(builder: ConsistentChat, destination: Destination, is_live: bool) -> bool:
@@ -175,3 +184,92 @@ def _finish(made: Made, files: Mapping[str, bytes]) -> None:
         (made.folder / path).parent.mkdir(exist_ok=True)
         (made.folder / path).write_bytes(content)
     (made.folder / layout.MANIFEST).write_bytes(Manifest.of(made.folder, made.files).text())
+
+
+@dataclass(frozen=True)
+class Sent:
+    """Numbers of files, and the address of the commit, "" if nothing had changed."""
+
+    sent: int
+    unchanged: int
+    removed: int
+    where: str = ""
+
+    def __str__(self) -> str:
+        if not self.where:
+            return f"nothing has changed ({self.unchanged} files)"
+        return f"{self.sent} files sent, {self.unchanged} unchanged, {self.removed} removed: {self.where}"
+
+
+def check(destination: Destination, overwrite: bool) -> RemoteState:
+    """Return the state of a destination; raises PublishError if nothing can be published there. Changes nothing."""
+    state = destination.state()
+    destination.check(state)
+    live.check(state.readme)
+    if not overwrite and state.manifest is None:
+        _refuse_foreign(destination, state)
+    return state
+
+
+def _refuse_foreign(destination: Destination, state: RemoteState) -> None:
+    _refuse(destination, layout.foreign(state.files, interrupted=destination.target.is_bucket))
+
+
+def _refuse(destination: Destination, foreign: list[str]) -> None:
+    """Raise PublishError if there are files that this package did not publish."""
+    if foreign:
+        named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
+        raise PublishError(
+            f"{destination.target} already contains other files ({named}). Choose another repo, or pass --overwrite to "
+            f"publish beside them; files in {layout.DATA}/ and {layout.FAILURES}/ are then replaced."
+        )
+
+
+def send(
+    destination: Destination, folder: Path, state: RemoteState, finish: Callable[[str], None], overwrite: bool = False
+) -> Sent:
+    """Send files that differ, in one step. `finish` gets the present card and completes the folder.
+
+    Only files published before are removed; other rows are replaced or removed only with `overwrite`.
+    If another writer was faster, start again from its state. Raises PublishError.
+    """
+    states = itertools.chain([state], (destination.state() for _ in itertools.count()))
+    try:
+        return retry(lambda: _send(destination, folder, next(states), finish, overwrite), ConflictError, PAUSES)
+    except ConflictError as error:
+        raise PublishError(f"{destination.target} could not be written: {error} Rerun the command.") from None
+
+
+def _send(
+    destination: Destination, folder: Path, state: RemoteState, finish: Callable[[str], None], overwrite: bool
+) -> Sent:
+    finish(state.readme)
+    add = [path for path in layout.paths(folder) if not destination.has(state, path, folder / path)]
+    gone = _obsolete(destination, state, folder)
+    unchanged = len(layout.paths(folder)) - len(add)
+    if not add and not gone:
+        return Sent(0, unchanged, 0)
+    if not overwrite:
+        _check_ours(destination, state, [*add, *gone])
+    where = destination.put(state, folder, add, gone, PUBLISHED)
+    return Sent(len(add), unchanged, len(gone), where)
+
+
+def _check_ours(destination: Destination, state: RemoteState, paths: list[str]) -> None:
+    """Raise PublishError if files of others would be replaced or removed, even if a manifest lists them."""
+    if state.manifest is not None and not destination.has_published(state):
+        _refuse_foreign(destination, state)
+    rows = [path for path in paths if path in state.files and path.startswith(layout.ROWS)]
+    _refuse(destination, [path for path in rows if not destination.is_ours(state, path)])
+
+
+def _obsolete(destination: Destination, state: RemoteState, folder: Path) -> list[str]:
+    """Return published files that are now obsolete, and other files that would be loaded as rows.
+
+    The manifest may be a stranger's, from a merged pull request, so each file that it names is checked.
+    """
+    named = set(state.manifest.files if state.manifest else ())
+    old = [path for path in state.files if not (folder / path).is_file()]
+    return sorted(
+        path for path in old if path.startswith(layout.ROWS) or (path in named and destination.is_ours(state, path))
+    )

@@ -1,13 +1,14 @@
 """Reports on a dataset: its statistics on the terminal, and its statistics and dialogues as one HTML file.
 
-reviewing.py    marks on the terminal; marks.py the review that they are kept in; argilla.py records for Argilla
+reviewing.py    marks on the terminal; marks.py the review that they are kept in, and records of Argilla
 sources.py      detects the kind of a source; reads a recipe's replay
 file_source.py  reads files of rows; store_source.py a store without a recipe
 records.py      what they all yield: a row and its failed draws
 summary.py      the statistics
 paraphrases.py  dialogues that say what others say, by embeddings
 terminal.py     the report on the terminal
-page.py         the report as a page, from templates/, page.css and page.js; payload.py has the dialogues
+page.py         the report as a page, from templates/, page.css and page.js; payload.py has the dialogues,
+                and their Markdown
 check.py        checks the chats of any dataset, and counts the findings of a report
 judging.py      scores the chats of any dataset with judges
 calibration.py  compares judges with labelled dialogues: calibration.yaml

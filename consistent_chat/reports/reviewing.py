@@ -21,7 +21,7 @@ from rich.text import Text
 
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.recipe.review import Mark
-from consistent_chat.reports import argilla, marks, sources
+from consistent_chat.reports import marks, sources
 from consistent_chat.reports.marks import Marks
 from consistent_chat.reports.records import ReportRow
 from consistent_chat.text.console import screen, shown, tell
@@ -54,9 +54,9 @@ def review(
     made = marks.read(path, reading.review)
     entries = (entry for entry in reading.entries if entry.row is not None and entry.answers_key)
     if export is not None:
-        return argilla.write(entries, made, export)
+        return marks.write_records(entries, made, export)
     if records is not None:
-        said = argilla.read(records, made, {entry.answers_key: entry.origin["request_keys"] for entry in entries})
+        said = marks.read_records(records, made, {entry.answers_key: entry.origin["request_keys"] for entry in entries})
         marks.write(path, made)
         return f"{said} They are in {path}."
     session = Session(entries, made, lambda: marks.write(path, made), screen())

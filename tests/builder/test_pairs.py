@@ -207,7 +207,7 @@ def test_a_report_of_pairs_is_one_of_the_dialogues(capsys: pytest.CaptureFixture
 
 def test_pairs_are_not_published() -> None:
     """The published dataset has the responses: pairs of it take no call."""
-    from consistent_chat.publishing.publish import open_to_publish
+    from consistent_chat.publishing import publish
 
     with pytest.raises(RecipeError, match=r"'kto' cannot be published. Publish with layout='messages'"):
-        open_to_publish(None, live=False, create_pr=False, layout="kto", **FIELDS)
+        publish(None, "user/repo", token="hf_x", layout="kto", **FIELDS)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consistent_chat.reports.markdown import DEEPEST, LONGEST, TAGS, tree
+from consistent_chat.reports.payload import DEEPEST, LONGEST, TAGS, tree
 
 
 @pytest.mark.parametrize(
