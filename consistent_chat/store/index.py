@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, chain
 from pathlib import Path
 from typing import TypeVar
@@ -19,6 +20,9 @@ from consistent_chat.store.record import CheckedResponse, Record, StoredResponse
 from consistent_chat.store.rows import RowReader
 
 _T = TypeVar("_T")
+_Located = tuple[int, int, StoredResponse]
+MOST_RECENT = 256
+"""Keys that were found last, and are held with their places: more than most dialogues have."""
 
 
 class Index:
@@ -26,6 +30,7 @@ class Index:
 
     def __init__(self, packs: Sequence[Pack] = (), notes: CheckedRows | None = None) -> None:
         self.packs = tuple(packs)
+        self._recent: dict[str, list[_Located]] = {}
         self.use_notes(notes or CheckedRows())
         self._starts = list(accumulate(map(len, packs), initial=0))[:-1]
         joined = np.concatenate([*(pack.prefixes for pack in packs), np.empty(0, np.uint64)])
@@ -40,29 +45,35 @@ class Index:
 
     def find(self, key: str) -> list[StoredResponse]:
         """Return all stored responses of a key. Raises DamagedRecord, and PackGone for a pack that was repacked."""
-        return [kept for row in self._rows_of(key) if (kept := self._kept(key, *row)) is not None]
+        return [kept for _, _, kept in self._located(key)]
 
     def use_notes(self, notes: CheckedRows) -> None:
         """Mark the responses that passed the checks of these notes."""
         self._notes, self._checked = notes, [notes.of(pack) for pack in self.packs]
+        self._recent = {}
 
     def mark_checked(self, key: str, is_it: Callable[[StoredResponse], bool]) -> None:
         """Note that a response passed the checks, in all packs that have it."""
-        for number, row in self._rows_of(key):
-            kept = self._kept(key, number, row)
-            if kept is not None and is_it(kept):
+        recent = self._recent.get(key)
+        for number, row, kept in self._located(key) if recent is None else recent:
+            if is_it(kept):
                 self._notes.add(self.packs[number], row)
 
-    def _rows_of(self, key: str) -> list[tuple[int, int]]:
-        """Return the numbers of the packs and the rows in them that may have a response of a key."""
-        prefix, found = int(key[7:23], 16), []
-        at = bisect_left(self._sorted, prefix)
-        while at < len(self._sorted) and self._sorted[at] == prefix:
+    def _located(self, key: str) -> list[_Located]:
+        """Return the responses of a key, each with the number of its pack and its row there."""
+        prefix, located, ordered = int(key[7:23], 16), list[_Located](), self._sorted
+        at = bisect_left(ordered, prefix)
+        while at < len(ordered) and ordered[at] == prefix:
             row = self._rows[at]
             number = bisect_right(self._starts, row) - 1
-            found.append((number, row - self._starts[number]))
+            row -= self._starts[number]
+            if (kept := self._kept(key, number, row)) is not None:
+                located.append((number, row, kept))
             at += 1
-        return found
+        if len(self._recent) >= MOST_RECENT:
+            self._recent = {}
+        self._recent[key] = located
+        return located
 
     def _kept(self, key: str, number: int, row: int) -> StoredResponse | None:
         """Return a row's response, or None if it has another key. The digest distinguishes both from damage."""
@@ -88,7 +99,11 @@ class _Layer:
 
     def find(self, key: str) -> list[StoredResponse]:
         """Return all responses of the location for a key."""
-        return self.index.find(key) + [kept for journal in self.journals if (kept := journal.find(key)) is not None]
+        found = self.index.find(key)
+        for journal in self.journals:
+            if (kept := journal.find(key)) is not None:
+                found.append(kept)
+        return found
 
 
 class StoreReader:
@@ -107,8 +122,14 @@ class StoreReader:
 
     def find(self, key: str) -> StoredResponse | None:
         """Return the response that wins for a key, or None."""
-        found = self._with_retries(lambda: next(filter(None, (layer.find(key) for layer in self._layers)), []))
+        found = self._with_retries(partial(self._first, key))
         return found[0] if len(found) == 1 else min(found, key=_order, default=None)
+
+    def _first(self, key: str) -> list[StoredResponse]:
+        for layer in self._layers:
+            if found := layer.find(key):
+                return found
+        return []
 
     def find_all(self, key: str) -> list[StoredResponse]:
         """Return the response that wins for a key, then all that other writers have kept for it, by location.
@@ -172,16 +193,14 @@ class StoreReader:
 
     def _with_retries(self, look: Callable[[], _T]) -> _T:
         """Try to read, and reread the locations before each retry, since others may repack meanwhile."""
-        stale = False
-
-        def attempt() -> _T:
-            nonlocal stale
-            if stale:
-                self._read()
-            stale = True
+        try:
             return look()
+        except PackGone:
+            return retry_if_repacked(partial(self._reread, look))
 
-        return retry_if_repacked(attempt)
+    def _reread(self, look: Callable[[], _T]) -> _T:
+        self._read()
+        return look()
 
     def _read(self) -> None:
         # Journals first: a record leaves its journal only when it is in a pack, so that none is missed.

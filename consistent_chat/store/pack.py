@@ -31,14 +31,14 @@ from consistent_chat.files import (
     open_plain,
     temporary_file,
 )
-from consistent_chat.store.pages import NOT_READ, ROWS_PER_PAGE, Pages
+from consistent_chat.store.pages import MOST_GROUP_BYTES, NOT_READ, PAGE_BYTES, ROWS_AT_ONCE, Pages
 from consistent_chat.store.record import Record, damaged
 
 FORMAT = 1
 ROWS_PER_GROUP, BYTES_PER_GROUP = 512, 4 << 20
 """A group is the smallest unit that is read: this many rows, or this many bytes of text if answers are long."""
-MOST_ROWS, MOST_GROUP_BYTES = 2_000_000, 128 << 20
-"""A pack with more rows, or a group with more bytes, is not read: packing writes none, and it could fill the memory."""
+MOST_ROWS = 2_000_000
+"""A pack with more rows is not read: packing writes none, and it could fill the memory."""
 KEY_LENGTH = len("sha256:") + 64
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError, AttributeError)
@@ -59,15 +59,18 @@ _SCHEMA = pa.schema(
     ],
     metadata={"consistent_chat_pack": str(FORMAT)},
 )
-# No dictionaries: values rarely repeat. No statistics: they would repeat whole texts in the footer.
+# Requests of a recipe have long texts in common: as a dictionary they are one page of a group, and compressed together.
+# Other values rarely repeat. What is of one size, and hardly becomes smaller, is read faster as it is.
+# No statistics: they would repeat whole texts in the footer.
 # Page checksums: without them a flipped bit in a key hides its record, without an error.
 _WRITING = {
-    "compression": "zstd",
-    "use_dictionary": False,
+    "compression": {name: "zstd" if name in ("key", "request", "response") else "none" for name in _SCHEMA.names},
+    "use_dictionary": ["request"],
+    "dictionary_pagesize_limit": 2 * BYTES_PER_GROUP,
     "write_statistics": False,
     "write_page_checksum": True,
-    "write_batch_size": ROWS_PER_PAGE,
-    "data_page_size": 1,  # a page ends with each batch
+    "write_batch_size": ROWS_AT_ONCE,
+    "data_page_size": PAGE_BYTES,
 }
 
 

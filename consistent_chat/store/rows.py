@@ -22,9 +22,13 @@ class RowReader:
         self._packs = packs
         self._groups: OrderedDict[tuple[int, int], RowGroup] = OrderedDict()
         self._recent: deque[tuple[int, int]] = deque(maxlen=RECENT)
+        self._last = _NO_ROWS
 
     def read(self, number: int, row: int) -> tuple[Any, ...]:
         """Return generation, response and digest of a row of a pack, in the fastest way; callers verify the digest."""
+        of, start, end, decoded = self._last
+        if of == number and start <= row < end:
+            return decoded.generation[row - start], decoded.response[row - start], decoded.sha256[row - start]
         pack = self._packs[number]
         group = bisect_right(pack.ends, row)
         place = number, group
@@ -42,5 +46,9 @@ class RowReader:
         self._groups[place] = decoded
         if len(self._groups) > GROUPS_KEPT:
             self._groups.popitem(last=False)
-        at = row - pack.start(group)
-        return decoded.generation[at], decoded.response[at], decoded.sha256[at]
+        start = pack.start(group)
+        self._last = number, start, start + len(decoded.sha256), decoded
+        return decoded.generation[row - start], decoded.response[row - start], decoded.sha256[row - start]
+
+
+_NO_ROWS = (-1, 0, 0, RowGroup([], [], []))
