@@ -24,4 +24,4 @@ class Serving(Protocol):
     """Answers requests."""
 
     async def answer(self, request: Request) -> Response:
-        """Return what the model said; raise TransportError or ServingError."""
+        """Return the model's response. Raises TransportError or ServingError."""

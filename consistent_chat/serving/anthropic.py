@@ -48,8 +48,8 @@ class Anthropic:
     """Answers with Claude models.
 
     `base_url` is the address of the API (default: ANTHROPIC_BASE_URL, else Anthropic's). `api_key` defaults to
-    ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN. `timeout` is in seconds per call. Raises ServingError if a key is
-    missing, RecipeError if base_url is not an address.
+    ANTHROPIC_API_KEY or ANTHROPIC_AUTH_TOKEN. `timeout` is in seconds per call. Raises ServingError without a key,
+    RecipeError if base_url is not an address.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class Anthropic:
         open_sdk = partial(_open_sdk, self._peer)
         self._connection = Connection(self._peer, base_url or BASE_URL, timeout, max_concurrency, open_sdk)
         form = stated(abilities)
-        ladder = None if base_url is None else partial(plainer, form)  # Anthropic's own API gives reasons
+        ladder = None if base_url is None else partial(plainer, form)  # Anthropic's own API explains its refusals
         self._negotiator = Negotiator(self._peer, form, ladder)
 
     async def answer(self, request: Request) -> Response:
-        """Return what the model said; raise TransportError or ServingError."""
+        """Return the model's response. Raises TransportError or ServingError."""
         checked_model(request.model)
         self._form(request, self._negotiator.about(request.model, request.stage, request.temperature))
         return await self._negotiator.answer(request, self._send, partial(simpler, self._peer))
@@ -101,9 +101,9 @@ class Anthropic:
         return read_message(self._peer, answer)
 
     def _form(self, request: Request, known: ModelForm[Form]) -> Form:
-        """Return the form for a request, as known before one is sent; raises ServingError."""
+        """Return the best known form for a request, before any is sent. Raises ServingError."""
         if known.form.temperature and not takes_temperature(request.model):
-            why = "Claude models from {}.{} on accept none".format(*NO_TEMPERATURE_SINCE)
+            why = "Claude models from {}.{} on do not accept one".format(*NO_TEMPERATURE_SINCE)
             known.form = without_temperature(request, known.form, why)
         if known.form.temperature and request.temperature > HIGHEST_TEMPERATURE:
             raise temperature_error(request)

@@ -1,4 +1,4 @@
-"""Anthropic's Message Batches. Requests and answers have the format of anthropic.py."""
+"""Anthropic's Message Batches API. Requests and answers have the format of anthropic_messages.py."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ STATUSES = {
 
 
 HEAD, TAIL, PIECE = b'{"requests":[', b"]}", 2**20
-"""The text around the entries, and the number of bytes sent at once."""
+"""The text around the entries of a submission, and the number of bytes that are sent at a time."""
 
 
 class AnthropicBatches:
@@ -125,7 +125,7 @@ class AnthropicBatches:
         )
 
     def _address(self, state: BatchStatus) -> str:
-        """Return the address of the results that the API gives; its host is replaced by the one our key belongs to."""
+        """Return the address of the results as the API reports it, but on the host that our key belongs to."""
         usual = f"{PATH}/{state.id}/results"
         own = urlsplit(str(self._wire.opened().base_url))
         told = urlsplit(str(state.told.get("results_url") or usual))
@@ -152,12 +152,12 @@ async def _body(entries: Path) -> AsyncGenerator[bytes, None]:
 
 
 def _length(entries: Path) -> int:
-    """Return the length of the body in bytes; it lacks the last entry's line end."""
+    """Return the length of the body in bytes; the last entry's line end is left out."""
     return len(HEAD) + entries.stat().st_size - 1 + len(TAIL)
 
 
 def _fault(told: Any) -> Fault:
-    """Return the error in a result, with or without the envelope of the API's errors."""
+    """Return the error in a result; it may be wrapped like the API's other errors."""
     error = told.get("error", told) if isinstance(told, dict) else {}
     error = error if isinstance(error, dict) else {}
     kind, message = error.get("type"), error.get("message")

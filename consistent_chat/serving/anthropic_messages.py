@@ -35,11 +35,11 @@ HIGHEST_TEMPERATURE = 1.0
 
 @dataclass(frozen=True)
 class Form:
-    """What a request has besides its prompt, as stated or detected.
+    """The form of a request, apart from its prompt, as stated or detected.
 
-    If `cached`, the system text is a block marked for the provider's cache, else a plain string. `cap` is the
-    highest limit of tokens of an answer, `context` the most tokens of a prompt and its answer together;
-    `density` is how many tokens a byte of a prompt has, by the server's own count.
+    If `cached`, the system text is a block marked for the provider's cache, else a plain string. `cap` is the maximum
+    number of tokens of an answer, `context` the maximum of a prompt and its answer together; `density` is the number of
+    tokens per byte of a prompt, as counted by the server.
     """
 
     schema: bool = True
@@ -85,10 +85,10 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
 
 
 def plainer(best: Form, form: Form) -> Form | None:
-    """Return the next plainer form for a gateway that refuses without a reason, or None after the last.
+    """Return the next plainer form, for a gateway that refuses without a reason, or None after the last.
 
-    `best` is the first form tried. A part that `best` already has in its plainest form was stated by the user, and does
-    not change.
+    `best` is the first form that was tried. Parts that are already plain in `best` were stated by the user, and do not
+    change.
     """
     if form.stream and not best.stream:
         return None
@@ -102,7 +102,7 @@ def plainer(best: Form, form: Form) -> Form | None:
 
 
 def _blamed(fault: Fault) -> list[str]:
-    """Return the part of the form that a refusal names, if it refuses the request and not something else."""
+    """Return the part of the form that a refusal names, if it refuses the request for its form."""
     if fault.status in (500, 501):  # a chat template that fails
         return blamed(fault, {"system": _SYSTEM})
     if fault.status not in (400, 413, 422):
@@ -115,13 +115,13 @@ _SYSTEM = r"cache_control|\bsystem\b|\broles?\b"
 
 
 def takes_temperature(model: str) -> bool:
-    """Tell by a model's name whether to send it a temperature: all but Claude models since NO_TEMPERATURE_SINCE."""
+    """Return whether to send a model a temperature: yes, except for Claude models since NO_TEMPERATURE_SINCE."""
     found = _NUMBER.search(model)
     return found is None or (int(found[1]), int(found[2] or 0)) < NO_TEMPERATURE_SINCE
 
 
 def temperature_error(request: Request) -> ServingError:
-    """Return the error for a temperature above the protocol's highest."""
+    """Return the error for a temperature above the protocol's maximum."""
     return ServingError(
         f"The temperature of {request.temperature:g} is too high for the model {request.model!r}: Anthropic's Messages "
         f"API takes 0 to {HIGHEST_TEMPERATURE:g}. Set temperature= to {HIGHEST_TEMPERATURE:g} or less, or choose "
@@ -136,7 +136,7 @@ def without_temperature(request: Request, form: Form, why: str) -> Form:
 
 
 def headers(form: Form) -> dict[str, str]:
-    """Return the headers that a form needs besides the SDK's."""
+    """Return the headers that a form needs in addition to the SDK's."""
     return {"anthropic-version": VERSION_WITH_TEMPERATURE} if form.temperature else {}
 
 
@@ -160,7 +160,7 @@ def body(request: Request, form: Form) -> dict[str, Any]:
 
 
 def _cached(request: Request, form: Form, said: list[dict[str, str]]) -> list[dict[str, Any]]:
-    """Mark the end of a real chat for caching: the next turn of the same dialogue begins with all of it."""
+    """Mark the end of a real chat for caching, because the next turn of the dialogue begins with the same text."""
     if not form.cached or request.schema is not None:
         return [*said]
     *before, last = said
@@ -174,7 +174,7 @@ def _marked(text: str) -> dict[str, Any]:
 def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:
     """Return the response in a message.
 
-    Raises TransportError for a reported fault or if it is not a message, RefusedRequest if it is empty.
+    Raises TransportError if it is not a message or reports a fault, RefusedRequest if it is empty.
     """
     content, reason = body.get("content"), body.get("stop_reason")
     if not content and not reason:
@@ -217,13 +217,13 @@ def join(events: list[Any], ended: bool) -> dict[str, Any]:
 
 
 def _piece(delta: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a delta adds to its block. Its type is not the block's, and citations come one by one."""
+    """Return what a delta adds to its block. Its type differs from the block's, and citations come one by one."""
     rest = {name: value for name, value in delta.items() if name not in ("type", "citation")}
     return {**rest, "citations": [delta["citation"]]} if "citation" in delta else rest
 
 
 def _whole(block: dict[str, Any]) -> dict[str, Any]:
-    """Return a block with its tool's input, which a stream sends as pieces of JSON text."""
+    """Return a block with its tool input, which a stream sends as pieces of JSON text."""
     try:
         told = json.loads(block["partial_json"])
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -235,7 +235,7 @@ _KNOWN = frozenset({"type", "role", "content", "stop_reason", "usage", "model", 
 
 
 def _text(content: Any, kind: str) -> str:
-    """Join the blocks of a type; thinking blocks, which can precede the text, are not part of the answer."""
+    """Return the joined blocks of one type; thinking blocks, which can precede the text, are not part of the answer."""
     if isinstance(content, str):
         return content if kind == "text" else ""
     blocks = [block for block in _blocks(content) if block.get("type") == kind]
@@ -248,7 +248,7 @@ def _calls(content: Any) -> list[Any]:
 
 
 def _unread(content: Any) -> dict[str, Any]:
-    """Return the content of blocks besides text, thoughts and calls: signatures, citations, other types of blocks."""
+    """Return the content that is not text, thinking or tool calls: signatures, citations, other types of blocks."""
     rest = [
         {name: value for name, value in block.items() if name != block.get("type")}
         for block in _blocks(content)
@@ -270,5 +270,5 @@ def _input(usage: Mapping[str, Any]) -> int | None:
 
 
 # claude-3-5-sonnet-20241022, claude-sonnet-4-20250514, claude-opus-4-7, anthropic/claude-sonnet-4.6, claude-2.1:
-# one or two numbers of at most two digits, before or after the family's name. A date is no number.
+# one or two numbers of at most two digits, before or after the family's name. A date does not count.
 _NUMBER = re.compile(r"claude(?:-[a-z]+)*-(\d{1,2})(?!\d)(?:[-.](\d{1,2})(?!\d))?")

@@ -18,11 +18,11 @@ from consistent_chat.serving.http import Fault, Peer, read_object
 DISCOUNT = 0.5
 """The factor of batch prices, by Anthropic's and OpenAI's price lists."""
 SUBMIT_SECONDS = 600.0
-"""Seconds that sending a batch may take, whatever the timeout of a call: it has up to 256 MB."""
+"""Maximum seconds to send a batch, regardless of the timeout of calls: a batch has up to 256 MB."""
 MISSING = frozenset({404, 405, 501})
-"""Statuses by which a server says that it does not have an endpoint."""
+"""Statuses that mean that a server does not have an endpoint."""
 MOST_LISTED = 2_000
-"""Maximum number of the provider's batches that are listed."""
+"""Maximum number of batches that are listed."""
 
 Find = Callable[[str], "Request | None"]
 Outcome = Response | ServingError
@@ -31,22 +31,22 @@ Results = AsyncGenerator["tuple[str, Outcome | None]", None]
 
 
 class BatchesUnsupported(ServingError):
-    """The server does not have the endpoint, or not this batch: it answered with this status."""
+    """The server does not have the endpoint or this batch; `status` is the status of its answer."""
 
     status = 0
 
 
 class NotSubmitted(TransportError):
-    """A temporary fault before a batch was submitted: the provider certainly does not have it."""
+    """A temporary fault before a batch was submitted, so the provider certainly does not have the batch."""
 
 
 @dataclass(frozen=True)
 class BatchStatus:
     """A batch as its provider reports it.
 
-    `name` is the name it was submitted under, if the provider keeps names. `requests` is their number and `done`
-    how many are processed, 0 if the provider does not say. `expires` is in seconds since 1970. `fault` is the
-    provider's reason for giving up the whole batch. `told` is the report itself.
+    `name` is the name it was submitted under, if the provider keeps names. `requests` is their number and `done` how
+    many are processed, 0 if the provider does not say. `expires` is in seconds since 1970. `fault` is the provider's
+    reason for the failure of the whole batch. `told` is the provider's report.
     """
 
     id: str
@@ -61,7 +61,10 @@ class BatchStatus:
 
 
 class BatchServing(Protocol):
-    """A provider's batch API. Requests are identified by digest: a custom id allows 64 characters and no colon."""
+    """A provider's batch API.
+
+    Requests are identified by digest, because a custom id may have 64 characters and no colon.
+    """
 
     most_requests: int
     most_bytes: int
@@ -72,7 +75,7 @@ class BatchServing(Protocol):
     async def submit(self, name: str, model: str, entries: Path) -> BatchStatus:
         """Submit a file of entries, one per line, for one model.
 
-        After a TransportError the batch may exist or not, unless it is NotSubmitted.
+        After a TransportError the batch may or may not exist; after NotSubmitted it does not.
         """
 
     async def state(self, id: str) -> BatchStatus:
@@ -84,12 +87,12 @@ class BatchServing(Protocol):
     def results(self, state: BatchStatus, find: Find) -> Results:
         """Yield the outcomes of the requests of an ended batch, by digest, in any order.
 
-        `find` returns the request of a digest; the outcome of an unknown one is None.
+        `find` returns the request with a digest; the outcome of an unknown request is None.
         """
 
 
 def read_line(peer: Peer, line: bytes) -> Mapping[str, Any]:
-    """Return the request's digest and outcome from a line of results; empty for a line that cannot be read."""
+    """Return a request's digest and its outcome from a line of results; both are empty for an unreadable line."""
     try:
         return read_object(peer, line, "a line of results")
     except TransportError:
@@ -100,7 +103,7 @@ def refusal(peer: Peer, fault: Fault, model: str) -> ServingError:
     """Return the error for a refusal that concerns a whole batch."""
     if fault.status in MISSING:
         error = BatchesUnsupported(
-            f"{peer.place} has no batch API, or not this batch: it answered {fault.status}: "
+            f"{peer.place} has no batch API or does not know this batch: it answered {fault.status}: "
             f"{peer.quote(fault.message) or 'nothing more'}. Nothing is lost. Check base_url, or use driver='online'."
         )
         error.status = fault.status

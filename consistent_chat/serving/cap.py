@@ -1,7 +1,7 @@
-"""Fits requests into a server's limits: its longest answer, and its context, which prompt and answer share.
+"""Fits requests into a server's limits: the longest answer, and the context, which prompt and answer share.
 
-Both are stated by the user or read from the server's own refusals. The tokens of a prompt are estimated from its bytes
-until the server has counted one.
+Both limits are stated by the user or read from the server's refusals. The tokens of a prompt are estimated from its
+bytes until the server has counted the tokens of one.
 """
 
 from __future__ import annotations
@@ -17,49 +17,51 @@ from consistent_chat.request import Request
 from consistent_chat.serving.http import LOOKED_AT, Fault
 
 FLOOR = 256
-"""Tokens. No lower limit is tried: few dialogues fit into fewer."""
+"""Tokens. Lower limits are not tried, because few dialogues fit into them."""
 
 _log = logging.getLogger(__name__)
 
 
 MESSAGE_TOKENS = {"skeleton": 35, "answers": 88}
-"""Tokens of a typical message in JSON by stage: 1.35 a word, and the mean words that the ConsistentChat paper (arXiv
-2506.03558) reports, 19.8 of a user message and 59.3 of an answer."""
+"""Tokens of a typical message in JSON by stage: 1.35 per word.
+
+The ConsistentChat paper (arXiv 2506.03558) reports a mean of 19.8 words for user messages and 59.3 for answers.
+"""
 LEAST_TOKENS = 16
-"""Minimum tokens of a message. An answer with less room is not requested."""
+"""Minimum tokens of a message. An answer with less space is not requested."""
 SPARE_TOKENS = 16
-"""Tokens that a chat template puts around a prompt."""
+"""Tokens that a chat template adds to a prompt."""
 MARGIN = 1.1
-"""The maximum factor by which another prompt of a run has more tokens per byte than the one the server counted."""
+"""The prompts of a run have at most this many times the tokens per byte of the prompt that the server counted."""
 
 
 class Limits(Protocol):
-    """The token limits of a form, as stated or read from a refusal; None is unknown.
+    """The token limits of a form, as stated or read from a refusal; None if unknown.
 
-    `cap` is the longest answer, `context` bounds prompt and answer together, `density` is the tokens per byte of a
-    prompt.
+    `cap` is the longest answer, `context` bounds prompt and answer together, `density` is the number of tokens per byte
+    of a prompt.
     """
 
     @property
     def cap(self) -> int | None:
-        """Tokens of the longest answer."""
+        """The tokens of the longest answer."""
 
     @property
     def context(self) -> int | None:
-        """Tokens of a prompt and its answer together."""
+        """The tokens of a prompt and its answer together."""
 
     @property
     def density(self) -> float | None:
-        """Tokens of a prompt for each of its bytes."""
+        """The tokens of a prompt per byte."""
 
 
 AnyLimits = TypeVar("AnyLimits", bound=Limits)
 
 
 def limit(request: Request, form: Limits) -> int:
-    """Return the token limit to send: the request's, or the model's longest answer or context, if lower.
+    """Return the token limit to send: the request's, or less if the model's longest answer or context is shorter.
 
-    Raises RefusedRequest if the context has room for the prompt but not for an answer.
+    Raises RefusedRequest if the context has space for the prompt but not for an answer.
     """
     most = request.max_tokens if form.cap is None else min(request.max_tokens, form.cap)
     if form.context is None:
@@ -75,9 +77,9 @@ def limit(request: Request, form: Limits) -> int:
 
 
 def check_fits(request: Request, form: Limits) -> None:
-    """Raise ServingError if no dialogue of this length fits into the context, before any call is paid for.
+    """Raise ServingError, before any call is paid for, if no dialogue of this length fits into the context.
 
-    The first stage shows it: the second has about the same prompt, plus the user messages, and the longer answers.
+    This follows from the first stage: the second has about the same prompt, plus the user messages, and longer answers.
     """
     if form.context is None or request.stage != "skeleton":
         return
@@ -96,8 +98,8 @@ def check_fits(request: Request, form: Limits) -> None:
 def prompt_tokens(request: Request, density: float | None = None) -> int:
     """Return the largest likely number of tokens of a prompt.
 
-    It follows the server's own count if there is one; else one token for three bytes of ASCII, and two for three other
-    bytes: older tokenizers use two tokens for a Thai or Chinese letter of three bytes.
+    It uses the server's count if there is one. Otherwise it assumes one token for three bytes of ASCII, and two for
+    three other bytes, because older tokenizers use two tokens for a Thai or Chinese letter of three bytes.
     """
     if density is not None:
         return math.ceil(_size(request) * density * MARGIN) + SPARE_TOKENS
@@ -106,7 +108,7 @@ def prompt_tokens(request: Request, density: float | None = None) -> int:
 
 
 def fewest_tokens(request: Request) -> int:
-    """Return the smallest likely number of tokens of a prompt: one for six bytes."""
+    """Return the smallest likely number of tokens of a prompt: one per six bytes."""
     return _size(request) // 6
 
 
@@ -121,7 +123,7 @@ def _texts(request: Request) -> list[str]:
 def lowered_form(form: AnyLimits, request: Request, fault: Fault, asked: int) -> AnyLimits | None:
     """Return the form to try after a refusal of `asked` tokens, or None if nothing is left to try.
 
-    A server that counts the prompt gives its context and the density of prompts, which fit all later requests.
+    A server that counts the prompt reports its context and the density of prompts, which fit all later requests.
     """
     changed: Any = form
     counted = _counted(fault.message[:LOOKED_AT], asked)
@@ -137,7 +139,7 @@ def lowered_form(form: AnyLimits, request: Request, fault: Fault, asked: int) ->
 
 
 def _counted(message: str, asked: int) -> tuple[int, int] | None:
-    """Return (tokens of the context, tokens of the prompt) if a refusal has both numbers."""
+    """Return (tokens of the context, tokens of the prompt), or None if a refusal does not have both numbers."""
     for pattern in _CONTEXTS:
         if found := re.search(pattern, message, re.IGNORECASE | re.DOTALL):
             context, prompt = (int(digits.replace(",", "")) for digits in found.groups())
@@ -147,10 +149,10 @@ def _counted(message: str, asked: int) -> tuple[int, int] | None:
 
 
 def is_too_high(fault: Fault, asked: int | None = None) -> bool:
-    """Tell whether a refusal says that the token limit is too high, rather than that its parameter has another name.
+    """Return whether a refusal means that the token limit is too high, not that its parameter has another name.
 
-    In any wording: it mentions tokens and a number that fits, as `lowered_to_fit` reads it. A message
-    with braces may repeat the whole request, and is not read this way.
+    The wording does not matter: the refusal mentions tokens and a number that could be the limit, as `lowered_to_fit`
+    reads it. A message with braces may repeat the whole request, and is not read this way.
     """
     if fault.status not in (400, 413, 422):
         return False
@@ -163,7 +165,7 @@ def is_too_high(fault: Fault, asked: int | None = None) -> bool:
 
 
 def _total(message: str, asked: int) -> tuple[int, int] | None:
-    """Return (total tokens requested, tokens that the model accepts) if a message has both numbers."""
+    """Return (total tokens requested, tokens that the model accepts), or None if a message does not have both."""
     numbers = _numbers(message)
     requested = [number for number in numbers if number > asked]
     takes = [number for number in numbers if requested and FLOOR <= number < requested[-1] and number != asked]
@@ -171,7 +173,7 @@ def _total(message: str, asked: int) -> tuple[int, int] | None:
 
 
 def _smaller(message: str, asked: int) -> int | None:
-    """Return the largest number below what was asked."""
+    """Return the largest number below the requested one."""
     return max((number for number in _numbers(message) if FLOOR <= number < asked), default=None)
 
 
@@ -180,7 +182,7 @@ def _numbers(message: str) -> list[int]:
 
 
 def lowered_to_fit(fault: Fault, asked: int) -> int | None:
-    """Return the cap to try next after a refusal of this many tokens, or None if nothing is left to try."""
+    """Return the cap to try after a refusal of this many tokens, or None if nothing is left to try."""
     message = fault.message[:LOOKED_AT]
     total = _total(message, asked)
     if total is not None and FLOOR <= asked - (total[0] - total[1]) < asked:
@@ -193,7 +195,7 @@ def lowered_to_fit(fault: Fault, asked: int) -> int | None:
 def lowered(fault: Fault, asked: int) -> int | None:
     """Return the cap to try next: the maximum that the server names if it is below `asked`, else half of `asked`.
 
-    None if that is below FLOOR, so that the server's refusal becomes the error.
+    If that is below FLOOR, return None, so that the server's refusal becomes the error.
     """
     named = [number for number in _named(fault.message[:LOOKED_AT]) if number < asked]
     cap = named[0] if named else max(asked // 2, FLOOR)
@@ -227,7 +229,7 @@ _MAXIMA = (
     rf"between \d+ and {_N}",
     rf"maximum(?! input)\D{{0,60}}{_N}",
 )
-# The parameter and, soon after and in the same object, words about size. "limit was reached" is about an answer that
+# The parameter and, shortly after it in the same object, words about size. "limit was reached" is about an answer that
 # was cut; "use max_completion_tokens instead" is about the name.
 _TOO_HIGH = re.compile(
     r"max(?:imum)?[_ ](?:completion_|new_|output_)?tokens\b[^{}]{0,100}?"

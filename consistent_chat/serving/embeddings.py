@@ -1,6 +1,7 @@
-"""Embeddings of any server with OpenAI's `/v1/embeddings`: the answer to a request is the vector of its text.
+"""Embeddings from any server with OpenAI's `/v1/embeddings`: the answer to a request is the vector of its text.
 
-So drivers bound, retry and count these calls like all others, and a response store keeps the vectors like responses.
+Because this is a serving, drivers limit, retry and count these calls like all others, and a response store keeps the
+vectors like responses.
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from consistent_chat.serving.settings import checked_url, find_key, warn_of_plai
 
 PATH = "/embeddings"
 DIGITS = 6
-"""Significant digits of a number that are kept: about those of the 32-bit floats that servers compute with."""
+"""Significant digits that are kept of a number: about the precision of the 32-bit floats that servers use."""
 
 
 class Embeddings:
     """Answers with the vector of a request's only message, as a JSON list of numbers.
 
     `base_url` is the server's address up to and including `/v1`. `api_key` defaults to OPENAI_API_KEY; the user's own
-    server needs none. `timeout` is in seconds per call. Raises RecipeError if base_url is not an address.
+    server does not need a key. `timeout` is in seconds per call. Raises RecipeError if base_url is not an address.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Embeddings:
         self._client: HttpClient | None = None
 
     async def answer(self, request: Request) -> Response:
-        """Return the vector; raise TransportError or ServingError."""
+        """Return the vector. Raises TransportError or ServingError."""
         if self._client is None:
             key = {"authorization": f"Bearer {self._peer.key}"}
             self._client = HttpClient(self._peer, self._url, key, self._timeout, self._max_concurrency)
@@ -58,7 +59,7 @@ class Embeddings:
 
 
 def _read(peer: Peer, body: Mapping[str, Any]) -> Response:
-    """Return the vector in the body of an answer. Raises TransportError if there is none."""
+    """Return the vector in the body of an answer. Raises TransportError if the body has no vector."""
     data = body.get("data")
     first = data[0] if isinstance(data, list) and data else {}
     vector = first.get("embedding") if isinstance(first, dict) else None

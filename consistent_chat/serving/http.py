@@ -22,27 +22,27 @@ from consistent_chat.text.sanitize import redact_all, secrets_of, visible
 PASSING = frozenset({408, 409, 429})
 """Statuses below 500 that are retried."""
 CROWDED = frozenset({429, 529})
-"""Statuses by which a server says that it gets too many calls."""
+"""Statuses that mean that a server gets too many calls."""
 LOOKED_AT = 4_000
-"""Characters of a server's message that are read."""
-STATE_LIMITS = "If the model takes fewer tokens, state max_output_tokens= or context_tokens=."
+"""Maximum characters of a server's message that are read."""
+STATE_LIMITS = "If the model accepts fewer tokens, set max_output_tokens= or context_tokens=."
 MOST_BYTES = 16 << 20
-"""Maximum bytes of an answer after decoding. The longest dialogues have less than one MB."""
+"""Maximum bytes of an answer after decoding. The longest dialogues are smaller than 1 MB."""
 SHOWN = 300
-"""Characters of a server's message that an error shows."""
+"""Maximum characters of a server's message that an error shows."""
 FILTER_CODES = frozenset({"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"})
-"""Codes of errors by which OpenAI and Azure report that their filter stopped a prompt or its answer."""
+"""Error codes with which OpenAI and Azure report that their filter stopped a prompt or its answer."""
 UNPAID_CODES = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_error"})
-"""Codes of errors by which OpenAI (with 429) and Anthropic report an account without money."""
+"""Error codes with which OpenAI (with 429) and Anthropic report an account without credit."""
 CONNECT_SECONDS = 20.0
-"""Seconds to connect: an unreachable server is noticed after this, however long an answer may take."""
+"""Seconds to connect. An unreachable server is detected after this time, however long an answer may take."""
 
 
 class Fault(Exception):
     """A server's refusal of one request, before it is known whether another form of the request would be accepted.
 
-    `message` is the server's full message, `retry_after` a pause in seconds, `param` the field that it blames,
-    `code` its kind of error, `inner_code` Azure's more precise one; all but the message may be None.
+    `message` is the server's full message, `retry_after` a pause in seconds, `param` the field that caused the error,
+    `code` the kind of error, `inner_code` Azure's more precise code. All but the message may be None.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Fault(Exception):
 
     @property
     def unpaid(self) -> bool:
-        """Whether the account has no money left, so that no other request and no pause helps."""
+        """Whether the account has no credit left, so that neither another request nor a pause would help."""
         if self.status == 402 or self.code in UNPAID_CODES:
             return True
         said = f"{self.code or ''} {self.message[:LOOKED_AT]}"
@@ -75,7 +75,7 @@ class Fault(Exception):
 
     @property
     def unexplained(self) -> bool:
-        """Whether a 429 gives no pause and does not mention rates: the account may have no money."""
+        """Whether a 429 gives no pause and does not mention rates; the account may have no credit."""
         said = f"{self.code or ''} {self.message[:LOOKED_AT]}"
         return self.status == 429 and self.retry_after is None and _RATES.search(said) is None
 
@@ -88,7 +88,7 @@ class Fault(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """The server that a serving calls, as messages name it, and the key that no message may show."""
+    """The server that a serving calls: its name in messages, and the key that no message may show."""
 
     name: str
     variable: str
@@ -101,21 +101,21 @@ class Peer:
         return self.name if self.base_url is None else f"The server at {self.base_url}"
 
     def quote(self, text: str) -> str:
-        """Return a server's message on one line, shortened, without control characters, secrets of URLs and keys.
+        """Return a server's message on one line, shortened, without control characters, secrets of URLs, and keys.
 
-        A proxy may quote its own address, with the password in it. Only the beginning is read, so that a long
-        text takes no longer.
+        A proxy may quote its own address with the password in it. Only the beginning is read, so that a long text takes
+        no extra time.
         """
         cut, text = len(text) > LOOKED_AT, text[:LOOKED_AT]
         if len(self.key) > 4:
             text = text.replace(self.key, "[key]")
-            if cut:  # the key may have been cut in two
+            if cut:  # the key may have been cut off
                 text = text[: -len(self.key)]
         text = _KEY.sub(_masked, " ".join(visible(redact_all(text, _proxy_secrets())).split()))
         return text if len(text) <= SHOWN and not cut else text[: SHOWN - 1] + "…"
 
     def error(self, fault: Fault, model: str) -> ServingError:
-        """Return the error for a refusal: what happened, to what, what to do."""
+        """Return the error for a refusal: what happened, to what, and what to do."""
         quoted = self.quote(fault.message)
         said = f"{self.place} answered {fault.status}: {quoted.rstrip('.') or 'no message'}"
         if fault.unpaid:
@@ -129,10 +129,10 @@ class Peer:
                 said, fault.retry_after, rate_limited=crowded, loading=loading, unexplained=unexplained
             )
         if fault.status in (401, 403):
-            what = f"The key was refused. {said}. Check {self.variable} or api_key, and its permissions."
+            what = f"The key was refused. {said}. Check {self.variable} or api_key, and the permissions of the key."
             return RefusedAccess(what, quoted, asks_others=fault.status == 403)
         if fault.status == 404:
-            what = f"{said}. Check the name of the model, {model!r}, and base_url."
+            what = f"{said}. Check the model name, {model!r}, and base_url."
             return RefusedAccess(what, quoted, asks_others=True)
         advice = f" {STATE_LIMITS}" if fault.status in (400, 413, 422) and "token" in fault.message.lower() else ""
         refused = f"{said}. The server does not accept the request for the model {model!r}.{advice}"
@@ -140,9 +140,9 @@ class Peer:
 
 
 def redirect_error(peer: Peer, status: int, url: str, path: str, location: str) -> RefusedAccess:
-    """Return the error for a redirect, which names its target without a query and the address to use.
+    """Return the error for a redirect, with its target (without a query) and the address to use.
 
-    It is not followed: the key is for one server only, and a redirect turns a POST into a GET.
+    Redirects are not followed, because the key is for one server only, and a redirect turns a POST into a GET.
     """
     try:
         parts = urlsplit(urljoin(url, location))
@@ -159,7 +159,7 @@ def redirect_error(peer: Peer, status: int, url: str, path: str, location: str) 
 def too_long(peer: Peer) -> OversizedAnswer:
     """Return the error for an answer that is longer than MOST_BYTES."""
     return OversizedAnswer(
-        f"{peer.place} sent an answer of more than {MOST_BYTES >> 20} MB, which is over the limit. "
+        f"{peer.place} sent an answer that exceeds the limit of {MOST_BYTES >> 20} MB. "
         "If this continues, check base_url."
     )
 
@@ -179,7 +179,7 @@ def unreachable(peer: Peer, error: BaseException) -> TransportError:
 
 
 def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
-    """Return the fault in an error response, in any of the usual formats."""
+    """Return the fault in an error response of any usual format."""
     text = body.decode("utf-8", "replace")
     try:
         value = json.loads(text)
@@ -197,7 +197,7 @@ def fault_of(status: int, headers: Mapping[str, str], body: bytes) -> Fault:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the pause that a server requests, in seconds: `retry-after-ms`, or `retry-after` as seconds or date."""
+    """Return the pause that a server requests, in seconds: `retry-after-ms`, or `retry-after` (seconds or a date)."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
@@ -214,7 +214,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 def read_object(peer: Peer, body: bytes, content_type: str) -> Mapping[str, Any]:
     """Return the JSON object in a body, or raise TransportError.
 
-    Bytes that are not UTF-8 become lone surrogates: none is lost, and the parser rejects a message with one.
+    Bytes that are not UTF-8 become lone surrogates, so that no byte is lost and the parser rejects the message.
     """
     text = body.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
     try:
@@ -255,7 +255,7 @@ def _word(error: Mapping[str, Any], name: str) -> str | None:
 
 
 def _title(text: str) -> str:
-    """Return an HTML page's title, which is more telling than its first lines, or else the text."""
+    """Return an HTML page's title, which is more informative than its first lines, or else the text."""
     found = re.search(r"<title>(.*?)</title>", text[:10_000], re.IGNORECASE | re.DOTALL)
     return found[1] if found else text
 
@@ -269,30 +269,30 @@ def _inside(place: str) -> str:
     return place[0].lower() + place[1:] if place.startswith("The ") else place
 
 
-# Keys as the providers write them ("sk-ant-...", "hf_..."), also half masked as in their own error messages.
+# Keys in the providers' formats ("sk-ant-...", "hf_..."), including partly masked ones, as in their error messages.
 _KEY = re.compile(r"\bBearer\s+\S+|\b(?:sk|pk|hf|gsk|xai)[-_][\w*.-]{6,}")
 
 
 def _masked(found: re.Match[str]) -> str:
-    """Return the replacement for a key; keep a word that starts like a key but has no digits."""
+    """Return the replacement for a key. A word that starts like a key but has no digits is kept."""
     word = found[0]
     return "[key]" if word.startswith("Bearer") or re.search(r"[\d*]", word) else word
 
 
-# Words of several languages for an account without money. They only save time: without them the stop comes later.
+# Words in several languages for an account without credit. They only save time: without them a run stops later.
 _UNPAID = re.compile(
     r"\b(?:credits?|balance|billing|payment|arrear\w*|overdue|recharge|top[ -]?up|prepaid|funds|unpaid)\b"
     r"|insufficient.{0,20}quota|quota.{0,40}(?:exhausted|used up|plan)|\u4f59\u989d|\u6b20\u8d39",
     re.IGNORECASE,
 )
 _PER_TIME = re.compile(r"\bper (?:second|minute|hour|day)\b|\brate[ _-]?limit|/min\b|\b[rt]p[md]\b", re.IGNORECASE)
-# Words for a server that accepts fewer calls for a while. A 429 without any of them is retried for a shorter time.
+# Words for a server that accepts fewer calls for a while. A 429 without any of these is retried for a shorter time.
 _RATES = re.compile(
     r"rate|limit|too many|throttl|concurren|busy|overload|capacity|slow|wait|retry|again|later|quota|exhaust|frequen"
     r"|requests?\b|\bper\b|\bminute|\u9891|\u9650|\u5e76\u53d1|\u7a0d\u540e|\u8d1f\u8f7d",
     re.IGNORECASE,
 )
-# Messages of the filters, for servers and gateways that pass on no code.
+# Messages of content filters, for servers and gateways that do not pass on the code.
 _FILTERED = re.compile(
     "blocked by content filtering policy|content management policy|ContentPolicyViolationError"
     "|flagged as potentially violating",

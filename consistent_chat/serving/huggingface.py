@@ -36,9 +36,9 @@ BASE_URL = "https://router.huggingface.co/v1"
 class HuggingFace:
     """Answers with open models that Hugging Face's partners serve.
 
-    `api_key` is a Hugging Face token (default: HF_TOKEN, else the one that `hf auth login` saved). `base_url` is the
-    user's own endpoint, with its own `api_key`. `timeout` is in seconds per call. Raises ServingError if a key is
-    missing, RecipeError if base_url is not an address.
+    `api_key` is a Hugging Face token (default: HF_TOKEN, else the token that `hf auth login` saved). `base_url` is the
+    address of the user's own endpoint, which needs its own `api_key`. `timeout` is in seconds per call. Raises
+    ServingError if a key is missing, RecipeError if base_url is not an address.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class HuggingFace:
         self._negotiator: Negotiator[Form] = Negotiator(self._peer, form, partial(plainer, form))
 
     async def answer(self, request: Request) -> Response:
-        """Return what the model said; raise TransportError or ServingError."""
+        """Return the model's response. Raises TransportError or ServingError."""
         checked_model(request.model)
         return await self._negotiator.answer(request, self._send, partial(simpler, self._peer))
 
@@ -87,18 +87,18 @@ def _token(api_key: str | None) -> str:
         )
     if not found[0].startswith("hf_"):
         raise ServingError(
-            "The key given is not a Hugging Face token: those begin with hf_. For another provider's key, use "
+            "api_key is not a Hugging Face token: those begin with hf_. For another provider's key, use "
             'serving="openai" with its base_url=.'
         )
     return found[0]
 
 
 def _endpoint_key(api_key: str | None) -> str:
-    """Return the key for the user's own endpoint: without one the client would send it the user's token."""
+    """Return the key for the user's own endpoint. Without a key, the client would send the user's token there."""
     found = find_key("the server at base_url", api_key, ())
     if found is None:
         raise ServingError(
             'serving="huggingface" with base_url= needs its own api_key=, so that your Hugging Face token is '
-            'not sent to that server. For OpenAI-compatible servers use serving="openai", which needs none.'
+            'not sent to that server. For an OpenAI-compatible server that needs no key, use serving="openai".'
         )
     return found[0]

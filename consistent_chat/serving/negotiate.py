@@ -26,32 +26,33 @@ Simpler = Callable[[Request, Form, "Fault"], "Form | None"]
 """Returns the form to try after a refusal, or None."""
 
 STUMBLES = 3
-"""A 500 may be about the form if it comes this often before any answer."""
+"""A 500 may be about the form if it occurs this often before the first answer."""
 GUESSED = frozenset({400, 422, 501})
 """Statuses that may be about the form even without a message."""
 
 
 class Unsent(TransportError):
-    """A request that waited for the first one, which was refused in every form: it is sent afterwards."""
+    """A request that was not sent because the first request was refused in every form; it is sent later."""
 
 
 class Negotiator(Generic[Form]):
-    """Sends requests in a form that the server accepts.
+    """Sends requests in a form that the server accepts. `plainer` returns the next plainer form or None.
 
-    With `plainer`, which returns the next plainer form or None, calls wait until one has been answered, so that only
-    one of the first calls meets the server's refusals; until then a refusal without a reason counts as one of the form.
+    If it is given, calls wait until one has been answered, so that only one call gets the server's refusals; until then
+    a refusal without a reason is taken as a refusal of the form.
     """
 
     def __init__(self, peer: Peer, form: Form, plainer: Callable[[Form], Form | None] | None = None) -> None:
         self._peer, self._form, self._plainer = peer, form, plainer
         self._models: dict[tuple[str, str, float | None], ModelForm[Form]] = {}
         self.contexts: Mapping[str, int] = {}
-        """Tokens of contexts by model, as the server lists them; that of its only model is also under ""."""
+        """Contexts in tokens by model, as the server lists them. The context of its only model is also under ""."""
 
     def about(self, model: str, stage: str = "", temperature: float | None = None) -> ModelForm[Form]:
         """Return the known form of a model's requests of a stage at a temperature.
 
-        It copies all but the temperature from another stage: a refusal of the judge's does not affect the writer's.
+        A new stage copies the form of another, except for its temperature: if the judge's temperature was refused, the
+        writer's is still sent.
         """
         key = (model, stage, temperature)
         if key not in self._models:
@@ -72,9 +73,9 @@ class Negotiator(Generic[Form]):
         send: Callable[[Request, Form], Awaitable[Response]],
         simpler: Simpler[Form],
     ) -> Response:
-        """Return the answer; raise the error of a refusal if `simpler` knows no other form.
+        """Return the answer. If `simpler` has no other form, raise the error of the refusal.
 
-        A refusal of this one prompt by the provider's filter is an answer, as if the model itself had declined.
+        If the provider's filter refuses this prompt, that counts as an answer, as if the model itself had declined.
         """
         try:
             learnt = self.about(request.model, request.stage, request.temperature)
@@ -88,9 +89,9 @@ class Negotiator(Generic[Form]):
             raise self._peer.error(fault, request.model) from None
 
     def read(self, request: Request, sent: Form, fault: Fault, simpler: Simpler[Form]) -> Response | ServingError:
-        """Return the error or answer for a later refusal of a request that was sent in this form.
+        """Return the error or answer for a refusal that arrives later, of a request that was sent in this form.
 
-        TransportError means that the request can be sent again in the form now known.
+        TransportError means that the request can be sent again in the form that is known now.
         """
         if fault.filtered:
             return Response(self._peer.quote(fault.message), "refusal")
@@ -110,7 +111,7 @@ class Negotiator(Generic[Form]):
 
 
 class Waited(Exception):
-    """Raised for a call that waited for the first one while that was refused in every form."""
+    """Raised in a call that was waiting for the first one when that was refused in every form."""
 
     def __init__(self, fault: Fault) -> None:
         super().__init__(fault)
@@ -118,7 +119,7 @@ class Waited(Exception):
 
 
 class ModelForm(Generic[Form]):
-    """The form in which a server accepts requests for one model, as far as known."""
+    """The form in which a server accepts requests for one model, as known so far."""
 
     def __init__(self, form: Form, plainer: Callable[[Form], Form | None] | None) -> None:
         self.form = form
@@ -132,7 +133,7 @@ class ModelForm(Generic[Form]):
     async def ask(
         self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
     ) -> Response:
-        """Return the answer; raise the Fault that remains in every form."""
+        """Return the answer. Raises the Fault that occurs in every form."""
         if not self.settled:
             self.first = self.first or asyncio.Lock()
             refused = self._refused
@@ -154,9 +155,9 @@ class ModelForm(Generic[Form]):
         return answer
 
     def _is_unexplained(self, fault: Fault) -> bool:
-        """Tell whether a refusal may be about the form although it does not say so.
+        """Return whether a refusal may be about the form although it does not say so.
 
-        A 500 counts only if it is repeated: servers fail for other reasons too.
+        A 500 counts only if it is repeated, because servers also fail for other reasons.
         """
         if fault.filtered or fault.unpaid or is_too_high(fault):
             return False
@@ -176,7 +177,7 @@ class ModelForm(Generic[Form]):
             except Fault as fault:
                 if fault.filtered:
                     raise
-                if self.form is form:  # otherwise another call has already moved on
+                if self.form is form:  # otherwise another call has already changed the form
                     other = simpler(form, fault)
                     if other is None:
                         tried: Any = form
@@ -206,7 +207,7 @@ class ModelForm(Generic[Form]):
         send: Callable[[Form], Awaitable[Response]],
         simpler: Callable[[Form, Fault], Form | None],
     ) -> Response:
-        """Try all plainer forms. If none is accepted, keep the best form and raise the first refusal."""
+        """Try all plainer forms. If none of them is accepted, keep the best form and raise the first refusal."""
         told = self.form
         try:
             while self._plainer and (plainer := self._plainer(self.form)) is not None:
@@ -223,10 +224,9 @@ class ModelForm(Generic[Form]):
 
 
 def blamed(fault: Fault, names: Mapping[str, str]) -> list[str]:
-    """Return the names that occur in a refusal, in the order of occurrence.
+    """Return the names that occur in a refusal, in the order of occurrence. `names` has the pattern of each name.
 
-    `names` gives the pattern of each. The order matters because some servers repeat the whole request in their
-    message, after what they object to.
+    The order matters because some servers repeat the whole request in their message, after the reason.
     """
     text = f"{fault.param or ''} {fault.message[:LOOKED_AT]}"
     found = {name: re.search(pattern, text, re.IGNORECASE) for name, pattern in names.items()}
@@ -244,15 +244,15 @@ def warn_no_temperature(model: str, temperature: float, why: str) -> None:
 
 
 def check_scale(peer: Peer, request: Request, fault: Fault) -> None:
-    """Raise ServingError if a refusal is of this temperature and not of any: then the recipe must change.
+    """Raise ServingError if a refusal is about this temperature but not about every temperature.
 
-    Such a refusal names a lower temperature or a range.
+    Such a refusal names a lower temperature or a range; the recipe must be changed.
     """
     message = fault.message[:LOOKED_AT]
     lower = any(0 < float(number) < request.temperature for number in _NUMBER.findall(message))
     if request.temperature > 0 and (lower or _SCALE.search(message)):
         raise ServingError(
-            f"{peer.place} does not take the temperature {request.temperature:g} for the model {request.model!r}. It "
+            f"{peer.place} does not accept the temperature {request.temperature:g} for the model {request.model!r}. It "
             f"answered {fault.status}: {peer.quote(message)}. Set temperature= to a value that it accepts, or choose "
             "another model."
         )

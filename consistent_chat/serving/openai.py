@@ -1,11 +1,9 @@
 """OpenAI, and every server that speaks its Chat Completions protocol: vLLM, Ollama, llama.cpp, LiteLLM and others.
 
-Servers differ in how they accept a schema and in their name for the token limit. The first call of a run detects
-what a server accepts.
-
-The contexts of models come from the server's list of them, so that no refusal has to tell them. Servers name them
-differently, and most do not at all: what is missing or out of range is unknown, as without a list. A context sets only
-how many tokens are asked for, never what is asked.
+Servers differ in how they accept a schema and in the name of the token limit. The first call of a run detects what a
+server accepts. The contexts of models are read from the server's list of models, so that they need not be learned from
+refusals. Servers use different names for the context, and most do not list it: a missing or implausible value counts as
+unknown. The context only changes the token limit of requests, never their content.
 """
 
 from __future__ import annotations
@@ -49,7 +47,7 @@ if TYPE_CHECKING:
 BASE_URL = "https://api.openai.com/v1"
 HINT = 'Run pip install "openai[aiohttp]>=2.0".'
 PLACEHOLDER = "none"
-"""Sent to the user's own server if no key is given: the SDK requires one, such servers do not."""
+"""Sent to the user's own server if there is no key: the SDK requires one, such servers do not."""
 
 
 class OpenAI:
@@ -57,7 +55,7 @@ class OpenAI:
 
     `base_url` is the server's address up to and including `/v1` (default: OPENAI_BASE_URL, else OpenAI's). `api_key`
     defaults to OPENAI_API_KEY; the user's own server needs no key. `timeout` is in seconds per call. Raises
-    ServingError if a key is missing, RecipeError if base_url is not an address.
+    ServingError without a key, RecipeError if base_url is not an address.
     """
 
     def __init__(
@@ -80,7 +78,7 @@ class OpenAI:
         self._listing: asyncio.Task[None] | None = None
 
     async def answer(self, request: Request) -> Response:
-        """Return what the model said; raise TransportError or ServingError."""
+        """Return the model's response. Raises TransportError or ServingError."""
         checked_model(request.model)
         await self._list_contexts()
         return await self._negotiator.answer(request, self._send, partial(simpler, self._peer))
@@ -109,7 +107,7 @@ class OpenAI:
     async def _list_contexts(self) -> None:
         """Ask the user's own server once for the contexts of its models, unless the user has stated one.
 
-        All calls that wait go on in the same step of the event loop, so that one of them explores for all.
+        All waiting calls continue in the same step of the event loop, so that one of them detects the form for all.
         """
         if self._lists:
             self._listing = self._listing or asyncio.create_task(self._read_listing())
@@ -143,25 +141,26 @@ def _key(api_key: str | None, base_url: str | None) -> str:
     if base_url is not None:
         return PLACEHOLDER
     raise ServingError(
-        "There is no key for OpenAI. Set the environment variable OPENAI_API_KEY or pass api_key=; "
-        "for a server of your own, pass base_url=."
+        "There is no key for OpenAI. Set the environment variable OPENAI_API_KEY or pass api_key=. For your own "
+        "server, pass base_url=."
     )
 
 
 MODELS_PATH = "/models"
 SECONDS = 3.0
-"""For this long a run waits for a list, once."""
+"""Maximum seconds that a run waits for the list, once."""
 NAMES = ("max_model_len", "n_ctx", "context_length", "context_window", "max_context_length", "n_ctx_train")
-"""What servers call the context, the most exact first: vLLM and SGLang, llama.cpp, OpenRouter and Together, Groq,
-Mistral, and what llama.cpp says in `meta` of the context that a model was trained with."""
+"""Field names of the context, the most exact first: of vLLM and SGLang, llama.cpp, OpenRouter and Together, Groq,
+Mistral, and the one in llama.cpp's `meta` for the context that a model was trained with.
+"""
 LEAST, MOST = 1_024, 1 << 30
-"""Tokens of a context that is believed. No model that is served for chats has fewer; a 0 means unknown or unbounded."""
+"""Lowest and highest plausible context in tokens. No chat model has a shorter one; 0 means unknown or unbounded."""
 MODELS = 10_000
-"""Entries of a list that are read; gateways have some hundreds."""
+"""Maximum number of entries that are read; gateways list some hundreds."""
 
 
 async def contexts(client: HttpClient, timeout: float) -> dict[str, int]:
-    """Return the contexts that a server lists, in tokens, by model; none where it has no list or does not answer."""
+    """Return the contexts that a server lists, in tokens, by model; empty if it has no list or does not answer."""
     try:
         return read_listing(await client.get(MODELS_PATH, min(timeout, SECONDS)))
     except (ServingError, Fault):
@@ -171,7 +170,7 @@ async def contexts(client: HttpClient, timeout: float) -> dict[str, int]:
 def read_listing(body: Mapping[str, Any]) -> dict[str, int]:
     """Return the contexts in a list of models, by model.
 
-    The only model of a server is also under the name "": such servers answer for it under any name.
+    If a server has only one model, its context is also under the name "", because such servers accept any model name.
     """
     data = body.get("data")
     entries = [entry for entry in data[:MODELS] if isinstance(entry, dict)] if isinstance(data, list) else []

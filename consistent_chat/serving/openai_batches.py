@@ -31,10 +31,10 @@ from consistent_chat.serving.wire import Wire, exchange
 
 ENDPOINT = "/v1/chat/completions"
 NAME = "consistent_chat"
-"""The field of a batch's metadata with the name it was submitted under."""
+"""The metadata field with the name that a batch was submitted under."""
 ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 UNANSWERED = frozenset({"batch_expired", "batch_cancelled"})
-"""Error codes of requests that the batch ended without processing."""
+"""Error codes of requests that were not processed before the batch ended."""
 
 
 class OpenAIBatches:
@@ -157,7 +157,7 @@ def _order(file: str, name: str) -> dict[str, Any]:
 
 
 def _fault(status: int, body: Any, error: Any) -> Fault:
-    """Return the error of one request: as the endpoint would report it, or as the batch does."""
+    """Return the error of one request, as reported by the endpoint or by the batch."""
     said = body if isinstance(body, dict) and status >= 400 else {"error": error or {}}
     return fault_of(status if status >= 400 else 500, {}, json_line(said))
 

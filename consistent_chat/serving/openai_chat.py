@@ -22,16 +22,17 @@ from consistent_chat.serving.settings import Abilities
 
 PATH = "/chat/completions"
 LIMITS = ("max_completion_tokens", "max_tokens")
-"""The newer name of the token limit, which OpenAI requires, and the older one, which other servers know."""
+"""Names of the token limit: the newer one, which OpenAI requires, and the older one, which other servers know."""
 
 
 @dataclass(frozen=True)
 class Form:
-    """What a request has besides its prompt: an index into SCHEMAS, a name of LIMITS, a temperature, a system message.
+    """The form of a request, apart from its prompt.
 
-    With `usage` a stream is asked to report its tokens. `cap` is the most tokens that the model takes for a limit,
-    `context` for a prompt and its answer together, where that was stated or found out; `density` is how many tokens a
-    byte of a prompt has, by the server's own count.
+    It has an index into SCHEMAS, a name from LIMITS, a temperature, a system message. With `usage`, a stream is asked
+    to report its tokens. `cap` is the highest token limit that the model accepts, `context` the maximum tokens of a
+    prompt and its answer together, if stated or detected; `density` is the number of tokens per byte of a prompt, as
+    counted by the server.
     """
 
     limit: str
@@ -86,10 +87,10 @@ def simpler(peer: Peer, request: Request, form: Form, fault: Fault) -> Form | No
 
 
 def plainer(best: Form, form: Form) -> Form | None:
-    """Return the next plainer form, or None after the last: other ways of asking for JSON, no system role, a stream.
+    """Return the next plainer form, or None after the last: other ways to ask for JSON, no system role, a stream.
 
-    `best` is the first form tried. A part that `best` already has in its plainest form was stated by the user, and does
-    not change.
+    `best` is the first form that was tried. Parts that are already plain in `best` were stated by the user, and do not
+    change.
     """
     if form.stream and not best.stream:
         return replace(form, usage=False) if form.usage else None
@@ -101,7 +102,7 @@ def plainer(best: Form, form: Form) -> Form | None:
 
 
 def messages(request: Request, system: bool = True) -> list[dict[str, str]]:
-    """Return the messages of the protocol: the system text first, or in front of the first message of the user."""
+    """Return the messages of the protocol: the system text comes first, or is put before the first user message."""
     said = [dict(message) for message in request.messages]
     if not request.system:
         return said
@@ -120,8 +121,7 @@ def json_schema(request: Request) -> dict[str, Any]:
 def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
     """Return the response in a chat completion.
 
-    Raises Fault or TransportError for a reported fault or if it is not a completion, RefusedRequest if it has no
-    choice.
+    Raises Fault or TransportError if it is not a completion or reports a fault, RefusedRequest if it has no choice.
     """
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
@@ -151,13 +151,13 @@ def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
 
 
 def _message(choice: Mapping[str, Any]) -> Any:
-    """Return a choice's message; some servers send only the text, as in completions without a chat."""
+    """Return a choice's message; some servers send only its text, as in the older completions API."""
     text = choice.get("text")
     return {"content": text} if "message" not in choice and isinstance(text, str) else choice.get("message")
 
 
 def _unread(choice: Mapping[str, Any], message: Mapping[str, Any], calls: str) -> dict[str, Any]:
-    """Return the unread fields of a choice and its message, under distinct names."""
+    """Return the fields of a choice and its message that are not read, under distinct names."""
     rest = {f"choice.{name}": value for name, value in choice.items() if name not in _OF_CHOICE and value is not None}
     read = _OF_MESSAGE if calls else _OF_MESSAGE - {"tool_calls"}
     said = {f"message.{name}": value for name, value in message.items() if name not in read}
@@ -165,7 +165,7 @@ def _unread(choice: Mapping[str, Any], message: Mapping[str, Any], calls: str) -
 
 
 def _unread_parts(content: Any, refused: bool) -> dict[str, Any]:
-    """Return the parts of a content that are neither text nor thinking; all of it if the text is a refusal."""
+    """Return the parts of the content that are neither text nor thinking; all parts if the text is a refusal."""
     if refused:
         return {"message.content": content} if content else {}
     parts = content if isinstance(content, list) else []
@@ -215,7 +215,7 @@ def arguments(request: Request, form: Form) -> dict[str, Any]:
 
 
 def _blamed(form: Form, fault: Fault) -> list[str]:
-    """Return the part of the form that a refusal names, if it refuses the request and not something else."""
+    """Return the part of the form that a refusal names, if it refuses the request for its form."""
     if fault.status in (500, 501):  # llama.cpp's Python server: the text of a validation error
         return blamed(fault, {"schema": _SCHEMA, "system": _SYSTEM, "stream": _STREAM})
     if not 400 <= fault.status < 500 or fault.status in (401, 403, 408, 409, 429):
@@ -259,7 +259,7 @@ SCHEMAS: tuple[Callable[[Request], dict[str, Any] | None], ...] = (
     lambda request: {"type": "json_object"},
     lambda request: None,
 )
-"""The ways of asking for JSON, the strictest first: OpenAI and vLLM, llama.cpp, older servers, all others."""
+"""The ways to ask for JSON, the strictest first: for OpenAI and vLLM, llama.cpp, older servers, all others."""
 
 
 _SCHEMA = "response_format|json_schema|schema|validation"
@@ -267,7 +267,7 @@ _SCHEMA = "response_format|json_schema|schema|validation"
 
 _TEXT_PARTS = ("text", "output_text")
 _THINKING_PARTS = ("thinking", "reasoning")
-"""Types of parts with the model's reasoning, in a field of that name or in `text`. Mistral's models send them."""
+"""Types of parts with the model's reasoning, in a field of that name or in `text`. Mistral's models send such parts."""
 _READ_PARTS = _TEXT_PARTS + _THINKING_PARTS
 _SYSTEM = r"\bsystem\b|\bdeveloper (?:role|message|instruction)|\broles?\b"
 _STREAM = r"\bstream(?:ing|ed)?\b"

@@ -1,8 +1,8 @@
 """Opens a serving by name: a built-in one, or one that an installed package offers as an entry point.
 
-Both are constructed with the same keywords. A provider's libraries are imported only when its serving is opened,
-or ahead, in a thread in the background: half of aiohttp's import time is spent without a lock. If a process forked
-during an import, the child could wait for that import forever, so a fork waits for it first.
+Both are constructed with the same keywords. A provider's libraries are imported only when its serving is opened, or
+earlier in a background thread: half of aiohttp's import does not hold the interpreter's lock. If a process forked
+during an import, the child could wait for that import forever, so a fork waits for imports to end.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from consistent_chat.serving.settings import UNKNOWN, Abilities
 GROUP = "consistent_chat.servings"
 """The group of entry points in which packages offer servings: `name = module:Class`."""
 
-# In alphabetical order; "hint" says what to install if libraries are missing, "calls with" names the slowest of them,
+# In alphabetical order. "hint" says what to install if libraries are missing, "calls with" names the slowest one,
 # "variables" the environment variables that it reads, its key first.
 BUILT_IN: dict[str, dict[str, Any]] = {
     "anthropic": {
@@ -66,15 +66,14 @@ def open_serving(
 ) -> Serving:
     """Return the serving of this name, ready to answer, or the given object itself.
 
-    Each request names its model, so `model` is only used to detect an empty name early. `timeout` is in seconds per
-    call; `abilities` are the stated abilities of the server.
-    Raises RecipeError for an unknown name or an object that is not a serving; ServingError if the serving cannot be
-    opened, for example without a key.
+    Each request names its model, so `model` is only used to detect a missing name early. `timeout` is in seconds per
+    call; `abilities` are the stated abilities of the server. Raises RecipeError for an unknown name or an object that
+    is not a serving, ServingError if the serving cannot be opened, for example without a key.
     """
     check(serving)
     if serving is None or model == "":
         missing = "model" if serving is not None else "serving"
-        raise RecipeError(f"No {missing} is named, so no calls can be made. Pass {missing}=.")
+        raise RecipeError(f"No calls can be made without a {missing}. Pass {missing}=.")
     if not isinstance(serving, str):
         _refuse_settings(serving, base_url=base_url, api_key=api_key, **vars(abilities))
         return serving
@@ -94,10 +93,10 @@ def open_serving(
 def check(serving: Any) -> None:
     """Raise RecipeError unless this is None, a known serving's name, or an object that can answer.
 
-    It imports, opens and calls nothing.
+    Nothing is imported, opened or called.
     """
     if isinstance(serving, str):
-        if serving in BUILT_IN:  # looking for entry points reads the metadata of all installed packages
+        if serving in BUILT_IN:  # a search for entry points reads the metadata of all installed packages
             return
         known = names()
         if serving not in known:
@@ -107,7 +106,7 @@ def check(serving: Any) -> None:
 
 
 def import_ahead(serving: Any) -> None:
-    """Import in a thread what a built-in serving needs; open_serving finds it there, or raises the error."""
+    """Import what a built-in serving needs, in a thread. If that fails, `open_serving` raises the error."""
     known = BUILT_IN.get(serving, {}) if isinstance(serving, str) else {}
     if "calls with" in known:
         import_in_background(known["calls with"], known["class"].partition(":")[0])
@@ -119,13 +118,13 @@ def names() -> tuple[str, ...]:
 
 
 def variables(name: str) -> tuple[str, ...]:
-    """Return the environment variables that a built-in serving reads, its key first; unknown for a plugin."""
+    """Return the environment variables that a built-in serving reads, the key first; empty for a plugin."""
     return tuple(BUILT_IN.get(name, {}).get("variables", ()))
 
 
 def _near(name: str, known: tuple[str, ...]) -> str:
     hint = suggestion(name, known)
-    every = f" There are: {', '.join(known)}; or pass an object with a coroutine method `answer`."
+    every = f" Pass one of {', '.join(known)}, or an object with a coroutine method `answer`."
     return f"{hint}{every}" if "Did you mean" in hint else every
 
 
@@ -133,10 +132,10 @@ def _check_object(serving: Any) -> None:
     wanted = "an object with a coroutine method `answer(self, request)`"
     if inspect.isclass(serving):
         kind = serving.__name__
-        raise RecipeError(f"serving is the class {kind} itself. Pass an object of it: {kind}().")
+        raise RecipeError(f"serving is the class {kind}. Pass an instance: {kind}().")
     answer = getattr(serving, "answer", None)
     if answer is None and inspect.isroutine(serving):
-        raise RecipeError(f"serving is the function {serving.__name__!r}. It must be {wanted}. Put it into a class.")
+        raise RecipeError(f"serving is the function {serving.__name__!r}. It must be {wanted}.")
     if answer is None:
         raise RecipeError(f"serving must be a name ({', '.join(names())}) or {wanted}, not a {type(serving).__name__}.")
     if not inspect.iscoroutinefunction(answer):
@@ -144,10 +143,12 @@ def _check_object(serving: Any) -> None:
 
 
 def _refuse_settings(serving: Serving, **settings: object) -> None:
-    """Raise RecipeError for settings that would have no effect on an object, which has its own."""
+    """Raise RecipeError for settings that would have no effect on an object, because it has its own."""
     for name, value in settings.items():
         if value is not None:
-            raise RecipeError(f"{name}= has no effect on an object. Give it to {type(serving).__name__} instead.")
+            raise RecipeError(
+                f"{name}= has no effect if serving is an object. Pass it to {type(serving).__name__} instead."
+            )
 
 
 def _constructed(name: str, settings: dict[str, Any]) -> Any:
@@ -155,7 +156,7 @@ def _constructed(name: str, settings: dict[str, Any]) -> Any:
     try:
         kind = load()
         if "abilities" in settings and "abilities" not in inspect.signature(kind).parameters:
-            raise RecipeError(f"The serving {name!r} takes no {' and no '.join(_stated(settings['abilities']))}.")
+            raise RecipeError(f"The serving {name!r} does not accept {' or '.join(_stated(settings['abilities']))}.")
         return kind(**settings)
     except ConsistentChatError:
         raise
@@ -171,7 +172,7 @@ def _stated(abilities: Abilities) -> list[str]:
 
 
 def _found(name: str) -> tuple[Callable[[], Any], str]:
-    """Return a function that loads a serving's class, and what to install if it fails."""
+    """Return a function that loads a serving's class, and a hint what to install if that fails."""
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name]["class"].partition(":")
         return lambda: getattr(import_module(module), attribute), BUILT_IN[name]["hint"]
@@ -193,7 +194,7 @@ def import_in_background(*modules: str) -> None:
 
 
 def wait_for_imports() -> None:
-    """Wait until all has been imported."""
+    """Wait until all imports are finished."""
     for thread in tuple(_threads):
         if thread is not threading.current_thread():
             thread.join()

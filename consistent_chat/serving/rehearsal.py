@@ -1,6 +1,7 @@
-"""A serving without a model: returns generated texts at once, without network, key or cost, to try a run of any size.
+"""A serving without a model, to try a run of any size.
 
-The same request always gets the same texts, and every text says that it is a rehearsal.
+It returns generated texts immediately, without network, key or cost. The same request always gets the same texts, and
+every text says that it is a rehearsal.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ TOKENS_PER_WORD = 4 / 3
 
 _COMPARED = re.compile('^"(first|second)": (".*"),?$', re.MULTILINE)
 
-# A text is an opening, then one part of each list: about 20 words for a user, about 60 for an assistant.
+# A text is an opening and one part of each list: about 20 words for a user, about 60 for an assistant.
 USER = (
     ("I keep coming back to this,", "Before I decide anything,", "To be honest with you,", "As a next small step,"),
     ("could you tell me", "I would like to hear", "please explain to me", "let us look at"),
@@ -37,7 +38,7 @@ ASSISTANT = (
 
 
 class Rehearsal:
-    """Answers with generated texts. It accepts the keywords of all servings and needs none of them."""
+    """Answers with generated texts. It accepts the keywords of all servings, but does not need them."""
 
     def __init__(
         self,
@@ -60,9 +61,9 @@ class Rehearsal:
 
 
 def compared(request: Request, worse: str | None = None) -> dict[str, int]:
-    """Return 5 and 1 for the two texts that a request asks to compare, the same in both orders; else nothing.
+    """Return scores of 5 and 1 for the two texts of a comparison, the same in both orders; empty for other requests.
 
-    A text of no other characters than those of `worse` is the worse one.
+    A text that has only characters of `worse` is the worse one.
     """
     if "first" not in request.fields:
         return {}
@@ -76,9 +77,9 @@ def _digest(text: str) -> bytes:
 
 
 def _value(request: Request, name: str, about: Mapping[str, Any]) -> Any:
-    """Return a score if the schema wants a number, the best one three times in four and else the next; else a text.
+    """Return a score if the schema asks for a number (the best three times in four, else the next), or else a text.
 
-    Where it wants true or false, that is true once in four.
+    If the schema asks for a boolean, it is true once in four times.
     """
     if about.get("type") == "boolean":
         return hashlib.sha256(f"{request.key} {name}".encode()).digest()[0] % 4 == 0
@@ -89,7 +90,7 @@ def _value(request: Request, name: str, about: Mapping[str, Any]) -> Any:
 
 
 def _text(request: Request, name: str) -> str:
-    """Return the text that belongs to a request's key and the name of a message."""
+    """Return the text for a request's key and the name of a message."""
     digest = hashlib.sha256(f"{request.key} {name}".encode()).digest()
     parts = ASSISTANT if request.stage in ("answers", "answer", "alternative") else USER
     chosen = (choices[byte % len(choices)] for choices, byte in zip(parts, digest))

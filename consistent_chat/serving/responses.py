@@ -1,4 +1,4 @@
-"""What a server's answer says: joins a stream into one object, reads why an answer ended or is missing."""
+"""Reads a server's answer: joins a stream into one object, and finds out why an answer ended or is missing."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _KINDS = (
     ("length", r"length|max|limit|trunc|window|exceed|incomplete"),
     ("stop", r"^(?:stop|end|eos|done|complete|finish|normal|none|null)"),
 )
-"""Kinds of finish reasons by words that providers spell in many ways; the first match wins."""
+"""Kinds of finish reasons, and words that identify them in the providers' many spellings; the first match wins."""
 
 
 def finish_of(peer: Peer, reason: Any) -> str:
     """Return a finish reason of any spelling as "stop", "length" or "refusal"; an unknown one unchanged.
 
-    Raises TransportError for one that reports a fault of the server: the answer is not complete.
+    Raises TransportError for a reason that reports a fault of the server, because the answer is not complete.
     """
     if not isinstance(reason, str) or not reason:
         return "stop"
     kind = _kind(reason[:100]) or reason
     if kind == "fault":
-        raise TransportError(f"{peer.place} broke off an answer with the finish reason {peer.quote(reason)!r}.")
+        raise TransportError(f"{peer.place} sent an incomplete answer with the finish reason {peer.quote(reason)!r}.")
     return kind
 
 
@@ -40,7 +40,7 @@ def _kind(reason: str) -> str | None:
 
 
 def raise_reported_fault(peer: Peer, told: Any) -> None:
-    """Raise the error inside a 200, if `told` is one, as if the server had sent its code as a status."""
+    """Raise the error in the body of a 200, if `told` is one, as if the server had sent its code as a status."""
     if not told or not isinstance(told, (dict, str)):
         return
     code = told.get("code") if isinstance(told, dict) else None
@@ -49,9 +49,9 @@ def raise_reported_fault(peer: Peer, told: Any) -> None:
 
 
 def empty_answer_error(peer: Peer, body: Mapping[str, Any], field: str, lack: str) -> ServingError | Fault:
-    """Return the error for a 200 without an answer: a reported fault, a refusal if it has the field, else malformed.
+    """Return the error for a 200 without an answer: a reported fault, or a refusal if it has the field, else malformed.
 
-    A server that has read a prompt and returns an empty list of answers refuses that prompt.
+    A server that returns an empty list of answers to a prompt refuses that prompt.
     """
     if body.get("error"):
         try:
@@ -77,12 +77,12 @@ def told(body: Mapping[str, Any], reason: Any, known: frozenset[str], **fields: 
     }
 
 
-BROKEN_OFF = {"error": {"code": 502, "message": "the stream broke off before its end"}}
-"""The error of a stream without an end: a partial answer is not an answer."""
+BROKEN_OFF = {"error": {"code": 502, "message": "the stream ended early"}}
+"""The error of an incomplete stream: a partial answer is not an answer."""
 DEPTH = 6
-"""Levels that are joined: a choice, its message, tool calls, one of them, its function, and one spare."""
+"""Number of levels that are joined: a choice, its message, tool calls, one tool call, its function, and one spare."""
 ONCE = frozenset({"id", "index", "name", "object", "role", "type", "finish_reason", "stop_reason"})
-"""Names whose value is sent in full; some servers repeat it in every piece."""
+"""Names of fields that are sent in full; some servers repeat them in every piece."""
 
 
 def joined(pieces: Sequence[Mapping[str, Any]], depth: int = DEPTH) -> dict[str, Any]:

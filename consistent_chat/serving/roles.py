@@ -2,8 +2,8 @@
 
     serving={"user": "anthropic", "assistant": "openai@http://127.0.0.1:8000/v1", "judge": "anthropic"}
 
-A server sees the requests of its role alone, and its key alone: for a role with an address of its own, that is the key
-given for this role, never one from the environment that belongs to a provider.
+A server receives only the requests and the key of its role. For a role with its own address, the key is the one given
+for this role, never a provider's key from the environment.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from consistent_chat.serving.settings import Abilities, checked_url
 
 ROLES = ("user", "assistant", "judge", "alternative")
 WITH_SERVING = ("base_url", "api_key")
-"""What is given by role alone where servings are: anything else can be one value for all roles, too."""
+"""Fields that must be given by role if serving is; other fields can also have one value for all roles."""
 STAGES = {
     **dict.fromkeys(("skeleton", "user_message"), "user"),
     **dict.fromkeys(("answers", "answer"), "assistant"),
     **{role: role for role in ("judge", "alternative")},
 }
-"""The role that writes the responses of a stage; the assistant writes those of any other."""
+"""The role that writes the responses of a stage; the assistant writes those of other stages."""
 NO_KEY = "none"
-"""Sent to a role's own address without a key, which most servers of one's own do not look at."""
+"""Sent to a role's own address if there is no key; most local servers ignore the key."""
 
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class ServingByRole:
         self._servings = dict(servings)
 
     async def answer(self, request: Request) -> Response:
-        """Return what the role's model said; raise TransportError or ServingError."""
+        """Return the response of the role's model. Raises TransportError or ServingError."""
         return await self._servings[role_of(request.stage)].answer(request)
 
     async def close(self) -> None:
@@ -58,23 +58,23 @@ def role_of(stage: str) -> str:
 
 
 def of_role(value: T | Mapping[str, T], role: str, default: T) -> T:
-    """Return the value of a role, where values are given by role; else the one value."""
+    """Return the value of a role, if values are given by role; otherwise the common value."""
     return value.get(role, default) if isinstance(value, Mapping) else value
 
 
 def check_value(name: str, given: Any, serving: Any) -> None:
-    """Raise RecipeError unless a value that is given by role names only roles with a serving of their own."""
+    """Raise RecipeError if a value that is given by role names a role that has no serving."""
     if not isinstance(given, Mapping):
         if name in WITH_SERVING and given is not None and isinstance(serving, Mapping):
             raise RecipeError(f"{name} must be given by role, as serving is. Pass {name}={{'assistant': ...}}.")
         return
     if not isinstance(serving, Mapping):
-        raise RecipeError(f"{name} is given by role, and serving is not. Pass serving={{'assistant': ...}} as well.")
+        raise RecipeError(f"{name} is given by role, but serving is not. Pass serving={{'assistant': ...}} as well.")
     for role in given:
         if role not in ROLES:
             raise RecipeError(f"{name}: there is no role {role!r}.{suggestion(role, ROLES)}")
         if role not in serving:
-            raise RecipeError(f"{name} names the role {role!r}, for which there is no serving. Add it to serving=.")
+            raise RecipeError(f"{name} names the role {role!r}, which has no serving. Add it to serving=.")
 
 
 def check(serving: Mapping[str, Any], base_url: Any, needed: Iterable[str]) -> None:
@@ -120,22 +120,24 @@ def open_role(
 
 
 def name_of(serving: Any) -> str:
-    """Return the name of a serving without its address, or that of its class."""
+    """Return the name of a serving without its address; for an object, the name of its class."""
     return serving.partition("@")[0] if isinstance(serving, str) else type(serving).__name__
 
 
 def import_ahead(serving: Mapping[str, Any]) -> None:
-    """Import in a thread what the servings need."""
+    """Import what the servings need, in a thread."""
     for role, one in serving.items():
         registry.import_ahead(_address(role, one, None)[0])
 
 
 def _address(role: str, serving: Any, base_url: Mapping[str, str] | None) -> tuple[Any, str | None]:
-    """Return a role's serving and its address, which is given with it ("openai@http://...") or beside it."""
+    """Return a role's serving and its address, which is part of the name ("openai@http://...") or is in base_url."""
     url = (base_url or {}).get(role)
     if not isinstance(serving, str) or "@" not in serving:
         return serving, checked_url(url)
     name, _, own = serving.partition("@")
     if url is not None:
-        raise RecipeError(f"The serving of the role {role!r} has two addresses. Give it after @ or as base_url=.")
+        raise RecipeError(
+            f"The serving of the role {role!r} has two addresses. Give the address either after @ or as base_url=."
+        )
     return name, checked_url(own)

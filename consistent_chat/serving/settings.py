@@ -16,11 +16,11 @@ from consistent_chat.text.sanitize import visible
 
 @dataclass(frozen=True)
 class Abilities:
-    """The stated abilities of a server; None means to be detected.
+    """The stated abilities of a server; None means that the ability is detected.
 
     `max_output_tokens` is the longest answer, `context_tokens` bounds prompt and answer together, `structured_output`
-    is "json_schema", "json_object" or "none", `system_role` and `streaming` say whether it takes a system message and
-    whether answers are read as a stream.
+    is "json_schema", "json_object" or "none", `system_role` tells whether the server accepts a system message,
+    `streaming` whether answers are read as a stream.
     """
 
     max_output_tokens: int | None = None
@@ -31,7 +31,7 @@ class Abilities:
 
 
 UNKNOWN = Abilities()
-"""Nothing is stated."""
+"""No abilities are stated."""
 
 
 def find_key(name: str, api_key: str | None, variables: Sequence[str]) -> tuple[str, str] | None:
@@ -58,7 +58,7 @@ def require_key(name: str, api_key: str | None, variables: Sequence[str]) -> tup
 
 
 def checked_url(base_url: str | None) -> str | None:
-    """Return a server's address as given; raise RecipeError if it is not one, without showing a secret in it."""
+    """Return a server's address as given. Raises RecipeError, which shows no secret, if it is not an address."""
     if base_url is None:
         return None
     try:
@@ -76,15 +76,15 @@ def checked_url(base_url: str | None) -> str | None:
 
 
 def checked_model(model: str) -> str:
-    """Return a model's name as given; raise RecipeError for an address or invalid characters.
+    """Return a model's name as given. Raises RecipeError for an address or invalid characters.
 
-    Some clients treat a model that is a URL as the server to call, and would send it the key.
+    Some clients treat a model name that is a URL as the server to call, and would send the key there.
     """
     if is_model_name(model):
         return model
     raise RecipeError(
         f"The model {visible(model)!r:.200} is not a name: it has white space, a control character or '://'. "
-        "Pass the model's name as model=, a server's address as base_url=."
+        "Pass the model's name as model=, and a server's address as base_url=."
     )
 
 
@@ -94,14 +94,15 @@ def warn_of_plain_http(base_url: str | None, has_key: bool) -> None:
     host = parts.hostname or ""
     if has_key and parts.scheme == "http" and not _is_this_machine(host):
         warnings.warn(
-            f"The key goes to {host} over plain http, where others on the network can read it. Use https in base_url.",
+            f"The key is sent to {host} over plain http, where others on the network can read it. Use https in "
+            f"base_url.",
             UserWarning,
             stacklevel=2,
         )
 
 
 def _is_this_machine(host: str) -> bool:
-    """Tell whether a host is the loopback: by its address, since a name such as 127.example.org can be any host."""
+    """Return whether a host is the loopback. Only addresses count: a name such as 127.example.org can be any host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""TLS contexts that all clients of a process share: to read the machine's certificates takes about 20 ms."""
+"""TLS contexts that all clients of a process share, because reading the machine's certificates takes about 20 ms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Callable
 
 ENVIRONMENT = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-"""Variables that name other certificates than the machine's."""
+"""Environment variables that name certificates to use instead of the machine's."""
 
 Make = Callable[[], ssl.SSLContext]
 
@@ -19,7 +19,7 @@ def trusted() -> ssl.SSLContext:
 
 
 def shared(make: Make) -> ssl.SSLContext:
-    """Return the context that `make` makes: a new one only if the environment names other certificates than before.
+    """Return the context that `make` makes; a new one only if the environment names other certificates than before.
 
     The context is shared: a caller must not change it. `make` must be the same function for the same context.
     """

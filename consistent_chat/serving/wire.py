@@ -1,4 +1,7 @@
-"""An SDK's client, for batches: it knows addresses, lists and files. Answers are parsed here, not by the SDK."""
+"""An SDK's client, used for batches because it knows addresses, lists and files.
+
+Answers are parsed here, not by the SDK.
+"""
 
 from __future__ import annotations
 
@@ -22,9 +25,9 @@ from consistent_chat.serving.http import (
 from consistent_chat.serving.tls import shared
 
 MOST_ERROR_BYTES = 1 << 20
-"""Bytes of an error that are read."""
+"""Maximum bytes of an error that are read."""
 PAGE = 100
-"""Objects of a list requested at a time."""
+"""Number of objects of a list that are requested at a time."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,10 @@ class Wire:
                 return
 
     async def lines(self, path: str) -> AsyncGenerator[bytes, None]:
-        """Yield the lines of the file at a path, without line ends, as they arrive; each is bounded like an answer."""
+        """Yield the lines of the file at a path, without line ends, as they arrive.
+
+        A line is bounded like an answer.
+        """
         response = await self._attempt(self.opened().get(path, cast_to=self._response, stream=True))
         rest: list[bytes] = []
         try:
@@ -84,7 +90,7 @@ class Wire:
             yield chunk
 
     async def _object(self, calling: Awaitable[Any], timeout: float | None = None) -> Mapping[str, Any]:
-        """Return the JSON object in a response, which is read up to the bound of an answer."""
+        """Return the JSON object in a response, whose size is bounded like an answer's."""
         response, content = await self._attempt(calling, timeout), bytearray()
         try:
             async for chunk in self._chunks(response):
@@ -109,9 +115,9 @@ class Wire:
 
 
 def open_client(sdk: Any, max_concurrency: int) -> Any:
-    """Return an HTTP client for an SDK with room for `max_concurrency` connections, aiohttp's where installed.
+    """Return an HTTP client for an SDK with `max_concurrency` connections, based on aiohttp if it is installed.
 
-    aiohttp halves the time of a call. The type of the limits comes from the SDK, whose HTTP library has
+    aiohttp halves the time of a call. The type of the limits is taken from the SDK, because its HTTP library has
     changed before.
     """
     room = max(max_concurrency, 100)
@@ -129,7 +135,7 @@ def open_client(sdk: Any, max_concurrency: int) -> Any:
 
 
 async def _read_bounded(response: Any) -> None:
-    """Read what an SDK would read in full: errors, and the answer to an upload. What is over the bound is left out."""
+    """Read what an SDK would read in full (errors, and the answer to an upload), up to the bound."""
     if response.status_code < 400 and not response.request.url.path.endswith("/files"):
         return
     content = bytearray()
@@ -139,7 +145,7 @@ async def _read_bounded(response: Any) -> None:
             if len(content) > MOST_ERROR_BYTES:
                 break
     await response.aclose()
-    response._content = bytes(content[:MOST_ERROR_BYTES])  # which reading it again returns
+    response._content = bytes(content[:MOST_ERROR_BYTES])  # returned when the SDK reads it again
 
 
 def http_library(sdk: Any) -> Any:
@@ -153,10 +159,10 @@ def client_timeout(sdk: Any, timeout: float) -> Any:
 
 
 async def exchange(sdk: Any, peer: Peer, calling: Awaitable[Any], timeout: float) -> Mapping[str, Any]:
-    """Await an SDK's raw response, or its HTTP library's, and return its JSON body.
+    """Await the raw response of an SDK or its HTTP library, and return its JSON body.
 
-    Raises Fault for a status of 400 or more, TransportError if there is no answer within `timeout` seconds, or no
-    JSON in it. Errors have no cause attached, since its text may contain a key.
+    Raises Fault for a status of 400 or more, TransportError if there is no answer within `timeout` seconds or the
+    answer is not JSON. Errors do not have a cause, because its text may contain a key.
     """
     with raised(sdk, peer, timeout):
         answered = await asyncio.wait_for(calling, timeout)
@@ -166,7 +172,7 @@ async def exchange(sdk: Any, peer: Peer, calling: Awaitable[Any], timeout: float
 
 @contextlib.contextmanager
 def raised(sdk: Any, peer: Peer, timeout: float) -> Iterator[None]:
-    """Raise an SDK's errors, and its HTTP library's, as Fault or TransportError."""
+    """Raise the errors of an SDK and its HTTP library as Fault or TransportError."""
     try:
         yield
     except sdk.APIStatusError as error:
@@ -176,13 +182,13 @@ def raised(sdk: Any, peer: Peer, timeout: float) -> Iterator[None]:
 
 
 def _is_late(sdk: Any, error: BaseException) -> bool:
-    """Distinguish a late answer from a failed connection; openai's SDK reports both as a timeout while connecting."""
+    """Return whether an answer is late. OpenAI's SDK also reports a timeout for a failed connection."""
     timeout = isinstance(error, (asyncio.TimeoutError, TimeoutError, sdk.APITimeoutError))
     return timeout and type(error.__cause__).__name__ != "ConnectTimeout"
 
 
 def _broken_off(sdk: Any) -> tuple[type[BaseException], ...]:
-    """Return the errors of the HTTP libraries, some of which the SDKs let through."""
+    """Return the errors of the HTTP libraries; the SDKs let some of them through."""
     library = (http_library(sdk).TransportError,)
     try:
         from aiohttp import ClientError

@@ -77,7 +77,7 @@ def test_what_is_out_of_range_is_refused_before_a_call(given: dict[str, Any], me
 def test_a_serving_without_a_server_takes_none(tmp_path: Path) -> None:
     """The message names what was stated."""
     given = {"responses": str(tmp_path / "r"), "cache_dir": str(tmp_path / "c"), "num_dialogs_per_intent": 1}
-    with pytest.raises(RecipeError, match="'rehearsal' takes no context_tokens="):
+    with pytest.raises(RecipeError, match="'rehearsal' does not accept context_tokens="):
         load_dataset("consistent_chat", serving="rehearsal", context_tokens=4096, **given)
 
 

@@ -158,7 +158,7 @@ def test_descriptions_are_in_two_languages() -> None:
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no model": ({}, r"No model is named. Pass model="),
     "no serving": ({"llm_serving": object()}, "serving must be a name"),
-    "a class": ({"llm_serving": TheirServing}, "TheirServing itself. Pass an object of it"),
+    "a class": ({"llm_serving": TheirServing}, "TheirServing. Pass an instance"),
     "no such field": ({"model": "m", "seeed": 1}, "Did you mean 'seed'"),
     "a layout": ({"model": "m", "layout": "messages"}, "layout is fixed here"),
     "a prompt's class": ({"model": "m", "prompt_template": TheirPrompt}, "must be an object with a method"),

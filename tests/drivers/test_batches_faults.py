@@ -177,7 +177,9 @@ def test_results_without_a_bound_end_in_one_error(place: str, kind: str, monkeyp
     """It names the batch and the way out; what was read before the long line is kept."""
     monkeypatch.setattr(wire, "MOST_BYTES", 100_000)
     with BatchProvider(lambda call: Reply.text("x" * 200_000) if call.number == 3 else None) as provider:
-        with pytest.raises(ServingError, match=r"sent an answer of more than .* batch 1 \(.*batches --forget 1"):
+        with pytest.raises(
+            ServingError, match=r"sent an answer that exceeds the limit .* batch 1 \(.*batches --forget 1"
+        ):
             filled(place, provider.url, kind)
         assert provider.asked["results"] <= 2 * READINGS
     checked = verify(place)
@@ -190,7 +192,7 @@ def test_a_long_error_about_a_batch_is_read_in_part(place: str, kind: str) -> No
     """And told in few words."""
     with BatchProvider() as provider:
         provider.script_for["look"] = Reply.error(404, "no " * 1_000_000)
-        with pytest.raises(ServingError, match="has no batch API, or not this batch") as told:
+        with pytest.raises(ServingError, match="has no batch API or does not know this batch") as told:
             filled(place, provider.url, kind)
     assert len(str(told.value)) < 1000
 

@@ -205,7 +205,7 @@ class TestFinal:
         """Its name is what must be corrected."""
         with Provider() as provider:
             assert build(kind, provider, tmp_path, "no-such-model") == 1
-        assert "Check the name of the model, 'no-such-model'" in capsys.readouterr().err
+        assert "Check the model name, 'no-such-model'" in capsys.readouterr().err
         assert len(provider.requests) <= 30 + 1
 
     @pytest.mark.parametrize("fault", ["insufficient quota", "credit balance"])

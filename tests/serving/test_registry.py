@@ -111,10 +111,10 @@ def test_no_plugin_takes_the_place_of_a_built_in() -> None:
 def test_an_unknown_name_is_answered_with_all_known_ones() -> None:
     """Plugins are among them, and the nearest is suggested."""
     assert message("antropic") == (
-        "There is no serving 'antropic'. Did you mean 'anthropic'? There are: anthropic, broken, huggingface, mute, "
-        "openai, rehearsal, shout; or pass an object with a coroutine method `answer`."
+        "There is no serving 'antropic'. Did you mean 'anthropic'? Pass one of anthropic, broken, huggingface, "
+        "mute, openai, rehearsal, shout, or an object with a coroutine method `answer`."
     )
-    assert message("xyz").startswith("There is no serving 'xyz'. There are: anthropic, broken,")
+    assert message("xyz").startswith("There is no serving 'xyz'. Pass one of anthropic, broken,")
 
 
 @pytest.mark.usefixtures("plugins")
@@ -129,7 +129,7 @@ def test_a_plugin_that_is_no_serving_or_fails_is_named() -> None:
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
-        (Shout, "serving is the class Shout itself. Pass an object of it: Shout()."),
+        (Shout, "serving is the class Shout. Pass an instance: Shout()."),
         (shouting, "serving is the function 'shouting'."),
         (Mute(), "Mute.answer is not a coroutine method."),
         (7, "serving must be a name (anthropic, huggingface, openai, rehearsal) or an object with a coroutine method"),
@@ -151,14 +151,20 @@ def test_checking_opens_nothing() -> None:
 
 def test_settings_that_an_object_would_not_follow_are_refused() -> None:
     """An address or a key beside an object is a mistake that must not pass unnoticed."""
-    assert message(Shout(), base_url="http://a") == "base_url= has no effect on an object. Give it to Shout instead."
-    assert message(Shout(), api_key="secret") == "api_key= has no effect on an object. Give it to Shout instead."
+    assert (
+        message(Shout(), base_url="http://a")
+        == "base_url= has no effect if serving is an object. Pass it to Shout instead."
+    )
+    assert (
+        message(Shout(), api_key="secret")
+        == "api_key= has no effect if serving is an object. Pass it to Shout instead."
+    )
 
 
 def test_no_serving_and_no_model_are_refused() -> None:
     """Both are found before anything is called."""
-    assert message(None) == "No serving is named, so no calls can be made. Pass serving=."
-    assert message("openai", model="") == "No model is named, so no calls can be made. Pass model=."
+    assert message(None) == "No calls can be made without a serving. Pass serving=."
+    assert message("openai", model="") == "No calls can be made without a model. Pass model=."
 
 
 @pytest.mark.parametrize(

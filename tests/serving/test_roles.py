@@ -282,13 +282,13 @@ def test_a_role_without_batches_is_told_before_anything_is_paid(lacking: str, as
         ({"serving": {"user": "openai", "assistant": "opennai"}}, "no serving 'opennai'"),
         ({"api_key": "one-key-for-all"}, "api_key must be given by role"),
         ({"serving": "anthropic"}, "base_url is given by role"),
-        ({"max_concurrency": {"judge": 4}}, "max_concurrency names the role 'judge', for which there is no serving"),
+        ({"max_concurrency": {"judge": 4}}, "max_concurrency names the role 'judge', which has no serving"),
         ({"max_tokens_per_minute": {"assistent": 4}}, "max_tokens_per_minute: there is no role 'assistent'.*assistant"),
         ({"max_concurrency": {"user": 0}}, "max_concurrency must be a whole number of at least 1, not 0"),
         ({"context_tokens": {"user": "many"}}, "context_tokens must be a whole number"),
         (
             {"serving": "rehearsal", "base_url": None, "api_key": None, "system_role": {"user": True}},
-            "system_role is given by role, and serving is not",
+            "system_role is given by role, but serving is not",
         ),
     ],
 )

@@ -110,7 +110,7 @@ def test_an_unknown_model_is_named(kind: str) -> None:
     with Provider() as provider:
         (error,) = asked(opened(kind, provider), request("no-such-model"))
     assert isinstance(error, RefusedAccess)
-    assert str(error).endswith("Check the name of the model, 'no-such-model', and base_url.")
+    assert str(error).endswith("Check the model name, 'no-such-model', and base_url.")
 
 
 def test_a_wrong_key_is_refused_by_the_provider(kind: str) -> None:
