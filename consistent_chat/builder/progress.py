@@ -40,7 +40,7 @@ class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
         self._name, self._tally = for_bar(f"Calling {recipe.model}", 40), tally
         self._bar: Any = None
         self._lock, self._ended = threading.Lock(), threading.Event()
-        self._shown, self._next_update = 0, 0.0
+        self._last, self._shown, self._next_update = tally, 0, 0.0
         self._next_line = time.monotonic() + LINES_EVERY
         tally.on_call = self.show
 
@@ -52,12 +52,12 @@ class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
         self._ended.set()
         with self._lock:
             if self._bar is not None:
-                self._draw(self._tally)
+                self._draw(self._last)
                 self._bar.close()
 
     def show(self, tally: RunStats) -> None:
         """Show the counts of a run."""
-        now = time.monotonic()
+        now, self._last = time.monotonic(), tally
         if now < self._next_update and tally.calls != self._shown:
             return
         self._next_update = now + SHOW_EVERY
@@ -74,6 +74,7 @@ class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
 
     def _tick(self) -> None:
         while not self._ended.wait(TICK):
+            self._tally.settle()
             if self._tally.in_flight:
                 self.show(self._tally)
             if lines_only() and time.monotonic() >= self._next_line and (self._tally.calls or self._tally.in_flight):

@@ -72,6 +72,7 @@ def fill(
     ServingError or UnfilledSlot if continuing makes no sense, and StoreError.
     """
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder, ExitStack() as closing:
+        closing.callback(tally.settle)
         closing.callback(store.close)
         clients = BatchClients(options.serving, open_serving, _prepare(store, log))
         budget = BatchBudget(limits, spent)

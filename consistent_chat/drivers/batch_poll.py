@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from consistent_chat.drivers.batch_client import BatchBudget, BatchClient, BatchClients, Undecided
 from consistent_chat.drivers.batch_submit import SUBMITTING, RequestSpool
@@ -253,7 +254,7 @@ class ResultCollector:
         if self._store.find(request) is None:
             response = self._store.keep(request, response)
             self._budget.record(request, response)
-            self._tally.called(response, self._budget.price(request.model))
+            self._tally.called(response, partial(self._budget.price, request.model))
 
     def _note(self, digest: str, error: ServingError, found: Collected) -> None:
         found.fault = error

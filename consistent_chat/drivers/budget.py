@@ -186,7 +186,12 @@ class Budget:
         return price.most(characters // CHARACTERS_PER_TOKEN, tokens)
 
     def _noted(self, request: Request, response: Response) -> float:
-        """Return the cost of a call, or the maximum if tokens are not counted, and record it for later estimates."""
+        """Return the cost of a call, or the maximum if tokens are not counted, and record it for later estimates.
+
+        Without `max_cost` no cost is needed.
+        """
+        if self.limits.max_cost is None:
+            return 0.0
         price = self.price(request.model)
         cost = self.most(request)
         if price is not None and is_counted(response):

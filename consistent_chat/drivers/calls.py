@@ -11,6 +11,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from consistent_chat.drivers.budget import Budget
 from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore, Places, Turns
@@ -198,7 +199,7 @@ class ServerCalls:
         finally:
             caller.budget.settle(request, reserved, response)
             self._pace.settle(tokens, response)
-        caller.tally.called(response, caller.budget.price(request.model))
+        caller.tally.called(response, partial(caller.budget.price, request.model))
         return response
 
 

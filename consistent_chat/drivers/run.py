@@ -78,6 +78,7 @@ def run(
         raise
     finally:
         driver.stop()
+        tally.settle()
 
 
 class _Run:

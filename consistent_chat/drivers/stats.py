@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.errors import RefusedAccess, RefusedRequest, TransportError
-from consistent_chat.prices import Price, billed, cached
+from consistent_chat.prices import Price, Tokens, billed, cached
 from consistent_chat.request import Response
 from consistent_chat.text import Summarized, counted
 
@@ -23,6 +24,9 @@ COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "outpu
           "cached_tokens", "saved")  # fmt: skip
 PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost", "cached_tokens", "saved")
 """Counts of payments and tries, which are kept even if another process does the work again."""
+MOST_UNPRICED = 10_000
+"""Calls after which their cost is added, so that they do not fill the memory."""
+_settling = threading.Lock()
 
 
 @dataclass(repr=False)
@@ -48,6 +52,9 @@ class RunStats(Summarized):
     marks: int = 0
     on_call: Callable[[RunStats], None] = field(default=lambda tally: None, repr=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
+    _unpriced: deque[tuple[Callable[[], Price | None], Tokens]] = field(
+        default_factory=deque, repr=False, compare=False
+    )
 
     @contextlib.contextmanager
     def sending(self) -> Iterator[None]:
@@ -59,18 +66,30 @@ class RunStats(Summarized):
         finally:
             del self.in_flight[number]
 
-    def called(self, response: Response, price: Price | None) -> None:
-        """Count an answered call."""
+    def called(self, response: Response, price: Callable[[], Price | None]) -> None:
+        """Count an answered call, whose cost `settle` adds: loading the table of prices would hold up other calls."""
         self.calls += 1
         tokens = billed(response)
         self.input_tokens += int(tokens.input)
         self.output_tokens += int(tokens.output)
         self.cached_tokens += int(tokens.cache_read)
-        if price is not None:
-            self.cost = (self.cost or 0.0) + price.of(tokens)
-            if tokens.cache_read or tokens.cache_write:
-                self.saved = (self.saved or 0.0) + price.saved(tokens)
+        self._unpriced.append((price, tokens))
+        if len(self._unpriced) >= MOST_UNPRICED:
+            self.settle()
         self.on_call(self)
+
+    def settle(self) -> None:
+        """Add the cost of the calls so far."""
+        with _settling:
+            while self._unpriced:
+                price_of, tokens = self._unpriced.popleft()
+                if (price := price_of()) is not None:
+                    self._add_cost(price, tokens)
+
+    def _add_cost(self, price: Price, tokens: Tokens) -> None:
+        self.cost = (self.cost or 0.0) + price.of(tokens)
+        if tokens.cache_read or tokens.cache_write:
+            self.saved = (self.saved or 0.0) + price.saved(tokens)
 
     def retried(self, error: TransportError | RefusedRequest | RefusedAccess) -> None:
         """Count a call that is retried."""
@@ -88,6 +107,7 @@ class RunStats(Summarized):
 
     def counts(self) -> dict[str, Any]:
         """Return the counts as plain data."""
+        self.settle()
         return {**{name: getattr(self, name) for name in COUNTS}, "failed": dict(self.failed)}
 
     def add(self, counts: Mapping[str, Any]) -> None:
@@ -111,6 +131,7 @@ class RunStats(Summarized):
         return total
 
     def __str__(self) -> str:
+        self.settle()
         parts = [counted(self.dialogues, "dialogue"), counted(self.calls, "call")]
         if self.calls:
             parts.append(f"{self.input_tokens + self.output_tokens:,} tokens")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
@@ -153,7 +154,7 @@ class Waves:
                 response = outcome if isinstance(outcome, Response) else None
                 self._budget.settle(request, dollars, response)
                 if response is not None:
-                    self._tally.called(response, self._budget.price(request.model))
+                    self._tally.called(response, partial(self._budget.price, request.model))
         return outcomes
 
     def _continue(self, slot: _Slot, response: Response) -> None:

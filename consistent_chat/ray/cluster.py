@@ -10,7 +10,7 @@ import logging
 import os
 import socket
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -22,10 +22,10 @@ from consistent_chat.builder.progress import CallsBar, dialogues_bar
 from consistent_chat.drivers import Limits, RunStats, Usage
 from consistent_chat.drivers.limits import PACE
 from consistent_chat.drivers.online import Stopped
-from consistent_chat.drivers.stats import PAID
-from consistent_chat.errors import BudgetSpent, ConsistentChatError, RecipeError
+from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.plan.splits import Shard
+from consistent_chat.ray.ledger import Ledger
 from consistent_chat.ray.worker import Outcome, Work, run_shard, seconds_a_call
 from consistent_chat.store.location import StoreLocation
 
@@ -205,64 +205,3 @@ def _show(bar: Any, calls: CallsBar, totals: Totals) -> None:
     bar.update(whole.dialogues - bar.n)
     if whole.calls or whole.retries:
         calls.show(whole)
-
-
-Counts = Mapping[str, Mapping[str, Any]]
-"""The counts of a run, by split."""
-
-
-class Ledger:
-    """One per cluster, in its own process.
-
-    All workers share the budget that it keeps. `calls` and `cost` are what was spent before.
-    """
-
-    def __init__(self, limits: Limits, calls: int = 0, cost: float = 0.0) -> None:
-        self._limits = limits
-        self._spent = Usage(calls, cost)
-        self._stopped = False
-        self._open: dict[int, list[float]] = defaultdict(list)
-        self._attempts: dict[int, list[Counts]] = defaultdict(list)
-
-    def begin(self, shard: int) -> int:
-        """Return the number of earlier attempts at this shard. Work that they counted is done again."""
-        for reserved in self._open.pop(shard, ()):  # from a worker that died: its calls may have been made
-            self._spent.settle(reserved, 1, reserved)
-        self._attempts[shard].append({})
-        return len(self._attempts[shard]) - 1
-
-    def reserve(self, shard: int, most: float, likely: float) -> bool | BudgetSpent:
-        """Reserve a call for a shard; return False if it must wait, or the reason why it may not be made."""
-        try:
-            is_reserved = self._spent.reserve(self._limits, most, likely)
-        except BudgetSpent as error:
-            return error
-        if is_reserved:
-            self._open[shard].append(most)
-        return is_reserved
-
-    def settle(self, shard: int, reserved: float, calls: int, cost: float) -> None:
-        """Replace the reservation of one call by its cost."""
-        if reserved in self._open[shard]:  # otherwise it was counted as spent when its worker was considered dead
-            self._open[shard].remove(reserved)
-            self._spent.settle(reserved, calls, cost)
-
-    def report(self, shard: int, attempt: int, counts: Counts) -> bool:
-        """Record the counts of an attempt at a shard; return whether it should continue."""
-        self._attempts[shard][attempt] = counts
-        return not self._stopped
-
-    def stop(self) -> None:
-        """Stop all workers: at their next call, or within a second."""
-        self._stopped = True
-
-    def totals(self) -> dict[str, RunStats]:
-        """Return the counts of all shards by split: only the payments of earlier attempts, all of the last one."""
-        totals: dict[str, RunStats] = defaultdict(RunStats)
-        for *earlier, last in self._attempts.values():
-            for split, counts in last.items():
-                totals[split].add(counts)
-            for attempt in earlier:
-                for split, counts in attempt.items():
-                    totals[split].add({name: counts[name] for name in PAID})
-        return dict(totals)

@@ -18,7 +18,7 @@ from consistent_chat.drivers.budget import Budget
 from consistent_chat.errors import BudgetSpent, RecipeError, TransportError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.prices import Tokens, price_of
-from consistent_chat.ray.cluster import Ledger
+from consistent_chat.ray.ledger import Ledger
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore

@@ -11,7 +11,7 @@ from datasets import load_dataset
 from consistent_chat.drivers import Limits, RunStats, Usage
 from consistent_chat.drivers.budget import Budget
 from consistent_chat.errors import BudgetSpent, RecipeError
-from consistent_chat.ray.cluster import Ledger
+from consistent_chat.ray.ledger import Ledger
 from tests.provider import Provider
 
 pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
