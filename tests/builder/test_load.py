@@ -13,20 +13,12 @@ import pytest
 from datasets import load_dataset, load_dataset_builder
 
 import consistent_chat
-from consistent_chat.errors import ConsistentChatError, MissingResponse, RecipeError, ServingError, StoreError
 from tests.provider import Call, Provider, Reply
 
 MODEL = "claude-sonnet-4-6"
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and caches of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("work")
 
 
 def load(provider: Provider | None = None, serving: str = "anthropic", **given: Any) -> Any:
@@ -64,12 +56,12 @@ def test_the_documented_parameters_mean_what_they_say(provider: Provider, servin
     assert provider.in_flight_peak <= 30
 
 
-def test_a_second_build_asks_nothing_and_gives_the_same_bytes(provider: Provider, home: Path) -> None:
+def test_a_second_build_asks_nothing_and_gives_the_same_bytes(provider: Provider, tmp_path: Path) -> None:
     """The responses are there: no key, no request, the same Arrow and Parquet."""
     first = load(provider, num_dialogs_per_intent=3)
     first.to_parquet("first.parquet")
     asked = len(provider.requests)
-    datasets.config.HF_DATASETS_CACHE = home / "another cache"
+    datasets.config.HF_DATASETS_CACHE = tmp_path / "another cache"
     again = load(num_dialogs_per_intent=3, mode="replay")
     again.to_parquet("again.parquet")
     assert len(provider.requests) == asked
@@ -253,10 +245,10 @@ def test_a_folder_full_of_files_is_not_scanned(provider: Provider) -> None:
     assert len(load(provider, num_dialogs_per_intent=1)) == 9
 
 
-def test_direct_use_works_without_registration(provider: Provider, home: Path) -> None:
+def test_direct_use_works_without_registration(provider: Provider, tmp_path: Path) -> None:
     """`ConsistentChat(...).download_and_prepare()` always works."""
     builder = consistent_chat.ConsistentChat(
-        cache_dir=str(home / "direct"), serving="anthropic", base_url=provider.url, api_key="a-key", model=MODEL,
+        cache_dir=str(tmp_path / "direct"), serving="anthropic", base_url=provider.url, api_key="a-key", model=MODEL,
         num_dialogs_per_intent=1, responses="../responses",
     )  # fmt: skip
     builder.download_and_prepare()
@@ -271,98 +263,11 @@ def test_refresh_supersedes_without_being_told_twice(provider: Provider) -> None
     assert len(provider.requests) == 2 * asked
 
 
-def test_a_taxonomy_that_is_too_small_is_said_up_front(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
-    """With the numbers; the dialogues are made all the same, each with requests of its own."""
-    category = {"Knots": ["a bowline that slips in new rope"]}
-    intent = {"title": "Craft", "purpose": "learning", "flows": ["time_sequence"], "categories": category}
-    taxonomy = {"intents": {"craft": intent}, "personas": ["a sailor"], "manners": {"terse": "short"}}
-    made = load(provider, taxonomy=taxonomy, num_dialogs_per_intent=3)
-    assert "After 1 of 3 dialogues, the intent 'craft' repeats combinations of topic, flow" in caplog.text
-    assert len({row["request_keys"][0] for row in made["provenance"]}) == 3
-
-
-BAD_INPUT = [
-    ({"num_turns_per_dialog": 0}, "num_turns_per_dialog must be a whole number from 1 to 100, not 0"),
-    ({"num_dialogs_per_intent": "many"}, "num_dialogs_per_intent must be a whole number"),
-    ({"temperature": 3}, "temperature must be a number from 0 to 2, not 3"),
-    ({"intents": ["problem_solvin"]}, "there is no intent 'problem_solvin'. Did you mean 'problem_solving'?"),
-    ({"serving": "antropic"}, "There is no serving 'antropic'. Did you mean 'anthropic'?"),
-    ({"temprature": 0.5}, "takes no 'temprature'. Did you mean 'temperature'?"),
-    ({"mode": "reply"}, "there is no mode 'reply'. Did you mean 'replay'?"),
-    ({"max_concurrency": 0}, "max_concurrency must be a whole number of at least 1, not 0"),
-    (
-        {"layout": "chatml"},
-        "layout must be one of conversation, messages, sharegpt, bare, preference, kto, not",
-    ),
-    ({"language": ""}, "language must be one line of text"),
-    ({"model": None}, "No model is named. Pass model="),
-]
-
-
-@pytest.mark.parametrize(("given", "message"), BAD_INPUT, ids=lambda value: value if isinstance(value, str) else "")
-def test_bad_input_is_one_clear_message_before_any_call(
-    provider: Provider, given: dict[str, Any], message: str
-) -> None:
-    """Nothing is called, and nothing half-written is left."""
-    with pytest.raises(RecipeError) as caught:
-        load(provider, **given)
-    assert message in str(caught.value)
-    assert provider.requests == []
-    assert not Path("../responses").exists()
-
-
-def test_a_typo_in_a_recipe_file_names_its_line(provider: Provider) -> None:
-    """File, line, key and remedy."""
-    Path("my.consistent_chat.yaml").write_text("model: m\nnum_dialogs_per_intnt: 3\n")
-    with pytest.raises(RecipeError, match=r"my\.consistent_chat\.yaml, line 2 .*Did you mean 'num_dialogs_per_intent'"):
-        load(provider, model=None, data_files="my.consistent_chat.yaml")
-
-
-def test_a_missing_key_is_said_before_any_call(provider: Provider) -> None:
-    """The message names the variable to set."""
-    with pytest.raises(ServingError, match="ANTHROPIC_API_KEY"):
-        load(provider, api_key=None, num_dialogs_per_intent=1)
-    assert provider.requests == []
-
-
-def test_an_unwritable_store_is_said_before_any_call(provider: Provider) -> None:
-    """A file where the store's folder should be."""
-    Path("taken").write_text("not a folder")
-    with pytest.raises(StoreError, match=r"taken.*cannot be"):
-        load(provider, responses="taken", num_dialogs_per_intent=1)
-    assert provider.requests == []
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [({"model": "no-such-model"}, "no-such-model"), ({"api_key": "wrong-key"}, "The key was refused")],
-)
-def test_what_the_provider_refuses_stops_at_once(provider: Provider, given: dict[str, str], message: str) -> None:
-    """A handful of requests at most, one message, and no key in it."""
-    with pytest.raises(ServingError, match=message) as caught:
-        load(provider, **given, num_dialogs_per_intent=20, max_concurrency=5)
-    assert "wrong-key" not in str(caught.value)
-    assert len(provider.requests) <= 6  # five at once, and one that tells whose fault it is
-
-
-def test_without_a_serving_no_calls_are_made() -> None:
-    """A missing response says what to do."""
-    with pytest.raises(MissingResponse, match="Pass serving="):
-        load(num_dialogs_per_intent=1)
-
-
-@pytest.mark.slow
-def test_errors_reach_the_user_unwrapped_from_other_processes(provider: Provider) -> None:
-    """Not as "An error occurred while generating the dataset"."""
-    with pytest.raises(ConsistentChatError, match="no-such-model"):
-        load(provider, model="no-such-model", num_proc=2)
-
-
-def test_the_key_is_nowhere_in_what_is_written(provider: Provider, home: Path) -> None:
+def test_the_key_is_nowhere_in_what_is_written(provider: Provider, tmp_path: Path) -> None:
     """Not in the store, not in the dataset's cache, not in the config's text."""
     key = "sk-ant-very-secret-0123456789"
     load(provider, api_key=key, num_dialogs_per_intent=1)
-    files = [path for path in home.rglob("*") if path.is_file()]
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     assert not [path for path in files if key.encode() in path.read_bytes()]
     builder = load_dataset_builder("consistent_chat", model=MODEL, api_key=key)

@@ -22,12 +22,8 @@ RECIPE = "num_dialogs_per_intent: 1\nintents: [simulation]\ntaxonomy: divers.yam
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home that is the folder to work in, with a recipe and its taxonomy, and a cache of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
     monkeypatch.setenv("HOME", str(work))
     monkeypatch.setenv("USERPROFILE", str(work))
     Path("my.consistent_chat.yaml").write_text(RECIPE)
