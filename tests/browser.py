@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,3 +75,7 @@ class Window:
     def close(self) -> None:
         """Close the window."""
         self.page.context.close()
+
+
+Open = Callable[..., Window]
+"""Opens a page in a window, as the fixture `opened` does."""

@@ -9,14 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import os
 import re
 import socket
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +24,8 @@ import pytest
 import yaml
 
 from consistent_chat.cli import main
-from consistent_chat.errors import ConsistentChatError, TransportError
 from consistent_chat.output.local import StandardOutput
 from consistent_chat.store import Batch, BatchLog
-from consistent_chat.text.console import NO_HUB_BARS, for_bar, guard, log_to_stderr
-from consistent_chat.text.sanitize import visible
 from tests.sockets import SocketServer
 from tests.store.test_hostile import changed, packed, record
 from tests.stored import fill
@@ -318,59 +313,6 @@ def test_rows_on_a_terminal_are_shown(capsys: Captured, monkeypatch: pytest.Monk
     with StandardOutput("--output").write() as file:
         file.write(json.dumps({"text": HOSTILE}, ensure_ascii=False).encode())
     assert "52;c;" in assert_visible(capsys)
-
-
-def test_what_libraries_log_and_warn_of_is_shown(capfd: Captured) -> None:
-    """And the traceback of an unexpected error."""
-    log_to_stderr()
-    other = logging.getLogger("a.library")
-    other.addHandler(handler := logging.StreamHandler())
-    with guard(), warnings.catch_warnings():
-        warnings.simplefilter("always")
-        warnings._showwarnmsg_impl(warnings.WarningMessage(HOSTILE, UserWarning, HOSTILE, 1))  # type: ignore[attr-defined]
-        other.warning("%s", HOSTILE)
-        logging.getLogger("consistent_chat.store").warning(HOSTILE.replace("%", ""))
-        try:
-            raise ValueError(HOSTILE)
-        except ValueError:
-            other.exception("failed")
-            sys.excepthook(*sys.exc_info())
-    other.removeHandler(handler)
-    sys.excepthook = sys.__excepthook__
-    said = assert_visible(capfd)
-    assert "ValueError" in said
-
-
-@pytest.mark.parametrize("kind", [ConsistentChatError, TransportError])
-def test_an_error_is_one_visible_line(kind: Callable[[str], Exception]) -> None:
-    """Also where Python prints it."""
-    assert str(kind(HOSTILE)).isprintable()
-
-
-def test_a_bars_text_is_one_visible_line() -> None:
-    """However long it is."""
-    assert for_bar(HOSTILE * 10).isprintable()
-
-
-def test_bars_of_the_hubs_client_are_not_shown(capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They name files of strangers as they are. After a command they are as before, imported before it or not."""
-    from huggingface_hub.utils import are_progress_bars_disabled
-    from huggingface_hub.utils import tqdm as hub_bar
-
-    monkeypatch.delenv(NO_HUB_BARS, raising=False)
-    with guard(), hub_bar(desc=HOSTILE, total=2) as bar:
-        assert os.environ[NO_HUB_BARS] == "1"
-        bar.update()
-    assert capfd.readouterr() == ("", "")
-    assert NO_HUB_BARS not in os.environ
-    assert not are_progress_bars_disabled()
-
-
-def test_joiners_that_scripts_need_stay() -> None:
-    """Hindi, Persian, Khmer and emoji are written with characters of no width."""
-    texts = ("\u0915\u094d\u200d\u0937", "\u0645\u06cc\u200c\u062e", "\u1797\u17b6\u200b\u1781", JOINED)
-    assert [visible(text) for text in texts] == [*texts]
-    assert visible("pay\u200bpal, a\u200d") == "pay\ufffdpal, a\ufffd"
 
 
 @pytest.mark.slow

@@ -10,13 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
-from consistent_chat.errors import PublishError
 from consistent_chat.files import file_digest
-from consistent_chat.publishing import layout
 from tests import published
 from tests.hub import Files, Hub
 from tests.hub.machines import Machine, machine
@@ -155,43 +151,10 @@ def test_another_recipe_makes_other_rows(hub: Hub, user: Machine, name: str) -> 
     assert "temperature: 0.9 is recorded, 0.8 is asked" in done.said
 
 
-def test_a_file_that_was_slipped_in_is_seen(hub: Hub, user: Machine, name: str) -> None:
-    """`load_dataset` would take it for rows."""
-    hub.repos[name]["data/train-00001-of-00001.parquet"] = hub.repos[name]["data/train-00000-of-00001.parquet"]
-    done = verified(user, name)
-    assert done.code == 1
-    assert "data/train-00001-of-00001.parquet was not published" in done.said
-
-
 def test_the_card_may_be_changed(hub: Hub, user: Machine, name: str) -> None:
     """It is a person's."""
     hub.repos[name]["README.md"] += b"\nMore words.\n"
     assert verified(user, name).code == 0
-
-
-@pytest.mark.parametrize("edit", [lambda card: card.replace(b"data/train-*", b"notes/*"), lambda card: b"# Mine\n"])
-def test_a_card_that_names_other_files_is_seen(hub: Hub, user: Machine, name: str, edit: Edit) -> None:
-    """`load_dataset` would give others than the rows that are proven."""
-    hub.repos[name]["README.md"] = edit(hub.repos[name]["README.md"])
-    done = user.run(published.command, "verify", name)
-    assert (done.code, done.said.splitlines()[0]) == (
-        1,
-        "README.md does not say under `configs` which files were published as rows.",
-    )
-
-
-@pytest.mark.parametrize(
-    "manifest",
-    [b"", b"{", b"[]", b"{}", b'{"consistent_chat_dataset": 1, "files": [], "recipes": {}, "versions": {}}',
-     b'{"consistent_chat_dataset": 1, "files": {}, "recipes": {"train": "../x.consistent_chat.yaml"}, "versions": {}}',
-     b'{"consistent_chat_dataset": 9, "files": {}, "recipes": {}, "versions": {}}', b"[" * 100_000],
-)  # fmt: skip
-def test_a_manifest_that_is_none_is_said(hub: Hub, user: Machine, name: str, manifest: bytes) -> None:
-    """A stranger has written it."""
-    hub.repos[name]["consistent_chat.json"] = manifest
-    done = verified(user, name)
-    assert done.code == 1
-    assert "consistent_chat.json" in done.said
 
 
 @pytest.mark.parametrize(
@@ -313,124 +276,9 @@ def test_rows_with_reasoning_are_proven(hub: Hub, user: Machine, tmp_path: Path,
     assert "train, row 1, column 'reasoning' differs: " in verified(user, name).said
 
 
-def other_rows(files: Files, tmp_path: Path) -> bytes:
-    """Return a Parquet file with other rows than were published."""
-
-    def edit(row: dict[str, Any]) -> None:
-        row["conversation"][1]["value"] = "Buy gold."
-
-    return published.edited(files[ROWS_FILE], tmp_path, edit, 0)
-
-
-def in_header(text: str) -> Edit:
-    """Return what puts lines at the end of a card's header."""
-    return lambda card: card.replace(b"\n---\n", b"\n" + text.encode() + b"\n---\n", 1)
-
-
-def in_configs(text: str) -> Edit:
-    """Return what puts a config at the end of those of a card."""
-    return lambda card: card.replace(b"configs:\n", b"configs:\n" + text.encode(), 1)
-
-
-OTHER = "- config_name: {}\n  data_files:\n  - split: train\n    path: more/x.parquet\n"
-REDIRECTIONS: dict[str, tuple[str, Edit]] = {
-    "a standalone YAML": (".huggingface.yaml", lambda _: b"configs:\n" + OTHER.format("default").encode()),
-    "a second config of the name": ("README.md", lambda card: re.sub(
-        b"(configs:\n(?:(?:- |  ).*\n)*)", lambda found: found[1] + OTHER.format("default").encode(), card, count=1)),
-    "a first config of the name": ("README.md", in_configs(OTHER.format("default"))),
-    "a config without a name": ("README.md", in_configs(OTHER.format("x").replace("config_name: x\n ", ""))),
-    "another default": ("README.md", in_configs(OTHER.format("more") + "  default: true\n")),
-    "a first config, which chooses the builder": ("README.md", in_configs(OTHER.format("more"))),
-    "a second key": ("README.md", in_header("configs:\n" + OTHER.format("default").rstrip())),
-    "a folder": ("README.md", lambda card: card.replace(b"- config_name: default\n",
-                                                        b"- config_name: default\n  data_dir: more\n", 1)),
-    "filters": ("README.md", lambda card: card.replace(b"- config_name: default\n",
-                                                       b"- config_name: default\n  columns: [category]\n", 1)),
-    "other features": ("README.md", in_header(
-        "dataset_info:\n  features:\n  - name: category\n    dtype: string")),
-    "other features of a config": ("README.md", in_header(
-        "dataset_info:\n- config_name: default\n  features:\n  - name: category\n    dtype: string")),
-    "old metadata": ("dataset_infos.json", lambda _: json.dumps(
-        {"default": {"features": {"category": {"dtype": "string", "_type": "Value"}}}}).encode()),
-    "a script": ("{title}.py", lambda _: b"raise SystemExit\n"),
-}  # fmt: skip
-"""What makes `load_dataset` give other rows, or none: the file, and how it is changed."""
-
-
-@pytest.mark.parametrize("what", REDIRECTIONS)
-def test_what_redirects_load_dataset_is_seen(hub: Hub, user: Machine, name: str, tmp_path: Path, what: str) -> None:
-    """All files are as published, and a plain `load_dataset` gives other rows: that is no proven dataset."""
-    path, edit = REDIRECTIONS[what]
-    path = path.format(title=name.rpartition("/")[2])
-    hub.repos[name]["more/x.parquet"] = other_rows(hub.repos[name], tmp_path)
-    assert verified(user, name).code == 0  # of no config
-    before = hub.repos[name].get(path, b"")
-    hub.repos[name][path] = edit(before)
-    assert hub.repos[name][path] != before
-    done = verified(user, name)
-    assert done.code == 1, done.said
-    assert "Traceback" not in done.said
-
-
-def test_types_in_a_file_are_seen(hub: Hub, user: Machine, name: str) -> None:
-    """The metadata of a Parquet file can make `datasets` show its columns as others."""
-    table = pq.read_table(pa.BufferReader(hub.repos[name][ROWS_FILE]))
-    features = {"info": {"features": {"category": {"dtype": "large_string", "_type": "Value"}}}}
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({b"huggingface": json.dumps(features).encode()}), sink)
-    replace(hub, name, ROWS_FILE, sink.getvalue().to_pybytes())
-    done = verified(user, name)
-    assert done.code == 1
-    assert f"{ROWS_FILE} makes `datasets` read its columns as other types" in done.said
-
-
-def test_columns_of_other_types_are_seen(hub: Hub, user: Machine, name: str) -> None:
-    """Rows that are equal in Python may have other types, which `load_dataset` shows."""
-    table = pq.read_table(pa.BufferReader(hub.repos[name][ROWS_FILE]))
-    sink = pa.BufferOutputStream()
-    pq.write_table(table.set_column(0, "category", table["category"].cast(pa.large_string())), sink)
-    replace(hub, name, ROWS_FILE, sink.getvalue().to_pybytes())
-    done = verified(user, name)
-    assert done.code == 1
-    assert "different types" in done.said
-
-
 def replace(hub: Hub, name: str, path: str, content: bytes) -> None:
     """Replace a file, and its digest in the manifest."""
     hub.repos[name][path] = content
     manifest = json.loads(hub.repos[name]["consistent_chat.json"])
     manifest["files"][path] = hashlib.sha256(content).hexdigest()
     hub.repos[name]["consistent_chat.json"] = json.dumps(manifest).encode()
-
-
-OUTSIDE = ["../../victim/data/train", "/victim/train", "..", "a/b", "a\\b", "C:x", "train\x00", "train\n", "", " "]
-
-
-@pytest.mark.parametrize("split", OUTSIDE)
-def test_nothing_is_written_outside(user: Machine, demo: Files, tmp_path: Path, split: str) -> None:
-    """Names of splits become names of files: one that leaves the folder is refused before anything is written."""
-    folder, victim = tmp_path / "dataset", tmp_path / "victim" / "data" / "train-00000-of-00001.parquet"
-    victim.parent.mkdir(parents=True)
-    victim.write_bytes(b"mine")
-    for path, content in demo.items():
-        (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_bytes(content)
-    up = "../" * 20 + str(victim.parent / "train").lstrip("/")
-    for name in (split, up):
-        manifest = json.loads(demo["consistent_chat.json"])
-        manifest["recipes"] = {"train": RECIPE, name: RECIPE}
-        (folder / "consistent_chat.json").write_text(json.dumps(manifest))
-        done = verified(user, str(folder))
-        assert done.code == 1
-        assert "is not a name of a split" in done.said
-    assert victim.read_bytes() == b"mine"
-    assert sorted(tmp_path.rglob("*.parquet")) == sorted([victim, *folder.rglob("*.parquet")])
-
-
-@pytest.mark.parametrize("path", ["../x.parquet", "LICENSE", "models/weights.bin", "data/../../x", "/data/x", "data//x",
-                                  "data/./x", "README.md", "data\\x", "data/\x1b[2Jx", ".gitattributes"])  # fmt: skip
-def test_a_manifest_names_only_what_is_published(path: str) -> None:
-    """Files that it names are read, compared and, when published anew, deleted."""
-    content = {"consistent_chat_dataset": 1, "files": {path: "0" * 64}, "recipes": {}, "versions": {}}
-    with pytest.raises(PublishError, match="is not a path of a published file"):
-        layout.Manifest.read(json.dumps(content).encode(), "manifest")

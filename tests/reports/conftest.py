@@ -1,4 +1,4 @@
-"""The report's page in a real browser."""
+"""A terminal of the usual width, and the report's page in a real browser."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.browser import chromium
+from tests.browser import Open, Window, chromium
 
 
 @pytest.fixture(scope="module")
@@ -26,3 +26,24 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pages") / "demo.html"
     report("demo", html=str(path))
     return path
+
+
+@pytest.fixture
+def opened(browser: Any) -> Iterator[Open]:
+    """Opens pages, and closes them after the test."""
+    windows: list[Window] = []
+
+    def open_page(path: Path, address: str = "", **settings: Any) -> Window:
+        windows.append(Window(browser, path, address, **settings))
+        return windows[-1]
+
+    yield open_page
+    for window in windows:
+        window.close()
+
+
+@pytest.fixture
+def folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The test's own folder, and a terminal of the usual width."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # which the workers of pytest-xdist have
+    return folder

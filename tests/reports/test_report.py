@@ -11,16 +11,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import datasets
 import pytest
 
-import consistent_chat
 from consistent_chat.builder.config import DEMO as DEMO_FOLDER
 from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.reports import Summary, report
-from consistent_chat.reports.sources import read
-from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
 from tests import ROOT
 from tests.hub import Hub
@@ -30,13 +26,7 @@ DEMO = str(DEMO_FOLDER / "responses")
 REHEARSAL = ("--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--num-turns-per-dialog", "3")
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, and a cache of its own."""
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("COLUMNS", raising=False)  # which the workers of pytest-xdist have
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("folder")
 
 
 def build(*options: str) -> None:
@@ -141,71 +131,9 @@ def test_without_provenance_the_categories_tell_the_intents() -> None:
     assert summary.total.failed.total() == 3
 
 
-@pytest.mark.slow
-def test_a_store_by_itself_says_the_same_as_with_its_recipe() -> None:
-    """Dialogues are put together from what was asked and said."""
-    alone = report(DEMO)
-    assert counted(alone) == counted(report(DEMO, recipe="demo")) == counted(report("demo", responses=DEMO))
-    topics = {entry.origin["topic"] for entry in read(DEMO).entries if entry.row}
-    assert topics == {entry.origin["topic"] for entry in read("demo").entries}
-
-
-def test_what_is_recorded_of_an_unfinished_run_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """By its recipe and by its store alike, and what is missing is said."""
-    options = (*REHEARSAL, "--responses", "store")
-    assert main(["build", *options, "--max-calls", "21", "--output", "made.parquet"]) == 3
-    recipe = {"model": "rehearsal", "num_dialogs_per_intent": 2, "num_turns_per_dialog": 3}
-    by_recipe = report(responses="store", **recipe)
-    alone = report("store")
-    assert counted(by_recipe) == {**counted(alone), "tokens": by_recipe.tokens}
-    done = alone.total.dialogues
-    assert 0 < done < 18
-    assert by_recipe.notes == [f"{18 - done} of 18 dialogues of train are not recorded, or not finished."]
-    assert alone.notes == [f"{21 - 2 * done} dialogues have user messages but no usable answers yet."]
-    main(["report", "store"])
-    assert alone.notes[0] in capsys.readouterr().out
-
-
 def asked(store: str, stage: str) -> list[dict[str, Any]]:
     """Return what was asked in a stage, as it is recorded."""
     return [record.asked() for record in ResponseStore(store).records() if f"{stage}_1" in record.request]
-
-
-def again(request: dict[str, Any], **changes: Any) -> Request:
-    """Return a recorded request, or one that differs from it."""
-    fields = {name: value for name, value in {**request, **changes}.items() if name != "format"}
-    return Request(**{**fields, "messages": tuple(fields["messages"])})
-
-
-def test_of_several_answers_in_a_store_one_holds() -> None:
-    """A refreshed answer takes the place of the one before; an answer that was drawn again was unusable."""
-    build(*REHEARSAL, "--intents", "simulation", "--responses", "store", "--output", "made.parquet")
-    first, second = (
-        request for request in asked("store", "assistant") if '"assistant_1"' in json.dumps(request["schema"])
-    )
-    new = {f"assistant_{number}": f"anew {number}" for number in (1, 2, 3)}
-    refreshed = ResponseStore("store", refresh=True)
-    refreshed.keep(again(first), Response(json.dumps(new)))
-    refreshed.keep(again(second, draw=1), Response(json.dumps(new)))
-    refreshed.close()
-    entries = list(read("store").entries)
-    texts = [text for entry in entries if entry.row for role, text in entry.messages if role == "assistant"]
-    assert texts == ["anew 1", "anew 2", "anew 3"] * 2
-    assert [failure["reason"] for entry in entries for failure in entry.failures] == ["drawn_again"]
-
-
-def test_prompts_of_another_version_are_read_as_far_as_they_can_be() -> None:
-    """The user messages are found by their names; intent and category are unknown."""
-    build(*REHEARSAL, "--intents", "simulation", "--responses", "store", "--output", "made.parquet")
-    request = next(request for request in asked("store", "assistant") if "user_3" in request["messages"][0]["content"])
-    said = {"role": "user", "content": 'Answer all of these: {"user_1": "a", "user_2": "b", "user_3": "c"}. Thanks!'}
-    store = ResponseStore("other")
-    answers = Response(json.dumps({f"assistant_{number}": f"to {number}" for number in (1, 2, 3)}))
-    store.keep(again(request, messages=[said]), answers)
-    store.close()
-    (entry,) = read("other").entries
-    assert [text for _, text in entry.messages] == ["a", "to 1", "b", "to 2", "c", "to 3"]
-    assert [title for title, _ in report("other").intents] == ["not stated"]
 
 
 def test_tokens_cost_what_the_model_costs() -> None:
@@ -379,14 +307,3 @@ def test_one_dialogue_is_told_in_the_singular_and_without_the_paper(capsys: pyte
     assert "1 dialogue." in page
     assert "of 1 intent, 1 category" in page
     assert "The paper" not in page
-
-
-def test_judged_dialogues_of_a_store_are_those_of_its_recipe() -> None:
-    """With the same scores, words and tokens."""
-    given = {"num_dialogs_per_intent": 1, "num_turns_per_dialog": 2, "intents": ["transaction"],
-             "judge_model": "judge", "min_score": 3.0, "responses": "judged", "serving": "rehearsal"}  # fmt: skip
-    consistent_chat.build(None, "judged.jsonl", **given)
-    by_recipe, alone = report(None, **given), report("judged")
-    assert by_recipe.scores
-    assert alone.scores == by_recipe.scores
-    assert counted(alone) == counted(by_recipe)

@@ -4,32 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from consistent_chat.reports import report
-from tests.browser import PHONE, Window
+from tests.browser import PHONE, Open
 
 pytestmark = pytest.mark.slow
-
-Open = Callable[..., Window]
-
-
-@pytest.fixture
-def opened(browser: Any) -> Iterator[Open]:
-    """Opens pages, and closes them after the test."""
-    windows: list[Window] = []
-
-    def open_page(path: Path, address: str = "", **settings: Any) -> Window:
-        windows.append(Window(browser, path, address, **settings))
-        return windows[-1]
-
-    yield open_page
-    for window in windows:
-        window.close()
 
 
 def written(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -244,57 +227,6 @@ def test_colours_are_switched_by_hand(demo: Path, opened: Open) -> None:
     assert luminance(page.evaluate(ground)) > 0.8
 
 
-MARKDOWN = """# Plan
-
-Do **this** and `that`, see [here](https://example.org/x):
-
-3. three
-
-> <img src=x onerror='window.ran = true'>
-
-```html
-<script>window.ran = true</script>
-```
-
-| a | b | c | d | e | f | g |
-|---|---|---|---|---|---|---|
-| 1 | 2 | 3 | 4 | 5 | 6 | 7 |"""
-
-
-def test_markdown_is_rendered_and_shown_raw_by_a_switch(tmp_path: Path, opened: Open) -> None:
-    """As elements, without a link or an image; what is searched is marked in it; the switch shows every letter."""
-    window = opened(written(tmp_path, [talk("*hi*", MARKDOWN)]), "#d0", viewport=PHONE)
-    page = window.page
-    made = "#talk .assistant .said"
-    texts = [page.inner_text(f"{made} {tag}") for tag in ("h4", "strong", "li", "td >> nth=6")]
-    assert texts == ["Plan", "this", "three", "7"]
-    assert page.get_attribute(f"{made} ol", "start") == "3"
-    assert page.inner_text(f"{made} pre").strip() == "<script>window.ran = true</script>"
-    assert page.inner_text(f"{made} blockquote") == "<img src=x onerror='window.ran = true'>"
-    assert "here (https://example.org/x):" in page.inner_text(made)
-    assert page.locator("#talk a, #talk img, #talk script").count() == 0
-    page.wait_for_selector(f"{made} .scroll.wider")
-    page.fill("#words", "that")
-    page.wait_for_function("[...CSS.highlights.get('found')].map(String).join() === 'that'")
-    page.check("#raw")
-    page.locator("#talk .assistant p.said").wait_for()
-    assert window.bubbles() == ["*hi*", MARKDOWN]
-    assert page.evaluate("window.ran") is None
-    assert window.complaints == []
-
-
-def test_what_is_wider_than_a_phone_says_so(demo: Path, opened: Open) -> None:
-    """No text is cut at the edge of the screen unless its frame says that it scrolls."""
-    page = opened(demo, viewport=PHONE).page
-    page.wait_for_selector(".scroll.wider")
-    assert page.evaluate(CUT) == []
-
-
-CUT = """() => [...document.querySelectorAll("body *")].filter((each) => each.checkVisibility() && !each.closest("svg")
-    && getComputedStyle(each).overflowX !== "visible" && each.scrollWidth > each.clientWidth + 1
-    && !each.matches(".scroll.wider")).map((each) => each.outerHTML.slice(0, 80))"""
-
-
 def test_dialogues_come_first_and_what_they_are_about_beside_them(demo: Path, opened: Open) -> None:
     """The numbers follow; facets stand beside the dialogue on a wide screen."""
     page = opened(demo, viewport={"width": 1400, "height": 900}).page
@@ -303,55 +235,6 @@ def test_dialogues_come_first_and_what_they_are_about_beside_them(demo: Path, op
     assert "user corrects" in page.inner_text("#aside")
     aside, talk = (page.locator(part).bounding_box() for part in ("#aside", "#talk"))
     assert aside["x"] >= talk["x"] + talk["width"]
-
-
-HOSTILE = [
-    "<script>window.ran = true</script>",
-    "<img src=x onerror='window.ran = true'><svg onload='window.ran = true'>",
-    "</script><script>window.ran = true</script>",
-    "</textarea></style></title><!-- <script> --> ]]> <!doctype",
-    "{{ 7 * 7 }} ${alert(1)} <%= 1 %> $data $script $$ %(x)s \\u003cscript\\u003e",
-    "javascript:alert(1) https://example.org/beacon &lt;b&gt; &#0;",
-    "left \u202eright\u202c \u2066isolate\u2069 \u2028 \u2029 \ufeff end",
-    "half \ud83d a pair \udc4d",
-    "a" * 5_000,
-    "مرحبا، كيف حالك؟ שלום",
-    "\u4f60\u597d\uff0c\u4e16\u754c\u3002" * 40,
-    "tab\tline\r\nbreak\n\n  indented\n",
-]
-
-
-def test_hostile_text_is_shown_and_runs_nothing(tmp_path: Path, opened: Open) -> None:
-    """In messages, topics, categories and failed draws: each is there as it is, and is text."""
-    rows = [talk(text, text, category=text[:80] or "x", topic=text) for text in HOSTILE]
-    draws = [
-        {"index": 1, "stage": "answers", "substitute": 0, "reason": text[:40], "response": text} for text in HOSTILE
-    ]
-    (tmp_path / "failures.jsonl").write_text("".join(json.dumps(draw) + "\n" for draw in draws), "utf-8")
-    data = tmp_path / "<img src=x onerror='window.ran = 1'> $data $title.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-    page = tmp_path / "page.html"
-    report(str(data), html=str(page), failures=str(tmp_path / "failures.jsonl"))
-    window = opened(page, viewport=PHONE)
-    window.page.evaluate("document.getElementById('raw').click()")
-    window.page.select_option("#kind", "all")
-    window.says("12 of 12 dialogues, 12 of 12 failed draws")
-    for place in range(2 * len(HOSTILE)):
-        window.page.evaluate(f"location.hash = 'd{place}'")
-        window.page.wait_for_selector(f'#found [aria-current][href="#d{place}"]', state="attached")
-        text = HOSTILE[place % len(HOSTILE)]
-        assert window.bubbles() == [text] * (2 if place < len(HOSTILE) else 1)
-        assert window.page.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
-    assert window.page.evaluate("window.ran") is None
-    assert window.requests == [page.as_uri()]
-    assert window.complaints == []
-
-
-def test_right_to_left_text_is_set_so(tmp_path: Path, opened: Open) -> None:
-    """Each message by itself."""
-    window = opened(written(tmp_path, [talk("مرحبا، كيف حالك؟", "Hello, thank you.")]))
-    ways = window.page.locator("#talk .said").evaluate_all("all => all.map((each) => getComputedStyle(each).direction)")
-    assert ways == ["rtl", "ltr"]
 
 
 def test_many_dialogues_are_listed_page_by_page(tmp_path: Path, opened: Open) -> None:
