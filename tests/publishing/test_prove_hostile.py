@@ -1,4 +1,4 @@
-"""Published datasets that somebody has changed on purpose: readers are not led elsewhere, nothing is written outside."""
+"""Published datasets that somebody has changed on purpose: readers are not led elsewhere, nothing lands outside."""
 
 from __future__ import annotations
 
