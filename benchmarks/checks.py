@@ -48,7 +48,6 @@ def least(step: Callable[[], object], rounds: int) -> float:
 def by_check(recipe: Recipe, dialogues: list[Dialogue], rounds: int) -> dict[str, float]:
     """Return the seconds of each check for all dialogues, and of preparing the texts of both sides."""
     taken: dict[str, float] = defaultdict(float)
-    find = checks.signs_of(recipe.language).find
     for made in dialogues:
         for role, messages in (("user", made.user_messages), ("assistant", made.answers)):
             prepare = partial(
@@ -58,7 +57,7 @@ def by_check(recipe: Recipe, dialogues: list[Dialogue], rounds: int) -> dict[str
                 made.user_messages,
                 recipe.language,
                 recipe.checks,
-                find,
+                checks.signs_of(recipe.language, role).find,
                 made.spec.flow.steps,
             )
             taken[f"{role} texts and signs"] += least(prepare, rounds)

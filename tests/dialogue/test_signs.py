@@ -87,4 +87,4 @@ def test_what_re2_cannot_tell_is_left_out(pattern: str, text: str) -> None:
 
 def test_a_text_that_is_no_unicode_has_signs_too() -> None:
     """Half a surrogate pair is no letter of any pattern."""
-    assert "as_assistant" in signs_of("English").find("as an ai language model, i \ud83d cannot")
+    assert "as_assistant" in signs_of("English", "user").find("as an ai language model, i \ud83d cannot")

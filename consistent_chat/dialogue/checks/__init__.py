@@ -56,7 +56,7 @@ def users(messages: Sequence[str], spec: Spec, recipe: Recipe) -> None:
     """Raise Unusable for the first fault in the user messages of a dialogue."""
     if recipe.enabled_checks:
         language = recipe.language
-        side = Side(messages, "user", messages, language, recipe.checks, signs_of(language).find, _drawn(spec))
+        side = Side(messages, "user", messages, language, recipe.checks, signs_of(language, "user").find, _drawn(spec))
         for find in _needed("user", _enabled(recipe, recipe.user_writer), side.signs):
             find(side)
     if recipe.rules or recipe.decontaminate:
@@ -70,7 +70,7 @@ def answers(messages: Sequence[str], asked: Sequence[str], recipe: Recipe, sourc
     """
     if recipe.enabled_checks:
         language = recipe.language
-        side = Side(messages, "assistant", asked, language, recipe.checks, signs_of(language).find)
+        side = Side(messages, "assistant", asked, language, recipe.checks, signs_of(language, "assistant").find)
         for find in _needed("assistant", _enabled(recipe, recipe.model), side.signs):
             find(side)
         limit = recipe.checks.get("grounded", WITH_SOURCE["grounded"]) if source else 0
@@ -95,16 +95,16 @@ def findings(
 
     `drawn` are texts that a user message must not quote, such as its topic.
     """
-    enabled, signs = frozenset(name for name in checks if checks[name]), signs_of(language).find
+    enabled = frozenset(name for name in checks if checks[name])
     found = [
         _finding(find, side)
         for role, messages in (("user", asked), ("assistant", answered))
         if messages
-        for side in (Side(messages, role, asked, language, checks, signs, drawn),)
+        for side in (Side(messages, role, asked, language, checks, signs_of(language, role).find, drawn),)
         for find in _needed(role, enabled, side.signs)
     ]
     return sorted(
-        {finding for finding in found if finding is not None},
+        dict.fromkeys(finding for finding in found if finding is not None),
         key=lambda finding: (finding.turn or 0, finding.side == "answers", finding.reason),
     )
 
@@ -159,7 +159,7 @@ _OF_BOTH = (
     ("no_words", letters.no_words, "wordless"),
     ("garbled", letters.garbled, "misread consonants"),
     ("leaks_reasoning", roles.leaks_reasoning, "reasoning"),
-    ("leftovers", leftovers, "leftover"),
+    ("leftovers", leftovers, "leftover turn_key"),
     ("numbered", numbered, "marked"),
     ("placeholder", placeholder, "blank stand_in"),
     ("foreign_script", foreign_script, "foreign"),

@@ -40,12 +40,12 @@ def wrong(side: Side) -> None:
     The check ignores languages that are not in the table, close relatives, short texts, and a language that the user
     names, as in a request for a translation. A single message may also be in a language in which the user writes.
     """
-    name, share, asked = side.language, side.limits["wrong_language"], side.asked
-    accepted = _accepted(name)
-    doubtful = _doubtful(side, accepted) if accepted else []
+    name, asked = side.language, side.asked
+    accepted, most = _accepted(name), side.limits["wrong_language"] * len(side.all_lower)
+    doubtful = _doubtful(side.lower, accepted, most) if accepted else []
     if not doubtful:
         return
-    if sum(map(len, doubtful)) > share * len(side.all_lower):
+    if sum(map(len, doubtful)) > most:
         other = _other(" ".join(doubtful), accepted, LETTERS)
         if other and _is_sure(other, " ".join(doubtful), accepted) and not _is_asked_for(other, asked):
             turn = side.lower.index(max(doubtful, key=len)) + 1
@@ -62,29 +62,46 @@ def wrong(side: Side) -> None:
 def spoken(texts: Sequence[str]) -> str:
     """Return the English name of the language of texts, or "" if it is uncertain."""
     text = _bare("\n".join(texts))[:LOOKED_AT].lower()
-    best = max(_ranked(text), key=lambda found: found[1])[0] if text.strip() else "en"
+    best = _ranked(text)[0][0] if text.strip() else "en"
     known = _table()["languages"]
     if best in known and (not _is_latin(text) or _has_words(best, text)):
         return _shown(best, text, "")
     return "English" if _count(frozenset({"en"}), text) >= ROMANISED else ""
 
 
-def _doubtful(side: Side, accepted: frozenset[str]) -> list[str]:
+def _doubtful(texts: Sequence[str], accepted: frozenset[str], most: float) -> list[str]:
     """Return the messages that have letters, but fewer than two frequent words of the right language.
 
-    Searching a long text for some words is quicker than splitting it, and the first two are the most frequent.
+    If they have at most this many characters together, those that are too short for a detection of their own may be
+    missing. Most texts have the two most frequent words.
     """
-    padded, _ = _frequent(accepted)
-    words = _plain_words(accepted)
-    first, second = padded[:2] or ("\0", "\0")
-    texts = [text for text in side.lower if first not in text or second not in text]
-    whole = _whole_words(accepted)
-    texts = [text for text in texts if len(text) > LONG or len(whole.intersection(text.split())) < PLAIN]
-    texts = [text for text in texts if not _is_plain(text, padded) and _LETTER.search(text)]
-    return [text for text in texts if len(words.intersection(_WORD(text))) < PLAIN]
+    first, second = _frequent(accepted)[0][:2] or ("\0", "\0")
+    unknown = [text for text in texts if first not in text or second not in text]
+    letters, doubtful = sum(map(len, unknown)), []
+    for text in unknown:
+        if letters <= most and len(text) < ALONE and (text.isascii() or len(text) < ALONE // 3):
+            continue
+        if _is_plain(text, accepted):
+            letters -= len(text)
+        else:
+            doubtful.append(text)
+    return doubtful
 
 
-def _is_plain(text: str, padded: Sequence[str]) -> bool:
+def _is_plain(text: str, accepted: frozenset[str]) -> bool:
+    """Return whether a text has no letters, or two frequent words of a language.
+
+    Searching a long text for some of them is quicker than splitting it.
+    """
+    if len(text) <= LONG and len(_whole_words(accepted).intersection(text.split())) >= PLAIN:
+        return True
+    padded = _frequent(accepted)[0] if len(text) > LONG else _beyond_words(accepted)
+    if _has_some(text, padded) or not _LETTER.search(text):
+        return True
+    return len(_plain_words(accepted).intersection(_WORD(text))) >= PLAIN
+
+
+def _has_some(text: str, padded: Sequence[str]) -> bool:
     count = 0
     for word in padded:
         if word in text:
@@ -103,10 +120,10 @@ def _other(text: str, accepted: frozenset[str], least: int) -> str:
     dense = 1 if text.isascii() else max(1, 3 * len(_DENSE.findall(text)) // max(1, letters))
     if letters * dense < least or (dense == 1 and len(set(_WORD(text))) < LEAST_WORDS):
         return ""
-    likely = {code: score for code, score in _ranked(text) if code in known}
-    right = max((score for code, score in likely.items() if code in accepted), default=None)
-    best = max(likely, key=likely.__getitem__)
-    if right is None or best in accepted or likely[best] - right < MARGIN * max(40, min(letters, 400)):
+    ranked = _ranked(text)
+    best, most = next(one for one in ranked if one[0] in known)
+    right = next((score for code, score in ranked if code in accepted), None)
+    if right is None or best in accepted or float(most) - float(right) < MARGIN * max(40, min(letters, 400)):
         return ""
     return best
 
@@ -154,14 +171,15 @@ def _is_written(other: str, side: Side, asked: Iterable[str]) -> bool:
     """Return whether the user writes to the assistant in a language or a close relative of it."""
     kin = _kin(other)
     texts = [text for text in map(_bare, asked) if len(text) >= ALONE // 2 and side.role == "assistant"]
-    return any(max(_ranked(text), key=lambda found: found[1])[0] in kin for text in texts)
+    return any(_ranked(text)[0][0] in kin for text in texts)
 
 
 def _ranked(text: str) -> list[tuple[str, float]]:
+    """Return the codes of languages with the logarithms of their likelihoods, the likeliest first."""
     import py3langid  # takes 0.2 s, and most dialogues do not need it
 
     ranked: list[tuple[str, float]] = py3langid.rank(text[:LOOKED_AT])
-    return [(code, float(score)) for code, score in ranked]
+    return ranked
 
 
 def _bare(text: str) -> str:
@@ -191,6 +209,16 @@ def _frequent(codes: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     words = [word for code in sorted(codes) for word in languages.get(code, {}).get("words", ())]
     marks = [mark for code in sorted(codes) for mark in languages.get(code, {}).get("marks", ())]
     return (*(f" {word} " for word in words), *marks), frozenset(words)
+
+
+@functools.lru_cache(maxsize=64)
+def _beyond_words(codes: frozenset[str]) -> tuple[str, ...]:
+    """Return those of the padded words that searching for whole words does not replace.
+
+    They are those of languages without spaces, and those that relatives share: these count for each of them.
+    """
+    padded, words = _frequent(codes)
+    return tuple(word for word in padded if padded.count(word) > 1 or word.strip() not in words)
 
 
 @functools.lru_cache(maxsize=64)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from consistent_chat.dialogue.checks.side import START, Side
+from consistent_chat.dialogue.checks.side import END, START, Side
 from consistent_chat.dialogue.parse import Reason
 
 SHORT = 30
@@ -24,26 +24,44 @@ NUMBER = re.compile(
 SIGNS = {
     "blank": rf"[\[{{<]|{START}lorem",
     "stand_in": "todo|tbd|string|insert|lorem|(?:answer|message|text|response|goes)[^a-z0-9]",
-    "leftover": rf'[\\{{}}&<]|"\s*[:\]]|_[1-9]|\[\s*[\["]|{START}\s*"?[,\]]',
+    "leftover": rf'[\\{{}}&<]|"\s*[:\]]|\[\s*[\["]|{START}\s*"?[,\]]',
+    "turn_key": (
+        r'(?:user|assistant|human|bot|system)_\pN+"?[\s\pZ\x1c-\x1f\x{85}]*:'
+        rf"|{START}[^a-z0-9_]*(?:user|assistant)_\pN+[^a-z0-9_]*{END}"
+    ),
 }
 """RE2 patterns for the checks, in lower case."""
 
 
 def leftovers(side: Side) -> None:
     """Raise Unusable if a message has remains of JSON, escapes, entities or tags, except in talk about code."""
-    is_code = None
+    is_code, may_have_keys = None, "turn_key" in side.signs
     for number, text in enumerate(side.messages):
-        body = _CODE.sub(" ", text) if "`" in text else text
-        match = _TURN_KEYS(text) if "_" in text else None
+        match = _TURN_KEYS(text) if may_have_keys and "_" in text else None
         if match:
             raise side.unusable(number, Reason.LEFTOVERS, f"has remains of JSON: {match[0][:40]!r}")
-        if "<" in body and _TAGS(body):
+        if "<" in text and _TAGS(_without_code(text)):
             raise side.unusable(number, Reason.LEFTOVERS, "has tags that belong to a model's output format")
-        has_remains = ("\\" in body or "&" in body) and _REMAINS(body)
-        if has_remains or (_QUOTED(text) and _KEYS(text)) or _WHOLE(text):
+        if _has_escapes(text) or _has_keys(text):
             is_code = _ABOUT_CODE("\n".join(side.asked).lower()) if is_code is None else is_code
             if not is_code:
                 raise side.unusable(number, Reason.LEFTOVERS, "has remains of JSON, escapes or entities")
+
+
+def _has_escapes(text: str) -> bool:
+    return ("\\" in text or "&" in text) and _REMAINS(_without_code(text)) is not None
+
+
+def _has_keys(text: str) -> bool:
+    """Return whether a text has keys of JSON between its quotation marks, is JSON, or begins within JSON."""
+    is_odd = text.lstrip()[:1] in _EDGES
+    if is_odd and _WHOLE(text):
+        return True
+    return (is_odd or '"' in text) and bool(_ENDS(text) or _BEGINS(text)) and _KEYS(text) is not None
+
+
+def _without_code(text: str) -> str:
+    return _CODE.sub(" ", text) if "`" in text else text
 
 
 def numbered(side: Side) -> None:
@@ -61,7 +79,7 @@ def numbered(side: Side) -> None:
 def placeholder(side: Side) -> None:
     """Raise Unusable if a message has an unfilled placeholder, except in a requested form or letter."""
     may = None
-    if "blank" not in side.signs and ("stand_in" not in side.signs or side.shortest > SHORT):
+    if "blank" not in side.signs and ("stand_in" not in side.signs or min(map(len, side.messages)) > SHORT):
         return
     for number, text in enumerate(side.messages):
         if len(text) > SHORT and not text.startswith("Lorem") and not _BRACKET(text):
@@ -81,7 +99,13 @@ _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
 _TURN_KEYS = re.compile(r'"?\b(?:user|assistant|human|bot|system)_\d+"?\s*:|\A\W*(?:user|assistant)_\d+\W*\Z').search
 
 
-_QUOTED = re.compile(r'"\s*[:}\],]|\A\W{0,4}[{,\]}]').search
+_EDGES = ",}][{`"
+
+
+_ENDS = re.compile(r'"\s*[:}\],]').search
+
+
+_BEGINS = re.compile(r"\W{0,4}[{,\]}]").match
 
 
 _KEYS = re.compile(

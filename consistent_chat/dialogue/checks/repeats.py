@@ -7,11 +7,13 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.checks.side import APART, Side
 from consistent_chat.dialogue.parse import Reason
 
 LEAST_WORDS = 4
 """Minimum characters: a shorter message may be repeated ("Go on.", "Next one, please.", "Correct!")."""
+SHORTEST = 2 * LEAST_WORDS - 1
+"""Characters of LEAST_WORDS words, each of one letter."""
 LEAST_LETTERS = 24
 """The same for scripts without spaces, and for one long word."""
 EDGE = 12
@@ -28,13 +30,12 @@ def repeats(side: Side) -> None:
     message is a revision, not a repetition.
     """
     similarity, texts = side.limits["repeats"], side.lower
-    candidates = _candidates(texts, similarity)
-    if not candidates:
+    if not _share_a_piece(texts, side.all_lower):
         return
     units = functools.cache(lambda at: _units(texts[at]))
     numbers = functools.cache(lambda at: frozenset(_NUMBER(texts[at])))
-    for i, j in candidates:
-        is_same = numbers(i) == numbers(j) and _are_alike(units(i), units(j), similarity)
+    for i, j in _candidates(texts, similarity):
+        is_same = _are_alike(units(i), units(j), similarity) and numbers(i) == numbers(j)
         if not (is_same and _are_long(texts[i], texts[j])):
             continue
         if side.role == "user" or not _is_revision(texts[i], texts[j], side.asked[j : j + 1]):
@@ -44,6 +45,24 @@ def repeats(side: Side) -> None:
 def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
     changed = frozenset(_WORD(after)) ^ frozenset(_WORD(before))
     return bool(changed) and any(changed & frozenset(_WORD(said.lower())) for said in asked)
+
+
+def _share_a_piece(texts: Sequence[str], joined: str) -> bool:
+    """Return whether two texts may have the same beginning or end, or the middle of one may stand in a later one.
+
+    One search in the rest of all texts takes the place of one in each. Of texts of fewer than SHORTEST characters only
+    beginnings and ends are compared: they may be repeated.
+    """
+    if len({text[:EDGE] for text in texts}) < len(texts) or len({text[-EDGE:-1] for text in texts}) < len(texts):
+        return True
+    end = 0
+    for text in texts:
+        length = len(text)
+        end += length + len(APART)
+        middle = length // 2
+        if joined.find(text[middle : middle + EDGE], end) >= 0 and length >= SHORTEST:
+            return True
+    return False
 
 
 def _candidates(texts: Sequence[str], similarity: float) -> list[tuple[int, int]]:
@@ -99,7 +118,7 @@ def loops(side: Side) -> None:
         length = len(text)
         if length < LEAST_LOOP:
             continue
-        size = PROBE if text.isascii() else PROBE // 2
+        size = PROBE if side.is_ascii or text.isascii() else PROBE // 2
         tail, middle = text[-size - 4 : -4], text[length // 2 : length // 2 + size]
         if text.count(tail) >= copies or text.count(middle) >= copies:
             said = side.prose(number)

@@ -46,12 +46,13 @@ def _has_both(text: str) -> bool:
 def echoes(side: Side) -> None:
     """Raise Unusable if an answer is, word for word, one of the user's own messages."""
     longest = max(map(len, side.asked), default=0) + MOST_MARKS
-    if side.shortest > longest:
-        return
-    own = {_plain(said) for said in side.asked} - {""}
-    for number, message in enumerate(side.messages):
-        said = _plain(message) if SHORTEST_ECHO < len(message) <= longest else ""
-        if said in own and (len(said.split()) >= LEAST_WORDS or not said.isascii()):
+    short = [number for number, text in enumerate(side.messages) if SHORTEST_ECHO < len(text) <= longest]
+    asked = "\n".join(side.asked).lower().replace("\u2019", "'") if short else ""
+    for number in short:
+        said = _plain(side.messages[number])
+        if not said or said not in asked or said not in map(_plain, side.asked):
+            continue
+        if len(said.split()) >= LEAST_WORDS or not said.isascii():
             raise side.unusable(number, Reason.MIXED_ROLES, "repeats a user message word for word")
 
 

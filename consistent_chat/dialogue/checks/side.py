@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -43,14 +42,15 @@ class Side:
     ) -> None:
         self.messages, self.role, self.asked = messages, role, asked
         self.language, self.limits, self.drawn = language, limits, drawn
-        self.lower = [text.lower() if text.isascii() else text.replace("\u2019", "'").lower() for text in messages]
-        self.all_lower = APART.join(self.lower)
+        joined = APART.join(messages)
+        self.is_ascii = joined.isascii()
+        if self.is_ascii:
+            self.all_lower = joined.lower()
+            self.lower = self.all_lower.split(APART)
+        if not self.is_ascii or len(self.lower) != len(messages):
+            self.lower = [text.replace("\u2019", "'").lower() for text in messages]
+            self.all_lower = APART.join(self.lower)
         self.signs = find(self.all_lower)
-
-    @cached_property
-    def shortest(self) -> int:
-        """The number of characters of the shortest message."""
-        return min(map(len, self.messages))
 
     def prose(self, number: int) -> str:
         """Return a message in lower case without code and quotations."""

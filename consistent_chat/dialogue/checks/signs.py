@@ -11,15 +11,18 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from consistent_chat.dialogue.checks import answers, letters, remains, roles, titles, users
 from consistent_chat.dialogue.checks.side import END, START, phrases
 
-ANYWHERE = ("as_assistant", "labels", "mentions", "boilerplate", "reasoning", "flips")
-"""Fields of `phrases` that a message may have anywhere."""
-AT_START = ("openings", "refusals")
-"""Fields of `phrases` that match at the start of a message."""
+ANYWHERE = {
+    "user": ("as_assistant", "labels", "reasoning"),
+    "assistant": ("labels", "mentions", "boilerplate", "reasoning", "flips"),
+}
+"""Fields of `phrases` that a message of a role may have anywhere."""
+AT_START = {"user": "openings", "assistant": "refusals"}
+"""The field of `phrases` that a message of a role may have at its start."""
 MOST_MEMORY = 32 << 20
 """Bytes that RE2 may use for its table; it rebuilds the table for a text that needs more."""
 _compiling = threading.Lock()
@@ -39,27 +42,37 @@ class Signs:
         for pattern in patterns.values():
             self._set.Add(pattern)
         self._set.Compile()
+        self._named: Callable[[tuple[int, ...]], frozenset[str]] = functools.lru_cache(maxsize=1024)(self._names_of)
 
     def find(self, text: str) -> frozenset[str]:
         """Return the names of the patterns that match a text."""
-        return frozenset([self.names[at] for at in self._set.Match(text.encode("utf-8", "replace")) or ()])
+        return self._named(tuple(self._set.Match(text.encode("utf-8", "replace")) or ()))
+
+    def _names_of(self, places: tuple[int, ...]) -> frozenset[str]:
+        return frozenset(self.names[at] for at in places)
 
 
-def signs_of(language: str) -> Signs:
-    """Return the signs of all checks for a recipe's language; of two threads that need them, one compiles them."""
+def signs_of(language: str, role: str) -> Signs:
+    """Return the signs of all checks of the messages of a role ("user" or "assistant") for a recipe's language.
+
+    Of two threads that need them, one compiles them.
+    """
     with _compiling:
-        return _signs_of(language)
+        return _signs_of(language, role)
 
 
-@functools.lru_cache(maxsize=64)
-def _signs_of(language: str) -> Signs:
+@functools.lru_cache(maxsize=128)
+def _signs_of(language: str, role: str) -> Signs:
     known = phrases(language)._asdict()
-    spoken = {name: weaken(known[name].pattern) for name in ANYWHERE}
-    spoken |= {name: rf"{START}[ *_#¡!]*{weaken(known[name].pattern)}" for name in AT_START}
-    spoken["courteous"] = rf"{START}{_JOINED}(?:{weaken(known['courtesies'].pattern)}|{END})"
-    spoken["marked"] = START + weaken(remains.NUMBER.pattern)
-    modules = (answers, roles, letters, remains, users)
-    return Signs(spoken | titles.signs() | {name: sign for module in modules for name, sign in module.SIGNS.items()})
+    spoken = {name: weaken(known[name].pattern) for name in ANYWHERE[role]}
+    start = AT_START[role]
+    spoken[start] = rf"{START}[ *_#¡!]*{weaken(known[start].pattern)}"
+    number = START + weaken(remains.NUMBER.pattern)
+    spoken["marked"] = f"{number}(?s:.*){number}"
+    if role == "assistant":
+        spoken["courteous"] = rf"{START}{_JOINED}(?:{weaken(known['courtesies'].pattern)}{_JOINED})*{END}"
+    own = users.SIGNS if role == "user" else answers.SIGNS
+    return Signs(spoken | own | titles.signs(role) | roles.SIGNS | letters.SIGNS | remains.SIGNS)
 
 
 def weaken(pattern: str) -> str:
@@ -80,13 +93,12 @@ def _weaken(part: str) -> str:
 
 
 _JOINED = r"[^a-z0-9]*(?:(?:and|so|but|und|y|et)[^a-z0-9]*)*"
-"""What may precede the first courtesy of an answer: punctuation and conjunctions."""
+"""What may stand before, between and after the courtesies of an answer: punctuation and conjunctions."""
 _PARTS = re.compile(r"\\.|\[(?:\\.|[^\]\\])*\]|[^\\]", re.DOTALL).findall
 _LOOK = re.compile(r"\(\?<?[!=](?:\\.|\[(?:\\.|[^\]\\])*\]|\((?:\\.|[^()\\])*\)|[^()\\])*\)")
 _SHORTHAND = re.compile(r"\\[wWdDsS]").search
 _SHORTHAND_SUB = re.compile(r"\\[wds]").sub
-_BEYOND = r"\x{80}-\x{10FFFF}"  # all characters beyond ASCII: classes of Unicode take five times as long to compile
-_INSIDE = {r"\w": f"a-z0-9_{_BEYOND}", r"\d": f"0-9{_BEYOND}", r"\s": rf"\s\x1c-\x1f{_BEYOND}"}
+_INSIDE = {r"\w": r"0-9A-Za-z_\x{80}-\x{10ffff}", r"\d": r"\pN", r"\s": r"\s\pZ\x1c-\x1f\x{85}"}
 _WIDER = {
     **dict.fromkeys(("^", "$", r"\b", r"\A", r"\Z"), ""),
     **{shorthand: f"[{inside}]" for shorthand, inside in _INSIDE.items()},

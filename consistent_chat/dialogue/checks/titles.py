@@ -51,9 +51,10 @@ def _sentences(side: Side) -> None:
             raise side.unusable(number, Reason.LEAKS_PROMPT, "contains a sentence of its prompt")
 
 
-def signs() -> dict[str, str]:
-    """Return RE2 patterns for the checks, in lower case: a title of the taxonomy, a sentence of a prompt."""
-    return {"title": rf"{START}[ .*#\"]*(?:{_any_of(_titles())})[ .*#\"]*{END}", "prompted": _any_of(_prompted())}
+def signs(role: str) -> dict[str, str]:
+    """Return RE2 patterns for the checks, in lower case: a sentence of a prompt, of users a title of the taxonomy."""
+    title = {"title": rf"{START}[ .*#\"]*(?:{_any_of(_titles())})[ .*#\"]*{END}"} if role == "user" else {}
+    return {**title, "prompted": _any_of(_prompted())}
 
 
 def _any_of(sentences: Iterable[str]) -> str:

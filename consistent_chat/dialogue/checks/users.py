@@ -92,11 +92,11 @@ def leaks_prompt(side: Side) -> None:
         for number, phrase in side.matches("labels", phrases(side.language).labels):
             raise side.unusable(number, Reason.LEAKS_PROMPT, f"names a field of its prompt: {phrase!r}")
     run, text = side.limits["leaks_prompt"], side.all_lower.replace(",", "")
-    for secret in side.drawn:
-        for piece in _pieces(secret, run):
-            if piece in text and (leaked := next((run for run in _runs(secret, run) if run in text), "")):
-                number = text[: text.find(leaked)].count(APART)
-                raise side.unusable(number, Reason.LEAKS_PROMPT, f"quotes its prompt: {leaked!r}")
+    suspects = [secret for secret in side.drawn for piece in _pieces(secret, run) if piece in text]
+    for secret in suspects:
+        if leaked := next((run for run in _runs(secret, run) if run in text), ""):
+            number = text[: text.find(leaked)].count(APART)
+            raise side.unusable(number, Reason.LEAKS_PROMPT, f"quotes its prompt: {leaked!r}")
     for number, text in enumerate(side.lower) if "field" in side.signs else ():
         if ":" in text and (_FIELD(text) or len(set(_FIELDS(text))) > 1):
             raise side.unusable(number, Reason.LEAKS_PROMPT, "has the fields of its prompt")
