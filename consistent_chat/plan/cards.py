@@ -173,8 +173,9 @@ class People:
     def _fitting(self, topic: Topic) -> Iterator[int]:
         count = len(self.manners)
         personas = [(place, one.tags) for place, one in enumerate(self._personas) if one.fits(topic.needs)]
+        kinds = {persona.tags: persona for persona in self._personas}  # what fits depends on the tags alone
         writes = {
-            persona.tags: [manner.fits(persona, topic.marks) for manner in self.manners] for persona in self._personas
+            tags: [manner.fits(persona, topic.marks) for manner in self.manners] for tags, persona in kinds.items()
         }
         for step, (nth, (persona, tags)) in itertools.product(range(count), enumerate(personas)):
             manner = (nth + step) % count
