@@ -21,7 +21,7 @@ from consistent_chat.dialogue.work import FailedDraw
 from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import ConsistentChatError, RecipeError, UnfilledSlot
 from consistent_chat.output import Output, parse_output
-from consistent_chat.output.local import StandardOutput
+from consistent_chat.output.places import StandardOutput
 from consistent_chat.recipe.description import PAIRS
 from consistent_chat.row import LAYOUTS
 from consistent_chat.text import counted

@@ -2,8 +2,7 @@
 
 A file is written atomically, and read back before it is reported as written.
 
-local.py   files of this machine, and the standard output
-remote.py  files in object stores, on the Hub and on other fsspec filesystems
+places.py  files of this machine, the standard output, and files in object stores, on the Hub and on other filesystems
 """
 
 from __future__ import annotations
@@ -14,8 +13,8 @@ from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, Protocol
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.output import local, remote
-from consistent_chat.output.local import StandardOutput
+from consistent_chat.output import places
+from consistent_chat.output.places import StandardOutput
 
 STDOUT = "-"
 
@@ -69,5 +68,5 @@ def parse_output(name: str | os.PathLike[str], option: str, storage_options: Map
         raise RecipeError(f"{option} {text!r} is not a path. Pass a file or a folder.")
     if text == STDOUT:
         return StandardOutput(option)
-    url = remote.parse(text, option, storage_options or {})
-    return url or local.parse(text, option)
+    url = places.parse_url(text, option, storage_options or {})
+    return url or places.parse_path(text, option)

@@ -16,7 +16,7 @@ from markupsafe import Markup
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.output import Output
-from consistent_chat.output.local import StandardOutput
+from consistent_chat.output.places import StandardOutput
 from consistent_chat.recipe.review import Review
 from consistent_chat.reports.payload import Payload
 from consistent_chat.reports.summary import MEASURES, NOT_KNOWN, Summary, cells, paper_cells, words

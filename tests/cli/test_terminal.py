@@ -24,7 +24,7 @@ import pytest
 import yaml
 
 from consistent_chat.cli import main
-from consistent_chat.output.local import StandardOutput
+from consistent_chat.output.places import StandardOutput
 from consistent_chat.store import Batch, BatchLog
 from tests.sockets import SocketServer
 from tests.store.test_hostile import changed, packed, record
