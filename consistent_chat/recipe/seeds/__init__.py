@@ -3,8 +3,7 @@
 source.py     what one row says, as clean text, and its digest; the messages of a given conversation
 documents.py  documents as text, and the chunks of a long text
 address.py    where seeds may lie, and how they are opened
-rows.py       the rows of CSV, JSON lines and Parquet files
-parquet.py    columns of Parquet files in bounded memory
+rows.py       the rows of CSV, JSON lines and Parquet files, in bounded memory
 sources.py    all sources in the order of their digests
 personas.py   the personas in a column
 seeds.py      the recipe field: its checks, and from a mapping to sources

@@ -1,6 +1,7 @@
 """Reads the rows of a file by the ending of its name: CSV, JSON lines, Parquet, or a document, which is one row.
 
-Tables are read in bounded memory, and only the columns that are used.
+Tables are read in bounded memory, and only the columns that are used. Arrow, which takes 0.1 s to import, is imported
+where it is needed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.seeds import documents
 
 MAX_LINE = 64 * 2**20
-"""Maximum bytes of a line of JSON. A row of CSV has an eighth of it: as much is read at once."""
+"""Maximum bytes of a line of JSON, and of all rows of Parquet that are decoded at once. A row of CSV has an eighth of it:
+as much is read at once."""
 BATCH = 4096
 """Rows that are Python objects at the same time."""
 FIRST = 1_000
@@ -25,6 +27,12 @@ MAX_NAME = 60
 """Characters of a column's name in a message."""
 MAX_COLUMNS = 10_000
 """Maximum number of columns that are remembered for a message."""
+_BUFFER = 2**16
+"""Bytes that are read at once of a column of which only the dictionary is used."""
+_OBJECT = 64
+"""Bytes of a Python object besides its text, roughly."""
+_DELTA = "DELTA_BYTE_ARRAY"
+"""An encoding that repeats texts without a dictionary: each says how much of the one before it repeats."""
 
 Rows = Iterator[tuple[int, Sequence[Any]]]
 """The number of each row, from 1, and its values in the order of the columns that were asked for."""
@@ -121,10 +129,92 @@ def _tsv(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
 
 
 def _parquet(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
-    from consistent_chat.recipe.seeds.parquet import batches  # needs Arrow, which takes 0.1 s to import
-
     _check(name, columns, _names_of_parquet(file))
     yield from _numbered(batches(file, name, columns), len(columns))
+
+
+def batches(file: BinaryIO, name: str, columns: Sequence[str]) -> Iterator[Any]:
+    """Yield these columns of a Parquet file as record batches, in bounded memory.
+
+    Raises RecipeError for a row of more than `MAX_LINE`.
+
+    A small file can repeat one large text millions of times. A column's dictionary has each of its texts once, and rows
+    point to them. So dictionaries are read before rows are decoded: they tell how long a row can be, and so how many
+    rows may be decoded at once.
+    """
+    from pyarrow import parquet
+
+    table = parquet.ParquetFile(file)
+    leaves = [table.schema.column(at) for at in range(len(table.schema))]
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    probe = parquet.ParquetFile(file, metadata=table.metadata, read_dictionary=texts, buffer_size=_BUFFER)
+    fixed = sum(leaf.length for leaf in leaves if leaf.path in columns)
+    for group in range(table.num_row_groups):
+        longest = fixed + sum(_longest(probe, group, column) for column in columns)
+        if longest > MAX_LINE:
+            raise RecipeError(f"{name} has a row of more than {MAX_LINE // 2**20} MiB. Divide it, or leave it out.")
+        longest += _besides(table.metadata.row_group(group), columns)
+        rows = max(1, min(BATCH, MAX_LINE // max(longest, 1)))
+        for batch in table.iter_batches(rows, row_groups=[group], columns=list(columns)):
+            yield batch.select(list(columns))
+
+
+def _longest(probe: Any, group: int, column: str) -> int:
+    """Return the maximum bytes of a row in a column of a row group, as far as they come from dictionaries.
+
+    The first row of a column of texts gives the dictionary of all. Lists are read whole, as indices.
+    """
+    import pyarrow as pa
+
+    is_nested = pa.types.is_nested(probe.schema_arrow.field(column).type)
+    try:
+        if is_nested:
+            chunks = probe.read_row_group(group, columns=[column]).column(column).chunks
+            return max((int(_sizes(chunk).max(initial=0)) for chunk in chunks), default=0)
+        first = next(probe.iter_batches(1, row_groups=[group], columns=[column]), None)
+    except OSError as error:
+        if "DeltaByteArray" in str(error):  # it cannot be read as a dictionary, and has none
+            return 0
+        raise
+    array = None if first is None else first.column(column)
+    return int(_lengths(array.dictionary).max(initial=0)) if isinstance(array, pa.DictionaryArray) else 0
+
+
+def _sizes(array: Any) -> Any:
+    """Return the bytes of each element of an array, whose texts are in dictionaries, with all that is in it."""
+    import numpy as np
+    import pyarrow as pa
+
+    if isinstance(array, pa.DictionaryArray):
+        return _lengths(array.dictionary).take(array.indices.fill_null(0).to_numpy(), mode="clip") + _OBJECT
+    if pa.types.is_struct(array.type):
+        return sum(map(_sizes, array.flatten()), np.full(len(array), _OBJECT))
+    if isinstance(array, (pa.ListArray, pa.LargeListArray)):
+        ends = np.concatenate([[0], np.cumsum(_sizes(array.values))])
+        return np.diff(ends[array.offsets.to_numpy()]) + _OBJECT
+    if isinstance(array, pa.FixedSizeListArray):
+        return _sizes(array.values).reshape(-1, array.type.list_size).sum(axis=1) + _OBJECT
+    return np.full(len(array), MAX_LINE if pa.types.is_nested(array.type) else _OBJECT)
+
+
+def _lengths(texts: Any) -> Any:
+    """Return the bytes of each text of a dictionary."""
+    import pyarrow.compute as pc
+
+    return pc.binary_length(texts).fill_null(0).to_numpy().astype("int64")
+
+
+def _besides(group: Any, columns: Sequence[str]) -> int:
+    """Return the bytes of a row of a row group whose texts are in no dictionary: the mean, by what its head says.
+
+    Where a text can repeat a part of the one before it, it is the maximum.
+    """
+    chunks = [group.column(at) for at in range(group.num_columns)]
+    return sum(
+        chunk.total_uncompressed_size // (1 if _DELTA in chunk.encodings else max(group.num_rows, 1))
+        for chunk in chunks
+        if chunk.path_in_schema.startswith(tuple(columns))
+    )
 
 
 def _numbered(batches: Any, width: int) -> Rows:

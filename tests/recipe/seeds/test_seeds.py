@@ -20,7 +20,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.seeds import Seeds, documents, load, rows, sources
 from consistent_chat.recipe.seeds.documents import Chunk, chunks
-from consistent_chat.recipe.seeds.parquet import batches
+from consistent_chat.recipe.seeds.rows import batches
 from consistent_chat.recipe.seeds.source import digest
 
 ROWS = [
@@ -178,7 +178,7 @@ def test_a_text_that_repeats_is_decoded_a_few_times_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: Callable[[int, str], pa.Array], written: dict[str, Any]
 ) -> None:
     """A file of 2 KB can repeat a text of 50 MB thousands of times, as a list's element too."""
-    monkeypatch.setattr("consistent_chat.recipe.seeds.parquet.MAX_BYTES", 10_000)
+    monkeypatch.setattr("consistent_chat.recipe.seeds.rows.MAX_LINE", 10_000)
     table = pa.table({"body": pa.concat_arrays([repeated(1, "short"), repeated(300, "x" * 1000)]), "other": range(301)})
     parquet.write_table(table, tmp_path / "rows.parquet", store_schema=False, **written)
     with (tmp_path / "rows.parquet").open("rb") as file:
@@ -192,7 +192,7 @@ def test_a_row_that_is_too_large_is_never_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: Callable[[int, str], pa.Array]
 ) -> None:
     """The message says what to do."""
-    monkeypatch.setattr("consistent_chat.recipe.seeds.parquet.MAX_BYTES", 2**20)
+    monkeypatch.setattr("consistent_chat.recipe.seeds.rows.MAX_LINE", 2**20)
     parquet.write_table(pa.table({"body": repeated(1, "x" * 2**20 + "y")}), tmp_path / "rows.parquet")
     with pytest.raises(RecipeError, match=r"^rows.parquet has a row of more than 1 MiB. Divide it, or leave it out.$"):
         load({"data": str(tmp_path / "rows.parquet"), "fields": {"source": "body"}})
