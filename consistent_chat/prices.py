@@ -29,7 +29,13 @@ class Tokens(NamedTuple):
 
     def plus(self, other: Tokens) -> Tokens:
         """Return the sum of both."""
-        return Tokens(*map(sum, zip(self, other)))
+        return Tokens(
+            self.input + other.input,
+            self.output + other.output,
+            self.cache_read + other.cache_read,
+            self.cache_write + other.cache_write,
+            self.reasoning + other.reasoning,
+        )
 
     def minus(self, other: Tokens) -> Tokens:
         """Return the difference of both."""

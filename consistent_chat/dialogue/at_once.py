@@ -42,7 +42,8 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
     """
     failed = [] if failed is None else failed
     unrendered: RenderError | None = None
-    bill, rejected = Bill(has_user_model=recipe.user_model is not None), list[Dialogue]()
+    rejected: list[Dialogue] = []
+    bill = Bill(has_user_model=recipe.user_model is not None)
     for draw in failed:
         bill.add_draw(draw)
     make = converse if recipe.answers == "at_once" else by_turns.converse
@@ -110,7 +111,7 @@ def converse(
     prompt = prompts.answers(spec, users, recipe.language, system, spec.instructions(recipe.instructions, "answers"))
     draws = [-1] * recipe.num_answers
     while True:
-        made = list[Dialogue]()
+        made: list[Dialogue] = []
         for number, draw in enumerate(draws):
             (written, thought), second, draws[number] = yield from work.ask(writing, prompt, read, draw + 1, number)
             answers = (*given, *written)
@@ -118,7 +119,7 @@ def converse(
             made.append(work.dialogue(users, answers, (*first, second, *third), judgement, thought))
         best, *others = work.ranked(made)
         if work.accepts(best, others):
-            return work.finished(best)._replace(alternatives=tuple(others))
+            return work.finished(best, others)
 
 
 def _writing(recipe: Recipe, turns: int) -> Stage:

@@ -86,7 +86,10 @@ def _known(work: Work) -> Generator[Request, Response, tuple[tuple[UserMessage, 
 def _talk(work: Work, known: Sequence[UserMessage], draw: int) -> Generator[Request, Response, _Talk]:
     """Make the turns one after the other; `draw` is the first draw of the first answer."""
     recipe, spec = work.recipe, work.spec
-    users, answers, keys, least = list[str](), list[str](), list[str](), min(recipe.turn_weights)
+    users: list[str] = []
+    answers: list[str] = []
+    keys: list[str] = []
+    least = min(recipe.turn_weights)
     given, thoughts = len(spec.given_answers), [""] * len(spec.given_answers)
     for turn in range(spec.shape.turns):
         if turn < len(known):

@@ -27,7 +27,8 @@ class Bill:
     def __init__(self, has_user_model: bool = False) -> None:
         self._has_user_model = has_user_model
         self.written, self.judged, self.users = NO_TOKENS, NO_TOKENS, NO_TOKENS
-        self.by_judge, self.alternatives = dict[str, Tokens](), dict[str, Tokens]()
+        self.by_judge: dict[str, Tokens] = {}
+        self.alternatives: dict[str, Tokens] = {}
 
     def add(self, response: Response, stage: str, model: str = "") -> None:
         """Add a response of a stage. `model` is the judge, or the model of the other answer of a pair."""
@@ -270,6 +271,8 @@ class Work:
         def rank(one: Dialogue) -> tuple[bool, float]:
             return not is_low(one.judgement, self.recipe), 0.0 if one.judgement is None else one.judgement.score
 
+        if len(made) == 1:
+            return [*made]
         best, *others = sorted(made, key=rank, reverse=True)
         if others and best.judgement is not None:
             opinions = (Opinion(*one[:3], *self.judge_tokens[one.model]) for one in best.judgement.opinions)
@@ -293,7 +296,7 @@ class Work:
         taken = (self.draws, self.input_tokens, self.output_tokens)
         return Dialogue(self.spec, tuple(users), tuple(answers), tuple(keys), *taken, (), judgement, reasoning)
 
-    def finished(self, made: Dialogue) -> Dialogue:
+    def finished(self, made: Dialogue, others: Sequence[Dialogue] = ()) -> Dialogue:
         """Return the dialogue with all failures before it, and with the billed tokens of all of them."""
         bill, judges = self.bill, self.recipe.judges if len(self.recipe.judges) > 1 else ()
         return made._replace(
@@ -301,8 +304,9 @@ class Work:
             billed=bill.tokens,
             rejected=tuple(self.rejected),
             billed_users=bill.users,
-            billed_judges=tuple((model, bill.by_judge.get(model, NO_TOKENS)) for model in judges),
+            billed_judges=tuple([(model, bill.by_judge.get(model, NO_TOKENS)) for model in judges]),
             billed_alternatives=tuple(bill.alternatives.items()),
+            alternatives=tuple(others) or made.alternatives,
         )
 
     def _count(self, response: Response, stage: Stage) -> None:

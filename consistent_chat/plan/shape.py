@@ -6,11 +6,11 @@ dialogue of the plan.
 
 from __future__ import annotations
 
-import bisect
 import functools
 import hashlib
 import itertools
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
@@ -61,7 +61,7 @@ class Shape(NamedTuple):
             sizes[0] = _opening(self.opens, sizes[0])
         if self.ending.sizes:
             sizes[-1] = _sizes(self.ending.sizes)
-        return tuple(map(_size, sizes, self.numbers[::2]))
+        return _drawn(sizes, self.numbers[::2])
 
     @property
     def replies(self) -> tuple[Size, ...]:
@@ -69,7 +69,7 @@ class Shape(NamedTuple):
         sizes = [_sizes(self.answer_length.sizes)] * self.turns
         if self.ending.reply:
             sizes[-1] = _sizes(((self.ending.reply, 1),))
-        return tuple(map(_size, sizes, self.numbers[1::2]))
+        return _drawn(sizes, self.numbers[1::2])
 
 
 NOTHING = Option("", 1)
@@ -102,9 +102,10 @@ class Shapes:
         """
         numbers = self._slices.unpack(hashlib.shake_128(key).digest(self._slices.size))
         turns = self._turns.pick(numbers[0])
-        mood, outcome, ending, answer_length, message_length = (
-            facet.choose(number, intent.key, told, turns) for facet, number in zip(self._facets, numbers[1:])
-        )
+        intent_key = intent.key
+        mood, outcome, ending, answer_length, message_length = [
+            facet.choose(number, intent_key, told, turns) for facet, number in zip(self._facets, numbers[1:])
+        ]
         early, late = _places(outcome, turns, numbers[SLICES - 1])
         sizing = numbers[SLICES : SLICES + 2 * turns]
         return Shape(turns, mood, outcome, ending, answer_length, message_length, early, late, sizing, flow.opens)
@@ -117,9 +118,10 @@ class _Weighted(Generic[T]):
         pairs = tuple(weighted)
         self._values = tuple(value for value, _ in pairs)
         self._sums = tuple(itertools.accumulate(weight for _, weight in pairs))
+        self._total = self._sums[-1] if pairs else 0
 
     def pick(self, number: int) -> T:
-        return self._values[bisect.bisect_right(self._sums, number * self._sums[-1] >> 64)]
+        return self._values[bisect_right(self._sums, number * self._total >> 64)]
 
 
 class _Facet:
@@ -133,10 +135,10 @@ class _Facet:
 
     def choose(self, number: int, intent: str, told: Tags, turns: int) -> Option:
         """Draw by weight among what suits. What a recipe asks for goes before that, where there are turns enough."""
-        case = (intent, told & self._telling, min(turns, self._asking))
-        if case not in self._cases:
-            self._cases[case] = _Weighted((one, one.weight) for one in self._fitting(*case))
-        return self._cases[case].pick(number)
+        case = (intent, told & self._telling, turns if turns < self._asking else self._asking)
+        if (fitting := self._cases.get(case)) is None:
+            fitting = self._cases[case] = _Weighted((one, one.weight) for one in self._fitting(*case))
+        return fitting.pick(number)
 
     def _fitting(self, intent: str, told: Tags, turns: int) -> list[Option]:
         known = intent in shape.told_intents()
@@ -172,10 +174,13 @@ def _opening(least: str, sizes: tuple[tuple[str, int, int], ...]) -> tuple[tuple
     return tuple(one if one[1] >= floor[0][1] or one[0].startswith("=") else floor[0] for one in sizes)
 
 
-def _size(sizes: tuple[tuple[str, int, int], ...], number: int) -> Size:
-    """Draw the kind of size, and how many words within it."""
-    kind, low, span = sizes[number * len(sizes) >> 64]
-    return Size(kind, low + ((number & 0xFFFFFFFF) * span >> 32))
+def _drawn(sizes: Sequence[tuple[tuple[str, int, int], ...]], numbers: Sequence[int]) -> tuple[Size, ...]:
+    """Draw the kind of size of each message, and how many words within it."""
+    drawn: list[Size] = []
+    for of, number in zip(sizes, numbers):
+        kind, low, span = of[number * len(of) >> 64]
+        drawn.append(Size(kind, low + ((number & 0xFFFFFFFF) * span >> 32)))
+    return tuple(drawn)
 
 
 def _range(kind: str) -> tuple[int, int]:

@@ -61,7 +61,8 @@ class Index:
 
     def _located(self, key: str) -> list[_Located]:
         """Return the responses of a key, each with the number of its pack and its row there."""
-        prefix, located, ordered = int(key[7:23], 16), list[_Located](), self._sorted
+        located: list[_Located] = []
+        prefix, ordered = int(key[7:23], 16), self._sorted
         at = bisect_left(ordered, prefix)
         while at < len(ordered) and ordered[at] == prefix:
             row = self._rows[at]

@@ -73,8 +73,12 @@ def contents(
 
 def skeleton(spec: Spec, language: str, instructions: str = "") -> tuple[str, str]:
     """Return the system and user texts that ask for a dialogue's user messages. `instructions` are the recipe's."""
-    notes = {**_notes(spec, language), "sizes": _listed(spec.shape.messages)}
-    user = _extended(spec) if spec.given_messages else _form("skeleton.user") % notes
+    if spec.given_messages:
+        user = _extended(spec)
+    else:
+        notes = _notes(spec, language)
+        notes["sizes"] = _listed(spec.shape.messages)
+        user = _form("skeleton.user") % notes
     return _system("skeleton.system", language, None, instructions), _with_source("skeleton.source", user, spec)
 
 
@@ -121,6 +125,7 @@ def answers(
     lines = [f'"user_{number}": {quoted(text)}' for number, text in enumerate(messages[before:], 1)]
     name = "answers.extend" if before else "answers.given" if spec.given_messages else "answers.user"
     drawn = {
+        **_about(spec),
         "part": spec.flow.answers or NO_PART,
         "outcome": _placed(spec.shape.outcome.answers, spec.shape) or NOTHING_HAPPENS,
         "sizes": _listed(spec.shape.replies[before:]) or NO_SIZES,
@@ -131,7 +136,7 @@ def answers(
             "conversation": _conversation(messages[:before], spec.given_answers),
             "turns": str(len(messages) - before),
         }
-    user = _form(name) % {**_about(spec), **drawn}
+    user = _form(name) % drawn
     return _system("answers.system", language, system_prompt, instructions), _with_source("answers.source", user, spec)
 
 
@@ -234,7 +239,8 @@ def _without_source(name: str, text: str) -> str:
 def _notes(spec: Spec, language: str) -> dict[str, object]:
     """Return what the writer of the user's side is told about a dialogue."""
     shape = spec.shape
-    drawn = {
+    return {
+        **_about(spec),
         "topic": spec.topic,
         "flow": spec.flow.title,
         "steps": _numbered(spec.flow.steps),
@@ -246,10 +252,9 @@ def _notes(spec: Spec, language: str) -> dict[str, object]:
         "ending": shape.ending.description,
         "language": language,
     }
-    return {**_about(spec), **drawn}
 
 
-def _about(spec: Spec) -> Mapping[str, object]:
+def _about(spec: Spec) -> dict[str, object]:
     return {
         "intent": spec.intent.title,
         "purpose": spec.intent.purpose,
@@ -260,12 +265,14 @@ def _about(spec: Spec) -> Mapping[str, object]:
 
 def _placed(text: str, shape: Shape) -> str:
     """Return the text of an outcome, with message numbers filled in."""
+    if "{" not in text:  # as most do
+        return text
     return text.replace("{early}", str(shape.early)).replace("{late}", str(shape.late))
 
 
 def _listed(sizes: Sequence[Size]) -> str:
     """Return the length of each message: "1: 12, 2: pasted material of 60 with a line on it, 3: 4"."""
-    return ", ".join(f"{number}: {_sized(size)}" for number, size in enumerate(sizes, 1))
+    return ", ".join([f"{number}: {_sized(size)}" for number, size in enumerate(sizes, 1)])
 
 
 def _sized(size: Size) -> str:
