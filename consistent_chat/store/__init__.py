@@ -6,16 +6,16 @@
     STORE/torn/<writer>.jsonl      the last line of a writer that was killed during the write
     STORE/batches/                 batches that were submitted to a provider: batch_log.py
 
-A remote store has packs and batches alone: the machine that uses it has the journals, until they are sent, and copies
-of its packs.
+A remote store has only packs and batches. The machine that uses it has the journals, until they are sent, and copies of
+the packs.
 
     store.py         finds and keeps responses: the interface for drivers
     record.py        one request and its response, and their digest
     journal.py       recent records, one file per writer
     pack.py          older records; index.py finds them
     maintenance.py   packs journals, merges packs, verifies a store
-    location.py      where a store is: a folder, a URL, or beside a recipe file
-    cache.py         what this machine has of it: copies of a remote store's packs, notes of checked responses
+    location.py      where a store is: a folder, a URL, or next to a recipe file
+    cache.py         local data about a store: copies of a remote store's packs, notes about checked responses
     backends.py      how files are written to a folder, a URL or the Hub
     batch_log.py     requests that were submitted and are not answered yet
 """

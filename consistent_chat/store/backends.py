@@ -30,17 +30,17 @@ MARKED = json.dumps({STORE_FIELD: STORE_FORMAT}).encode("ascii") + b"\n"
 WITHOUT_FOLDERS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss"})
 """Protocols of object stores: creating a folder there could create a bucket with a mistyped name."""
 SECONDS = 600.0
-"""Seconds to send a file if nothing else bounds it: botocore waits forever for a `100 Continue`."""
+"""Maximum seconds to send a file if there is no other bound: botocore waits forever for a `100 Continue`."""
 
 
 class StoreBackend(Protocol):
     """Writes files to one store. Its errors are those of the store's filesystem."""
 
     def check(self) -> None:
-        """Make sure that packs can be sent."""
+        """Raise an error unless packs can be sent."""
 
     def send(self, pack: Path) -> None:
-        """Put a pack into the store, atomically."""
+        """Put a pack into the store atomically."""
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove packs."""
@@ -49,7 +49,7 @@ class StoreBackend(Protocol):
         """Put files into the store and replace existing ones; None removes a file."""
 
     def create(self, path: str, content: bytes, beside: Files) -> bool:
-        """Create a file, and then others beside it; return False if another writer was faster.
+        """Create a file, and then the other files `beside` it; return False if another writer was faster.
 
         Two writers at the same instant both succeed if neither the filesystem nor the server can detect it.
         """
@@ -70,7 +70,7 @@ class LocalBackend:
                 file.write(MARKED)
 
     def send(self, pack: Path) -> None:
-        """Do nothing: the pack is in place."""
+        """Do nothing, because the pack was written in place."""
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove packs."""
@@ -109,7 +109,7 @@ class LocalBackend:
 
     @contextlib.contextmanager
     def _written(self, target: Path, content: bytes | Path) -> Iterator[BinaryIO]:
-        """Yield a temporary file with this content, beside the target and synced to the disk."""
+        """Yield a temporary file with this content, next to the target and synced to the disk."""
         make_private_folder(target.parent)
         with temporary_file(target.parent) as file:
             if isinstance(content, Path):
@@ -131,13 +131,13 @@ class FsspecBackend:
         self._patience = {"timeout": SECONDS} if fs.async_impl else {}
 
     def check(self) -> None:
-        """Write the marker even if it exists: nothing less shows that writing is allowed."""
+        """Write the marker even if it exists, because nothing else shows that writing is allowed."""
         if self._has_folders:
             self._fs.makedirs(f"{self._root}/packs", exist_ok=True)
         self._fs.pipe_file(f"{self._root}/{MARKER}", MARKED, **self._patience)
 
     def send(self, pack: Path) -> None:
-        """Put a pack into the store; if others could see it half written, under a temporary name first."""
+        """Put a pack into the store, under a temporary name first if others could see it half written."""
         path = f"{self._root}/packs/{pack.name}"
         first = f"{self._root}/packs/.{pack.name}.{uuid.uuid4().hex}" if self._has_folders else path
         self._fs.put_file(str(pack), first, **self._patience)
@@ -149,7 +149,7 @@ class FsspecBackend:
         self._fs.rm([f"{self._root}/packs/{name}" for name in names])
 
     def put(self, files: Files) -> None:
-        """Put files into the store; if others could see them half written, under temporary names first."""
+        """Put files into the store, under temporary names first if others could see them half written."""
         for path, content in files.items():
             target = f"{self._root}/{path}"
             if content is None:
@@ -176,7 +176,7 @@ class FsspecBackend:
 
     def _put(self, target: str, content: bytes | Path) -> None:
         folder = target.rpartition("/")[0]
-        first = f"{folder}/.{uuid.uuid4().hex}.tmp" if self._has_folders else target  # `mv` takes * and ? for patterns
+        first = f"{folder}/.{uuid.uuid4().hex}.tmp" if self._has_folders else target  # `mv` treats * and ? as patterns
         if self._has_folders:
             self._fs.makedirs(folder, exist_ok=True)
         if isinstance(content, Path):
@@ -206,7 +206,10 @@ class HubRepoBackend:
         self._commit(deletions(f"packs/{name}" for name in names), "Put packs together")
 
     def put(self, files: Files) -> None:
-        """Put files into the repo in one commit. The Hub rejects the deletion of a file that does not exist."""
+        """Put files into the repo in one commit.
+
+        Files that do not exist are not deleted, because the Hub would reject that.
+        """
         gone = {path: _join(self._root, path) for path, content in files.items() if content is None}
         there = self._repo.existing(list(gone.values()))
         changes = {path: content for path, content in files.items() if path not in gone or gone[path] in there}
@@ -231,7 +234,7 @@ class HubBucketBackend:
         self._bucket, self._root = bucket, root
 
     def check(self) -> None:
-        """Send the marker even if it exists: the Hub has no other way to check that the token may write."""
+        """Send the marker even if it exists, because the Hub has no other way to check that the token may write."""
         self.put({MARKER: MARKED})
 
     def send(self, pack: Path) -> None:

@@ -4,9 +4,9 @@
                                     when all its answers are in the store
     STORE/batches/<name>.jsonl.gz   its requests, until their answers are
 
-The numbers are a log. A run reads all entries, then the responses, and submits what is in neither under the next
-number. If another run takes that number first, it reads again. So no request is in two batches at a time,
-provided that the filesystem can create a file exclusively.
+The numbered entries are a log. A run reads all entries, then the responses, and submits the requests that are in
+neither under the next number. If another run takes that number first, it reads again. So no request is in two batches
+at the same time, if the filesystem can create a file exclusively.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ MOST_UNPACKED = 1 << 30
 
 @dataclass(frozen=True)
 class Batch:
-    """One entry of the log.
+    """One entry of the log. `name` is our name of the batch.
 
-    `name` is ours, `id` the provider's, or None until the provider confirms the submission. `before` is the
-    provider's newest batch when this one was submitted. `submitted` is in seconds since 1970. `writer` tells which
-    process submits it. `outcome` says how it ended, or None while answers may still come. `role` is the role whose
-    serving it was submitted to, empty if there was one serving for all.
+    `id` is the provider's, or None until the provider confirms the submission. `before` is the provider's newest batch
+    when this one was submitted. `submitted` is in seconds since 1970. `writer` is the process that submits the batch.
+    `outcome` says how the batch ended, or is None while answers may still arrive. `role` is the role whose serving the
+    batch was submitted to; empty if all roles have one serving.
     """
 
     number: int
@@ -64,24 +64,24 @@ class Batch:
 
     @property
     def is_open(self) -> bool:
-        """Whether answers may still come."""
+        """Whether answers may still arrive."""
         return self.outcome is None
 
     @property
     def writer_is_gone(self) -> bool:
-        """Whether the process that submits it ran on this machine and has ended."""
+        """Whether the process that submits the batch ran on this machine and has ended."""
         machine, _, process = self.writer.partition(" ")
         pid = int(process.partition(".")[0] or 0)
         return machine == _machine() and self.writer != _process(pid)
 
     @property
     def is_own(self) -> bool:
-        """Whether this process submits it."""
+        """Whether this process submits the batch."""
         return self.writer == _process(os.getpid())
 
     @property
     def when(self) -> str:
-        """When it was submitted, to the minute."""
+        """When the batch was submitted, to the minute."""
         return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(self.submitted))
 
     def __str__(self) -> str:
@@ -89,7 +89,7 @@ class Batch:
 
 
 class BatchLog:
-    """The batches of a store. Raises StoreError if it cannot be read or written."""
+    """The batches of a store. Raises StoreError if they cannot be read or written."""
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
         self._place = StoreLocation(url, storage_options)
@@ -101,7 +101,7 @@ class BatchLog:
         return not any(batch.is_open for batch in self.read())
 
     def prepare(self) -> None:
-        """Make sure that batches can be logged where other runs see them; raises StoreError."""
+        """Raise StoreError unless batches can be logged where other runs see them."""
         if get_protocol(self._place.url) == "memory":
             raise StoreError(
                 f"The response store {self._place.url!r} ends with this process, and its batches would "
@@ -115,7 +115,7 @@ class BatchLog:
         return [self._closed.get(name) or self._read(name) for name in names]
 
     def begin(self, batch: Batch, requests: Path) -> bool:
-        """Log a batch, with a file of its requests as `Requests` reads it; return False if its number is taken."""
+        """Log a batch, with a file of its requests that `Requests` can read; return False if its number is taken."""
         packed = requests.with_suffix(".gz")
         with requests.open("rb") as file, gzip.GzipFile(packed, "wb", 6, mtime=0) as to:
             shutil.copyfileobj(file, to)
@@ -132,13 +132,16 @@ class BatchLog:
         return confirmed
 
     def close(self, batch: Batch, outcome: str) -> Batch:
-        """Log that no more answers will come; those that came are in the store."""
+        """Log that no more answers will arrive; those that did are in the store."""
         closed = replace(batch, outcome=outcome)
         self._place.put({_path(batch): _content(closed), _requests(batch): None})
         return closed
 
     def requests(self, batch: Batch, folder: Path) -> Requests:
-        """Return the requests of an open batch, kept in a folder of this machine; raises Gone if it is closed."""
+        """Return the requests of an open batch, which are kept in a local folder.
+
+        Raises Gone if the batch is closed.
+        """
         path = folder / f"{batch.name}.jsonl"
         if not path.exists():
             self._unpack(batch, path)
@@ -158,7 +161,7 @@ class BatchLog:
             batch = _batch(json.loads(self._place.read(f"{FOLDER}/{name}")))
         except (NotFound, ValueError, TypeError, RecursionError):
             raise StoreError(
-                f"{self._place.url}/{FOLDER}/{name} is not a batch that this version reads. Update the package, or "
+                f"{self._place.url}/{FOLDER}/{name} is not a batch that this version can read. Update the package, or "
                 "remove the file."
             ) from None
         if not batch.is_open:
@@ -167,7 +170,7 @@ class BatchLog:
 
 
 class Requests:
-    """The requests in a file, by their names in the batch. Only their offsets are held in memory."""
+    """The requests in a file, by their names in the batch. Only offsets are held in memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -239,7 +242,7 @@ LATEST = 1e11
 
 
 def _batch(fields: Any) -> Batch:
-    """Return an entry from plain data; raises TypeError for data that no version writes."""
+    """Return an entry from plain data. Raises TypeError for data that no version writes."""
     batch = Batch(**fields)
     texts = (batch.serving, batch.model, batch.name, batch.writer, batch.role)
     perhaps = (batch.before, batch.id, batch.outcome)
@@ -258,7 +261,7 @@ def _content(batch: Batch) -> bytes:
 
 
 def _process(pid: int) -> str:
-    """Return a name for a process of this machine, unlike that of any later one; empty if it has ended."""
+    """Return a name for a process of this machine that no later process has; empty if the process has ended."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         started = "gone" if status[0] == "Z" else status[19]
@@ -276,7 +279,7 @@ def _machine() -> str:
 
 
 def _is_running(pid: int) -> bool:
-    if sys.platform == "win32":  # where signal 0 is Ctrl-C
+    if sys.platform == "win32":  # on Windows, where signal 0 is Ctrl-C
         return True
     try:
         os.kill(pid, 0)

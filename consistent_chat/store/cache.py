@@ -1,10 +1,10 @@
-"""What this machine has of a store: copies of a remote store's packs, notes of responses that passed the checks.
+"""Local data about a store: copies of a remote store's packs, notes about responses that passed the checks.
 
 A pack is fetched once and verified against its name.
 
-A note has a bit for each row of a pack. A pack is named by its content, so a note holds wherever the pack lies. Nothing
-of it is in a store, which may be copied, published, or a stranger's: what a store brings with it is always checked. The
-notes can be deleted at any time; the responses are then checked again.
+A note has a bit for each row of a pack. A pack is named by its content, so a note applies wherever the pack is stored.
+Notes are not part of a store, which may be copied, published, or a stranger's: the responses of a store from elsewhere
+are always checked. The notes can be deleted at any time; the responses are then checked again.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from consistent_chat.store.record import damaged
 _T = TypeVar("_T")
 
 READINGS = 20
-"""Maximum reads of a store."""
+"""Maximum number of reads of a store."""
 AT_ONCE = 8
 TRIES = 3
-"""A copy that does not match its name may be a truncated download: it is fetched again."""
+"""Maximum number of downloads of a pack: a copy that does not match its name may be truncated, and is fetched again."""
 
 
 def retry_if_repacked(read: Callable[[], _T]) -> _T:
-    """Read a store, with retries if others repack it meanwhile."""
+    """Read a store. Retry if other processes repack it in the meantime."""
     return retry(read, PackGone, [0.0] * (READINGS - 1))
 
 
 def fetch(place: StoreLocation) -> list[Path]:
-    """Return paths on this machine of a store's packs, in order of their names.
+    """Return local paths of a store's packs, in order of their names.
 
-    Raises PackGone if a pack vanishes meanwhile: other packs then have its records.
+    Raises PackGone if a pack is removed in the meantime, because other packs then have its records.
     """
     names = place.names()
     if place.is_local:
@@ -53,7 +53,7 @@ def fetch(place: StoreLocation) -> list[Path]:
 
 
 def _unlisted(place: StoreLocation, names: list[str]) -> list[str]:
-    """Return known packs that exist although they are not listed: a listing can be stale.
+    """Return known packs that exist but are not listed, because a listing can be stale.
 
     Copies of packs that no longer exist are removed.
     """
@@ -72,7 +72,7 @@ def _copy(place: StoreLocation, name: str) -> Path:
 
 
 def _download(place: StoreLocation, name: str, path: Path) -> None:
-    """Fetch a pack; raise DamagedRecord if it arrived incomplete."""
+    """Fetch a pack. Raises DamagedRecord if the download is incomplete."""
     partial = path.with_suffix(f".{uuid.uuid4().hex}.partial")
     try:
         place.download(name, partial)
@@ -88,11 +88,11 @@ def _download(place: StoreLocation, name: str, path: Path) -> None:
 logger = logging.getLogger(__name__)
 
 NOTES = "checked"
-"""The folder of the notes under that of this package, which follows HF_HOME."""
+"""The folder of the notes within this package's folder, which depends on HF_HOME."""
 
 
 class CheckedRows:
-    """The rows of packs that have passed the checks of one identity. Without an identity, it notes nothing."""
+    """The rows of packs that have passed the checks of one identity. Without an identity, nothing is noted."""
 
     def __init__(self, identity: str = "") -> None:
         self._folder = _folder(identity)
@@ -100,7 +100,7 @@ class CheckedRows:
         self._changed: set[str] = set()
 
     def of(self, pack: Pack) -> bytearray | None:
-        """Return the bits of a pack's rows, which `add` changes; None where nothing is noted of the pack."""
+        """Return the bits of a pack's rows, which `add` changes; None if there are no notes about the pack."""
         if self._folder is None or not pack.is_named_by_content:
             return None
         if pack.name not in self._rows:
@@ -108,23 +108,23 @@ class CheckedRows:
         return self._rows[pack.name]
 
     def add(self, pack: Pack, row: int) -> None:
-        """Note that a row has passed."""
+        """Note that a row passed."""
         bits = self.of(pack)
         if bits is not None:
             bits[row >> 3] |= 1 << (row & 7)
             self._changed.add(pack.name)
 
     def save(self) -> None:
-        """Write what is new beside what other processes have written. Without room for it, nothing is noted."""
+        """Write new notes, together with those that other processes have written. Errors only cause a warning."""
         try:
             for name in self._changed:
                 self._write(name)
         except OSError as error:
-            logger.debug("The notes of checked responses cannot be written: %s", error)
+            logger.debug("The notes about checked responses cannot be written: %s", error)
         self._changed = set()
 
     def _read(self, name: str, size: int) -> bytearray:
-        """Return the bits of a note; none are set where it is missing, cut or damaged."""
+        """Return the bits of a note; all are 0 if the file is missing, truncated or damaged."""
         bits = bytearray(size)
         if self._folder is not None:
             with contextlib.suppress(OSError):

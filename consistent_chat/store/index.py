@@ -1,4 +1,4 @@
-"""Finds responses in many packs. It holds only the sorted first 64 bits of their keys in memory."""
+"""Finds responses in many packs. It holds only the first 64 bits of their keys in memory, sorted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Index:
         self._recent = {}
 
     def mark_checked(self, key: str, is_it: Callable[[StoredResponse], bool]) -> None:
-        """Note that a response passed the checks, in all packs that have it."""
+        """Note, for all packs that have a response, that it passed the checks."""
         recent = self._recent.get(key)
         for number, row, kept in self._located(key) if recent is None else recent:
             if is_it(kept):
@@ -108,9 +108,9 @@ class _Layer:
 
 
 class StoreReader:
-    """The responses in some locations. If others have repacked them meanwhile, the locations are read again.
+    """The responses in some locations. If others have repacked a location, all are read again.
 
-    The first location that has a response wins, whatever generation or digest later locations claim: they may be a
+    The first location with a response wins, whatever generation or digest later locations have, because those may be a
     stranger's.
     """
 
@@ -133,9 +133,9 @@ class StoreReader:
         return []
 
     def find_all(self, key: str) -> list[StoredResponse]:
-        """Return the response that wins for a key, then all that other writers have kept for it, by location.
+        """Return the response that wins for a key, then all others that writers have stored for it, by location.
 
-        Of each location, only those of the highest generation count.
+        Only responses of the highest generation in each location count.
         """
         found = self._with_retries(lambda: [layer.find(key) for layer in self._layers])
         return list(dict.fromkeys(chain.from_iterable(map(_latest, found))))
@@ -147,7 +147,7 @@ class StoreReader:
             layer.index.use_notes(self._checked)
 
     def mark_checked(self, key: str, is_it: Callable[[StoredResponse], bool]) -> None:
-        """Note that the response to a key of which `is_it` is true passed the checks."""
+        """Note that the response to a key for which `is_it` is true passed the checks."""
 
         def mark() -> None:
             for layer in self._layers:
@@ -160,12 +160,12 @@ class StoreReader:
         self._checked.save()
 
     def verify_checksum(self) -> None:
-        """Verify all packs against their names: a missing record would be requested and paid for again."""
+        """Verify all packs against their names, because a missing record would be requested and paid for again."""
         for pack in self._packs():
             pack.verify_checksum()
 
     def records(self) -> Iterator[Record]:
-        """Yield all records, superseded ones too, each once."""
+        """Yield all records, including superseded ones, each once."""
         seen: set[int] = set()
         while True:
             journals = (journal for layer in self._layers for journal in layer.journals)
@@ -193,7 +193,7 @@ class StoreReader:
         return [pack for layer in self._layers for pack in layer.index.packs]
 
     def _with_retries(self, look: Callable[[], _T]) -> _T:
-        """Try to read, and reread the locations before each retry, since others may repack meanwhile."""
+        """Try to read. Before each retry, read the locations again, since others may repack them."""
         try:
             return look()
         except PackGone:
@@ -216,5 +216,5 @@ def _latest(found: list[StoredResponse]) -> list[StoredResponse]:
 
 
 def _order(kept: StoredResponse) -> tuple[int, str]:
-    """Sort one location's responses to a key: highest generation first, then smallest digest, in whatever file."""
+    """Sort a location's responses to a key: highest generation first, then smallest digest, regardless of files."""
     return -kept.generation, kept.digest

@@ -1,7 +1,7 @@
-"""Journals: append-only files of one writer each. What was appended survives `kill -9` at any instant.
+"""Journals: append-only files with one writer each. An appended record survives `kill -9` at any time.
 
-A line is written by one call to the operating system. A last line without a line end belongs to a writer that
-was killed or is still writing: it is not a record yet. Any other line must match its digest.
+A line is written with one system call. A last line without a line end belongs to a writer that was killed or is still
+writing, so it is not a record yet. Every other line must match its digest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from consistent_chat.store.record import Record, StoredResponse, check_line, fro
 
 try:
     import fcntl
-except ImportError:  # Windows: journals of other writers are read, but never taken over
+except ImportError:  # Windows: journals of other writers are read, but not taken over
     fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
@@ -29,16 +29,16 @@ logger = logging.getLogger(__name__)
 HEADER = b'{"consistent_chat_journal":1}\n'
 
 HELD = 64
-"""Maximum number of journals packed at once: each is an open file. The rest is packed next time."""
+"""Maximum number of journals that are packed together, since each is an open file. Others are packed next time."""
 
 
 FULL_BYTES = 256 << 20
 MOST_BYTES = 1 << 30
-"""Size in bytes at which a journal is packed; larger ones are not read, since reading takes as much memory."""
+"""Size in bytes at which a journal is packed, and size above which one is not read, since it is read into memory."""
 
 
 RESERVE = 4 << 20
-"""Bytes on disk that a writer reserves, so that answers in flight can be kept when the disk is full."""
+"""Bytes on the disk that a writer reserves, so that answers in flight can be stored when the disk is full."""
 
 
 class JournalWriter:
@@ -47,14 +47,14 @@ class JournalWriter:
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{uuid.uuid4().hex}.jsonl"
         self._offsets: dict[str, tuple[int, int]] = {}
-        fresh = self.path.with_suffix(".new")  # not visible to packers before it is locked: one could take it over
+        fresh = self.path.with_suffix(".new")  # not visible to packers until it is locked, so that none takes it over
         try:
             make_private_folder(folder)
             self._file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND, PRIVATE)
         except OSError as error:
             raise StoreError(_unwritable(folder, error)) from None
         try:
-            if not _lock(self._file):  # a new file, which nothing else can have locked
+            if not _lock(self._file):  # a new file, so no other process can have locked it
                 _warn_of_locks(folder)
             self._size = self._write(HEADER, 0)
             self._reserve = _reserve(self.path.with_suffix(".reserve"))
@@ -69,13 +69,13 @@ class JournalWriter:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is large enough to be packed, however few records it has."""
+        """Whether the journal is large enough to be packed, however few records it has."""
         return self._size >= FULL_BYTES
 
     def append(self, record: Record) -> None:
-        """Append a record; from then on it survives the end of the process.
+        """Append a record, which then survives the end of the process.
 
-        Raises StoreError if it cannot be written, or only in the reserved space.
+        Raises StoreError if the record cannot be written, or fits only into the reserved space.
         """
         line = to_line(record)
         try:
@@ -97,7 +97,7 @@ class JournalWriter:
         return from_line(os.pread(self._file, length, offset), f"{self.path}, byte {offset}").kept
 
     def close(self) -> None:
-        """Write everything to the disk and unlock the journal; the next packer takes it over."""
+        """Write everything to the disk and unlock the journal. The next packer takes it over."""
         try:
             os.fsync(self._file)
         except OSError as error:
@@ -107,7 +107,7 @@ class JournalWriter:
             os.close(self._file)
 
     def discard(self) -> None:
-        """Remove the journal: it is empty, or a pack has all of it."""
+        """Remove the journal, which is empty or whose records are all in a pack."""
         try:
             remove([self.path])
         finally:
@@ -131,7 +131,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def _reserve(path: Path) -> int | None:
-    """Reserve space on the disk by an unnamed file, which vanishes when it is closed or the process ends."""
+    """Reserve space on the disk with an unnamed file, which is freed when the file is closed or the process ends."""
     if fcntl is None:
         return None
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -162,12 +162,12 @@ class Journal:
         return (self._record(span) for span in self._spans.values())
 
     def find(self, key: str) -> StoredResponse | None:
-        """Return the last response kept for a key, or None."""
+        """Return the last stored response for a key, or None."""
         span = self._spans.get(key)
         return None if span is None else self._record(span).kept
 
     def _checked(self, start: int, stop: int) -> tuple[str, tuple[int, int, int]]:
-        """Return the key of a line, with where the line starts and stops and, within it, where its request ends."""
+        """Return the key of a line, the offsets of its start and end, and the offset in it where its request ends."""
         record, end = check_line(self._data[start:stop], self._where(start))
         return record.key, (start, stop, end)
 
@@ -182,12 +182,14 @@ class Journal:
 def lines(path: Path, data: bytes) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each line of a journal, without a torn line at its end.
 
-    A complete line whose end is damaged is included: its digest does not match. Raises StoreError for another kind of
-    file.
+    A complete line whose end is damaged is included: its digest does not match. Raises StoreError if the file is not a
+    journal.
     """
     end = data.rfind(b"\n") + 1
     if end and not data.startswith(HEADER):
-        raise StoreError(f"{path} is not a journal that this version reads. Update the package, or move the file away.")
+        raise StoreError(
+            f"{path} is not a journal that this version can read. Update the package, or move the file away."
+        )
     start = len(HEADER)
     while start < end:
         stop = data.index(b"\n", start)
@@ -198,15 +200,15 @@ def lines(path: Path, data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def read_journal(path: Path) -> bytes:
-    """Return the bytes of a journal; raises OSError, also for a link, a pipe, or a file larger than any writer makes.
+    """Return the bytes of a journal. Raises OSError, also for a link, a pipe, or a file larger than writers make.
 
-    A writer makes regular files. A link could lead to a device or to another user's file.
+    Writers make regular files. A link could lead to a device or to another user's file.
     """
     return read_plain(path, MOST_BYTES, NO_LINKS)
 
 
 def read_journals(folder: Path) -> list[Journal]:
-    """Return the journals of a folder, in order of their names; skip one that has just been packed."""
+    """Return the journals of a folder, in order of their names, without those that have just been packed."""
     found = []
     for path in journal_paths(folder):
         try:
@@ -214,12 +216,12 @@ def read_journals(folder: Path) -> list[Journal]:
         except FileNotFoundError:
             continue
         except OSError as error:
-            raise StoreError(f"{path} cannot be read: {error.strerror}. Grant access there, or move it away.") from None
+            raise StoreError(f"{path} cannot be read: {error.strerror}. Grant access, or move the file away.") from None
     return found
 
 
 def journal_paths(folder: Path) -> list[Path]:
-    """Return the journals' files, in order; raises StoreError for a folder that cannot be listed."""
+    """Return the journals' files, in order. Raises StoreError for a folder that cannot be listed."""
     try:
         return sorted(folder / name for name in os.listdir(folder) if name.endswith(".jsonl"))
     except (FileNotFoundError, NotADirectoryError):
@@ -229,12 +231,12 @@ def journal_paths(folder: Path) -> list[Path]:
 
 
 def report_torn(journals: Iterable[Journal]) -> None:
-    """Warn of torn lines in journals whose writer was killed."""
+    """Warn about torn lines in journals whose writer was killed."""
     for journal in journals:
         if journal.torn and is_abandoned(journal.path):
             logger.warning(
-                "The last line of %s is torn: its writer was stopped while writing. %d bytes of an answer that never "
-                "counted as arrived are set aside.",
+                "The last line of %s is incomplete, because its writer was stopped while writing. Its %d bytes, which "
+                "never counted as a response, are set aside.",
                 journal.path,
                 len(journal.torn),
             )
@@ -242,7 +244,7 @@ def report_torn(journals: Iterable[Journal]) -> None:
 
 @contextlib.contextmanager
 def abandoned(folder: Path) -> Iterator[list[Path]]:
-    """Yield the locked journals whose writer has ended, at most HELD of them: no other packer takes them too."""
+    """Yield journals whose writer has ended, at most HELD, locked so that no other packer takes them."""
     with contextlib.ExitStack() as locks:
         held: list[Path] = []
         for path in journal_paths(folder):
@@ -259,13 +261,13 @@ def remove(paths: Iterable[Path]) -> None:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
-                f"{path} cannot be removed: {error.strerror}. All its records are packed. Grant access there, and run "
-                "again."
+                f"{path} cannot be removed: {error.strerror}. All its records are packed. Grant access there, and "
+                f"rerun."
             ) from None
 
 
 def is_abandoned(path: Path) -> bool:
-    """Tell whether a journal's writer has ended."""
+    """Return whether a journal's writer has ended."""
     file = _take(path)
     if file is not None:
         os.close(file)
@@ -273,7 +275,7 @@ def is_abandoned(path: Path) -> bool:
 
 
 def _take(path: Path) -> int | None:
-    """Open and lock a journal; return None if its writer holds it, if it is gone, or if access is denied."""
+    """Open and lock a journal. Return None if its writer holds it, if it was removed, or if access is denied."""
     try:
         file = open_plain(path, os.O_RDWR | NO_LINKS)
     except OSError:
@@ -299,8 +301,8 @@ def _warn_of_locks(folder: Path) -> None:
     """Warn, once for each folder, that journals there cannot be locked."""
     if fcntl is not None:
         logger.warning(
-            "The file system of %s cannot lock files. Responses are kept and found, but journals that a stopped run "
-            "leaves there are not packed. Set HF_HOME or responses= to a folder on a local disk.",
+            "The file system of %s cannot lock files. Responses are stored and found, but the journals of stopped "
+            "runs are not packed. Set HF_HOME or responses= to a folder on a local disk.",
             folder,
         )
 

@@ -1,10 +1,8 @@
 """The location of a store: a folder on this machine, or a URL that fsspec opens.
 
-A remote location also has a folder on this machine, for unsent journals and copies of its packs.
-The rest of the package does not distinguish local from remote stores.
-
-The store in the folder `responses` beside a recipe file is not named by the caller and may be a stranger's, so it gets
-no credentials that were given for another server.
+A remote location also has a folder on this machine, for unsent journals and copies of its packs. The rest of the
+package does not distinguish local from remote stores. The store in the folder `responses` next to a recipe file is not
+named by the caller and may be a stranger's, so credentials for another server are not sent to it.
 """
 
 from __future__ import annotations
@@ -39,12 +37,12 @@ from consistent_chat.store.journal import journal_paths
 from consistent_chat.text.sanitize import redact_all, secret_values, secrets_of, without_secrets
 
 ADDRESSES = ("endpoint_url", "endpoint", "client_kwargs", "host", "port", "account_name")
-"""Options that say which server a URL means, as opposed to credentials."""
+"""Options that select the server of a URL, as opposed to credentials."""
 
 
 @dataclass(frozen=True)
 class Flush:
-    """When responses move from their journal to a pack: at this many responses, and every this many seconds."""
+    """When responses move from their journal to a pack: after this many responses, and after this many seconds."""
 
     records: int
     seconds: float | None
@@ -53,27 +51,27 @@ class Flush:
 LOCAL = Flush(10_000, None)
 REMOTE = Flush(2_000, 60.0)
 REPO = Flush(10_000, 300.0)
-"""On a Hub repo each flush is a commit, and the Hub limits commits per hour."""
+"""In a Hub repo each flush is a commit, and the Hub limits commits per hour."""
 
 
 MOST_MARKER = 64 << 10
 MOST_BYTES = 1 << 30
-"""Maximum bytes read of a marker, and of a batch's file."""
+"""Maximum bytes that are read of a marker, and of a batch's file."""
 
 
 class NotFound(Exception):
-    """A file does not exist any more."""
+    """A file no longer exists."""
 
 
 def home() -> Path:
-    """Return the folder for this package's files on this machine; it follows HF_HOME. Raises StoreError."""
+    """Return the folder for this package's files on this machine, which depends on HF_HOME. Raises StoreError."""
     if constants.HF_HOME.startswith("~"):
-        raise StoreError("This user has no home folder. Set HF_HOME to a folder that can be written.")
+        raise StoreError("This user has no home folder. Set HF_HOME to a writable folder.")
     return Path(constants.HF_HOME) / "consistent_chat"
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder on this machine; raises StoreError."""
+    """Create a folder on this machine. Raises StoreError."""
     try:
         make_private_folder(path)
     except OSError as error:
@@ -81,9 +79,9 @@ def make_folder(path: Path) -> None:
 
 
 class StoreLocation:
-    """One store's location. `journals`, `torn`, `packs` and `outbox` (for new packs) are folders on this machine.
+    """The location of one store. `journals`, `torn`, `packs` and `outbox` (for new packs) are folders on this machine.
 
-    `url` is the one shown in messages, without user, password and query.
+    `url` is shown in messages: it has no user, password or query.
     """
 
     def __init__(self, url: str, storage_options: Mapping[str, Any] | None = None) -> None:
@@ -92,7 +90,7 @@ class StoreLocation:
         self._secrets = [*secrets_of(url), *secret_values(options)]
         try:
             self._fs, self._root = fsspec.core.url_to_fs(url, **options)
-        except Exception as error:  # raised by the filesystem: FTP's, for example, connects here
+        except Exception as error:  # raised by the filesystem: for example, FTP connects here
             raise StoreError(f"The response store {self.url!r} cannot be opened: {self._reason(error)}.") from None
         self.is_local = isinstance(self._fs, LocalFileSystem)
         base = Path(self._root) if self.is_local else home() / "remote" / self._identity(options)
@@ -108,51 +106,51 @@ class StoreLocation:
         return REPO if is_repo else REMOTE
 
     def names(self) -> list[str]:
-        """Return the names of the packs that the location lists, in order."""
+        """Return the names of the packs in the location's listing, in order."""
         self._fs.invalidate_cache()
         self._check_format()
         return [name for name in self.listed("packs") if name.endswith(".parquet") and not name.startswith(".")]
 
     def check_exists(self) -> None:
-        """Raise StoreError if there is no marker, pack or journal: the name may be mistyped."""
+        """Raise StoreError if there is no marker, pack or journal, because the name may be mistyped."""
         if not self.is_marked() and not self.names() and not journal_paths(self.journals):
             raise StoreError(f"There is no response store at {self.url!r}. Check the path for typos.")
 
     def is_same(self, other: StoreLocation) -> bool:
-        """Tell whether another location is the same place, even if written differently."""
+        """Return whether another location is the same place, even if it is written differently."""
         return (self._fs, self._root.rstrip("/")) == (other._fs, other._root.rstrip("/"))
 
     def content(self) -> list[tuple[str, int]]:
-        """Return the names of the packs, which follow from their content, and of journals with their sizes."""
+        """Return what identifies the content: the names of the packs, and the names and sizes of the journals."""
         journals = [(path.name, path.stat().st_size) for path in journal_paths(self.journals)] if self.is_local else []
         return [*((name, 0) for name in self.names()), *journals]
 
     def is_marked(self) -> bool:
-        """Tell whether the marker exists, which makes a location a store."""
+        """Return whether the marker exists, which makes a location a store."""
         return self._is_there(f"{self._root}/{MARKER}")
 
     def holds(self, name: str) -> bool:
-        """Tell whether a pack exists, listed or not."""
+        """Return whether a pack exists, even if it is not in the listing."""
         return self._is_there(self._path(name))
 
     def download(self, name: str, path: Path) -> None:
-        """Copy a pack to this machine; raises Gone."""
+        """Copy a pack to this machine. Raises Gone."""
         try:
             self._fs.get_file(self._path(name), str(path))
         except FileNotFoundError:
             raise NotFound from None
         except Exception as error:
             raise StoreError(
-                f"{self.url}/packs/{name} cannot be read: {self._reason(error)}. Nothing is lost; "
-                "rerun when it is readable."
+                f"{self.url}/packs/{name} cannot be read: {self._reason(error)}. Nothing is lost; rerun when the file "
+                f"can be read."
             ) from None
 
     def send(self, pack: Path) -> Path:
-        """Put a pack from `outbox` into the store; return its new path on this machine."""
+        """Put a pack from `outbox` into the store. Return its new path on this machine."""
         try:
             self._backend().send(pack)
         except Exception as error:
-            pack.unlink(missing_ok=True)  # it is written again: more records may go with it
+            pack.unlink(missing_ok=True)  # it is written again, possibly with more records
             raise StoreError(
                 f"Responses cannot be sent to {self.url!r}: {self._reason(error)}. They are kept on this machine, in "
                 f"{self.journals}; the next run sends them."
@@ -174,7 +172,7 @@ class StoreLocation:
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
 
     def read(self, path: str) -> bytes:
-        """Return what is in a file; raises Gone."""
+        """Return the content of a file. Raises Gone."""
         content = self._attempt("read from", lambda: self._bytes(path, MOST_BYTES), absent=NotFound)
         if content is NotFound:
             raise NotFound
@@ -185,15 +183,15 @@ class StoreLocation:
         self._attempt("written to", lambda: self._backend().put(files))
 
     def create(self, path: str, content: bytes, adjacent_store: Files) -> bool:
-        """Create a file, and others beside it; return False if another writer was faster."""
+        """Create a file, and then other files with it; return False if another writer was faster."""
         return bool(self._attempt("written to", lambda: self._backend().create(path, content, adjacent_store)))
 
     def prepare(self) -> None:
-        """Make sure that the location can be written, before any call is paid for."""
+        """Raise StoreError, before any call is paid for, unless the location can be written."""
         self._attempt("written to", lambda: self._backend().check())
 
     def _is_there(self, path: str) -> bool:
-        """Use `info`: the Hub's `exists` reports every error as an absence."""
+        """Use `info`, because `exists` on the Hub reports every error as absence."""
         return bool(self._attempt("reached at", lambda: self._fs.info(path), absent={}))
 
     def _backend(self) -> StoreBackend:
@@ -206,7 +204,7 @@ class StoreLocation:
         return f"{self._root}/packs/{name}"
 
     def _identity(self, options: Mapping[str, Any]) -> str:
-        """Return the name of a remote location's folder on this machine; it does not depend on credentials."""
+        """Return the name of a remote location's local folder, which does not depend on credentials."""
         address = {name: options[name] for name in ADDRESSES if name in options}
         endpoint = getattr(self._fs, "endpoint", "")  # the Hub's
         identity = repr((self._fs.protocol, endpoint, sorted(address.items()), self._root))
@@ -229,7 +227,7 @@ class StoreLocation:
             )
 
     def _bytes(self, path: str, limit: int) -> bytes:
-        """Return the bytes of a file up to a limit; a file on this machine must be a regular one."""
+        """Return the bytes of a file up to a limit. A local file must be a regular one."""
         if self.is_local:
             return read_plain(Path(self._root, path), limit)
         content = self._fs.cat_file(f"{self._root}/{path}", end=limit + 1)
@@ -246,7 +244,7 @@ class StoreLocation:
     def _attempt(self, verb: str, act: Callable[[], Any], absent: Any = None) -> Any:
         try:
             return act()
-        except Exception as error:  # each filesystem raises its own errors: botocore's, the Hub's, ...
+        except Exception as error:  # each filesystem raises its own kind of errors: botocore's, the Hub's, ...
             if absent is not None and _is_absent(error):
                 return absent
             raise StoreError(
@@ -256,33 +254,33 @@ class StoreLocation:
 
 
 def _is_absent(error: Exception) -> bool:
-    """Tell whether an error means that a file does not exist.
+    """Return whether an error means that a file does not exist.
 
-    A missing repo or bucket raises the same class, caused by an error of the Hub's client: it does not count.
+    A missing repo or bucket raises the same class, but with an error of the Hub's client as its cause.
     """
     return isinstance(error, FileNotFoundError) and not isinstance(error.__cause__, HfHubHTTPError)
 
 
 def own_options(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options for this URL: those under a protocol's name, such as the Hub's token, apply to it alone."""
+    """Return the options for this URL. Options under a protocol's name, such as the Hub's token, apply only to it."""
     common = {name: value for name, value in options.items() if name not in fsspec.available_protocols()}
-    own = options.get(get_protocol(url), {})  # `datasets` puts a token of None there if it is given none
+    own = options.get(get_protocol(url), {})  # without a token, `datasets` passes token=None
     return {**common, **{name: value for name, value in own.items() if value is not None}}
 
 
 FOLDER = "responses"
 UNLISTED = frozenset({"http", "https"})
-"""Protocols whose folders cannot be listed, so that a store's packs cannot be found."""
+"""Protocols without listings of folders, so that a store's packs cannot be found."""
 SERVERLESS = frozenset({"file", "local", "memory", "hf", "s3", "s3a", "gs", "gcs", "oss", "oci"})
-"""Protocols whose URLs name no server: the server is the provider's, or is named in the options."""
+"""Protocols whose URLs do not name a server: it is the provider's, or is named in the options."""
 
 
 def options_beside(url: str, storage_options: Mapping[str, Any], named: Iterable[str]) -> dict[str, Any]:
-    """Return the options for a place that the caller has not named, such as the store beside a recipe.
+    """Return the options for a location that the caller has not named, such as the store next to a recipe file.
 
-    Options under a protocol's name go to every place of that protocol. Other options are for the places that the caller
-    names; another place gets them only if it is on the same server or its URL names no server. Otherwise the server of
-    a stranger would receive the caller's password.
+    Options under a protocol's name apply to every location of that protocol. Other options are for the locations that
+    the caller names; another location gets them only if it is on the same server or if its URL names no server.
+    Otherwise a stranger's server would receive the caller's password.
     """
     servers = {_server(place) for place in named}
     if get_protocol(url) in SERVERLESS or _server(url) in servers:
@@ -296,7 +294,7 @@ def _server(url: str) -> tuple[str, str]:
 
 
 def adjacent_store(url: str, storage_options: Mapping[str, Any] | None = None) -> str | None:
-    """Return the address of the store in the folder `responses` beside a file, or None if there is no store.
+    """Return the address of the store in the folder `responses` next to a file, or None if there is no store.
 
     Raises StoreError if the folder cannot be read.
     """

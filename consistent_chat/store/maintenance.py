@@ -1,4 +1,7 @@
-"""Packs journals and merges small packs. Replaced files are removed last, so that a stop loses nothing."""
+"""Packs journals, merges small packs and verifies stores.
+
+Replaced files are removed last, so that a stop loses nothing.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +34,12 @@ from consistent_chat.text import Summarized
 
 DAY = 86_400.0
 FULL = 100_000
-"""A pack with this many records or more is not merged."""
+"""Packs with at least this many records are not merged."""
 
 
 @dataclass(frozen=True)
 class CompactionResult:
-    """Counts of a store's packs and journals before and after."""
+    """The numbers of a store's packs and journals before and after."""
 
     packs_before: int
     journals_before: int
@@ -51,7 +54,7 @@ class CompactionResult:
 def compact(url: str, storage_options: Mapping[str, Any] | None = None) -> CompactionResult:
     """Pack abandoned journals, and merge small packs. It can be stopped at any time.
 
-    Raises StoreError if there is no store, or if it cannot be read or written.
+    Raises StoreError if there is no store, or if the store cannot be read or written.
     """
     place = StoreLocation(url, storage_options)
     place.check_exists()
@@ -65,22 +68,22 @@ def compact(url: str, storage_options: Mapping[str, Any] | None = None) -> Compa
 
 
 def pack_journals(paths: Sequence[Path], place: StoreLocation) -> Path | None:
-    """Put the records of journals into the store as one pack; return its local path, or None without records.
+    """Put the records of journals into the store as one pack. Return its local path, or None without records.
 
-    Lines that a killed writer left incomplete are set aside. The caller removes the journals.
+    Incomplete lines of killed writers are set aside. The caller removes the journals.
     """
     try:
         packed = write_pack(_records(paths, place.torn), place.outbox)
     except OSError as error:
         raise StoreError(
-            f"The journals in {place.journals} cannot be packed: {error.strerror or error}. They are kept. "
-            "Free space or grant access there, then rerun."
+            f"The journals in {place.journals} cannot be packed: {error.strerror or error}. The journals are kept. "
+            f"Free space or grant access there, then rerun."
         ) from None
     return None if packed is None else place.send(packed)
 
 
 def merge_packs(place: StoreLocation) -> None:
-    """Merge packs that are not full; a record in several of them is written once. Raises PackGone, StoreError."""
+    """Merge packs that are not full. A record that is in several packs is written once. Raises PackGone, StoreError."""
     small = [pack for pack in map(Pack, fetch(place)) if len(pack) < FULL]
     for packs in _batches(small):
         merged = write_pack(_distinct(chain(*packs)), place.outbox)
@@ -122,7 +125,7 @@ def _records(paths: Iterable[Path], torn: Path) -> Iterator[Record]:
 
 
 def _batches(packs: Iterable[Pack]) -> Iterator[list[Pack]]:
-    """Yield groups of at least two packs that together fill about one; smallest first, so that no two are left."""
+    """Yield groups of packs, smallest first, that together fill about one pack; at most one small pack remains."""
     batch: list[Pack] = []
     for pack in sorted(packs, key=lambda pack: (len(pack), pack.path)):
         if batch and sum(map(len, batch)) + len(pack) > FULL:
@@ -154,7 +157,7 @@ class Checked(Summarized):
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[None]:
-        """Note a fault and continue."""
+        """Record a fault and continue."""
         try:
             yield
         except PackGone:
@@ -169,16 +172,16 @@ class Checked(Summarized):
 
 
 def verify(url: str, storage_options: Mapping[str, Any] | None = None) -> Checked:
-    """Check all of the store at a path or URL; of a remote store, read the remote files, not the local copies.
+    """Check the whole store at a path or URL. For a remote store, read the remote files, not the local copies.
 
-    Raises StoreError if there is none, if it cannot be read, or if its format is newer.
+    Raises StoreError if there is no store, if it cannot be read, or if its format is newer.
     """
     place, checked = StoreLocation(url, storage_options), Checked()
     place.check_exists()
     for path in journal_paths(place.journals):
         _check_journal(path, checked)
     done: set[str] = set()
-    while names := set(place.names()) - done:  # others may repack meanwhile
+    while names := set(place.names()) - done:  # other processes may repack at the same time
         for name in sorted(names):
             with contextlib.suppress(PackGone, NotFound):
                 _check_pack_of(place, name, checked)
@@ -190,7 +193,7 @@ def _check_journal(path: Path, checked: Checked) -> None:
     try:
         data = read_journal(path)
     except FileNotFoundError:
-        return  # it has just been packed
+        return  # just packed by another process
     except OSError as error:
         checked.faults.append(f"{path} cannot be read: {error.strerror}. Grant access there, or move it away.")
         return

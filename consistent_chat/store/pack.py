@@ -1,11 +1,10 @@
 """Packs: immutable Parquet files of records, named by the SHA-256 of their bytes.
 
-Their columns (key, generation, request, response, sha256) are text and whole numbers, so that any Parquet reader
-shows them. A pack is read by row group, and its file is closed in between.
-
-Packs outlive the version that wrote them. A reader takes a pack of its format that has these columns, in any order, and
-does not read the others. So every part of a response belongs in its JSON, where a reader keeps unknown fields; a new
-column may only repeat or index it. FORMAT is raised when older versions must not read a pack at all.
+Their columns (key, generation, request, response, sha256) are text and whole numbers, so that any Parquet reader can
+show them. A pack is read by row group, and its file is closed in between. Packs outlive the version that wrote them. A
+reader accepts a pack of its format that has these columns, in any order, and ignores other columns. So every part of a
+response belongs in its JSON, where a reader keeps unknown fields; a new column may only repeat or index it. FORMAT is
+raised when older versions must not read a pack at all.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ from consistent_chat.store.record import Record, damaged
 
 FORMAT = 1
 ROWS_PER_GROUP, BYTES_PER_GROUP = 512, 4 << 20
-"""A group is the smallest unit that is read: this many rows, or this many bytes of text if answers are long."""
+"""Maximum size of a row group: this many rows, or this many bytes of text if answers are long."""
 MOST_ROWS = 2_000_000
 """A pack with more rows is not read: packing writes none, and it could fill the memory."""
 KEY_LENGTH = len("sha256:") + 64
 
 UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, TypeError, OverflowError, AttributeError)
-"""Errors that reading a damaged file can raise."""
+"""The errors that reading a damaged file can raise."""
 
 Prefixes: TypeAlias = "np.ndarray[Any, np.dtype[np.uint64]]"
 _T = TypeVar("_T")
@@ -62,7 +61,7 @@ _SCHEMA = pa.schema(
 # Requests of a recipe have long texts in common: as a dictionary they are one page of a group, and compressed together.
 # Other values rarely repeat. What is of one size, and hardly becomes smaller, is read faster as it is.
 # No statistics: they would repeat whole texts in the footer.
-# Page checksums: without them a flipped bit in a key hides its record, without an error.
+# Page checksums, because without them a flipped bit in a key would hide its record without an error.
 _WRITING = {
     "compression": {name: "zstd" if name in ("key", "request", "response") else "none" for name in _SCHEMA.names},
     "use_dictionary": ["request"],
@@ -75,14 +74,14 @@ _WRITING = {
 
 
 class PackGone(StoreError):
-    """A pack is no longer in its place: its records were repacked."""
+    """A pack was removed because its records were repacked."""
 
     def __init__(self, path: str) -> None:
-        super().__init__(f"The pack {path} is gone. Rerun: its responses are in another pack.")
+        super().__init__(f"The pack {path} was removed, and its responses are now in another pack. Rerun.")
 
 
 def write_pack(records: Iterable[Record], folder: Path) -> Path | None:
-    """Write records as one pack into a folder, atomically; return its path, or None if there are no records."""
+    """Write records as one pack into a folder, atomically. Return its path, or None if there are no records."""
     groups = _groups(records)
     first = next(groups, None)
     if first is None:
@@ -104,7 +103,7 @@ def write_pack(records: Iterable[Record], folder: Path) -> Path | None:
 
 
 class RowGroup(NamedTuple):
-    """The columns needed to look up some rows of a pack."""
+    """The columns that are needed to look up some rows of a pack."""
 
     generation: list[int]
     response: list[str]
@@ -149,9 +148,9 @@ class Pack:
         return RowGroup(*self._columns(number, RowGroup._fields))
 
     def row(self, number: int, row: int) -> tuple[Any, ...] | None:
-        """Return what `group` returns of one row, or None where the whole group must be read.
+        """Return what `group` returns for one row, or None if the whole group must be read.
 
-        Only a digest that matches shows that the row is right.
+        Only a matching digest shows that the row is right.
         """
         self.verify_checksum()
         if number in self._no_pages:
@@ -169,7 +168,7 @@ class Pack:
         return str(keys[row - self.start(number)])
 
     def faults(self) -> Iterator[str]:
-        """Yield a line for each damaged record, and one if the file does not match its name."""
+        """Yield a message for each damaged record, and one if the file does not match its name."""
         for number in range(len(self.ends)):
             try:
                 rows = list(self._rows(number))
@@ -181,7 +180,7 @@ class Pack:
             yield str(damaged(str(self.path), "its bytes do not match its name"))
 
     def verify_checksum(self) -> None:
-        """Verify the file against its name once, if that is a digest; raises DamagedRecord, which names a record."""
+        """Verify the file once against its name, if that is a digest. Raises DamagedRecord, which names a record."""
         if self._vouched:
             return
         try:
@@ -212,7 +211,7 @@ class Pack:
         return enumerate(zip(*self._columns(number, _SCHEMA.names)), self.start(number))
 
     def _columns(self, number: int, names: Sequence[str]) -> list[list[Any]]:
-        """Read columns of a group of rows; names the rows where they cannot be read."""
+        """Read columns of a group of rows. The error names the rows if they cannot be read."""
         where = f"{self.path}, rows {self.start(number)} to {self.ends[number] - 1},"
         return self._read(lambda file: _lists(file.read_row_group(number, columns=names), names), where)
 
@@ -225,7 +224,7 @@ class Pack:
             raise _unread(self.path, error) from None
 
     def _look(self, file: pq.ParquetFile) -> tuple[Any, list[int], Prefixes]:
-        """Return the footer, where the groups end, and the first 64 bits of every key, by row."""
+        """Return the footer, the ends of the groups, and the first 64 bits of every key, by row."""
         self._check_format(file)
         sizes = _sizes(file.metadata)
         parts, start = [np.empty(0, np.uint64)], 0
@@ -234,7 +233,7 @@ class Pack:
             start += len(batch)
         joined = np.concatenate(parts)
         if not len(joined) == sum(sizes) == file.metadata.num_rows or min(sizes, default=0) < 0:
-            raise ValueError(f"{sum(sizes)} rows should have keys, {len(joined)} have")
+            raise ValueError(f"{len(joined)} of {sum(sizes)} rows have keys")
         return file.metadata, list(itertools.accumulate(sizes)), joined
 
     def _read(self, read: Callable[[pq.ParquetFile], _T], where: str) -> _T:
@@ -264,24 +263,25 @@ def _types(schema: pa.Schema, name: str) -> list[pa.DataType]:
 
 
 def _sizes(footer: Any) -> list[int]:
-    """Return the rows of each group; raises ValueError, before anything is read, if they would not fit into memory.
+    """Return the number of rows in each group.
 
-    A few kilobytes can expand to gigabytes.
+    Raises ValueError, before anything is read, if they would not fit into memory, since a few kilobytes can expand to
+    gigabytes.
     """
     if footer.num_rows > MOST_ROWS:
-        raise ValueError(f"it has {footer.num_rows:,} rows, and a pack has at most {MOST_ROWS:,}")
+        raise ValueError(f"it has {footer.num_rows:,} rows, more than the maximum of {MOST_ROWS:,}")
     groups = [footer.row_group(number) for number in range(footer.num_row_groups)]
     for number, group in enumerate(groups):
         size = group.total_byte_size  # uncompressed; Arrow aborts the process when it opens a damaged column's metadata
         if not 0 <= size <= MOST_GROUP_BYTES:
-            raise ValueError(f"its group {number} has {size:,} bytes, and at most {MOST_GROUP_BYTES:,} are read")
+            raise ValueError(f"its group {number} has {size:,} bytes, more than the maximum of {MOST_GROUP_BYTES:,}")
     return [group.num_rows for group in groups]
 
 
 def _unread(path: Path, error: OSError) -> StoreError:
     if isinstance(error, FileNotFoundError):
         return PackGone(str(path))
-    reason = os.strerror(error.errno or 0)  # Arrow gives the number, in its own words
+    reason = os.strerror(error.errno or 0)  # Arrow gives only the number, in its own message
     return StoreError(f"{path} cannot be read: {reason}. Grant access there, or check the disk.")
 
 
@@ -290,21 +290,22 @@ def _lists(table: pa.Table, names: Sequence[str]) -> list[list[Any]]:
 
 
 def null_columns(names: Sequence[str], values: Sequence[Any]) -> str:
-    """Return which of a row's columns are null, in words; empty where none is."""
+    """Return a phrase that names the columns of a row that are null; empty if none is."""
     missing = [name for name, value in zip(names, values) if value is None]
     return f"its {' and '.join(missing)} {'are' if len(missing) > 1 else 'is'} null" if missing else ""
 
 
 def _prefixes(keys: pa.StringArray, start: int) -> Prefixes:
-    """Read the digits straight from Arrow's buffer: every key is `sha256:` and 64 hex digits.
+    """Read the digits directly from Arrow's buffer: every key is `sha256:` and 64 hex digits.
 
-    Raises ValueError, which names the first row whose key is not; `start` is the row of the first of these keys.
+    Raises ValueError, which names the first row with another kind of key. `start` is the row of the first of these
+    keys.
     """
     offsets = np.frombuffer(keys.buffers()[1], np.int32)[keys.offset : keys.offset + len(keys) + 1]
     try:
         text = np.frombuffer(keys.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].reshape(len(keys), KEY_LENGTH)
         return np.frombuffer(bytes.fromhex(text[:, 7:23].tobytes().decode("ascii")), ">u8").astype(np.uint64)
-    except (ValueError, TypeError):  # a column of nulls alone has no buffer
+    except (ValueError, TypeError):  # a column with only nulls has no buffer
         raise ValueError(_no_key(keys.to_pylist(), start)) from None
 
 

@@ -1,9 +1,9 @@
-"""Reads single rows of a pack by the pages that have them, without the rest of their groups.
+"""Reads single rows of a pack from their pages, without the rest of their row groups.
 
-Arrow reads no less than a group of rows, which takes over a millisecond. The headers of pages tell which rows they have
-and where they end: so an index by row is made of the headers, and one small page of each column is decompressed. A row
-is returned as it is in the file; callers verify its digest. Where pages are large, or are not as this version writes
-them, no row is returned, and the group must be read.
+Arrow reads at least a whole row group, which takes more than a millisecond. The headers of pages tell which rows they
+have and where they end. This module makes an index by row from the headers, and then decompresses one small page of
+each column. A row is returned as it is in the file; callers verify its digest. If pages are large, or are not in the
+form that this version writes, no row is returned, and the group must be read.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ ROWS_AT_ONCE, PAGE_BYTES = 4, 8 << 10
 """A page ends with the batch of so many rows with which it has so many bytes: most are decompressed in 20 us, and half
 of that makes a pack larger by a twentieth."""
 MOST_PAGE_BYTES = 1 << 20
-"""Larger pages are left to Arrow, which reads their whole group in little more time."""
+"""Maximum bytes of a page. With larger pages, Arrow reads the whole group in little more time."""
 DIGEST = 64
 """Bytes of a record's digest. A response of as many leads to another row, and then to a digest that does not match."""
 MOST_GROUP_BYTES = 128 << 20
 """A group with more bytes is not read: packing writes none, and it could fill the memory."""
 NOT_READ = (pa.ArrowException, OSError, ValueError, LookupError, struct.error)
-"""What reading a page raises that is damaged, or of another form."""
+"""The errors that reading a page raises if the page is damaged or has another form."""
 
 _LENGTH = struct.Struct("<I").unpack_from
 
@@ -56,7 +56,7 @@ class _Column(NamedTuple):
 
 
 class Pages:
-    """The pages of some columns of a pack. `footer` is that of the file, `columns` their names."""
+    """The pages of some columns of a pack. `footer` is the footer of the file, `columns` the names of the columns."""
 
     def __init__(self, path: Path, footer: Any, columns: tuple[str, ...]) -> None:
         self._path, self._footer, self._columns = path, footer, columns
@@ -64,7 +64,7 @@ class Pages:
         self._codec = pa.Codec("zstd")
 
     def row(self, group: int, at: int) -> tuple[Any, ...]:
-        """Return the values of a row of a group; raises one of NOT_READ where the group must be read."""
+        """Return the values of a row of a group. Raises one of NOT_READ if the whole group must be read."""
         file = open_plain(self._path)
         try:
             if group not in self._indexed:
@@ -88,7 +88,7 @@ class Pages:
 
 
 def _pages(file: int, column: Any, rows: int) -> _Column:
-    """Return the pages of a column; raises ValueError for a form that this version does not write."""
+    """Return the pages of a column. Raises ValueError for a form that this version does not write."""
     kind, compression, start = column.physical_type, column.compression, column.data_page_offset
     if compression not in ("ZSTD", "UNCOMPRESSED") or kind not in ("BYTE_ARRAY", "INT32"):
         raise ValueError("it is of another form")

@@ -1,7 +1,7 @@
 """One stored record: a request, its response, and their digests.
 
-The key is the request's digest; the record's own digest covers the rest. So a reader who knows the key can check a
-response without reading the request again.
+The key is the request's digest; the record's own digest covers the rest. So a reader that knows the key can check a
+response without reading the request.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ MOST_REFRESHES = 2**31 - 1
 
 
 class StoredResponse(NamedTuple):
-    """The stored response of a key, as JSON text.
+    """The stored response of a key, as JSON text. `generation` counts how often the request was refreshed.
 
-    `generation` counts how often the request was refreshed. If one place has several responses to a key, the one with
-    the highest generation wins; of equal generations, the one with the smallest digest, whichever file it is in.
+    If one location has several responses to a key, the one with the highest generation wins; if generations are equal,
+    the one with the smallest digest, whichever file it is in.
     """
 
     generation: int
@@ -38,7 +38,7 @@ class StoredResponse(NamedTuple):
         return False
 
     def answer(self, key: str = "") -> Response:
-        """Return the response; raises DamagedRecord, which names the key, for data that no version writes."""
+        """Return the response. Raises DamagedRecord, which names the key, for data that no version writes."""
         try:
             return _response(self.response, self.is_checked)
         except FAULTS as error:
@@ -46,7 +46,7 @@ class StoredResponse(NamedTuple):
 
 
 class CheckedResponse(StoredResponse):
-    """A response that passed the checks on this machine; it equals the same response without that note."""
+    """A response that passed the checks on this machine. It is equal to the same response without that note."""
 
     __slots__ = ()
 
@@ -73,7 +73,7 @@ class Record:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of key, generation and response, 64 hex digits."""
+        """The SHA-256 of key, generation and response: 64 hex digits."""
         return digest_of(self.key, self.generation, self.response)
 
     @property
@@ -82,14 +82,14 @@ class Record:
         return StoredResponse(self.generation, self.digest, self.response)
 
     def asked(self) -> dict[str, Any]:
-        """Return the request's identity as plain data; raises DamagedRecord for data that no version writes."""
+        """Return the request's identity as plain data. Raises DamagedRecord for data that no version writes."""
         try:
             return _request(self.request)
         except FAULTS as error:
             raise damaged(f"The request {self.key}", _reason(error), "its record") from None
 
     def check(self, digest: str, where: str, part: str = "the file") -> Record:
-        """Return the record itself, or raise DamagedRecord if it differs from what was written."""
+        """Return the record. Raises DamagedRecord if it differs from what was written."""
         if self.digest != digest:
             raise damaged(where, f"the digest of {self.key} does not match its content", part)
         if not 0 <= self.generation <= MOST_REFRESHES:
@@ -99,7 +99,7 @@ class Record:
         return self
 
     def check_fields(self, where: str, part: str = "the file") -> Record:
-        """Return the record itself, or raise DamagedRecord, which names the field, if no version writes such data."""
+        """Return the record. Raises DamagedRecord, which names the field, if no version writes such data."""
         for what, read, text in (("request", _request, self.request), ("response", _response, self.response)):
             try:
                 read(text)
@@ -114,14 +114,14 @@ def digest_of(key: str, generation: int, response: str) -> str:
 
 
 def damaged(where: str, why: str, part: str = "the file") -> DamagedRecord:
-    """Return the error for damaged data; without that part the rest can be read."""
+    """Return the error for damaged data. The rest can be read after `part` is deleted."""
     return DamagedRecord(
-        f"{where} is damaged: {why}. Restore the file from a copy, or delete {part} to ask for its responses again."
+        f"{where} is damaged: {why}. Restore the file from a copy, or delete {part} to request its responses again."
     )
 
 
 FAULTS = (ValueError, TypeError, RecursionError)
-"""Errors that reading untrusted text can raise."""
+"""The errors that reading untrusted text can raise."""
 
 
 def _reason(error: Exception) -> str:
@@ -137,7 +137,7 @@ def _response(text: str, is_checked: bool = False) -> Response:
 
 
 def _request(text: str) -> dict[str, Any]:
-    """Return the identity of a request; raises one of FAULTS. Fields of later versions are allowed."""
+    """Return the identity of a request. Raises one of FAULTS. Fields of later versions are allowed."""
     fields = _STRICT.decode(text)
     if not isinstance(fields, dict):
         raise TypeError("it is not an object")
@@ -148,12 +148,12 @@ def _request(text: str) -> dict[str, Any]:
         raise TypeError("its field 'messages' is not a list of messages")
     names = fields.get("schema", {}).get("required", [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise TypeError("its field 'schema' requires something other than names")
+        raise TypeError("its field 'schema' requires a value that is not a name")
     return fields
 
 
 def _number(text: str) -> float:
-    """Return a JSON number with a fraction or exponent; raises ValueError for NaN and numbers too large for a float."""
+    """Return a JSON number with a fraction or exponent. Raises ValueError for NaN and for numbers beyond a float."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(f"it has the number {text:.20}")
@@ -188,15 +188,15 @@ def to_line(record: Record) -> bytes:
 
 
 def from_line(line: bytes, where: str) -> Record:
-    """Return the record of a journal's line; raise DamagedRecord if it differs from what was written."""
+    """Return the record of a journal's line. Raises DamagedRecord if it differs from what was written."""
     return check_line(line, where)[0]
 
 
 def check_line(line: bytes, where: str) -> tuple[Record, int]:
     """Return the record of a journal's line and where its request ends; raise DamagedRecord as `from_line` does.
 
-    Requests and responses can contain any text, so the key tells where the request ends. It is parsed only if the
-    schema of the request has a field named "response".
+    Requests and responses can contain any text, so the end of the request is found with the help of the key. It is
+    parsed only if the schema of the request has a field named "response".
     """
     head = _head(line, where)
     end = line.find(BETWEEN, head.end())
@@ -206,7 +206,7 @@ def check_line(line: bytes, where: str) -> tuple[Record, int]:
 
 
 def split_line(line: bytes, end: int, where: str) -> Record:
-    """Return the record of a journal's line that was checked before, with a request that ends there."""
+    """Return the record of a journal's line that was checked before; its request ends at `end`."""
     head = _head(line, where)
     try:
         parts = (head["key"], line[head.end() : end], line[end + len(BETWEEN) : -len(CLOSING)])

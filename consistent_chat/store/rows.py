@@ -1,4 +1,4 @@
-"""Reads rows of packs: a row alone by its pages, rows whose neighbours are read too by their whole group."""
+"""Reads rows of packs: single rows from their pages, neighbouring rows by their whole row group."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from consistent_chat.store.pack import Pack, RowGroup
 
 GROUPS_KEPT = 16
-"""Number of decoded groups held, at most 4 MB each: a plan asks in about the order in which responses came."""
+"""Number of decoded groups held, at most 4 MB each. A plan reads in about the order in which responses arrived."""
 RECENT, NEIGHBOURS = 8, 3
 """A group is decoded where so many of the last rows that were read alone are in it: a plan asks for all of them."""
 
 
 class RowReader:
-    """Reads the rows of some packs, in any order."""
+    """Reads rows of packs, in any order."""
 
     def __init__(self, packs: Sequence[Pack]) -> None:
         self._packs = packs
@@ -25,7 +25,7 @@ class RowReader:
         self._last = _NO_ROWS
 
     def read(self, number: int, row: int) -> tuple[Any, ...]:
-        """Return generation, response and digest of a row of a pack, in the fastest way; callers verify the digest."""
+        """Return generation, response and digest of a row of a pack, in the fastest way. Callers verify the digest."""
         of, start, end, decoded = self._last
         if of == number and start <= row < end:
             return decoded.generation[row - start], decoded.response[row - start], decoded.sha256[row - start]
@@ -39,7 +39,10 @@ class RowReader:
         return self.read_group(number, row)
 
     def read_group(self, number: int, row: int) -> tuple[Any, ...]:
-        """Return the same, read by Arrow, with all rows of its group; raises DamagedRecord where it cannot be read."""
+        """Return the same, but let Arrow read all rows of the group.
+
+        Raises DamagedRecord if the group cannot be read.
+        """
         pack = self._packs[number]
         place = number, group = number, bisect_right(pack.ends, row)
         decoded = self._groups.pop(place, None) or pack.group(group)

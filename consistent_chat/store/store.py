@@ -23,7 +23,7 @@ from consistent_chat.store.maintenance import pack_journals
 from consistent_chat.store.record import MOST_REFRESHES, Record, StoredResponse
 
 MOST_FOUND = 256
-"""Responses found last that are held as they were stored: more than most dialogues have."""
+"""Number of the last found responses that are held as they were stored: more than most dialogues have."""
 logger = logging.getLogger(__name__)
 
 
@@ -33,26 +33,27 @@ class Mode(str, Enum):
     RECORD = "record"
     """Look up a response, else call the model and store it."""
     REPLAY = "replay"
-    """Look up only; a missing response is an error. No network, no key."""
+    """Look up only. A missing response is an error. No network, no key."""
     REFRESH = "refresh"
-    """Call the model; the new response supersedes the stored one. It starts over each time; to resume, use record."""
+    """Call the model. The new response supersedes the stored one.
+
+    Each run starts from the beginning; to resume, use record.
+    """
 
 
 def default_location() -> str:
-    """Return where responses are kept unless `responses=` says otherwise; it follows HF_HOME."""
+    """Return the folder where responses are stored without `responses=`. It depends on HF_HOME."""
     return str(home() / "responses")
 
 
 class ResponseStore:
-    """Responses by request, in one or several locations: all are read, the first is written.
+    """Responses by request, in one or several locations: all are read, only the first is written.
 
-    The first with a response to a request wins.
-    `adjacent` are locations that the caller does not name: they are read last, and get `options_beside`.
-
-    A response goes to a journal on this machine at once, and from there to packs: as `flush` says (None: the location's
-    default), and when the store is closed. Safe to use from several threads, and, with one store each, from any number
-    of processes. Raises StoreError if a location cannot be read or written, and DamagedRecord if its content differs
-    from what was written.
+    The first location with a response to a request wins. `adjacent` are locations that the caller does not name; they
+    are read last, with `options_beside`. A response is written to a journal on this machine immediately, and to a pack
+    as `flush` says (None: the location's default), and when the store is closed. A store can be used by several
+    threads, and the location by any number of processes with a store each. Raises StoreError if a location cannot be
+    read or written, and DamagedRecord if its content differs from what was written.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class ResponseStore:
         self._recorded = StoreReader(self._places)
 
     def find(self, request: Request) -> Response | None:
-        """Return the response to a request, or None; in a refresh, only responses that this store has kept count."""
+        """Return the response to a request, or None. In a refresh, only responses that this store has written count."""
         if self._refresh and request.key not in self._own:
             return None
         with self._lock:
@@ -96,7 +97,7 @@ class ResponseStore:
         return response
 
     def find_all(self, request: Request) -> list[Response]:
-        """Return the response to a request, and then the others that writers at the same time have kept for it."""
+        """Return the response to a request, and then the others that concurrent writers have stored for it."""
         if self._refresh:
             return [kept for kept in [self.find(request)] if kept is not None]
         with self._lock:
@@ -104,15 +105,15 @@ class ResponseStore:
             return [kept.answer(request.key) for kept in ([own] if own else self._recorded.find_all(request.key))]
 
     def note_checks(self, identity: str) -> None:
-        """Tell of each response found whether it passed the checks of an identity on this machine ("" for none).
+        """Mark found responses that passed the checks of an identity on this machine ("" to mark none).
 
-        Notes are this machine's own: none is read from a store, and none is written to one.
+        Notes stay on this machine: they are neither read from a store nor written to one.
         """
         with self._lock:
             self._recorded.note_checks(identity)
 
     def mark_checked(self, request: Request, response: Response) -> None:
-        """Note that a response that was found has passed the checks."""
+        """Note that a found response passed the checks."""
         found, kept = self._found.get(request.key, (None, None))
 
         def is_it(other: StoredResponse) -> bool:
@@ -122,16 +123,16 @@ class ResponseStore:
             self._recorded.mark_checked(request.key, is_it)
 
     def prepare(self) -> None:
-        """Prepare to keep responses, before any is paid for; raises StoreError if that is not possible.
+        """Raise StoreError, before any response is paid for, unless responses can be stored.
 
-        Verify recorded packs against their names: a damaged response must not look like a missing one.
+        Also verify packs against their names, because a damaged response must not look like a missing one.
         """
         with self._lock:
             self._recorded.verify_checksum()
             self._open_writer()
 
     def keep(self, request: Request, response: Response) -> Response:
-        """Keep a response and return it as stored; from then on it survives the end of the process.
+        """Store a response, which then survives the end of the process, and return it as stored.
 
         A driver must continue with the returned response, to make the same rows as a replay.
         """
@@ -148,15 +149,15 @@ class ResponseStore:
         return response.as_stored()
 
     def has(self, key: str) -> bool:
-        """Tell whether anything is recorded for a key."""
+        """Return whether a response is recorded for a key."""
         return self._recorded.find(key) is not None
 
     def holds(self, record: Record) -> bool:
-        """Tell whether this record is the one that wins for its key."""
+        """Return whether this record is the one that wins for its key."""
         return self._recorded.find(record.key) == record.kept
 
     def reread(self) -> None:
-        """Read all locations again, for what others have kept meanwhile."""
+        """Read all locations again, to find what others have stored since."""
         with self._lock:
             self._recorded.reread()
 
@@ -165,22 +166,22 @@ class ResponseStore:
         return self._recorded.records()
 
     def close(self) -> None:
-        """Pack what this store has kept, and what killed writers have left behind; save the notes."""
+        """Pack the journals of this store and of killed writers, and save the notes."""
         self._recorded.save_notes()
         if self._flusher.is_running:
             self._flusher.stop()
             self.pack()
 
     def pack(self) -> None:
-        """Turn the journals of this store, and abandoned ones, into one pack."""
+        """Pack the journals of this store and abandoned ones into one pack."""
         with self._packing, abandoned(self._places[0].journals) as left:
             own = self._taken()
             try:
                 self._pack(own, left)
             except BaseException:
-                unpacked, self._full = self._full, []  # not all of `own`: packed ones are closed
+                unpacked, self._full = self._full, []  # not all of `own`, since packed journals are closed
                 for writer in unpacked:
-                    writer.close()  # the next packer takes them over
+                    writer.close()  # released, so that the next packer takes them over
                 raise
 
     def _flush(self) -> None:
@@ -191,7 +192,7 @@ class ResponseStore:
             logger.warning("%s It will be retried.", error)
 
     def _pack(self, own: list[JournalWriter], left: list[Path]) -> None:
-        """Pack locked journals; they are deleted last, so that a stop loses nothing."""
+        """Pack locked journals. The journals are deleted last, so that a stop loses nothing."""
         packed = pack_journals([*left, *(writer.path for writer in own)], self._places[0])
         with self._lock:
             if packed is not None:
@@ -202,14 +203,14 @@ class ResponseStore:
         remove(left)
 
     def _taken(self) -> list[JournalWriter]:
-        """Return this store's journals, and write no more to them."""
+        """Return this store's journals, to which nothing more is written."""
         with self._lock:
             if self._writer is not None:
                 self._rotate(self._writer)
             return list(self._full)
 
     def _waiting(self) -> list[JournalWriter]:
-        """Return the journals for a flush. While an earlier flush has left some, the current journal continues."""
+        """Return the journals for a flush. If an earlier flush has left some, the current journal stays open."""
         with self._lock:
             if self._writer is not None and len(self._writer) and not self._full:
                 self._rotate(self._writer)
@@ -243,7 +244,7 @@ class PeriodicTask:
 
     @property
     def is_running(self) -> bool:
-        """Whether it was started and not stopped since."""
+        """Whether the task was started and has not been stopped."""
         return self._thread is not None
 
     def start(self) -> None:
@@ -257,7 +258,7 @@ class PeriodicTask:
         self._due.set()
 
     def stop(self) -> None:
-        """Let a running flush finish, and start no more."""
+        """Wait for a running flush, and start no more."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._due.set()
@@ -273,7 +274,7 @@ class PeriodicTask:
 
 
 LOOKED_AT = 20_000
-"""Maximum number of records compared, so that the message comes within seconds."""
+"""Maximum number of records that are compared, so that the message appears within seconds."""
 
 EXCERPT = 60
 
@@ -306,11 +307,11 @@ def _differences(asked: dict[str, Any], found: dict[str, Any]) -> str:
 
 def _excerpts(asked: Any, found: Any) -> str:
     if not isinstance(asked, (str, list, Mapping)):
-        return f"{_short(str(found))} is recorded, {_short(str(asked))} is asked"
+        return f"{_short(str(found))} is recorded, {_short(str(asked))} is requested"
     one, other = _text(found), _text(asked)
     start = max(0, _common(one, other) - EXCERPT // 3)
     lead = "..." if start else ""
-    return f"{_short(lead + one[start:])!r} is recorded, {_short(lead + other[start:])!r} is asked"
+    return f"{_short(lead + one[start:])!r} is recorded, {_short(lead + other[start:])!r} is requested"
 
 
 def _text(value: Any) -> str:
@@ -324,7 +325,7 @@ def _short(text: str) -> str:
 
 
 def _common(one: str, other: str) -> int:
-    """Return the length of the prefix that two texts share; by bisection, since texts can be long."""
+    """Return the length of the common prefix of two texts, by bisection, since texts can be long."""
     start, end = 0, min(len(one), len(other))
     while start < end:
         middle = (start + end + 1) // 2

@@ -148,7 +148,7 @@ def test_another_recipe_makes_other_rows(hub: Hub, user: Machine, name: str) -> 
     hub.repos[name][RECIPE] = hub.repos[name][RECIPE].replace(b"temperature: 0.9", b"temperature: 0.8")
     done = verified(user, name)
     assert done.code == 1
-    assert "temperature: 0.9 is recorded, 0.8 is asked" in done.said
+    assert "temperature: 0.9 is recorded, 0.8 is requested" in done.said
 
 
 def test_the_card_may_be_changed(hub: Hub, user: Machine, name: str) -> None:

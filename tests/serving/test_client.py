@@ -41,7 +41,7 @@ def test_a_body_has_a_bound_after_decoding(reply: Reply) -> None:
     """It is a fault of the server, and not read to its end."""
     error = said("openai", reply)
     assert isinstance(error, TransportError)
-    assert "more than 16 MB" in str(error)
+    assert "the limit of 16 MB" in str(error)
 
 
 def test_a_compressed_answer_is_read() -> None:
@@ -101,7 +101,7 @@ def test_a_key_over_plain_http_to_another_machine_is_warned_of(recwarn: Any) -> 
     warn_of_plain_http("http://example.org", False)
     assert not recwarn.list
     for host in ("example.org", "127.example.org", "localhost.example.org", "[::2]", "10.0.0.1"):
-        with pytest.warns(UserWarning, match=r"key goes to [\w.:]+ over plain http"):
+        with pytest.warns(UserWarning, match=r"key is sent to [\w.:]+ over plain http"):
             warn_of_plain_http(f"http://{host}/v1", True)
 
 

@@ -94,8 +94,8 @@ def test_a_torn_line_is_reported(place: str, caplog: pytest.LogCaptureFixture) -
         fill(place, 3)
         ResponseStore(place)
     expected = (
-        f"The last line of {path} is torn: its writer was stopped while writing. "
-        f"{torn} bytes of an answer that never counted as arrived are set aside."
+        f"The last line of {path} is incomplete, because its writer was stopped while writing. "
+        f"Its {torn} bytes, which never counted as a response, are set aside."
     )
     assert [entry.getMessage() for entry in caplog.records] == [expected, expected]
 
@@ -144,7 +144,7 @@ def test_damage_is_said_with_file_byte_and_remedy(tmp_path: Path) -> None:
         Journal(path)
     assert str(caught.value) == (
         f"{path}, byte {len(lines[0] + lines[1])} is damaged: the digest of {record(2).key} does not match its "
-        "content. Restore the file from a copy, or delete the line to ask for its responses again."
+        "content. Restore the file from a copy, or delete the line to request its responses again."
     )
 
 
@@ -155,7 +155,7 @@ def test_a_file_that_is_no_journal_is_said_to_be_none(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         read_journals(tmp_path)
     assert str(caught.value) == (
-        f"{path} is not a journal that this version reads. Update the package, or move the file away."
+        f"{path} is not a journal that this version can read. Update the package, or move the file away."
     )
 
 

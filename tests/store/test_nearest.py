@@ -44,14 +44,14 @@ def user(content: str) -> tuple[dict[str, str], ...]:
 @pytest.mark.parametrize(
     ("changes", "difference"),
     [
-        ({"model": "claude-sonnet-4-6"}, "model: 'claude-haiku-4-5' is recorded, 'claude-sonnet-4-6' is asked"),
-        ({"temperature": 1}, "temperature: 0.9 is recorded, 1.0 is asked"),
-        ({"seed": 42}, "seed: 0 is recorded, 42 is asked"),
-        ({"draw": 2}, "draw: 0 is recorded, 2 is asked"),
-        ({"seed": 42, "repeat": -1}, "seed: 0 is recorded, 42 is asked; repeat: 0 is recorded, -1 is asked"),
+        ({"model": "claude-sonnet-4-6"}, "model: 'claude-haiku-4-5' is recorded, 'claude-sonnet-4-6' is requested"),
+        ({"temperature": 1}, "temperature: 0.9 is recorded, 1.0 is requested"),
+        ({"seed": 42}, "seed: 0 is recorded, 42 is requested"),
+        ({"draw": 2}, "draw: 0 is recorded, 2 is requested"),
+        ({"seed": 42, "repeat": -1}, "seed: 0 is recorded, 42 is asked; repeat: 0 is recorded, -1 is requested"),
         (
             {"system": "You write the user's side of a chat."},
-            'system: "...e user\'s side of a conversation." is recorded, "...e user\'s side of a chat." is asked',
+            'system: "...e user\'s side of a conversation." is recorded, "...e user\'s side of a chat." is requested',
         ),
         (
             {"schema": {"type": "object", "properties": {"user_1": {"type": "string"}, "user_2": {"type": "null"}}}},
@@ -101,7 +101,7 @@ def test_texts_of_a_megabyte_make_a_short_message(tmp_path: Path) -> None:
     writer = ResponseStore(str(tmp_path))
     writer.keep(asked(system="x" * 1_000_000 + "old"), said())
     message = explain_miss(asked(system="x" * 1_000_000 + "new"), 7, ResponseStore(str(tmp_path)))
-    assert f"system: '...{'x' * 20}old' is recorded, '...{'x' * 20}new' is asked" in message
+    assert f"system: '...{'x' * 20}old' is recorded, '...{'x' * 20}new' is requested" in message
     assert len(message) < 500
     writer.close()
 

@@ -179,7 +179,7 @@ def test_damage_that_is_in_no_record_is_noticed(whole: bytes, tmp_path: Path) ->
         ResponseStore(str(tmp_path)).find(asked(1))
     expected = (
         f"{path} is damaged: its bytes do not match its name. "
-        "Restore the file from a copy, or delete the file to ask for its responses again."
+        "Restore the file from a copy, or delete the file to request its responses again."
     )
     assert str(caught.value) == expected
     assert verify(str(tmp_path)).faults == [expected]
@@ -192,7 +192,7 @@ def test_a_pack_that_was_cut_is_noticed(whole: bytes, tmp_path: Path, length: in
     with pytest.raises(DamagedRecord) as caught:
         ResponseStore(str(tmp_path))
     assert str(caught.value).startswith(f"{path} is damaged: ")
-    assert str(caught.value).endswith("delete the file to ask for its responses again.")
+    assert str(caught.value).endswith("delete the file to request its responses again.")
 
 
 def rewritten(pack: bytes, column: str, row: int, value: object) -> bytes:
@@ -230,7 +230,7 @@ def test_a_record_that_was_changed_is_named(whole: bytes, tmp_path: Path, column
         store.find(asked(2))
     assert str(caught.value) == (
         f"{path}, row 2 is damaged: the digest of {asked(2).key} does not match its content. "
-        "Restore the file from a copy, or delete the file to ask for its responses again."
+        "Restore the file from a copy, or delete the file to request its responses again."
     )
     assert store.find(asked(1)) == Response("answer 1")
 

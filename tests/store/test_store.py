@@ -245,7 +245,7 @@ def test_a_damaged_pack_of_a_remote_store_is_named_by_its_address(remote: str) -
     name = pack.rpartition("/")[2]
     assert str(caught.value) == (
         f"{remote}/packs/{name} is damaged: its bytes do not match its name. "
-        "Restore the file from a copy, or delete the file to ask for its responses again."
+        "Restore the file from a copy, or delete the file to request its responses again."
     )
     assert machine() == []
 
