@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import json
 import os
@@ -17,7 +18,7 @@ import yaml
 
 import consistent_chat
 from consistent_chat.version import __version__
-from tests import ROOT
+from tests import ROOT, forked
 from tests.batches import BatchProvider
 from tests.hub import WRITER, Hub
 from tests.provider import Provider
@@ -33,22 +34,30 @@ LOCAL_SERVER = "http://127.0.0.1:8000/v1"
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Iterator[Shell]:
-    """A folder of its own, where the addresses of the providers and of the Hub are those of local servers."""
-    with BatchProvider() as provider, Hub() as hub:
-        yield Shell(tmp_path, provider, hub)
+def shell(page: Path, tmp_path: Path) -> Iterator[Shell]:
+    """A folder of its own, where the addresses of the providers and of the Hub are those of local servers.
+
+    What the README shows is started as readers start it, what other pages show by tests/forked.py, which is quicker.
+    """
+    quick = contextlib.nullcontext(f'"{sys.executable}"') if page == README else forked.client()
+    with BatchProvider() as provider, Hub() as hub, quick as python:
+        yield Shell(tmp_path, provider, hub, python)
 
 
 class Shell:
     """Runs blocks of a page in one folder."""
 
-    def __init__(self, folder: Path, provider: Provider, hub: Hub) -> None:
+    def __init__(self, folder: Path, provider: Provider, hub: Hub, python: str) -> None:
         self.folder, self.provider = folder, provider
         scripts = folder / "bin"
         scripts.mkdir()
-        for name, act in (("consistent-chat", '-m consistent_chat "$@"'), ("uv", f'{ROOT / "builder.py"} "${{@:3}}"')):
+        for name, act in (
+            ("consistent-chat", '-m consistent_chat "$@"'),
+            ("uv", f'{ROOT / "builder.py"} "${{@:3}}"'),
+            ("python", '"$@"'),
+        ):
             command = scripts / name
-            command.write_text(f'#!/bin/bash\nexec "{sys.executable}" {act}\n')
+            command.write_text(f"#!/bin/bash\nexec {python} {act}\n")
             command.chmod(0o755)
         self.environment = {
             **os.environ,
@@ -69,7 +78,9 @@ class Shell:
         if name:
             (self.folder / name[1]).write_text(text)
         elif language == "python":
-            self._execute([sys.executable, "-c", text.replace(LOCAL_SERVER, self.provider.openai_url)])
+            self._execute(
+                [str(self.folder / "bin" / "python"), "-c", text.replace(LOCAL_SERVER, self.provider.openai_url)]
+            )
         elif language == "sh" and SETS_UP not in text:
             self._execute(["bash", "-euo", "pipefail", "-c", text])
 

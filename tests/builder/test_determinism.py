@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +18,7 @@ from datasets import load_dataset
 
 from consistent_chat.errors import TransportError
 from consistent_chat.request import Request, Response
-from tests import ROOT
+from tests import ROOT, forked
 from tests.answers import Answers
 from tests.provider import Provider
 
@@ -158,7 +157,7 @@ def test_a_build_that_is_killed_and_resumed_gives_the_same_rows(
     given = json.dumps({**called, "responses": str(tmp_path / "killed"), "cache_dir": str(tmp_path / "cache")})
     for _ in range(3):
         before = len(provider.requests)
-        running = subprocess.Popen([sys.executable, "-c", script, given], env={**os.environ, "PYTHONPATH": str(ROOT)})
+        running = forked.start([sys.executable, "-c", script, given], {**os.environ, "PYTHONPATH": str(ROOT)})
         stop = before + moments.randrange(1, 25)
         while len(provider.requests) < stop and running.poll() is None:
             time.sleep(0.002)

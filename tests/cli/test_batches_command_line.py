@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,10 +15,9 @@ from datasets import load_dataset
 from consistent_chat.cli import main
 from consistent_chat.drivers import batch_poll
 from consistent_chat.errors import BatchesPending, RecipeError
-from tests import ROOT
+from tests import ROOT, forked
 from tests.batches import BatchProvider
 from tests.filling import KEY, hurry
-from tests.stored import heed_signals
 
 
 @pytest.fixture(autouse=True)
@@ -215,16 +213,10 @@ def test_ctrl_c_leaves_the_batches_to_the_provider(tmp_path: Path) -> None:
     with BatchProvider(looks=10**6) as provider:
         command = [sys.executable, "-m", "consistent_chat", "build", *calling(provider), "--driver", "batch"]
         environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
-        build = subprocess.Popen(
-            [*command, "--output", "made.parquet"],
-            stderr=subprocess.PIPE,
-            env=environment,
-            text=True,
-            preexec_fn=heed_signals,
-        )
+        running = forked.start([*command, "--output", "made.parquet"], environment)
         provider.reached("look", 30)
-        build.send_signal(signal.SIGINT)
-        _, said = build.communicate(timeout=120)
-    assert build.returncode == 130
-    assert "Still open at the provider: batch 1 (msgbatch_0000, 9 requests" in said
-    assert "Traceback" not in said
+        running.send_signal(signal.SIGINT)
+        done = running.finish()
+    assert done.returncode == 130
+    assert "Still open at the provider: batch 1 (msgbatch_0000, 9 requests" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from consistent_chat.cli import STOPPED
-from tests import ROOT
-from tests.stored import heed_signals
+from tests import ROOT, forked
 
 WAIT = 120
 """Seconds until what does not come is a fault."""
@@ -76,17 +74,15 @@ def test_a_signal_ends_a_command_with_one_line(name: str, silent: Silent, tmp_pa
     command = [sys.executable, "-m", "consistent_chat", *(part.format(silent.address) for part in arguments)]
     hub = {"HF_ENDPOINT": f"http://{silent.address}", "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
     environment = {**os.environ, **hub, "PYTHONPATH": str(ROOT), "HF_TOKEN": "hf_any", "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(
-        command, env=environment, stderr=subprocess.PIPE, text=True, cwd=tmp_path, preexec_fn=heed_signals
-    ) as running:
-        try:
-            assert silent.asked.wait(WAIT)
-            running.send_signal(number)
-            said = running.communicate(timeout=WAIT)[1]
-        finally:
-            running.kill()
-    assert running.returncode == STOPPED, said
-    assert [line for line in said.splitlines() if line.strip()] == [
+    running = forked.start(command, environment, tmp_path)
+    try:
+        assert silent.asked.wait(WAIT)
+        running.send_signal(number)
+        done = running.finish(WAIT)
+    finally:
+        running.send_signal(signal.SIGKILL)
+    assert done.returncode == STOPPED, done.stderr
+    assert [line for line in done.stderr.splitlines() if line.strip()] == [
         "consistent-chat: Stopped. All answers are kept; rerun to resume."
     ]
     assert {path.name for path in tmp_path.iterdir()} <= {"home"}

@@ -17,9 +17,8 @@ from datasets import load_dataset
 import consistent_chat
 from consistent_chat.cli import BUDGET, USAGE, main
 from consistent_chat.errors import RecipeError
-from tests import ROOT
+from tests import ROOT, forked
 from tests.provider import Provider
-from tests.stored import heed_signals
 
 pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
 
@@ -145,14 +144,12 @@ def test_a_scheduler_that_ends_the_process_loses_nothing(number: signal.Signals)
         options = [*calling(provider), "--max-concurrency", "4"]
         command = [sys.executable, "-m", "consistent_chat", "warm", *options]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        with subprocess.Popen(
-            command, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=heed_signals
-        ) as running:
-            assert half.wait(300)
-            running.send_signal(number)
-            said = running.communicate(timeout=300)[1]
-        assert running.returncode == 130, said
-        assert "Stopped. All answers are kept; rerun to resume." in said
+        running = forked.start(command, environment)
+        assert half.wait(300)
+        running.send_signal(number)
+        done = running.finish()
+        assert done.returncode == 130, done.stderr
+        assert "Stopped. All answers are kept; rerun to resume." in done.stderr
         assert not list(Path("responses", "journals").glob("*"))
         assert main(["warm", *options]) == 0
         assert len(provider.requests) == 36
@@ -170,8 +167,6 @@ def test_the_lines_of_the_docs_fill_one_store_side_by_side(provider: Provider, f
     """Sixteen processes at once, eight as Slurm starts them and eight as Kubernetes; the build then makes no calls."""
     scripts = folder / "bin"
     scripts.mkdir()
-    (scripts / "consistent-chat").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m consistent_chat "$@"\n')
-    (scripts / "consistent-chat").chmod(0o755)
     (folder / "care.consistent_chat.yaml").write_text(f"model: {MODEL}\nnum_dialogs_per_intent: 2\n")
     environment = {
         **os.environ,
@@ -182,11 +177,14 @@ def test_the_lines_of_the_docs_fill_one_store_side_by_side(provider: Provider, f
     }
     tasks = [("SLURM_ARRAY_TASK_ID", number) for number in range(1, 9)]
     indices = [("JOB_COMPLETION_INDEX", number) for number in range(8, 16)]
-    running = [
-        subprocess.Popen(["bash", "-euc", line_with(variable)], env={**environment, variable: str(number)})
-        for variable, number in (*tasks, *indices)
-    ]
-    assert [process.wait(240) for process in running] == [0] * 16
+    with forked.client() as python:
+        (scripts / "consistent-chat").write_text(f'#!/bin/sh\nexec {python} -m consistent_chat "$@"\n')
+        (scripts / "consistent-chat").chmod(0o755)
+        running = [
+            subprocess.Popen(["bash", "-euc", line_with(variable)], env={**environment, variable: str(number)})
+            for variable, number in (*tasks, *indices)
+        ]
+        assert [process.wait(240) for process in running] == [0] * 16
     assert len(provider.requests) == 36
     where = {"data_files": "care.consistent_chat.yaml", "responses": "shared/responses", "mode": "replay"}
     assert load_dataset("consistent_chat", **where, split="train").num_rows == 18

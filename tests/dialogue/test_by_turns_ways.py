@@ -6,7 +6,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from typing import Any
@@ -15,7 +14,7 @@ import pytest
 from datasets import load_dataset
 
 import consistent_chat
-from tests import ROOT
+from tests import ROOT, forked
 from tests.dialogue.turns import in_turn
 from tests.provider import Provider
 
@@ -56,7 +55,7 @@ def test_a_build_that_is_killed_and_resumed(seed: int) -> None:
         for _ in range(3):
             stop = len(provider.requests) + moments.randrange(1, 30)
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-            running = subprocess.Popen([sys.executable, "-c", SCRIPT, given], env=environment)
+            running = forked.start([sys.executable, "-c", SCRIPT, given], environment)
             while len(provider.requests) < stop and running.poll() is None:
                 time.sleep(0.002)
             running.send_signal(signal.SIGKILL)

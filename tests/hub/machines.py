@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-import multiprocessing
+import os
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pytest
 from datasets import load_dataset
 
 import consistent_chat
@@ -20,6 +19,7 @@ from consistent_chat.errors import StoreError
 from consistent_chat.request import Request, Response
 from consistent_chat.store import Batch, BatchLog, Flush, ResponseStore
 from consistent_chat.store.batch_log import request_line
+from tests import forked
 from tests.hub.content import Files
 from tests.hub.server import WRITER, Hub
 from tests.stored import asked, said
@@ -83,11 +83,8 @@ def machine(hub: Hub, home: Path, **environment: str) -> Machine:
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**settings, **environment}.items():
-            patch.setenv(name, value)
-        pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), without_pauses)
-        pool.submit(int)  # the process starts here, with this environment
+    pool = ProcessPoolExecutor(1, forked.Context(), forked.adopt, ({**os.environ, **settings, **environment},))
+    pool.submit(without_pauses)
     return Machine(home, pool)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from consistent_chat.publishing import live
-from tests import published
+from tests import forked, published
 from tests.hub import WRITER, Hub
 from tests.hub.machines import Machine, machine
 from tests.provider import Provider
@@ -54,7 +53,7 @@ print(made["train"][3]["conversation"] == streamed[3]["conversation"])
 print([load_dataset({name!r}, config, split="train").num_rows for config in ("failures", "responses")])
 """
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0"}
-    done = subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    done = forked.run([sys.executable, "-c", text], environment, tmp_path)
     assert done.stdout.splitlines() == [
         "{'train': 18} ['category', 'conversation', 'provenance']",
         "True",

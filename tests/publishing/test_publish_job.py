@@ -14,7 +14,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from consistent_chat.version import __version__
-from tests import ROOT, published
+from tests import ROOT, forked, published
 from tests.hub import WRITER, Hub
 from tests.hub.machines import Machine, machine
 from tests.provider import Provider
@@ -38,6 +38,15 @@ def user(hub: Hub, provider: Provider, tmp_path: Path) -> Iterator[Machine]:
     made = machine(hub, tmp_path / "user", ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=provider.url)
     yield made
     made.pool.shutdown()
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Machine]]:
+    """A Hub to which nothing is sent, and a machine whose user has a key, for all tests."""
+    with Hub() as hub, Provider() as provider:
+        made = machine(hub, tmp_path_factory.mktemp("user"), ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=provider.url)
+        yield hub, made
+        made.pool.shutdown()
 
 
 def start(user: Machine, *options: str) -> str:
@@ -65,7 +74,7 @@ def work(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
     other.mkdir()
     (other / "consistent_chat.py").write_text("raise SystemExit('the wrong package')")
     environment = {**mine, **of_job, "PYTHONPATH": str(other), "HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home")}
-    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300)
+    return forked.run([sys.executable, *command], environment)
 
 
 @needs_jobs
@@ -141,9 +150,10 @@ def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Pro
     ],
 )
 def test_what_a_job_could_not_do_is_said_here(
-    hub: Hub, user: Machine, options: list[str], code: int, says: str
+    refusing: tuple[Hub, Machine], options: list[str], code: int, says: str
 ) -> None:
     """Before anything is sent."""
+    hub, user = refusing
     given = ["--model", "m", "--serving", "anthropic", "--on-hub"]
     done = user.run(published.command, "publish", "simulation", "me/made", *given, *options)
     assert done.code == code, done.said
@@ -193,6 +203,6 @@ def test_the_script_publishes_and_builds(hub: Hub, tmp_path: Path) -> None:
         "HF_HUB_OFFLINE": "0",
     }  # fmt: skip
     command = [sys.executable, str(ROOT / "builder.py"), "--recipe", "demo", "--publish", "me/made", "--private"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = forked.run(command, environment)
     assert done.returncode == 0, done.stderr
     assert hub.private["me/made"] == WRITER

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError
 from consistent_chat.reports import Summary, report
 from consistent_chat.store import ResponseStore
-from tests import ROOT
+from tests import ROOT, forked
 from tests.hub import Hub
 from tests.provider import Provider, Reply
 
@@ -179,7 +178,7 @@ def test_a_repo_on_the_hub(folder: Path) -> None:
         settings = {"HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home"), "HF_HUB_OFFLINE": "0"}
         command = [sys.executable, "-c", REPORT_BOTH, "me/demo", "hf://datasets/me/demo/data"]
         environment = {**os.environ, **settings, "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        done = forked.run(command, environment)
     _, by_id, by_url = done.stdout.split("SOURCE\n")
     assert all(re.search(r"^all +18 ", said, re.M) for said in (by_id, by_url)), done.stderr
     assert ["failed draws: 3" in said for said in (by_id, by_url)] == [True, False]

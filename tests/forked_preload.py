@@ -1,0 +1,24 @@
+"""What tests/forked.py imports once for all processes: modules of others that are the same in every environment.
+
+None of them may import `datasets` or `huggingface_hub`, which read theirs.
+"""
+
+import gc
+import importlib
+from contextlib import suppress
+
+NAMES = (
+    *("aiohttp", "anthropic", "anthropic.lib.aiohttp", "babel", "bs4", "click", "dill", "filelock", "genai_prices"),
+    *("fsspec.implementations.local", "h11", "httpcore2", "httpx2", "jinja2", "markdown_it", "multiprocess.pool"),
+    *("multiprocess.queues", "openai", "orjson", "pandas", "pyarrow.dataset", "pyarrow.parquet", "pytest", "re2"),
+    *("rich.console", "rich.progress", "tqdm.auto", "truststore", "unittest.mock", "xml.dom.minidom", "xxhash", "yaml"),
+)
+for name in NAMES:
+    with suppress(ImportError):  # some are called otherwise in the lowest versions
+        importlib.import_module(name)
+
+import py3langid
+
+py3langid.classify("")  # unpacks its model, which takes 0.4 s
+gc.collect()
+gc.freeze()  # none of this is rubbish, and what is not looked at stays shared
