@@ -1,7 +1,8 @@
-"""Many-turn dialogues that hold together, made by a language model: `load_dataset("consistent_chat", ...)`.
+"""Consistent multi-turn dialogues, made by a language model: `load_dataset("consistent_chat", ...)`.
 
-Importing this package teaches `datasets` the builder name "consistent_chat" and the extension of recipe files: at once
-if `datasets` is imported already, else when it is. What the package offers is imported when it is first used.
+Importing this package registers the builder name "consistent_chat" and the extension of recipe files with `datasets`:
+immediately if `datasets` is already imported, otherwise when it is imported. The public names of this package are
+imported when they are first used.
 """
 
 from importlib import import_module
@@ -52,7 +53,7 @@ _MODULES = {
     "verify": "consistent_chat.api",
     "warm": "consistent_chat.commands.open",
 }
-"""Where each public name lives."""
+"""The module of each public name."""
 
 
 def __getattr__(name: str) -> Any:
@@ -65,7 +66,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the public names that are not imported yet, too."""
+    """List all names, including public names that are not imported yet."""
     return sorted({*globals(), *__all__})
 
 

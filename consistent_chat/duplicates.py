@@ -1,15 +1,14 @@
-"""Near-duplicates: texts that are almost the same, found by MinHash and confirmed by the exact similarity.
+"""Finds near-duplicates: texts that are almost the same.
 
-The similarity of two texts is the Jaccard similarity of their shingles: how many of the runs of three words that are in
-either are in both. In scripts without spaces between words each character counts as a word. Capitals, punctuation and
-white space make no difference.
+They are found by MinHash and confirmed by the exact similarity. The similarity of two texts is the Jaccard similarity
+of their shingles: of the runs of three words that occur in either text, the share that occur in both. In scripts
+without spaces each character counts as a word. Capitals, punctuation and white space do not matter. Runs have three
+words, not five as is usual for web pages (FineWeb, RefinedWeb), because the user messages of a dialogue have only 100
+to 200 words: one changed word changes three of a hundred runs. 0.7 is the threshold of The Stack (arXiv 2211.15533) and
+within the customary range of 0.7 to 0.8.
 
-Runs of three words and not of five, which are usual for pages of the web (FineWeb, RefinedWeb), because a dialogue's
-user messages are a hundred words or two: one word that differs takes away three runs in a hundred. 0.7 is the threshold
-of The Stack (arXiv 2211.15533) and within the range of 0.7 to 0.8 that is customary.
-
-Nothing here is random: the hash functions come from one seed, candidates are confirmed, and all of it is the same on
-every machine. It needs `datasketch`, of the extra `quality`, which is imported when it is needed.
+The result is the same on every machine: the hash functions come from a fixed seed, and candidates are confirmed. The
+module needs `datasketch`, from the extra `quality`, which is imported when it is first used.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ THRESHOLD = 0.7
 LEAST = 0.1
 """The lowest threshold for which the index is reliable."""
 WORDS = 3
-"""Words in a shingle."""
+"""Number of words in a shingle."""
 FUNCTIONS = 128
-"""Hash functions of a MinHash."""
+"""Number of hash functions of a MinHash."""
 OVERLOOKED = 0.001
 """Maximum probability of missing a pair at exactly the threshold; more similar pairs are missed less often."""
 
-# Written down and not left to the version of Unicode that a Python has: ASCII, Latin-1, Greek, Hebrew, Arabic, Indic,
+# Listed here, so that it does not depend on Python's version of Unicode: ASCII, Latin-1, Greek, Hebrew, Arabic, Indic,
 # general punctuation with its symbols, and that of East Asia.
 _PUNCTUATION = (
     "\\s\0-/:-@\\[-`{-\xa9\xab-\xb1\xb4\xb6-\xb9\xbb\xbf\u037e\u0387\u05be\u05c0\u05c3\u060c\u061b\u061f\u066a-\u066d"
@@ -57,7 +56,10 @@ class Match(NamedTuple):
 
 @dataclass(frozen=True)
 class NearDuplicates:
-    """Of `texts` texts, those that nearly duplicate an earlier one that does not itself, in their order."""
+    """The near-duplicates among `texts` texts, in order.
+
+    Each nearly duplicates an earlier text that is not one itself.
+    """
 
     texts: int
     matches: tuple[Match, ...]
@@ -69,7 +71,7 @@ class NearDuplicates:
 
     @property
     def clusters(self) -> dict[int, list[int]]:
-        """The numbers of the near-duplicates of each text that has some."""
+        """The numbers of each text's near-duplicates, for texts that have any."""
         found = defaultdict(list)
         for match in self.matches:
             found[match.earlier].append(match.number)
@@ -77,10 +79,10 @@ class NearDuplicates:
 
 
 def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> NearDuplicates:
-    """Compare texts with those before them. Each is compared with those that are no near-duplicates themselves.
+    """Compare each text with earlier ones that are not near-duplicates themselves.
 
-    So the matches are just what `drop_near_duplicates` would drop, and never more than there are texts. Of a text of
-    some hundred words about ten kilobytes are held. Raises ConsistentChatError where `datasketch` is not installed.
+    So the matches are exactly the texts that `drop_near_duplicates` would drop. About ten kilobytes are held in memory
+    for a text of some hundred words. Raises ConsistentChatError if `datasketch` is not installed.
     """
     kept, matches, number = KeptTexts(threshold), [], -1
     for number, text in enumerate(texts):
@@ -96,8 +98,8 @@ def near_duplicates(texts: Iterable[str], threshold: float = THRESHOLD) -> NearD
 def dialogue_text(user_messages: Sequence[str]) -> str:
     """Return the part of a dialogue that is compared: its user messages.
 
-    Two dialogues whose users say the same are one example twice, however their answers are worded; and answers share
-    openings, warnings and headings that say nothing.
+    Two dialogues with the same user messages are the same example, however their answers are worded, and answers share
+    openings, warnings and headings without content.
     """
     return "\n".join(user_messages)
 
@@ -111,20 +113,20 @@ def check() -> None:
     """Raise ConsistentChatError if `datasketch` is not installed."""
     if importlib.util.find_spec("datasketch") is None:
         raise ConsistentChatError(
-            "Near-duplicates are found with the package datasketch, which is not installed: "
-            'pip install "datasketch>=2.0".'
+            "Finding near-duplicates needs the package datasketch, which is not installed. "
+            'Run pip install "datasketch>=2.0".'
         )
 
 
 class Sketch(NamedTuple):
-    """A text for comparison: the sorted 64-bit hashes of its shingles, exact, and their MinHash."""
+    """A text for comparison: the exact, sorted 64-bit hashes of its shingles, and their MinHash."""
 
     shingles: Any
     minhash: Any
 
 
 def sketched(text: str) -> Sketch:
-    """Return a text's sketch."""
+    """Return the sketch of a text."""
     import numpy
 
     words = words_of(text)
@@ -153,7 +155,7 @@ class KeptTexts:
         self._shingles[number] = sketch.shingles
 
     def like(self, number: int, sketch: Sketch) -> Match | None:
-        """Return the first text that the text of this number nearly duplicates."""
+        """Return the first text that the text with this number nearly duplicates, or None."""
         for earlier in sorted(self._index.query(sketch.minhash)):
             similarity = _jaccard(self._shingles[earlier], sketch.shingles)
             if similarity >= self._threshold:
@@ -169,7 +171,7 @@ def _jaccard(one: Any, other: Any) -> float:
 
 
 def _bands(threshold: float) -> tuple[int, int]:
-    """Return the number of bands and their rows: the most rows, so the fewest candidates, then the fewest bands.
+    """Return the number of bands and of rows per band: the most rows, for the fewest candidates, then the fewest bands.
 
     A pair of similarity s is overlooked with probability (1 - s^rows)^bands (Leskovec, Rajaraman, Ullman, Mining of
     Massive Datasets, 3.4.2).

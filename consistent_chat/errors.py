@@ -3,7 +3,7 @@
     ConsistentChatError
       RecipeError              a field, recipe file or taxonomy is wrong (also a ValueError)
       StoreError               the response store cannot be read or written
-        DamagedRecord          a stored record does not match its digest
+        DamagedRecord a stored record does not match its digest
         MissingResponse        replay: the store lacks a response
       ServingError             the serving will not answer, and retrying cannot help
         RefusedRequest         one request is refused as it is: tried again by the driver while others are answered
@@ -48,7 +48,7 @@ class DamagedRecord(StoreError):
 
 
 class MissingResponse(StoreError):
-    """A replay needs a response that the store lacks."""
+    """A replay needs a response that the store does not have."""
 
 
 class ServingError(ConsistentChatError):
@@ -58,8 +58,8 @@ class ServingError(ConsistentChatError):
 class RefusedRequest(ServingError):
     """The server rejects one request (400, 413, an answer without choices).
 
-    While others are answered it is retried, and then counts as a refusal of this prompt. `words` is the
-    server's message, safe to store.
+    If others are answered, the request is retried, and then counts as a refusal of this prompt. `words` is the server's
+    message, safe to store.
     """
 
     retry_after = None
@@ -73,8 +73,8 @@ class RefusedRequest(ServingError):
 class RefusedAccess(ServingError):
     """The key, the model's name or the address is refused (401, 403, 404, a redirect).
 
-    It stops a run in which nothing was answered; afterwards it is treated like a refused request. With `asks_others` it
-    may also be this one prompt's fault (403, 404), which another request tells.
+    It stops a run in which nothing has been answered yet; later it is treated like a refused request. With
+    `asks_others` the cause may also be this prompt (403, 404); another request shows which.
     """
 
     retry_after = None
@@ -88,11 +88,11 @@ class RefusedAccess(ServingError):
 class TransportError(ServingError):
     """A temporary fault (429, 5xx, connection, timeout).
 
-    `retry_after` is the pause that the server requests, in seconds, or None. `rate_limited` says that the server gets
-    too many calls (429, 529): the whole run then slows down, not only this call.
-    `loading` says that the server is not ready yet (503), `unreachable` that there is no connection to it,
-    `unexplained` that it refuses calls (429) without mentioning rates, as for an account without money. `retried` says
-    that the serving has its own retry policy, which is exhausted.
+    `retry_after` is the pause that the server requests, in seconds, or None. `rate_limited` means that the server gets
+    too many calls (429, 529); then the whole run slows down, not only this call. `loading` means that the server is not
+    ready yet (503), `unreachable` that there is no connection to it, `unexplained` that it refuses calls (429) without
+    mentioning rates, as for an account without credit. `retried` means that the serving has its own retry policy, which
+    is exhausted.
     """
 
     def __init__(
@@ -118,15 +118,15 @@ class TransportError(ServingError):
 
 
 class OversizedAnswer(TransportError):
-    """An answer that is longer than any that is read."""
+    """An answer that exceeds the maximum size."""
 
 
 class PublishError(ConsistentChatError):
-    """A dataset cannot be published, or does not exist to be verified. No partial publication is left."""
+    """A dataset cannot be published, or the dataset to verify does not exist. No partial publication remains."""
 
 
 class UnfilledSlot(ConsistentChatError):
-    """Every spec that was tried for one place in the plan failed for good."""
+    """All specs that were tried for one position in the plan failed permanently."""
 
 
 class BudgetSpent(ConsistentChatError):
@@ -134,4 +134,4 @@ class BudgetSpent(ConsistentChatError):
 
 
 class BatchesPending(ConsistentChatError):
-    """Batches are open, and the options say not to wait for them. A later run collects them."""
+    """Batches are open, and the options forbid waiting for them. A later run collects them."""

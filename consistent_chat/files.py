@@ -1,8 +1,8 @@
-"""Files of this machine: written atomically, read only if they are regular files of a bounded size.
+"""Local files: written atomically, and read only if they are regular files of a bounded size.
 
 A temporary file is created in the folder of its target, so that it can replace the target atomically. Its name cannot
-be guessed and it is created exclusively, so that no link that waits there is followed. The functions are independent of
-the content of files.
+be guessed and it is created exclusively, so that an existing link is never followed. The functions do not depend on the
+content of files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 PUBLIC, PRIVATE = 0o666, 0o600
-"""Rights of a new file: PUBLIC leaves them to the user's umask, PRIVATE is for its owner alone."""
+"""Permissions of a new file: PUBLIC depends on the user's umask, PRIVATE is for the owner only."""
 PRIVATE_FOLDER = 0o700
 Files = Mapping[str, "bytes | Path | None"]
 """Files by their paths in a store, repo or bucket: the content, a local file that has it, or None to delete it."""
@@ -27,7 +27,7 @@ NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
 
 class NotPlainFile(OSError):
-    """A path names a device, a pipe or a folder, or a file that is larger than it may be. `strerror` says which."""
+    """A path names a device, a pipe, a folder, or a file that is too large. `strerror` says which."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(None, reason)
@@ -38,16 +38,16 @@ class NotPlainFile(OSError):
 def atomic_write(path: str | os.PathLike[str], mode: int = PUBLIC) -> Iterator[BinaryIO]:
     """Yield a binary file whose content becomes the file at `path` when the block ends without an error.
 
-    Readers see the old file or the whole new one, also after a crash. A link at `path` is replaced, never followed.
-    A file that was there keeps its permissions, unless `mode` is PRIVATE.
-    For text, wrap it: `io.TextIOWrapper(file, "utf-8", newline="")`, and `detach()` or flush it inside the block.
+    Readers see the old file or the whole new one, also after a crash. A link at `path` is replaced, never followed. An
+    existing file keeps its permissions, unless `mode` is PRIVATE. For text, wrap it: `io.TextIOWrapper(file, "utf-8",
+    newline="")`, and `detach()` or flush it inside the block.
     """
     target = Path(path)
     rights = None if mode == PRIVATE else _rights(target)
     with temporary_file(target.parent, mode if rights is None else PRIVATE) as file:
         yield file
         if rights is not None:
-            with contextlib.suppress(OSError):  # some filesystems have no rights
+            with contextlib.suppress(OSError):  # some filesystems have no permissions
                 os.chmod(file.name, rights)
         move_into_place(file, target)
 
@@ -109,8 +109,8 @@ def make_private_folder(path: Path) -> None:
 def read_plain(path: str | os.PathLike[str], limit: int, flags: int = 0) -> bytes:
     """Return the bytes of a plain file of at most `limit` bytes.
 
-    Never waits for a pipe and never reads a device: NotPlainFile, an OSError as the system's others are, says what is
-    there instead. With `flags=NO_LINKS` a link is refused too.
+    It never waits for a pipe and never reads a device: NotPlainFile, an OSError, says what the path names instead. With
+    `flags=NO_LINKS` a link is refused, too.
     """
     descriptor = open_plain(path, flags)
     with open(descriptor, "rb") as file:
@@ -122,13 +122,13 @@ def read_plain(path: str | os.PathLike[str], limit: int, flags: int = 0) -> byte
 
 
 def open_plain(path: str | os.PathLike[str], flags: int = 0) -> int:
-    """Return a descriptor of a plain file, opened for reading unless `flags` say more; raises OSError."""
+    """Return a descriptor of a plain file, opened for reading and with further `flags`. Raises OSError."""
     if flags & NO_LINKS and os.path.islink(path):
         raise NotPlainFile("it is a link")
     try:
         descriptor = os.open(path, flags | _PLAIN | getattr(os, "O_BINARY", 0))
     except OSError:
-        if not flags & os.O_RDWR and os.path.isdir(path):  # some systems do not open one
+        if not flags & os.O_RDWR and os.path.isdir(path):  # some systems cannot open a folder
             raise NotPlainFile("it is a folder") from None
         raise
     mode = os.fstat(descriptor).st_mode

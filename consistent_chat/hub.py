@@ -34,24 +34,27 @@ class HubRepo:
 
     @property
     def id(self) -> dict[str, Any]:
-        """The arguments by which the Hub's client names the repo."""
+        """The arguments with which the Hub's client names the repo."""
         return {"repo_id": self.name, "repo_type": self.kind}
 
     def check_write_access(self) -> None:
-        """Ask whether the token may write, without writing. Raises HfHubHTTPError."""
+        """Check that the token may write, without writing. Raises HfHubHTTPError."""
         self.api.auth_check(**self.id, write=True)
 
     def exists(self, path: str) -> bool:
-        """Tell whether a file is there."""
+        """Return whether a file exists."""
         return bool(self.api.file_exists(filename=path, revision=self.revision, **self.id))
 
     def existing(self, paths: list[str]) -> set[str]:
-        """Return which of these files are there."""
+        """Return which of these files exist."""
         found = self.api.get_paths_info(paths=paths, revision=self.revision, **self.id) if paths else []
         return {info.path for info in found}
 
     def commit(self, files: Files, message: str, **options: Any) -> Any:
-        """Add and delete files by one commit and return the client's answer. `options` are of `HfApi.create_commit`."""
+        """Add and delete files in one commit and return the client's answer.
+
+        `options` are those of `HfApi.create_commit`.
+        """
         operations = [
             CommitOperationDelete(path) if content is None else CommitOperationAdd(path, content)
             for path, content in files.items()
@@ -62,7 +65,7 @@ class HubRepo:
 
 @dataclass(frozen=True)
 class HubBucket:
-    """A storage bucket. A change is two requests, whatever the number of files."""
+    """A storage bucket. A change takes two requests, regardless of the number of files."""
 
     api: HfApi
     name: str
@@ -80,7 +83,7 @@ class HubBucket:
 
 
 def deletions(paths: Iterable[str]) -> Files:
-    """Return the files to pass to delete these paths."""
+    """Return the mapping that deletes these paths."""
     return dict.fromkeys(paths)
 
 

@@ -1,4 +1,4 @@
-"""The billed tokens of responses, and their cost by the table of the package genai-prices. No network."""
+"""The billed tokens of responses, and their cost according to the table of the package genai-prices. No network."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 from consistent_chat.request import MOST_TOKENS, Response, bounded_json
 
 SAMPLE = 1000
-"""Tokens for which prices are looked up: below the lengths at which some models' prices change."""
+"""Number of tokens for which prices are looked up: below the lengths at which some models' prices change."""
 
 
 class Tokens(NamedTuple):
     """Billed tokens. `input` and `output` are the totals; the others are parts with separate prices.
 
-    `cache_read` and `cache_write` are tokens of the prompt that came from the provider's cache and went into it;
-    `reasoning` are tokens of the output that the model thought.
+    `cache_read` and `cache_write` are tokens of the prompt that were read from and written to the provider's cache;
+    `reasoning` are output tokens of the model's reasoning.
     """
 
     input: float = 0
@@ -42,7 +42,7 @@ class Tokens(NamedTuple):
         return Tokens(*(one - another for one, another in zip(self, other)))
 
     def times(self, factor: float) -> Tokens:
-        """Return as many times these tokens."""
+        """Return these tokens multiplied by a factor."""
         return Tokens(*(count * factor for count in self))
 
 
@@ -51,7 +51,7 @@ NO_TOKENS = Tokens()
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars per token, in and out; None means the price of other tokens in, or out."""
+    """US dollars per token, for input and output; None means the price of other input or output tokens."""
 
     input: float
     output: float
@@ -68,12 +68,12 @@ class Price:
         return fresh * self.input + cached + written + (tokens.output - tokens.reasoning) * self.output + thought
 
     def saved(self, tokens: Tokens) -> float:
-        """Return the US dollars that a provider's cache has saved; less than 0 if writing to it cost more."""
+        """Return the US dollars that a provider's cache saved; negative if writing to the cache cost more."""
         read = tokens.cache_read * (self.input - _either(self.cache_read, self.input))
         return read + tokens.cache_write * (self.input - _either(self.cache_write, self.input))
 
     def most(self, input_tokens: float, output_tokens: float) -> float:
-        """Return the maximum cost of tokens, whichever kind they are."""
+        """Return the maximum cost of tokens of any kind."""
         prices = (self.input, self.cache_read or 0.0, self.cache_write or 0.0)
         return input_tokens * max(prices) + output_tokens * max(self.output, self.reasoning or 0.0)
 
@@ -89,7 +89,7 @@ def _either(price: float | None, usual: float) -> float:
 
 @functools.lru_cache(maxsize=64)
 def price_of(model: str) -> Price | None:
-    """Return a model's price, or None if the table does not have it."""
+    """Return a model's price, or None if it is not in the table."""
     try:
         whole = (_price(model, input_tokens=SAMPLE), _price(model, output_tokens=SAMPLE))
         read, write = (_price(model, input_tokens=SAMPLE, **{name: SAMPLE}) for name in _CACHED)
@@ -109,22 +109,23 @@ def _price(model: str, **tokens: int) -> float:
 
 
 def billed(response: Response) -> Tokens:
-    """Return the billed tokens of a response, by its counts and the server's usage; 0 without counts.
+    """Return the billed tokens of a response, from its counts and the server's usage; 0 without counts.
 
-    Servers agree that cached tokens are part of the prompt (a serving adds up Anthropic's). Some count thoughts within
-    the output (OpenAI, DeepSeek), others beside it (xAI, Gemini): a total that is larger than both counts tells which.
+    Servers count cached tokens as part of the prompt (a serving adds up Anthropic's). Some include reasoning tokens in
+    the output (OpenAI, DeepSeek), others count them separately (xAI, Gemini), so that the total is larger than the sum
+    of both counts.
     """
     return _billed(response.usage, response.input_tokens or 0, response.output_tokens or 0)
 
 
-@functools.lru_cache(maxsize=256)  # a budget, statistics and the dialogue's bill ask for each response
+@functools.lru_cache(maxsize=256)  # the budget, the statistics and the dialogue's bill call this for each response
 def _billed(stated: str, tokens_in: int, tokens_out: int) -> Tokens:
     usage = _usage(stated) if stated else {}
     if not usage:
         return Tokens(tokens_in, tokens_out)
     read, write, reasoning = (_first(usage, paths) for paths in (CACHE_READ, CACHE_WRITE, REASONING))
     beside = _beside(usage, tokens_in + tokens_out, reasoning > tokens_out, reasoning)
-    if beside and beside == read != reasoning:  # the total has cached tokens that the prompt's count leaves out
+    if beside and beside == read != reasoning:  # the total includes cached tokens that the prompt's count does not
         tokens_in = min(MOST_TOKENS, tokens_in + beside)
     elif beside:
         tokens_out, reasoning = min(MOST_TOKENS, tokens_out + beside), max(reasoning, beside)
@@ -133,7 +134,7 @@ def _billed(stated: str, tokens_in: int, tokens_out: int) -> Tokens:
 
 
 def cached(read: float, whole: float, saved: float | None) -> str:
-    """Return in words how many tokens of the input came from caches, and the US dollars that this saved, if known."""
+    """Return a phrase about the input tokens that came from caches, and the US dollars that this saved, if known."""
     told = f"{read:,.0f} of {whole:,.0f} input tokens from caches"
     if saved is None:
         return told
@@ -141,12 +142,12 @@ def cached(read: float, whole: float, saved: float | None) -> str:
 
 
 def beyond(tokens: Tokens, input_tokens: int, output_tokens: int) -> Tokens:
-    """Return the billed tokens beyond two counts that are known elsewhere, such as in a row."""
+    """Return the billed tokens in excess of two counts that are known from elsewhere, such as a row."""
     return tokens._replace(input=tokens.input - input_tokens, output=tokens.output - output_tokens)
 
 
 def counted(text: str, tokens: Tokens) -> Response:
-    """Return a response with this text that is billed for these whole tokens."""
+    """Return a response with this text and with usage for these tokens."""
     usage = {
         "cache_read_input_tokens": tokens.cache_read,
         "cache_creation_input_tokens": tokens.cache_write,
@@ -158,12 +159,12 @@ def counted(text: str, tokens: Tokens) -> Response:
 
 
 def is_counted(response: Response) -> bool:
-    """Tell whether the server counted the tokens of a response."""
+    """Return whether the server counted the tokens of a response."""
     return response.input_tokens is not None and response.output_tokens is not None
 
 
 def _beside(usage: Mapping[str, Any], counted: int, is_beyond: bool, reasoning: int) -> int:
-    """Return the tokens that are billed besides those of prompt and output."""
+    """Return the tokens that are billed in addition to those of prompt and output."""
     total = _count(usage.get("total_tokens"))
     if total:
         return max(0, total - counted)
@@ -179,7 +180,7 @@ def _usage(text: str) -> dict[str, Any]:
 
 
 def _first(usage: Mapping[str, Any], paths: tuple[tuple[str, ...], ...]) -> int:
-    """Return the first count under one of the names."""
+    """Return the first count that is found under one of the names."""
     for *outer, name in paths:
         inner = usage.get(outer[0]) if outer else usage
         if isinstance(inner, dict) and (found := _count(inner.get(name))):
@@ -198,16 +199,16 @@ CACHE_READ = (
     ("prompt_cache_hit_tokens",),
     ("cached_tokens",),
 )
-"""Where the documentation of Anthropic, OpenAI (twice), DeepSeek and Moonshot puts tokens from the cache."""
+"""Fields for tokens read from the cache, as documented by Anthropic, OpenAI (twice), DeepSeek and Moonshot."""
 CACHE_WRITE = (
     ("cache_creation_input_tokens",),
     ("prompt_tokens_details", "cache_write_tokens"),
     ("prompt_tokens_details", "cache_creation_tokens"),
 )
-"""Where Anthropic, OpenRouter and LiteLLM put tokens that went into the cache."""
+"""Fields of Anthropic, OpenRouter and LiteLLM for tokens written to the cache."""
 REASONING = (
     ("completion_tokens_details", "reasoning_tokens"),
     ("output_tokens_details", "reasoning_tokens"),
     ("reasoning_tokens",),
 )
-"""Where OpenAI (twice), as most others, and Perplexity put the tokens of thoughts."""
+"""Fields for reasoning tokens: of OpenAI (twice) and most others, and of Perplexity."""

@@ -1,11 +1,10 @@
-"""Teaches `load_dataset` the name "consistent_chat" and the extension of recipe files.
+"""Registers the name "consistent_chat" and the extension of recipe files with `load_dataset`.
 
-The Vortex project did the same before it was adopted upstream. `register_with_datasets` does so at once where
-`datasets` is imported already. Where it is not, it leaves that import, which takes most of a second, to code that needs
-it: a finder on `sys.meta_path` waits for `datasets`, registers after its import and then removes itself. It changes
-nothing else about the import, and a mere look-up (`importlib.util.find_spec`) leaves it in place.
-
-With `BuilderHooks` of the builder, this is all that the package touches of `datasets` beyond its documented interface.
+The Vortex project did the same before it was adopted upstream. `register_with_datasets` registers immediately if
+`datasets` is already imported. Otherwise it does not import `datasets`, which takes most of a second: a finder on
+`sys.meta_path` waits for the import of `datasets`, registers after it and then removes itself. The finder does not
+change the import in any other way, and stays in place after a mere look-up (`importlib.util.find_spec`). Apart from
+`BuilderHooks`, only this module uses undocumented parts of `datasets`.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ EXTENSION = f"{SUFFIX}.yaml"
 
 
 def register_with_datasets() -> None:
-    """Teach `datasets` this builder, now or as soon as it is imported."""
+    """Register this builder with `datasets`, now or when `datasets` is imported."""
     if "datasets" in sys.modules:
         register()
     elif not any(isinstance(finder, _DatasetsFinder) for finder in sys.meta_path):
@@ -39,7 +38,7 @@ def register_with_datasets() -> None:
 
 
 class _DatasetsFinder(importlib.abc.MetaPathFinder):
-    """Finds `datasets` as the other finders do, and registers when it is imported."""
+    """Finds `datasets` with the other finders, and registers the builder when it is imported."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -54,7 +53,7 @@ class _DatasetsFinder(importlib.abc.MetaPathFinder):
 
 
 class _RegisteringLoader(importlib.abc.Loader):
-    """Loads as another loader does, which it hands back before the module runs, and registers at the end."""
+    """Loads with another loader, which it restores before the module runs, and then registers the builder."""
 
     def __init__(self, loader: Any, finder: _DatasetsFinder) -> None:
         self._loader, self._finder = loader, finder
@@ -77,7 +76,7 @@ class _RegisteringLoader(importlib.abc.Loader):
 
 
 def register() -> None:
-    """Teach `load_dataset` this builder; a version of `datasets` that cannot learn it gets a warning."""
+    """Register this builder with `load_dataset`. Warns if this version of `datasets` does not support that."""
     import datasets
 
     try:
@@ -97,7 +96,7 @@ def _register_name() -> None:
     import datasets
     from datasets import packaged_modules
 
-    # What shapes the data is in the config's id. A cache of datasets 4 cannot be read by 3, so each has its own.
+    # The config's id covers what shapes the data. datasets 3 cannot read a cache of datasets 4, so each has its own.
     major = datasets.__version__.partition(".")[0]
     digest = hashlib.sha256(f"{MODULE} datasets {major}".encode("ascii")).hexdigest()
     packaged_modules._PACKAGED_DATASETS_MODULES[NAME] = (MODULE, digest)
@@ -128,10 +127,10 @@ def _register_factory() -> None:
 
 
 def _factory(original: Any) -> type:
-    """Return the factory of `datasets` with this builder among its own."""
+    """Return a factory that extends the one of `datasets` with this builder."""
 
     class Factory(original):
-        """Needs no data files: a recipe may come from keyword arguments alone."""
+        """A factory that needs no data files: a recipe can consist of keyword arguments only."""
 
         knows_consistent_chat = True
 
@@ -139,7 +138,7 @@ def _factory(original: Any) -> type:
             if name != NAME:
                 super().__init__(name, **given)
                 return
-            # The original would count the load with a request to a server that knows nothing of this name.
+            # The original would report the load to a server that does not know this name.
             self.name, self.data_dir = name, given.get("data_dir")
             self.data_files = normalize_data_files(given.get("data_files"))
             self.download_config, self.download_mode = given.get("download_config"), given.get("download_mode")
@@ -155,7 +154,7 @@ def _factory(original: Any) -> type:
 
 
 def _module(folder: str | None) -> Any:
-    """Return what `datasets` needs to open the builder: with the recipes in a folder, or without data files."""
+    """Return what `datasets` needs to create the builder, with the recipes in a folder or without data files."""
     from datasets import load, packaged_modules
     from datasets.data_files import DataFilesDict
 
@@ -165,7 +164,7 @@ def _module(folder: str | None) -> Any:
 
 
 def _without_secrets_in_errors(found: Callable[[], Any]) -> Any:
-    """Return what `datasets` finds; its error for an address that is not there quotes it without password and query."""
+    """Return what `datasets` finds. Its error for a missing URL shows the URL without password and query."""
     from consistent_chat.text.sanitize import without_secrets
 
     try:
@@ -177,10 +176,10 @@ def _without_secrets_in_errors(found: Callable[[], Any]) -> Any:
 
 
 def normalize_data_files(files: Any) -> Any:
-    """Return `data_files` with its paths as text and the home folder in place of `~`, as `datasets` wants them."""
+    """Return `data_files` with its paths as text and `~` replaced by the home folder, as `datasets` expects."""
     from datasets.data_files import DataFilesDict, DataFilesList
 
-    if isinstance(files, (DataFilesDict, DataFilesList)):  # found already
+    if isinstance(files, (DataFilesDict, DataFilesList)):  # already resolved
         return files
     if isinstance(files, dict):
         return {name: normalize_data_files(part) for name, part in files.items()}
@@ -190,7 +189,7 @@ def normalize_data_files(files: Any) -> Any:
 
 
 def _recipes(folder: str) -> Any:
-    """Return the recipes right in a local folder, in splits that `datasets` finds in their names."""
+    """Return the recipe files directly in a local folder, by the splits that `datasets` derives from their names."""
     from datasets import data_files
     from datasets.data_files import DataFilesDict, DataFilesList
 
@@ -199,7 +198,7 @@ def _recipes(folder: str) -> Any:
         raise RecipeError(f"data_dir must be an existing directory; {folder} was not found. Check the path.")
     names = sorted(path.name for path in base.glob(f"*{EXTENSION}"))
     if not names:
-        raise RecipeError(f"{folder} holds no recipe. Put a file there whose name ends in {EXTENSION}.")
+        raise RecipeError(f"{folder} contains no recipe. Add a file whose name ends in {EXTENSION}.")
 
     def named(pattern: str) -> list[str]:
         return fnmatch.filter(names, pattern.removeprefix("**/"))

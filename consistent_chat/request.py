@@ -1,7 +1,7 @@
 """Requests to a model, its responses, and the key that links them.
 
-The key of a request is the SHA-256 of its canonical JSON. It covers everything that can change a complete
-answer and nothing else, so a response is found again whichever serving gave it.
+The key of a request is the SHA-256 of its canonical JSON. The key covers everything that can change a complete answer
+and nothing else, so a response is found again regardless of the serving that gave it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 try:
     import orjson
-except ImportError:  # a Python for which it is not built; `json` gives the same bytes
+except ImportError:  # not available for this Python; `json` gives the same bytes
     orjson = None  # type: ignore[assignment]
 
 KEY_FORMAT = 1
-"""Raised only when the meaning of the key's fields changes: every response must then be requested again."""
+"""Incremented only when the meaning of the key's fields changes, since every response must then be requested again."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +30,10 @@ class Request:
     """One call to a model.
 
     `temperature` is the recipe's, in [0, 2]. `repeat` counts how often the plan has drawn the same combination before
-    (negative for substitutes), `draw` how often this request was answered unusably. `schema` is the JSON schema of the
-    answer. `max_tokens` bounds the answer and is not part of the key: a higher limit does not change a complete answer.
-    `stage` says what the request is for ("skeleton", "answers", "judge"); it is neither compared, nor part of the key,
-    nor stored.
+    (negative for substitutes), `draw` how many unusable answers this request already had. `schema` is the JSON schema
+    of the answer. `max_tokens` bounds the answer; it is not part of the key, because a higher limit does not change a
+    complete answer. `stage` is the purpose of the request ("skeleton", "answers", "judge"); it is not compared, not
+    part of the key and not stored.
     """
 
     model: str
@@ -90,7 +90,7 @@ class Request:
 
 
 class Schema(dict[str, Any]):
-    """A JSON schema that many requests share: it is encoded once for all of their keys, and must not be changed.
+    """A JSON schema that many requests share. It is encoded once for all their keys, and must not be changed.
 
     A copy is a plain `dict`, which may be changed.
     """
@@ -107,18 +107,14 @@ class Schema(dict[str, Any]):
 class Response:
     """The complete, unchanged response of a model.
 
-    `finish` is "stop", "length" (cut by max_tokens) or "refusal"; any other value of the provider is kept
-    unchanged and read like "stop". Tokens are the provider's own count, or None if it gave none.
-
-    The other fields are empty if a server does not report them. `reasoning` is the model's reasoning before its
-    answer. `finish_reason`, `model` and `id` are the server's own words. `tool_calls` and `usage` are JSON texts of
-    what it sent, `extra` is one of what else its message had (`bounded_json` makes them).
-
-    `checked` says that this machine has checked the response before, and that it passed. It is neither compared nor
-    stored, and no server and no store can set it.
-
-    Two halves of a character that follow each other become that character, since JSON does not tell them from it:
-    so a response equals what a store gives back. Raises TypeError and ValueError for fields that cannot be stored.
+    `finish` is "stop", "length" (cut off at max_tokens) or "refusal"; any other value of the provider is kept unchanged
+    and treated like "stop". Token counts are the provider's, or None if it gave none. The other fields are empty if a
+    server does not report them. `reasoning` is the model's reasoning before its answer. `finish_reason`, `model` and
+    `id` are as the server sent them. `tool_calls`, `usage` and `extra` (other fields of the message) are JSON texts of
+    what the server sent (`bounded_json` makes them). `checked` means that this machine has checked the response before,
+    and that it passed. It is neither compared nor stored, and no server or store can set it. Two surrogates that form a
+    pair become one character, because JSON does not distinguish them, so a response equals what a store returns. Raises
+    TypeError and ValueError for fields that cannot be stored.
     """
 
     text: str
@@ -138,39 +134,39 @@ class Response:
         _complete(vars(self))
 
     def plain(self) -> dict[str, Any]:
-        """Return the response as plain data, in the form that is stored: of the further fields those that say a thing.
+        """Return the response as plain data, in the form that is stored, without optional fields that are empty.
 
-        So the digests of records that were made before these fields existed stay as they are.
+        So the digests of records that were made before these fields existed do not change.
         """
         stored = {name: getattr(self, name) for name in _ALWAYS}
         return {**stored, **{name: value for name in _FURTHER if (value := getattr(self, name))}}
 
     @classmethod
     def of(cls, stored: Any, checked: bool = False) -> Response:
-        """Return the response of plain data that was stored, without the fields that only later versions know.
+        """Return the response from stored plain data, without fields that only later versions know.
 
-        `checked` is not read from the data. Raises TypeError, which names the field, for data that is not a response.
+        `checked` is not read from the data. Raises TypeError, which names the field, if the data is not a response.
         """
         if not isinstance(stored, dict) or "text" not in stored:
             raise TypeError("it is not an object with the field 'text'")
         fields = {name: stored[name] for name in _FIELDS if name in stored}
         _complete(fields)
-        response = object.__new__(cls)  # a frozen dataclass sets its fields one by one, which takes longer
+        response = object.__new__(cls)  # faster than a frozen dataclass's constructor, which sets single fields
         vars(response).update(_DEFAULTS)
         vars(response).update(fields, checked=checked)
         return response
 
     def as_stored(self) -> Response:
-        """Return this response as a store returns it: itself, unless a subclass or a note of checks makes it more."""
+        """Return this response as a store would return it: itself, or a plain Response without a note of checks."""
         if type(self) is Response and not self.checked:
             return self
         return Response.of(json.loads(canonical_json(self.plain())))
 
 
 MOST_TOKENS = 1 << 53
-"""A larger count is an error: the sums of a dataset are 64-bit numbers."""
+"""A larger count is an error, because the sums of a dataset are 64-bit numbers."""
 EXTRA_BYTES = 64 << 10
-"""Maximum bytes kept of a server's fields besides those of a response."""
+"""Maximum bytes that are kept of a server's additional fields."""
 LEFT_OUT = "left_out"
 """The name under which `bounded_json` lists the fields that were too large."""
 _ALWAYS = ("text", "finish", "input_tokens", "output_tokens")
@@ -183,7 +179,7 @@ _HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]").search
 
 
 def _complete(given: dict[str, Any]) -> None:
-    """Join the halves of characters in the fields of a response; raises TypeError for fields that cannot be stored."""
+    """Join surrogate pairs in the fields of a response. Raises TypeError for fields that cannot be stored."""
     for name, value in given.items():
         if name in _COUNTS:
             if value is not None and (type(value) is not int or not 0 <= value <= MOST_TOKENS):
@@ -198,10 +194,10 @@ def _complete(given: dict[str, Any]) -> None:
 
 
 def bounded_json(fields: Mapping[str, Any], limit: int = EXTRA_BYTES) -> str:
-    """Return fields that a server sent as canonical JSON text; empty without fields.
+    """Return the fields that a server sent as canonical JSON text; empty without fields.
 
-    Those that would make it longer than `limit` bytes, in the order of their names, or that JSON cannot hold are left
-    out, and their names listed under "left_out" as far as they fit.
+    Fields are added in the order of their names. Those that JSON cannot represent, or that would make the text longer
+    than `limit` bytes, are left out, and their names are listed under "left_out" if they fit.
     """
     if not fields:
         return ""
@@ -222,7 +218,7 @@ def bounded_json(fields: Mapping[str, Any], limit: int = EXTRA_BYTES) -> str:
 
 
 def json_text(value: Any) -> str:
-    """Return a server's value as canonical JSON text, or empty if it has none: NaN, or nested too deeply."""
+    """Return a server's value as canonical JSON text, or "" if it has none: NaN, or nested too deeply."""
     try:
         return canonical_json(value).decode("utf-8")
     except (ValueError, TypeError, RecursionError):
@@ -240,12 +236,15 @@ def request_key(canonical_request: bytes) -> str:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return JSON with sorted names, no white space, in UTF-8; lone surrogates stay escaped, as backslash udXXX."""
+    """Return JSON with sorted names and without white space, in UTF-8.
+
+    Lone surrogates stay escaped, as backslash udXXX.
+    """
     return _in_bytes(_spelt(value))
 
 
 def json_line(value: Any) -> bytes:
-    """Return JSON without white space in ASCII, its names in the given order: one line of a file, without its end."""
+    """Return JSON in ASCII without white space, with names in the given order: one line of a file, without its end."""
     return json.dumps(value, separators=(",", ":")).encode("ascii")
 
 
@@ -253,15 +252,15 @@ def quoted(text: str) -> str:
     """Return a text as canonical JSON. This is much of the work of a replay, and orjson is ten times as fast."""
     try:
         return orjson.dumps(text).decode("utf-8")
-    except (TypeError, AttributeError):  # half a surrogate pair; or there is no orjson
+    except (TypeError, AttributeError):  # a lone surrogate, or orjson is missing
         return _spelt(text)
 
 
 def parsed_json(text: str) -> Any:
-    """Return what `json.loads` returns, faster; a float of a number beyond 64 bits. Raises the same errors."""
+    """Return what `json.loads` returns, but faster, and a float for a number beyond 64 bits. Raises the same errors."""
     try:
         return orjson.loads(text)
-    except (ValueError, AttributeError):  # NaN, half a surrogate pair, deep nesting, no JSON; or there is no orjson
+    except (ValueError, AttributeError):  # NaN, a lone surrogate, deep nesting, invalid JSON, or orjson is missing
         return json.loads(text)
 
 
@@ -269,7 +268,7 @@ def _in_bytes(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-# One shared encoder: json.dumps creates a new one each time, which takes 2 microseconds.
+# One shared encoder, because json.dumps creates a new one each time, which takes 2 microseconds.
 _spelt = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 _spelt_once = functools.lru_cache(maxsize=64)(_spelt)
 

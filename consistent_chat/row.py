@@ -1,7 +1,7 @@
 """The layouts of dialogues as rows: the names of their columns and fields.
 
-A dialogue is one row in the layouts of `LAYOUTS`. The layouts of `PAIRS` have rows only where a judge has rejected
-answers ("preference"), and a row for each judged dialogue ("kto").
+A dialogue is one row in the layouts of `LAYOUTS`. Of the layouts of `PAIRS`, "preference" has a row for each pair of
+answers, and "kto" a row for each judged dialogue.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from consistent_chat.recipe.shape import FACETS
 
 @dataclass(frozen=True)
 class Layout:
-    """Names of the messages' column, of the fields of a message, and of the roles.
+    """The names of the messages' column, of the fields of a message, and of the roles.
 
-    `reasoning` is the field of an assistant's message with the model's reasoning; empty if the layout has none.
+    `reasoning` is the field of an assistant message with the model's reasoning; empty if the layout has none.
     """
 
     column: str
@@ -33,7 +33,7 @@ class Layout:
 
 
 BARE = "bare"
-"""The layout whose rows have messages and nothing else."""
+"""The layout whose rows have only messages."""
 LAYOUTS = {
     "conversation": Layout("conversation", "role", "value", "user", "assistant"),
     "messages": Layout("messages", "role", "content", "user", "assistant", reasoning="reasoning_content"),
@@ -41,21 +41,21 @@ LAYOUTS = {
     BARE: Layout("messages", "role", "content", "user", "assistant", reasoning="reasoning_content"),
 }
 COLUMNS = tuple(dict.fromkeys(layout.column for layout in LAYOUTS.values()))
-"""The columns that messages can be in; rows of pairs have none of them."""
+"""The columns that can have the messages; rows of pairs do not have them."""
 PAIRED = LAYOUTS["messages"]
-"""The names in the messages of pairs, as TRL reads them."""
+"""The names in the messages of pairs, as TRL expects them."""
 REASONING = "reasoning"
 """The column with the model's reasoning before its answers."""
 
 
 def rows(dialogue: Dialogue, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the rows of plain values that a place in the plan gives: one, or any number in a layout of pairs."""
+    """Return the rows of plain values for one position in the plan: one row, or any number in a layout of pairs."""
     made = _OF_PAIRS.get(recipe.layout)
     return [row(dialogue, recipe)] if made is None else made(dialogue, recipe)
 
 
 def row(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
-    """Return a dialogue as a row of plain values; for a layout of pairs as in the layout "messages"."""
+    """Return a dialogue as a row of plain values. For a layout of pairs, use the layout "messages"."""
     layout = LAYOUTS.get(recipe.layout, PAIRED)
     messages = _messages(dialogue, recipe, layout)
     if recipe.layout == BARE:
@@ -82,9 +82,9 @@ def _messages(dialogue: Dialogue, recipe: Recipe, layout: Layout) -> list[dict[s
 
 
 def _preference(dialogue: Dialogue, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the pair that was made, or else one for each worse dialogue with the same user messages, in order.
+    """Return the pair that was made, or else a pair for each worse dialogue with the same user messages, in order.
 
-    Worse are those that were rejected, and alternatives with a lower score.
+    Worse dialogues are rejected ones and alternatives with a lower score.
     """
     if dialogue.pair is not None:
         return [_made_pair(dialogue, dialogue.pair, recipe)]
@@ -119,7 +119,7 @@ def _is_worse(one: Dialogue, chosen: Dialogue, recipe: Recipe) -> bool:
 
 
 def _distinct(dialogue: Dialogue, others: Sequence[Dialogue]) -> list[Dialogue]:
-    """Return the other dialogues at a place that differ from each other and from the one that has passed."""
+    """Return the other dialogues at a position that differ from each other and from the accepted one."""
     first: dict[tuple[tuple[str, ...], ...], Dialogue] = {}
     for one in others:
         first.setdefault((one.user_messages, one.answers), one)
@@ -145,7 +145,7 @@ def _pair(chosen: Dialogue, rejected: Dialogue, recipe: Recipe) -> dict[str, Any
 
 
 def _labelled(dialogue: Dialogue, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return a row for each judged dialogue at a place, in the order in which they came, with whether it has passed."""
+    """Return a row for each judged dialogue at a position, in order, with a label that tells whether it passed."""
     made: list[dict[str, Any]] = []
     others = _distinct(dialogue, (*dialogue.rejected, *dialogue.alternatives))
     for one in (*others, dialogue):
@@ -174,7 +174,7 @@ _OF_PAIRS: dict[str, Callable[[Dialogue, Recipe], list[dict[str, Any]]]] = {
 
 
 def _add_reasoning(messages: list[dict[str, str | None]], layout: Layout, thoughts: Sequence[str]) -> None:
-    """Add the reasoning before each answer, or to the first answer that before all of them."""
+    """Add the reasoning before each answer; reasoning before all answers is added to the first."""
     for message in messages:
         message[layout.reasoning] = None
     answers = (message for message in messages if message[layout.role] == layout.assistant)
@@ -183,7 +183,7 @@ def _add_reasoning(messages: list[dict[str, str | None]], layout: Layout, though
 
 
 def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
-    """Return the provenance of a dialogue. Tokens and draws are those of all its responses, including unusable ones."""
+    """Return the provenance of a dialogue. Tokens and draws include unusable responses."""
     spec = dialogue.spec
     return {
         "id": _id(dialogue.keys),
@@ -209,7 +209,7 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
 
 
 def _id(keys: Sequence[str]) -> str:
-    """Return the id of a row, 16 hex digits of the digest of its request keys: the same wherever the row is made."""
+    """Return the id of a row: 16 hex digits of the digest of its request keys, the same on every machine."""
     return hashlib.sha256("\n".join(keys).encode("ascii")).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""The `datasets` builder. It opens no file itself: `datasets` would patch `open` here for streams."""
+"""The `datasets` builder. It opens no files itself, because `datasets` would patch `open` here for streams."""
 
 from __future__ import annotations
 
@@ -34,21 +34,25 @@ from consistent_chat.text import languages
 logger = logging.getLogger(__name__)
 
 _patched_for_streaming = True
-"""Tells `datasets` to patch nothing here: patching would import scipy (0.2 s), and this module does not need it."""
+"""Tells `datasets` not to patch this module: patching would import scipy (0.2 s), and is not needed here."""
 
 MOST_PARTS, LEAST_IN_A_PART = 64, 16
-"""A split has parts, for `num_proc` and for the workers of a stream. A stream that calls a model has one part in
-flight, so parts are not too small. Their number is a power of two, since the number of nodes usually is."""
+"""A split is divided into parts, for `num_proc` and for the workers of a stream.
+
+Parts must not be too small, because a stream that calls a model works on one part at a time. The number of parts is a
+power of two, since the number of nodes usually is.
+"""
 
 MOST_PLACES = 2**48
-"""More than a plan has: rows at the same place get keys that no other place has."""
+"""More dialogues than any plan has, so that the keys of rows at one position differ from those at all other positions.
+"""
 
 
 class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
-    """Builds consistent many-turn dialogues from a recipe and the raw responses of a model."""
+    """Builds consistent multi-turn dialogues from a recipe and the raw responses of a model."""
 
     tallies: dict[str, RunStats]
-    """Calls and tokens of this build by split; empty if the dataset was already in the cache."""
+    """The calls and tokens of this build by split; empty if the dataset was already in the cache."""
 
     BUILDER_CONFIG_CLASS = ConsistentChatConfig
     DEFAULT_CONFIG_NAME = "default"
@@ -65,12 +69,15 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         )
 
     def validate_config(self, config: ConsistentChatConfig, custom_features: Any) -> str:
-        """Check what can be checked before a call; return the cache directory's name, made from the data's identity."""
+        """Check what can be checked before a call.
+
+        Return the name of the cache directory, which identifies the data.
+        """
         self.recipes = config.recipes(self.reading)
         adjacent = config.adjacent_places(self._store_options)
         self.operation = self._options(config, adjacent)
         self.spent = Usage()
-        self._warned: set[str] = set()  # the splits that were already warned about
+        self._warned: set[str] = set()  # the splits about which a warning was given
         self._counted = ""  # the folder in which the processes of a build keep their counts
         self.operation.check_serving(self.recipes.values())
         for told in filter(
@@ -101,9 +108,9 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         )
 
     def _foreign(self, config: ConsistentChatConfig, adjacent: Sequence[str]) -> list[Any]:
-        """Return a digest of the stores beside recipe files: rows made with them differ from rows made without.
+        """Return a digest of the stores next to recipe files. Rows made with them differ from rows made without.
 
-        A demo's store is the package's own.
+        The store of a demo does not count, because it belongs to the package.
         """
         named = config.places()
         options = [options_beside(url, self._store_options, named) for url in adjacent]
@@ -130,26 +137,27 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         self._tell_marks()
 
     def _tell_marks(self) -> None:
-        """Say how many marks of a review name no dialogue that was made."""
+        """Warn about marks of a review that do not name a dialogue of this dataset."""
         reviews = {recipe.loaded_review for recipe in self.recipes.values() if recipe.loaded_review is not None}
-        tallies = list(getattr(self, "tallies", {}).values())  # none where the dataset was in the cache
+        tallies = list(getattr(self, "tallies", {}).values())  # empty if the dataset was in the cache
         marks = sum(len(review.marks) for review in reviews)
         applied = sum(tally.marks + tally.failed[Reason.REJECTED.value] for tally in tallies)
         if tallies and applied < marks:
             logger.warning(
-                "%d of %d marks of the review name no dialogue of this dataset: the recipe has changed since, or the "
-                "dialogues were replaced. They have no effect.",
+                "%d of %d marks of the review do not name a dialogue of this dataset, because the recipe has changed "
+                "or the dialogues were replaced. These marks have no effect.",
                 marks - applied,
                 marks,
             )
 
     def _check_pairs(self) -> None:
-        """Raise ConsistentChatError where a layout of pairs has given no row, which `datasets` could not read."""
+        """Raise ConsistentChatError if a layout of pairs gave no rows, because `datasets` could not read the result."""
         for split, recipe in self.recipes.items():
             if recipe.layout in PAIRS and not self.info.splits[split].num_examples:
                 raise ConsistentChatError(
-                    f"There are no pairs in {split}: no answers scored too low or lower than others, in any of "
-                    f"{len(self.plans()[split])} dialogues. Raise min_score or num_answers, make more dialogues, or "
+                    f"There are no pairs in {split}: none of its {len(self.plans()[split])} dialogues has answers "
+                    f"that scored too low or lower than others. Raise min_score or num_answers, make more dialogues, "
+                    f"or "
                     "use layout='kto'."
                 )
 
@@ -162,7 +170,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
                 "and preferences."
             )
         return datasets.DatasetInfo(
-            description="Many-turn dialogues that hold together, made by consistent_chat from a recipe.",
+            description="Consistent multi-turn dialogues, made by consistent_chat from a recipe.",
             homepage="https://arxiv.org/abs/2506.03558",
             features=features(recipe),
         )
@@ -180,13 +188,10 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         return generators
 
     def plans(self) -> dict[str, Plan]:
-        """Return the plan of each split, with a warning if combinations run out.
-
-        Raises RecipeError without a model.
-        """
+        """Return the plan of each split. Warns if combinations repeat. Raises RecipeError without a model."""
         if any(recipe.model is None for recipe in self.recipes.values()):
             raise RecipeError(
-                "No model is named. Pass model= (and serving= to call it), or try the config 'demo', or "
+                "There is no model. Pass model= (and serving= to call it), or try the config 'demo', or "
                 "serving='rehearsal'."
             )
         plans = {split: Plan(recipe) for split, recipe in self.recipes.items()}
@@ -195,7 +200,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             for intent, dialogs in plans[split].exhausted.items():
                 logger.warning(
                     "After %d of %d dialogues, the intent %r repeats combinations of topic, flow, persona and manner. "
-                    "Add topics or personas to the taxonomy to have more.",
+                    "Add topics or personas to the taxonomy for more combinations.",
                     dialogs,
                     self.recipes[split].num_dialogs_per_intent,
                     intent,
@@ -223,16 +228,16 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         return self.operation.recorded()
 
     def dialogues(self, split: str, indices: Sequence[int], tally: RunStats) -> Iterator[Dialogue]:
-        """Yield the dialogues at these places of a split's plan, in this order, and count them in `tally`."""
+        """Yield the dialogues at these positions of a split's plan, in this order, and count them in `tally`."""
         self.fill_from_batches({split: indices}, tally)
         yield from self._made(split, indices, tally)
 
     def fill(
         self, places: Mapping[str, Sequence[int]], tallies: dict[str, RunStats] | None = None
     ) -> dict[str, RunStats]:
-        """Fill the store with the responses of these places of the splits' plans; return the counts of each split.
+        """Fill the store with the responses for these positions of the splits' plans; return the counts of each split.
 
-        It is counted in `tallies`, which a progress bar may watch.
+        The counts are kept in `tallies`, which a progress bar may watch.
         """
         tallies = {split: RunStats() for split in places} if tallies is None else tallies
         self.fill_from_batches(places, next(iter(tallies.values()), RunStats()))
@@ -243,13 +248,13 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         return tallies
 
     def fill_from_batches(self, places: Mapping[str, Iterable[int]], tally: RunStats) -> None:
-        """Answer what is missing there by batches; the online driver only waits for open batches."""
+        """Get missing responses by batches. With the online driver, only wait for open batches."""
         parts = [drivers.PlanSlice(self.recipes[split], indices) for split, indices in places.items()]
         with self._budgeted(), BatchBar(next(iter(self.recipes.values())).model) as bar:
             self.operation.fill_from_batches(parts, tally, self.spent, bar.show)
 
     def _made(self, split: str, indices: Iterable[int], tally: RunStats) -> Iterator[Dialogue]:
-        """Yield the dialogues at these places, after batches have answered what they can."""
+        """Yield the dialogues at these positions, after batches have filled the store."""
         recipe = self.recipes[split]
         with self._budgeted(), CallsBar(recipe, tally):
             for dialogue in self.operation.split(self.num_workers()).run(recipe, indices, tally, self.spent):
@@ -260,7 +265,9 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     def _fill_all(self, is_streaming: bool) -> None:
         """Fill the store from batches for all splits at once, before other processes start."""
         if is_streaming and self.operation.by_batch:
-            raise RecipeError("A stream cannot wait for batches. Build with driver='batch' first, or warm the store.")
+            raise RecipeError(
+                "A stream cannot wait for batches. Build with driver='batch' first, or run `consistent-chat warm`."
+            )
         tally = RunStats()
         self.fill_from_batches({split: range(len(plan)) for split, plan in self.plans().items()}, tally)
         if self._counted:
@@ -268,18 +275,20 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
 
     @contextlib.contextmanager
     def _budgeted(self) -> Iterator[None]:
-        """Start a new budget when one is spent: a caller who runs the build again wants it to continue."""
+        """Start a new budget after one is spent, because a caller who reruns the build wants it to continue."""
         try:
             yield
         except BudgetSpent as error:
             self.spent = Usage()
             if self.operation.mode is Mode.REFRESH:
-                raise BudgetSpent(f"{error} A refresh starts over each time. To continue, use mode='record'.") from None
+                raise BudgetSpent(
+                    f"{error} A refresh starts from the beginning each time. To continue, use mode='record'."
+                ) from None
             raise
 
     @property
     def _store_options(self) -> dict[str, Any]:
-        """The options for all stores: a token that was given for the Hub applies to stores on the Hub too."""
+        """The options for all stores: a token for the Hub also applies to stores on the Hub."""
         hub = {"token": self.token, **{k: v for k, v in self.storage_options.get("hf", {}).items() if v is not None}}
         return {**self.storage_options, "hf": hub} if self.token else self.storage_options
 
@@ -289,7 +298,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
 
 
 class _Plain(datasets.Features):
-    """Features of rows whose values already have the right types: encoding each again is most of the cost of a row."""
+    """Features that do not encode values, which already have the right types: encoding is most of the cost of a row."""
 
     def encode_example(self, example: dict[str, Any]) -> dict[str, Any]:
         return example
@@ -318,7 +327,7 @@ def _columns(recipe: Recipe) -> tuple[object, ...]:
 
 
 def _parts(length: int) -> list[tuple[int, int]]:
-    """Divide a plan into ranges of about the same length, in order; their number is a power of two."""
+    """Divide a plan into ranges of about the same length, in order. Their number is a power of two."""
     count = 1 << (max(1, min(MOST_PARTS, length // LEAST_IN_A_PART)).bit_length() - 1)
     ranges = [Shard(part, count).within(length) for part in range(1, count + 1)]
     return [(part.start, part.stop) for part in ranges]

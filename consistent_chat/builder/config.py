@@ -1,4 +1,4 @@
-"""What `load_dataset("consistent_chat", ...)` takes, and what it means."""
+"""The options of `load_dataset("consistent_chat", ...)`, and their checks."""
 
 from __future__ import annotations
 
@@ -29,40 +29,37 @@ DEMOS = {
     "demo": {"train": "demo/demo"},
     "demo_languages": {name: f"demo_languages/{name}" for name in ("code", "german", "japanese", "spanish")},
 }
-"""The configs that come with their responses: for each split, its recipe file in the package."""
+"""The configs with recorded responses: for each split, its recipe file in the package."""
 
 
 @dataclass
 class ConsistentChatConfig(datasets.BuilderConfig):
-    """What `load_dataset("consistent_chat", ...)` takes.
+    """The options of `load_dataset("consistent_chat", ...)`.
 
-    Fields that shape the data (None means the recipe file's value, or else the default of `Recipe`): `model`,
+    Fields that shape the data (None means the value in the recipe file, or else the default of `Recipe`): `model`,
     `num_dialogs_per_intent` (20), `num_turns_per_dialog` (6), `temperature` (0.9), `seed` (0), `intents` (all nine),
     `language` ("English"), `taxonomy`, `layout` ("conversation"), `provenance` (True), `personas`, `manners`,
-    `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all),
-    `answer_length`, `message_length`, `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model`
-    (none), `min_score` (None), `judge` (none), `num_answers` (1), `reasoning` (False),
-    `seeds` (none), `user_model` (`model`), `users` ("at_once"), `answers` ("at_once"), `rules` (none),
-    `review` (none), `instructions` (none), `attributes` (none),
-    `decontaminate` (none), `preferences` (none).
+    `system_prompt`, `splits`, `drop_near_duplicates` (False), `checks` (all), `answer_length`, `message_length`,
+    `outcome`, `mood`, `ending` (mixed), `sensitive_share` (0.03), `judge_model` (none), `min_score` (None), `judge`
+    (none), `num_answers` (1), `reasoning` (False), `seeds` (none), `user_model` (`model`), `users` ("at_once"),
+    `answers` ("at_once"), `rules` (none), `review` (none), `instructions` (none), `attributes` (none), `decontaminate`
+    (none), `preferences` (none).
 
-    Operational fields, which are not part of the dataset's identity:
-        serving: "anthropic", "openai", "huggingface", "rehearsal", a plugin's name, or an object with a coroutine
-            method `answer`; or these by role: {"user": ..., "assistant": ..., "judge": ...}. None makes no calls.
-        base_url: the server's address (default: the provider's). api_key: the key (default: the provider's environment
-        variable). responses: URL or path of the response store, or several: the first is written, all are read. mode:
-        "record" (look up, else call and store), "replay" (look up only) or "refresh" (call and supersede).
-        max_concurrency: calls in flight. max_draws: maximum draws of a request before its spec is given up. timeout:
-        seconds per call. max_cost: US dollars, max_calls: answered calls; a build stops when it reaches one of them,
-        and a rerun continues. max_requests_per_minute, max_tokens_per_minute: the account's limits; tokens are those of
-        prompts and answers together. max_output_tokens, context_tokens, structured_output, system_role, streaming: what
-        the server can do, if you want to state it instead of having it detected.
-        With servings by role, max_concurrency, the limits a minute and what the servers can do may be given by role
-        as well: {"assistant": ...}. One value for the limits is that of all servers together.
-        wait_for_server: seconds to wait for a server that cannot be reached yet.
-        driver: "online" (calls one by one) or "batch" (the provider's batch API: half the price, within a day).
-        max_waves: the most batches, one after the other, that a dialogue may need with driver="batch".
-        detach: with driver="batch", submit what is missing and raise BatchesPending instead of waiting.
+    Operational fields, which are not part of the dataset's identity: serving: "anthropic", "openai", "huggingface",
+    "rehearsal", a plugin's name, or an object with a coroutine method `answer`; or these by role: {"user": ...,
+    "assistant": ..., "judge": ...}. None makes no calls. base_url: the server's address (default: the provider's).
+    api_key: the key (default: the provider's environment variable). responses: URL or path of the response store, or
+    several: all are read, the first is written. mode: "record" (look up, else call and store), "replay" (look up only)
+    or "refresh" (call and supersede). max_concurrency: calls in flight. max_draws: maximum draws of a request before
+    its spec is given up. timeout: seconds per call. max_cost: US dollars, max_calls: answered calls; a build stops when
+    it reaches one of them, and a rerun continues. max_requests_per_minute, max_tokens_per_minute: the account's limits;
+    tokens are those of prompts and answers together. max_output_tokens, context_tokens, structured_output, system_role,
+    streaming: what the server supports, if you want to state it instead of having it detected. With servings by role,
+    max_concurrency, the limits per minute and what the servers support may be given by role as well: {"assistant":
+    ...}. A single limit applies to all servers together. wait_for_server: seconds to wait for a server that cannot be
+    reached yet. driver: "online" (calls one by one) or "batch" (the provider's batch API: half the price, within a
+    day). max_waves: maximum number of consecutive batches that a dialogue may need with driver="batch". detach: with
+    driver="batch", submit missing requests and raise BatchesPending instead of waiting.
     """
 
     model: str | None = None
@@ -126,14 +123,17 @@ class ConsistentChatConfig(datasets.BuilderConfig):
     detach: bool = False
 
     def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
-        """Leave the name of the cache directory to the builder, which can read the recipe files."""
+        """Return a provisional name of the cache directory; the builder, which can read the recipe files, sets it."""
         return f"{self.name}-unidentified"
 
     def recipes(self, reading: Callable[[str], Mapping[str, Any]]) -> dict[str, Recipe]:
-        """Return the recipe of each split; `reading` gives the options to open a file with. Raises RecipeError."""
+        """Return the recipe of each split. `reading` returns the options with which to open a file.
+
+        Raises RecipeError.
+        """
         given = {name: getattr(self, name) for name in FIELDS if getattr(self, name) is not None}
         urls = self.recipe_files()
-        if self._is_rehearsed("assistant"):  # so that rehearsed text is never mistaken for a model's
+        if self._is_rehearsed("assistant"):  # so that rehearsed text is not mistaken for a model's
             given["model"] = "rehearsal"
         if isinstance(self.seeds, Mapping) and isinstance(self.seeds.get("data"), str):
             given["seeds"] = seeds.prepare(self.seeds, reading(self.seeds["data"]))
@@ -145,7 +145,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return self._rehearsed(_divided(recipes))
 
     def _rehearsed(self, recipes: dict[str, Recipe]) -> dict[str, Recipe]:
-        """Set the judge, the user's model and the rejected one of a rehearsal to the rehearsal's model."""
+        """Set the judges, the user model and the rejected model, if rehearsed, to the rehearsal's model."""
         rehearsed = [self._is_rehearsed(role) for role in ("judge", "user", "alternative")]
         return {split: _rehearsed(recipe, *rehearsed) for split, recipe in recipes.items()}
 
@@ -155,7 +155,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
 
     @property
     def is_demo(self) -> bool:
-        """Say whether the recipe and the responses are the package's own."""
+        """Whether the recipe and the responses are part of the package."""
         return self.name in DEMOS and not self.data_files
 
     def recipe_files(self) -> dict[str, str]:
@@ -166,7 +166,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return {str(split): _only(split, list(named)) for split, named in (self.data_files or {}).items()}
 
     def limits(self) -> Limits:
-        """Return the run's limits; raises RecipeError for values out of range."""
+        """Return the run's limits. Raises RecipeError for values out of range."""
         self._check_roles()
         given = {limit.name: getattr(self, limit.name) for limit in fields(Limits) if limit.name != "roles"}
         servers = {role: Limits(**{name: self._pace(name, role) for name in PACE}) for role in self._roles}
@@ -179,7 +179,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
 
     @property
     def _roles(self) -> tuple[str, ...]:
-        """The roles that have servings of their own, if any."""
+        """The roles with separate servings, if any."""
         return tuple(self.serving) if isinstance(self.serving, Mapping) else ()
 
     def _check_roles(self) -> None:
@@ -188,14 +188,17 @@ class ConsistentChatConfig(datasets.BuilderConfig):
             roles.check_value(name, getattr(self, name), self.serving)
 
     def _pace(self, name: str, role: str) -> Any:
-        """Return a limit of a role's server alone; one number for all servers is a limit of the run."""
+        """Return a limit for the server of one role; a single number for all servers is a limit of the run."""
         value, default = getattr(self, name), getattr(Limits, name)
         if not isinstance(value, Mapping) and name != "max_concurrency":
             return default
         return roles.of_role(value, role, default)
 
     def abilities(self) -> Abilities | dict[str, Abilities]:
-        """Return the stated abilities of the server, or of each role's; raises RecipeError for values out of range."""
+        """Return the stated abilities of the server, or of each role's server.
+
+        Raises RecipeError for invalid values.
+        """
         self._check_roles()
         return {role: self._abilities(role) for role in self._roles} or self._abilities("")
 
@@ -209,7 +212,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return Abilities(**stated)
 
     def checked_mode(self) -> Mode:
-        """Return the mode; raises RecipeError for an unknown name."""
+        """Return the mode. Raises RecipeError for an unknown name."""
         modes = tuple(mode.value for mode in Mode)
         if self.mode not in modes:
             raise RecipeError(f"there is no mode {self.mode!r}.{suggestion(self.mode, modes)}")
@@ -218,7 +221,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return Mode(self.mode)
 
     def checked_driver(self) -> str:
-        """Return the driver's name; raises RecipeError for an unknown name."""
+        """Return the driver's name. Raises RecipeError for an unknown name."""
         if self.driver not in DRIVERS:
             raise RecipeError(f"there is no driver {self.driver!r}.{suggestion(self.driver, DRIVERS)}")
         if self.detach and self.driver != "batch":
@@ -226,12 +229,12 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         return self.driver
 
     def places(self) -> list[str]:
-        """Return the URLs of the response stores that the caller names; the first is written."""
+        """Return the URLs of the response stores that the caller names. Only the first is written."""
         named = paths("responses", default_location() if self.responses is None else self.responses)
         return list(dict.fromkeys(named))
 
     def adjacent_places(self, storage_options: Mapping[str, Any]) -> list[str]:
-        """Return the URLs of the stores beside recipe files, without those that the caller names.
+        """Return the URLs of stores next to recipe files that the caller does not name.
 
         Raises RecipeError, StoreError.
         """
@@ -260,14 +263,14 @@ def _rehearsed(recipe: Recipe, judge: bool, user: bool, other: bool) -> Recipe:
 
 
 def _divided(recipes: dict[str, Recipe]) -> dict[str, Recipe]:
-    """Return the recipe of each split; a single recipe may define splits itself."""
+    """Return the recipe of each split. A single recipe may define splits itself."""
     named = [recipe for recipe in recipes.values() if recipe.splits is not None]
     if not named:
         return recipes
     if len(recipes) > 1:
         raise RecipeError(
-            f"There are {len(recipes)} recipe files, one for each of the splits {', '.join(recipes)}, and splits= is "
-            "set as well. Use one recipe file with splits, or several without."
+            f"There are {len(recipes)} recipe files, one for each of the splits {', '.join(recipes)}, but splits= is "
+            f"set as well. Use one recipe file with splits, or several without."
         )
     return splits.recipes(named[0])
 
@@ -277,7 +280,7 @@ def _only(split: Any, paths: Mapping[int, str] | list[str]) -> str:
         raise RecipeError(f"The recipe of the split '{split}' was not found, or cannot be read. Check the path or URL.")
     if len(paths) > 1:
         raise RecipeError(
-            f"The split '{split}' names {len(paths)} files ({', '.join(map(str, paths))}). It takes one recipe. Name "
-            "the splits: data_files={'train': ..., 'test': ...}."
+            f"The split '{split}' names {len(paths)} files ({', '.join(map(str, paths))}), but a split has one "
+            f"recipe. Name the splits: data_files={'train': ..., 'test': ...}."
         )
     return str(paths[0])

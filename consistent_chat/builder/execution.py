@@ -1,4 +1,4 @@
-"""How recipes are executed: the serving, the response store and the limits. None of it shapes the data."""
+"""How recipes are executed: the serving, the response store and the limits. These do not shape the data."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class ExecutionOptions:
         waves = max((recipe.most_waves for recipe in recipes), default=0)
         if self.by_batch and waves > self.max_waves:
             raise RecipeError(
-                f"A dialogue of this recipe needs {waves} batches, one after the other, and each may take a day. Pass "
+                f"A dialogue of this recipe needs {waves} consecutive batches, and each may take a day. Pass "
                 f"max_waves={waves} to allow it, or use driver='online'."
             )
 
     @property
     def by_batch(self) -> bool:
-        """Whether batches answer what is missing."""
+        """Whether missing responses are requested in batches."""
         return self.driver == "batch"
 
     @property
@@ -64,14 +64,14 @@ class ExecutionOptions:
         return self.serving is not None and self.mode is not Mode.REPLAY
 
     def split(self, parts: int) -> ExecutionOptions:
-        """Return the options for one of so many processes, so that all together keep the limits.
+        """Return the options for one of several processes, so that all together keep the limits.
 
-        Limits bound only calls, and no calls are made after batches.
+        Limits only apply to calls, and no calls are made after batches.
         """
         return replace(self, limits=self.limits.split(parts)) if self.may_call and not self.by_batch else self
 
     def import_ahead(self) -> None:
-        """Import in a thread what calls need, while the plan and the store are opened."""
+        """Import what calls need in a thread, while the plan and the store are opened."""
         if self.may_call and not self.by_batch:
             (roles if isinstance(self.serving, Mapping) else registry).import_ahead(self.serving)
 
@@ -86,7 +86,7 @@ class ExecutionOptions:
         return ResponseStore(self.places, self.storage_options, adjacent=self.adjacent)
 
     def run(self, recipe: Recipe, indices: Iterable[int], tally: RunStats, spent: Usage) -> Iterator[Dialogue]:
-        """Yield the dialogues at these places of a recipe's plan, in this order; with batches, only recorded ones."""
+        """Yield the dialogues at these positions of a plan, in this order; with batches, only recorded ones."""
         store = self.recorded() if self.by_batch else self.store()
         opener = None if self.by_batch else self.opener(recipe)
         return drivers.run(recipe, indices, store, opener, self.limits, tally, spent)
@@ -94,7 +94,10 @@ class ExecutionOptions:
     def fill_from_batches(
         self, parts: Sequence[PlanSlice], tally: RunStats, spent: Usage, watch: Callable[[BatchProgress], None]
     ) -> None:
-        """Answer by batches what parts of plans lack; the online driver only waits for open batches."""
+        """Get the missing responses of parts of plans by batches.
+
+        With the online driver, only wait for open batches.
+        """
         recipes = [part.recipe for part in parts]
         if not (recipes and self.may_call) or (self.mode is Mode.REFRESH and not self.by_batch):
             return
@@ -113,13 +116,13 @@ class ExecutionOptions:
         drivers.fill(missing, self.store(), log, self._openers(recipes), self.limits, tally, spent, options)
 
     def _names(self, recipes: Iterable[Recipe]) -> str | dict[str, str]:
-        """Return the name of the serving, or of those that recipes need by role."""
+        """Return the name of the serving, or those of the servings that recipes need, by role."""
         if not isinstance(self.serving, Mapping):
             return roles.name_of(self.serving)
         return {role: roles.name_of(self.serving[role]) for role in _needed(recipes)}
 
     def _openers(self, recipes: Sequence[Recipe]) -> Callable[[], Serving] | dict[str, Callable[[], Serving]]:
-        """Return what opens the serving, or those that recipes need by role."""
+        """Return a function that opens the serving, or functions for the servings that recipes need, by role."""
         if not isinstance(self.serving, Mapping):
             return self._opener(recipes[0])
         return {role: partial(self._open_role, role, recipes[0]) for role in _needed(recipes)}
@@ -133,7 +136,7 @@ class ExecutionOptions:
         return roles.open_role(role, self.serving, self.base_url, self.api_key, **settings)
 
     def opener(self, recipe: Recipe) -> Callable[[], Serving] | None:
-        """Return what opens the serving, or None where no calls may be made."""
+        """Return a function that opens the serving, or None if no calls may be made."""
         return self._opener(recipe) if self.may_call else None
 
     def _opener(self, recipe: Recipe) -> Callable[[], Serving]:
@@ -141,7 +144,7 @@ class ExecutionOptions:
         opening: Callable[..., Serving] = roles.open_servings if by_role else registry.open_serving
 
         def opened() -> Serving:
-            recipe.check_sources()  # before the first call, which costs
+            recipe.check_sources()  # before the first call costs money
             return opening(
                 self.serving,
                 model=recipe.model or "",
@@ -156,5 +159,5 @@ class ExecutionOptions:
 
 
 def _needed(recipes: Iterable[Recipe]) -> list[str]:
-    """Return the roles that recipes need."""
+    """Return the roles for which recipes need a serving."""
     return sorted({role for recipe in recipes for role in recipe.roles})

@@ -1,7 +1,7 @@
-"""The identity of a dataset: what two builds must share for their rows to be the same.
+"""The identity of a dataset: if two builds have the same identity and responses, their rows are the same.
 
-It covers the recipe's fields, the contents of taxonomy, shapes and prompts, and the format of the rows. It covers
-nothing operational: no store, key, address, budget or concurrency.
+It covers the recipe's fields, the contents of taxonomy, shapes and prompts, and the format of the rows. It does not
+cover operational options: store, key, address, budget or concurrency.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ DATA_FORMAT = 3
 """Raised when the same recipe and responses would give different rows than before."""
 
 WITHIN = ("taxonomy", "intents", "personas", "manners", "seeds", "review", "decontaminate")
-"""Fields that the fingerprint covers through what results from them: the taxonomy, and the sources."""
+"""Fields that the fingerprint does not cover directly, but through their content: the taxonomy and the sources."""
 
 
 def fingerprint(recipe: Recipe) -> str:

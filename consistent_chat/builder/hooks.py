@@ -1,6 +1,6 @@
-"""Where the builder reaches into the steps of `datasets`, beyond its documented interface; checks its cache folder.
+"""The builder's use of internal parts of `datasets`, beyond its documented interface, and checks of its cache folder.
 
-What else this package touches there is in `consistent_chat.registration`.
+All other uses of internal parts are in `consistent_chat.registration`.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ except ImportError:  # Windows has other locks, which need no check
 
 
 class BuilderHooks:
-    """A mixin for builders: calls this package's checks, raises its errors, and knows the number of processes."""
+    """A mixin for builders: runs this package's checks, raises its errors, and provides the number of processes."""
 
     processes = 1
-    """The number of processes among which `num_proc` divides a split."""
+    """The number of processes between which `num_proc` divides a split."""
 
     def num_workers(self) -> int:
         """Return how many processes share the limits: those of `num_proc`, or the workers of a torch DataLoader."""
-        loading = sys.modules.get("torch.utils.data")  # in a worker, torch is already imported
+        loading = sys.modules.get("torch.utils.data")  # a worker has already imported torch
         worker = loading.get_worker_info() if loading else None
         return worker.num_workers if worker else self.processes
 
     @staticmethod
     def is_inspected(manager: Any) -> bool:
-        """Return whether `datasets` asks for the names of the splits alone, as in `get_dataset_infos`."""
+        """Return whether `datasets` only asks for the names of the splits, as in `get_dataset_infos`."""
         return manager.is_streaming and getattr(manager, "_dataset_name", NAME) is None
 
     def validate_config(self, config: Any, custom_features: Any) -> str:
-        """Check a complete config and return its id. The builder defines it; raises RecipeError."""
+        """Check a complete config and return its id. The builder overrides this method. Raises RecipeError."""
         raise NotImplementedError
 
     def _create_builder_config(
@@ -69,7 +69,7 @@ class BuilderHooks:
         return config, self.validate_config(config, custom_features)
 
     def reading(self, url: str) -> dict[str, Any]:
-        """Return the options to open a file with, as `datasets` does: the user's token is sent only to the Hub."""
+        """Return the options for opening a file, as `datasets` does: the user's token is sent only to the Hub."""
         config = datasets.DownloadConfig(token=self.token, storage_options={**self.storage_options})  # type: ignore[attr-defined]
         options: dict[str, Any] = file_utils._prepare_path_and_storage_options(url, download_config=config)[1]
         return options
@@ -83,7 +83,7 @@ class BuilderHooks:
             super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)  # type: ignore[misc]
 
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Any:
-        """Let errors raised on purpose reach the user as they are, not wrapped."""
+        """Let this package's errors reach the user without wrapping."""
         try:
             steps = super()._prepare_split_single(*args, **kwargs)  # type: ignore[misc]
             yield from _stoppable(steps) if self.processes > 1 else steps
@@ -91,7 +91,7 @@ class BuilderHooks:
             cause = error.__cause__
             if isinstance(cause, ConsistentChatError):
                 raise cause from None
-            if isinstance(cause, OSError):  # an error of the disk: servings and stores raise their own classes
+            if isinstance(cause, OSError):  # a disk error, since servings and stores raise their own classes
                 raise ConsistentChatError(
                     f"The dataset cannot be built in {self._cache_dir_root}: {cause.strerror or cause}. "  # type: ignore[attr-defined]
                     "All answers are kept. Free space there, or set HF_DATASETS_CACHE to another folder, and rerun."
@@ -101,7 +101,7 @@ class BuilderHooks:
 
 @contextlib.contextmanager
 def _waiting_for_workers() -> Iterator[None]:
-    """On an interrupt, wait for the workers to keep responses in flight; a second signal kills them."""
+    """On an interrupt, wait until the workers have stored responses in flight; a second signal kills the workers."""
     handlers, process = signals.interrupting(), os.getpid()
     if signal.SIGINT not in handlers:
         yield
@@ -110,9 +110,9 @@ def _waiting_for_workers() -> Iterator[None]:
 
     def stop(number: int, _: Any) -> None:
         nonlocal stopped
-        if os.getpid() != process and number != signal.SIGINT:  # inherited by a child that sets no handler
+        if os.getpid() != process and number != signal.SIGINT:  # inherited by a child without its own handler
             if multiprocess.current_process().name.startswith("SyncManager"):
-                return  # the others communicate with it until they end
+                return  # the other processes communicate with it until they end
             signals.die_of(number)
         stopped = True
         _restore(handlers)
@@ -136,10 +136,10 @@ def _restore(handlers: Mapping[int, Any]) -> None:
 
 
 def _stoppable(steps: Generator[Any, None, Any]) -> Iterator[Any]:
-    """Yield a worker's steps; the first signal raises an error inside them, so that they end in order.
+    """Yield a worker's steps. The first signal raises an error inside a step, so that the worker stops cleanly.
 
-    A worker killed by a signal would end the others too, and `datasets` cannot leave its steps midway. After
-    SIGTERM and SIGHUP the worker exits after its steps: a pool waits for the workers that it terminates.
+    A worker killed by a signal would end the others, too, and `datasets` cannot be interrupted between steps. After
+    SIGTERM and SIGHUP the worker exits after its steps, because a pool waits for the workers that it terminates.
     """
     stop = _Stop()
     for number in (signal.SIGINT, *signals.STOPPING):
@@ -161,7 +161,7 @@ def _stoppable(steps: Generator[Any, None, Any]) -> Iterator[Any]:
 
 
 class _Stop:
-    """A handler: its first signal raises an error inside the steps, at once or when the next one begins.
+    """A signal handler. The first signal raises an error inside a step, either immediately or when the next one starts.
 
     `fatal` is the last signal other than SIGINT, or 0.
     """
@@ -172,9 +172,9 @@ class _Stop:
         self.fatal = 0
 
     def __call__(self, number: int, _: Any) -> None:
-        """Raise the error, or note that it must be raised."""
+        """Raise the error, or record that it must be raised."""
         self.fatal = self.fatal if number == signal.SIGINT else number
-        if self._stopping:  # the first signal may be the parent's SIGINT, and a scheduler's SIGTERM the second
+        if self._stopping:  # the first signal may be the parent's SIGINT, the second a scheduler's SIGTERM
             return
         self._stopping = True
         if self._inside:
@@ -182,7 +182,7 @@ class _Stop:
         self._pending = True
 
     def next_of(self, steps: Generator[Any, None, Any]) -> Any:
-        """Return the next step; raises StopIteration after the last."""
+        """Return the next step. Raises StopIteration after the last."""
         throw, self._pending, self._inside = self._pending, False, True
         try:
             return steps.throw(self._error) if throw else next(steps)
@@ -209,7 +209,7 @@ def _refuse_operational(config: Any) -> None:
 
 
 WITHOUT_LOCKS = frozenset({errno.ENOSYS, errno.EWOULDBLOCK, errno.EINTR})
-"""Errors of `flock` that are no obstacle: without that call `datasets` uses lock files; the others are temporary."""
+"""Errors of `flock` that do not matter: without `flock`, `datasets` uses lock files; the others are temporary."""
 
 
 def check_cache(folder: str | os.PathLike[str]) -> None:
@@ -217,8 +217,7 @@ def check_cache(folder: str | os.PathLike[str]) -> None:
     path = os.path.expanduser(folder)
     if path.startswith("~"):
         raise ConsistentChatError(
-            f"This user has no home folder for the cache of datasets ({path}). Set HF_HOME to a folder that can be "
-            "written."
+            f"This user has no home folder for the cache of datasets ({path}). Set HF_HOME to a writable folder."
         )
     try:
         Path(path).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Progress bars: of dialogues, as `datasets` shows one of rows; of calls, with tokens and cost so far; of batches."""
+"""Progress bars for dialogues (as `datasets` has for rows), for calls with tokens and cost, and for batches."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from consistent_chat.text.console import for_bar, lines_only, say
 
 
 def dialogues_bar(about: str, total: int) -> Any:
-    """Return a progress bar of dialogues, for steps that write no rows."""
+    """Return a progress bar for dialogues, for steps that do not write rows."""
     return tqdm(desc=for_bar(about, 40), total=total, unit=" dialogues")
 
 
 TICK = 1.0
-"""Seconds between two looks at calls in flight, so that a bar moves while no response comes."""
+"""Seconds between two updates for calls in flight, so that a bar moves while no responses arrive."""
 LINES_EVERY = 30.0
-"""Seconds between two lines of progress where no bar can be shown."""
+"""Seconds between two progress lines if no bar can be shown."""
 SHOW_EVERY = 0.1
-"""Seconds between two updates of a bar while responses come in."""
+"""Seconds between two updates of a bar while responses arrive."""
 LONG = 5.0
 """Seconds after which the age of the oldest call in flight is shown."""
 
 
 class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
-    """Shows the calls of a run: a bar that obeys `datasets.disable_progress_bars()`, or lines now and then.
+    """Shows the calls of a run: a bar that obeys `datasets.disable_progress_bars()`, or occasional lines.
 
-    It appears when a call is in flight, so that a replay shows none.
+    The bar appears when a call is in flight, so a replay shows none.
     """
 
     def __init__(self, recipe: Recipe, tally: RunStats) -> None:
@@ -67,7 +67,7 @@ class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
     def _draw(self, tally: RunStats) -> None:
         if self._bar is None:
             self._bar = tqdm(desc=self._name, unit=" calls", position=1, leave=False)
-        waiting = tally.calls == self._shown  # no response since: show the fault now, not with the next response
+        waiting = tally.calls == self._shown  # no response since then: show the fault now, not with the next response
         self._bar.set_postfix_str(_postfix(tally), refresh=waiting)
         self._bar.update(tally.calls - self._shown)
         self._shown = tally.calls
@@ -97,7 +97,10 @@ def _in_flight(tally: RunStats) -> str:
 
 
 class BatchBar(contextlib.AbstractContextManager["BatchBar"]):
-    """Appears with the first poll of a batch that has not ended; tqdm shows the elapsed time."""
+    """Shows the progress of batches.
+
+    The bar appears at the first poll of an open batch; tqdm shows the elapsed time.
+    """
 
     def __init__(self, model: str | None) -> None:
         self._model = model

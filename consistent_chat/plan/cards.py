@@ -1,4 +1,4 @@
-"""A combination: what is drawn for the n-th use of a topic or a source, from its own digest and nothing else."""
+"""Combinations: what is drawn for the n-th use of a topic or a source. They depend only on its digest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from consistent_chat.recipe.shape import WEIGHT
 from consistent_chat.recipe.taxonomy import Flow, Intent, Manner, Persona, Tags, Topic
 
 MAX_SUBSTITUTES = 8
-"""Maximum number of substitutes for one index of the plan, after its first spec has failed finally."""
+"""Maximum number of substitutes for one index of the plan, after its first spec has failed permanently."""
 MAX_STAND_INS = 24
 """Maximum number of further substitutes for dialogues that are dropped as near-duplicates. If half of all dialogues are
 dropped, one index in 30 million would reach it."""
@@ -34,9 +34,9 @@ class Spec:
     """The specification of one dialogue, known before any call.
 
     `index` is its index in the plan, and `substitute` the number of specs that failed at this index before. `repeat`
-    counts how often the same combination was drawn before; it is negative for substitutes, so that no substitute
-    shares a request with a regular spec. `source` is what the dialogue is about, where the recipe has seeds,
-    `attributes` are the names and values of the recipe's own, and `language` is empty unless it has several.
+    counts how often the same combination was drawn before; it is negative for substitutes, so that no substitute shares
+    a request with a regular spec. `source` is what the dialogue is about, if the recipe has seeds. `attributes` has the
+    values of the recipe's attributes by name. `language` is empty unless the recipe has several.
     """
 
     index: int
@@ -62,12 +62,12 @@ class Spec:
 
     @property
     def given_messages(self) -> tuple[str, ...]:
-        """The user messages of a given conversation, which are kept; empty if a model writes them."""
+        """The user messages of a given conversation, which are kept; empty if a model writes all of them."""
         return () if self.source is None else self.source.user_messages
 
     @property
     def given_answers(self) -> tuple[str, ...]:
-        """The answers of a given conversation that goes on after them; empty if all answers are made."""
+        """The answers of a given conversation that is continued; empty if a model writes all answers."""
         return () if self.source is None else self.source.given_answers
 
     @property
@@ -76,14 +76,14 @@ class Spec:
         return self.shape.turns - len(self.given_messages)
 
     def given_text(self, system_prompt: str | None) -> str:
-        """Return all that the assistant keeps to, if the dialogue has a source with a text; else nothing."""
+        """Return everything that the assistant must keep to, if the dialogue has a source with a text; else ""."""
         if self.source is None or not self.source.source:
             return ""
         before = (*self.given_messages, *self.given_answers) if self.given_answers else ()
         return "\n".join((self.source.source, self.source.topic, self.system_prompt(system_prompt) or "", *before))
 
     def system_prompt(self, otherwise: str | None) -> str | None:
-        """Return the system prompt of the dialogue's source, or else the one that is given, the recipe's, rendered."""
+        """Return the rendered system prompt of the dialogue's source, or else `otherwise`, the recipe's."""
         own = self.source.system_prompt if self.source is not None else ""
         return own or (self._rendered("system_prompt", otherwise) if otherwise else None) or None
 
@@ -104,7 +104,7 @@ class Spec:
 
 
 class Card(NamedTuple):
-    """A topic in its category, the flows that suit it, and its own digest."""
+    """A topic in its category, the flows that suit it, and its digest."""
 
     category: str
     topic: Topic
@@ -113,22 +113,22 @@ class Card(NamedTuple):
 
     @property
     def offset(self) -> int:
-        """The facet number at which the topic begins."""
+        """The number of the combination with which the topic starts."""
         return int.from_bytes(self.digest[16:24], "big")
 
 
 class Pairs(Protocol):
-    """Pairs of a persona and a manner, by number."""
+    """The pairs of a persona and a manner, by number."""
 
     def pairs(self, topic: Topic) -> Sequence[int]:
         """Return the numbers of the pairs that fit a topic."""
 
     def pair(self, number: int) -> tuple[Persona, Manner]:
-        """Return the pair of a number."""
+        """Return the pair with a number."""
 
 
 class Combination(NamedTuple):
-    """What is drawn for one use. `repeat` counts how often it came before, and is negative for substitutes."""
+    """What is drawn for one use. `repeat` counts how often it was drawn before, and is negative for substitutes."""
 
     repeat: int
     flow: Flow
@@ -152,7 +152,7 @@ def combination(people: Pairs, shapes: Shapes, intent: Intent, card: Card, use: 
 
 
 class People:
-    """Who could bring up a topic, and how they write: the fitting pairs of each class of needs, in a seed's order."""
+    """Who could bring up a topic, and how they write: the pairs for each class of topics, shuffled by the seed."""
 
     def __init__(self, seed: int, personas: Sequence[Persona], manners: Sequence[Manner]) -> None:
         self._personas = shuffled(personas, lambda persona: hashed(seed, "persona", persona.text))
@@ -160,13 +160,13 @@ class People:
         self._pairs: dict[Tags, array[int]] = {}
 
     def pairs(self, topic: Topic) -> array[int]:
-        """Return the pairs for a topic, as numbers: a walk along diagonals, so that both parts keep changing."""
+        """Return the numbers of the pairs for a topic, in the order of diagonals, so that both parts keep changing."""
         if topic.needs not in self._pairs:
             self._pairs[topic.needs] = array("L", self._fitting(topic))
         return self._pairs[topic.needs]
 
     def pair(self, number: int) -> tuple[Persona, Manner]:
-        """Return the persona and the manner that a number stands for."""
+        """Return the persona and the manner of a number."""
         persona, manner = divmod(number, len(self.manners))
         return self._personas[persona], self.manners[manner]
 
@@ -185,22 +185,22 @@ class People:
 
 @functools.lru_cache(maxsize=8)  # a build opens its plan several times
 def people_of(seed: int, personas: tuple[Persona, ...], manners: tuple[Manner, ...]) -> People:
-    """Return the pairs of these personas and manners."""
+    """Return the possible pairs of these personas and manners."""
     return People(seed, personas, manners)
 
 
 def shuffled(items: Iterable[T], key: Callable[[T], bytes]) -> list[T]:
-    """Return items in the order of their digests."""
+    """Return items sorted by their digests."""
     return sorted(items, key=key)
 
 
 def hashed(seed: int, *parts: str) -> bytes:
-    """Sort by a hash: a shuffle that is the same on every machine and stays in order when an item is added."""
+    """Return a sort key that shuffles by hash: the same on every machine, and stable when an item is added."""
     return hashlib.sha256("\0".join((str(seed), *parts)).encode("utf-8")).digest()
 
 
 def drawn(spec: Spec, attributes: Attributes, seed: int) -> Spec:
-    """Return a spec with its attributes; a condition sees those that were drawn before it."""
+    """Return a spec with its attributes. A condition can use the attributes that were drawn before it."""
     own = "" if spec.source is None else spec.source.digest
     parts = (own, spec.intent.key, spec.category, spec.topic, spec.flow.key, spec.persona, spec.manner[0])
     told, found = {**spec.names}, dict[str, str]()
@@ -212,14 +212,14 @@ def drawn(spec: Spec, attributes: Attributes, seed: int) -> Spec:
 
 
 def _holds(case: Case, told: Mapping[str, str], intent: str) -> bool:
-    """Tell whether a case's condition holds. An intent may be named by its title or its key."""
+    """Return whether a case's condition holds. An intent may be named by its title or its key."""
     return all(
         told[name] in texts or (name == "intent" and intent in texts) for name, texts in case.get("when", {}).items()
     )
 
 
 def _value(weights: Mapping[str, float], number: int) -> str:
-    """Return the value at a 64-bit number, by weights as whole numbers, which are the same on every machine."""
+    """Return the value that a 64-bit number selects. Weights are whole numbers, the same on every machine."""
     parts = [(text, round(weight * WEIGHT)) for text, weight in weights.items()]
     place = number * sum(weight for _, weight in parts) >> 64
     for text, weight in parts:

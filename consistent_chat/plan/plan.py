@@ -1,15 +1,15 @@
 """The plan: the lazy sequence of all specs of a recipe.
 
-`plan[i]` is computed from (seed, i) alone, in constant time and memory. Specs are laid out so that
+`plan[i]` is computed from (seed, i) alone, in constant time and memory. Specs are arranged so that
 
 - intents take turns, so that any prefix of the plan is balanced and a longer plan begins with the shorter one;
 - within an intent, every topic is used once before any is used twice, and categories take turns;
 - a topic meets only personas, manners and flows that fit it, and others at each use;
-- no combination of topic, flow, persona and manner comes back before all of the topic's have been used;
-- of what is drawn for a topic, nothing hangs on the other topics: an added one asks for that one alone;
+- no combination of topic, flow, persona and manner is repeated before all combinations of the topic were used;
+- what is drawn for a topic does not depend on other topics, so an added topic needs responses only for itself;
 - a share of each intent's dialogues, exact to within one, is about sensitive topics.
 
-It knows nothing of prompts, stores or models.
+The plan knows nothing about prompts, stores or models.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ from consistent_chat.recipe.taxonomy import Flow, Intent, Manner, Persona, Topic
 from consistent_chat.recipe.taxonomy.types import SENSITIVE
 
 CYCLE = 1_000
-"""Dialogues after which languages with weights come back in the same order."""
+"""Number of dialogues after which the order of weighted languages repeats."""
 PARTS = 10_000
-"""Parts of the whole in which `sensitive_share` is counted."""
+"""`sensitive_share` is rounded to this fraction of the whole."""
 
 
 class Plan:
@@ -68,34 +68,34 @@ class Plan:
 
     def __getitem__(self, index: int) -> Spec:
         if not -len(self) <= index < len(self):
-            raise IndexError(f"the plan has {len(self)} dialogues; there is no index {index}")
+            raise IndexError(f"index {index} is out of range: the plan has {len(self)} dialogues")
         return self.spec(index % len(self))
 
     def spec(self, index: int, substitute: int = 0) -> Spec:
-        """Return the spec at an index, or its substitute after that many failures, which has the same language."""
+        """Return the spec at an index, or its n-th substitute, which has the same language."""
         spec = self._decks.deal(index, substitute)
         if len(self._languages) > 1:
-            place = sum(divmod(index, self._decks.width))  # so that they take turns within an intent or a source
+            place = sum(divmod(index, self._decks.width))  # so that languages alternate within an intent or a source
             spec = replace(spec, language=self._languages[place % len(self._languages)])
         return spec if self._attributes is None else drawn(spec, self._attributes, self._seed)
 
     @property
     def exhausted(self) -> dict[str, int]:
-        """Return the intents in which a combination comes back, with the number of dialogues until the first does."""
+        """Return the intents in which combinations repeat, with the number of dialogues before the first repeat."""
         return self._decks.exhausted
 
 
 class _Decks(Protocol):
-    """What a plan is dealt from: topics, or sources of the user's own."""
+    """What a plan is dealt from: the topics, or the user's sources."""
 
     def __len__(self) -> int: ...
 
     @property
     def width(self) -> int:
-        """The number of intents, or of sources, which take turns."""
+        """The number of intents or sources, which alternate."""
 
     def deal(self, index: int, substitute: int) -> Spec:
-        """Return the spec at an index, or its substitute after that many failures."""
+        """Return the spec at an index, or its n-th substitute."""
 
     @property
     def exhausted(self) -> dict[str, int]:
@@ -103,7 +103,7 @@ class _Decks(Protocol):
 
 
 class _TopicDecks:
-    """The decks of all intents, which take turns."""
+    """The decks of all intents, which alternate."""
 
     def __init__(self, recipe: Recipe, people: People, shapes: Shapes) -> None:
         intents = recipe.chosen_taxonomy.intents.values()
@@ -130,8 +130,8 @@ class _TopicDecks:
 class _Deck:
     """All combinations of one intent, in the order in which they are dealt.
 
-    Ordinary and sensitive topics are two piles. Of the first n dialogues, `sensitive_share` of n are of the second,
-    to within one.
+    Ordinary and sensitive topics are two piles. Of the first n dialogues, `sensitive_share` of n, to within one, are
+    about sensitive topics.
     """
 
     def __init__(self, recipe: Recipe, intent: Intent, people: People, shapes: Shapes) -> None:
@@ -144,20 +144,20 @@ class _Deck:
         self._phase = int.from_bytes(hashed(recipe.seed, intent.key, "sensitive")[:8], "big") % PARTS
 
     def deal(self, index: int, ordinal: int, substitute: int) -> Spec:
-        """Return the spec of a place: the n-th use of a topic is its own n-th combination, counted from its digest."""
+        """Return the spec of a position: the n-th use of a topic is its n-th combination, starting at its digest."""
         place, pile = self._place(ordinal)
         if not substitute:
             n, number = divmod(place, len(pile))
             return self._spec(index, substitute, pile[number], n, 0)
         further = substitute - MAX_SUBSTITUTES - 1
-        if further < 0:  # from the far end, where regular specs come last if ever
+        if further < 0:  # from the far end, which regular specs reach last
             n, number = divmod(place * MAX_SUBSTITUTES + substitute - 1, len(pile))
             return self._spec(index, substitute, pile[-1 - number], -1 - n, 0)
         n, number = divmod(place * MAX_STAND_INS + further, len(pile))
         return self._spec(index, substitute, pile[-1 - number], -1 - n, FURTHER)
 
     def until_first_repeat(self, most: int) -> int:
-        """Return how many dialogues can be dealt before a combination comes back, or `most` where none does."""
+        """Return how many dialogues can be dealt before a combination repeats, or `most` if none does."""
         first = most
         for marked, pile in enumerate(self._piles):
             if pile:
@@ -166,12 +166,12 @@ class _Deck:
         return first
 
     def _dealt(self, ordinal: int) -> tuple[int, int]:
-        """Return how many ordinary and sensitive topics come before a place of the intent: whole numbers, exactly."""
+        """Return how many ordinary and sensitive topics precede a position of the intent, in exact whole numbers."""
         sensitive = (ordinal * self._share + self._phase) // PARTS
         return ordinal - sensitive, sensitive
 
     def _place(self, ordinal: int) -> tuple[int, list[Card]]:
-        """Return the pile of an intent's n-th dialogue, and the place in it."""
+        """Return the pile of an intent's n-th dialogue, and the position in it."""
         before, after = self._dealt(ordinal), self._dealt(ordinal + 1)
         marked = after[1] > before[1]
         return before[marked], self._piles[marked]
@@ -187,7 +187,7 @@ class _Deck:
 
 
 def _turns(language: Any) -> tuple[str, ...]:
-    """Return the languages in the order in which they take turns: of each prefix, each has its share to within one."""
+    """Return the languages in an order in which each has its share of every prefix, to within one."""
     if isinstance(language, str):
         return (language,)
     if not isinstance(language, Mapping):
@@ -201,11 +201,11 @@ def _turns(language: Any) -> tuple[str, ...]:
 
 
 def spread(seed: int, intent: Intent) -> Sequence[tuple[str, Topic]]:
-    """Return all (category, topic) pairs of an intent, shuffled so that the categories take turns."""
+    """Return all (category, topic) pairs of an intent, shuffled so that the categories alternate."""
     return [(card.category, card.topic) for card in _cards(seed, intent)]
 
 
-@functools.lru_cache(maxsize=32)  # a build opens its plan several times, of nine intents mostly
+@functools.lru_cache(maxsize=32)  # a build opens its plan several times, usually with nine intents
 def _cards(seed: int, intent: Intent) -> tuple[Card, ...]:
     """Return the topics of an intent in the order in which they are dealt."""
     ranked: list[tuple[int, bytes, Card]] = []
@@ -224,7 +224,7 @@ def _digest(card: Card) -> bytes:
 
 NO_FLOW = Flow("", "", ())
 GIVEN = Intent("given", "Given conversation", "", (NO_FLOW,), ())
-"""The intent of given conversations, whose own is not known."""
+"""The intent of given conversations, because their real intent is unknown."""
 
 
 class SourceDecks:
@@ -241,16 +241,19 @@ class SourceDecks:
 
     @property
     def width(self) -> int:
-        """The number of sources, which take turns."""
+        """The number of sources, which alternate."""
         return len(self._sources)
 
     @property
     def exhausted(self) -> dict[str, int]:
-        """Nothing: that the combinations of one source run out is no matter of an intent's."""
+        """Always empty, because the combinations of a source do not belong to an intent."""
         return {}
 
     def deal(self, index: int, substitute: int) -> Spec:
-        """Return the spec at an index. Substitutes are the same source with what its regular uses draw last."""
+        """Return the spec at an index.
+
+        Its substitutes have the same source and the combinations that are drawn last.
+        """
         nth, place = divmod(index, len(self._sources))
         further = substitute - MAX_SUBSTITUTES - 1
         if not substitute:
@@ -262,7 +265,10 @@ class SourceDecks:
         return self._spec(index, substitute, self._sources[place], use, stand_in)
 
     def _spec(self, index: int, substitute: int, source: Source, use: int, further: int) -> Spec:
-        """Return the spec of a source's n-th use: its intents take turns, beginning with one that its digest names."""
+        """Return the spec of a source's n-th use.
+
+        Its intents alternate; the first one depends on the source's digest.
+        """
         digest = hashed(self._seed, "source", source.digest)
         turn, nth = divmod(use, len(self._intents))
         if source.conversation:
@@ -275,7 +281,7 @@ class SourceDecks:
         return Spec(index, substitute, drawn.repeat, *of, source=source)
 
     def _given(self, index: int, substitute: int, source: Source, digest: bytes, repeat: int) -> Spec:
-        """Return the spec of a given conversation, of which nothing is drawn but the length of its answers."""
+        """Return the spec of a given conversation, for which only the length of the answers is drawn."""
         key = b"\0".join((digest, str(repeat).encode()))
         shape = self._shapes.given(key, len(source.user_messages) + self._extend)
         category = source.category or GIVEN.title
@@ -289,7 +295,7 @@ def _flows(seed: int, intent: Intent) -> tuple[Flow, ...]:
 
 
 class _OnePerson:
-    """The persona that a source names, with every manner: its text says nothing of what fits."""
+    """The persona that a source defines, with every manner, because nothing is known about which manners fit it."""
 
     def __init__(self, persona: str, manners: Sequence[Manner]) -> None:
         self._persona, self._manners = Persona(persona), manners
@@ -299,5 +305,5 @@ class _OnePerson:
         return range(len(self._manners))
 
     def pair(self, number: int) -> tuple[Persona, Manner]:
-        """Return the persona, and the manner of a number."""
+        """Return the persona and the manner with a number."""
         return self._persona, self._manners[number]

@@ -1,7 +1,7 @@
-"""The shape of one dialogue, drawn from the digest of what it is about and nothing else.
+"""The shape of one dialogue, drawn only from the digest of its combination.
 
-Each facet reads its own slice of the digest: other weights for one facet change no other, and neither does another
-dialogue of the plan.
+Each facet reads its own slice of the digest, so changed weights of one facet affect no other facet, and other dialogues
+of the plan have no effect.
 """
 
 from __future__ import annotations
@@ -20,26 +20,30 @@ from consistent_chat.recipe.taxonomy import Flow, Intent, Tags
 from consistent_chat.recipe.taxonomy.types import NO_TAGS, PASTED
 
 SLICES = 8
-"""Slices of the digest, of 8 bytes, before those of the turns. Each turn has two: for the message and the answer."""
+"""Number of 8-byte slices of the digest before those of the turns.
+
+Each turn has two: for the message and the answer.
+"""
 
 
 TWO_PLACES = 3
-"""Turns that an outcome needs which speaks of two messages, neither of which is the last."""
+"""Minimum turns for an outcome that mentions two messages, neither of which is the last."""
 
 T = TypeVar("T")
 
 
 class Size(NamedTuple):
-    """The length of a message: the kind of size, and the approximate number of words."""
+    """The length of a message: the kind of size and the approximate number of words."""
 
     kind: str
     words: int
 
 
 class Shape(NamedTuple):
-    """The shape of a dialogue. `early` and `late` are the messages, from 1, that the outcome speaks of; 0 if none.
+    """The shape of a dialogue.
 
-    `numbers` are those that the sizes are drawn with, two a turn, and `opens` is what the first message is at least.
+    `early` and `late` are the numbers, from 1, of the messages that the outcome mentions; 0 if none. `numbers` are used
+    to draw the sizes, two per turn; `opens` is the minimum size of the first message.
     """
 
     turns: int
@@ -55,7 +59,7 @@ class Shape(NamedTuple):
 
     @property
     def messages(self) -> tuple[Size, ...]:
-        """The sizes of the user's messages, one per turn."""
+        """The sizes of the user messages, one per turn."""
         sizes = [_sizes(self.message_length.sizes)] * self.turns
         if self.opens:
             sizes[0] = _opening(self.opens, sizes[0])
@@ -74,7 +78,7 @@ class Shape(NamedTuple):
 
 NOTHING = Option("", 1)
 NO_SHAPE = Shape(0, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, 0, 0, (), "")
-"""What a dialogue has that is not planned here."""
+"""The shape of a dialogue without planned facets."""
 
 
 class Shapes:
@@ -88,7 +92,7 @@ class Shapes:
         self._slices = struct.Struct(f">{SLICES + 2 * recipe.most_turns}Q")
 
     def given(self, key: bytes, turns: int) -> Shape:
-        """Return the shape of a given conversation: only its answers' length is drawn, if the recipe has a wish."""
+        """Return the shape of a given conversation: only the length of answers is drawn, if the recipe sets one."""
         if not self._wished:
             return NO_SHAPE._replace(turns=turns)
         numbers = struct.unpack(f">{1 + 2 * turns}Q", hashlib.shake_128(key).digest(8 + 16 * turns))
@@ -96,9 +100,9 @@ class Shapes:
         return NO_SHAPE._replace(turns=turns, answer_length=length, numbers=numbers[1:])
 
     def draw(self, key: bytes, intent: Intent, flow: Flow, told: Tags) -> Shape:
-        """Draw the shape for a combination.
+        """Draw the shape for a combination. `key` identifies it.
 
-        `key` says which, `told` are the marks of its topic, the tags of its persona, its manner and its flow.
+        `told` has the marks of its topic, the tags of its persona, its manner and its flow.
         """
         numbers = self._slices.unpack(hashlib.shake_128(key).digest(self._slices.size))
         turns = self._turns.pick(numbers[0])
@@ -112,7 +116,7 @@ class Shapes:
 
 
 class _Weighted(Generic[T]):
-    """Values with their weights, one of which a number of 2**64 picks."""
+    """Weighted values, one of which a number below 2**64 selects."""
 
     def __init__(self, weighted: Iterable[tuple[T, int]]) -> None:
         pairs = tuple(weighted)
@@ -125,7 +129,7 @@ class _Weighted(Generic[T]):
 
 
 class _Facet:
-    """The options of a facet. What suits an intent, tags and a number of turns is worked out once for each case."""
+    """The options of a facet. The options for an intent, tags and a number of turns are computed once for each case."""
 
     def __init__(self, name: str, options: Sequence[Option]) -> None:
         self._name, self._options = name, tuple(options)
@@ -134,7 +138,10 @@ class _Facet:
         self._cases: dict[tuple[str, Tags, int], _Weighted[Option]] = {}
 
     def choose(self, number: int, intent: str, told: Tags, turns: int) -> Option:
-        """Draw by weight among what suits. What a recipe asks for goes before that, where there are turns enough."""
+        """Draw by weight among the suitable options.
+
+        Options that the recipe sets take precedence, if there are enough turns.
+        """
         case = (intent, told & self._telling, turns if turns < self._asking else self._asking)
         if (fitting := self._cases.get(case)) is None:
             fitting = self._cases[case] = _Weighted((one, one.weight) for one in self._fitting(*case))
@@ -151,7 +158,7 @@ class _Facet:
 
 
 def _places(outcome: Option, turns: int, number: int) -> tuple[int, int]:
-    """Return the two messages that an outcome speaks of; the last one is left to the ending."""
+    """Return the two messages that an outcome mentions. The last message is reserved for the ending."""
     if outcome.turns < TWO_PLACES:
         return 0, 0
     late = 2 + (number & 0xFFFFFFFF) % (turns - 2)
@@ -160,14 +167,14 @@ def _places(outcome: Option, turns: int, number: int) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=64)
 def _sizes(weighted: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int, int], ...]:
-    """Return kinds of sizes as often as they weigh, each with the fewest words and how many more there can be."""
+    """Return each kind of size as often as its weight says, with its minimum words and the width of its range."""
     ranges = ((kind, *_range(kind), weight) for kind, weight in weighted)
     return tuple((kind, low, high - low + 1) for kind, low, high, weight in ranges for _ in range(weight))
 
 
 @functools.lru_cache(maxsize=64)
 def _opening(least: str, sizes: tuple[tuple[str, int, int], ...]) -> tuple[tuple[str, int, int], ...]:
-    """Return the sizes of a first message: none below the least, unless a recipe asks for words; or pasted alone."""
+    """Return the sizes of a first message: only pasted material, or at least the minimum unless a recipe sets words."""
     floor = _sizes(((least, 1),))
     if least == PASTED:
         return floor
@@ -184,7 +191,7 @@ def _drawn(sizes: Sequence[tuple[tuple[str, int, int], ...]], numbers: Sequence[
 
 
 def _range(kind: str) -> tuple[int, int]:
-    """Return from how many words to how many; "=40" stands for a mean of 40."""
+    """Return the range of words of a kind; "=40" means a mean of 40."""
     if kind in shape.sizes():
         return shape.sizes()[kind]
     words = int(kind[1:])

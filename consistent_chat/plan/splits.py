@@ -1,9 +1,9 @@
-"""Divides a recipe with splits into one recipe for each, without a shared topic or source; divides a plan into shards.
+"""Divides a recipe into one for each split, without shared topics or sources, and a plan into shards.
 
-The recipe of a split is an ordinary recipe whose taxonomy has only the topics of this split. They depend on the seed,
-the taxonomy and the names of the splits, but not on numbers of dialogues. So a split can grow without a change to the
-other splits or to its own first rows. With seeds, it is the sources that are divided: each goes to the split that its
-digest names, and the numbers of the splits are shares.
+The recipe of a split is an ordinary recipe whose taxonomy has only the topics of this split. These topics depend on the
+seed, the taxonomy and the names of the splits, but not on the numbers of dialogues. So a split can grow without a
+change to other splits or to its own first rows. With seeds, the sources are divided instead: the digest of a source
+determines its split, and the numbers of the splits are shares.
 
 Shards are parts of a plan for processes that do not communicate. A shard depends on the plan alone.
 """
@@ -25,13 +25,13 @@ from consistent_chat.recipe.taxonomy.types import SENSITIVE
 MAIN = "train"
 """The split that gets most of the topics. If no split has this name, the first split gets them."""
 SHARE = 10
-"""Each other split gets one in this many topics of an intent, and at least one."""
+"""Each other split gets one of this many topics of an intent, and at least one topic."""
 
 
 def recipes(recipe: Recipe) -> dict[str, Recipe]:
-    """Return the recipe of each split; of `train` alone if the recipe has no splits.
+    """Return the recipe of each split; only that of `train` if the recipe has no splits.
 
-    Raises RecipeError if there are too few topics, or sources, for all splits.
+    Raises RecipeError if there are too few topics or sources for all splits.
     """
     if recipe.splits is None:
         return {MAIN: recipe}
@@ -49,8 +49,8 @@ def recipes(recipe: Recipe) -> dict[str, Recipe]:
 def _owners(recipe: Recipe, splits: Sequence[str]) -> dict[str, str]:
     """Return the split of each topic. A topic of several intents is assigned with the first of them.
 
-    The other splits take topics from the end of the order in which a plan without splits uses them. So the main split
-    starts like that plan, and finds its responses in the store.
+    Splits other than the main one take topics from the end of the order in which a plan without splits uses topics. So
+    the main split starts like that plan, and finds its responses in the store.
     """
     main = MAIN if MAIN in splits else splits[0]
     others = [split for split in splits if split != main]
@@ -64,7 +64,7 @@ def _owners(recipe: Recipe, splits: Sequence[str]) -> dict[str, str]:
 
 
 def _topics(seed: int, intent: Intent) -> tuple[list[str], list[str]]:
-    """Return the ordinary and the sensitive topics of an intent, each once, from the far end of their order."""
+    """Return the ordinary and the sensitive topics of an intent, each once, starting at the end of their order."""
     ordinary, sensitive = dict[str, None](), dict[str, None]()
     for _, topic in reversed(spread(seed, intent)):
         (sensitive if SENSITIVE in topic.needs else ordinary).setdefault(_folded(topic.text))
@@ -72,7 +72,7 @@ def _topics(seed: int, intent: Intent) -> tuple[list[str], list[str]]:
 
 
 def _deal(topics: Sequence[str], most: int, main: str, others: Sequence[str], owners: dict[str, str]) -> None:
-    """Deal to each of the other splits up to `most` of some topics, in turn, and what is left to the main one."""
+    """Deal up to `most` topics to each of the other splits in turn, and the rest to the main split."""
     has = Counter(owners[topic] for topic in topics if topic in owners)
     room = deque(split for split in others if has[split] < most)
     for topic in topics:
@@ -152,7 +152,10 @@ class Shard:
         return range(length * (self.number - 1) // self.count, length * self.number // self.count)
 
     def of(self, plans: Mapping[str, Sized]) -> dict[str, range]:
-        """Return its range in each split, as if the plans of the splits were one. Splits with no index are left out."""
+        """Return its range in each split, as if the plans of the splits were one.
+
+        Splits without an index are left out.
+        """
         whole = self.within(sum(map(len, plans.values())))
         places, before = {}, 0
         for split, plan in plans.items():
@@ -167,11 +170,11 @@ class Shard:
 
 
 def independent(recipes: Mapping[str, Recipe]) -> dict[str, Recipe]:
-    """Return the recipes without the search for near-duplicates, which needs all dialogues."""
+    """Return the recipes without removal of near-duplicates, which needs all dialogues."""
     if any(recipe.drop_near_duplicates for recipe in recipes.values()):
         logger.warning(
-            "A shard cannot find near-duplicates, which takes all dialogues: pass serving= to the build as well, which "
-            "requests their substitutes."
+            "A shard cannot find near-duplicates, because that needs all dialogues. Pass serving= to the build as "
+            "well, so that it can request substitutes."
         )
     return {split: replace(recipe, drop_near_duplicates=False) for split, recipe in recipes.items()}
 

@@ -48,7 +48,7 @@ def test_what_is_rejected_gives_way_and_what_is_edited_stands(caplog: pytest.Log
         "edits": {"assistant_2": "So it is.", "user_9": "Not here."},
     }
     given = marks(reject(before[0]), edit)
-    with pytest.raises(MissingResponse, match=r"rejected \(It is dull\.\)\. Its substitute is not recorded"):
+    with pytest.raises(MissingResponse, match=r"rejected \(It is dull\.\)\. The substitute for this dialogue is not recorded"):
         load(None, review=given)
     with caplog.at_level(logging.WARNING):
         after = load(review=given)
@@ -73,7 +73,7 @@ def test_a_mark_whose_dialogue_is_gone_is_told(caplog: pytest.LogCaptureFixture)
     before = load()
     with caplog.at_level(logging.WARNING):
         after = load(review=marks({"keys": [KEY], "verdict": "reject", "reason": "x"}, reject(before[3])))
-    assert "1 of 2 marks of the review name no dialogue of this dataset" in caplog.text
+    assert "1 of 2 marks of the review do not name a dialogue of this dataset" in caplog.text
     assert [row["conversation"] for row in after if row["provenance"]["index"] != 3] == [
         row["conversation"] for row in before if row["provenance"]["index"] != 3
     ]

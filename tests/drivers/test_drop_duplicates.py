@@ -240,7 +240,7 @@ def test_a_model_that_says_one_thing_alone_costs_little() -> None:
 def test_without_datasketch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, provider: Provider) -> None:
     """Before anything is called. Who does not drop needs nothing."""
     monkeypatch.setitem(sys.modules, "datasketch", None)
-    with pytest.raises(ConsistentChatError, match=r'not installed: pip install "datasketch>=2.0"'):
+    with pytest.raises(ConsistentChatError, match=r'not installed. Run pip install "datasketch>=2.0"'):
         load(provider, **DROP)
     assert not provider.requests
     assert len(load(provider, **SMALL)) == 24

@@ -227,7 +227,7 @@ def test_no_memory_grows_with_the_plan() -> None:
 @pytest.mark.parametrize("index", [180, -181])
 def test_there_is_nothing_beyond_the_end(index: int) -> None:
     """As with a list."""
-    with pytest.raises(IndexError, match=f"the plan has 180 dialogues; there is no index {index}"):
+    with pytest.raises(IndexError, match=f"index {index} is out of range: the plan has 180 dialogues"):
         _ = Plan(Recipe())[index]
 
 

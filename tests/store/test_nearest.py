@@ -48,7 +48,7 @@ def user(content: str) -> tuple[dict[str, str], ...]:
         ({"temperature": 1}, "temperature: 0.9 is recorded, 1.0 is requested"),
         ({"seed": 42}, "seed: 0 is recorded, 42 is requested"),
         ({"draw": 2}, "draw: 0 is recorded, 2 is requested"),
-        ({"seed": 42, "repeat": -1}, "seed: 0 is recorded, 42 is asked; repeat: 0 is recorded, -1 is requested"),
+        ({"seed": 42, "repeat": -1}, "seed: 0 is recorded, 42 is requested; repeat: 0 is recorded, -1 is requested"),
         (
             {"system": "You write the user's side of a chat."},
             'system: "...e user\'s side of a conversation." is recorded, "...e user\'s side of a chat." is requested',
@@ -56,12 +56,12 @@ def user(content: str) -> tuple[dict[str, str], ...]:
         (
             {"schema": {"type": "object", "properties": {"user_1": {"type": "string"}, "user_2": {"type": "null"}}}},
             'schema: \'..."user_2": {"type": "string"}}, "type": "object"}\' is recorded, '
-            '\'..."user_2": {"type": "null"}}, "type": "object"}\' is asked',
+            '\'..."user_2": {"type": "null"}}, "type": "object"}\' is requested',
         ),
         (
             {"messages": user("Topic 2: five days in Lisbon with a teenager who likes museums, and a grandmother")},
             "messages: '...s in Lisbon with a toddler' is recorded, "
-            "'...s in Lisbon with a teenager who likes museums, and a g...' is asked",
+            "'...s in Lisbon with a teenager who likes museums, and a g...' is requested",
         ),
     ],
     ids=["model", "temperature", "seed", "draw", "two", "system", "schema", "messages"],
