@@ -16,7 +16,7 @@ from consistent_chat.builder.config import DEMOS, ConsistentChatConfig
 from consistent_chat.builder.execution import ExecutionOptions
 from consistent_chat.builder.features import features
 from consistent_chat.builder.fingerprint import fingerprint
-from consistent_chat.builder.hooks import BuilderHooks, check_cache
+from consistent_chat.builder.hooks import BuilderHooks, check_cache, heap_frozen
 from consistent_chat.builder.progress import BatchBar, CallsBar, dialogues_bar
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import Dialogue
@@ -126,7 +126,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             kwargs["download_mode"] = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
         columns, self.info.features = self.info.features, _Plain(self.info.features)
         try:
-            with tempfile.TemporaryDirectory() as self._counted:
+            with tempfile.TemporaryDirectory() as self._counted, heap_frozen():
                 super().download_and_prepare(*args, **kwargs)
                 if hasattr(self, "tallies"):
                     self.tallies = {split: RunStats.summed(self._counted, split) for split in self.recipes}

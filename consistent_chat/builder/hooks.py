@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import gc
 import os
 import signal
 import sys
@@ -30,6 +31,22 @@ try:
     import fcntl
 except ImportError:  # Windows has other locks, which need no check
     fcntl = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def heap_frozen() -> Iterator[None]:
+    """Let the garbage collector look only at what is made meanwhile.
+
+    The rows of a build make it walk over all that is loaded, which takes 0.1 s each time, every 2,000 rows or so.
+    """
+    if gc.get_freeze_count():  # the caller's own
+        yield
+        return
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 class BuilderHooks:

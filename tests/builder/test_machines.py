@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import gc
 import logging
 import os
 import resource
@@ -17,7 +18,7 @@ from typing import Any
 import datasets
 import pytest
 
-from consistent_chat.builder.hooks import check_cache
+from consistent_chat.builder.hooks import check_cache, heap_frozen
 from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError, StoreError
 from consistent_chat.serving import client
@@ -190,3 +191,17 @@ def test_a_cache_is_tested_quietly(folder: Path, caplog: pytest.LogCaptureFixtur
     caplog.set_level(logging.DEBUG)
     check_cache(folder / "deep" / "cache")
     assert list((folder / "deep" / "cache").iterdir()) == []
+
+
+@pytest.mark.parametrize("frozen_before", [False, True])
+def test_the_garbage_collector_looks_at_all_again_after_a_build(frozen_before: bool) -> None:
+    """What the caller has frozen stays so."""
+    gc.unfreeze()
+    if frozen_before:
+        gc.freeze()
+    before = gc.get_freeze_count()
+    with heap_frozen():
+        assert gc.get_freeze_count() > 0
+    after = gc.get_freeze_count()
+    gc.freeze()  # as conftest.py does
+    assert after == before
