@@ -7,8 +7,7 @@ import os
 import tempfile
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -18,11 +17,9 @@ from hypothesis import strategies as st
 from consistent_chat.errors import DamagedRecord, StoreError
 from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore, compact, maintenance, verify
-from consistent_chat.store.index import StoreReader
 from consistent_chat.store.location import StoreLocation
 from consistent_chat.store.pack import Pack, write_pack
 from consistent_chat.store.record import Record
-from consistent_chat.store.store import explain_miss
 from tests.stored import Moody, asked, calm, files, fill, forget, is_killed, kill_a_writer, lacks, processes, said
 
 RECORDS = st.builds(
@@ -32,14 +29,6 @@ RECORDS = st.builds(
     st.integers(0, 2),
 )
 PACKS = st.lists(st.lists(RECORDS, min_size=1, max_size=4), max_size=6)
-
-
-@pytest.fixture
-def remote() -> Iterator[str]:
-    """A store elsewhere, of which this machine has no copies; what a test tells its filesystem is forgotten."""
-    forget()
-    yield f"moody://{uuid.uuid4().hex}/responses"
-    calm()
 
 
 def pack(place: str, *contents: Sequence[Record]) -> None:
@@ -268,67 +257,6 @@ def tidy_at(barrier: threading.Barrier, place: str) -> None:
     compact(place)
 
 
-WAYS_TO_READ: dict[str, Callable[[ResponseStore], object]] = {
-    "finding": lambda store: lacks(store, 0, 1, 2) or None,
-    "listing": lambda store: len(list(store.records())) == 3 or "records are missing",
-    "saying what is nearest": lambda store: "Topic 9" not in explain_miss(asked(8), 0, store) or None,
-}
-
-
-@pytest.mark.parametrize("way", WAYS_TO_READ)
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["local", "remote"])
-def test_a_store_that_is_open_while_packs_vanish_goes_on(place: str, remote: str, way: str, elsewhere: bool) -> None:
-    """It looks for where their records are now."""
-    url = remote if elsewhere else place
-    for number in range(3):
-        fill(url, number)
-    store = ResponseStore(url)
-    compact(url)
-    assert WAYS_TO_READ[way](store) in (None, True)
-
-
-@pytest.mark.slow_after(1)
-@pytest.mark.parametrize("refresh", [False, True], ids=["record", "refresh"])
-@pytest.mark.parametrize("elsewhere", [False, True], ids=["local", "remote"])
-def test_a_run_goes_on_while_its_store_is_tidied(place: str, remote: str, refresh: bool, elsewhere: bool) -> None:
-    """What it has kept and packed itself it finds too, and a refresh still finds nothing else."""
-    url = remote if elsewhere else place
-    fill(url, 0, 1)
-    store = ResponseStore(url, refresh=refresh)
-    for number in range(2, 8):
-        store.keep(asked(number), said(number))
-        store.pack()
-        compact(url)
-        assert lacks(store, *range(2, number + 1)) == []
-        assert lacks(store, 0, 1) == ([0, 1] if refresh else [])
-    new = asked(0 if refresh else 8)
-    store.keep(new, Response("new"))
-    compact(url)
-    store.close()
-    compact(url)
-    assert store.find(new) == ResponseStore(url).find(new) == Response("new")
-    assert lacks(ResponseStore(url), *range(1, 8)) == []
-    assert verify(url).faults == []
-
-
-def test_a_run_that_ends_as_its_store_is_tidied_ends_well(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its last pack may be replaced before it has looked at it."""
-    fill(place, 1)
-    store = ResponseStore(place)
-    store.keep(asked(2), said(2))
-    send = StoreLocation.send
-
-    def and_tidy(self: StoreLocation, path: Path) -> None:
-        send(self, path)
-        monkeypatch.setattr(StoreLocation, "send", send)
-        compact(place)
-
-    monkeypatch.setattr(StoreLocation, "send", and_tidy)
-    store.close()
-    assert lacks(store, 1, 2) == lacks(ResponseStore(place), 1, 2) == []
-    assert list(Path(place).glob("journals/*.jsonl")) == []
-
-
 def test_a_torn_line_is_reported_as_it_is_set_aside(place: str, caplog: pytest.LogCaptureFixture) -> None:
     """By the command too, not by the next run alone; `verify` counts it before."""
     kill_a_writer(place, 3)
@@ -352,31 +280,3 @@ def test_what_a_killed_packer_has_left_goes_after_a_day(place: str) -> None:
         os.utime(half, (time.time() - age, time.time() - age))
     compact(place)
     assert [path.name for path in files(place, "packs") if path.suffix == ".tmp"] == [".new.tmp"]
-
-
-class Overtaken(StoreReader):
-    """A reader after each of whose first readings the store is packed anew."""
-
-    numbers: Sequence[int] = (1, 2, 3)
-
-    def _read(self) -> None:
-        super()._read()
-        if self.numbers:
-            first, *self.numbers = self.numbers
-            pack_anew(self._places[0].url, first)
-
-
-def test_a_reader_follows_a_store_that_is_packed_anew_again_and_again(place: str) -> None:
-    """The packs vanish after the first, second and third reading; the reader goes on until it has looked."""
-    fill(place, 0)
-    reader = Overtaken([StoreLocation(place)])
-    found = reader.find(asked(0).key)
-    assert found is not None
-    assert found.answer() == said(0)
-    assert reader.numbers == []
-
-
-def pack_anew(place: str, number: int) -> None:
-    """Add a response, and put all responses into one new pack."""
-    fill(place, number)
-    compact(place)

@@ -17,8 +17,8 @@ from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.seeds import documents
 
 MAX_LINE = 64 * 2**20
-"""Maximum bytes of a line of JSON, and of all rows of Parquet that are decoded at once. A row of CSV has an eighth of it:
-as much is read at once."""
+"""Maximum bytes of a line of JSON, and of all rows of Parquet that are decoded at once. A row of CSV has an eighth of
+it: as much is read at once."""
 BATCH = 4096
 """Rows that are Python objects at the same time."""
 FIRST = 1_000
