@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from consistent_chat.dialogue import checks, parse, prompts
-from consistent_chat.recipe.fields import DEFAULTS
+from consistent_chat.recipe.rules import DEFAULTS
 from consistent_chat.request import Response
 from consistent_chat.text.sanitize import visible_line, without_secrets
 from tests.fuzz import TARGETS

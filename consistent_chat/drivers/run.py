@@ -23,7 +23,7 @@ from consistent_chat.drivers.waves import BatchedServing, Waves
 from consistent_chat.errors import MissingResponse
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
-from consistent_chat.recipe.fields import CHECK_NAMES
+from consistent_chat.recipe.rules import CHECK_NAMES
 from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore

@@ -1,4 +1,6 @@
-"""Rules of a recipe: the user's own checks, as data. `dialogue/checks/rules.py` applies them.
+"""The fields `checks` and `rules`: which of the package's checks are on, and the user's own checks, as data.
+
+`dialogue/checks` applies them.
 
 A recipe may be a stranger's, so everything is bounded: the rules, their phrases, their patterns and what these compile
 to. Patterns are RE2's, which searches in time linear in the text.
@@ -7,12 +9,12 @@ to. Patterns are RE2's, which searches in time linear in the text.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from consistent_chat.errors import RecipeError
-from consistent_chat.recipe.fields import Check, line, one_of, suggestion, type_error, whole
+from consistent_chat.recipe.fields import Check, boolean, line, number, one_of, suggestion, type_error, whole
 from consistent_chat.recipe.safe_yaml import excerpt
 
 Rule = dict[str, Any]
@@ -30,6 +32,79 @@ MAX_MEMORY = 1 << 20
 MAX_INSTRUCTIONS = 20_000
 """Instructions of all compiled patterns of a recipe. The time of a search is bounded by their product with the text."""
 MAX_LENGTH = 1_000_000
+
+
+Checks = dict[str, Any]
+
+DEFAULTS: Checks = {
+    "answers_itself": True,
+    "leaks_prompt": 7,
+    "empty_courtesy": True,
+    "broken_off": True,
+    "mentions_list": True,
+    "repeats": 0.8,
+    "mixed_roles": True,
+    "wrong_language": 0.3,
+    "no_words": True,
+    "garbled": True,
+    "leftovers": True,
+    "numbered": True,
+    "loops": 4,
+    "placeholder": True,
+    "foreign_script": True,
+    "boilerplate": True,
+    "leaks_reasoning": True,
+    "swapped_roles": True,
+}
+"""The default threshold of each check. True means on, for a check without a threshold; False means off.
+
+`leaks_prompt` is a number of consecutive words, `repeats` the Jaccard index of the words of two messages,
+`wrong_language` the share of one side's text that is in another language, `loops` the number of repetitions of a part
+of a message. Calibrated on tests/dialogue/texts.
+"""
+WITH_SOURCE: Checks = {"grounded": 3}
+"""The default threshold of each check of dialogues with a source.
+
+It is in the canonical value only where a recipe names another, so that recipes without seeds stay the same.
+"""
+CHECK_NAMES = (*DEFAULTS, *WITH_SOURCE)
+TAKES: dict[str, Callable[[str, Any], Any]] = {
+    "leaks_prompt": whole(3, 50),
+    "repeats": number(0.1, 1),
+    "wrong_language": number(0.05, 1),
+    "loops": whole(3, 100),
+    "grounded": whole(1, 100),
+}
+
+
+def thresholds(name: str, value: Any) -> Checks:
+    """Return all checks with their thresholds. None and True mean the defaults, False switches all checks off.
+
+    A mapping sets some of them: False switches a check off, True means its default. Raises RecipeError.
+    """
+    if value is None or value is True:
+        return dict(DEFAULTS)
+    if value is False:
+        return dict.fromkeys(DEFAULTS, False)
+    if not isinstance(value, Mapping):
+        raise type_error(name, value, "true, false, or a mapping of checks to their thresholds")
+    for check in value:
+        if check not in CHECK_NAMES:
+            raise RecipeError(f"{name} must name checks: there is no {check!r}.{_near(check)}")
+    found = {check: _threshold(f"{name} must be in range: {check}", check, value) for check in CHECK_NAMES}
+    return {check: limit for check, limit in found.items() if limit != WITH_SOURCE.get(check)}
+
+
+def _near(name: object) -> str:
+    return suggestion(name, CHECK_NAMES)
+
+
+def _threshold(place: str, check: str, given: Mapping[str, Any]) -> Any:
+    value = given.get(check, True)
+    if value is None or value is True:
+        return {**DEFAULTS, **WITH_SOURCE}[check]
+    take: Callable[[str, Any], Any] = TAKES.get(check, boolean)
+    return False if value is False else take(place, value)
 
 
 def rules(name: str, value: Any) -> Rules:

@@ -18,10 +18,9 @@ from consistent_chat.dialogue.checks import Finding, language
 from consistent_chat.dialogue.parse import Reason, is_empty
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.output import Output, parse_output
-from consistent_chat.recipe.fields import thresholds
 from consistent_chat.recipe.file import ngrams
 from consistent_chat.recipe.ngrams import Ngrams
-from consistent_chat.recipe.rules import Rules
+from consistent_chat.recipe.rules import Rules, thresholds
 from consistent_chat.recipe.rules import rules as checked_rules
 from consistent_chat.reports import file_source, sources
 from consistent_chat.row import LAYOUTS

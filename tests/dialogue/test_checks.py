@@ -20,7 +20,7 @@ from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan.plan import Plan, Spec
 from consistent_chat.recipe import Recipe, taxonomy
-from consistent_chat.recipe.fields import DEFAULTS
+from consistent_chat.recipe.rules import DEFAULTS
 from consistent_chat.store import ResponseStore
 
 TEXTS = Path(__file__).parent / "texts"

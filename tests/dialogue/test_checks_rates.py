@@ -14,7 +14,7 @@ import yaml
 
 from consistent_chat.dialogue import checks
 from consistent_chat.dialogue.checks import Finding
-from consistent_chat.recipe.fields import DEFAULTS
+from consistent_chat.recipe.rules import DEFAULTS
 
 TEXTS = Path(__file__).parent / "texts"
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consistent_chat.dialogue.parse import Reason, Unusable, is_empty, messages
-from consistent_chat.recipe.fields import CHECK_NAMES
+from consistent_chat.recipe.rules import CHECK_NAMES
 from consistent_chat.request import Response
 
 LAW = settings(derandomize=True)

@@ -12,7 +12,7 @@ import pytest
 from datasets import load_dataset
 
 from consistent_chat.dialogue.checks import language
-from consistent_chat.recipe.fields import thresholds
+from consistent_chat.recipe.rules import thresholds
 from consistent_chat.reports.check import chat_findings
 from tests.provider import Call, Provider, Reply
 

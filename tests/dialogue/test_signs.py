@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from consistent_chat.dialogue import checks
 from consistent_chat.dialogue.checks.side import Phrases, phrases
 from consistent_chat.dialogue.checks.signs import Signs, signs_of, weaken
-from consistent_chat.recipe.fields import DEFAULTS
+from consistent_chat.recipe.rules import DEFAULTS
 from tests.dialogue.test_checks_rates import cases
 
 re2 = pytest.importorskip("re2")

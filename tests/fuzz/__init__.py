@@ -18,7 +18,7 @@ from consistent_chat.errors import ConsistentChatError, PublishError, RecipeErro
 from consistent_chat.publishing import layout
 from consistent_chat.publishing.layout import Manifest
 from consistent_chat.recipe import Recipe
-from consistent_chat.recipe.fields import DEFAULTS
+from consistent_chat.recipe.rules import DEFAULTS
 from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore, verify
 from consistent_chat.text.sanitize import visible, without_secrets

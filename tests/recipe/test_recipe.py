@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from consistent_chat.errors import RecipeError
 from consistent_chat.recipe import FIELDS, Recipe, taxonomy
-from consistent_chat.recipe.fields import DEFAULTS
+from consistent_chat.recipe.rules import DEFAULTS
 from consistent_chat.recipe.taxonomy import Persona
 
 LAW = settings(derandomize=True)

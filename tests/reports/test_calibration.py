@@ -13,7 +13,7 @@ from consistent_chat.cli import main
 from consistent_chat.dialogue.checks import findings
 from consistent_chat.dialogue.judge import CRITERIA
 from consistent_chat.errors import RecipeError
-from consistent_chat.recipe.fields import thresholds
+from consistent_chat.recipe.rules import thresholds
 from consistent_chat.reports.calibration import LEVELS, Calibration, Labelled, calibrate, labelled
 from consistent_chat.request import Request, Response
 

@@ -23,9 +23,8 @@ from consistent_chat.dialogue.checks.users import answers_itself, leaks_prompt
 from consistent_chat.dialogue.parse import Unusable
 from consistent_chat.plan import Spec
 from consistent_chat.recipe import Recipe
-from consistent_chat.recipe.fields import WITH_SOURCE
 from consistent_chat.recipe.ngrams import Ngrams
-from consistent_chat.recipe.rules import Rules
+from consistent_chat.recipe.rules import WITH_SOURCE, Rules
 
 REHEARSAL = "rehearsal"
 """The model whose texts are English in every language of a recipe."""
