@@ -8,7 +8,6 @@ parsing.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import re
@@ -19,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from consistent_chat.errors import TransportError
+from consistent_chat.request import wire_json
 from consistent_chat.serving.http import (
     CONNECT_SECONDS,
     MOST_BYTES,
@@ -84,7 +84,7 @@ class HttpClient:
         Raises Fault for a status of 400 or more, RefusedAccess for a redirect, TransportError if the answer is not
         complete. Errors do not have a cause, because its text may contain a key.
         """
-        return await self._caught(self._post(path, json.dumps(body).encode("ascii"), join, headers), self._timeout)
+        return await self._caught(self._post(path, wire_json(body), join, headers), self._timeout)
 
     async def get(self, path: str, timeout: float) -> Mapping[str, Any]:
         """Return the JSON object at a path, within `timeout` seconds; raises as `post` does."""

@@ -73,7 +73,7 @@ def told(body: Mapping[str, Any], reason: Any, known: frozenset[str], **fields: 
         "model": str(body.get("model") or "")[:500],
         "id": str(body.get("id") or "")[:500],
         "usage": bounded_json(usage) if isinstance(usage, dict) and usage else "",
-        "extra": bounded_json(extra),
+        "extra": bounded_json(extra) if extra else "",
     }
 
 
