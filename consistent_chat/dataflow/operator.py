@@ -92,13 +92,17 @@ class ConsistentChatGenerator:
                 **{name: value for name, value in settings.items() if name not in LIMITS},
             }
         )
-        if self._batched and self._recipe.answers != AT_ONCE and not takes_chats(llm_serving):
+        self._check_form()
+        join(type(self))
+
+    def _check_form(self) -> None:
+        """Raise RecipeError if whole chats would go to a serving of DataFlow that takes single texts."""
+        if self._batched and self._recipe.answers != AT_ONCE and not takes_chats(self.llm_serving):
             raise RecipeError(
                 "answers: turn_by_turn sends whole chats, and generate_from_input takes single texts. Use "
                 "answers: at_once, name a built-in serving, or add DataFlow's method generate_from_conversations to "
-                f"{type(llm_serving).__name__}."
+                f"{type(self.llm_serving).__name__}."
             )
-        join(type(self))
 
     @staticmethod
     def get_desc(lang: str = "zh") -> str:

@@ -1,8 +1,9 @@
 """Fills a response store with the processes of a Ray cluster: what `consistent-chat warm --ray` does.
 
     __init__.py   `warm`
-    cluster.py    the caller's side: schedules shards, keeps counts and the budget, shows progress, stops workers
+    cluster.py    the caller's side: schedules shards, shows progress, stops workers
     worker.py     the worker side: one online driver for each shard
+    ledger.py     the counts and the shared budget of all workers; it works without Ray
 
 Ray is imported only where it is used: the rest of the package does not need it.
 """

@@ -1,4 +1,4 @@
-"""The caller's side: schedules shards, keeps the counts and the budget of all workers, shows progress, stops them."""
+"""The caller's side: schedules shards, shows the progress of all workers, and stops them."""
 
 from __future__ import annotations
 

@@ -179,6 +179,16 @@ class Budget:
 def sandbox() -> Any:
     """Return the sandbox, whose operators, filters and calls keep to the bounds."""
     from jinja2 import StrictUndefined, pass_context
+
+    settings = {"undefined": StrictUndefined, "finalize": _shown, "optimized": False}
+    made = _sandbox_class()(trim_blocks=True, lstrip_blocks=True, **settings)
+    made.filters = {name: pass_context(_filter_of(function)) for name, function in FILTERS.items()}
+    made.filters[COUNTED] = pass_context(_counted)
+    made.globals = {"range": _range}
+    return made
+
+
+def _sandbox_class() -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     class Sandbox(ImmutableSandboxedEnvironment):
@@ -192,25 +202,25 @@ def sandbox() -> Any:
             _spent(context, getattr(function, "__self__", 0))
             return _spent(context, super().call(context, function, *args, **kwargs))
 
-    def filter_of(function: Callable[..., Any]) -> Callable[..., Any]:
-        @pass_context
-        def bounded(context: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
-            for one in (value, *args):
-                _spent(context, one)
-            return _spent(context, function(value, *args, **kwargs))
+    return Sandbox
 
-        return bounded
 
-    @pass_context
-    def counted(context: Any, values: Any) -> list[Any]:
-        found = list(values)
-        context[BUDGET].rounds(len(found))
-        return found
+def _filter_of(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a filter that counts its arguments and its result as work."""
 
-    made = Sandbox(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, optimized=False, finalize=_shown)
-    made.filters = {name: filter_of(function) for name, function in FILTERS.items()} | {COUNTED: counted}
-    made.globals = {"range": _range}
-    return made
+    def bounded(context: Any, value: Any, *args: Any, **kwargs: Any) -> Any:
+        for one in (value, *args):
+            _spent(context, one)
+        return _spent(context, function(value, *args, **kwargs))
+
+    return bounded
+
+
+def _counted(context: Any, values: Any) -> list[Any]:
+    """Return the values of a loop, whose rounds are counted."""
+    found = list(values)
+    context[BUDGET].rounds(len(found))
+    return found
 
 
 def _spent(context: Any, value: Any) -> Any:

@@ -147,17 +147,7 @@ def judge(
 
 def opened(options: Mapping[str, Any]) -> tuple[Judging, JudgeReport]:
     """Return the judging by the judges that options name, and an empty report with its counts of calls."""
-    given = {name: value for name, value in options.items() if value is not None}
-    given["judge"] = _with_criteria(given.get("judge"))
-    given.pop("model", None)  # which writes dialogues
-    if given.get("driver", "online") != "online":
-        raise RecipeError("Chats are judged by calls one by one. Leave driver= out.")
-    serving = given.get("serving")
-    if (serving.get("judge") if isinstance(serving, Mapping) else serving) == "rehearsal":
-        given.setdefault("judge_model", None if "model" in given["judge"] else "rehearsal")
-    if given.get("judge_model") is None and "model" not in given["judge"]:
-        raise RecipeError("No judge is named. Pass judge_model= (and serving= to call it), or serving='rehearsal'.")
-    builder = open_builder(None, **given)
+    builder = open_builder(None, **_judges(options))
     (recipe,) = builder.recipes.values()
     report = JudgeReport()
     operation = builder.operation
@@ -174,6 +164,21 @@ def opened(options: Mapping[str, Any]) -> tuple[Judging, JudgeReport]:
         yield from queue.finished(known)
 
     return verdicts, report
+
+
+def _judges(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a build that judges. Raises RecipeError if they name no judge, or another driver."""
+    given = {name: value for name, value in options.items() if value is not None}
+    given["judge"] = _with_criteria(given.get("judge"))
+    given.pop("model", None)  # which writes dialogues
+    if given.get("driver", "online") != "online":
+        raise RecipeError("Chats are judged by calls one by one. Leave driver= out.")
+    serving = given.get("serving")
+    if (serving.get("judge") if isinstance(serving, Mapping) else serving) == "rehearsal":
+        given.setdefault("judge_model", None if "model" in given["judge"] else "rehearsal")
+    if given.get("judge_model") is None and "model" not in given["judge"]:
+        raise RecipeError("No judge is named. Pass judge_model= (and serving= to call it), or serving='rehearsal'.")
+    return given
 
 
 def _with_criteria(given: Any) -> Any:

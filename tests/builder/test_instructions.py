@@ -161,7 +161,7 @@ def test_a_source_without_a_rendering_is_given_up_by_name(data: str, monkeypatch
     assert len(refused) == 1
     assert "could not be made: system_prompt cannot be rendered: division by zero" in refused[0]
     assert refused[0].startswith("Dialogue ")
-    assert refused[0].endswith("leave its row out of the seeds.")
+    assert refused[0].endswith("remove its row from the seeds.")
 
 
 @pytest.mark.parametrize("driver", ["online", "batch"])
