@@ -1,4 +1,4 @@
-"""Attributes of a recipe's own, and the names that templates and conditions can use.
+"""Attributes that a recipe defines, and the names that templates and conditions can use.
 
 Attributes are values that the plan draws by weights, some of them under conditions. The canonical form of an attribute
 is a list of cases, each with `values` (texts with weights) and, unless it always holds, `when` (a list of texts by
@@ -135,19 +135,19 @@ def _check_known(place: str, name: str, texts: Sequence[str], known: tuple[str, 
 
 
 NAMES = ("intent", "category", "topic", "persona", "manner")
-"""What is drawn for every dialogue."""
+"""Facets that are drawn for every dialogue."""
 ROWS = ("topic", "category", "persona", "system_prompt", "conversation")
-"""Fields of seeds whose texts stand in the rows or in the card."""
+"""Fields of seeds whose texts are in the rows or in the card."""
 MAPPED = ("category", "topic", "persona", "source")
 """Fields of seeds that are names."""
 TRIED = 1_000
-"""Sources with which templates are rendered when a recipe is made. Before calls it is all, some 0.1 ms each."""
+"""Sources with which templates are rendered when a recipe is made: each takes about 0.1 ms. Before calls it is all."""
 
 
 def used_names(templates: Mapping[str, str], own: Attributes) -> dict[str, str]:
     """Return the names that templates and conditions use, each with the first field that does. Raises RecipeError.
 
-    Those of the recipe's own attributes are left out.
+    Names of the recipe's own attributes are left out.
     """
     found = conditions(own)
     for place, text in templates.items():
@@ -158,7 +158,7 @@ def used_names(templates: Mapping[str, str], own: Attributes) -> dict[str, str]:
 
 
 def columns_of(wanted: Iterable[str], fields: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Return the columns that names stand for, and those that they stand for if the data has them."""
+    """Return the columns that names stand for, and those that are used only if the data has them."""
     others = [name for name in wanted if not (name in MAPPED and name in fields)]
     return [name for name in others if name not in NAMES], [name for name in others if name in NAMES]
 
@@ -182,7 +182,7 @@ def check_names(templates: Mapping[str, str], seeds: Seeds | None, own: Attribut
         _try_templates(tuple(templates.items()), seeds.sources, tuple(drawn.items()), most)
 
 
-@functools.lru_cache(maxsize=4)  # a recipe is made anew with each of its changed fields
+@functools.lru_cache(maxsize=4)  # a changed field makes a new recipe
 def _try_templates(
     templates: tuple[tuple[str, str], ...], sources: Sources, drawn: tuple[tuple[str, str], ...], most: int | None
 ) -> None:
@@ -215,6 +215,6 @@ def check_private(seeds: Seeds, system_prompt: str) -> None:
 
 
 def _texts_of(source: Source) -> dict[str, str]:
-    """Return the names of a source, with a text for what is drawn where it is empty."""
+    """Return the names of a source, with a text for each name that is drawn if it is empty."""
     drawn = {"topic": source.title, "category": source.category, "persona": source.persona}
     return {name: text for name, text in drawn.items() if text} | {"source": source.source} | dict(source.columns)

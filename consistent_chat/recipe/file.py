@@ -142,7 +142,7 @@ def _ngrams(given: Any, url: str, document: Document, storage_options: Mapping[s
 
 
 def _seeds(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> UnreadSeeds:
-    """Check where the seeds that a recipe file names lie: a file in its folder or below, or a dataset on the Hub.
+    """Check the address of the seeds that a recipe file names: a file in its folder or below, or a dataset on the Hub.
 
     The user's token goes along only to repos of the recipe's own owner, where the recipe itself is on the Hub.
     """
@@ -163,7 +163,7 @@ def _personas(given: Any, url: str, document: Document, storage_options: Mapping
 def _place(
     data: str, url: str, document: Document, field: str, storage_options: Mapping[str, Any]
 ) -> tuple[str, Mapping[str, Any]]:
-    """Return where the data that a recipe file names lies, and the options to open it with. Raises RecipeError."""
+    """Return the address of the data that a recipe file names, and the options to open it. Raises RecipeError."""
     if not data.startswith(address.HUB):
         if any(part.startswith(".") and part not in (".", "..") for part in data.split("/")):
             raise RecipeError(f"{document.where(field, 'data')}: {data!r} is hidden. A recipe file cannot name it.")

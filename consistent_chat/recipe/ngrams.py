@@ -74,11 +74,11 @@ class Ngrams:
 
     @cached_property
     def plain(self) -> dict[str, Any]:
-        """What makes two of them the same."""
+        """Their identity, as plain data."""
         return {"name": self.name, "words": self.words, "sha256": hashlib.sha256(self.hashes).hexdigest()}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the fields alone."""
+        """Pickle only the fields."""
         return {name: vars(self)[name] for name in ("name", "words", "hashes")}
 
     @cached_property

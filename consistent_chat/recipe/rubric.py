@@ -44,7 +44,7 @@ class Criterion:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The criterion as in a recipe, without what is the default."""
+        """The criterion as in a recipe, without default values."""
         least = {} if self.least is None else {"least": self.least}
         weight = {} if self.weight == 1 else {"weight": self.weight}
         return {**({"text": self.text} if self.text else {}), **weight, **least}

@@ -1,6 +1,6 @@
 """What the shape of a conversation is drawn from: moods, outcomes, endings, lengths. The data is taxonomy/shape.yaml.
 
-A recipe may set the weights of each of these facets. What is drawn for a dialogue is the plan's to say.
+A recipe may set the weights of each of these facets. The plan draws the values for each dialogue.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FACETS = {
 IN_WORDS = ("answer_length", "message_length")
 """Facets that can also be a mean number of words."""
 WEIGHT = 10**6
-"""Parts that a weight of 1 has: weights are compared as whole numbers, which are the same on every machine."""
+"""The whole number for a weight of 1: weights are compared as whole numbers, which are the same on every machine."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -76,7 +76,7 @@ def sizes() -> dict[str, tuple[int, int]]:
 
 @functools.lru_cache(maxsize=1)
 def told_intents() -> Tags:
-    """Return all intents that some value is limited to: what suits another one, the data does not say."""
+    """Return all intents to which some value is limited. The data does not say what suits other intents."""
     return NO_TAGS.union(*(option.intents for facet in _known().values() for option in facet.values()))
 
 

@@ -1,6 +1,6 @@
 """Templates that a recipe's author writes, rendered by Jinja2's sandbox: a pure function of a text and named values.
 
-A text with neither `{{` nor `{%` is no template and stays as it is. The author may be a stranger, so a template has
+A text with neither `{{` nor `{%` is not a template and stays as it is. The author may be a stranger, so a template has
 only what sentences need: names, conditions, loops, arithmetic, and the filters and methods below. The size of every
 value, the output and the work are bounded. Values are never templates themselves.
 """
@@ -65,7 +65,7 @@ def _joined(parts: Iterable[str]) -> str:
 
 @functools.lru_cache(maxsize=64)
 def _compiled(place: str, text: str) -> tuple[Any, tuple[str, ...]]:
-    """Return the compiled template and its names. Raises RecipeError for syntax and for what templates do not have."""
+    """Return the compiled template and its names. Raises RecipeError for wrong syntax or constructs."""
     from jinja2 import TemplateSyntaxError, meta
 
     environment = sandbox()
@@ -86,7 +86,7 @@ def _compiled(place: str, text: str) -> tuple[Any, tuple[str, ...]]:
 
 
 def _check(tree: Any) -> None:
-    """Raise Bound for the first thing that templates do not have."""
+    """Raise Bound for the first construct that templates do not have."""
     from jinja2 import nodes
 
     called = {id(node.node) for node in tree.find_all(nodes.Call)}
@@ -141,12 +141,12 @@ def _bounded(tree: Any, environment: Any) -> Any:
 
 
 MAX_VALUE = 200_000
-"""Maximum characters or items of a value on the way."""
+"""Maximum characters or items of an intermediate value."""
 MAX_NUMBER = 10**18
 MAX_ROUNDS = 10_000
 """Maximum number of rounds of all loops together, and of numbers in a range."""
 MAX_WORK = 4_000_000
-"""Maximum characters that a rendering goes through: about a second in the worst case."""
+"""Maximum characters that a rendering processes: about a second in the worst case."""
 BUDGET = "budget of the rendering"
 """The name of the budget among the values. It has spaces, so no template can use it."""
 
@@ -169,7 +169,7 @@ class Budget:
         self.work(count * self._size)
 
     def work(self, amount: int) -> None:
-        """Count characters that are gone through. Raises Bound."""
+        """Count processed characters. Raises Bound."""
         self._work -= 1 + amount
         if self._work < 0:
             raise Bound("it takes too much work: use shorter loops")
@@ -224,7 +224,7 @@ def _counted(context: Any, values: Any) -> list[Any]:
 
 
 def _spent(context: Any, value: Any) -> Any:
-    """Return a value after its size was checked and counted. Raises Bound."""
+    """Check and count the size of a value, and return the value. Raises Bound."""
     if isinstance(value, (str, list, tuple)):
         if len(value) > MAX_VALUE:
             raise Bound(f"a value becomes longer than {MAX_VALUE:,}")
@@ -279,7 +279,7 @@ def _join(values: Iterable[Any], between: str = "") -> str:
 
 
 def _default(value: Any, otherwise: Any = "", *_: Any) -> Any:
-    """Return the other value for one that is empty: a column without a value is an empty text."""
+    """Return the other value if the first is empty: a column without a value is an empty text."""
     return value or otherwise
 
 

@@ -2,7 +2,7 @@
 
 source.py     what one row says, as clean text, and its digest; the messages of a given conversation
 documents.py  documents as text, and the chunks of a long text
-address.py    where seeds may lie, and how they are opened
+address.py    addresses that seeds may have, and how they are opened
 rows.py       the rows of CSV, JSON lines and Parquet files, in bounded memory
 sources.py    all sources in the order of their digests
 personas.py   the personas in a column

@@ -1,4 +1,4 @@
-"""Where seeds lie: a file of this machine, or a file of a Hub repo at a commit. Nowhere else is read."""
+"""Addresses of seeds: a file on this machine, or a file of a Hub repo at a commit. No other address is read."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Documents as text: plain text, Markdown, HTML, DOCX and PDF files, by the libraries of the extra `documents`.
 
-What a library makes of a file may change with its version. The digest of a source is that of the text, so a dataset
-made with another version is another dataset, and a published one has the texts. A text is divided into chunks by a pure
-function of the text and two numbers.
+The text that a library reads from a file may change with its version. The digest of a source is that of the text, so
+a dataset made with another version is another dataset, and a published one has the texts. A pure function of the text
+and two numbers divides a text into chunks.
 """
 
 from __future__ import annotations
@@ -189,7 +189,7 @@ class Chunk(NamedTuple):
 
 
 def chunks(text: str, size: Chunk) -> list[str]:
-    """Return the chunks of a text, in order, as they stand in it. No chunk lies within another."""
+    """Return the chunks of a text, in order. No chunk is part of another."""
     spans = [found.span() for found in _WORDS.finditer(text)]
     found = []
     for first in range(0, len(spans), size.words - size.overlap):

@@ -20,7 +20,7 @@ MAX_LINE = 64 * 2**20
 """Maximum bytes of a line of JSON, and of all rows of Parquet that are decoded at once. A row of CSV has an eighth of
 it: as much is read at once."""
 BATCH = 4096
-"""Rows that are Python objects at the same time."""
+"""Maximum rows that are Python objects at the same time."""
 FIRST = 1_000
 """Lines of JSON that are read to know which columns there are."""
 MAX_NAME = 60
@@ -28,9 +28,9 @@ MAX_NAME = 60
 MAX_COLUMNS = 10_000
 """Maximum number of columns that are remembered for a message."""
 _BUFFER = 2**16
-"""Bytes that are read at once of a column of which only the dictionary is used."""
+"""Bytes that are read at once from a column of which only the dictionary is used."""
 _OBJECT = 64
-"""Bytes of a Python object besides its text, roughly."""
+"""Approximate bytes of a Python object without its text."""
 _DELTA = "DELTA_BYTE_ARRAY"
 """An encoding that repeats texts without a dictionary: each says how much of the one before it repeats."""
 
@@ -59,7 +59,7 @@ def read(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
         if "invalid UTF8" in text:
             raise not_utf8(name) from None
         raise RecipeError(f"{name} is not a valid {ending} file: {text[:300]}. Correct it.") from None
-    except Exception as error:  # the clients of remote filesystems have errors of their own
+    except Exception as error:  # the clients of remote filesystems raise their own errors
         raise RecipeError(f"{name} cannot be read to its end: {error}. Try again.") from None
 
 

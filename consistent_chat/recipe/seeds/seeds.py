@@ -35,7 +35,7 @@ MAIN = ("conversation", "source", "topic")
 """The fields one of which every source must have: the first that a recipe names."""
 KEYS = ("data", "fields", "dialogs_per_seed", "chunk", "publish", "extend")
 WITHHELD = "withheld"
-"""What the seeds of a published recipe have besides if columns were left out: their names."""
+"""The key in the seeds of a published recipe that names the columns which were left out."""
 MAX_SOURCES = 5_000_000
 """Maximum number of rows or chunks. A table of so many takes about a gigabyte and a minute to read."""
 MAX_CHARACTERS = 2_000_000_000
@@ -54,7 +54,7 @@ NAMED = 5
 class Seeds:
     """Sources that were read, and the number of dialogues for each. Equal sources make equal seeds.
 
-    `extend` is the number of turns that given conversations get besides theirs, 0 if only their answers are made anew.
+    `extend` is the number of turns that are added to given conversations, 0 if only their answers are made again.
     `private` are the fields, and columns that templates use, that are not published. They shape the data as others do.
     """
 
@@ -86,7 +86,7 @@ class Seeds:
 
 @dataclass(frozen=True)
 class UnreadSeeds:
-    """Seeds that are still to be read: a checked place, wherever the mapping says, and the options to open it with.
+    """Seeds that are not read yet: the mapping, its checked address, and the options to open it.
 
     Which of its columns are read depends on the recipe's templates. `where` is the place of the field in its file.
     """
@@ -216,7 +216,7 @@ def _chunk(given: Any, fields: Mapping[str, str]) -> Chunk | None:
 
 
 def _extend(given: Any, fields: Mapping[str, str]) -> int:
-    """Return the number of turns that given conversations get besides theirs. Raises RecipeError."""
+    """Return the number of turns that are added to given conversations. Raises RecipeError."""
     if given is None:
         return 0
     if "conversation" not in fields:

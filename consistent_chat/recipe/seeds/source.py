@@ -25,15 +25,15 @@ ON_ONE_LINE = ("topic", "category", "persona")
 MAX_COLUMN = 20_000
 """Maximum characters of a column that templates use."""
 COLUMN = "column:"
-"""What stands before the names of such columns, where they are among the names of fields."""
+"""The prefix of the names of such columns among the names of fields."""
 SHOWN_TOPIC = 80
-"""Characters of a source that stand for its topic where a row names none."""
+"""Characters of a source that serve as its topic if the row has none."""
 
 _PLAIN = (bool, int, float, decimal.Decimal, datetime.date, datetime.time, datetime.datetime)
 
 
 class Source(NamedTuple):
-    """One source, in plain text; a text is empty where the data has none. `digest` is that of all of them.
+    """One source, in plain text; a text is empty if the data has none. `digest` is that of all texts.
 
     `columns` are the names and texts of the columns that templates use.
     """
@@ -56,7 +56,7 @@ class Source(NamedTuple):
 
     @property
     def title(self) -> str:
-        """The topic, or the beginning of the source or of the first user message where there is none."""
+        """The topic; without one, the beginning of the source or of the first user message."""
         if self.topic:
             return self.topic
         line = next(iter((self.source or self.user_messages[0]).splitlines()))
@@ -73,7 +73,7 @@ class Source(NamedTuple):
         return tuple(said["content"] for said in self._said("assistant"))
 
     def _said(self, role: str) -> list[Any]:
-        """Return the messages of a role; a text alone is one of the user's."""
+        """Return the messages of a role; a plain text is a user message."""
         messages = json.loads(self.conversation) if self.conversation else []
         return [one for one in messages if ("user" if isinstance(one, str) else one["role"]) == role]
 
@@ -109,7 +109,7 @@ def _text(value: Any) -> str:
 
 
 def digest(fields: Sequence[str], texts: Sequence[str]) -> bytes:
-    """Return the SHA-256 of a source's texts, 32 bytes: of names and texts in turn, without those that are empty.
+    """Return the SHA-256 of a source's texts, 32 bytes: of names and texts in turn, without empty texts.
 
     NUL stands between them, which no text has. Raises WrongValue.
     """

@@ -1,6 +1,6 @@
 """The sources of a recipe in the order of their digests, as an Arrow table: read from anywhere in constant time.
 
-Large tables lie in a file under HF_HOME that is mapped into memory; small ones are in memory.
+Large tables are in a file under HF_HOME, which is mapped into memory; small ones are in memory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from consistent_chat.files import make_private_folder
 from consistent_chat.recipe.seeds.source import COLUMN, Source
 
 ROWS = 4096
-"""Rows of a record batch: the place of a row says where it lies."""
+"""Rows of a record batch. The position of a row follows from it."""
 IN_MEMORY = 32 * 2**20
 """Bytes of a table that is kept in memory."""
 
@@ -114,7 +114,7 @@ def gather(fields: Sequence[str], rows: Iterable[tuple[int, bytes, Sequence[str]
                 numbers.append(number)
                 spool.add(digest, texts)
             table, path = spool.close(hashlib.sha256(digests).hexdigest())
-    except OSError as error:  # of the disk: what is wrong with the rows has errors of its own
+    except OSError as error:  # of the disk; faults of the rows raise RecipeError
         raise RecipeError(
             f"The seeds' table cannot be written to {_folder()}: {error.strerror or error}. Free space there, or set "
             "HF_HOME to another folder."

@@ -1,6 +1,6 @@
 """Reads taxonomies: the built-in one, and a user's own, whose sections replace the built-in ones.
 
-What stands under `extend:` in a user's file is added instead. Every mistake is named with its line and key.
+Entries under `extend:` in a user's file are added instead. An error names the line and key.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _file(*path: str) -> Any:
 
 
 def _added(base: Any, extra: Any, document: Document, *path: str) -> Any:
-    """Merge mappings key by key and append lists; a mere value replaces."""
+    """Merge mappings key by key and append lists; any other value replaces the old one."""
     if extra is None:
         return base
     if path[:1] == ("intents",) and path[2:3] == ("categories",) and len(path) == 4:
@@ -135,7 +135,7 @@ def _as_category(value: Any) -> Any:
 
 
 def as_topics(value: Any) -> Any:
-    """Return topics as a list, where they are a block of lines."""
+    """Return topics as a list, if they are a block of lines."""
     return list(_block(value)) if isinstance(value, str) else value
 
 
@@ -293,7 +293,7 @@ def read_tags(value: Any, document: Document, *path: Any) -> Tags:
 
 @functools.lru_cache(maxsize=1024)
 def _shared(value: Iterable[str]) -> Tags:
-    """Return one set for all that have the same tags: comparing it with itself takes no time."""
+    """Return one shared set for equal tags: comparing a set with itself takes no time."""
     return frozenset(value)
 
 
@@ -308,7 +308,7 @@ def read_name(key: Any, document: Document, *path: Any) -> str:
 
 
 def read_text(value: Any, document: Document, *path: Any) -> str:
-    """Return a text with its white space folded."""
+    """Return a text with each run of white space as one space."""
     if not isinstance(value, str):
         raise RecipeError(f"{document.where(*path)} must be text, not {excerpt(value)}. Put it in quotes.")
     if not value.strip() or len(value) > MAX_TEXT:
@@ -319,7 +319,7 @@ def read_text(value: Any, document: Document, *path: Any) -> str:
 
 
 def check_filled(value: Any, kind: type, document: Document, *path: Any) -> None:
-    """Check that a list or mapping has something in it."""
+    """Check that a list or mapping is not empty."""
     check_type(value, kind, document, *path)
     if not value:
         raise RecipeError(f"{document.where(*path)} is empty. Give at least one entry, or leave it out.")

@@ -1,6 +1,6 @@
 """What a taxonomy is made of, and what fits together: topics and personas, manners and personas.
 
-A topic *needs* tags, a persona *has* tags. A topic fits a persona that has all that it needs. Three rules beside it:
+A topic *needs* tags, a persona *has* tags. A topic fits a persona that has all these tags. There are three more rules:
 
 - a persona without tags, or with the tag `anyone`, fits every topic: it says nothing of age, work or family;
 - an adult has the tag `teen`, too: as a need it means "thirteen or older";
@@ -25,22 +25,22 @@ MARKS = frozenset({SENSITIVE, "grave", "play"})
 """Needs that are marks of a topic: to be declined or handled with care, sad, for fun."""
 MINORS = frozenset({"child", "teen"})
 IMPLIED = {"adult": "teen"}
-"""What a tag of a persona counts as besides."""
+"""The tag that another tag of a persona implies."""
 PASTED = "pasted"
 OPENINGS = ("short", "medium", "long", PASTED)
-"""What the first message of a flow is at least; pasted material is always that."""
+"""The least size of the first message of a flow, or "pasted" for pasted material."""
 NO_TAGS: Tags = frozenset()
 
 
 class Topic(NamedTuple):
-    """One concrete subject, and the tags of those who could bring it up."""
+    """One concrete subject, and the tags of the people who could bring it up."""
 
     text: str
     needs: Tags = NO_TAGS
 
     @property
     def marks(self) -> Tags:
-        """What the topic is, for every persona that brings it up."""
+        """The marks of the topic, which hold for every persona."""
         return self.needs & MARKS
 
 
@@ -51,7 +51,7 @@ class Persona(NamedTuple):
     tags: Tags = NO_TAGS
 
     def fits(self, needs: Tags) -> bool:
-        """Say whether this person could bring up a topic with these needs."""
+        """Return whether this person could bring up a topic with these needs."""
         return self._is_anyone or needs - MARKS <= self.tags | {IMPLIED[tag] for tag in self.tags & IMPLIED.keys()}
 
     @property
@@ -68,7 +68,7 @@ class Manner(NamedTuple):
     unlike: Tags = NO_TAGS
 
     def fits(self, persona: Persona, marks: Tags) -> bool:
-        """Say whether this person would write like this, of a topic with these marks."""
+        """Return whether this person would write like this about a topic with these marks."""
         return persona.fits(self.needs) and self.unlike.isdisjoint(persona.tags | marks)
 
 
@@ -76,7 +76,7 @@ class Manner(NamedTuple):
 class Flow:
     """An information flow: the ordered steps that the user takes, and in one sentence what the assistant does.
 
-    `opens` is the least size of the first message, or "pasted" where it holds material of the user's own.
+    `opens` is the least size of the first message, or "pasted" if it contains material that the user has pasted.
     """
 
     key: str
@@ -87,7 +87,7 @@ class Flow:
 
 
 class Category(NamedTuple):
-    """A scenario within an intent: its topics, and the flows that suit them; where there are none, the intent's do."""
+    """A scenario within an intent: its topics, and the flows that suit them; if it has none, the intent's flows do."""
 
     name: str
     topics: tuple[Topic, ...]
@@ -105,7 +105,7 @@ class Intent:
     categories: tuple[Category, ...] = field(repr=False)
 
     def topics(self) -> Iterator[Topic]:
-        """Return all topics, in the order in which they are written."""
+        """Return all topics in written order."""
         return (topic for category in self.categories for topic in category.topics)
 
     def all_flows(self) -> Iterator[Flow]:
@@ -123,7 +123,7 @@ class Taxonomy:
     manners: tuple[Manner, ...]
 
     def only(self, keys: Iterable[str]) -> Taxonomy:
-        """Return the taxonomy with these intents alone, in the taxonomy's own order."""
+        """Return the taxonomy with only these intents, in its own order."""
         wanted = set(keys)
         return Taxonomy({k: i for k, i in self.intents.items() if k in wanted}, self.personas, self.manners)
 
@@ -142,7 +142,7 @@ class Taxonomy:
         return tuple(key for key in self.intents if key in chosen)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the fields alone: what was computed of them is computed again where it is needed."""
+        """Pickle only the fields: what is computed from them is computed again when needed."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @cached_property
