@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -134,7 +134,7 @@ class Response:
     checked: bool = field(default=False, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _complete(vars(self))
+        _complete(vars(self), _IN_ORDER)
 
     def plain(self) -> dict[str, Any]:
         """Return the response as plain data, in the form that is stored, without optional fields that are empty.
@@ -152,11 +152,11 @@ class Response:
         """
         if not isinstance(stored, dict) or "text" not in stored:
             raise TypeError("it is not an object with the field 'text'")
-        fields = {name: stored[name] for name in _FIELDS if name in stored}
-        _complete(fields)
-        response = object.__new__(cls)  # faster than a frozen dataclass's constructor, which sets single fields
-        vars(response).update(_DEFAULTS)
-        vars(response).update(fields, checked=checked)
+        response = object.__new__(cls)  # a frozen dataclass sets its fields one by one, which takes longer
+        given = vars(response)
+        given.update(_DEFAULTS, checked=checked)
+        given.update(stored if stored.keys() <= _FIELDS else {name: stored[name] for name in _FIELDS & stored.keys()})
+        _complete(given, stored)
         return response
 
     def as_stored(self) -> Response:
@@ -174,16 +174,18 @@ LEFT_OUT = "left_out"
 """The name under which `bounded_json` lists the fields that were too large."""
 _ALWAYS = ("text", "finish", "input_tokens", "output_tokens")
 _FURTHER = ("reasoning", "tool_calls", "finish_reason", "model", "id", "usage", "extra")
-_FIELDS = _ALWAYS + _FURTHER
-_COUNTS = ("input_tokens", "output_tokens")
-_TEXTS = tuple(name for name in _FIELDS if name not in _COUNTS)
+_IN_ORDER = _ALWAYS + _FURTHER
+_FIELDS = frozenset(_IN_ORDER)
+_COUNTS = frozenset({"input_tokens", "output_tokens"})
+_TEXTS = _FIELDS - _COUNTS
 _DEFAULTS = {one.name: one.default for one in fields(Response) if one.name != "text"}
 _HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]").search
 
 
-def _complete(given: dict[str, Any]) -> None:
-    """Join surrogate pairs in the fields of a response. Raises TypeError for fields that cannot be stored."""
-    for name, value in given.items():
+def _complete(given: dict[str, Any], names: Iterable[str]) -> None:
+    """Join surrogate pairs in these fields of a response. Raises TypeError for fields that cannot be stored."""
+    for name in names:
+        value = given.get(name)
         if name in _COUNTS:
             if value is not None and (type(value) is not int or not 0 <= value <= MOST_TOKENS):
                 raise TypeError(

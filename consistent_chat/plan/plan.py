@@ -172,9 +172,11 @@ class _Deck:
 
     def _place(self, ordinal: int) -> tuple[int, list[Card]]:
         """Return the pile of an intent's n-th dialogue, and the position in it."""
-        before, after = self._dealt(ordinal), self._dealt(ordinal + 1)
-        marked = after[1] > before[1]
-        return before[marked], self._piles[marked]
+        marks = ordinal * self._share + self._phase
+        sensitive = marks // PARTS
+        if (marks + self._share) // PARTS > sensitive:
+            return sensitive, self._piles[1]
+        return ordinal - sensitive, self._piles[0]
 
     def _combinations(self, card: Card) -> int:
         return len(self._people.pairs(card.topic)) * len(card.flows)

@@ -123,7 +123,10 @@ class StoreReader:
 
     def find(self, key: str) -> StoredResponse | None:
         """Return the response that wins for a key, or None."""
-        found = self._with_retries(partial(self._first, key))
+        try:
+            found = self._first(key)
+        except PackGone:
+            found = self._with_retries(partial(self._first, key))
         return found[0] if len(found) == 1 else min(found, key=_order, default=None)
 
     def _first(self, key: str) -> list[StoredResponse]:
