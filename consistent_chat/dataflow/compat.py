@@ -1,4 +1,4 @@
-"""What DataFlow expects of servings and storages; where it is in use, this package's classes count as its own.
+"""The interfaces of DataFlow's servings and storages. If DataFlow is in use, this package's classes implement them.
 
 DataFlow's base classes are abstract ones, to which a class may be added from outside. So nothing here imports
 DataFlow, which takes seconds: it is joined when it has been imported, at the latest when an operator is made.
@@ -34,7 +34,7 @@ def join(operator: type) -> None:
 
 
 def take_over(operator: type) -> None:
-    """Let DataFlow's registry return our operator instead of its own of the same name. Imports DataFlow."""
+    """Let DataFlow's registry return our operator instead of its own one of the same name. Imports DataFlow."""
     try:
         importlib.import_module(CORE)
         importlib.import_module(STORAGE)
@@ -46,12 +46,12 @@ def take_over(operator: type) -> None:
 
 
 def _found(module: str, name: str) -> Any:
-    """Return a module's attribute of this name, or None if the module is not imported or is another package's."""
+    """Return a module's attribute of this name, or None if the module is not imported or belongs to another package."""
     return getattr(sys.modules.get(module), name, None)
 
 
 class LLMServingABC(ABC):
-    """Whatever answers prompts, many in one call."""
+    """The interface of a serving: it answers many prompts in one call."""
 
     @abstractmethod
     def generate_from_input(self, user_inputs: list[str], system_prompt: str) -> Sequence[str | None]:
@@ -65,7 +65,7 @@ class LLMServingABC(ABC):
 
 
 class DataFlowStorage(ABC):
-    """Whatever keeps the rows between operators."""
+    """The interface of a storage: it keeps the rows between operators."""
 
     @abstractmethod
     def get_keys_from_dataframe(self) -> list[str]:

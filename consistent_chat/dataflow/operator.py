@@ -170,7 +170,7 @@ def _is_batched(serving: Any) -> bool:
 
 
 def _limits(settings: dict[str, Any], serving: Any, in_waves: bool) -> Limits:
-    """Return the limits of a run; raise RecipeError for one that only the serving itself can hold."""
+    """Return the limits of a run; raises RecipeError for a limit that only the serving itself can keep."""
     given = {name: settings[name] for name in LIMITS if name in settings}
     for name in given if in_waves else ():
         if name not in HELD_IN_WAVES:

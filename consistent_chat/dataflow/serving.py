@@ -1,4 +1,4 @@
-"""Servings of DataFlow: its APILLMServing_request over our own serving, and any other as what the wave driver needs.
+"""Servings of DataFlow: APILLMServing_request over our own serving, and an adapter of any other for the wave driver.
 
 `APILLMServing_request` has DataFlow's parameters, over our serving for OpenAI-compatible servers.
 `BatchedServingAdapter` adapts any serving of DataFlow to the wave driver, which sends many requests in one call.
@@ -32,7 +32,7 @@ from consistent_chat.serving.openai_chat import LIMITS, SCHEMAS, Form
 
 ENDPOINT = "/chat/completions"
 MAX_TOKENS = 16_384
-"""The limit of an answer to a prompt of unknown kind; servers whose models take less are asked with less."""
+"""Maximum tokens of an answer to an arbitrary prompt. It is lowered for servers whose models allow less."""
 
 
 class APILLMServing_request(LLMServingABC):  # noqa: N801  DataFlow's name
@@ -88,7 +88,7 @@ class APILLMServing_request(LLMServingABC):  # noqa: N801  DataFlow's name
             raise RecipeError(said) from None
 
     def open(self, plain_text: bool = False) -> Serving:
-        """Return the serving that does a run's calls; one of `plain_text` sends no schema."""
+        """Return the serving that makes a run's calls; with `plain_text` it sends no schema."""
         if plain_text:
             return PlainText(**self._settings())
         return registry.open_serving("openai", model=self.model_name, **self._settings())
@@ -99,7 +99,7 @@ class APILLMServing_request(LLMServingABC):  # noqa: N801  DataFlow's name
         system_prompt: str = "You are a helpful assistant",
         json_schema: dict[str, Any] | None = None,
     ) -> list[str | None]:
-        """Return an answer to each prompt; None where the server refuses this one prompt or the model declines.
+        """Return an answer to each prompt; None if the server refuses this prompt or the model declines.
 
         Raises ServingError where no prompt would be answered: a wrong key, an unknown model, a server that is away.
         """
@@ -129,7 +129,7 @@ class APILLMServing_request(LLMServingABC):  # noqa: N801  DataFlow's name
 
 
 class PlainText(OpenAI):
-    """Asks for text as it comes: no schema goes with a prompt of unknown kind, and the limit of its answer is high."""
+    """Asks for plain text: no schema goes with an arbitrary prompt, and the limit of its answer is high."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
@@ -137,7 +137,7 @@ class PlainText(OpenAI):
         self._negotiator = Negotiator(self._peer, Form(limit, rung=len(SCHEMAS) - 1))
 
     async def answer(self, request: Request) -> Response:
-        """Return what the model said; raise TransportError or ServingError."""
+        """Return the model's response; raises TransportError or ServingError."""
         return await super().answer(replace(request, max_tokens=MAX_TOKENS))
 
 
@@ -152,7 +152,7 @@ async def _answers(serving: OpenAI, requests: Sequence[Request], limits: Limits)
 
 
 def _base_url(api_url: str) -> str | None:
-    """Return the address as our serving takes it: without the endpoint."""
+    """Return the address as our serving expects it: without the endpoint."""
     if not isinstance(api_url, str):
         raise RecipeError(f"api_url must be an address such as 'http://localhost:8000/v1{ENDPOINT}', not {api_url!r}.")
     url = api_url.strip().rstrip("/")
@@ -166,13 +166,13 @@ def _base_url(api_url: str) -> str | None:
 logger = logging.getLogger(__name__)
 
 MODEL_NAMES = ("model_name", "hf_model_name_or_path", "model_name_or_path", "model")
-"""Where DataFlow's servings keep the name of their model."""
+"""Attributes in which DataFlow's servings keep the name of their model."""
 TEMPERATURES = ("temperature", "vllm_temperature", "sgl_temperature")
-"""Where they keep their temperature, if not within `configs` or `sampling_params`."""
+"""Attributes in which they keep their temperature, if it is not in `configs` or `sampling_params`."""
 
 
 class BatchedServingAdapter:
-    """A serving of DataFlow, its own or anyone's, as what answers a batch of requests."""
+    """Adapts a serving of DataFlow, or one with its interface, to answer a batch of requests."""
 
     def __init__(self, serving: Any, temperature: float) -> None:
         self._serving = serving
@@ -222,7 +222,7 @@ class BatchedServingAdapter:
         return answers, ""
 
     def _sent(self, requests: Sequence[Request]) -> Any:
-        """Return what the serving answers: to chats, which have no schema, or to single texts."""
+        """Return the answers of the serving to chats, which have no schema, or to single texts."""
         system = requests[0].system
         if requests[0].schema is None:
             first = [{"role": "system", "content": system}] if system else []
@@ -241,7 +241,7 @@ class BatchedServingAdapter:
 
 
 def takes_chats(serving: Any) -> bool:
-    """Tell whether a serving takes lists of messages, as DataFlow's API servings do, and not only single texts."""
+    """Return whether a serving takes lists of messages, as DataFlow's API servings do, and not only single texts."""
     return callable(getattr(serving, "generate_from_conversations", None))
 
 
@@ -254,7 +254,7 @@ def model_of(serving: Any) -> str | None:
 
 
 def unnamed(serving: Any) -> str:
-    """Return the name under which the responses of a serving are kept that does not say which model it has."""
+    """Return the name of the model in the requests of a serving that does not name its model."""
     name = type(serving).__name__
     warnings.warn(
         f"{name} has no attribute {MODEL_NAMES[0]!r}: its responses are kept under the name {name!r}. Pass model=, so "
@@ -267,7 +267,7 @@ def unnamed(serving: Any) -> str:
 
 @contextlib.contextmanager
 def _sampling_at(serving: Any, temperature: float) -> Iterator[None]:
-    """Let a serving sample at this temperature during the block. All of DataFlow's keep it in an attribute."""
+    """Set the temperature of a serving during the block. All servings of DataFlow keep it in an attribute."""
     places = _places(serving)
     before = [place[name] for place, name in places]
     try:

@@ -1,4 +1,4 @@
-"""The same files as DataFlow's FileStorage: one for each step, `<cache_path>/<prefix>_step<n>.<type>`.
+"""Files as DataFlow's FileStorage writes them: one for each step, `<cache_path>/<prefix>_step<n>.<type>`.
 
 A file is written atomically. Pickle is written on request and never read: reading one runs code.
 """
@@ -73,7 +73,7 @@ class FileStorage(DataFlowStorage):
         return [str(name) for name in self.read().columns]
 
     def read(self, output_type: str = "dataframe") -> Any:
-        """Return what the step before has written: "dataframe", or "dict" for a list of dicts."""
+        """Return the rows of the previous step: "dataframe", or "dict" for a list of dicts."""
         if output_type not in ("dataframe", "dict"):
             raise RecipeError(f"output_type must be 'dataframe' or 'dict', not {output_type!r}.")
         frame = self._read()

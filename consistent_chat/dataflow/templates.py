@@ -1,4 +1,4 @@
-"""Dialogues made with DataFlow's prompt objects, and read from the shapes that those ask for.
+"""Makes dialogues with DataFlow's prompt objects, and reads the formats of answers that these request.
 
     build_prompt(mode="query", num_dialogs_per_intent=n)         all skeletons' prompts
     build_prompt(mode="response", topic=category, queries=turns) the prompt for one dialogue's answers
@@ -70,7 +70,7 @@ ANSWERS_SCHEMA = Schema(
 )
 SCHEMAS = {"skeleton": SKELETON_SCHEMA, "answers": ANSWERS_SCHEMA}
 OPENINGS = 200
-"""Brackets of an answer at which JSON is looked for, so that hostile text costs bounded time."""
+"""Maximum brackets of an answer at which JSON is searched, so that hostile text takes bounded time."""
 NOWHERE = Intent("", "", "", (), ())
 NO_FLOW = Flow("", "", ())
 
@@ -88,7 +88,7 @@ class Templates:
         return len(self._queries)
 
     def begin(self, index: int, failed: list[FailedDraw], first: int = 0) -> Steps:
-        """Make the dialogue at a place, passing to substitutes where a prompt fails for good.
+        """Make the dialogue at an index; a substitute replaces a prompt that fails after all draws.
 
         `first` is the substitute to begin with. Raises UnfilledSlot when the substitutes are used up too.
         """
@@ -106,7 +106,7 @@ class Templates:
         )
 
     def _query(self, index: int, substitute: int) -> tuple[str, int]:
-        """Return a prompt, and how often it was drawn before: a number below 0 for substitutes, each its own."""
+        """Return a prompt and its repeat, the number of earlier draws; substitutes have unique numbers below 0."""
         if not substitute:
             return self._queries[index], self._repeats[index]
         spare = _queries(self._template, 1, f"{self._recipe.seed} {index} {substitute}")
@@ -114,7 +114,7 @@ class Templates:
 
 
 class _Failed(Exception):
-    """The prompt will not become a dialogue."""
+    """No draw of the prompt gives a dialogue."""
 
 
 @dataclass
@@ -197,7 +197,7 @@ def answers(response: Response, turns: int) -> tuple[str, ...]:
 
 
 def _listed(value: Any) -> Any:
-    """Return the list that answers are in: `responses`, or else what an object has alone."""
+    """Return the list of answers: the value of `responses`, or the only value of an object."""
     if not isinstance(value, dict):
         return value
     return value.get("responses", next(iter(value.values())) if len(value) == 1 else None)
@@ -231,7 +231,7 @@ def _values(text: str) -> Iterator[Any]:
 
 
 def _texts(response: Response, texts: Sequence[Any], stem: str, count: int = 1) -> tuple[str, ...]:
-    """Return texts by the rules that hold for all messages: the right number, none empty, all of them text."""
+    """Return the texts of messages. Raises Unusable for a wrong number, an empty message or a value that is no text."""
     names = tuple(f"{stem}_{number}" for number in range(1, count + 1))
     if len(texts) != count:
         raise Unusable(Reason.WRONG_TURN_COUNT, f"{len(texts)} messages instead of {count}")
@@ -240,7 +240,7 @@ def _texts(response: Response, texts: Sequence[Any], stem: str, count: int = 1) 
 
 @functools.lru_cache(maxsize=16)
 def _system(stage: str, turns: int, language: str) -> str:
-    """Return the system text, by which the number of turns comes in: the object's own text asks for some other."""
+    """Return the system text, which sets the number of turns: the object's own text requests another number."""
     text = resources.files("consistent_chat.dataflow").joinpath(f"{stage}.system.txt").read_text("utf-8").strip()
     return Template(text).substitute(turns=turns, language=language)
 

@@ -73,7 +73,7 @@ FACTS = {
 """The facts shown of an entry, in this order, if known."""
 
 OF_RUBRICS = ("score", FAULT, "agreement")
-"""What a judgement by criteria of the recipe's or by several judges has besides scores."""
+"""Fields of a judgement, other than scores, if it is by the recipe's criteria or by several judges."""
 
 
 class Payload:
@@ -133,7 +133,7 @@ class Payload:
         return [(key, self._summary.title_of(key)) for key in (*self._summary.titles, *others)]
 
     def _with_trees(self, messages: list[tuple[str, str]]) -> list[tuple[Any, ...]]:
-        """Return messages with the tree of their Markdown, where they have any."""
+        """Return messages with the tree of their Markdown, if they have any."""
         self._rendered += 1
         if self._rendered > RENDERED:
             return list(messages)
@@ -150,7 +150,7 @@ class Payload:
         return _packed([mark.plain for mark in self._review.marks] if self._review else [])
 
     def _pack(self, facts: Sequence[Any], messages: Sequence[Any], keys: Sequence[str] = ()) -> None:
-        """Add an entry, and by what marks know a dialogue: its request keys, and once more that of its last answers."""
+        """Add an entry with the keys by which marks name a dialogue: its request keys, and that of its last answers."""
         self._part.append((facts, messages, keys) if keys else (facts, messages))
         if len(self._part) == PART:
             self._flush()
@@ -186,7 +186,7 @@ def _judged(said: Any) -> list[tuple[str, str]]:
 
 
 def _is_redrawn(entry: ReportRow) -> bool:
-    """Return whether a dialogue took more responses than it consists of."""
+    """Return whether a dialogue needed more responses than it consists of."""
     return bool(entry.failures) or (entry.origin.get("draws") or 0) > len(entry.origin.get("request_keys") or "xx")
 
 
@@ -219,7 +219,7 @@ TAGS = {
 LONGEST = 20_000
 """Maximum number of characters of a text that is parsed. A hostile one of this length takes half a second."""
 DEEPEST = 20
-"""Maximum number of elements within each other. Deeper ones are left out, their texts are not."""
+"""Maximum number of elements within each other. Deeper ones are left out, but their texts stay."""
 
 _SIGNS = re.compile(r"[*_`#>|~\[\]<\\&]|^\s*(?:\d{1,9}[.)]|[-+])\s|^\s*-{3}", re.MULTILINE)
 _PARSER = (
@@ -266,7 +266,7 @@ def _tree(tokens: Iterable[Token]) -> list[Any]:
 
 
 def _opened(children: list[Any], token: Token, depth: int) -> list[Any]:
-    """Add the element that a token opens, and return its list of children. A link is none, it is its own text."""
+    """Add the element that a token opens, and return its list of children. A link gets no element; its text stays."""
     kind = token.type.removesuffix("_open")
     tag = f"h{min(int(token.tag[1:]) + 3, 6)}" if kind == "heading" else TAGS.get(kind)
     if tag is None or depth > DEEPEST:

@@ -29,7 +29,7 @@ WIDTH = 100
 NO_BARS = "HF_DATASETS_DISABLE_PROGRESS_BARS"
 """The variable of `datasets`, read when it is imported."""
 NO_HUB_BARS = "HF_HUB_DISABLE_PROGRESS_BARS"
-"""The same of the Hub's client."""
+"""The same variable of the Hub's client."""
 _LOGGER = logging.getLogger("consistent_chat")
 _is_quiet = False
 _has_lines_only = False
@@ -52,12 +52,12 @@ def tell(text: object) -> None:
 
 
 def tell_lines(text: str) -> None:
-    """Print a text of this package's own, whose line breaks stay, to the standard output."""
+    """Print a text of this package to the standard output, with its line breaks."""
     _print(visible(text), sys.stdout)
 
 
 def for_bar(text: str, width: int = WIDTH) -> str:
-    """Return a text for a progress bar: one line, cut between words where it is too long."""
+    """Return a text for a progress bar: one line, cut between words if it is too long."""
     line = visible_line(text)
     return line if len(line) <= width else line[: width - 3].rsplit(" ", 1)[0] + "..."
 
@@ -96,7 +96,7 @@ def log_to_stderr(verbose: bool = False) -> None:
 
 @contextlib.contextmanager
 def guard() -> Iterator[None]:
-    """Make visible what libraries log and what is warned of, and, from then on, the traceback of an error of ours."""
+    """Make safe to show what libraries log, all warnings and, from then on, tracebacks of this package's errors."""
     create, form = logging.getLogRecordFactory(), warnings.formatwarning
 
     def visible_record(*args: Any, **given: Any) -> logging.LogRecord:
@@ -123,7 +123,7 @@ def guard() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_hub_bars() -> Iterator[None]:
-    """Show no bars of the Hub's client, whether it was imported before or is imported meanwhile."""
+    """Show no bars of the Hub's client, whether it is imported already or later."""
     before, loaded = os.environ.get(NO_HUB_BARS), sys.modules.get("huggingface_hub.utils")
     os.environ[NO_HUB_BARS] = "1"
     had_bars = loaded is not None and before is None and not loaded.are_progress_bars_disabled()
@@ -144,18 +144,18 @@ def _print_traceback(*error: Any) -> None:
 
 
 def _traceback(*error: Any) -> str:
-    """Return a traceback whose lines are all indented, so that none of a message's can pass for another's line."""
+    """Return a traceback whose lines are all indented, so that no line of it looks like another message."""
     return "\n".join(f"  {line}" for line in visible("".join(traceback.format_exception(*error))).splitlines())
 
 
 def lines_only() -> bool:
-    """Say whether progress is told in lines, because the standard error of a command is no terminal."""
+    """Return whether progress is printed as lines, because the standard error of a command is not a terminal."""
     return _has_lines_only and not _is_quiet
 
 
 @contextlib.contextmanager
 def lines_instead_of_bars() -> Iterator[None]:
-    """Show no bars, which would fill a log with carriage returns; what takes long tells its progress in lines."""
+    """Show no bars, which would fill a log with carriage returns; long operations print their progress as lines."""
     global _has_lines_only
     before, _has_lines_only = _has_lines_only, True
     try:
@@ -182,7 +182,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_bars() -> Iterator[None]:
-    """Hide the bars of `datasets`, whether it was imported before or is imported meanwhile."""
+    """Hide the bars of `datasets`, whether it is imported already or later."""
     before, loaded = os.environ.get(NO_BARS), sys.modules.get("datasets")
     os.environ[NO_BARS] = "1"
     had_bars = loaded is not None and loaded.is_progress_bar_enabled()
@@ -197,7 +197,7 @@ def _no_bars() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_bars(loaded: Any) -> Iterator[None]:
-    """Hide the bars of `datasets` where it was imported before."""
+    """Hide the bars of `datasets` if it is imported already."""
     if loaded is None:
         yield
         return

@@ -19,7 +19,7 @@ _UNSEEN = re.compile(
 )
 _JOINED = "[^\x00-\x7f\ufffd\u200b-\u200d]"
 _JOINERS = re.compile(f"(?<!{_JOINED})[\u200b-\u200d]|[\u200b-\u200d](?!{_JOINED})")
-"""Zero-width spaces and joiners where no script or emoji needs them: not between two characters beyond ASCII."""
+"""Zero-width spaces and joiners that no script or emoji needs: those that are not between two non-ASCII characters."""
 
 
 def visible(text: str) -> str:
@@ -46,12 +46,12 @@ _SECRET = re.compile("pass|secret|token|key|sas|auth|connection_string|credentia
 
 
 def is_secret(name: str) -> bool:
-    """Tell whether an option or environment variable of this name holds what must not be shown."""
+    """Return whether an option or environment variable of this name has a value that must not be shown."""
     return _SECRET.search(name) is not None
 
 
 def without_user(url: str) -> str:
-    """Return a URL without user and password. A query stays: where it holds no keys it is part of a file's name."""
+    """Return a URL without user and password. A query stays: without keys it is part of a file's name."""
     parts, end = [], 0
     for found in _users(url):
         parts += [url[end : found.start()], "://"]
@@ -60,7 +60,7 @@ def without_user(url: str) -> str:
 
 
 def without_secrets(url: str) -> str:
-    """Return a URL without user, password and query; other text, a path among it, as it is."""
+    """Return a URL without user, password and query; any other text, such as a path, as it is."""
     if "://" not in url:
         return url
     return _QUERY.sub("", without_user(url))
@@ -77,7 +77,7 @@ def secrets_of(url: str) -> list[str]:
 
 
 def _users(text: str) -> Iterator[re.Match[str]]:
-    """Yield what `_USER` matches. It sees words up to their last @, so that a search that fails is never a long one."""
+    """Yield what `_USER` matches. It searches words up to their last @, so that a failing search is short."""
     for word in _WORD.finditer(text):
         yield from _USER.finditer(text, word.start(), word.start() + word.group().rfind("@") + 1)
 
@@ -94,7 +94,7 @@ def secret_values(options: Mapping[str, Any]) -> list[str]:
 
 
 def redact(text: str, url: str, options: Mapping[str, Any] | None = None) -> str:
-    """Return a text about a URL without its secrets, nor those of the options that it was opened with."""
+    """Return a text about a URL without the secrets of the URL and of the options that open it."""
     return redact_all(text, (*secrets_of(url), *secret_values(options or {})))
 
 

@@ -64,17 +64,17 @@ def path(text: str) -> Markup:
 
 
 def python_string(text: str) -> Markup:
-    """Return a text as a string literal of Python, to stand in a block of code."""
+    """Return a text as a string literal of Python, for a block of code."""
     return Markup(json.dumps(text, ensure_ascii=False))  # noqa: S704 - `fence` keeps code within its block
 
 
 def python_name(text: str, otherwise: str = "more") -> Markup:
-    """Return a text where it is a name in Python, or another name."""
+    """Return a text if it is a name in Python, or else another name."""
     return Markup(text if text.isidentifier() and text.isascii() else otherwise)  # noqa: S704 - letters and digits
 
 
 def shell_word(text: str) -> Markup:
-    """Return a text as one word of a shell's command, to stand in a block of code."""
+    """Return a text as one word of a shell command, for a block of code."""
     return Markup(shlex.quote(visible_line(text)))  # noqa: S704 - `fence` keeps code within its block
 
 
@@ -96,7 +96,7 @@ ESCAPES: dict[str, Callable[[str], Markup]] = {
     "py": python_string,
     "sh": shell_word,
 }
-"""How a text becomes part of a template, by the template's language."""
+"""The escape of each language of templates."""
 
 
 def environment(package: str) -> Environment:
