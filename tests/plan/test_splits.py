@@ -265,7 +265,7 @@ def test_several_recipe_files_have_no_splits_of_their_own() -> None:
     for split in ("train", "test"):
         Path(f"{split}.consistent_chat.yaml").write_text(FILE)
     files = {split: f"{split}.consistent_chat.yaml" for split in ("train", "test")}
-    with pytest.raises(RecipeError, match=r"^There are 2 recipe files, one for each of the splits train, test, and"):
+    with pytest.raises(RecipeError, match=r"^There are 2 recipe files, one for each of the splits train, test, but"):
         load_dataset("consistent_chat", data_files=files, splits=THREE)
 
 
