@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
@@ -25,9 +24,10 @@ from consistent_chat.errors import BatchesPending, BudgetSpent, RecipeError, Ser
 from tests.batches import BatchProvider
 from tests.dialogue.turns import in_turn, kind
 from tests.provider import Call, Provider, Reply
-from tests.stored import heed_signals, until
+from tests.ray import WAIT, Store
+from tests.stored import heed_signals
 
-os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray is not to tell its makers
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray sends no statistics of its use
 ray = pytest.importorskip("ray")
 
 from ray.cluster_utils import Cluster
@@ -38,31 +38,7 @@ from tests import ROOT
 
 MODEL = "claude-sonnet-4-6"
 DIALOGUES, CALLS = 36, 72
-COUNTER = itertools.count()
-WAIT = 300
-"""Seconds until what does not come is a fault: on a small machine under load, a process and its Ray take a minute."""
 RECIPE: dict[str, Any] = {"model": MODEL, "num_dialogs_per_intent": 4, "num_turns_per_dialog": 2}
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    """Two nodes with a CPU each; one of them is this process's."""
-    head = {"num_cpus": 1, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    made.add_node(num_cpus=1)
-    made.connect()
-    yield made
-    ray.shutdown()
-    made.shutdown()
-
-
-@pytest.fixture
-def other_node(cluster: Cluster) -> Iterator[Any]:
-    """The node that is not this process's. If a test kills it, another takes its place."""
-    yield next(iter(cluster.worker_nodes))
-    if not cluster.worker_nodes:
-        cluster.add_node(num_cpus=1)
-    until(lambda: ray.cluster_resources().get("CPU") == 2, WAIT)
 
 
 @pytest.fixture
@@ -70,38 +46,6 @@ def provider() -> Iterator[Provider]:
     """A provider of models that takes a moment."""
     with Provider(delay=0.05) as running:
         yield running
-
-
-Store = dict[str, Any]
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Store:
-    """A store in a folder that both nodes see."""
-    return {"responses": str(tmp_path / "responses")}
-
-
-@pytest.fixture
-def bucket() -> Iterator[Store]:
-    """A store in a bucket."""
-    pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    import s3fs
-
-    from tests.s3 import S3
-
-    with S3() as s3:
-        options = {"endpoint_url": s3.url, "key": "any", "secret": "any"}
-        name = f"bucket-{next(COUNTER)}"  # buckets outlive their server
-        s3fs.S3FileSystem(**options).mkdir(name)
-        yield {"responses": f"s3://{name}/responses", "storage_options": options}
-
-
-@pytest.fixture(params=["folder", "bucket"])
-def store(request: pytest.FixtureRequest) -> Store:
-    """A store in each of the two."""
-    made: Store = request.getfixturevalue(request.param)
-    return made
 
 
 def calling(provider: Provider) -> dict[str, Any]:
