@@ -4,8 +4,8 @@ Attributes are values that the plan draws by weights, some of them under conditi
 is a list of cases, each with `values` (texts with weights) and, unless it always holds, `when` (a list of texts by
 name). The first case that holds is drawn from; if none holds, the value is empty.
 
-Names are facets of a dialogue, attributes and, with seeds, columns. A name stands for the field of that name that
-`seeds` maps, else for the column, else for the facet.
+Names are facets of a dialogue, attributes and, with seeds, columns. A name means the field with that name that `seeds`
+maps, else the column, else the facet.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_ATTRIBUTES, MAX_VALUES, MAX_CASES = 100, 1_000, 100
 LONGEST = 1_000
 """Maximum characters of a value."""
 RESERVED = ("intent", "category", "topic", "persona", "manner", "source", "range", "loop")
-"""Names that stand for something else in templates."""
+"""Names that have another meaning in templates."""
 
 Case = dict[str, Any]
 Attributes = Mapping[str, Sequence[Case]]
@@ -52,7 +52,7 @@ def check(name: str, value: Any) -> dict[str, list[Case]]:
 
 
 def conditions(attributes: Attributes) -> dict[str, str]:
-    """Return the names that conditions use, without attributes, each with the first place that uses it."""
+    """Return the names that conditions use, except attributes, each with the first condition that uses it."""
     found: dict[str, str] = {}
     for attribute, cases in attributes.items():
         for name in (name for case in cases for name in case.get("when", ())):
@@ -92,7 +92,7 @@ def _is_case(given: Any) -> bool:
 def _case(place: str, given: Mapping[str, Any], earlier: Attributes, names: Sequence[str]) -> Case:
     for key in given:
         if key not in ("when", "values"):
-            raise RecipeError(f"{place} must have cases of when and values: there is no {key!r}.")
+            raise RecipeError(f"{place} must have cases with when and values: there is no {key!r}.")
     drawn = {"values": _values(place, given["values"])}
     if given.get("when") is None:
         return drawn
@@ -120,7 +120,10 @@ def _when(place: str, given: Any, earlier: Attributes, names: Sequence[str]) -> 
         if not isinstance(name, str) or not texts or not _is_list_of_texts(texts):
             raise type_error(f"{place}.{name}", wanted, "a text or a list of texts")
         if name in names and name not in earlier:
-            raise RecipeError(f"{place} must name attributes above it: {name!r} is below. Move it up.")
+            raise RecipeError(
+                f"{place} must only use attributes that are defined before it: {name!r} is defined after it. Move "
+                f"{name!r} up."
+            )
         _check_known(place, name, texts, tuple(values_of(earlier[name])) if name in earlier else None)
         found[name] = list(texts)
     return found
@@ -166,7 +169,7 @@ def columns_of(wanted: Iterable[str], fields: Mapping[str, str]) -> tuple[list[s
 def check_names(templates: Mapping[str, str], seeds: Seeds | None, own: Attributes, most: int | None) -> None:
     """Raise RecipeError for an unknown name, or for a template that cannot be rendered.
 
-    `most` is the number of sources with which templates are rendered, None for all.
+    `most` is the number of sources with which templates are rendered, or None for all.
     """
     wanted = used_names(templates, own)
     if not templates and not wanted:
@@ -186,12 +189,12 @@ def check_names(templates: Mapping[str, str], seeds: Seeds | None, own: Attribut
 def _try_templates(
     templates: tuple[tuple[str, str], ...], sources: Sources, drawn: tuple[tuple[str, str], ...], most: int | None
 ) -> None:
-    """Render templates with the first sources. Raises RenderError that names the source."""
+    """Render templates with the first sources. Raises RenderError, which names the source."""
     for source in itertools.islice(sources, most):
         try:
             _render_all(dict(templates), {**dict(zip(NAMES, NAMES)), **_texts_of(source), **dict(drawn)})
         except template.RenderError as error:
-            raise template.RenderError(f"{error} It was for the source {source.title!r}.") from None
+            raise template.RenderError(f"{error} The source was {source.title!r}.") from None
 
 
 def _render_all(templates: Mapping[str, str], values: Mapping[str, str]) -> None:
@@ -200,17 +203,17 @@ def _render_all(templates: Mapping[str, str], values: Mapping[str, str]) -> None
 
 
 def check_private(seeds: Seeds, system_prompt: str) -> None:
-    """Raise RecipeError for a column that cannot be kept private, as its texts stand in the rows."""
+    """Raise RecipeError for a column that cannot be private because its texts are in the rows."""
     in_prompt = template.names("system_prompt", system_prompt) if seeds.private else ()
     shown = {*ROWS, *in_prompt, *(f"{COLUMN}{name}" for name in in_prompt)}
     for name in seeds.private:
         why = "it is in the rows" if name in shown else ""
         if name == "source" and seeds.sources.has_empty("topic"):
-            why = "where a row has no topic, the beginning of its source stands in the rows"
+            why = "if a source has no topic, its beginning is in the rows"
         if why:
             raise RecipeError(
-                f"seeds must publish the column of {name.removeprefix(COLUMN)!r} as well: {why}. Add it to publish, or "
-                "do not use it."
+                f"seeds must publish the column of {name.removeprefix(COLUMN)!r} as well: {why}. Add it to publish, "
+                f"or do not use it."
             )
 
 

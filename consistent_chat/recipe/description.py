@@ -1,7 +1,7 @@
 """The description of each field. The command line, the documentation's tables and the editors' schema come from it.
 
-`RECIPE` has the fields that shape the data, `OPERATIONAL` those that control the making. The dataclasses `Recipe` and
-`ConsistentChatConfig` have the same names and defaults, as a test checks. This module imports no library.
+`RECIPE` has the fields that shape the data, `OPERATIONAL` those that control how it is made. The dataclasses `Recipe`
+and `ConsistentChatConfig` have the same names and defaults; a test compares them. This module imports no library.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ FORMS = (AT_ONCE, "turn_by_turn")
 """How the messages of one side are written: all in one request, or one per request."""
 LAYOUTS = ("conversation", "messages", "sharegpt", "bare")
 PAIRS = ("preference", "kto")
-"""Layouts whose rows are answers that a judge has compared: pairs, and answers with a label."""
+"""Layouts whose rows are answers that a judge has compared: pairs and labelled answers."""
 MAX_DIALOGS = 10**9
 MAX_TURNS = 100
 MAX_ANSWERS = 8
 MAX_WORDS = 1000
-"""Mean words of a message that can be asked for."""
+"""The range of a mean number of words that a recipe can set for messages."""
 MAX_SYSTEM_PROMPT = MAX_OUTPUT
-"""Maximum number of characters. A system prompt is in the second request of every dialogue and in every row."""
+"""Maximum characters. A system prompt is in the second request of every dialogue and in every row."""
 INSTRUCTED = ("users", "answers")
 """The sides that a recipe can give instructions for."""
 LEAST_SIMILARITY, SIMILARITY = 0.1, 0.7
@@ -42,7 +42,7 @@ STRUCTURED_OUTPUT = ("json_schema", "json_object", "none")
 
 @dataclass(frozen=True)
 class Field:
-    """A field: its name, its help text, its JSON schema and its default.
+    """A field: its name, help text, JSON schema and default.
 
     `shown` is the default in words, if the value itself is not clear. `docs` is a longer text in Markdown for the
     documentation, if `help` is too short. `check` is None if the value is checked elsewhere. `metavar` is the name of
@@ -92,7 +92,7 @@ def _optional(kind: dict[str, Any]) -> dict[str, Any]:
 
 
 PREFERENCES: Mapping[str, Any] = {"rejected_model": None, "temperature": None, "turn": "drawn", "min_gap": 1.0}
-"""The parts of the field `preferences`, which says what pairs are made of, and their defaults."""
+"""The parts of the field `preferences`, which describes pairs, and their defaults."""
 _PREFERENCE_CHECKS: Mapping[str, Check] = {
     "rejected_model": fields.optional(fields.model_name(200)),
     "temperature": fields.optional(fields.number(0, 2)),
@@ -125,9 +125,9 @@ _WORDS = ({"type": "integer", "minimum": 1, "maximum": MAX_WORDS},)
 _FACETS = (
     ("answer_length", "how long the answers are", _WORDS),
     ("message_length", "how long the user's messages are", _WORDS),
-    ("outcome", "what becomes of the user's concern", ()),
+    ("outcome", "how the user's concern turns out", ()),
     ("mood", "the user's mood", ()),
-    ("ending", "how the last message ends it", ()),
+    ("ending", "how the last message ends the dialogue", ()),
 )
 _SIMILARITY: list[dict[str, Any]] = [
     {"type": "boolean"},
@@ -137,7 +137,7 @@ _SIMILARITY: list[dict[str, Any]] = [
 RECIPE = (
     Field("model", "the model that writes the dialogues, by its provider's name", **_optional(_model())),
     Field("num_dialogs_per_intent", "dialogues for each intent", default=20, metavar="N", **_whole(1, MAX_DIALOGS),
-          docs="dialogues for each intent; intents take turns, so the first N rows are always balanced"),
+          docs="dialogues for each intent; intents alternate, so the first N rows are always balanced"),
     Field("num_turns_per_dialog", "user messages in a dialogue, and exactly as many answers (1 to 100)",
           {"anyOf": [_TURNS, {"type": "array", "items": _TURNS, "minItems": 2, "maxItems": 2}, WEIGHTS]}, 6,
           fields.turns(1, MAX_TURNS), metavar="N",
@@ -150,7 +150,7 @@ RECIPE = (
     Field("intents", "the intents to use", {"anyOf": [TEXT, TEXTS]}, shown="all nine", metavar="INTENT",
           docs="`problem_solving`, `educational`, `health_consultation`, `exploratory`, `entertainment`, `simulation`, "
           "`emotional_support`, `information_retrieval`, `transaction`"),
-    Field("language", "the language of the dialogues, by its English name, or several languages that take turns",
+    Field("language", "the language of the dialogues, by its English name, or several languages that alternate",
           {"anyOf": [{"type": "string", "minLength": 1, "maxLength": 60}, {**TEXTS, "maxItems": fields.MAX_LANGUAGES},
                      WEIGHTS]}, "English", fields.languages(60), metavar="NAME",
           docs="the language of the dialogues, by its English name, or [several](#several-languages): a list "
@@ -194,15 +194,15 @@ RECIPE = (
           **_optional(_model()), docs="[the model that scores each dialogue](quality.md#a-judge)"),
     Field("min_score", "minimum score, 1 to 5; answers below it are requested again", metavar="N",
           **_optional(_number(1, 5))),
-    Field("judge", "the judges and what they score: model, criteria",
+    Field("judge", "the judges and their criteria: model, criteria",
           {"type": "object", "minProperties": 1, "additionalProperties": False,
            "properties": {"model": {"anyOf": [TEXT, TEXTS]}, "criteria": {"type": "object", "minProperties": 1}}},
           check=fields.optional(rubric.judge), metavar="JSON",
           docs="[the judges and your own criteria](judge.md): `model`, `criteria`"),
-    Field("num_answers", "answers that are written to the same user messages; the judge's best are taken", default=1,
+    Field("num_answers", "sets of answers to the same user messages; the judge's best set is used", default=1,
           metavar="N", **_whole(1, MAX_ANSWERS),
-          docs="[how many answers](judge.md#the-best-of-several-answers) for the same user messages, 1 to 8; "
-          "the judge's best are taken"),
+          docs="[how many sets of answers](judge.md#the-best-of-several-answers) to the same user messages, 1 to 8; "
+          "the judge's best set is used"),
     Field("reasoning", "whether rows have the model's reasoning", {"type": "boolean"}, False,
           fields.boolean, docs="[whether rows have the model's reasoning](#reasoning)"),
     Field("seeds", "your own rows that dialogues are about: data, fields, dialogs_per_seed, chunk",
@@ -210,10 +210,10 @@ RECIPE = (
           docs="[your own rows that dialogues are about](seeds.md)"),
     Field("user_model", "the model that writes the user's side", shown="`model`", metavar="MODEL",
           **_optional(_model()), docs="[the model that writes the user's side](turns.md)"),
-    Field("users", "whether the user's messages are written at once or one after the other",
+    Field("users", "whether the user's messages are written together or one after the other",
           {"enum": list(FORMS)}, AT_ONCE, fields.one_of(*FORMS),
           docs="[`at_once` or `turn_by_turn`](turns.md): how the user's messages are written"),
-    Field("answers", "whether the answers are written at once or one after the other",
+    Field("answers", "whether the answers are written together or one after the other",
           {"enum": list(FORMS)}, AT_ONCE, fields.one_of(*FORMS),
           docs="[`at_once` or `turn_by_turn`](turns.md): how the answers are written"),
     Field("rules", "your own checks by name: phrases and patterns, lengths, sensitive data",
@@ -221,10 +221,11 @@ RECIPE = (
           check=fields.optional(rules_of.rules), docs="[your own checks](quality.md#your-own-checks) by name"),
     Field("review", "people's marks of dialogues: a path or URL", {"type": ["string", "object"]}, metavar="FILE",
           docs="[people's marks](review.md) of dialogues: a path, a URL or a mapping"),
-    Field("instructions", "your own instructions, after those of the prompts, by side: users, answers",
+    Field("instructions", "your own instructions, which follow those of the prompts, by side: users, answers",
           {**NAMED_TEXTS, "propertyNames": {"enum": list(INSTRUCTED)}}, metavar="SIDE=TEXT",
           check=fields.optional(fields.texts(INSTRUCTED, MAX_SYSTEM_PROMPT)),
-          docs="[your own instructions](#instructions), after those of the prompts: a mapping of `users`, `answers`"),
+          docs="[your own instructions](#instructions), which follow those of the prompts: a mapping of `users`, "
+          "`answers`"),
     Field("attributes", "your own values, drawn by weights", {"type": "object", "minProperties": 1},
           check=fields.optional(attributes.check), metavar="JSON",
           docs="[your own values](#attributes), drawn by weights: a mapping of names"),
@@ -242,8 +243,10 @@ LATER = (
     *("judge", "reasoning", "seeds", "user_model", "users", "answers", "rules", "review", "instructions", "attributes"),
     *("decontaminate", "preferences", "num_answers"),
 )
-"""Fields that were added after datasets had been made without them. At their defaults they are left out of a dataset's
-identity, of recipe files and of cards, which therefore stay the same."""
+"""Fields that were added after datasets had been made without them.
+
+Their default values are left out of a dataset's identity, of recipe files and of cards, which therefore stay the same.
+"""
 
 OPERATIONAL = (
     Field("serving", "anthropic, openai, huggingface, rehearsal or a plugin, or by role; omit to make no calls", TEXT,
@@ -251,9 +254,9 @@ OPERATIONAL = (
           docs="[the provider of responses](servings.md), or [one for each role](turns.md#servings-by-role); without "
           "it, a missing response is an error"),
     Field("base_url", "the server's address", TEXT, shown="the provider's own", metavar="URL"),
-    Field("api_key", "the key; better set the provider's environment variable", TEXT,
+    Field("api_key", "the key; it is safer to set the provider's environment variable", TEXT,
           shown="the environment variable", metavar="KEY",
-          docs="the key; the provider's environment variable is a safer place"),
+          docs="the key; it is safer to set the provider's environment variable"),
     Field("responses", "a response store; if several are given, the first is written to", {"anyOf": [TEXT, TEXTS]},
           shown="under `HF_HOME`", metavar="URL",
           docs="[the response store](responses.md): any fsspec URL, or several"),
@@ -262,25 +265,26 @@ OPERATIONAL = (
           docs="`record`, `replay` or `refresh`"),
     Field("driver", "online, or batch: the provider's batch API, at half the price", {"enum": ["online", "batch"]},
           "online", docs="`online`, or `batch`: [half the price, within a day](batches.md)"),
-    Field("max_waves", "with --driver batch: the most batches, one after the other, that a dialogue may need",
+    Field("max_waves", "with --driver batch: maximum number of consecutive batches that a dialogue may need",
           AT_LEAST_ONE, 8, metavar="N",
-          docs="with `driver: batch`, the most batches, one after the other, that a dialogue may need; "
+          docs="with `driver: batch`, the maximum number of consecutive batches that a dialogue may need; "
           "[turn by turn](turns.md) needs one per message"),
     Field("max_concurrency", "maximum number of calls in flight", AT_LEAST_ONE, 30, metavar="N"),
     Field("max_draws", "maximum attempts per request before its spec is replaced by another", AT_LEAST_ONE, 4,
           metavar="N"),
     Field("timeout", "timeout of a call, in seconds", {"type": "number", "minimum": 0.001}, 600.0, shown="600",
           metavar="SECONDS"),
-    Field("max_cost", "stop before the run costs more US dollars; rerun to resume", {"type": "number", "minimum": 0},
+    Field("max_cost", "stop before the run costs more than this many US dollars; rerun to resume",
+          {"type": "number", "minimum": 0},
           shown="no limit", metavar="DOLLARS"),
     Field("max_calls", "stop after this many answered calls; rerun to resume", {"type": "integer", "minimum": 0},
           shown="no limit", metavar="N"),
-    Field("max_requests_per_minute", "the account's limit of requests, retries included", AT_LEAST_ONE,
+    Field("max_requests_per_minute", "the account's limit of requests, including retries", AT_LEAST_ONE,
           shown="no limit", metavar="N",
-          docs="[the account's limit](servings.md) of requests, retries included"),
-    Field("max_tokens_per_minute", "the account's limit of tokens, prompts and answers together", AT_LEAST_ONE,
+          docs="[the account's limit](servings.md) of requests, including retries"),
+    Field("max_tokens_per_minute", "the account's limit of tokens of prompts and answers together", AT_LEAST_ONE,
           shown="no limit", metavar="N"),
-    Field("max_output_tokens", "the longest answer that the server gives, in tokens", AT_LEAST_ONE, shown="detected",
+    Field("max_output_tokens", "the server's maximum length of an answer, in tokens", AT_LEAST_ONE, shown="detected",
           metavar="N"),
     Field("context_tokens", "the model's context window: prompt and answer together, in tokens", AT_LEAST_ONE,
           shown="detected", metavar="N"),
@@ -296,7 +300,7 @@ OPERATIONAL = (
 
 BY_ROLE = ("serving", "base_url", "api_key", "max_concurrency", "max_requests_per_minute", "max_tokens_per_minute",
            "max_output_tokens", "context_tokens", "structured_output", "system_role", "streaming")  # fmt: skip
-"""The fields of which each role's server may have a value of its own."""
+"""The fields that may have a separate value for the server of each role."""
 
 CHECKS = {described.name: described.check for described in RECIPE if described.check is not None}
 

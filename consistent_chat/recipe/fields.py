@@ -1,4 +1,4 @@
-"""Checks of fields' values. A check gets a field's name and value and returns the value in its canonical form.
+"""Checks the values of fields. A check gets a field's name and value and returns the value in its canonical form.
 
 It raises RecipeError for a wrong value: "<name> must be <what it accepts>, not <value>."
 """
@@ -27,7 +27,7 @@ _SPLIT = re.compile("[A-Za-z0-9_]{1,60}")
 
 
 def suggestion(name: object, known: tuple[str, ...]) -> str:
-    """Return the sentence after "there is no X": the nearest known name, or all names."""
+    """Return the sentence that follows "there is no X": the nearest known name, or all names."""
     near = difflib.get_close_matches(str(name), known, n=1)
     return f" Did you mean {near[0]!r}?" if near else f" Use: {', '.join(known)}."
 
@@ -38,7 +38,7 @@ def type_error(name: str, value: Any, expected: str) -> RecipeError:
 
 
 def paths(name: str, given: Any) -> list[str]:
-    """Return the path or URL, or the list of them, given for a parameter. Raises RecipeError for another value."""
+    """Return the path or URL, or the list of them, that is the value of a parameter. Raises RecipeError."""
     several = given if isinstance(given, (list, tuple)) else [given]
     if not several or not all(isinstance(path, (str, os.PathLike)) and os.fspath(path) for path in several):
         raise type_error(name, given, "a path or URL, or a list of them")
@@ -46,7 +46,7 @@ def paths(name: str, given: Any) -> list[str]:
 
 
 def native(value: Any) -> Any:
-    """Return a value with Python's numbers, booleans, texts and lists in place of numpy's, within mappings too."""
+    """Return a value with numpy's numbers, booleans, texts and arrays replaced by Python's, also inside mappings."""
     if type(value) is dict:
         return {native(key): native(part) for key, part in value.items()}
     if type(value) in (list, tuple):
@@ -65,7 +65,7 @@ def whole(low: int, high: int) -> Check:
     def check(name: str, value: Any) -> int:
         if not _is_number(value, numbers.Integral) or not low <= value <= high:
             raise type_error(name, value, f"a whole number from {low} to {high}")
-        return int(value)  # numpy's integers too
+        return int(value)  # also numpy's integers
 
     return check
 
@@ -82,7 +82,7 @@ def number(low: float, high: float) -> Check:
 
 
 def line(longest: int) -> Check:
-    """Return the check for a line of text. It strips white space around it."""
+    """Return the check for a line of text. The check strips white space around it."""
 
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str) or not value.strip() or len(value) > longest or not value.isprintable():
@@ -93,7 +93,7 @@ def line(longest: int) -> Check:
 
 
 def text(longest: int) -> Check:
-    """Return the check for a text of any number of lines. It strips white space around it."""
+    """Return the check for a text of any number of lines. The check strips white space around it."""
 
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str) or not value.strip() or len(value) > longest or _UNTEXT.search(value):
@@ -150,7 +150,10 @@ def fraction(low: float, default: float) -> Check:
 
 
 def similarities(low: float, default: float) -> Check:
-    """Return the check for a `fraction`, or one for each side; for that of user messages alone the fraction itself."""
+    """Return the check for a `fraction`, or one for each side.
+
+    One for user messages alone becomes the fraction itself.
+    """
     one = fraction(low, default)
 
     def check(name: str, value: Any) -> Any:
@@ -166,11 +169,11 @@ def similarities(low: float, default: float) -> Check:
 
 
 SIDES = ("user_messages", "answers")
-"""The sides of a dialogue that can be compared with those of others."""
+"""The sides of a dialogue that can be compared with those of other dialogues."""
 
 
 def turns(low: int, high: int) -> Check:
-    """Return the check for a number, for a range, [3, 8], and for numbers with weights, {4: 0.5, 8: 0.5}."""
+    """Return the check for a number, a range such as [3, 8], or numbers with weights such as {4: 0.5, 8: 0.5}."""
     one = whole(low, high)
 
     def check(name: str, value: Any) -> int | tuple[int, int] | dict[int, float]:
@@ -188,12 +191,15 @@ def turns(low: int, high: int) -> Check:
 
 
 def _as_whole(value: Any) -> Any:
-    """Return a number that JSON writes as the name of a field as a number."""
+    """Return the number in a JSON key, which is always text."""
     return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else value
 
 
 def languages(longest: int) -> Check:
-    """Return the check for a language, for a list of them, and for languages with weights. One alone is its name."""
+    """Return the check for a language, a list of them, or languages with weights.
+
+    A single language becomes its name.
+    """
     one = line(longest)
 
     def check(name: str, value: Any) -> str | tuple[str, ...] | dict[str, float]:
@@ -212,7 +218,7 @@ def languages(longest: int) -> Check:
 
 
 def weighted(known: Callable[[], tuple[str, ...]], words: int = 0) -> Check:
-    """Return the check for one of some names, for names with weights, and for up to so many words, if any."""
+    """Return the check for a name, names with weights, or a number of words within `words`, if that is given."""
 
     def check(name: str, value: Any) -> str | int | dict[str, float]:
         if words and _is_number(value, numbers.Integral):
@@ -227,11 +233,13 @@ def weighted(known: Callable[[], tuple[str, ...]], words: int = 0) -> Check:
 
 
 def weights(name: str, value: Mapping[Any, Any]) -> dict[Any, float]:
-    """Return weights as numbers that are not negative, and one of them more than nothing."""
+    """Return weights as numbers that are not negative, at least one of which is positive."""
     check = number(0, MAX_WEIGHT)
     found = {key: check(f"{name} must have weights in range: {key}", weight) for key, weight in value.items()}
     if not any(weight >= LEAST_WEIGHT for weight in found.values()):
-        raise type_error(name, dict(value), f"a mapping of values to weights, one of them {LEAST_WEIGHT:g} or more")
+        raise type_error(
+            name, dict(value), f"a mapping of values to weights, at least one of which is {LEAST_WEIGHT:g} or more"
+        )
     return found
 
 
@@ -250,7 +258,9 @@ def counts(most: int) -> Check:
                 raise RecipeError(f"{name} must have names of up to 60 letters, digits and _, not {excerpt(split)}.")
             whole(1, most)(f"{name} must give dialogues per intent: {split}", count)
         if len({split.lower() for split in value}) < len(value):
-            raise RecipeError(f"{name} must have names that differ in more than capitals: they become names of files.")
+            raise RecipeError(
+                f"{name} must have names that differ in more than capitals, because they become file names."
+            )
         checked = {split: int(count) for split, count in value.items()}
         whole(1, most)(f"{name} must give dialogues per intent: their sum", sum(checked.values()))
         return checked
@@ -264,12 +274,12 @@ def optional(check: Check) -> Check:
 
 
 def is_model_name(value: str) -> bool:
-    """Return whether a text can be a model's name: no address, no white space, no control characters."""
+    """Return whether a text can be a model's name: not an address, and without white space and control characters."""
     return value.isprintable() and not any(map(str.isspace, value)) and "://" not in value
 
 
 def model_name(longest: int) -> Check:
-    """Return the check for a model's name. It rejects addresses, to which some clients would send the key."""
+    """Return the check for a model's name. It rejects addresses, because some clients would send the key there."""
 
     def check(name: str, value: Any) -> str:
         value = line(longest)(name, value)

@@ -1,7 +1,7 @@
-"""Recipe files, and what the fields of a recipe name in other files.
+"""Reads recipe files and the other files that fields of a recipe name.
 
-Recipe files may come from strangers, so they are plain data and cannot name files outside their own folder. A caller's
-own values may name any file.
+Recipe files may come from strangers, so they are plain data and cannot name files outside their own folder. The
+caller's own values may name any file.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ def at(origin: str) -> str:
 
 
 def read(url: str, storage_options: Mapping[str, Any], is_beside: bool = False) -> Document:
-    """Read a YAML file from a path or any fsspec URL, as `read_text` does."""
+    """Read a YAML file from a path or any fsspec URL, like `read_text`."""
     return safe_yaml.parse(*read_text(url, storage_options, is_beside=is_beside))
 
 
 def read_text(
     url: str, storage_options: Mapping[str, Any], most: int = safe_yaml.MAX_BYTES + 1, is_beside: bool = False
 ) -> tuple[str, str]:
-    """Return the text of a file at a path or any fsspec URL, up to so many bytes, and its name for messages.
+    """Return the text of a file at a path or any fsspec URL, up to `most` bytes, and its name for messages.
 
-    For a file beside a recipe, which a stranger may have named, no redirect is followed. Raises RecipeError.
+    Redirects are not followed for a file next to a recipe, because a stranger may have named it. Raises RecipeError.
     """
-    import fsspec  # takes 0.05 s, which help on the command line does not need
+    import fsspec  # takes 0.05 s, and the command line's help does not need it
 
     shown = without_secrets(url)
     try:
@@ -102,7 +102,7 @@ def _taxonomy(given: Any, url: str, document: Document, storage_options: Mapping
     if isinstance(given, str):
         return taxonomy.load(read(_beside(url, given, document, "taxonomy"), storage_options, is_beside=True))
     if not isinstance(given, dict):
-        raise RecipeError(f"{document.where('taxonomy')} must be a mapping or a file beside the recipe.")
+        raise RecipeError(f"{document.where('taxonomy')} must be a mapping or the name of a file next to the recipe.")
     lines = {path[1:]: line for path, line in document.lines.items() if path[:1] == ("taxonomy",)}
     return taxonomy.load(Document(given, document.origin, lines))
 
@@ -116,7 +116,7 @@ def _review(given: Any, url: str, document: Document, storage_options: Mapping[s
 def ngrams(
     given: Any, locate: Callable[[Any], tuple[str, Mapping[str, Any]]], is_beside: bool = False
 ) -> tuple[Ngrams, ...]:
-    """Return the n-grams in files; `locate` gives the URL of each and the options to open it. Raises RecipeError."""
+    """Return the n-grams in files. `locate` returns a file's URL and the options to open it. Raises RecipeError."""
     several = given if isinstance(given, (list, tuple)) else [given]
     if not 0 < len(several) <= MAX_FILES or not all(isinstance(one, (str, os.PathLike, Ngrams)) for one in several):
         raise type_error("decontaminate", given, f"a file of n-grams, or a list of up to {MAX_FILES}")
@@ -135,7 +135,7 @@ def _ngrams(given: Any, url: str, document: Document, storage_options: Mapping[s
 
     def locate(name: Any) -> tuple[str, Mapping[str, Any]]:
         if not isinstance(name, str):
-            raise RecipeError(f"{document.where('decontaminate')} must name files beside the recipe.")
+            raise RecipeError(f"{document.where('decontaminate')} must name files next to the recipe.")
         return _beside(url, name, document, "decontaminate"), storage_options
 
     return ngrams(given, locate, is_beside=True)
@@ -166,7 +166,9 @@ def _place(
     """Return the address of the data that a recipe file names, and the options to open it. Raises RecipeError."""
     if not data.startswith(address.HUB):
         if any(part.startswith(".") and part not in (".", "..") for part in data.split("/")):
-            raise RecipeError(f"{document.where(field, 'data')}: {data!r} is hidden. A recipe file cannot name it.")
+            raise RecipeError(
+                f"{document.where(field, 'data')}: {data!r} is a hidden file. A recipe file cannot name it."
+            )
         return _beside(url, data, document, f"{field}.data"), storage_options
     is_own = "://" not in url or address.owner(url) == address.owner(data)
     options = dict(storage_options) if is_own else {"token": False}
@@ -176,7 +178,7 @@ def _place(
 
 @contextlib.contextmanager
 def _located(document: Document, field: str) -> Iterator[None]:
-    """Add the line of a field to an error that does not have it."""
+    """Add the line of a field to errors that do not have it."""
     try:
         yield
     except RecipeError as error:
@@ -185,7 +187,7 @@ def _located(document: Document, field: str) -> Iterator[None]:
 
 
 def _beside(url: str, name: str, document: Document, field: str) -> str:
-    """Return the place of a file beside a recipe or below; the query of its URL is the recipe's alone."""
+    """Return the location of a file in a recipe's folder or below, without the query of the recipe's URL."""
     from fsspec.utils import get_protocol
 
     own = url.partition("?")[0] if get_protocol(url) in ("http", "https") else url
@@ -199,9 +201,10 @@ def _beside(url: str, name: str, document: Document, field: str) -> str:
 
 
 def _links_out(url: str, place: str) -> bool:
-    """Return whether a file, after links, is neither in the recipe's folder nor beside the file that it links to.
+    """Return whether links lead a file out of the recipe's folder.
 
-    In the cache of the Hub's client, all files of a repo are links into one other folder.
+    A link into the folder to which the recipe itself links is allowed: in the cache of the Hub's client, all files of a
+    repo are links into another folder.
     """
     from fsspec.implementations.local import LocalFileSystem
     from fsspec.utils import get_protocol
@@ -216,7 +219,7 @@ def _links_out(url: str, place: str) -> bool:
 def with_line(
     error: RecipeError, document: Document, values: Mapping[str, Any], overrides: Mapping[str, Any]
 ) -> RecipeError:
-    """Return an error with the line if the value is from the file, or without the file if it is an override."""
+    """Return an error with the line if the value comes from the file, or without the file if it is an override."""
     message = str(error).removeprefix(at(document.origin))
     own = [name for name in values if name not in overrides]
     name = next((name for name in own if message.startswith(f"{name} must")), None)
@@ -226,12 +229,12 @@ def with_line(
 
 
 def taxonomy_of(value: Any) -> Taxonomy | None:
-    """Return the taxonomy that the caller gives, as it is, as a mapping or as a file. Raises RecipeError."""
+    """Return the taxonomy that the caller passes as a Taxonomy, a mapping or a file. Raises RecipeError."""
     return value if value is None or isinstance(value, Taxonomy) else taxonomy.load(_document("taxonomy", value))
 
 
 def review_of(value: Any) -> Review | None:
-    """Return the review that the caller gives, as it is, as a mapping or as a file. Raises RecipeError."""
+    """Return the review that the caller passes as a Review, a mapping or a file. Raises RecipeError."""
     return value if value is None or isinstance(value, Review) else review.load(_document("review", value))
 
 
@@ -244,17 +247,17 @@ def _document(field: str, value: Any) -> Document:
 
 
 def ngrams_of(value: Any) -> tuple[Ngrams, ...] | None:
-    """Return the n-grams that the caller gives or whose files the caller names. Raises RecipeError."""
+    """Return the n-grams that the caller passes directly or as files. Raises RecipeError."""
     return None if value is None else ngrams(value, lambda name: (os.fspath(name), {}))
 
 
 def personas_of(value: Any) -> tuple[str, ...] | None:
-    """Return the personas that the caller gives, or those in a column of a file. Raises RecipeError."""
+    """Return the personas that the caller passes directly or as a column of a file. Raises RecipeError."""
     given = list(value) if isinstance(value, tuple) else personas.load(value) if isinstance(value, Mapping) else value
     return None if value is None else taxonomy.personas(given, Document(given, "personas"))
 
 
 def manners_of(value: Any) -> dict[str, str] | None:
-    """Return the manners that the caller gives. Raises RecipeError."""
+    """Return the manners that the caller passes. Raises RecipeError."""
     given = dict(value) if isinstance(value, Mapping) else value
     return None if value is None else taxonomy.manners(given, Document(given, "manners"))

@@ -1,6 +1,6 @@
 """Hashed n-grams of texts that dialogues must not contain, such as a benchmark's questions.
 
-A file names the texts, the number of words in a run, and the hash of each run of so many words:
+A file has the name of the texts, the number of words in a run, and the hash of each run:
 
     {"consistent_chat_ngrams": 1, "name": "mt-bench", "words": 13}
     00a4f1c2e29f0b31
@@ -28,12 +28,12 @@ from consistent_chat.recipe.fields import line, whole
 
 FORMAT = 1
 WORDS = 13
-"""Words in a run. 13 is what GPT-3's authors used (arXiv 2005.14165, appendix C)."""
+"""Number of words in a run. GPT-3's authors used 13 (arXiv 2005.14165, appendix C)."""
 MIN_WORDS, MAX_WORDS = 5, 50
 LEAST_WORDS = 4
-"""The fewest words of a text that is hashed as a whole: shorter ones are common ("Tell me more")."""
+"""Minimum words of a text that is hashed as a whole; shorter texts are common ("Tell me more")."""
 MAX_NGRAMS = 1_000_000
-"""Maximum number of hashes in a file. So many take 70 MB of memory in a build."""
+"""Maximum number of hashes in a file. This many take 70 MB of memory in a build."""
 MAX_BYTES = 17 * MAX_NGRAMS + 1000
 MAX_FILES = 20
 _HASHES = re.compile("(?:[0-9a-f]{16}\n)*")
@@ -41,7 +41,7 @@ _HASHES = re.compile("(?:[0-9a-f]{16}\n)*")
 
 @dataclass(frozen=True)
 class Ngrams:
-    """The sorted 8-byte hashes of all runs of `words` words in some texts, which have a name."""
+    """The sorted 8-byte hashes of all runs of `words` words in the texts called `name`."""
 
     name: str
     words: int
@@ -92,7 +92,7 @@ class Ngrams:
 
 
 def load(content: str, origin: str) -> Ngrams:
-    """Return the n-grams in a file. Raises RecipeError that names the file."""
+    """Return the n-grams in a file. Raises RecipeError, which names the file."""
     head, _, hashes = content.replace("\r\n", "\n").partition("\n")
     try:
         given = json.loads(head)
@@ -100,7 +100,7 @@ def load(content: str, origin: str) -> Ngrams:
             raise ValueError
         name, words = given.pop("name"), given.pop("words")
     except (ValueError, KeyError, RecursionError):
-        raise RecipeError(f"{origin} is not a file of n-grams. Make one with: consistent-chat ngrams.") from None
+        raise RecipeError(f"{origin} is not a file of n-grams. Make one with `consistent-chat ngrams`.") from None
     if len(content.encode("utf-8")) > MAX_BYTES or not hashes or not _HASHES.fullmatch(hashes):
         raise RecipeError(f"{origin} must have 1 to {MAX_NGRAMS:,} hashes below its first line, 16 hex digits a line.")
     digests = sorted({bytes.fromhex(one) for one in hashes.split()})
@@ -111,7 +111,7 @@ def load(content: str, origin: str) -> Ngrams:
 
 
 def _runs(words: Sequence[str], length: int) -> Iterator[tuple[Sequence[str], bytes]]:
-    """Yield the runs of so many words with their hashes, or all words if they are fewer."""
+    """Yield the runs of `length` words with their hashes, or all words if there are fewer."""
     if len(words) < length:
         if len(words) >= LEAST_WORDS:
             yield words, _hash(words, b"whole")

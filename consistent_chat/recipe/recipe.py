@@ -1,7 +1,7 @@
 """The recipe: everything that shapes the data, and nothing operational.
 
-A recipe comes from keyword arguments or from a YAML file. A file may have been written by a stranger: it is plain data
-and can name neither code, nor an address, nor a file outside its own folder.
+A recipe comes from keyword arguments or from a YAML file. A stranger may have written a file, so it is plain data and
+cannot name code, an address, or a file outside its own folder.
 """
 
 from __future__ import annotations
@@ -101,16 +101,19 @@ class Recipe:
             raise RecipeError(f"{file.at(self.origin)}{error}") from None
 
     def check_sources(self) -> None:
-        """Raise RecipeError if a template cannot be rendered with one of the sources. For many it takes seconds."""
+        """Raise RecipeError if a template cannot be rendered with one of the sources.
+
+        This takes seconds for many sources.
+        """
         attributes.check_names(self.templates, self.loaded_seeds, self.attributes or {}, None)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle the fields alone: what was computed of them is computed again where it is needed."""
+        """Pickle only the fields; values that are computed from them are computed again when they are needed."""
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @classmethod
     def from_mapping(cls, values: Mapping[str, Any], origin: str = "") -> Recipe:
-        """Return the recipe with these fields. Raises RecipeError for unknown names, with the nearest known one."""
+        """Return the recipe with these fields. Raises RecipeError for unknown names, and suggests the nearest one."""
         for name in values:
             if name not in FIELDS:
                 raise RecipeError(f"{file.at(origin)}there is no field {name!r}.{suggestion(name, FIELDS)}")
@@ -148,7 +151,7 @@ class Recipe:
 
     @property
     def templates(self) -> dict[str, str]:
-        """The texts that are templates, by the names of their fields."""
+        """The texts that are templates, by field name."""
         by_side = {f"instructions.{side}": text for side, text in (self.instructions or {}).items()}
         given = {"system_prompt": self.system_prompt or "", **by_side}
         return {place: text for place, text in given.items() if template.is_template(text)}
@@ -182,13 +185,13 @@ class Recipe:
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models that are called: the writer, and those of the user's side, the judges and the other of pairs."""
+        """The models that are called: the writer, the user's model, the judges, and the other model of pairs."""
         named = (self.model, self.user_model, *self.judges, (self.preferences or {}).get("rejected_model"))
         return tuple(dict.fromkeys(model for model in named if model is not None))
 
     @property
     def rejects(self) -> bool:
-        """Whether a score can be too low."""
+        """Whether the recipe sets a minimum score."""
         return self.min_score is not None or any(one.least for one in (self.rubric.criteria if self.rubric else ()))
 
     @cached_property
@@ -203,7 +206,7 @@ class Recipe:
 
     @cached_property
     def languages(self) -> dict[str, Recipe]:
-        """The recipe in each of its languages, by their names: itself, if it has one alone."""
+        """The recipe in each of its languages, by name; only itself if it has one language."""
         if isinstance(self.language, str):
             return {self.language: self}
         found = {name: copy.copy(self) for name in self.language}
@@ -223,12 +226,12 @@ class Recipe:
 
     @property
     def has_checks(self) -> bool:
-        """Whether messages are checked, by the package's checks, by rules, or for texts that they must not contain."""
+        """Whether messages are checked: by the package's checks, by rules, or for texts that they must not contain."""
         return bool(self.enabled_checks) or self.rules is not None or bool(self.decontaminate)
 
     @property
     def most_waves(self) -> int:
-        """The largest number of requests that a dialogue needs one after the other, if every response is usable."""
+        """The maximum number of consecutive requests that a dialogue needs if every response is usable."""
         each = 2 if self.users != AT_ONCE else 1
         if self.answers == AT_ONCE:
             messages = 1 + self.num_answers * (1 + len(self.judges))
@@ -238,9 +241,9 @@ class Recipe:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The roles whose messages models write: the user and the assistant, the judge and the other of pairs, if any.
+        """The roles that need a model: the user and the assistant, and if used, the judge and the other model of pairs.
 
-        Without a model there are no dialogues, but chats of any origin may be judged.
+        A recipe without a model makes no dialogues, but can judge chats of any origin.
         """
         judge = () if self.judge_model is None else ("judge",)
         sides = () if self.model is None else ("user", "assistant")
@@ -248,11 +251,11 @@ class Recipe:
 
     @property
     def most_turns(self) -> int:
-        """The largest number of turns that a dialogue can have."""
+        """The maximum number of turns of a dialogue."""
         return max(self.turn_weights)
 
     def values(self) -> dict[str, Any]:
-        """Return the values of all fields by name; of the fields in LATER only those that are not the default."""
+        """Return the values of all fields by name, without default values of the fields in LATER."""
         used = (name for name in FIELDS if name not in LATER or getattr(self, name) != getattr(Recipe, name))
         return {name: getattr(self, name) for name in used}
 
@@ -268,14 +271,14 @@ SIZES = ("num_dialogs_per_intent", "splits")
 _TWO_SIZES = "splits must not be given with num_dialogs_per_intent: both set the number of dialogues. Give one of them."
 
 _SEEDS_COUNT = (
-    "num_dialogs_per_intent must not be given with seeds, whose sources set the number of dialogues. Give "
+    "num_dialogs_per_intent must not be given with seeds, whose sources determine the number of dialogues. Set "
     "dialogs_per_seed within seeds."
 )
 
 
 def _check_judge(recipe: Recipe) -> None:
     if recipe.min_score is not None and recipe.judge_model is None:
-        raise RecipeError("min_score needs a judge: pass judge_model= as well.")
+        raise RecipeError("min_score needs a judge. Pass judge_model= as well.")
     if recipe.num_answers > 1 and (recipe.judge_model is None or recipe.answers != AT_ONCE):
         raise RecipeError(
             "num_answers must be 1 without a judge, or with answers: turn_by_turn. Pass judge_model= as well, and "
@@ -287,8 +290,8 @@ def _check_judge(recipe: Recipe) -> None:
     seeds = recipe.loaded_seeds
     if built_in and (seeds is None or "source" not in seeds.sources.fields):
         raise RecipeError(
-            f"judge must have a text of your own for {NEEDS_SOURCE} here: the built-in text compares answers with a "
-            "source, and the recipe has no seeds with one."
+            f"judge must have your own text for {NEEDS_SOURCE}: the built-in text compares answers with a source, and "
+            f"the recipe has no seeds with a source."
         )
 
 
@@ -302,12 +305,14 @@ def _check_form(recipe: Recipe) -> None:
         )
     if recipe.answers == AT_ONCE:
         if recipe.users != AT_ONCE:
-            raise RecipeError("users: turn_by_turn needs answers: turn_by_turn, as each message reacts to an answer.")
+            raise RecipeError(
+                "users: turn_by_turn needs answers: turn_by_turn, because each user message reacts to an answer."
+            )
         return
     if recipe.users != AT_ONCE and is_given:
         raise RecipeError(
-            "users: turn_by_turn does not combine with given conversations: their user messages are kept, and added "
-            "ones are written at once. Leave users out."
+            "users: turn_by_turn cannot be combined with given conversations: their user messages are kept, and added "
+            "ones are written together. Leave users out."
         )
 
 
@@ -334,16 +339,16 @@ def _sum_of_splits(recipe: Recipe) -> int:
 
 
 def _check_pairs(recipe: Recipe) -> None:
-    """Raise RecipeError where a layout of pairs lacks what pairs are made of."""
+    """Raise RecipeError if the recipe lacks a field that its layout of pairs needs."""
     if recipe.preferences is not None and (recipe.layout != "preference" or recipe.judge_model is None):
-        raise RecipeError("preferences needs layout 'preference' and a judge: pass layout= and judge_model= as well.")
+        raise RecipeError("preferences needs layout 'preference' and a judge. Pass layout= and judge_model= as well.")
     if recipe.layout not in PAIRS:
         return
     has_alternatives = recipe.num_answers > 1 and recipe.layout == "preference"
     if not (recipe.rejects or recipe.preferences is not None or has_alternatives):
         raise RecipeError(
-            f"layout {recipe.layout!r} needs answers that a judge has rejected: pass judge_model= and min_score= as "
-            "well."
+            f"layout {recipe.layout!r} needs answers that a judge has rejected. Pass judge_model= and min_score= as "
+            f"well."
         )
     if recipe.reasoning:
-        raise RecipeError(f"layout {recipe.layout!r} has no reasoning: leave reasoning out, or take layout 'messages'.")
+        raise RecipeError(f"layout {recipe.layout!r} has no reasoning. Leave reasoning out, or use layout 'messages'.")

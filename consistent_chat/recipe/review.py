@@ -1,4 +1,4 @@
-"""A review: what people say of single dialogues. A mark names its dialogue by its request keys, so it survives growth.
+"""A review: what people say about single dialogues. A mark names its dialogue by request keys, so it survives growth.
 
     marks:
     - keys: [sha256:..., sha256:...]
@@ -8,7 +8,7 @@
       verdict: keep
       edits: {assistant_2: "..."}
 
-The file may be a stranger's: it is plain data, and everything in it is checked here.
+The file may be a stranger's, so it is plain data, and everything in it is checked here.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ FIELDS = ("keys", "verdict", "reason", "note", "edits")
 VERDICTS = ("keep", "reject")
 MAX_MARKS = 20_000
 MAX_KEYS = 300
-"""Keys of a mark: of the responses of one dialogue, which are two to two a turn and the judge's."""
+"""Maximum number of keys of a mark. A dialogue has from two responses to two per turn, and those of judges."""
 MAX_REASON, MAX_MESSAGE = 2_000, 100_000
 _KEY = re.compile("sha256:[0-9a-f]{64}")
 _MESSAGE = re.compile("(?:user|assistant)_[1-9][0-9]{0,2}")
 _UNPRINTED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
-"""Characters that JSON writes as they are and YAML does not read."""
+"""Characters that JSON does not escape and YAML cannot read."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """What a person says of the dialogue that is made of responses with these keys. `edits` are messages by name."""
+    """What a person says about the dialogue with these response keys. `edits` are messages by name."""
 
     keys: tuple[str, ...]
     verdict: str = "keep"
@@ -48,14 +48,14 @@ class Mark:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """The mark as in a file, without what is empty."""
+        """The mark as in a file, without empty fields."""
         values = {"keys": list(self.keys), "verdict": self.verdict, "reason": self.reason, "note": self.note}
         return {name: value for name, value in {**values, "edits": dict(self.edits)}.items() if value}
 
 
 @dataclass(frozen=True)
 class Review:
-    """Marks, in the order of the file. Equal marks make equal reviews, wherever they are written."""
+    """Marks, in the order of the file. Reviews with equal marks are equal, whichever file they come from."""
 
     marks: tuple[Mark, ...]
 
@@ -74,12 +74,12 @@ class Review:
         return {key: mark for mark in self.marks for key in mark.keys}
 
     def of(self, key: str) -> Mark | None:
-        """Return the mark of the dialogue whose last answers have this key. Only one dialogue has them."""
+        """Return the mark of the dialogue whose last answers have this key. Each key belongs to one dialogue."""
         return self._by_key.get(key)
 
 
 def load(document: Document, path: tuple[str, ...] = ()) -> Review:
-    """Return the review in a document, or at a path in it. Raises RecipeError with the line of what is wrong."""
+    """Return the review in a document, or at a path in it. Raises RecipeError, which names the line of the error."""
     values = document.data
     if not isinstance(values, Mapping) or values.keys() - {"marks"} or not isinstance(values.get("marks"), list):
         raise RecipeError(f"{document.where(*path)}: review must be a mapping with `marks`, a list.")
@@ -114,7 +114,7 @@ def _mark(given: Any) -> Mark:
         raise RecipeError("a mark that rejects must have a reason.")
     edits = _edits(given.get("edits") or {})
     if verdict == "reject" and edits:
-        raise RecipeError("a mark that rejects must have no edits: its dialogue is replaced.")
+        raise RecipeError("a mark that rejects must have no edits, because its dialogue is replaced.")
     return Mark(_keys(given.get("keys")), verdict, reason, note, edits)
 
 

@@ -1,4 +1,4 @@
-"""The field `judge`: who scores the dialogues of a recipe, by which criteria, and which scores are too low.
+"""The recipe field `judge`: the models that score dialogues, their criteria, and which scores are too low.
 
     judge:
       model: claude-haiku-4-5            # or a list of models
@@ -6,7 +6,8 @@
         grounded: true                   # a built-in criterion
         tone: {text: "...", weight: 2, least: 4}
 
-A recipe may be a stranger's, so everything is bounded and checked here. `judge_model` and `min_score` go with it.
+A recipe may be a stranger's, so everything is bounded and checked here. `judge_model` and `min_score` are related
+fields.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from consistent_chat.recipe.fields import Check, model_name, number, suggestion,
 from consistent_chat.recipe.safe_yaml import excerpt
 
 BUILTIN = ("consistency", "helpfulness", "naturalness", "grounded")
-"""The criteria whose texts ship with the package; the last needs a source."""
+"""The criteria with built-in texts; the last needs a source."""
 NEEDS_SOURCE = "grounded"
 RESERVED = ("score", "at_fault", "agreement", "judges", "model", "input_tokens", "output_tokens")
 """Names of other fields of a judgement."""
@@ -35,7 +36,7 @@ _NAME = re.compile("[a-z][a-z0-9_]{0,39}")
 
 @dataclass(frozen=True)
 class Criterion:
-    """What a score is about. The text of a built-in criterion is empty; `least` is the lowest score that passes."""
+    """What a score is about. The text of a built-in criterion is empty; `least` is the minimum score that passes."""
 
     name: str
     text: str = ""
@@ -52,7 +53,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Rubric:
-    """The criteria of a recipe, the built-in ones first, then the others by name: their order shapes the requests."""
+    """The criteria of a recipe: first the built-in ones, then the others by name. The order is part of the requests."""
 
     criteria: tuple[Criterion, ...]
 
@@ -62,12 +63,12 @@ class Rubric:
         return tuple(one.name for one in self.criteria)
 
     def score(self, scores: Mapping[str, int]) -> float:
-        """Return the weighted mean of scores by name. Six digits: sums of weights have errors in later ones."""
+        """Return the weighted mean of scores by name, to six digits, because later digits have rounding errors."""
         total = sum(one.weight for one in self.criteria)
         return round(sum(one.weight * scores[one.name] for one in self.criteria) / total, 6)
 
     def missed(self, scores: Mapping[str, int]) -> tuple[str, ...]:
-        """Return the criteria whose scores are below the least that passes."""
+        """Return the criteria whose scores are below their minimum."""
         return tuple(one.name for one in self.criteria if one.least is not None and scores[one.name] < one.least)
 
 
@@ -85,9 +86,10 @@ def judge(name: str, value: Any) -> dict[str, Any]:
 
 
 def settled(given: Mapping[str, Any] | None, judge_model: str | None) -> tuple[dict[str, Any] | None, str | None]:
-    """Return the fields `judge` and `judge_model`, in which a single judge's model is only the latter.
+    """Return the fields `judge` and `judge_model`; a single judge's model is only in `judge_model`.
 
-    So `judge: {model: m}` is the same as `judge_model: m`. Raises RecipeError if they name different models, or none.
+    So `judge: {model: m}` is the same as `judge_model: m`. Raises RecipeError if the fields name different models, or
+    none.
     """
     if given is None:
         return None, judge_model
@@ -96,7 +98,7 @@ def settled(given: Mapping[str, Any] | None, judge_model: str | None) -> tuple[d
         raise RecipeError(f"judge.model and judge_model name different models ({models[0]}, {judge_model}). Give one.")
     first = models[0] if models else judge_model
     if first is None:
-        raise RecipeError("judge must name a model: add `model` to it, or pass judge_model= as well.")
+        raise RecipeError("judge must name a model. Add `model` to it, or pass judge_model= as well.")
     rest = {name: part for name, part in given.items() if name != "model" or len(models) > 1}
     return rest or None, first
 
@@ -119,7 +121,7 @@ def _models(place: str, value: Any) -> list[str]:
     if len(models) > MAX_JUDGES or (value is not None and not models):
         raise RecipeError(f"judge must name 1 to {MAX_JUDGES} models, not {len(models)}.")
     if len(set(models)) < len(models):
-        raise RecipeError("judge must name different models: the same one gives the same scores again.")
+        raise RecipeError("judge must name different models, because the same model gives the same scores again.")
     return models
 
 
@@ -129,7 +131,9 @@ def _criteria(place: str, value: Any) -> dict[str, Any]:
     found = [_criterion(place, name, given) for name, given in value.items()]
     for one in found:
         if f"{one.name}_reason" in value:
-            raise RecipeError(f"{place} must not have {one.name}_reason, which is the reason of {one.name}.")
+            raise RecipeError(
+                f"{place} must not have {one.name}_reason: this is the name of the reason for {one.name}."
+            )
     if not any(one.weight for one in found):
         raise RecipeError(f"{place} must have a criterion with a weight above 0.")
     return dict(_ordered({one.name: one.plain for one in found}))
@@ -138,7 +142,8 @@ def _criteria(place: str, value: Any) -> dict[str, Any]:
 def _criterion(place: str, name: Any, value: Any) -> Criterion:
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in RESERVED:
         raise RecipeError(
-            f"{place} must have names of small letters, digits and _, up to 40, other than {', '.join(RESERVED)}; not "
+            f"{place} must have names of up to 40 lower-case letters, digits and _, other than {', '.join(RESERVED)}; "
+            f"not "
             f"{excerpt(name)}."
         )
     given = value if isinstance(value, Mapping) else {} if value is True else {"text": value}

@@ -1,9 +1,7 @@
-"""The fields `checks` and `rules`: which of the package's checks are on, and the user's own checks, as data.
+"""The recipe fields `checks` and `rules`: which of the package's checks are on, and the user's own checks, as data.
 
-`dialogue/checks` applies them.
-
-A recipe may be a stranger's, so everything is bounded: the rules, their phrases, their patterns and what these compile
-to. Patterns are RE2's, which searches in time linear in the text.
+`dialogue/checks` applies them. A recipe may be a stranger's, so everything is bounded: the rules, their phrases, their
+patterns and the size of compiled patterns. Patterns are for RE2, which searches in time linear in the text.
 """
 
 from __future__ import annotations
@@ -26,11 +24,14 @@ GROUP = "consistent_chat.checks"
 """The group of entry points of plugins: functions (messages, side, language) -> (turn, detail) or None."""
 MAX_RULES, MAX_PHRASES, MAX_PATTERNS = 100, 1000, 200
 LONGEST = 500
-"""Characters of a phrase or pattern."""
+"""Maximum characters of a phrase or pattern."""
 MAX_MEMORY = 1 << 20
 """Bytes that RE2 may use for a pattern: one that needs more is refused when it is compiled."""
 MAX_INSTRUCTIONS = 20_000
-"""Instructions of all compiled patterns of a recipe. The time of a search is bounded by their product with the text."""
+"""Maximum number of instructions of a recipe's compiled patterns.
+
+Searching a text takes at most time in proportion to it.
+"""
 MAX_LENGTH = 1_000_000
 
 
@@ -56,7 +57,7 @@ DEFAULTS: Checks = {
     "leaks_reasoning": True,
     "swapped_roles": True,
 }
-"""The default threshold of each check. True means on, for a check without a threshold; False means off.
+"""The default threshold of each check. For a check without a threshold, True means on and False means off.
 
 `leaks_prompt` is a number of consecutive words, `repeats` the Jaccard index of the words of two messages,
 `wrong_language` the share of one side's text that is in another language, `loops` the number of repetitions of a part
@@ -65,7 +66,7 @@ of a message. Calibrated on tests/dialogue/texts.
 WITH_SOURCE: Checks = {"grounded": 3}
 """The default threshold of each check of dialogues with a source.
 
-It is in the canonical value only where a recipe names another, so that recipes without seeds stay the same.
+The canonical value has it only if a recipe sets another threshold, so that recipes without seeds stay the same.
 """
 CHECK_NAMES = (*DEFAULTS, *WITH_SOURCE)
 TAKES: dict[str, Callable[[str, Any], Any]] = {
@@ -108,7 +109,7 @@ def _threshold(place: str, check: str, given: Mapping[str, Any]) -> Any:
 
 
 def rules(name: str, value: Any) -> Rules:
-    """Return rules by name, each with the fields that it was given, in their canonical form. Raises RecipeError."""
+    """Return rules by name, each with its fields in canonical form. Raises RecipeError."""
     if not isinstance(value, Mapping) or not 1 <= len(value) <= MAX_RULES:
         raise type_error(name, value, f"a mapping of up to {MAX_RULES} names to rules")
     found = {line(60)(f"{name} must have names: one", key): _rule(name, key, given) for key, given in value.items()}
@@ -119,13 +120,13 @@ def rules(name: str, value: Any) -> Rules:
 
 
 def versions(chosen: Mapping[str, Rule] | None) -> dict[str, str]:
-    """Return the version of each plugin that rules name: another version may find something else."""
+    """Return the version of each plugin that rules name, because another version may have other findings."""
     names = {rule["plugin"] for rule in (chosen or {}).values() if "plugin" in rule}
     return {name: _version(_plugins()[name]) for name in sorted(names) if name in _plugins()}
 
 
 def plugin(name: str) -> Any:
-    """Return the function of an installed plugin. Raises RecipeError if it is not there or cannot be imported."""
+    """Return the function of an installed plugin. Raises RecipeError if it is missing or cannot be imported."""
     try:
         return _plugins()[name].load()
     except Exception as error:
@@ -134,8 +135,8 @@ def plugin(name: str) -> Any:
 
 @functools.lru_cache(maxsize=1024)
 def compiled(pattern: str) -> Any:
-    """Return a pattern as RE2 compiles it. Raises ValueError with RE2's reason."""
-    import re2  # recipes without patterns do without
+    """Return a pattern compiled by RE2. Raises ValueError with RE2's reason."""
+    import re2  # imported here, since recipes without patterns do not need it
 
     options = re2.Options()
     options.log_errors = False
@@ -159,7 +160,7 @@ def _rule(name: str, key: Any, value: Any) -> Rule:
         raise RecipeError(f"{place} checks nothing. Give one of {', '.join(list(_FIELDS)[2:])}.")
     for unit in ("words", "characters"):
         if found.get(f"min_{unit}", 0) > found.get(f"max_{unit}", MAX_LENGTH):
-            raise RecipeError(f"{place} has a min_{unit} above its max_{unit}. Correct one of them.")
+            raise RecipeError(f"{place} has a min_{unit} that is above its max_{unit}. Correct one of them.")
     return found
 
 
@@ -200,8 +201,8 @@ def _pattern(name: str, value: Any) -> str:
         compiled(value)
     except ValueError as error:
         raise RecipeError(
-            f"{name} has the pattern {excerpt(value)}, which RE2 refuses: {excerpt(str(error))}. RE2 has no "
-            "look-around, no back references, and repetitions up to {1000}."
+            f"{name} has the pattern {excerpt(value)}, which RE2 refuses: {excerpt(str(error))}. RE2 supports no "
+            f"lookarounds or back references, and repetitions only up to {1000}."
         ) from None
     return value
 
@@ -219,8 +220,8 @@ def _sensitive(name: str, value: Any) -> list[str]:
 def _plugin(name: str, value: Any) -> str:
     known = tuple(_plugins())
     if value not in known:
-        hint = suggestion(value, known) if known else f" None is installed in the group {GROUP!r}."
-        raise RecipeError(f"{name} names no installed check: there is no {excerpt(value)}.{hint}")
+        hint = suggestion(value, known) if known else f" No check is installed in the entry-point group {GROUP!r}."
+        raise RecipeError(f"{name} must name an installed check: there is no {excerpt(value)}.{hint}")
     return str(value)
 
 

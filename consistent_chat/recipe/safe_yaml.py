@@ -1,4 +1,4 @@
-"""Reads YAML from strangers: only plain data, within limits, with the line of every key.
+"""Reads YAML from strangers: only plain data, within limits, and with the line of every key.
 
 It rejects tags that construct objects, anchors, aliases and repeated keys, and limits size and depth. The safe loader
 of PyYAML allows anchors, reads numbers in quadratic time and reports no lines of keys. This module does not depend on
@@ -20,9 +20,10 @@ from consistent_chat.errors import RecipeError
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 16
 MAX_PARTS = 200_000
-"""Maximum number of keys, values and items in a file. Reading so many takes a second or two."""
+"""Maximum number of keys, values and items in a file. Reading this many takes a second or two."""
 MAX_NUMBER = 100
-"""Maximum length of a number or date. Reading some numbers of YAML 1.1 (1:59:59...) takes quadratic time."""
+"""Maximum characters of a number or date, because reading some numbers of YAML 1.1 (1:59:59...) takes quadratic time.
+"""
 MAX_EXCERPT = 80
 
 _SURPRISES = {
@@ -44,14 +45,14 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True)
 class Document:
-    """Plain data with the line of each part, for error messages."""
+    """Plain data, with the line of each part for error messages."""
 
     data: Any
     origin: str
     lines: dict[Path, int] = field(default_factory=dict)
 
     def where(self, *path: Any) -> str:
-        """Return the name of a place, such as `recipe.yaml, line 3 (intents)`; without the line if unknown."""
+        """Return the name of a position, such as `recipe.yaml, line 3 (intents)`; without an unknown line."""
         name = ".".join(str(part) for part in path)
         line = self.lines.get(path)
         place = self.origin if line is None else f"{self.origin}, line {line}"
@@ -59,7 +60,7 @@ class Document:
 
 
 def parse(text: str, origin: str) -> Document:
-    """Parse YAML into plain data. Raises RecipeError that names `origin` and the line."""
+    """Parse YAML into plain data. Raises RecipeError, which names `origin` and the line."""
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         raise RecipeError(f"{origin} is larger than {MAX_BYTES // 2**20} MiB. Make it smaller.")
     try:
@@ -77,7 +78,7 @@ def parse(text: str, origin: str) -> Document:
 
 
 def excerpt(value: Any) -> str:
-    """Return the repr of a value, cut if it is too long for a message."""
+    """Return the repr of a value, cut off if it is too long for a message."""
     text = repr(value)
     return text if len(text) <= MAX_EXCERPT else text[: MAX_EXCERPT - 3] + "..."
 
@@ -89,7 +90,9 @@ def _refuse_unsafe(text: str, origin: str) -> None:
         if count > MAX_PARTS:
             raise RecipeError(f"{origin}, line {line}: more than {MAX_PARTS:,} keys and values. Make it smaller.")
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-            raise RecipeError(f"{origin}, line {line}: anchors and aliases (& and *) are not allowed. Write it out.")
+            raise RecipeError(
+                f"{origin}, line {line}: anchors and aliases (& and *) are not allowed. Write out the value."
+            )
         if getattr(event, "tag", None):
             raise RecipeError(f"{origin}, line {line}: the tag {event.tag} is not allowed. Use plain YAML values.")
         if isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent)):
@@ -97,11 +100,11 @@ def _refuse_unsafe(text: str, origin: str) -> None:
         elif isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent)):
             depth -= 1
         if depth > MAX_DEPTH:
-            raise RecipeError(f"{origin}, line {line}: nested more than {MAX_DEPTH} deep. Make it flatter.")
+            raise RecipeError(f"{origin}, line {line}: nested more than {MAX_DEPTH} levels deep. Make it flatter.")
 
 
 def _refuse_depth_before(error: Exception, text: str, origin: str) -> None:
-    """Raise RecipeError if the text before an error is too deep.
+    """Raise RecipeError if the text before an error is nested too deeply.
 
     The parser reads ahead, so its own nesting limit can stop it before it returns the events that show the depth.
     """
@@ -143,7 +146,7 @@ def _key(loader: Any, node: Any, where: str) -> Any:
 def _scalar(loader: Any, node: Any, where: str) -> Any:
     """Return a value; `where` names its file, line and field in errors."""
     if not node.tag.endswith(":str") and len(node.value) > MAX_NUMBER:
-        raise RecipeError(f"{where}: a number of more than {MAX_NUMBER} characters. Make it shorter.")
+        raise RecipeError(f"{where}: a number has more than {MAX_NUMBER} characters. Make it shorter.")
     kind = node.tag.rpartition(":")[2]
     if kind in _SURPRISES and not _PLAIN.fullmatch(node.value):
         raise RecipeError(f"{where}: YAML reads {node.value} as {_SURPRISES[kind]}. {_remedy(kind)}")

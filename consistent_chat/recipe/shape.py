@@ -22,9 +22,9 @@ FACETS = {
     "answer_length": "answer_lengths",
     "message_length": "message_lengths",
 }
-"""The recipe fields, and the sections of the data that say what they take."""
+"""The recipe fields, and the sections of the data with their values."""
 IN_WORDS = ("answer_length", "message_length")
-"""Facets that can also be a mean number of words."""
+"""Facets whose value can also be a mean number of words."""
 WEIGHT = 10**6
 """The whole number for a weight of 1: weights are compared as whole numbers, which are the same on every machine."""
 
@@ -35,9 +35,10 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class Option:
     """One value of a facet.
 
-    `description` and `answers` are what the prompts of the user messages and of the answers say of it, `unlike` names
-    what it does not go with, `intents` the ones that it suits (none: all), `turns` the fewest that it needs. `sizes`
-    are those of messages with their weights, and `reply` is the size of the answer to the last message.
+    `description` and `answers` are its texts in the prompts of the user messages and of the answers. `unlike` names the
+    tags and manners that it does not suit, `intents` the intents that it suits (empty: all), `turns` is the minimum
+    number of turns that it needs. `sizes` are the sizes of messages with their weights, and `reply` is the size of the
+    answer to the last message.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Option:
 
 
 def options(facet: str, given: Any = None) -> tuple[Option, ...]:
-    """Return what a facet draws from: by its own weights, or by those that a recipe gives (a name, words, weights)."""
+    """Return the options of a facet, with its own weights or those that a recipe sets (a name, words, or weights)."""
     known = _known()[facet]
     if given is None:
         return tuple(known.values())
@@ -64,13 +65,13 @@ def options(facet: str, given: Any = None) -> tuple[Option, ...]:
 
 
 def names(facet: str) -> tuple[str, ...]:
-    """Return the values that a facet has."""
+    """Return the values of a facet."""
     return tuple(_known()[facet])
 
 
 @functools.lru_cache(maxsize=1)
 def sizes() -> dict[str, tuple[int, int]]:
-    """Return the sizes of messages: from how many words to how many."""
+    """Return the sizes of messages, each with its range of words."""
     return {name: (low, high) for name, (low, high) in _data()["sizes"].items()}
 
 
@@ -82,7 +83,7 @@ def told_intents() -> Tags:
 
 @functools.lru_cache(maxsize=1)
 def contents() -> str:
-    """Return the data as it is written, for the recipe's fingerprint."""
+    """Return the unchanged data, for the recipe's fingerprint."""
     return resources.files("consistent_chat.recipe.taxonomy").joinpath("shape.yaml").read_text("utf-8")
 
 

@@ -15,14 +15,14 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.recipe.fields import suggestion
 
 MAX_OUTPUT = 20_000
-"""Maximum characters of a rendered text, as many as a system prompt may have."""
+"""Maximum characters of a rendered text, the same as for a system prompt."""
 METHODS = ("capitalize", "endswith", "lower", "split", "startswith", "strip", "title", "upper")
 LOOP = ("first", "index", "index0", "last", "length", "revindex")
 _NODES = frozenset(
     """Add And Assign Call Compare Concat CondExpr Const Div Filter FloorDiv For Getattr Getitem If Keyword List Mod Mul
     Name Neg Not Operand Or Output Pos Slice Sub Template TemplateData Test Tuple""".split()  # noqa: SIM905 - brief
 )
-"""The nodes of Jinja2's syntax that a template may have."""
+"""The nodes of Jinja2's syntax that templates may use."""
 
 
 class RenderError(RecipeError):
@@ -30,26 +30,26 @@ class RenderError(RecipeError):
 
 
 def is_template(text: str) -> bool:
-    """Tell whether a text is a template."""
+    """Return whether a text is a template."""
     return "{{" in text or "{%" in text
 
 
 def names(place: str, text: str) -> tuple[str, ...]:
-    """Return the names that a text uses, sorted; none if it is no template. Raises RecipeError if it is not valid."""
+    """Return the names that a template uses, sorted; empty for a plain text. Raises RecipeError if it is not valid."""
     return _compiled(place, text)[1] if is_template(text) else ()
 
 
 def render(place: str, text: str, values: Mapping[str, str]) -> str:
-    """Return a text with these values for its names, without white space around it.
+    """Return a text with these values for its names, without surrounding white space.
 
-    Raises RenderError, which names the place, if it cannot be rendered with them.
+    Raises RenderError, which names the field, if the text cannot be rendered with these values.
     """
     if not is_template(text):
         return text
     template, _ = _compiled(place, text)
     try:
         return _joined(template.generate({**values, BUDGET: Budget(len(text))})).strip()
-    except Exception as error:  # whatever an expression raises
+    except Exception as error:  # any error of an expression
         raise RenderError(f"{place} cannot be rendered: {' '.join(str(error).split())[:300]}. Correct it.") from None
 
 
@@ -59,7 +59,7 @@ def _joined(parts: Iterable[str]) -> str:
         found.append(part)
         size += len(part)
         if size > MAX_OUTPUT:
-            raise Bound(f"it becomes longer than {MAX_OUTPUT:,} characters")
+            raise Bound(f"the text becomes longer than {MAX_OUTPUT:,} characters")
     return "".join(found)
 
 
@@ -81,7 +81,7 @@ def _compiled(place: str, text: str) -> tuple[Any, tuple[str, ...]]:
         ) from None
     except Bound as error:
         raise RecipeError(f"{place} must be a template within the supported syntax: {error}") from None
-    except Exception as error:  # too deep for the parser or the compiler
+    except Exception as error:  # nested too deeply for the parser or the compiler
         raise RecipeError(f"{place} must be a simpler template: {type(error).__name__}. Make it shorter.") from None
 
 
@@ -118,7 +118,7 @@ def _is_of_loop(node: Any) -> bool:
 
 
 def _bounded(tree: Any, environment: Any) -> Any:
-    """Return a tree whose loops count their rounds, and whose `~` is a `+`, which the sandbox watches."""
+    """Return a tree whose loops count their rounds, and whose `~` is a `+`, which the sandbox intercepts."""
     from jinja2 import nodes
     from jinja2.visitor import NodeTransformer
 
@@ -152,11 +152,14 @@ BUDGET = "budget of the rendering"
 
 
 class Bound(Exception):
-    """A template goes beyond a bound; the message says which."""
+    """A template exceeds a bound; the message says which."""
 
 
 class Budget:
-    """What is left of a rendering's work. `size` is the length of the template, which each round of a loop costs."""
+    """The remaining work of a rendering.
+
+    `size` is the length of the template, which is counted for each round of a loop.
+    """
 
     def __init__(self, size: int) -> None:
         self._size, self._work, self._rounds = size, MAX_WORK, MAX_ROUNDS
@@ -172,7 +175,7 @@ class Budget:
         """Count processed characters. Raises Bound."""
         self._work -= 1 + amount
         if self._work < 0:
-            raise Bound("it takes too much work: use shorter loops")
+            raise Bound("it takes too much work; use shorter loops")
 
 
 @functools.lru_cache(maxsize=1)
@@ -237,13 +240,13 @@ def _spent(context: Any, value: Any) -> Any:
 
 
 def _check_operands(operator: str, left: Any, right: Any) -> None:
-    """Raise Bound for a repetition that is too long, and for formats, whose widths have no bound."""
+    """Raise Bound for a repetition that is too long, and for formats, whose widths are unbounded."""
     many, few = (left, right) if isinstance(left, (str, list, tuple)) else (right, left)
     if operator == "*" and isinstance(many, (str, list, tuple)) and isinstance(few, int):
         if len(many) * few > MAX_VALUE:
             raise Bound(f"a repetition becomes longer than {MAX_VALUE:,}")
     elif operator in ("%", "**") and not (operator == "%" and isinstance(left, (int, float))):
-        raise Bound(f"{operator!r} takes only numbers")
+        raise Bound(f"{operator!r} accepts only numbers")
 
 
 def _range(*bounds: int) -> range:
@@ -255,14 +258,16 @@ def _range(*bounds: int) -> range:
 
 def _text(value: Any) -> str:
     if not isinstance(value, (str, int, float)):
-        raise Bound(f"{type(value).__name__} is not text: use the filter join for a list")
+        raise Bound(f"{type(value).__name__} is not text; use the filter join for a list")
     return str(value)
 
 
 def _shown(value: Any) -> str:
     from jinja2 import Undefined
 
-    return str(value) if isinstance(value, Undefined) else _text(value)  # the former raises what is missing
+    return (
+        str(value) if isinstance(value, Undefined) else _text(value)
+    )  # the former raises an error for a missing value
 
 
 def _replace(text: str, old: str, new: str) -> str:
@@ -314,4 +319,4 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "unique": lambda values: list(dict.fromkeys(values)),
     "upper": lambda text: _text(text).upper(),
 }
-"""The filters that a template has."""
+"""The filters that templates can use."""

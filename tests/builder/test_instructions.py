@@ -148,7 +148,7 @@ def test_a_missing_column_is_told_before_any_call(tmp_path: Path, data: str) -> 
 def test_a_source_without_a_rendering_is_given_up_by_name(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It costs no request."""
     prompt = "{{ 1 / (price|int - 4) }}"
-    with pytest.raises(RecipeError, match=r"division by zero. Correct it. It was for the source '"):
+    with pytest.raises(RecipeError, match=r"division by zero. Correct it. The source was '"):
         made(data, system_prompt=prompt)
     monkeypatch.setattr(attributes, "TRIED", 0)
     recipe = made(data, system_prompt=prompt + " ")
@@ -173,7 +173,7 @@ def test_templates_are_rendered_with_all_sources_before_any_call(
     seeds = {"data": data, "fields": FIELDS}
     more = {"system_prompt": "{{ 1 / (price|int - 3) }}", "responses": str(tmp_path / "responses")}
     builder = open_builder(None, serving="rehearsal", seeds=seeds, driver=driver, **more)
-    with pytest.raises(RecipeError, match=r"division by zero. Correct it. It was for the source 'Late parcel'."):
+    with pytest.raises(RecipeError, match=r"division by zero. Correct it. The source was 'Late parcel'."):
         builder.fill({"train": [0, 1]})
     assert not [path for path in (tmp_path / "responses").rglob("*") if path.is_file()]
 

@@ -132,7 +132,7 @@ def test_answers_of_a_spec_that_was_given_up_are_half_a_pair() -> None:
     judge, rows = filled(times)
     assert len(rows) == 18
     assert judge.rejections == 4
-    with pytest.raises(ConsistentChatError, match=r"^There are no pairs in train: .* of 18 dialogues"):
+    with pytest.raises(ConsistentChatError, match=r"^There are no pairs in train: none of its 18 dialogues"):
         load(layout="preference")
     assert list(load(layout="preference", streaming=True)) == []
     labels = load(layout="kto")
@@ -163,9 +163,9 @@ def test_a_pair_needs_a_difference() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({}, "needs answers that a judge has rejected: pass judge_model= and min_score= as well."),
+        ({}, "needs answers that a judge has rejected. Pass judge_model= and min_score= as well."),
         ({"judge_model": "j"}, "needs answers that a judge has rejected"),
-        ({"judge_model": "j", "min_score": 3, "reasoning": True}, "has no reasoning: leave reasoning out"),
+        ({"judge_model": "j", "min_score": 3, "reasoning": True}, "has no reasoning. Leave reasoning out"),
     ],
 )
 def test_pairs_need_a_judge_that_rejects(layout: str, given: dict[str, Any], message: str) -> None:

@@ -215,7 +215,7 @@ def test_a_rehearsal_rehearses_the_judge(place: str) -> None:
 
 def test_a_least_score_needs_a_judge(place: str) -> None:
     """One clear message before anything is paid."""
-    with pytest.raises(RecipeError, match=r"^min_score needs a judge: pass judge_model= as well\.$"):
+    with pytest.raises(RecipeError, match=r"^min_score needs a judge\. Pass judge_model= as well\.$"):
         Recipe(model=WRITER, min_score=3)
 
 

@@ -157,7 +157,7 @@ WRONG: dict[str, Any] = {
     "splits must have names of up to 60 letters, digits and _, not 'all'.": {"all": 1},
     "splits must have names of up to 60 letters, digits and _, not 'a/b'.": {"a/b": 1},
     "splits must have names of up to 60 letters, digits and _, not 1.": {1: 1},
-    "splits must have names that differ in more than capitals: they become names of files.": {"test": 1, "Test": 1},
+    "splits must have names that differ in more than capitals, because they become file names.": {"test": 1, "Test": 1},
     "splits must give dialogues per intent: test must be a whole number from 1 to 1000000000, not 0.": {"test": 0},
     "splits must give dialogues per intent: test must be a whole number from 1 to 1000000000, not True.": {
         "test": True

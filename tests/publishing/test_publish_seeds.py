@@ -75,7 +75,7 @@ def test_a_private_column_is_in_no_written_file(tmp_path: Path) -> None:
     assert pq.read_schema(folder / "seeds" / "a.parquet").names == ["topic"]
     assert recipe_file.withheld(folder / "a.consistent_chat.yaml") == ["source", "text"]
     assert "euros" not in (folder / "a.consistent_chat.yaml").read_text()
-    with pytest.raises(RecipeError, match="seeds lack what their publisher has withheld: source, text"):
+    with pytest.raises(RecipeError, match="seeds lack columns that their publisher has withheld: source, text"):
         Recipe.from_file(str(folder / "a.consistent_chat.yaml"))
     both = {"data": str(tmp_path / "rows.jsonl"), "fields": {"topic": "about", "source": "text"}}
     assert fingerprint(private(tmp_path)) == fingerprint(Recipe("rehearsal", seeds=both))
@@ -85,7 +85,7 @@ def test_what_stands_in_the_rows_cannot_be_private(tmp_path: Path) -> None:
     """A topic, what a system prompt names, and a source that stands for a missing topic."""
     with pytest.raises(RecipeError, match="must publish the column of 'text' as well: it is in the rows"):
         private(tmp_path, system_prompt="{{ text }}")
-    with pytest.raises(RecipeError, match="must publish the column of 'source' as well: where a row has no topic"):
+    with pytest.raises(RecipeError, match="must publish the column of 'source' as well: if a source has no topic"):
         private(tmp_path, [*ROWS, {"about": None, "text": "secret"}])
     seeds = {"data": str(tmp_path / "rows.jsonl"), "fields": {"topic": "about"}}
     with pytest.raises(RecipeError, match="must publish the column of 'topic' as well"):

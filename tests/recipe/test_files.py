@@ -76,14 +76,14 @@ REFUSED = {
     "- model": f"{FILE}, line 1 must be a mapping of recipe fields. Use: {', '.join(FIELDS)}.",
     "seed: !!python/object/apply:os.system [ls]": f"{FILE}, line 1: the tag tag:yaml.org,2002:python/object/apply:"
     "os.system is not allowed. Use plain YAML values.",
-    "model: &a m\nlanguage: *a": f"{FILE}, line 1: anchors and aliases (& and *) are not allowed. Write it out.",
+    "model: &a m\nlanguage: *a": f"{FILE}, line 1: anchors and aliases (& and *) are not allowed. Write out the value.",
     "seed: 1\nseed: 2": f"{FILE}, line 2: the key 'seed' is repeated. Remove one.",
     "[a]: 1": f"{FILE}, line 1: a key must be plain text. Correct it.",
-    "seed:\n " + "[" * 100_000: f"{FILE}, line 2: nested more than 16 deep. Make it flatter.",
-    "taxonomy: 3": f"{FILE}, line 1 (taxonomy) must be a mapping or a file beside the recipe.",
+    "seed:\n " + "[" * 100_000: f"{FILE}, line 2: nested more than 16 levels deep. Make it flatter.",
+    "taxonomy: 3": f"{FILE}, line 1 (taxonomy) must be a mapping or the name of a file next to the recipe.",
     "seed: 0\ntaxonomy:\n  personas: [3]": f"{FILE}, line 3 (personas.0) must be text, not 3. Put it in quotes.",
-    "? " * 2_000: f"{FILE}, line 1: nested more than 16 deep. Make it flatter.",
-    "model: [" + "{a: " * 300: f"{FILE}, line 1: nested more than 16 deep. Make it flatter.",
+    "? " * 2_000: f"{FILE}, line 1: nested more than 16 levels deep. Make it flatter.",
+    "model: [" + "{a: " * 300: f"{FILE}, line 1: nested more than 16 levels deep. Make it flatter.",
     "seed: 2026-13-01": f"{FILE}, line 1 (seed): YAML reads 2026-13-01 as a date. Put it in quotes.",
     "<<: {seed: 1}": f"{FILE}, line 1: YAML reads << as a merge key. Put it in quotes.",
     **{
@@ -103,7 +103,7 @@ REFUSED = {
     "provenance: no": f"{FILE}, line 1 (provenance): YAML reads no as true or false. {BOOLEAN}",
     "splits:\n  on: 3": f"{FILE}, line 2: YAML reads on as true or false. {BOOLEAN}",
     "splits:\n  2024-01-01: 3": f"{FILE}, line 2: YAML reads 2024-01-01 as a date. Put it in quotes.",
-    "seed: 0x" + "f" * 10_000: f"{FILE}, line 1 (seed): a number of more than 100 characters. Make it shorter.",
+    "seed: 0x" + "f" * 10_000: f"{FILE}, line 1 (seed): a number has more than 100 characters. Make it shorter.",
     "#" * (safe_yaml.MAX_BYTES + 1): f"{FILE} is larger than 4 MiB. Make it smaller.",
 }
 

@@ -37,7 +37,7 @@ def test_they_may_lie_in_a_file(caplog: pytest.LogCaptureFixture) -> None:
     own = people(*({"who": who, "age": 3} for who in (*WHO, " ", "a  student\nof law")))
     assert fingerprint(Recipe(personas=own)) == fingerprint(Recipe(personas=WHO))
     assert [record.getMessage() for record in caplog.records] == [
-        "people.jsonl: 2 of 4 rows are left out: 1 have no text in 'who', the others the same as an earlier row."
+        "people.jsonl: 2 of 4 rows are left out: 1 have no text in 'who', the others repeat an earlier row."
     ]
     Path("a.consistent_chat.yaml").write_text("personas: {data: people.jsonl, fields: {persona: who}}\n")
     assert Recipe.from_file("a.consistent_chat.yaml") == Recipe(personas=WHO)
@@ -48,7 +48,7 @@ WRONG_DATA: list[tuple[Any, str]] = [
     ({"data": "people.jsonl"}, "personas must have fields: they must be a mapping such as {persona: description}"),
     ({"data": "none.csv", "fields": {"persona": "who"}}, "The personas in none.csv cannot be read"),
     ({"data": "a.csv", "fields": {"persona": "who"}, "chunk": 3}, "personas must not have 'chunk'"),
-    ({"data": "http://169.254.169.254/a.csv", "fields": {"persona": "who"}}, "personas must lie in a file on this"),
+    ({"data": "http://169.254.169.254/a.csv", "fields": {"persona": "who"}}, "personas must be in a file on this"),
     ({"data": "hf://datasets/a/b@0123abc/../a.csv", "fields": {"persona": "a"}}, "personas must have an address"),
 ]
 

@@ -21,8 +21,8 @@ WRONG: list[tuple[Any, str]] = [
     ({"criteria": {"tone": "x"}}, "judge must name a model"),
     ({"model": "m", "criteria": {}}, "criteria must be a mapping of 1 to 12 names"),
     ({"model": "m", "criteria": ["tone"]}, "criteria must be a mapping"),
-    ({"model": "m", "criteria": {"Tone": "x"}}, "must have names of small letters"),
-    ({"model": "m", "criteria": {5: "x"}}, "must have names of small letters"),
+    ({"model": "m", "criteria": {"Tone": "x"}}, "must have names of up to 40 lower-case letters"),
+    ({"model": "m", "criteria": {5: "x"}}, "must have names of up to 40 lower-case letters"),
     ({"model": "m", "criteria": {"at_fault": "x"}}, "other than score, at_fault"),
     ({"model": "m", "criteria": {"a": "x", "a_reason": "y"}}, "must not have a_reason"),
     ({"model": "m", "criteria": {"tone": True}}, "criteria.tone must have a text. Only consistency"),
@@ -33,7 +33,7 @@ WRONG: list[tuple[Any, str]] = [
     ({"model": "m", "criteria": {"tone": {"text": "x", "weight": -1}}}, "tone.weight must be a number from 0 to 1000"),
     ({"model": "m", "criteria": {"tone": {"text": "x", "least": 6}}}, "tone.least must be a number from 1 to 5"),
     ({"model": "m", "criteria": {"tone": {"text": "x", "weight": 0}}}, "must have a criterion with a weight above 0"),
-    ({"model": "m", "criteria": {"grounded": True}}, "judge must have a text of your own for grounded"),
+    ({"model": "m", "criteria": {"grounded": True}}, "judge must have your own text for grounded"),
     ({"model": "m", "criteria": {f"c{n}": "x" for n in range(13)}}, "criteria must be a mapping of 1 to 12"),
 ]
 

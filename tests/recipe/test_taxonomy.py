@@ -192,7 +192,7 @@ MISTAKES = {
     "extend:\n  topics: [a]": "own.yaml, line 2 (extend.topics) is not a known name. "
     "Use: flows, intents, personas, manners.",
     "extend: 3": "own.yaml, line 1 (extend) must be a mapping, not int.",
-    "extend:\n  personas: {a: b}": "own.yaml, line 2 (extend.personas) must be a list, as it is built in.",
+    "extend:\n  personas: {a: b}": "own.yaml, line 2 (extend.personas) must be a list, like the built-in one.",
     "personas: []": "own.yaml, line 1 (personas) is empty. Give at least one entry, or leave it out.",
     "personas:\n  - a\n  - 3": "own.yaml, line 3 (personas.1) must be text, not 3. Put it in quotes.",
     "personas:\n  - yes": "own.yaml, line 2 (personas.0): YAML reads yes as true or false. Write true or false, or put "

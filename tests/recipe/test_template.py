@@ -29,7 +29,7 @@ REFUSED = {
     "{{ name * 10000 }}": "longer than",
     "{{ 'x' * 30000 }}": "longer than 20,000 characters",
     "{% for i in range(9000) %}" + "{{ (name * 9999)|length }}" * 9 + "{% endfor %}": "too much work",
-    "{{ '%1000000000d' % 1 }}": "takes only numbers",
+    "{{ '%1000000000d' % 1 }}": "accepts only numbers",
     "{{ '{:1000000000}'.format(1) }}": "calls an unsupported function",
     "{{ name|replace('', name * 9999) }}": "longer than",
     "{% include 'x' %}": "uses Include",

@@ -1,6 +1,6 @@
 """Seeds: rows of the user's own data that dialogues are about. They are read once, before the plan.
 
-source.py     what one row says, as clean text, and its digest; the messages of a given conversation
+source.py     the clean text of one row and its digest; the messages of a given conversation
 documents.py  documents as text, and the chunks of a long text
 address.py    addresses that seeds may have, and how they are opened
 rows.py       the rows of CSV, JSON lines and Parquet files, in bounded memory

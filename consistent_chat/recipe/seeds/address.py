@@ -16,16 +16,19 @@ from consistent_chat.text.sanitize import redact, without_secrets
 HUB = "hf://"
 _ADDRESS = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)(?:@([^/@:]+))?/([^:%?#*\\]+)")
 NO_CONTENT = "it is empty, or the server redirects to another address, which is not followed"
-"""What is wrong with an address without content."""
+"""The reason for an address without content."""
 _COMMIT = re.compile("[0-9a-f]{7,40}")
 
 
 def check(data: str, options: Mapping[str, Any], what: str = "seeds") -> None:
-    """Check the address of `what`; raises RecipeError. On the Hub it must name a commit, so that the data stays."""
+    """Check the address of `what`. On the Hub it must name a commit, so that the data cannot change.
+
+    Raises RecipeError.
+    """
     if not data.startswith(HUB):
         if "://" in data or "::" in data:
             raise RecipeError(
-                f"{what} must lie in a file on this machine or in a dataset on the Hub, not at "
+                f"{what} must be in a file on this machine or in a dataset on the Hub, not at "
                 f"{without_secrets(data)}. Download it, or write hf://datasets/user/name@commit/file."
             )
         return
@@ -42,7 +45,7 @@ def check(data: str, options: Mapping[str, Any], what: str = "seeds") -> None:
 
 
 def owner(url: str) -> str:
-    """Return who owns the Hub repo of an address; empty for another address."""
+    """Return the owner of the Hub repo of an address; empty for other addresses."""
     found = re.match(r"hf://(?:datasets/|buckets/)?([\w.-]+)/", url)
     return found[1] if found else ""
 
@@ -53,14 +56,14 @@ def name(data: str) -> str:
 
 
 def folder(data: str) -> str | None:
-    """Return the path of a folder on this machine, or None if the address is that of something else."""
+    """Return the path of a local folder, or None if the address is not a local folder."""
     path = os.path.expanduser(data)
     return path if "://" not in data and os.path.isdir(path) else None
 
 
 @contextmanager
 def opened(data: str, options: Mapping[str, Any], what: str = "seeds") -> Iterator[BinaryIO]:
-    """Give the open file of a checked address, or of one beside a recipe; raises RecipeError if it cannot be read."""
+    """Open the file at a checked address, or one next to a recipe. Raises RecipeError if it cannot be read."""
     try:
         if "://" in data:
             import fsspec
@@ -80,7 +83,7 @@ def opened(data: str, options: Mapping[str, Any], what: str = "seeds") -> Iterat
 
 
 def without_redirects(url: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options to open a URL so that no redirect is followed: it could lead into the user's own network."""
+    """Return options for opening a URL without redirects, which could lead into the user's own network."""
     kinds = [kind for kind in ("http", "https") if f"{kind}://" in url]
     return {**options, **{kind: {**options.get(kind, {}), "allow_redirects": False} for kind in kinds}}
 
@@ -91,5 +94,5 @@ def _commit(repo: str, revision: str | None, options: Mapping[str, Any]) -> str:
     try:
         info = HfApi(token=options.get("token")).repo_info(repo, repo_type="dataset", revision=revision)
         return info.sha or ""
-    except Exception:  # the message is about the address, not about the Hub
+    except Exception:  # the message is about the address, not the Hub
         return ""

@@ -19,10 +19,10 @@ from consistent_chat.files import NO_LINKS, read_plain
 from consistent_chat.recipe.fields import suggestion
 
 COLUMNS = ("text", "path", "name")
-"""The columns of a document: its text, its path within the folder, and its file's name without the ending."""
+"""The columns of a document: its text, its path within the folder, and its file name without the extension."""
 MAX_FILES = 100_000
 MAX_BYTES = 64 * 2**20
-"""Maximum size of a document, also of one that is unpacked."""
+"""Maximum size of a document, before and after unpacking."""
 MAX_PAGES = 5_000
 
 _NOT_TEXT = ("script", "style", "template", "noscript", "head")
@@ -30,13 +30,13 @@ _BLOCKS = ("p", "div", "br", "li", "tr", "table", "section", "article", "pre", "
 
 
 class Unreadable(ValueError):
-    """A document has no text that can be read; the message says why."""
+    """The text of a document cannot be read; the message has the reason."""
 
 
 class Folder:
-    """The documents below a folder, in the order of their paths; links are not followed.
+    """The documents in a folder and below, in the order of their paths; links are not followed.
 
-    `unreadable` has the reason for each that was left out. Raises RecipeError for too many files.
+    `unreadable` has the reason for each document that was left out. Raises RecipeError for too many files.
     """
 
     def __init__(self, folder: str) -> None:
@@ -45,7 +45,7 @@ class Folder:
         self.unreadable: dict[str, str] = {}
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-        """Yield the number, from 1, and the values of each document that can be read; raises RecipeError."""
+        """Yield the number, from 1, and the values of each document that can be read. Raises RecipeError."""
         check(columns)
         for number, path in enumerate(self.paths, 1):
             try:
@@ -66,7 +66,7 @@ def row(file: BinaryIO, name: str, columns: Sequence[str]) -> Iterator[tuple[int
             raise Unreadable(f"it is larger than {MAX_BYTES:,} bytes")
         yield 1, _values(name, text_of(content, name), columns)
     except Unreadable as error:
-        raise RecipeError(f"{name} has no text that can be read: {error}.") from None
+        raise RecipeError(f"The text of {name} cannot be read: {error}.") from None
 
 
 def check(columns: Sequence[str]) -> None:
@@ -77,19 +77,19 @@ def check(columns: Sequence[str]) -> None:
 
 
 def _paths(folder: str) -> list[str]:
-    """Return the paths of all files below a folder, sorted, with `/` between their parts; no hidden ones."""
+    """Return the paths of all files in a folder and below, sorted, with `/` as separator, except hidden files."""
     found = []
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         inner = os.path.relpath(place, folder).replace(os.sep, "/")
         found += [name if inner == "." else f"{inner}/{name}" for name in files if not name.startswith(".")]
         if len(found) > MAX_FILES:
-            raise RecipeError(f"{folder} has more than {MAX_FILES:,} files. Use a part of it.")
+            raise RecipeError(f"{folder} has more than {MAX_FILES:,} files. Use fewer files.")
     return sorted(found)
 
 
 def text_of(content: bytes, path: str) -> str:
-    """Return the text of a document by the ending of its path: paragraphs on lines. Raises Unreadable, RecipeError."""
+    """Return the text of a document, read by its extension, one paragraph per line. Raises Unreadable, RecipeError."""
     ending = path.lower().rpartition(".")[2]
     if ending not in FORMS:
         raise Unreadable(f"it does not end in {', '.join(f'.{one}' for one in FORMS)}")
@@ -102,7 +102,7 @@ def text_of(content: bytes, path: str) -> str:
         raise RecipeError(f"Reading {path} needs {library} ({error}). Run `pip install {library}`.") from None
     except Unreadable:
         raise
-    except Exception as error:  # of a damaged file, libraries raise what they run into
+    except Exception as error:  # for a damaged file, libraries raise various errors
         raise Unreadable(f"it is not a valid {ending} file: {' '.join(str(error).split())[:200]}") from None
     text = "\n".join(line.rstrip() for line in text.replace("\0", "").splitlines()).strip()
     if not text:
@@ -171,9 +171,9 @@ FORMS: dict[str, Callable[[bytes], str]] = {
     "docx": _docx,
     "pdf": _pdf,
 }
-"""What reads a document, by the ending of its name."""
+"""The function that reads a document, by the extension of its name."""
 LIBRARIES = {"html": "beautifulsoup4", "htm": "beautifulsoup4", "docx": "python-docx", "pdf": "pypdf"}
-"""The library of the extra `documents` that a form needs."""
+"""The library of the extra `documents` that a format needs."""
 
 
 _CJK = "\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
@@ -182,7 +182,7 @@ _WORDS = re.compile(f"[{_CJK}]|[^\\s{_CJK}]{{1,50}}")
 
 
 class Chunk(NamedTuple):
-    """How a text is divided: into chunks of so many words, each beginning with the last words of the one before."""
+    """How a text is divided: into chunks of `words` words, which begin with the last `overlap` of the one before."""
 
     words: int
     overlap: int = 0

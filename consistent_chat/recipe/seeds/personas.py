@@ -1,4 +1,4 @@
-"""Personas from a file, or from a dataset on the Hub at a commit: read like seeds, once, when a recipe is made."""
+"""Reads personas from a file, or from a dataset on the Hub at a commit, once, when a recipe is made."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from consistent_chat.recipe.seeds.source import WrongValue, clean
 logger = logging.getLogger(__name__)
 
 MAX_PERSONAS, MAX_CHARACTERS, LONGEST = 20_000, 2_000_000, 500
-"""Maximum number of personas, characters of all, and of one: the file of a published recipe lists all of them."""
+"""Maximum number of personas, and of characters of all and of one. The file of a published recipe lists all of them."""
 
 
 def settings(given: Mapping[str, Any]) -> tuple[str, str]:
@@ -32,14 +32,14 @@ def settings(given: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def load(given: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> list[str]:
-    """Read the personas that a mapping describes; `options` are those to open its address with. Raises RecipeError."""
+    """Read the personas that a mapping describes. `options` are used to open its address. Raises RecipeError."""
     data, column = settings(given)
     address.check(data, options or {}, "personas")
     return read(data, column, options or {})
 
 
 def read(place: str, column: str, options: Mapping[str, Any]) -> list[str]:
-    """Read the different texts of a column at a checked place, in their order. Raises RecipeError."""
+    """Read the distinct texts of a column at a checked location, in order. Raises RecipeError."""
     name, found, empty, number = address.name(place), dict[str, None](), 0, 0
     with address.opened(place, options, "personas") as file:
         for number, (value,) in rows.read(file, name, [column]):
@@ -50,14 +50,16 @@ def read(place: str, column: str, options: Mapping[str, Any]) -> list[str]:
             found.update({text: None} if text else {})
             empty += not text
             if len(found) > MAX_PERSONAS:
-                raise RecipeError(f"{name} has more than {MAX_PERSONAS:,} personas. Use a part of it.")
+                raise RecipeError(f"{name} has more than {MAX_PERSONAS:,} personas. Use fewer.")
     if not found:
         raise RecipeError(f"{name} has no row with text in {column!r}. Check the column and the file.")
     if sum(map(len, found)) > MAX_CHARACTERS:
-        raise RecipeError(f"{name} has personas of more than {MAX_CHARACTERS:,} characters. Use a part of it.")
+        raise RecipeError(
+            f"{name} has personas of more than {MAX_CHARACTERS:,} characters in total. Use fewer or shorter ones."
+        )
     if left_out := number - len(found):
         logger.warning(
-            "%s: %d of %d rows are left out: %d have no text in %r, the others the same as an earlier row.",
+            "%s: %d of %d rows are left out: %d have no text in %r, the others repeat an earlier row.",
             *(name, left_out, number, empty, column),
         )
     return list(found)

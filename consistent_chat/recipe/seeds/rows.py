@@ -1,6 +1,6 @@
-"""Reads the rows of a file by the ending of its name: CSV, JSON lines, Parquet, or a document, which is one row.
+"""Reads the rows of a file by its extension: CSV, JSON lines, Parquet, or a document, which is one row.
 
-Tables are read in bounded memory, and only the columns that are used. Arrow, which takes 0.1 s to import, is imported
+Tables are read in bounded memory, and only the needed columns are read. Arrow, which takes 0.1 s to import, is imported
 where it is needed.
 """
 
@@ -17,29 +17,31 @@ from consistent_chat.recipe.fields import suggestion
 from consistent_chat.recipe.seeds import documents
 
 MAX_LINE = 64 * 2**20
-"""Maximum bytes of a line of JSON, and of all rows of Parquet that are decoded at once. A row of CSV has an eighth of
-it: as much is read at once."""
+"""Maximum bytes of a line of JSON, and of all Parquet rows that are decoded together.
+
+A CSV row may have an eighth of this, which is the amount of CSV that is read at a time.
+"""
 BATCH = 4096
 """Maximum rows that are Python objects at the same time."""
 FIRST = 1_000
-"""Lines of JSON that are read to know which columns there are."""
+"""Number of JSON lines that are read to find out which columns there are."""
 MAX_NAME = 60
-"""Characters of a column's name in a message."""
+"""Maximum characters of a column's name in a message."""
 MAX_COLUMNS = 10_000
-"""Maximum number of columns that are remembered for a message."""
+"""Maximum number of columns that are kept for a message."""
 _BUFFER = 2**16
 """Bytes that are read at once from a column of which only the dictionary is used."""
 _OBJECT = 64
 """Approximate bytes of a Python object without its text."""
 _DELTA = "DELTA_BYTE_ARRAY"
-"""An encoding that repeats texts without a dictionary: each says how much of the one before it repeats."""
+"""An encoding that repeats texts without a dictionary: each text repeats a part of the previous one."""
 
 Rows = Iterator[tuple[int, Sequence[Any]]]
-"""The number of each row, from 1, and its values in the order of the columns that were asked for."""
+"""The number of each row, from 1, and its values in the order of the requested columns."""
 
 
 def read(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
-    """Yield the rows of a file by the ending of its name. Raises RecipeError that names the file and the row."""
+    """Yield the rows of a file, read by its extension. Raises RecipeError, which names the file and the row."""
     import pyarrow as pa
 
     ending = name.lower().rpartition(".")[2]
@@ -60,17 +62,17 @@ def read(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
             raise not_utf8(name) from None
         raise RecipeError(f"{name} is not a valid {ending} file: {text[:300]}. Correct it.") from None
     except Exception as error:  # the clients of remote filesystems raise their own errors
-        raise RecipeError(f"{name} cannot be read to its end: {error}. Try again.") from None
+        raise RecipeError(f"{name} cannot be read completely: {error}. Try again.") from None
 
 
 def known(file: BinaryIO, name: str, columns: Sequence[str]) -> list[str]:
-    """Return which of these columns a table has, and go back to its beginning; a file that is not a table has none."""
+    """Return which of these columns a table has, and go back to its start; empty for a file that is not a table."""
     import pyarrow as pa
 
     ending = name.lower().rpartition(".")[2]
     try:
         found = set(_NAMES[ending](file)) if columns and ending in _NAMES else set[str]()
-    except (pa.ArrowException, OSError, ValueError):  # reading the rows tells what is wrong
+    except (pa.ArrowException, OSError, ValueError):  # reading the rows reports the error
         found = set()
     file.seek(0)
     return [column for column in columns if column in found]
@@ -136,11 +138,9 @@ def _parquet(file: BinaryIO, name: str, columns: Sequence[str]) -> Rows:
 def batches(file: BinaryIO, name: str, columns: Sequence[str]) -> Iterator[Any]:
     """Yield these columns of a Parquet file as record batches, in bounded memory.
 
-    Raises RecipeError for a row of more than `MAX_LINE`.
-
-    A small file can repeat one large text millions of times. A column's dictionary has each of its texts once, and rows
-    point to them. So dictionaries are read before rows are decoded: they tell how long a row can be, and so how many
-    rows may be decoded at once.
+    Raises RecipeError for a row of more than `MAX_LINE`. A small file can repeat one large text millions of times. A
+    column's dictionary has each text once, and rows refer to it. So dictionaries are read before rows are decoded: they
+    show how long a row can be, and thus how many rows may be decoded together.
     """
     from pyarrow import parquet
 
@@ -152,7 +152,9 @@ def batches(file: BinaryIO, name: str, columns: Sequence[str]) -> Iterator[Any]:
     for group in range(table.num_row_groups):
         longest = fixed + sum(_longest(probe, group, column) for column in columns)
         if longest > MAX_LINE:
-            raise RecipeError(f"{name} has a row of more than {MAX_LINE // 2**20} MiB. Divide it, or leave it out.")
+            raise RecipeError(
+                f"{name} has a row of more than {MAX_LINE // 2**20} MiB. Divide the row, or leave it out."
+            )
         longest += _besides(table.metadata.row_group(group), columns)
         rows = max(1, min(BATCH, MAX_LINE // max(longest, 1)))
         for batch in table.iter_batches(rows, row_groups=[group], columns=list(columns)):
@@ -160,9 +162,9 @@ def batches(file: BinaryIO, name: str, columns: Sequence[str]) -> Iterator[Any]:
 
 
 def _longest(probe: Any, group: int, column: str) -> int:
-    """Return the maximum bytes of a row in a column of a row group, as far as they come from dictionaries.
+    """Return the maximum bytes of a row in a column of a row group that come from dictionaries.
 
-    The first row of a column of texts gives the dictionary of all. Lists are read whole, as indices.
+    The first row of a column of texts gives the dictionary of all rows. Lists are read completely, as indices.
     """
     import pyarrow as pa
 
@@ -173,7 +175,7 @@ def _longest(probe: Any, group: int, column: str) -> int:
             return max((int(_sizes(chunk).max(initial=0)) for chunk in chunks), default=0)
         first = next(probe.iter_batches(1, row_groups=[group], columns=[column]), None)
     except OSError as error:
-        if "DeltaByteArray" in str(error):  # it cannot be read as a dictionary, and has none
+        if "DeltaByteArray" in str(error):  # the column cannot be read as a dictionary, and has none
             return 0
         raise
     array = None if first is None else first.column(column)
@@ -181,7 +183,7 @@ def _longest(probe: Any, group: int, column: str) -> int:
 
 
 def _sizes(array: Any) -> Any:
-    """Return the bytes of each element of an array, whose texts are in dictionaries, with all that is in it."""
+    """Return the bytes of each element of an array, including nested values; texts are in dictionaries."""
     import numpy as np
     import pyarrow as pa
 
@@ -205,9 +207,9 @@ def _lengths(texts: Any) -> Any:
 
 
 def _besides(group: Any, columns: Sequence[str]) -> int:
-    """Return the bytes of a row of a row group whose texts are in no dictionary: the mean, by what its head says.
+    """Return the bytes of a row of a row group outside dictionaries: the mean, according to the metadata.
 
-    Where a text can repeat a part of the one before it, it is the maximum.
+    If a text can repeat a part of the previous one, return the maximum.
     """
     chunks = [group.column(at) for at in range(group.num_columns)]
     return sum(
@@ -254,7 +256,7 @@ def _lines(file: BinaryIO, name: str) -> Iterator[str]:
 
 
 def _check(name: str, columns: Sequence[str], known: Sequence[str]) -> None:
-    """Raise RecipeError for a column that a file does not have, with the nearest name."""
+    """Raise RecipeError for a column that a file does not have, and suggest the nearest name."""
     for column in columns:
         if column not in known:
             near = suggestion(column, tuple(one[:MAX_NAME] for one in known[:30])) if known else " It has no columns."
@@ -271,4 +273,4 @@ READERS: dict[str, Callable[[BinaryIO, str, Sequence[str]], Rows]] = {
     "parquet": _parquet,
     **dict.fromkeys(documents.FORMS, documents.row),
 }
-"""The reader of each form, by the ending of a file's name."""
+"""The reader of each format, by the extension of a file's name."""

@@ -32,22 +32,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAIN = ("conversation", "source", "topic")
-"""The fields one of which every source must have: the first that a recipe names."""
+"""Every source must have the first of these fields that a recipe names."""
 KEYS = ("data", "fields", "dialogs_per_seed", "chunk", "publish", "extend")
 WITHHELD = "withheld"
 """The key in the seeds of a published recipe that names the columns which were left out."""
 MAX_SOURCES = 5_000_000
-"""Maximum number of rows or chunks. A table of so many takes about a gigabyte and a minute to read."""
+"""Maximum number of rows or chunks. A table with this many takes about a gigabyte and a minute to read."""
 MAX_CHARACTERS = 2_000_000_000
-"""Maximum characters of all rows together, some 500 million tokens: a small file can repeat a text millions of times.
-
-Their table takes 2 to 6 GB of disk under HF_HOME, which a laptop has, and half a minute to read. The memory
-that reading takes does not grow with it.
+"""Maximum characters of all rows together, about 500 million tokens, since a small file can repeat a text millions of
+times. The table takes 2 to 6 GB of disk under HF_HOME, which a laptop has, and half a minute to read. The memory for
+reading does not grow with the number of characters.
 """
 MAX_PER_SEED = 1000
 MAX_WORDS = 10_000
 NAMED = 5
-"""Rows that a warning names."""
+"""Maximum number of rows that a warning names."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Seeds:
 
     @property
     def plain(self) -> dict[str, Any]:
-        """What shapes the data, for the recipe's fingerprint: the content of the sources and not their address."""
+        """The part that shapes the data, for the recipe's fingerprint: the sources' content, not their address."""
         more = {"extend": self.extend} if self.extend else {}
         return {"digest": self.sources.digest, "dialogs_per_seed": self.dialogs_per_seed, **more}
 
@@ -79,7 +78,7 @@ class Seeds:
             if not len(part):
                 raise RecipeError(
                     f"splits: {len(self.sources):,} sources are too few, and none is left for {name!r}: splits share "
-                    "no sources. Give more rows, fewer splits or larger shares."
+                    f"no sources. Give more rows, fewer splits or larger shares."
                 )
         return found
 
@@ -102,7 +101,7 @@ class UnreadSeeds:
         return settings(self.given)[1]
 
     def read(self, columns: Sequence[str] = (), optional: Sequence[str] = ()) -> Seeds:
-        """Read the sources, with these columns and those of the optional ones that the data has; raises RecipeError."""
+        """Read the sources, with these columns and the optional ones that the data has. Raises RecipeError."""
         try:
             return _read(self.place, self.given, self.options, columns, optional)
         except RecipeError as error:
@@ -110,7 +109,7 @@ class UnreadSeeds:
 
 
 def prepare(given: Any, options: Mapping[str, Any] | None = None) -> UnreadSeeds:
-    """Check the seeds that a mapping describes; `options` are those to open its address with. Raises RecipeError."""
+    """Check the seeds that a mapping describes. `options` are used to open its address. Raises RecipeError."""
     data, *_ = settings(given)
     address.check(data, options or {})
     return UnreadSeeds(data, given, options or {})
@@ -149,7 +148,7 @@ def _with_columns(fields: Mapping[str, str], columns: Sequence[str]) -> dict[str
 
 
 def settings(given: Any) -> tuple[str, dict[str, str], int, Chunk | None]:
-    """Return the data's address, the columns by field, the dialogues of each source and the chunks' size.
+    """Return the data's address, the columns by field, the dialogues per source and the chunk size.
 
     Raises RecipeError.
     """
@@ -157,8 +156,8 @@ def settings(given: Any) -> tuple[str, dict[str, str], int, Chunk | None]:
         raise type_error("seeds", given, "a mapping with data and fields")
     if given.get(WITHHELD):
         raise RecipeError(
-            f"seeds lack what their publisher has withheld: {', '.join(map(str, given[WITHHELD]))}. No dialogue can be "
-            "made from them. Load the published rows, or ask the publisher for the data."
+            f"seeds lack columns that their publisher has withheld: {', '.join(map(str, given[WITHHELD]))}. No "
+            f"dialogues can be made from them. Load the published rows, or ask the publisher for the data."
         )
     for key in given:
         if key not in KEYS:
@@ -184,12 +183,12 @@ def _fields(given: Any) -> dict[str, str]:
     if not set(MAIN) & set(given):
         raise RecipeError("seeds must have the field topic, source or conversation: what the dialogues are about.")
     if "conversation" in given and "persona" in given:
-        raise RecipeError("seeds must not have persona with conversation: the user messages are given.")
+        raise RecipeError("seeds must not have persona with conversation, because the user messages are given.")
     return {field: given[field] for field in COLUMNS if field in given}
 
 
 def _private(publish: Any, fields: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the fields whose columns are not among those to publish; none if all are published."""
+    """Return the fields whose columns are not published; empty if all are published."""
     if publish is None:
         return ()
     if not isinstance(publish, (list, tuple)) or not all(isinstance(column, str) for column in publish):
@@ -231,7 +230,7 @@ def _clean(extend: int, field: str, value: Any, longest: int) -> str:
 
 
 class _Reader:
-    """Makes sources of rows, and counts those that are left out."""
+    """Makes sources from rows, and counts the rows that are left out."""
 
     def __init__(
         self, name: str, fields: Mapping[str, str], chunk: Chunk | None, extend: int = 0, labels: Sequence[str] = ()
@@ -264,18 +263,18 @@ class _Reader:
                 raise self._wrong(number, values, str(error)) from None
             if size > MAX_CHARACTERS:
                 raise RecipeError(
-                    f"{self._name} has more than {MAX_CHARACTERS:,} characters in all rows. Use a part of it."
+                    f"{self._name} has more than {MAX_CHARACTERS:,} characters in all rows. Use fewer rows."
                 )
             if made > MAX_SOURCES:
-                raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} sources. Use a part of it.")
+                raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} sources. Use fewer rows.")
 
     def _note_empty(self, number: int) -> None:
         self._empty.append(number)
         if len(self._empty) > MAX_SOURCES:
-            raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} rows without text. Use a part of it.")
+            raise RecipeError(f"{self._name} has more than {MAX_SOURCES:,} rows without text. Use fewer rows.")
 
     def warn(self, repeats: Sequence[int]) -> None:
-        """Tell which rows and files were left out, and why."""
+        """Warn about the rows and files that were left out, with the reasons."""
         if self.unreadable:
             told = "".join(f"\n  {path}: {reason}" for path, reason in self.unreadable.items())
             logger.warning(

@@ -1,6 +1,6 @@
-"""A source: what one row of the user's own data says, as clean text, and what a given conversation says.
+"""A source: the clean text of one row of the user's data, and the messages of a given conversation.
 
-Pure functions of a row's values.
+All functions are pure functions of a row's values.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 MAX_SOURCE = 100_000
-"""Maximum characters of a source: some 25,000 tokens, which most models take in a prompt."""
+"""Maximum characters of a source: about 25,000 tokens, which most models accept in a prompt."""
 MAX_DOCUMENT = 16_000_000
 """Maximum characters of a text that is divided into chunks."""
 LONGEST = {
@@ -49,7 +49,7 @@ class Source(NamedTuple):
 
     @classmethod
     def of(cls, digest: str, texts: Mapping[str, str]) -> Source:
-        """Return the source with these texts, by the names of fields and of columns that templates use."""
+        """Return the source with these texts, by the names of fields and columns for templates."""
         columns = tuple((name.removeprefix(COLUMN), text) for name, text in texts.items() if name.startswith(COLUMN))
         fields = {name: text for name, text in texts.items() if not name.startswith(COLUMN)} if columns else texts
         return cls(digest, columns=columns, **fields)
@@ -82,11 +82,11 @@ COLUMNS = Source._fields[1:-1]
 
 
 class WrongValue(ValueError):
-    """A value of a row cannot be used; the message says why."""
+    """A value of a row cannot be used; the message has the reason."""
 
 
 def clean(field: str, value: Any, longest: int) -> str:
-    """Return a value as text: line breaks as LF, no white space around. Raises WrongValue."""
+    """Return a value as text, with LF as line breaks and without surrounding white space. Raises WrongValue."""
     text = value if isinstance(value, str) else _text(value)
     if "\0" in text:
         raise WrongValue("has a NUL character, so it is not valid text")
@@ -101,7 +101,7 @@ def clean(field: str, value: Any, longest: int) -> str:
 
 
 def _text(value: Any) -> str:
-    if value is None or value != value:  # not a number: a gap in a table
+    if value is None or value != value:  # NaN: a gap in a table
         return ""
     if not isinstance(value, _PLAIN):
         raise WrongValue(f"is a {type(value).__name__}, not text")
@@ -117,7 +117,7 @@ def digest(fields: Sequence[str], texts: Sequence[str]) -> bytes:
     try:
         return hashlib.sha256("\0".join(parts).encode("utf-8")).digest()
     except UnicodeEncodeError:
-        raise WrongValue("has half a surrogate pair, so it is not valid text") from None
+        raise WrongValue("has a lone surrogate, so it is not valid text") from None
 
 
 MAX_TURNS = 100
@@ -130,8 +130,8 @@ def user_messages(value: Any) -> str:
     """Return the user messages of a conversation as a list in JSON; empty if there are none. Raises WrongValue.
 
     A conversation is a list of messages, or such a list in JSON: {"role": "user", "content": ...}, {"from": "human",
-    "value": ...}, or plain texts, which are user messages. User messages without an answer between them become one,
-    unless the conversation has no answers at all.
+    "value": ...}, or plain texts, which are user messages. Consecutive user messages are joined, unless the
+    conversation has no answers at all.
     """
     told = _told(value)
     is_answered = any(role in ANSWERERS for role, _ in told)
@@ -149,10 +149,10 @@ def user_messages(value: Any) -> str:
 
 
 def turns(value: Any, more: int) -> str:
-    """Return the messages of a conversation that gets so many more turns, as in `user_messages`, with its answers.
+    """Return the messages, with answers, of a conversation to which `more` turns are added.
 
-    They are a list of {"role", "content"} in JSON that begins with the user. User and assistant take turns, unless
-    there are no answers at all. Raises WrongValue.
+    They are a list of {"role", "content"} in JSON that begins with the user. User and assistant alternate, unless there
+    are no answers at all. Raises WrongValue.
     """
     told, said = _told(value), list[dict[str, str]]()
     is_answered = any(role in ANSWERERS and text for role, text in told)
@@ -186,7 +186,7 @@ def _messages(value: Any) -> list[Any]:
         try:
             value = json.loads(value) if value.strip() else []
         except (ValueError, RecursionError):
-            raise WrongValue("is not a list of messages, nor one in JSON") from None
+            raise WrongValue("is neither a list of messages nor such a list in JSON") from None
     if value is None:
         return []
     if not isinstance(value, list):
@@ -197,10 +197,10 @@ def _messages(value: Any) -> list[Any]:
 def _role(message: Any) -> str:
     role = message.get("role") or message.get("from") if isinstance(message, Mapping) else None
     if not isinstance(role, str):
-        raise WrongValue("has a message without a role: {role, content} or {from, value} is expected")
+        raise WrongValue("has a message without a role; expected is {role, content} or {from, value}")
     if role.lower() not in (*USERS, *ANSWERERS, *SYSTEM):
         raise WrongValue(
-            f"has a message of the role {role[:40]!r}; known are {', '.join((*USERS, *ANSWERERS, *SYSTEM))}"
+            f"has a message of the role {role[:40]!r}; known roles are {', '.join((*USERS, *ANSWERERS, *SYSTEM))}"
         )
     return role.lower()
 

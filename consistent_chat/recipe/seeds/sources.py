@@ -25,11 +25,11 @@ from consistent_chat.recipe.seeds.source import COLUMN, Source
 ROWS = 4096
 """Rows of a record batch. The position of a row follows from it."""
 IN_MEMORY = 32 * 2**20
-"""Bytes of a table that is kept in memory."""
+"""Maximum bytes of a table that is kept in memory."""
 
 
 class Sources(Sequence[Source]):
-    """Sources without duplicates, ordered by digest. Two with the same content are equal."""
+    """Sources without duplicates, ordered by digest. Objects with the same content are equal."""
 
     def __init__(self, table: pa.Table, order: Any, path: str = "") -> None:
         self._table, self._order, self._path = table, order, path
@@ -53,16 +53,19 @@ class Sources(Sequence[Source]):
         return hash(self.digest)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle a small table whole, and a large one by the path of its file, which is on this machine alone."""
+        """Pickle a small table as data, and a large one as the path of its file, which exists only on this machine."""
         return (_mapped, (self._path, self._order)) if self._path else (Sources, (self._table, self._order))
 
     @cached_property
     def digest(self) -> str:
-        """The SHA-256 of all digests in their order: 64 hex digits."""
+        """The SHA-256 of all digests in order: 64 hex digits."""
         return hashlib.sha256(_digests(self._table)[self._order].tobytes()).hexdigest()
 
     def parts(self, shares: Mapping[str, int]) -> dict[str, Sources]:
-        """Divide the sources by their digests: each part gets about its share, and an added source moves no other."""
+        """Divide the sources by their digests.
+
+        Each part gets about its share, and an added source does not move others.
+        """
         numbers = _digests(self._table)[self._order].view(">u8")[:, 3] % sum(shares.values())
         found, low = {}, 0
         for name, share in shares.items():
@@ -72,23 +75,23 @@ class Sources(Sequence[Source]):
 
     @property
     def fields(self) -> list[str]:
-        """The fields that the sources have, and the columns that templates use, which begin with `COLUMN`."""
+        """The fields of the sources, and the columns for templates, whose names begin with `COLUMN`."""
         return list(self._names)
 
     def has_empty(self, field: str) -> bool:
-        """Tell whether a source has no text in a field."""
+        """Return whether any source has no text in a field."""
         return field not in self._names or any("" in chunk.to_pylist() for chunk in self._table.column(field).chunks)
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yield all sources in their order, some thousand at a time, without their digests."""
+        """Yield all sources in order, some thousands at a time, without their digests."""
         for first in range(0, len(self), ROWS):
             yield self._table.take(pa.array(self._order[first : first + ROWS])).select(self._names)
 
 
 def write(sources: Sources, path: Path, without: Collection[str] = ()) -> list[str]:
-    """Write sources as a Parquet file of their fields and of the columns that templates use; return the fields.
+    """Write the fields of sources and the columns for templates as a Parquet file; return the fields.
 
-    `without` are those to leave out.
+    `without` are the fields to leave out.
     """
     from pyarrow import parquet
 
@@ -102,7 +105,7 @@ def write(sources: Sources, path: Path, without: Collection[str] = ()) -> list[s
 
 
 def gather(fields: Sequence[str], rows: Iterable[tuple[int, bytes, Sequence[str]]]) -> tuple[Sources, list[int]]:
-    """Return sources from (number of the row, digest, texts), and the numbers of the rows that repeat another.
+    """Return sources from (row number, digest, texts), and the numbers of the rows that repeat another.
 
     The texts are in the order of `fields`.
     """
@@ -116,7 +119,8 @@ def gather(fields: Sequence[str], rows: Iterable[tuple[int, bytes, Sequence[str]
             table, path = spool.close(hashlib.sha256(digests).hexdigest())
     except OSError as error:  # of the disk; faults of the rows raise RecipeError
         raise RecipeError(
-            f"The seeds' table cannot be written to {_folder()}: {error.strerror or error}. Free space there, or set "
+            f"The table of the seeds cannot be written to {_folder()}: {error.strerror or error}. Free space there, "
+            f"or set "
             "HF_HOME to another folder."
         ) from None
     keys = np.frombuffer(digests, ">u8").reshape(-1, 4)
@@ -129,13 +133,13 @@ def gather(fields: Sequence[str], rows: Iterable[tuple[int, bytes, Sequence[str]
 
 
 def _digests(table: pa.Table) -> Any:
-    """Return the digests of a table in its own order, as rows of 32 bytes."""
+    """Return the digests of a table in the table's order, as rows of 32 bytes."""
     parts = [np.frombuffer(chunk.buffers()[1], "u1").reshape(-1, 32) for chunk in table.column("digest").chunks]
     return np.concatenate(parts) if parts else np.zeros((0, 32), "u1")
 
 
 class _Spool:
-    """Collects rows in memory, and in a file when they are many."""
+    """Collects rows in memory, or in a file if there are many."""
 
     def __init__(self, fields: Sequence[str]) -> None:
         self._schema = pa.schema([("digest", pa.binary(32)), *((name, pa.string()) for name in fields)])
@@ -208,6 +212,6 @@ def _mapped(path: str, order: Any) -> Sources:
         return Sources(_table(path), order, path)
     except OSError:
         raise RecipeError(
-            f"The seeds' table {path} is not on this machine. Open the recipe again here, or put HF_HOME on a disk "
-            "that all machines share."
+            f"The table of the seeds, {path}, is not on this machine. Open the recipe again here, or put HF_HOME on a "
+            f"disk that all machines share."
         ) from None

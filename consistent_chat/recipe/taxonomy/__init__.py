@@ -1,7 +1,7 @@
-"""The taxonomy: what dialogues can be about, how they move, and who speaks.
+"""The taxonomy: what dialogues can be about, how they proceed, and who the users are.
 
 types.py   what a taxonomy is, and which persona fits which topic
-reader.py  the built-in one, and a user's own in its place or beside it; checks of every value
+reader.py  the built-in one, and a user's own that replaces or extends it; checks of every value
 *.yaml     the built-in one; topics/ has a file for each intent
 """
 

@@ -35,7 +35,7 @@ BUILT_IN = (
 )
 """The intents of the built-in taxonomy, in the order of the documentation; each has a file of its topics."""
 _NEEDS = re.compile(r"(.*\S)\s+\[([a-z_]+(?:, *[a-z_]+)*)\]")
-"""A line of a block of topics that ends in what the topic needs, in brackets."""
+"""A line of a block of topics that ends with the needs of the topic in brackets."""
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -46,9 +46,9 @@ def builtin() -> Taxonomy:
 
 
 def load(document: Document) -> Taxonomy:
-    """Return the built-in taxonomy with a document's sections in place of, or under `extend`, added to its own.
+    """Return the built-in taxonomy, with sections replaced by those of a document, and with its `extend` added.
 
-    Raises RecipeError that names the line and key of what is wrong.
+    Raises RecipeError, which names the line and the key of the error.
     """
     given = document.data
     if not isinstance(given, dict):
@@ -65,13 +65,13 @@ def load(document: Document) -> Taxonomy:
 
 
 def personas(value: Any, document: Document, *path: Any) -> tuple[str, ...]:
-    """Return a list of personas in words, as a recipe names them. Raises RecipeError."""
+    """Return personas from a list of texts, as in a recipe. Raises RecipeError."""
     check_filled(value, list, document, *path)
     return read_texts(value, document, *path)
 
 
 def manners(value: Any, document: Document, *path: Any) -> dict[str, str]:
-    """Return a mapping of manners to their descriptions, as a recipe names them. Raises RecipeError."""
+    """Return manners from a mapping of names to descriptions, as in a recipe. Raises RecipeError."""
     check_filled(value, dict, document, *path)
     named = ((read_name(name, document, *path, name), name) for name in value)
     return {name: read_text(value[key], document, *path, key) for name, key in named}
@@ -101,7 +101,7 @@ def _manner(name: Any, value: Any, document: Document, *path: Any) -> Manner:
 
 @functools.lru_cache(maxsize=1)
 def _builtin_data() -> dict[str, Any]:
-    """Return the built-in files as plain data. They are the package's own, so they are read without the checks."""
+    """Return the built-in files as plain data. They belong to the package, so they are read without checks."""
     intents = {key: _file("topics", f"{key}.yaml") for key in BUILT_IN}
     return {"intents": intents, **_file("flows.yaml"), **_file("people.yaml")}
 
@@ -126,7 +126,9 @@ def _added(base: Any, extra: Any, document: Document, *path: str) -> Any:
         known = {item if isinstance(item, str) else next(iter(item), None) for item in base}
         return [*base, *(item for item in extra if not (isinstance(item, str) and item in known))]
     if type(base) is not type(extra):
-        raise RecipeError(f"{document.where('extend', *path)} must be a {kind_name(type(base))}, as it is built in.")
+        raise RecipeError(
+            f"{document.where('extend', *path)} must be a {kind_name(type(base))}, like the built-in one."
+        )
     return extra
 
 
@@ -140,7 +142,7 @@ def as_topics(value: Any) -> Any:
 
 
 def _block(text: str) -> Iterator[Any]:
-    """Read topics that are written one a line, some with what they need in brackets at the end."""
+    """Read topics that are written one per line, some with their needs in brackets at the end."""
     for line in filter(str.strip, text.splitlines()):
         found = _NEEDS.fullmatch(line) if line.endswith("]") else None
         yield {found[1]: re.split(", *", found[2])} if found else line
@@ -159,7 +161,7 @@ def _build(document: Document) -> Taxonomy:
 
 
 def _checked(whole: Taxonomy, document: Document) -> Taxonomy:
-    """Return the taxonomy if every topic has a fitting persona; raises RecipeError otherwise."""
+    """Return the taxonomy if every topic has a fitting persona. Raises RecipeError otherwise."""
     alone: dict[Tags, bool] = {}
     for intent in whole.intents.values():
         for topic in intent.topics():
@@ -179,7 +181,7 @@ def _flow(key: Any, value: Any, document: Document) -> Flow:
     check_fields(value, ("title", "steps"), document, path, ("opens", "answers"))
     opens = value.get("opens", "")
     if opens not in ("", *OPENINGS):
-        raise RecipeError(f"{document.where(*path, 'opens')} must be one of {', '.join(OPENINGS)}, or be left out.")
+        raise RecipeError(f"{document.where(*path, 'opens')} must be one of {', '.join(OPENINGS)}, or left out.")
     return Flow(
         read_name(key, document, *path),
         read_text(value["title"], document, *path, "title"),
@@ -233,7 +235,7 @@ def _flows(value: Any, flows: Mapping[str, Flow], document: Document, *path: Any
 
 
 MAX_TEXT = 500
-"""Longest topic, step, persona or manner, in characters: each goes into every prompt that draws it."""
+"""Maximum characters of a topic, step, persona or manner: each is part of every prompt for which it is drawn."""
 _UNTEXT = re.compile("[\0\ud800-\udfff]")
 _TAG = re.compile("[a-z][a-z_]{0,39}")
 
@@ -241,7 +243,7 @@ _TAG = re.compile("[a-z][a-z_]{0,39}")
 def check_fields(
     value: Any, names: tuple[str, ...], document: Document, path: tuple[Any, ...], others: tuple[str, ...] = ()
 ) -> None:
-    """Check that a mapping has all of `names`, and of others only `others`."""
+    """Check that a mapping has all of `names`, and otherwise only `others`."""
     check_type(value, dict, document, *path)
     check_known(value, (*names, *others), document, path)
     for name in names:
@@ -257,14 +259,14 @@ def check_known(value: Mapping[Any, Any], names: tuple[str, ...], document: Docu
 
 
 def read_texts(value: Any, document: Document, *path: Any) -> tuple[str, ...]:
-    """Return a list of texts, none of them twice."""
+    """Return a list of distinct texts."""
     return tuple(text for text, _ in read_tagged(value, document, *path, taking_tags=False))
 
 
 def read_tagged(
     value: Any, document: Document, *path: Any, default: Tags = NO_TAGS, taking_tags: bool = True
 ) -> list[tuple[str, Tags]]:
-    """Return a list of texts with their tags. An entry is a text, which has the default ones, or `text: [tags]`."""
+    """Return a list of texts with their tags. An entry is a text, which gets the default tags, or `text: [tags]`."""
     check_type(value, list, document, *path)
     if not value:
         raise RecipeError(f"{document.where(*path)} is empty. Give at least one entry.")
@@ -298,7 +300,7 @@ def _shared(value: Iterable[str]) -> Tags:
 
 
 def read_name(key: Any, document: Document, *path: Any) -> str:
-    """Return a key that is a text without extra white space."""
+    """Return a key, which must be a text without extra white space."""
     if not isinstance(key, str):
         raise RecipeError(f"{document.where(*path)}: the name {key!r} must be text. Put it in quotes.")
     found = read_text(key, document, *path)
@@ -332,5 +334,5 @@ def check_type(value: Any, kind: type, document: Document, *path: Any) -> None:
 
 
 def kind_name(kind: type) -> str:
-    """Return a type's name in words of YAML."""
+    """Return YAML's name of a type."""
     return {"dict": "mapping", "str": "text"}.get(kind.__name__, kind.__name__)

@@ -2,9 +2,9 @@
 
 A topic *needs* tags, a persona *has* tags. A topic fits a persona that has all these tags. There are three more rules:
 
-- a persona without tags, or with the tag `anyone`, fits every topic: it says nothing of age, work or family;
-- an adult has the tag `teen`, too: as a need it means "thirteen or older";
-- `sensitive`, `grave` and `play` are marks of the topic itself, and no persona needs to have them.
+- a persona without tags, or with the tag `anyone`, fits every topic, because it says nothing about age, work or family;
+- an adult also has the tag `teen`, which as a need means "thirteen or older";
+- `sensitive`, `grave` and `play` are marks of the topic, which personas do not need.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Tags = frozenset[str]
 ANYONE = "anyone"
 SENSITIVE = "sensitive"
 MARKS = frozenset({SENSITIVE, "grave", "play"})
-"""Needs that are marks of a topic: to be declined or handled with care, sad, for fun."""
+"""Needs that are marks of a topic: must be declined or handled with care, is sad, is for fun."""
 MINORS = frozenset({"child", "teen"})
 IMPLIED = {"adult": "teen"}
 """The tag that another tag of a persona implies."""
@@ -45,7 +45,7 @@ class Topic(NamedTuple):
 
 
 class Persona(NamedTuple):
-    """Who the user is, in words and in tags."""
+    """Who the user is: a description and tags."""
 
     text: str
     tags: Tags = NO_TAGS
@@ -60,7 +60,10 @@ class Persona(NamedTuple):
 
 
 class Manner(NamedTuple):
-    """How the user writes; `needs` are tags of the persona, `unlike` tags of persona or topic that it clashes with."""
+    """How the user writes.
+
+    `needs` are required tags of the persona, `unlike` conflicting tags of the persona or topic.
+    """
 
     name: str
     description: str
@@ -109,7 +112,7 @@ class Intent:
         return (topic for category in self.categories for topic in category.topics)
 
     def all_flows(self) -> Iterator[Flow]:
-        """Return every flow of the intent and of its categories, each once."""
+        """Return all flows of the intent and its categories, each once."""
         every = (self.flows, *(category.flows for category in self.categories))
         return iter({flow.key: flow for flows in every for flow in flows}.values())
 
@@ -128,7 +131,7 @@ class Taxonomy:
         return Taxonomy({k: i for k, i in self.intents.items() if k in wanted}, self.personas, self.manners)
 
     def keys_of(self, given: Any) -> tuple[str, ...] | None:
-        """Return the keys of intents that are given by key or title; None stands for all. Raises RecipeError."""
+        """Return the keys of intents that are given by key or title; None means all. Raises RecipeError."""
         if given is None:
             return None
         names = [given] if isinstance(given, str) else given
@@ -147,7 +150,7 @@ class Taxonomy:
 
     @cached_property
     def plain(self) -> dict[str, Any]:
-        """Everything as plain ordered data, for the recipe's fingerprint."""
+        """The taxonomy as plain ordered data, for the recipe's fingerprint."""
         every = (flow for intent in self.intents.values() for flow in intent.all_flows())
         flows = {flow.key: [flow.key, flow.title, flow.steps, flow.opens, flow.answers] for flow in every}
         return {

@@ -113,7 +113,7 @@ def test_a_folder_without_text_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="has no row with text in 'text'"):
         loaded(tmp_path)
     (tmp_path / "a.txt").write_text(" ")
-    with pytest.raises(RecipeError, match=r"a.txt has no text that can be read: there is no text in it"):
+    with pytest.raises(RecipeError, match=r"The text of a.txt cannot be read: there is no text in it"):
         loaded(tmp_path / "a.txt")
     with pytest.raises(RecipeError, match=r"Documents have no column 'txt'. Did you mean 'text'?"):
         load({"data": str(tmp_path), "fields": {"source": "txt"}})

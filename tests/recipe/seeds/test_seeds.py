@@ -109,7 +109,7 @@ def test_wrong_files_are_told_in_one_line(tmp_path: Path) -> None:
     assert error(tmp_path, b'{"body": "Gr\xf6"}', "rows.jsonl").startswith("rows.jsonl is not UTF-8 text.")
     assert "row 1: 'body' is a list, not text" in error(tmp_path, b'{"body": ["b"]}', "rows.jsonl")
     assert "row 1: 'body' has a NUL character" in error(tmp_path, b'{"body": "a\\u0000"}', "rows.jsonl")
-    assert "row 1: 'body' has half a surrogate pair" in error(tmp_path, b'{"body": "\\ud800"}', "rows.jsonl")
+    assert "row 1: 'body' has a lone surrogate" in error(tmp_path, b'{"body": "\\ud800"}', "rows.jsonl")
     assert "line 2 is not valid JSON" in error(tmp_path, b'{"body": "a"}\n{"body"', "rows.jsonl")
     assert "line 1 must be a JSON object, not a list" in error(tmp_path, b"[1]", "rows.jsonl")
     assert error(tmp_path, b"not Parquet", "rows.parquet").startswith("rows.parquet is not a valid parquet file: ")
@@ -139,14 +139,14 @@ def test_too_many_sources_are_an_error(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("consistent_chat.recipe.seeds.seeds.MAX_SOURCES", 2)
     with pytest.raises(RecipeError, match="has more than 2 sources"):
         loaded(as_json(tmp_path, ROWS))
-    with pytest.raises(RecipeError, match=r"has more than 2 rows without text. Use a part of it"):
+    with pytest.raises(RecipeError, match=r"has more than 2 rows without text. Use fewer rows"):
         loaded(as_json(tmp_path, [{**row, "body": ""} for row in ROWS]))
 
 
 def test_too_much_text_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However small the file is."""
     monkeypatch.setattr("consistent_chat.recipe.seeds.seeds.MAX_CHARACTERS", 20)
-    with pytest.raises(RecipeError, match=r"has more than 20 characters in all rows. Use a part of it"):
+    with pytest.raises(RecipeError, match=r"has more than 20 characters in all rows. Use fewer rows"):
         loaded(as_json(tmp_path, ROWS))
 
 
@@ -194,7 +194,9 @@ def test_a_row_that_is_too_large_is_never_decoded(
     """The message says what to do."""
     monkeypatch.setattr("consistent_chat.recipe.seeds.rows.MAX_LINE", 2**20)
     parquet.write_table(pa.table({"body": repeated(1, "x" * 2**20 + "y")}), tmp_path / "rows.parquet")
-    with pytest.raises(RecipeError, match=r"^rows.parquet has a row of more than 1 MiB. Divide it, or leave it out.$"):
+    with pytest.raises(
+        RecipeError, match=r"^rows.parquet has a row of more than 1 MiB. Divide the row, or leave it out.$"
+    ):
         load({"data": str(tmp_path / "rows.parquet"), "fields": {"source": "body"}})
 
 
@@ -237,7 +239,7 @@ def test_wrong_settings_are_told_before_anything_is_read(given: Any, message: st
 
 def test_a_number_of_dialogues_for_each_intent_is_refused(tmp_path: Path) -> None:
     """Sources set the number."""
-    with pytest.raises(RecipeError, match="Give dialogs_per_seed within seeds"):
+    with pytest.raises(RecipeError, match="Set dialogs_per_seed within seeds"):
         Recipe(num_dialogs_per_intent=3, seeds={"data": as_json(tmp_path, ROWS), "fields": FIELDS})
 
 
@@ -260,7 +262,9 @@ def test_a_disk_that_takes_no_table_is_told(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(sources, "IN_MEMORY", 0)
     monkeypatch.setattr(sources, "_folder", lambda: tmp_path / "file" / "seeds")
-    with pytest.raises(RecipeError, match=r"table cannot be written to .*seeds: Not a directory. Free space there"):
+    with pytest.raises(
+        RecipeError, match=r"table of the seeds cannot be written to .*seeds: Not a directory. Free space there"
+    ):
         loaded(as_json(tmp_path, ROWS))
 
 

@@ -50,15 +50,15 @@ def test_an_extended_conversation_keeps_its_answers() -> None:
 
 
 WRONG = [
-    ("Hello", "not a list of messages, nor one in JSON"),
+    ("Hello", "neither a list of messages nor such a list in JSON"),
     ("{}", "is a dict, not a list of messages"),
     (3, "is a int, not a list of messages"),
     ([["Hello"]], "a message without a role"),
     ([{"content": "a"}], "a message without a role"),
-    ([{"role": "tool", "content": "a"}], "a message of the role 'tool'; known are user, human"),
+    ([{"role": "tool", "content": "a"}], "a message of the role 'tool'; known roles are user, human"),
     ([{"role": "user", "content": [{"type": "image"}]}], "whose content is a list, not text"),
     ([{"role": role, "content": "a"} for _ in range(101) for role in ("user", "assistant")], "has 101 user messages"),
-    ("[" * 100_000, "nor one in JSON"),
+    ("[" * 100_000, "nor such a list in JSON"),
 ]
 
 
