@@ -25,7 +25,7 @@ KEY_FORMAT = 1
 """Incremented only when the meaning of the key's fields changes, since every response must then be requested again."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Request:
     """One call to a model.
 
@@ -46,6 +46,33 @@ class Request:
     draw: int
     max_tokens: int = field(default=4096, compare=False)
     stage: str = field(default="", compare=False)
+
+    def __init__(
+        self,
+        model: str,
+        system: str,
+        messages: tuple[Mapping[str, str], ...],
+        temperature: float,
+        schema: Mapping[str, Any] | None,
+        seed: int,
+        repeat: int,
+        draw: int,
+        max_tokens: int = 4096,
+        stage: str = "",
+    ) -> None:
+        # All at once: the `__init__` of a frozen dataclass sets one field after the other, which takes longer.
+        vars(self).update(
+            model=model,
+            system=system,
+            messages=messages,
+            temperature=temperature,
+            schema=schema,
+            seed=seed,
+            repeat=repeat,
+            draw=draw,
+            max_tokens=max_tokens,
+            stage=stage,
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that make the key, as plain data."""
@@ -134,7 +161,7 @@ class Response:
     checked: bool = field(default=False, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        _complete(vars(self), _IN_ORDER)
+        _complete(vars(self), list(vars(self).items()))
 
     def plain(self) -> dict[str, Any]:
         """Return the response as plain data, in the form that is stored, without optional fields that are empty.
@@ -156,7 +183,7 @@ class Response:
         given = vars(response)
         given.update(_DEFAULTS, checked=checked)
         given.update(stored if stored.keys() <= _FIELDS else {name: stored[name] for name in _FIELDS & stored.keys()})
-        _complete(given, stored)
+        _complete(given, stored.items())
         return response
 
     def as_stored(self) -> Response:
@@ -174,28 +201,23 @@ LEFT_OUT = "left_out"
 """The name under which `bounded_json` lists the fields that were too large."""
 _ALWAYS = ("text", "finish", "input_tokens", "output_tokens")
 _FURTHER = ("reasoning", "tool_calls", "finish_reason", "model", "id", "usage", "extra")
-_IN_ORDER = _ALWAYS + _FURTHER
-_FIELDS = frozenset(_IN_ORDER)
+_FIELDS = frozenset(_ALWAYS + _FURTHER)
 _COUNTS = frozenset({"input_tokens", "output_tokens"})
 _TEXTS = _FIELDS - _COUNTS
 _DEFAULTS = {one.name: one.default for one in fields(Response) if one.name != "text"}
 _HALVES = re.compile("[\ud800-\udbff][\udc00-\udfff]").search
 
 
-def _complete(given: dict[str, Any], names: Iterable[str]) -> None:
+def _complete(given: dict[str, Any], fields: Iterable[tuple[str, Any]]) -> None:
     """Join surrogate pairs in these fields of a response. Raises TypeError for fields that cannot be stored."""
-    for name in names:
-        value = given.get(name)
-        if name in _COUNTS:
-            if value is not None and (type(value) is not int or not 0 <= value <= MOST_TOKENS):
-                raise TypeError(
-                    f"the field {name!r} of a response must be a number of tokens or None, not {value!r:.40}"
-                )
-        elif name in _TEXTS:
+    for name, value in fields:
+        if name in _TEXTS:
             if type(value) is not str:
                 raise TypeError(f"the field {name!r} of a response must be text, not {type(value).__name__}")
             if not value.isascii() and _HALVES(value):
                 given[name] = value.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+        elif name in _COUNTS and value is not None and (type(value) is not int or not 0 <= value <= MOST_TOKENS):
+            raise TypeError(f"the field {name!r} of a response must be a number of tokens or None, not {value!r:.40}")
 
 
 def bounded_json(fields: Mapping[str, Any], limit: int = EXTRA_BYTES) -> str:

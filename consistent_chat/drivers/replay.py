@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -46,8 +45,7 @@ class Recordings(Protocol):
         """Return all responses to a request, starting with the one that `find` returns."""
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """How much of a dialogue is recorded.
 
     `step` is the finished dialogue, or the first request without a response, from which `steps` continues. `used` has

@@ -106,9 +106,9 @@ class Shapes:
         """
         numbers = self._slices.unpack(hashlib.shake_128(key).digest(self._slices.size))
         turns = self._turns.pick(numbers[0])
-        intent_key = intent.key
+        case = intent.key, told, turns
         mood, outcome, ending, answer_length, message_length = [
-            facet.choose(number, intent_key, told, turns) for facet, number in zip(self._facets, numbers[1:])
+            facet.choose(number, *case) for facet, number in zip(self._facets, numbers[1:])
         ]
         early, late = _places(outcome, turns, numbers[SLICES - 1])
         sizing = numbers[SLICES : SLICES + 2 * turns]
@@ -183,11 +183,17 @@ def _opening(least: str, sizes: tuple[tuple[str, int, int], ...]) -> tuple[tuple
 
 def _drawn(sizes: Sequence[tuple[tuple[str, int, int], ...]], numbers: Sequence[int]) -> tuple[Size, ...]:
     """Draw the kind of size of each message, and how many words within it."""
-    drawn: list[Size] = []
-    for of, number in zip(sizes, numbers):
-        kind, low, span = of[number * len(of) >> 64]
-        drawn.append(Size(kind, low + ((number & 0xFFFFFFFF) * span >> 32)))
-    return tuple(drawn)
+    return tuple(
+        [
+            _size((kind, low + ((number & 0xFFFFFFFF) * span >> 32)))
+            for of, number in zip(sizes, numbers)
+            for kind, low, span in (of[number * len(of) >> 64],)
+        ]
+    )
+
+
+_size = functools.partial(tuple.__new__, Size)
+"""Makes a `Size` of a pair without a call of its own, of which a plan has a dozen a dialogue."""
 
 
 def _range(kind: str) -> tuple[int, int]:

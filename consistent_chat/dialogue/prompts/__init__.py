@@ -272,12 +272,19 @@ def _placed(text: str, shape: Shape) -> str:
 
 def _listed(sizes: Sequence[Size]) -> str:
     """Return the length of each message: "1: 12, 2: pasted material of 60 with a line on it, 3: 4"."""
-    return ", ".join([f"{number}: {_sized(size)}" for number, size in enumerate(sizes, 1)])
+    listed = [
+        f"{number}: {words if kind != PASTED else _pasted(words)}" for number, (kind, words) in enumerate(sizes, 1)
+    ]
+    return ", ".join(listed)
 
 
 def _sized(size: Size) -> str:
     kind, words = size
-    return f"pasted material of {words} with a line on it" if kind == PASTED else str(words)
+    return _pasted(words) if kind == PASTED else str(words)
+
+
+def _pasted(words: int) -> str:
+    return f"pasted material of {words} with a line on it"
 
 
 @functools.lru_cache(maxsize=64)
