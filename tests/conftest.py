@@ -8,6 +8,8 @@ import socket
 import sys
 import tempfile
 
+gc.disable()  # until the tests are collected: next to nothing of what is imported becomes rubbish
+
 # Read by datasets and huggingface_hub when they are imported, so before any test module is.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="consistent_chat-tests-")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -59,6 +61,7 @@ def pytest_collection_finish() -> None:
     """Leave all that was imported out of what the garbage collector walks through: a twelfth of the suite's time."""
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

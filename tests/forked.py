@@ -1,7 +1,7 @@
 """Processes of Python that start in a tenth of the time: forked from one that has imported what takes long.
 
 A process that imports `datasets` needs 2 s of CPU, most of them for modules which are the same in every process:
-numpy, pandas, pyarrow, the SDKs. One process imports these once and is forked for each command. What reads its
+numpy, pandas, pyarrow. One process imports these once and is forked for each command. What reads its
 environment when it is imported (`datasets`, `huggingface_hub`), and this package, are imported by each process anew.
 
     done = run([sys.executable, "-m", "consistent_chat", "build", "demo"], env=os.environ)

@@ -8,11 +8,23 @@ import importlib
 from contextlib import suppress
 
 NAMES = (
-    *("aiohttp", "anthropic", "anthropic.lib.aiohttp", "babel", "bs4", "click", "dill", "filelock", "genai_prices"),
-    *("fsspec.implementations.local", "h11", "httpcore2", "httpx2", "jinja2", "markdown_it", "multiprocess.pool"),
-    *("multiprocess.queues", "openai", "orjson", "pandas", "pyarrow.dataset", "pyarrow.parquet", "pytest", "re2"),
-    *("rich.console", "rich.progress", "tqdm.auto", "truststore", "unittest.mock", "xml.dom.minidom", "xxhash", "yaml"),
+    *("aiohttp", "babel", "bs4", "click", "dill", "filelock", "fsspec.implementations.local", "genai_prices", "h11"),
+    *("httpcore2", "httpx2", "jinja2", "markdown_it", "multiprocess.pool", "multiprocess.queues", "orjson", "pandas"),
+    *(
+        "pyarrow.dataset",
+        "pyarrow.parquet",
+        "pytest",
+        "re2",
+        "rich.console",
+        "rich.progress",
+        "tqdm.auto",
+        "truststore",
+    ),
+    *("unittest.mock", "xml.dom.minidom", "xxhash", "yaml"),
 )
+"""The SDKs take longest, and few commands need them: only those of batches."""
+
+gc.disable()
 for name in NAMES:
     with suppress(ImportError):  # some are called otherwise in the lowest versions
         importlib.import_module(name)
@@ -20,5 +32,5 @@ for name in NAMES:
 import py3langid
 
 py3langid.classify("")  # unpacks its model, which takes 0.4 s
-gc.collect()
 gc.freeze()  # none of this is rubbish, and what is not looked at stays shared
+gc.enable()
