@@ -100,7 +100,7 @@ def test_near_duplicates_are_left_to_the_build(provider: Provider, caplog: pytes
     for number in (1, 2):
         tally = consistent_chat.warm(shard=f"{number}/2", **given, **where)["train"]
         assert (tally.dialogues, tally.substitutes) == (9, 0)
-    assert "pass serving= to the build as well" in caplog.text
+    assert "Pass serving= to the build as well" in caplog.text
 
 
 @pytest.mark.slow
