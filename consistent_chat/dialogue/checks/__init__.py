@@ -136,8 +136,7 @@ def _finding(find: Find, side: Side) -> Finding | None:
 
 
 def _enabled(recipe: Recipe, model: str | None) -> frozenset[str]:
-    enabled = recipe.enabled_checks
-    return enabled - {"wrong_language"} if model == REHEARSAL else enabled
+    return recipe.enabled_checks - {"wrong_language"} if model == REHEARSAL else recipe.enabled_checks
 
 
 @functools.lru_cache(maxsize=4096)

@@ -106,16 +106,17 @@ def _is_complete(text: str) -> bool:
     last = last.strip()
     if not _WORDY(last):
         return True  # a rule, a line of marks
-    if last[-1] in ",、，-–—(" or _DANGLING(last):
-        return len(last.split()) < 4 and last[-1] in ",，"  # "Best wishes,"
+    words = last.split()
+    if last[-1] in ",、，-–—(" or words[-1] in _DANGLING:
+        return len(words) < 4 and last[-1] in ",，"  # "Best wishes,"
     if not (last[-1].isalnum() or last[-1] in ",、"):
         return True  # an emoji, punctuation of another script
-    if _ITEM(last) or "|" in last or "://" in last.split()[-1] or "@" in last.split()[-1]:
+    if _ITEM(last) or "|" in last or "://" in words[-1] or "@" in words[-1]:
         return True
-    fragment = re.split(f"[{TERMS}]", last)[-1]
+    if not any(term in text for term in TERMS) or _ENDED(text) is None or _WITHOUT_STOPS(last):
+        return True  # a text that uses no full stops
     is_verse = bool(body) and body[-1] != "\n" and body.rstrip()[-1] not in f"{TERMS}:"
-    uses_terms = _ENDED(text) is not None and _WITHOUT_STOPS(last) is None
-    return not uses_terms or is_verse or not _is_long(fragment)
+    return is_verse or not _is_long(last[1 + max(map(last.rfind, TERMS)) :])
 
 
 def _is_long(fragment: str) -> bool:
@@ -145,7 +146,9 @@ _WORDY = re.compile(r"[^\W_]|[\u0900-\u17ff]").search
 _ENDED = re.compile(rf"[{TERMS}](?:[\s\"'”»)*_]|\Z)|[。！？]").search
 _WITHOUT_STOPS = re.compile(f"[{SOUTHEAST_ASIAN}]").search
 _ITEM = re.compile(r"[-*•+–#>]|\d+[.)、]|[a-zA-Z][.)] |\w+ \d+[.:)]|\W").match
-_DANGLING = re.compile(
-    r"(?:^|\s)(?:the|a|an|and|or|of|with|because|your|my|their|to|than|und|oder|der|die|das|ein|eine|mit|weil|y|o|el|la"
-    r"|los|las|de|del|que|et|ou|le|les|des|du|avec|which|while|into|if|is)\Z"
-).search
+_DANGLING_WORDS = """
+the a an and or of with because your my their to than which while into if is und oder der die das ein eine mit weil y o
+el la los las de del que et ou le les des du avec
+"""
+_DANGLING = frozenset(_DANGLING_WORDS.split())
+)

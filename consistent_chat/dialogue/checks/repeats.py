@@ -11,7 +11,7 @@ from consistent_chat.dialogue.checks.side import APART, Side
 from consistent_chat.dialogue.parse import Reason
 
 LEAST_WORDS = 4
-"""Minimum characters: a shorter message may be repeated ("Go on.", "Next one, please.", "Correct!")."""
+"""Minimum words: a shorter message may be repeated ("Go on.", "Next one, please.", "Correct!")."""
 SHORTEST = 2 * LEAST_WORDS - 1
 """Characters of LEAST_WORDS words, each of one letter."""
 LEAST_LETTERS = 24
@@ -20,6 +20,8 @@ EDGE = 12
 """Number of characters at the beginning and the end that are compared."""
 LETTERS_A_WORD = 12
 """If words are longer than this on average, the script has no spaces, and three letters count as a word."""
+MOST_KNOWN = 64
+"""Number of texts whose words and numbers are kept, for comparisons with further texts of the same side."""
 
 
 def repeats(side: Side) -> None:
@@ -30,13 +32,10 @@ def repeats(side: Side) -> None:
     message is a revision, not a repetition.
     """
     similarity, texts = side.limits["repeats"], side.lower
-    if not _share_a_piece(texts, side.all_lower):
+    if not _share_a_piece(side):
         return
-    units = functools.cache(lambda at: _units(texts[at]))
-    numbers = functools.cache(lambda at: frozenset(_NUMBER(texts[at])))
     for i, j in _candidates(texts, similarity):
-        is_same = _are_alike(units(i), units(j), similarity) and numbers(i) == numbers(j)
-        if not (is_same and _are_long(texts[i], texts[j])):
+        if not _are_alike(texts[i], texts[j], similarity):
             continue
         if side.role == "user" or not _is_revision(texts[i], texts[j], side.asked[j : j + 1]):
             raise side.unusable(j, Reason.REPEATS, f"repeats {side.role}_{i + 1}")
@@ -47,20 +46,19 @@ def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
     return bool(changed) and any(changed & frozenset(_WORD(said.lower())) for said in asked)
 
 
-def _share_a_piece(texts: Sequence[str], joined: str) -> bool:
+def _share_a_piece(side: Side) -> bool:
     """Return whether two texts may have the same beginning or end, or the middle of one may stand in a later one.
 
-    One search in the rest of all texts takes the place of one in each. Of texts of fewer than SHORTEST characters only
-    beginnings and ends are compared: they may be repeated.
+    One search in the rest of all texts takes the place of one in each. Middles of fewer than SHORTEST characters are left
+    out: a message that short may be repeated.
     """
+    texts, find, end = side.lower, side.all_lower.find, 0
     if len({text[:EDGE] for text in texts}) < len(texts) or len({text[-EDGE:-1] for text in texts}) < len(texts):
         return True
-    end = 0
     for text in texts:
-        length = len(text)
-        end += length + len(APART)
-        middle = length // 2
-        if joined.find(text[middle : middle + EDGE], end) >= 0 and length >= SHORTEST:
+        middle = len(text) // 2
+        end += len(text) + len(APART)
+        if find(text[middle : middle + EDGE], end) >= 0 and len(text) >= SHORTEST:
             return True
     return False
 
@@ -82,15 +80,29 @@ def _candidates(texts: Sequence[str], similarity: float) -> list[tuple[int, int]
     return sorted(found)
 
 
-def _are_alike(one: frozenset[str], other: frozenset[str], similarity: float) -> bool:
-    shared = len(one & other)
-    return shared >= similarity * (len(one) + len(other) - shared)
+def _are_alike(one: str, other: str, similarity: float) -> bool:
+    if _digits(one) != _digits(other) or _numbers(one) != _numbers(other):  # most that differ do so in a digit
+        return False
+    units, others = _units(one), _units(other)
+    shared = len(units & others)
+    return shared >= similarity * (len(units) + len(others) - shared) and _are_long(one, other)
 
 
 def _are_long(one: str, other: str) -> bool:
     return min(len(one), len(other)) >= LEAST_LETTERS or min(len(one.split()), len(other.split())) >= LEAST_WORDS
 
 
+@functools.lru_cache(maxsize=MOST_KNOWN)
+def _digits(text: str) -> str:
+    return "".join([digit for digit in "0123456789" if digit in text])
+
+
+@functools.lru_cache(maxsize=MOST_KNOWN)
+def _numbers(text: str) -> frozenset[str]:
+    return frozenset() if text.isascii() and not _digits(text) else frozenset(_NUMBER(text))
+
+
+@functools.lru_cache(maxsize=MOST_KNOWN)
 def _units(text: str) -> frozenset[str]:
     """Return the units of comparison: words, or groups of three letters in scripts without spaces."""
     words = frozenset(_WORD(text))
@@ -100,13 +112,13 @@ def _units(text: str) -> frozenset[str]:
 
 
 _WORD = re.compile(r"[\w']+").findall
-_NUMBER = re.compile(r"\w*\d(?:[\w.,:]*\w)?").findall
+_NUMBER = re.compile(r"(?<!\w)\w*\d(?:[\w.,:]*\w)?").findall
 
 
 PROBE = 10
 """Length in characters of the piece that is searched for in the rest of a message."""
 LEAST_LOOP = 30
-"""Minimum characters: a shorter message may repeat itself ("no no no no")."""
+"""Minimum words: a shorter message may repeat itself ("no no no no")."""
 LOOPED = 0.4
 """Minimum share of a message that repeats."""
 

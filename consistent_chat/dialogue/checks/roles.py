@@ -49,15 +49,17 @@ def echoes(side: Side) -> None:
     short = [number for number, text in enumerate(side.messages) if SHORTEST_ECHO < len(text) <= longest]
     asked = "\n".join(side.asked).lower().replace("\u2019", "'") if short else ""
     for number in short:
+        if side.lower[number].strip(_EDGES) not in asked:
+            continue
         said = _plain(side.messages[number])
-        if not said or said not in asked or said not in map(_plain, side.asked):
+        if not said or said not in map(_plain, side.asked):
             continue
         if len(said.split()) >= LEAST_WORDS or not said.isascii():
             raise side.unusable(number, Reason.MIXED_ROLES, "repeats a user message word for word")
 
 
 def _plain(text: str) -> str:
-    return text.lower().strip(" \n\"'.?!…¿¡»«“”。？！").replace("\u2019", "'")
+    return text.lower().strip(_EDGES).replace("\u2019", "'")
 
 
 def _line(names: str) -> str:
@@ -65,6 +67,7 @@ def _line(names: str) -> str:
     return rf"[ \t>*_#\[(\"-]*(?:{names}){number}[*_\])\"]*[ \t]*[:：]"
 
 
+_EDGES = " \n\"'.?!…¿¡»«“”。？！"
 _TOKENS = (
     r"<\|(?:im_start|im_end|user|assistant|system|end|eot_id|start_header_id|endoftext)\|>|\[/?inst\]|<start_of_turn>"
     r"|</s>"

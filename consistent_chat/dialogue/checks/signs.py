@@ -52,6 +52,7 @@ class Signs:
         return frozenset(self.names[at] for at in places)
 
 
+@functools.lru_cache(maxsize=128)
 def signs_of(language: str, role: str) -> Signs:
     """Return the signs of all checks of the messages of a role ("user" or "assistant") for a recipe's language.
 

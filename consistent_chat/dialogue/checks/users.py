@@ -55,26 +55,29 @@ def _after_opening(text: str) -> str:
 
 def _answers(asked: str, said: str, known: Phrases) -> bool:
     """Return whether a sentence repeats words of the question before it and does not mention the asker."""
-    if known.first_person.search(said) or "?" in said:
-        return False
     spoken = _WORDS(said)
-    if len(spoken) < 5:
+    if len(spoken) < 5 or "?" in said:
         return False
+    return _is_about(asked, said, spoken) and known.first_person.search(said) is None
+
+
+def _is_about(asked: str, said: str, spoken: list[str]) -> bool:
     turned = [_TURNED.get(word, word) for word in _WORDS(asked)]
     if spoken[0] == "you" and spoken[1] in _MODALS:
         is_told = spoken[1] in _ADVISING and _ASKS_WHAT_TO_DO(asked) is not None
         return is_told or bool({word for word in turned if len(word) > 3} & set(spoken[2:]) - _COMMON)
-    if (named := _ASKS_WHAT_IT_IS(asked)) and _is_defined(said, named[1]):
+    if any(verb in said for verb in _DEFINING) and (named := _ASKS_WHAT_IT_IS(asked)) and _is_defined(said, named[1]):
         return True
     start = " ".join(spoken[:9])
     if spoken[0] == "to" and any(f"{a} your {b}" in start for a, _, b in zip(turned, turned[1:], turned[2:])):
         return True
-    return _is_run(turned, " ".join(spoken[:7]), 4)
+    return len({*turned}.intersection(spoken[:7])) > 1 and _is_run(turned, " ".join(spoken[:7]), 4)
 
 
 def _is_defined(said: str, thing: str) -> bool:
-    return (
-        re.match(rf"\W*(?:an? |the )?{re.escape(thing)} (?:is|are|was|were|refers|means|happens)\b", said) is not None
+    """Return whether a sentence says what a thing is. Most do not name it: there, no pattern is compiled for it."""
+    return thing in said and (
+        re.match(rf"\W*(?:an? |the )?{re.escape(thing)}(?:{'|'.join(_DEFINING)})\b", said) is not None
     )
 
 
@@ -129,6 +132,7 @@ _ASKS_WHAT_IT_IS = re.compile(
     r"\b(?:what(?:'s| is| are)|what about|how about|explain|who (?:is|was)|define|describe"
     r"|tell me about)(?: what)? (?:an? |the )?([^,;:]+)$"
 ).search
+_DEFINING = (" is", " are", " was", " were", " refers", " means", " happens")
 _ADVISING = {"should", "could"}
 _WORDS = re.compile(r"[\w']+").findall
 _ITEM = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)、])", re.MULTILINE).findall
