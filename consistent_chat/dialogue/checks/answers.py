@@ -151,4 +151,3 @@ the a an and or of with because your my their to than which while into if is und
 el la los las de del que et ou le les des du avec
 """
 _DANGLING = frozenset(_DANGLING_WORDS.split())
-)

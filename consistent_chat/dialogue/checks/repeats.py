@@ -49,8 +49,8 @@ def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
 def _share_a_piece(side: Side) -> bool:
     """Return whether two texts may have the same beginning or end, or the middle of one may stand in a later one.
 
-    One search in the rest of all texts takes the place of one in each. Middles of fewer than SHORTEST characters are left
-    out: a message that short may be repeated.
+    One search in the rest of all texts replaces one in each. Messages of fewer than SHORTEST characters may be
+    repeated, so their middles are left out.
     """
     texts, find, end = side.lower, side.all_lower.find, 0
     if len({text[:EDGE] for text in texts}) < len(texts) or len({text[-EDGE:-1] for text in texts}) < len(texts):
