@@ -235,6 +235,9 @@ class Connection:
         max_concurrency: int,
         open_sdk: Callable[[float, int], Any] | None = None,
     ) -> None:
+        # Takes 0.3 s. In the event loop's thread it would compete with what the other thread does meanwhile.
+        import aiohttp  # noqa: F401
+
         self.timeout = timeout
         self._peer, self._url, self._max_concurrency, self._open_sdk = peer, url, max_concurrency, open_sdk
         self._client: HttpClient | None = None
