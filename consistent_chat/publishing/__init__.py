@@ -12,12 +12,12 @@ The rows can be rebuilt from the recipe and the responses in the repo.
 
     publish.py      the whole procedure: sends new files and deletes obsolete ones
     layout.py       paths in a dataset, and the manifest
-    bundle.py       builds a folder with all files except card and manifest; rebuilds its rows from the responses
+    bundle.py       builds a folder with all files except the manifest; rebuilds its rows from the responses
     recipe_file.py  writes the recipe file of a published dataset
     hub.py          parses "user/repo" and "buckets/user/name/path"; state, access and errors of repos and buckets
     destinations.py writes to a repo or a bucket
     verify.py       compares files, responses and rows, and loads them; diff.py finds the first row that differs
-    live.py         the card: its progress section during a build, and its configs
+    live.py         the progress section of the card during a build
     job.py          publishes from a machine of the Hub, and packs this package for it
 """
 

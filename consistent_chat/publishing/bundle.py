@@ -1,4 +1,4 @@
-"""Builds a folder with all files of a published dataset except its card and manifest.
+"""Builds a folder with all files of a published dataset except its manifest.
 
 The rows and failures are rebuilt from the recipes and responses in the folder. Their files have no metadata of
 `datasets`, so that every version reads them and every version gives the same bytes.
@@ -16,8 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from consistent_chat import drivers, row
+from consistent_chat import card, drivers, row
 from consistent_chat.builder import ConsistentChat
+from consistent_chat.card import About, Seen
 from consistent_chat.commands.build import FAILURES
 from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue.at_once import fill
@@ -26,6 +27,7 @@ from consistent_chat.drivers.replay import walk
 from consistent_chat.errors import MissingResponse
 from consistent_chat.plan.plan import Plan
 from consistent_chat.publishing import layout, recipe_file
+from consistent_chat.publishing.hub import RepoTarget
 from consistent_chat.recipe import EXTENSION, Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
@@ -68,6 +70,24 @@ def make(builder: ConsistentChat, name: str, folder: Path, see: See) -> Made:
     else:
         rebuild(folder, files, folder, see)
     return Made(folder, builder.recipes, files)
+
+
+def describe(made: Made, target: RepoTarget, licence: str | None, seen: Seen, previous: str) -> dict[str, bytes]:
+    """Return the card and its plots by path. Text that users wrote into the previous card is kept.
+
+    Raises ConsistentChatError if the header of the previous card cannot be read.
+    """
+    about = About(
+        name=str(target),
+        url=target.url,
+        title=target.title,
+        recipes=made.recipes,
+        files=made.files,
+        configs=list(layout.configs(made.folder, made.recipes)),
+        licence=licence,
+        withheld=recipe_file.withheld_of(made.recipes.values()),
+    )
+    return {path: text.encode("utf-8") for path, text in card.files(about, seen, previous).items()}
 
 
 def recipe_names(recipes: Mapping[str, Recipe], name: str) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,18 @@ class Manifest:
 def paths(folder: Path) -> list[str]:
     """Return the paths of all files in a folder, sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def configs(folder: Path, splits: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield the configs of a folder. One without rows cannot be loaded and gets an empty list of files."""
+    rows = [{"split": split, "path": f"{DATA}/{split}-*"} for split in splits]
+    unusable = [{"split": split, "path": failures(split)} for split in splits]
+    packs = f"{RESPONSES}/packs/*.parquet"
+    has_packs = any(folder.glob(packs))
+    yield {"config_name": "default", "data_files": rows, "default": True}
+    there = [each for each in unusable if (folder / each["path"]).is_file()]
+    yield {"config_name": FAILURES, "data_files": there}
+    yield {"config_name": RESPONSES, "data_files": [{"split": "train", "path": packs}] if has_packs else []}
 
 
 def is_path(path: str) -> bool:

@@ -1,21 +1,16 @@
-"""The card of a repo: its progress section during a build, and the final card."""
+"""The progress section of the card during a build: what `--live` shows."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
-from consistent_chat import card
-from consistent_chat.card import About, Seen, header
+from consistent_chat.card import header
 from consistent_chat.drivers import RunStats
 from consistent_chat.errors import PublishError
-from consistent_chat.publishing import layout, recipe_file
-from consistent_chat.publishing.bundle import Made
-from consistent_chat.publishing.hub import ConflictError, Destination, RepoTarget
+from consistent_chat.publishing.hub import ConflictError, Destination
 from consistent_chat.store.store import PeriodicTask
 
 logger = logging.getLogger(__name__)
@@ -73,38 +68,3 @@ def with_progress(readme: str, tallies: Mapping[str, RunStats], totals: Mapping[
 def without(readme: str) -> str:
     """Return a card without its progress section."""
     return _SHOWN.sub("", readme)
-
-
-def describe(made: Made, target: RepoTarget, licence: str | None, seen: Seen, previous: str) -> dict[str, bytes]:
-    """Return the card and its plots by path. Text that users wrote into the previous card is kept.
-
-    Raises ConsistentChatError if the header of the previous card cannot be read.
-    """
-    about = About(
-        name=str(target),
-        url=target.url,
-        title=target.title,
-        recipes=made.recipes,
-        files=made.files,
-        configs=list(configs(made.folder, made.recipes)),
-        licence=licence,
-        withheld=recipe_file.withheld_of(made.recipes.values()),
-    )
-    return {path: text.encode("utf-8") for path, text in card.files(about, seen, previous).items()}
-
-
-def check(previous: str) -> None:
-    """Raise ConsistentChatError if a card's header cannot be read. Call it before anything is paid for."""
-    header.merged(header.split(previous)[0], {})
-
-
-def configs(folder: Path, splits: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Yield the configs of a folder. One without rows cannot be loaded and gets an empty list of files."""
-    rows = [{"split": split, "path": f"{layout.DATA}/{split}-*"} for split in splits]
-    failures = [{"split": split, "path": layout.failures(split)} for split in splits]
-    packs = f"{layout.RESPONSES}/packs/*.parquet"
-    has_packs = any(folder.glob(packs))
-    yield {"config_name": "default", "data_files": rows, "default": True}
-    there = [each for each in failures if (folder / each["path"]).is_file()]
-    yield {"config_name": layout.FAILURES, "data_files": there}
-    yield {"config_name": layout.RESPONSES, "data_files": [{"split": "train", "path": packs}] if has_packs else []}

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from consistent_chat.builder import ConsistentChat
-from consistent_chat.card import Seen
+from consistent_chat.card import Seen, header
 from consistent_chat.commands.open import open_builder
 from consistent_chat.drivers import RunStats
 from consistent_chat.errors import PublishError, RecipeError
 from consistent_chat.hub import PAUSES
-from consistent_chat.publishing import layout, live
-from consistent_chat.publishing.bundle import Made, make
+from consistent_chat.publishing import layout
+from consistent_chat.publishing.bundle import Made, describe, make
 from consistent_chat.publishing.destinations import BucketDestination, RepoDestination
 from consistent_chat.publishing.hub import PUBLISHED, ConflictError, Destination, RemoteState, RepoTarget, open_api
 from consistent_chat.publishing.layout import Manifest
@@ -163,7 +163,7 @@ def _build_and_send(
         made = make(builder, name, Path(folder), seen.see)
 
         def finish(previous: str) -> None:
-            _finish(made, live.describe(made, how.target, how.licence, seen, without(previous)))
+            _finish(made, describe(made, how.target, how.licence, seen, without(previous)))
 
         return send(destination, made.folder, state, finish, how.overwrite)
 
@@ -205,7 +205,7 @@ def check(destination: Destination, overwrite: bool) -> RemoteState:
     """Return the state of a destination; raises PublishError if nothing can be published there. Changes nothing."""
     state = destination.state()
     destination.check(state)
-    live.check(state.readme)
+    header.merged(header.split(state.readme)[0], {})  # raises ConsistentChatError if it cannot be read
     if not overwrite and state.manifest is None:
         _refuse_foreign(destination, state)
     return state

@@ -27,7 +27,7 @@ from consistent_chat import store
 from consistent_chat.card import header
 from consistent_chat.errors import ConsistentChatError, MissingResponse, PublishError
 from consistent_chat.files import file_digest
-from consistent_chat.publishing import diff, layout, live, recipe_file
+from consistent_chat.publishing import diff, layout, recipe_file
 from consistent_chat.publishing.bundle import rebuild
 from consistent_chat.publishing.diff import VerificationResult
 from consistent_chat.publishing.hub import RepoTarget, said
@@ -117,7 +117,7 @@ def _count_unproven(folder: Path, manifest: Manifest, withheld: Sequence[str], v
 
 def _check_loading(folder: Path, title: str, manifest: Manifest, verdict: VerificationResult) -> None:
     """Check that `load_dataset` loads what was published. The rest of the card may change."""
-    configs = [config for config in live.configs(folder, manifest.recipes) if config["data_files"] != []]
+    configs = [config for config in layout.configs(folder, manifest.recipes) if config["data_files"] != []]
     with _noting(verdict):
         verdict.faults += load_faults(folder, title, configs)
 
