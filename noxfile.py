@@ -17,7 +17,7 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["ways", "lowest", "newest", "s3", "trainers", "dataflow", "ray"]
 
 CORNERS = [("3.11", ("datasets>=4,<5",)), ("3.13", ("-c", "constraints.txt"))]
-"""The middle and the newest of all. The oldest of all, 3.6 on Python 3.10, is that of `lowest`, which runs more tests."""
+"""The middle and the newest of all. The oldest, 3.6 on Python 3.10, is that of `lowest`, which runs more tests."""
 PARALLEL = ("-n", "2")
 OUTSIDE = (
     *(f"--ignore=tests/{name}.py" for name in ("test_arrows", "test_dependencies", "test_files")),
