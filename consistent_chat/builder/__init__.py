@@ -191,7 +191,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         """Return the plan of each split. Warns if combinations repeat. Raises RecipeError without a model."""
         if any(recipe.model is None for recipe in self.recipes.values()):
             raise RecipeError(
-                "No model is named. Pass model= (and serving= to call it), or try the config 'demo', or "
+                "No model is set. Pass model= (and serving= to call it), or try the config 'demo', or "
                 "serving='rehearsal'."
             )
         plans = {split: Plan(recipe) for split, recipe in self.recipes.items()}

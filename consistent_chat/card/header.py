@@ -1,4 +1,4 @@
-"""What a card is about: the published dataset, the figures of its dialogues, and the header that the Hub filters by.
+"""The input of a card (the published dataset and the figures of its dialogues), and the header that the Hub filters by.
 
 The header is the YAML metadata at the top of a card.
 """
@@ -24,7 +24,7 @@ from consistent_chat.text import languages
 from consistent_chat.text.sanitize import visible
 
 SAMPLES = 3
-"""Number of dialogues shown in a card: the first of each of as many intents."""
+"""Number of dialogues shown in a card, each the first of a different intent."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Seen:
 
 
 def _billed(dialogue: Dialogue) -> list[tuple[str, Tokens]]:
-    """Return what is billed of a dialogue by the field that names the model, or by the model if no field names it."""
+    """Return the billed tokens of a dialogue by the field that names the model, or by model if no field names it."""
     written, judged = dialogue.billed
     judges, others = (
         [(f"{MODEL}{model}", tokens) for model, tokens in named]
@@ -115,7 +115,7 @@ def _billed(dialogue: Dialogue) -> list[tuple[str, Tokens]]:
 
 
 OWNED = ("configs", "size_categories", "language", "license")
-"""Keys that each build sets again, if it has a value for them. Other keys keep the first value that they had."""
+"""Keys that each build sets again, if it has a value for them. Other keys keep their first value."""
 
 Values = Mapping[str, Any]
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")  # as YAML counts lines
@@ -193,7 +193,7 @@ def has_info(head: str, names: Collection[str]) -> bool:
 
 
 def merged(previous: str, values: Values) -> str:
-    """Return the previous header with the values that are new or `OWNED` set; all other lines stay unchanged.
+    """Return the previous header with new and `OWNED` values set; all other lines stay unchanged.
 
     Configs are replaced by name, and configs of other names stay. Entries for our configs under `dataset_info` are
     removed, since they describe files that are replaced. Raises ConsistentChatError if the header is not valid YAML.
@@ -219,7 +219,7 @@ def _same(key: str, lines: Mapping[str, str], before: Values, after: Values) -> 
 
 
 def _others(entries: Any, names: Collection[str]) -> list[Any]:
-    """Return the entries of other configs than these. An entry without a name is of the config "default"."""
+    """Return the entries of all other configs. An entry without a name belongs to the config "default"."""
     entries = entries if isinstance(entries, list) else [entries]
     return [each for each in entries if isinstance(each, dict) and each.get("config_name", "default") not in names]
 

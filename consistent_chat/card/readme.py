@@ -73,9 +73,9 @@ TURNS = 8
 LONGEST = 120
 """Maximum number of characters shown of a field's value."""
 GIVEN = ("given", "extended")
-"""The forms of dialogues whose user messages are given: all of them, or those at the beginning."""
+"""The forms of dialogues with given user messages: all of them, or those at the beginning."""
 NO_MODELS = ("demo", "rehearsal")
-"""Values of `model` for texts that no model wrote."""
+"""Values of `model` for texts that were not written by a model."""
 
 _TEMPLATES = environment("consistent_chat.card")
 

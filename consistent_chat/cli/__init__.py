@@ -1,4 +1,4 @@
-"""The command line: `consistent-chat COMMAND`. It has no logic; each command imports what it needs when it runs.
+"""The command line: `consistent-chat COMMAND`. It has no logic. Each command imports what it needs when it runs.
 
 group.py     the group that all commands belong to: its help, and suggestions for a mistyped command
 create.py    commands that make datasets
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return all_commands().main(arguments, "consistent-chat", standalone_mode=False) or DONE
     except click.UsageError as error:
         return _say(_with_usage(error), USAGE)
-    except BatchesPending as error:  # as asked for
+    except BatchesPending as error:  # printed on request
         return _say(error, DONE)
     except BudgetSpent as error:
         return _say(error, BUDGET)
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def script(argv: Sequence[str]) -> int:
-    """Run `publish` if `--publish` names a repo, else `build`, as main does; `--recipe` names a recipe file."""
+    """Run `publish` if `--publish` names a repo, else `build`; `--recipe` names a recipe file. Return the exit code."""
     import argparse
 
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)

@@ -1,4 +1,4 @@
-"""Commands that make and show datasets. Each imports what it needs when it runs, so that help appears at once."""
+"""Commands that make and show datasets. Each imports what it needs when it runs, so that help appears immediately."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from consistent_chat.text.console import say, tell, tell_lines
 def init(name: str, folder: str) -> None:
     """Write a recipe and a taxonomy to start from.
 
-    NAME is the first part of the names of the files. The recipe lists all fields with their meaning; its first line
-    names the schema, by which editors complete and check it.
+    NAME is the first part of the names of the files. The recipe lists all fields with their meaning. Its first line
+    names the schema with which editors complete and check it.
     """
     from consistent_chat.commands.recipe_files import init as write_files
 
@@ -35,7 +35,7 @@ def init(name: str, folder: str) -> None:
 @click.option("--output", metavar="FILE", help="the YAML file to convert a CSV file to")
 @fields("storage_options")
 def taxonomy(source: str | None, output: str | None, storage_options: dict[str, Any] | None) -> None:
-    """Check a taxonomy and count what is in it, or convert a CSV file to one.
+    """Check a taxonomy and count its topics, or convert a CSV file to one.
 
     FILE is a YAML file; without it, the built-in taxonomy. A CSV file has the columns intent, category, topic and,
     optionally, needs.
@@ -44,7 +44,7 @@ def taxonomy(source: str | None, output: str | None, storage_options: dict[str, 
 
     is_table = source is not None and source.lower().endswith(".csv")
     if is_table != (output is not None):
-        raise click.UsageError("A .csv file and --output belong together: pass both, or neither.")
+        raise click.UsageError("A .csv file needs --output, and only a .csv file can have it. Pass both or neither.")
     tell_lines(str(convert(str(source), output) if output is not None else count(source, storage_options)))
 
 
@@ -73,7 +73,7 @@ def grow(source: str | None, output: str | None, only_estimate: bool, **options:
     """Have a model write more topics, categories or personas.
 
     TAXONOMY is a YAML file; without it, the built-in taxonomy. The file at --output has its content and the new
-    entries. All responses are kept: with the same store, the same command needs no calls and writes the same file.
+    entries. All responses are stored: with the same store, the same command needs no calls and writes the same file.
     """
     from consistent_chat.commands import grow as growing
 
@@ -93,7 +93,7 @@ def grow(source: str | None, output: str | None, only_estimate: bool, **options:
 @click.option("-n", "--number", type=COUNT, default=1, metavar="N", help="dialogues whose requests are shown (1)")
 @recipe_fields
 def prompts(recipe: str | None, number: int, **options: Any) -> None:
-    """Show the requests that the model gets. Makes no calls; the rehearsal answers in place of the model."""
+    """Show the requests that the model gets. Makes no calls; rehearsed texts replace the model's."""
     from consistent_chat.commands.open import open_builder
     from consistent_chat.commands.preview import requests
 
@@ -112,7 +112,7 @@ def prompts(recipe: str | None, number: int, **options: Any) -> None:
 def preview(recipe: str | None, number: int, **options: Any) -> None:
     """Make a few dialogues, show them, and estimate the rest.
 
-    Their answers are kept: the build does not pay for them again.
+    Their answers are stored, so the build does not pay for them again.
     """
     from consistent_chat.api import preview as show
 
@@ -143,7 +143,7 @@ def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
         if bound := bound_by(builder.recipes[split], plan, builder.config.abilities()):
             tell_lines(bound)
         if builder.recipes[split].answers != AT_ONCE:
-            tell_lines("from nothing, in the forms that there are:")
+            tell_lines("without recorded responses, in each form:")
             for form in compare(builder.recipes[split], plan):
                 tell_lines(f"  {form}")
 
@@ -200,10 +200,10 @@ def warm(recipe: str | None, shard: str | None, ray: str | None, **options: Any)
     """
     if ray is not None and shard is not None:
         raise click.UsageError(
-            "--shard cannot be combined with --ray, which divides the work itself. Leave one of them out."
+            "--shard cannot be combined with --ray, which divides the work itself. Leave out one of them."
         )
     if recipe is None and ray and ray.endswith((".yaml", ".yml")):
-        raise RecipeError(f"--ray reads {ray} as the address of a cluster. Put the recipe before --ray.")
+        raise RecipeError(f"--ray treats {ray} as the address of a cluster. Put the recipe before --ray.")
     tallies = _warmed(recipe, shard or "1/1", ray, options)
     done = "; ".join(f"{split}: {tally}" for split, tally in tallies.items())
     whole = "" if shard in (None, "1/1") else f"shard {shard}, "

@@ -16,17 +16,17 @@ from consistent_chat.text.console import say, tell, tell_lines
 from consistent_chat.text.sanitize import without_secrets
 
 OF_DIALOGUES = ("model", "temperature", "seed", "intents")
-"""The fields of calls that a judge's requests do not have."""
+"""The fields of calls that do not apply to a judge's requests."""
 
 
 @command(section=SHOW, examples="consistent-chat report demo\nconsistent-chat report data --html data.html")
 @click.argument("source", required=False)
 @click.option("--html", metavar="FILE", help="write a page that opens offline, with all dialogues")
 @click.option("--recipe", metavar="RECIPE", help="the recipe to replay from a response store")
-@click.option("--failures", metavar="FILE", help="failed draws beside a dataset, as build writes them")
+@click.option("--failures", metavar="FILE", help="the failed draws of a dataset, as build writes them")
 @click.option("--embedding-model", metavar="MODEL", help="count paraphrases by this model's embeddings")
 @click.option("--embedding-store", metavar="PLACE", help="the store of the embeddings (the response store)")
-@click.option("--embedding-url", metavar="URL", help="a server with /v1/embeddings (omit: only stored embeddings)")
+@click.option("--embedding-url", metavar="URL", help="a server with /v1/embeddings (omit: stored ones only)")
 @recipe_fields
 def report(source: str | None, html: str | None, **options: Any) -> None:
     """Show the statistics of a dataset, and write all its dialogues as a page. Makes no calls, except for embeddings.
@@ -47,9 +47,9 @@ def report(source: str | None, html: str | None, **options: Any) -> None:
     "consistent-chat review data --export records.json\nconsistent-chat review data --import records.json",
 )
 @click.argument("source", required=False)
-@click.option("--output", metavar="FILE", help="the review file (SOURCE.review.yaml); marks in it stay")
-@click.option("--export", metavar="FILE", help="write the dialogues and marks as Argilla's records, and show none")
-@click.option("--import", "records", metavar="FILE", help="take the marks from Argilla's records, and show none")
+@click.option("--output", metavar="FILE", help="the review file (SOURCE.review.yaml); existing marks are kept")
+@click.option("--export", metavar="FILE", help="write dialogues and marks as Argilla's records; show none")
+@click.option("--import", "records", metavar="FILE", help="read the marks from Argilla's records; show no dialogues")
 @click.option("--recipe", metavar="RECIPE", help="the recipe to replay from a response store")
 @recipe_fields
 def review(
@@ -62,7 +62,7 @@ def review(
     from consistent_chat.reports.reviewing import review as reviewed
 
     if export is not None and records is not None:
-        raise click.UsageError("--export and --import are two steps: run one after the other.")
+        raise click.UsageError("--export and --import cannot be combined. Run one after the other.")
     say(reviewed(source, output, export, records, review=review, **options))
 
 

@@ -29,7 +29,7 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find a command; raise UsageError with the nearest name if there is none."""
+        """Find a command. Raises UsageError, which suggests the nearest name, for an unknown command."""
         if args[0] not in self.commands and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], self.commands, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"Use one of: {', '.join(self.commands)}."
@@ -49,7 +49,7 @@ class Commands(click.Group):
 
 
 class Command(click.Command):
-    """A command of a section, whose options may take several values in a row, as `--intents one two`."""
+    """A command of a section. Its options may take several values in a row, as in `--intents one two`."""
 
     def __init__(self, *args: Any, section: str = "Commands", examples: str = "", **given: Any) -> None:
         super().__init__(*args, **given)
@@ -59,21 +59,18 @@ class Command(click.Command):
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the name of an option that takes several values before each of them, which is how click reads them."""
+        """Repeat the name of an option with several values before each value, as click expects."""
         several = {name for option in self.params if getattr(option, "takes_several", False) for name in option.opts}
         return super().parse_args(ctx, _spread(args, several))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, without progress bars if it is quiet.
-
-        It succeeds if the reader of its output stops reading.
-        """
+        """Run the command, without progress bars if it is quiet. A closed output, as with `head`, is not an error."""
         from consistent_chat.text.console import quiet
 
         with quiet() if ctx.meta.get("quiet") else contextlib.nullcontext():
             try:
                 return super().invoke(ctx)
-            except BrokenPipeError:  # the reader of the output needs no more, as with `head`
+            except BrokenPipeError:  # the reader of the output has stopped reading, as `head` does
                 _discard_output()
         return None
 
@@ -90,7 +87,7 @@ class Command(click.Command):
                     formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, a line each."""
+        """Write the examples, one per line."""
         if self.examples:
             with formatter.section("Examples"):
                 for line in self.examples.splitlines():
@@ -98,7 +95,7 @@ class Command(click.Command):
 
 
 def _discard_output() -> None:
-    """Discard what is left in the buffer of the standard output; Python would otherwise complain at exit."""
+    """Discard the buffer of the standard output, which would otherwise cause an error message at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -121,7 +118,7 @@ def _spread(args: list[str], several: set[str]) -> list[str]:
             first = False
             continue
         if name and first:
-            spread.append(name)  # without a value: click says so
+            spread.append(name)  # no value: click reports it
         name = ""
         spread.append(arg)
     return [*spread, name] if name and first else spread

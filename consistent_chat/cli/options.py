@@ -42,7 +42,7 @@ else:
 
 
 class Json(_ParamType):
-    """A value in JSON; with `only_objects` it must be an object."""
+    """A value in JSON. With `only_objects`, it must be an object."""
 
     name = "JSON"
 
@@ -50,7 +50,7 @@ class Json(_ParamType):
         self._only_objects, self._example = only_objects, example
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value that the text stands for."""
+        """Return the value of the text."""
         try:
             parsed = json.loads(value) if isinstance(value, str) else value
         except ValueError:
@@ -66,7 +66,7 @@ class Plain(_ParamType):
     name = "VALUE"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value that the text stands for; text that is not JSON is a name."""
+        """Return the value of the text. A text that is not JSON is a name."""
         try:
             return json.loads(value)
         except ValueError:
@@ -74,7 +74,7 @@ class Plain(_ParamType):
 
 
 class Several(click.Option):
-    """An option that takes one or more values and may be repeated. Its value is None if it is not given."""
+    """An option that takes one or more values and may be repeated. Its value is None if the option is not given."""
 
     takes_several = True
 
@@ -85,7 +85,7 @@ class Several(click.Option):
 
 
 class Pairs(Several):
-    """An option of several `NAME=VALUE`: a mapping, in which whole numbers are integers."""
+    """An option with several `NAME=VALUE`. Its value is a mapping, in which whole numbers are integers."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """Return a mapping, or None if the option is not given."""
@@ -101,14 +101,14 @@ class Pairs(Several):
 
 
 class OfRole(_ParamType):
-    """A value of some type, or `ROLE=VALUE`, which is a pair."""
+    """A value of some type, or `ROLE=VALUE`, which becomes a pair."""
 
     def __init__(self, kind: Any) -> None:
         self._kind = click.types.convert_type(kind)
         self.name = self._kind.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value that the text stands for, with its role if one is named."""
+        """Return the value of the text, with its role if there is one."""
         role, equals, text = str(value).partition("=")
         is_pair = equals and role in ROLES
         converted = self._kind.convert(text if is_pair else value, param, ctx)
@@ -116,7 +116,7 @@ class OfRole(_ParamType):
 
 
 class ByRole(click.Option):
-    """An option with one value, or with several `ROLE=VALUE`, which are a mapping."""
+    """An option with one value, or with several `ROLE=VALUE`, which become a mapping."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """Return the value, the mapping, or None if the option is not given."""
@@ -128,11 +128,11 @@ class ByRole(click.Option):
             raise click.BadParameter("a role is given twice", ctx, self)
         if pairs:
             return dict(pairs)
-        return values[-1] if values else None  # of several the last, as with other options
+        return values[-1] if values else None  # the last of several values, as with other options
 
 
 class Repeated(click.Option):
-    """An option that may be repeated; a list of its values, or None if it is not given."""
+    """An option that may be repeated. Its value is a list, or None if the option is not given."""
 
     def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
         """Return a list, or None if the option is not given."""
@@ -141,7 +141,7 @@ class Repeated(click.Option):
 
 
 SIMILARITIES = 'a number, or numbers in JSON, such as {"user_messages": 0.7, "answers": 0.8}'
-"""What `--drop-near-duplicates` takes."""
+"""The values that `--drop-near-duplicates` accepts."""
 
 
 OBJECTS = {
@@ -156,7 +156,7 @@ OBJECTS = {
 
 
 def _kind(field: Field) -> dict[str, Any]:
-    """Return the arguments of `click.option` for the values of a field, from its schema."""
+    """Return the arguments of `click.option` for a field, from its schema."""
     kind = field.schema.get("type")
     if field.name == "drop_near_duplicates":
         return {"is_flag": False, "flag_value": str(SIMILARITY), "type": Json(False, SIMILARITIES)}

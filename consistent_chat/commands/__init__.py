@@ -1,1 +1,1 @@
-"""What the command line does, as functions that need no terminal."""
+"""The commands of the command line as functions that need no terminal."""

@@ -1,4 +1,4 @@
-"""What `consistent-chat batches` shows: a store's batches, and their state at the provider."""
+"""Lists a store's batches with their state at the provider, for `consistent-chat batches`."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def list_batches(
     base_url: str | Mapping[str, str] | None = None,
     api_key: str | Mapping[str, str] | None = None,
 ) -> list[str]:
-    """Return a line for each batch of a store; those that are collected only if `closed`.
+    """Return a line for each batch of a store; collected batches are included only if `closed`.
 
     Addresses and keys may be given by role, for batches that were submitted to servings by role. If a provider cannot
-    be asked, for example without a key, the line says so.
+    be reached, for example without a key, the line says so.
     """
     clients: dict[str, BatchClient] = {}
     try:

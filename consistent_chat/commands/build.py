@@ -1,4 +1,4 @@
-"""Builds a dataset and writes it as files, its unusable answers too: what `consistent-chat build` does."""
+"""Builds a dataset and writes its rows and its unusable answers to files, for `consistent-chat build`."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def build(
     """Build and write; return a line that describes what was written.
 
     `output` is a .parquet or .jsonl file for one split, "-" for JSON lines on the standard output, or a folder, which
-    gets `<split>.parquet` for each split; paths and URLs alike. With the layout "sharegpt", LLaMA-Factory's list of
-    datasets beside the files names them. `failures` is a file for the unusable answers, written when a build stops,
-    too. Nothing is left at `output` when the build fails. Raises RecipeError, before anything is called, if a file
-    cannot be written.
+    gets `<split>.parquet` for each split; paths and URLs alike. With the layout "sharegpt", the files are added to
+    LLaMA-Factory's list of datasets in the same folder. `failures` is a file for the unusable answers, which is also
+    written when a build stops. If the build fails, nothing is written to `output`. Raises RecipeError, before any call,
+    if a file cannot be written.
     """
     storage_options = options.get("storage_options")
     ledger = None if failures is None else _ledger(parse_output(failures, "--failures", storage_options))
@@ -82,7 +82,7 @@ def _check_places(files: Mapping[str, Output], ledger: Output | None, is_listed:
 
 
 def _prepare(builder: ConsistentChat, ledger: Output | None, num_proc: int | None, force: bool) -> None:
-    """Build, and write the unusable answers; also if the build stops, since they often tell why."""
+    """Build, and write the unusable answers, also if the build stops, because they often show the reason."""
     mode = {"download_mode": datasets.DownloadMode.REUSE_CACHE_IF_EXISTS} if force else {}
     try:
         builder.download_and_prepare(num_proc=num_proc, **mode)
@@ -95,7 +95,7 @@ def _prepare(builder: ConsistentChat, ledger: Output | None, num_proc: int | Non
 
 
 def _of(builder: ConsistentChat, split: str) -> str:
-    """Return a split's name; with the dialogues that were judged, where rows are pairs and so have another number."""
+    """Return a split's name; if its rows are pairs, also the number of dialogues, which differs from that of rows."""
     paired = builder.recipes[split].layout in PAIRS
     return f"{split} from {counted(len(builder.plans()[split]), 'dialogue')}" if paired else split
 
@@ -117,8 +117,8 @@ def _check_name(target: Output) -> None:
     if target.is_folder or target.suffix in ("", *WRITERS):
         return
     raise RecipeError(
-        f"--output {target.name} must end in {' or '.join(WRITERS)}, or be a folder. To create a folder of that name, "
-        "end it with a slash."
+        f"--output {target.name} must end in {' or '.join(WRITERS)}, or be a folder. To create a folder with that "
+        f"name, add a slash."
     )
 
 
@@ -133,7 +133,7 @@ def _files(target: Output, splits: list[str]) -> dict[str, Output]:
 
 
 def _write(dataset: datasets.Dataset, target: Output) -> None:
-    """Write rows, and count those that are then in the file. Raises ConsistentChatError."""
+    """Write rows, and count the rows in the written file. Raises ConsistentChatError."""
     suffix = target.suffix or ".jsonl"
     with target.write() as file:
         WRITERS[suffix](dataset, file)
@@ -150,16 +150,16 @@ LIST = "dataset_info.json"
 
 
 def check(files: Mapping[str, Output]) -> None:
-    """Raise RecipeError if entries cannot be added to the list beside these files."""
+    """Raise RecipeError if entries cannot be added to the list in the folder of these files."""
     _entries(_list(files))
 
 
 def add(files: Mapping[str, Output]) -> None:
-    """Add files of one folder to the list beside them, by name without the extension; keep all other entries."""
+    """Add files to the list in their folder, by name without the extension. All other entries are kept."""
     place = _list(files)
     names = [PurePath(file.name) for file in files.values()]
     entries = {**_entries(place), **{name.stem: _entry(name.name) for name in names}}
-    with place.write() as file:  # in ASCII, since it is read in the platform's encoding
+    with place.write() as file:  # in ASCII, because it is read in the platform's encoding
         file.write(json.dumps(entries, indent=2).encode("ascii") + b"\n")
 
 
@@ -184,8 +184,8 @@ def _entries(place: Output) -> dict[str, Any]:
 
 def _unusable(place: Output, why: str) -> RecipeError:
     return RecipeError(
-        f"{place.name} {why}, and the layout 'sharegpt' adds an entry for LLaMA-Factory to it. Repair it, or move it "
-        "away."
+        f"{place.name} {why}, and the layout 'sharegpt' adds an entry for LLaMA-Factory to it. Correct it, or move it "
+        f"away."
     )
 
 
@@ -230,9 +230,9 @@ def all_failures(builder: ConsistentChat) -> datasets.Dataset:
 
 
 def failures_so_far(builder: ConsistentChat) -> datasets.Dataset:
-    """Return the recorded unusable answers of a build that stopped, those of unfinished dialogues too.
+    """Return the recorded unusable answers of a build that stopped, including those of unfinished dialogues.
 
-    A plan is looked through until GAP dialogues in a row have no recorded response. Raises StoreError.
+    A plan is searched until GAP consecutive dialogues have no recorded response. Raises StoreError.
     """
     return _table(failure for split in builder.recipes for failure in _recorded(builder, split))
 

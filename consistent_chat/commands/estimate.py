@@ -33,39 +33,39 @@ from consistent_chat.text import Summarized
 JUDGE_WORDS = 12.0
 """Mean words of a judge's answer: half of it scores, half reasons of about 25 words."""
 USUAL_WORDS = 53.0
-"""Words of a message of which the plan names no length, as in given conversations: the built-in mean of answers."""
+"""Words of a message whose length the plan does not set, as in given conversations: the built-in mean of answers."""
 SHAPES = 500
-"""Dialogues of a plan whose shapes are looked at for the mean words of a message."""
+"""Number of dialogues whose shapes determine the mean words of a message."""
 CHARACTERS_PER_WORD, TOKENS_PER_WORD, TOKENS_PER_CHARACTER = 5.7, 1.35, 0.24
-"""Characters per token of English text, spaces included, in current tokenizers."""
+"""Characters per token of English text, including spaces, in current tokenizers."""
 ROLES = {
     **{"skeleton": "user", "answers": "assistant", "user_message": "user", "answer": "assistant"},
     ALTERNATIVE: "assistant",
 }
 """The role whose messages a stage writes."""
 OF_TURNS = ("user_message", "answer", ALTERNATIVE)
-"""The stages of one message, to which a dialogue comes once per turn, or once for a pair."""
+"""The stages of a single message, which occur once per turn, or once for a pair."""
 REPEATED = (*OF_TURNS, "judge")
-"""The stages that a dialogue may come to several times."""
+"""The stages that may occur several times in a dialogue."""
 OTHER = "0 "
-"""What the placeholder of the other answer of a pair consists of: no other placeholder is the same."""
+"""The text of the placeholder for the other answer of a pair, which differs from all other placeholders."""
 FRAME_TOKENS = 8
 """Tokens of JSON around each message."""
 LOOKED_AT = 5_000
-"""The maximum number of places read: of the recorded beginning of a plan, and of the rest."""
+"""The maximum number of positions that are read in the recorded beginning of a plan and in the rest."""
 GAP = 100
 """Consecutive unrecorded dialogues after which the recorded beginning of a plan counts as ended."""
 DEVIATIONS = 2.0
-"""Standard errors of the mean to each side of an estimate: 19 of 20 builds lie between."""
+"""Standard errors of the mean on each side of an estimate; the range contains 19 of 20 builds."""
 UNMEASURED = 2.0
-"""The factor to each side of an estimate where too little is recorded for a standard error."""
+"""The factor on each side of an estimate if too few responses are recorded for a standard error."""
 
 
 @dataclass
 class Stage:
-    """One stage's recorded answers, including unusable ones: how many have known token counts, and those counts.
+    """One stage's recorded answers, including unusable ones: the number of answers with token counts, and the sums.
 
-    `words` are those of a message, on average, that the plan asks for.
+    `words` is the mean number of words of a message that the plan sets.
     """
 
     words: float
@@ -114,7 +114,8 @@ class Stage:
 class Estimate(Summarized):
     """What a plan of `dialogues` still needs. Costs are in US dollars, and probably within a factor `spread` of `cost`.
 
-    It is based on `measured` recorded answers whose tokens are known; `usable` of `recorded` answers were usable.
+    The estimate is based on `measured` recorded answers whose tokens are known; `usable` of `recorded` answers were
+    usable.
     """
 
     model: str
@@ -136,7 +137,7 @@ class Estimate(Summarized):
         basis = _ASSUMED
         if self.measured:
             basis = (
-                f"measured on {self.measured:,} recorded answers; of all {self.recorded:,}, {self.usable:,} were usable"
+                f"measured on {self.measured:,} recorded answers; {self.usable:,} of all {self.recorded:,} were usable"
             )
         cost = f"no price is known for {self.model!r}"
         if self.cost is not None:
@@ -153,7 +154,7 @@ class Estimate(Summarized):
 
 
 def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = Limits.max_draws) -> Estimate:
-    """Return an estimate for the dialogues of a plan that the store lacks. Raises StoreError."""
+    """Return an estimate for the dialogues of a plan that are not in the store. Raises StoreError."""
     failed: list[FailedDraw] = []
     go = partial(_walk_through, recipe, plan, store, max_draws, failed)
     head, tail, scale = _sampled(go, len(plan))
@@ -184,7 +185,7 @@ def estimate(recipe: Recipe, plan: Plan, store: ResponseStore, max_draws: int = 
 
 
 def _sampled(walk_to: Callable[[int], Progress], dialogues: int) -> tuple[list[Progress], list[Progress], float]:
-    """Return the recorded beginning of a plan, a sample of the rest, and how many dialogues each of it stands for."""
+    """Return the recorded beginning of a plan, a sample of the rest, and how many dialogues each sample represents."""
     head = list(_head(map(walk_to, range(min(dialogues, LOOKED_AT)))))
     rest = range(len(head), dialogues)
     step = max(1, -(-len(rest) // LOOKED_AT))
@@ -231,11 +232,11 @@ def _is_missing(progress: Progress) -> bool:
 
 
 def _spread(walks: Sequence[Progress], missing: int) -> float:
-    """Return the factor to each side of the estimate.
+    """Return the factor on each side of the estimate.
 
-    It follows from the variation of calls, tokens in and tokens out between whole dialogues, whichever is largest: in
-    the mean of those that are recorded, and in that of the `missing` ones. One dialogue with a draw more than the mean
-    is added (Laplace's rule of succession): that no draw of a small pilot was unusable does not mean that none will be.
+    It follows from the variation between whole dialogues of calls, input tokens or output tokens, whichever is largest,
+    in the mean of the recorded dialogues and of the `missing` ones. One dialogue with one more draw than the mean is
+    added (Laplace's rule of succession), because unusable draws can occur even if a small pilot had none.
     """
     whole: list[tuple[float, ...]] = [_taken(progress) for progress in walks if not _is_missing(progress)]
     if len(whole) < 2 or not missing:
@@ -254,7 +255,7 @@ def _taken(progress: Progress) -> tuple[int, int, int]:
 
 
 def _measure(progress: Progress, stages: dict[str, Stage], unusable: Set[str], repeated: Sequence[str]) -> None:
-    """Add the recorded responses of a dialogue, and note which stages it has finished; repeated ones once a request."""
+    """Add the recorded responses of a dialogue, and count the stages that it has finished; repeated ones by request."""
     for request, response in progress.used:
         stages[request.stage].add(request, response)
         stages[request.stage].finished += request.stage in repeated and request.key not in unusable
@@ -264,9 +265,9 @@ def _measure(progress: Progress, stages: dict[str, Stage], unusable: Set[str], r
 
 
 def _made_again(progress: Progress, low: Set[str], unusable: Set[str]) -> Iterator[str]:
-    """Yield the keys of what is made again although each response could be read.
+    """Yield the keys of responses that are made again although they could be read.
 
-    That is all from the first answer up to a score that was too low, and comparisons with an answer that was dropped.
+    These are all from the first answer up to a score that was too low, and comparisons with an answer that was dropped.
     """
     made: list[str] = []
     other = ""
@@ -282,7 +283,7 @@ def _made_again(progress: Progress, low: Set[str], unusable: Set[str]) -> Iterat
 
 
 def _usual_words(plan: Plan) -> dict[str, float]:
-    """Return the mean words of a message by stage, in their order, as the shapes of a plan ask for them."""
+    """Return the mean words of a message by stage, in order, as set by the shapes of a plan."""
     shapes = [plan[index].shape for index in range(0, len(plan), -(-len(plan) // SHAPES))]
     sizes = {
         "skeleton": [size.words for shape in shapes for size in shape.messages],
@@ -294,7 +295,7 @@ def _usual_words(plan: Plan) -> dict[str, float]:
 
 
 def _placeholders(role: str, length: int, request: Request) -> Response:
-    """Return placeholder messages of a typical length: numbers. They count as checked: no draw of them differs."""
+    """Return placeholder messages of a typical length, made of numbers. They count as checked."""
     if request.stage == ALTERNATIVE:
         said = (OTHER * length)[:length]
     elif request.stage in OF_TURNS:
@@ -307,7 +308,7 @@ def _placeholders(role: str, length: int, request: Request) -> Response:
 
 
 def _best_scores(request: Request) -> Response:
-    """Return what a judge says who has nothing to object to, and who prefers our own of two answers."""
+    """Return the response of a judge who gives the best scores, and who prefers our own of two answers."""
     properties = (request.schema or {}).get("properties", {})
     best = {name: about.get("enum", ["-"])[-1] for name, about in properties.items()}
     return Response(json.dumps({**best, **compared(request, OTHER)}))
@@ -343,4 +344,4 @@ def _characters(request: Request) -> int:
     return len(request.system) + sum(len(message["content"]) for message in request.messages)
 
 
-_ASSUMED = "the prompts' lengths, and the lengths that the plan asks for; --pilot measures instead"
+_ASSUMED = "the lengths of the prompts, and the lengths that the plan sets; --pilot measures instead"

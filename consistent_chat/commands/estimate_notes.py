@@ -1,6 +1,7 @@
-"""What `consistent-chat estimate` tells beside the estimate, without calls.
+"""Additional lines of `consistent-chat estimate`, computed without calls.
 
-Which stated limit of a server binds the requests of a plan, and what the plan takes in each form of making dialogues.
+They show the stated limit of a server that applies to the requests of a plan, and the calls and tokens of the plan in
+each form of making dialogues.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from consistent_chat.store import ResponseStore
 
 
 class Stated(NamedTuple):
-    """The limits that a user states, in tokens; None is unknown."""
+    """The limits that a user states, in tokens; None if unknown."""
 
     cap: int | None
     context: int | None
@@ -32,15 +33,14 @@ class Stated(NamedTuple):
 
 
 def bound_by(recipe: Recipe, plan: Plan, abilities: Abilities | Mapping[str, Abilities]) -> str:
-    """Return which stated limit binds and what it leaves for the answers of a dialogue, or an empty string.
+    """Return a line about the stated limit that applies and what it leaves for the answers of a dialogue, or "".
 
-    Of abilities by role, those of the user's side bound its messages, and those of the assistant the answers.
-
-    If dialogues cannot fit, return the error with which a build would stop.
+    With abilities by role, those of the user's side apply to the user messages, and those of the assistant to the
+    answers. If dialogues cannot fit, return the error with which a build would stop.
     """
     request = next(fill(recipe, plan, 0))
     if request.stage not in ("skeleton", "answers"):
-        return ""  # message by message: how long a chat becomes is not known
+        return ""  # message by message: the length of a chat is unknown
     stated = _stated(abilities, "assistant")
     try:
         check_fits(request, _stated(abilities, role_of(request.stage)))
@@ -68,15 +68,15 @@ def _stated(abilities: Abilities | Mapping[str, Abilities], role: str) -> Stated
 FORMS = (("at_once", "at_once"), ("at_once", "turn_by_turn"), ("turn_by_turn", "turn_by_turn"))
 """How the user's messages and the answers are written, the cheapest first."""
 LOOKED_AT = 45
-"""Dialogues at the beginning of a plan from which all are estimated."""
+"""Number of dialogues at the beginning of a plan from which the rest is estimated."""
 
 
 @dataclass(frozen=True)
 class FormEstimate:
-    """What a whole plan takes in one form, without recorded responses and without a provider's prefix cache.
+    """The requirements of a whole plan in one form, without recorded responses and without a provider's prefix cache.
 
-    `waves` is how many requests of a dialogue follow each other, at most; `cost` is in US dollars, None if a price is
-    not known.
+    `waves` is the maximum number of consecutive requests of a dialogue; `cost` is in US dollars, None if a price is
+    unknown.
     """
 
     users: str
@@ -128,7 +128,7 @@ class _Beginning:
         return self._plan[index]
 
     def spec(self, index: int, substitute: int = 0) -> Spec:
-        """Return the spec of a place."""
+        """Return the spec at an index."""
         return self._plan.spec(index, substitute)
 
 

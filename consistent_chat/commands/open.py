@@ -1,4 +1,4 @@
-"""Opens a builder from what a command line gives: a recipe's path, URL or name, and fields that override it."""
+"""Opens a builder from the arguments of a command: a recipe's path, URL or name, and fields that override it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,8 @@ from consistent_chat.text.sanitize import without_secrets
 def open_builder(recipe: str | Mapping[str, str] | None, **options: Any) -> ConsistentChat:
     """Return the builder for a recipe file (or one per split), a config's name, or the options alone.
 
-    An option that is None counts as omitted.
-
-    Raises RecipeError for any other value, and for errors in the recipe.
+    An option that is None counts as omitted. Raises RecipeError for other values of `recipe`, and for errors in the
+    recipe.
     """
     given = {name: value for name, value in options.items() if value is not None}
     builder: ConsistentChat = datasets.load_dataset_builder(NAME, **_named(recipe), **given)
@@ -31,7 +30,7 @@ def open_builder(recipe: str | Mapping[str, str] | None, **options: Any) -> Cons
 
 
 def _named(recipe: str | Mapping[str, str] | None) -> dict[str, Any]:
-    """Distinguish a config's name from a recipe file."""
+    """Return whether a recipe is the name of a config; False for a recipe file."""
     if recipe is None:
         return {}
     if isinstance(recipe, Mapping):
@@ -53,10 +52,9 @@ def _named(recipe: str | Mapping[str, str] | None) -> dict[str, Any]:
 def warm(recipe: str | None = None, shard: str = "1/1", **options: Any) -> dict[str, RunStats]:
     """Fill the response store with one shard's responses; return the counts by split.
 
-    Args:
-        recipe: path or URL of a recipe file, or the name of a config; None for the options alone.
-        shard: "3/16" is the third of sixteen, counted from 1. Together they are the whole plan.
-        options: all that `load_dataset("consistent_chat", ...)` takes. The limits apply to this process.
+    Args: recipe: path or URL of a recipe file, or the name of a config; None for the options alone. shard: "3/16" is
+    the third of sixteen, counted from 1. Together they are the whole plan. options: those of
+    `load_dataset("consistent_chat", ...)`. The limits apply to this process.
 
     Raises:
         RecipeError: there is no such shard, or another option is invalid; no call was made.

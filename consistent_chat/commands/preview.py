@@ -24,7 +24,7 @@ from consistent_chat.serving.rehearsal import Rehearsal
 from consistent_chat.text.console import screen, shown
 
 INDENT = 6
-"""Columns of indentation: of answers on the left, of user messages on the right."""
+"""Number of columns of indentation: of answers on the left, of user messages on the right."""
 
 
 def preview(builder: Any, number: int = 3) -> RunStats:
@@ -86,7 +86,7 @@ class ShownRequest:
 def requests(recipe: Recipe, number: int) -> Iterator[ShownRequest]:
     """Yield the requests of the first `number` dialogues, in the order in which they are sent.
 
-    No call is made: texts of the rehearsal stand where a later request quotes a model's messages.
+    No call is made: if a later request quotes a model's messages, these are texts of the rehearsal.
     """
     plan = Plan(recipe)
     for index in range(min(number, len(plan))):
@@ -94,7 +94,7 @@ def requests(recipe: Recipe, number: int) -> Iterator[ShownRequest]:
 
 
 def _requests(recipe: Recipe, plan: Plan, index: int) -> Iterator[Request]:
-    """Go through one dialogue with rehearsed messages, which no check refuses."""
+    """Run one dialogue with rehearsed messages, which no check rejects."""
     layout = "conversation" if recipe.preferences is None else recipe.layout
     lenient = replace(recipe, checks=False, rules=None, review=None, decontaminate=None, min_score=None, layout=layout)
     steps, rehearsal = fill(lenient, plan, index), Rehearsal()

@@ -1,7 +1,7 @@
-"""Writes the files that a recipe consists of.
+"""Writes the files of a recipe.
 
-`consistent-chat init` writes a recipe, a taxonomy of one's own and the schema for editors; `consistent-chat taxonomy`
-counts a taxonomy or makes one from a table; `consistent-chat ngrams` hashes texts that dialogues must not contain.
+`consistent-chat init` writes a recipe, a taxonomy and the schema for editors; `consistent-chat taxonomy` counts a
+taxonomy or makes one from a table; `consistent-chat ngrams` hashes texts that dialogues must not contain.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _MODEL = "claude-sonnet-4-6"
 def init(name: str, folder: str | Path = ".") -> list[Path]:
     """Write NAME.consistent_chat.yaml, NAME.taxonomy.yaml and the schema; return their paths.
 
-    Raises RecipeError, before anything is written, if the name cannot be one of a file or a file exists already. The
-    schema is written anew: it belongs to the installed version.
+    Raises RecipeError, before anything is written, if the name cannot be a file name or if a file already exists. An
+    existing schema is replaced, because it belongs to the installed version.
     """
     if not _NAME.fullmatch(name):
         raise RecipeError(f"{name!r} must be a name of letters, digits, '.', '_' and '-'. Choose another name.")
@@ -80,14 +80,14 @@ def _recipe(name: str, taxonomy: str) -> str:
 
 
 def _entry(field: Field, value: object, prefix: str = "") -> str:
-    """Return the lines of a field: what it is for, and its value in YAML (JSON is YAML)."""
+    """Return the lines of a field: its help as a comment, and its value in YAML (JSON is YAML)."""
     shown = "" if value is None else f" {value if isinstance(value, str) else json.dumps(value)}"
     default = f" (default: {field.default_text})" if prefix and value is None and field.default_text else ""
     return f"# {_OPTION.sub(_key, field.help)}{default}\n{prefix}{field.name}:{shown}\n"
 
 
 def _key(option: re.Match[str]) -> str:
-    """Return the key of a recipe file for an option of the command line, which the help texts name."""
+    """Return the recipe file's key for a command-line option that a help text names."""
     return option[1].replace("-", "_")
 
 
@@ -99,7 +99,7 @@ FLOWS = ("diagnosis_to_solution", "needs_to_solutions", "facts_change", "in_piec
 
 @dataclass(frozen=True)
 class Counts:
-    """What is in a taxonomy: categories and topics by intent, and the names of all flows."""
+    """The content of a taxonomy: categories and topics by intent, and the names of all flows."""
 
     intents: Mapping[str, tuple[int, int]]
     flows: tuple[str, ...]
@@ -118,7 +118,7 @@ def _joined(*counts: tuple[int, str]) -> str:
 
 
 def count(url: str | os.PathLike[str] | None = None, storage_options: Mapping[str, Any] | None = None) -> Counts:
-    """Check a taxonomy file (path or URL; None for the built-in one) and return what is in it. Raises RecipeError."""
+    """Check a taxonomy file (path or URL; None for the built-in one) and count its content. Raises RecipeError."""
     whole = builtin() if url is None else load(file.read(os.fspath(url), storage_options or {}))
     return _counts(whole)
 
@@ -126,8 +126,8 @@ def count(url: str | os.PathLike[str] | None = None, storage_options: Mapping[st
 def convert(table: str | os.PathLike[str], output: str | os.PathLike[str]) -> Counts:
     """Write the taxonomy of a CSV file with the columns intent, category, topic and, optionally, needs (tags).
 
-    A built-in intent gets the categories in addition to its own; any other intent is added with general flows. The
-    file at `output` is YAML that a person can edit. Raises RecipeError that names the row of what is wrong.
+    A built-in intent gets the categories in addition to its own; any other intent is added with general flows. The file
+    at `output` is YAML that a person can edit. Raises RecipeError, which names the wrong row.
     """
     data = {"extend": {"intents": _intents(_rows(Path(table)))}}
     text = "# Made from a table. Edit titles, purposes and flows as you like.\n" + yaml.safe_dump(
@@ -213,8 +213,8 @@ def ngrams(
 ) -> Ngrams:
     """Write the hashed n-grams of the texts in files, and return them. Raises RecipeError.
 
-    Each line of a .txt file is a text. Of a table (.jsonl, .csv, .parquet) all texts in the columns are taken, also
-    those within lists and objects. The name is by default the output's.
+    Each line of a .txt file is a text. For a table (.jsonl, .csv, .parquet), all texts in the columns are used, also
+    those within lists and objects. The name is by default that of the output.
     """
     texts = (text for source in sources for text in _texts(source, columns))
     made = Ngrams.of(texts, name or Path(output).name.partition(".")[0], words)
@@ -230,7 +230,7 @@ def _texts(source: str, columns: Sequence[str]) -> Iterator[str]:
                 yield from (line.decode("utf-8-sig", "replace") for line in file)
                 return
             if not columns:
-                raise RecipeError(f"{source} is a table: name its columns with texts, such as --column question.")
+                raise RecipeError(f"{source} is a table. Name its columns with texts, such as --column question.")
             for _, values in rows.read(file, source, columns):
                 yield from _within(list(values))
     except OSError as error:

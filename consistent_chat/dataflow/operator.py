@@ -158,7 +158,7 @@ class ConsistentChatGenerator:
             return name
         if self._batched:
             return unnamed(self.llm_serving)
-        raise RecipeError("No model is named. Pass model=, or a serving that has a model_name.")
+        raise RecipeError("No model is set. Pass model=, or a serving that has a model_name.")
 
 
 def _is_batched(serving: Any) -> bool:

@@ -20,7 +20,7 @@ STDOUT = "-"
 
 
 class Output(Protocol):
-    """One place for a file, or a folder for several."""
+    """One location for a file, or a folder for several files."""
 
     @property
     def name(self) -> str:
@@ -32,36 +32,36 @@ class Output(Protocol):
 
     @property
     def is_folder(self) -> bool:
-        """Whether the place is a folder: it exists as one, or its name ends in a slash."""
+        """Whether the location is a folder: it exists as one, or its name ends in a slash."""
 
     @property
     def identity(self) -> object:
         """A value that is equal for two names of the same file."""
 
     def child(self, name: str) -> Output:
-        """Return the place of a file in this folder."""
+        """Return the location of a file in this folder."""
 
     def sibling(self, name: str) -> Output:
-        """Return the place of another file in the folder of this file."""
+        """Return the location of another file in the folder of this file."""
 
     def check(self) -> None:
         """Raise RecipeError unless a file can be written here. Leaves no trace."""
 
     def write(self) -> AbstractContextManager[BinaryIO]:
-        """Yield a binary file; at the end of the block its content is at this place and was read back.
+        """Yield a binary file. At the end of the block its content is written to this location and read back.
 
         Raises ConsistentChatError if the content cannot be written or differs when it is read.
         """
 
     def open(self) -> AbstractContextManager[BinaryIO]:
-        """Open the file that is here for reading; raises FileNotFoundError."""
+        """Open the existing file for reading. Raises FileNotFoundError."""
 
 
 def parse_output(name: str | os.PathLike[str], option: str, storage_options: Mapping[str, Any] | None = None) -> Output:
     """Return the output for a name; `option` ("--output") is named in errors.
 
     A leading `~` is expanded. "-" is the standard output; a file called "-" is "./-". In URLs no character is special:
-    a `%`, `#` or `?` belongs to the name. Raises RecipeError.
+    `%`, `#` and `?` are part of the name. Raises RecipeError.
     """
     text = os.fspath(name)
     if not text or "\0" in text:

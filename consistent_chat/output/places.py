@@ -1,4 +1,4 @@
-"""The places of output: files of this machine, the standard output, object stores, the Hub and other filesystems."""
+"""The locations of output: local files, the standard output, object stores, the Hub and other filesystems."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from consistent_chat.text.sanitize import redact_all, secret_values, secrets_of,
 
 @dataclass(frozen=True)
 class LocalOutput:
-    """A file or folder of this machine; `path` is absolute.
+    """A local file or folder; `path` is absolute.
 
-    An existing file is replaced atomically and keeps its permissions; a read-only one is refused. A
-    symbolic link at `path` is replaced and never followed: links in the caches of the Hub or DVC lead to files that
-    must not change, and a link in a shared folder may be a stranger's. Links among the folders above are followed.
+    An existing file is replaced atomically and keeps its permissions; a read-only one is refused. A symbolic link at
+    `path` is replaced and never followed: links in the caches of the Hub or DVC lead to files that must not change, and
+    a link in a shared folder may be a stranger's. Links in the folders above `path` are followed.
     """
 
     path: Path
@@ -54,11 +54,11 @@ class LocalOutput:
         return os.path.join(os.path.realpath(self.path.parent), self.path.name)
 
     def child(self, name: str) -> LocalOutput:
-        """Return the place of a file in this folder."""
+        """Return the location of a file in this folder."""
         return LocalOutput(self.path / name, os.path.join(self.name, name), self.option, is_folder=False)
 
     def sibling(self, name: str) -> LocalOutput:
-        """Return the place of another file in the folder of this file."""
+        """Return the location of another file in the folder of this file."""
         shown = os.path.join(os.path.dirname(self.name), name)
         return LocalOutput(self.path.with_name(name), shown, self.option, is_folder=False)
 
@@ -112,7 +112,7 @@ class LocalOutput:
 
 _ADVICE = {
     errno.EISDIR: "Pass the path of a file",
-    errno.ENOTDIR: "Pass a path whose folders are no files",
+    errno.ENOTDIR: "Pass a path whose parent folders are not files",
     errno.ENAMETOOLONG: "Pass a shorter path",
     errno.ELOOP: "Pass a path without a loop of links",
     errno.EINVAL: "Pass the path of a file",
@@ -123,7 +123,7 @@ _ADVICE = {
 
 
 def _advice(error: OSError) -> str:
-    """Return what to do about an error, without a full stop."""
+    """Return the advice for an error, without a full stop."""
     return _ADVICE.get(error.errno or 0, "Grant access, or pass another path")
 
 
@@ -155,7 +155,7 @@ class StandardOutput:
 
     @property
     def identity(self) -> object:
-        """The standard output is one place."""
+        """The standard output is one location."""
         return "-"
 
     def child(self, name: str) -> StandardOutput:
@@ -239,7 +239,7 @@ class RemoteOutput:
                 return
             probe = f".{uuid.uuid4().hex}.tmp"
             backend.put({probe: b"Checks that output can be written.\n"})
-            with contextlib.suppress(Exception):  # delete access may be missing, which the output does not need
+            with contextlib.suppress(Exception):  # the output does not need delete access, so it may be missing
                 backend.put({probe: None})
         except Exception as error:  # each filesystem raises its own errors
             raise RecipeError(
@@ -248,7 +248,7 @@ class RemoteOutput:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[BinaryIO]:
-        """Yield a local file; at the end of the block its content is sent to this place and read back."""
+        """Yield a local file. At the end of the block its content is sent to this location and read back."""
         with tempfile.TemporaryDirectory() as folder:
             local = Path(folder, "output")
             try:

@@ -10,7 +10,7 @@
 
 The rows can be rebuilt from the recipe and the responses in the repo.
 
-    publish.py      the whole procedure: sends new files and deletes obsolete ones
+    publish.py the whole procedure: sends new files and deletes obsolete ones
     layout.py       paths in a dataset, and the manifest
     bundle.py       builds a folder with all files except the manifest; rebuilds its rows from the responses
     recipe_file.py  writes the recipe file of a published dataset

@@ -36,7 +36,10 @@ from consistent_chat.store.pack import write_pack
 from consistent_chat.store.record import Record
 
 RECORDS_PER_PACK = 20_000
-"""Number of records in a pack. A larger dataset of the same recipe starts with the same packs: they are sent once."""
+"""Number of records in a pack.
+
+A larger dataset of the same recipe starts with the same packs, which are sent only once.
+"""
 
 
 @dataclass(frozen=True)
@@ -51,8 +54,8 @@ class Made:
 def make(builder: ConsistentChat, name: str, folder: Path, see: See) -> Made:
     """Build the files of a dataset from recorded responses. `name` is the recipe's name; `see` gets every dialogue.
 
-    The rows are made from the responses in the folder, so they are exactly what can be rebuilt from it. If columns of
-    the seeds are withheld, there are no responses in it, and the rows are made from the builder's own. Raises
+    The rows are made from the responses in the folder, so they are exactly the rows that can be rebuilt from it. If
+    columns of the seeds are withheld, the folder has no responses, and the rows are made from the builder's own. Raises
     MissingResponse, UnfilledSlot, PublishError.
     """
     responses = folder / layout.RESPONSES
@@ -60,7 +63,7 @@ def make(builder: ConsistentChat, name: str, folder: Path, see: See) -> Made:
     (responses / MARKER).write_bytes(MARKED)
     withheld = recipe_file.withheld_of(builder.recipes.values())
     for records in _batches(select(builder.recipes, builder.recorded())):
-        if not withheld:  # the requests beside the responses quote the sources
+        if not withheld:  # the requests that are stored with the responses quote the sources
             write_pack(records, responses / "packs")
     files = recipe_names(builder.recipes, name)
     for split, file in files.items():
@@ -91,7 +94,7 @@ def describe(made: Made, target: RepoTarget, licence: str | None, seen: Seen, pr
 
 
 def recipe_names(recipes: Mapping[str, Recipe], name: str) -> dict[str, str]:
-    """Return the name of each split's recipe file: by the dataset's name if it has one split, else by the split's."""
+    """Return the name of each split's recipe file: the dataset's name if it has one split, else the split's name."""
     return {split: f"{name if len(recipes) == 1 else split}{EXTENSION}" for split in recipes}
 
 
@@ -101,7 +104,7 @@ def _batches(records: Iterator[Record]) -> Iterator[list[Record]]:
 
 
 NAMED = 8
-"""Number of dialogues without a response that an error names; it counts all of them."""
+"""Maximum number of dialogues without a response that an error names. The error counts all of them."""
 
 
 def select(recipes: Mapping[str, Recipe], store: ResponseStore) -> Iterator[Record]:
@@ -139,14 +142,14 @@ class _Noting:
         self.note_checks, self.mark_checked = store.note_checks, store.mark_checked
 
     def find(self, request: Request) -> Response | None:
-        """Return a response as `ResponseStore.find` does."""
+        """Return a response like `ResponseStore.find`."""
         response = self._store.find(request)
         if response is not None:
             self._note(request, response)
         return response
 
     def find_all(self, request: Request) -> list[Response]:
-        """Return all responses as `ResponseStore.find_all` does."""
+        """Return all responses like `ResponseStore.find_all`."""
         responses = self._store.find_all(request)
         for response in responses:
             self._note(request, response)

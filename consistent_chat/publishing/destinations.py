@@ -1,6 +1,6 @@
-"""Publishes to a branch of a dataset repo, by one commit, or to a folder in a storage bucket.
+"""Publishes to a branch of a dataset repo, with one commit, or to a folder in a storage bucket.
 
-Buckets have no commits, so card and manifest are sent last.
+Buckets have no commits, so the card and the manifest are sent last.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAIN = "main"
 
 
 class RepoDestination:
-    """A branch of a repo. Both may not exist yet."""
+    """A branch of a repo. Neither needs to exist."""
 
     def __init__(self, api: HfApi, target: RepoTarget, private: bool, create_pr: bool) -> None:
         self.target = target
@@ -67,7 +67,7 @@ class RepoDestination:
         )
 
     def check(self, state: RemoteState) -> None:
-        """Check write access, as far as the Hub reports it, and the options."""
+        """Check the options, and the write access if the Hub reports it."""
         if not state.exists:
             if self._create_pr:
                 raise PublishError(
@@ -79,7 +79,7 @@ class RepoDestination:
             raise PublishError(
                 f"{self.target} is already public. Make it private in its settings, or choose another name."
             )
-        if not self._create_pr:  # a pull request takes read access only
+        if not self._create_pr:  # a pull request needs only read access
             self._check_right()
 
     def _check_right(self) -> None:
@@ -90,11 +90,11 @@ class RepoDestination:
         check_namespace(self._api, self.target)
 
     def has_published(self, state: RemoteState) -> bool:
-        """Tell whether this account has published here by a commit. A manifest alone may be a stranger's."""
+        """Return whether this account has published here with a commit. A manifest alone may be a stranger's."""
         return state.manifest is not None and self._published(state) is not None
 
     def is_ours(self, state: RemoteState, path: str) -> bool:
-        """Compare with the files of this account's last publication; a manifest alone does not prove who wrote them."""
+        """Compare with the files of this account's last publication. A manifest alone does not prove who wrote them."""
         published = self._published(state)
         return published is not None and layout.is_written(path) and published.get(path) == state.files[path]
 
@@ -106,7 +106,7 @@ class RepoDestination:
         return self._seen[state.head]
 
     def _last_publication(self) -> str | None:
-        """Return the id of the newest commit by which this account has published, or None if there is none."""
+        """Return the id of the newest commit with which this account has published, or None."""
         revision = self._revision if self._branched else MAIN
         authors: set[str] | None = None
         with translate_errors_leniently(self.target):
@@ -212,7 +212,7 @@ class BucketDestination:
             raise PublishError(f"The bucket {self.target.name} is already public. Make it private in its settings.")
 
     def has_published(self, state: RemoteState) -> bool:
-        """Tell whether there is a manifest: a bucket has no history, and only its users can write one."""
+        """Return whether there is a manifest. A bucket has no history, but only its users can write a manifest."""
         return state.manifest is not None
 
     def is_ours(self, state: RemoteState, path: str) -> bool:

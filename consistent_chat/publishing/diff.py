@@ -1,4 +1,4 @@
-"""Compares two sets of Parquet files: reports same bytes, same rows, or the first row that differs."""
+"""Compares two sets of Parquet files, and reports equal bytes, equal rows, or the first row that differs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from consistent_chat.text import Summarized
 EXCERPT = 60
 BATCH = 1_000
 UNREADABLE = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
-"""Exceptions raised for a damaged file."""
+"""The exceptions that are raised for a damaged file."""
 
 
 def compare(published: Path, made: Path, manifest: Manifest, verdict: VerificationResult) -> None:
@@ -62,7 +62,7 @@ def _same_bytes(there: dict[str, Path], here: dict[str, Path]) -> bool:
 
 
 def _rows(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
-    """Yield rows. Raises PublishError that names the row from which a file cannot be read."""
+    """Yield rows. Raises PublishError, which names the row from which on a file cannot be read."""
     done = 0
     for name, path in files.items():
         try:
@@ -71,7 +71,7 @@ def _rows(files: dict[str, Path]) -> Iterator[dict[str, Any]]:
                     yield from batch.to_pylist()
                     done += batch.num_rows
         except UNREADABLE as error:
-            raise PublishError(f"{name} cannot be read from row {done} on: {' '.join(str(error).split())}.") from None
+            raise PublishError(f"{name} cannot be read beyond row {done}: {' '.join(str(error).split())}.") from None
 
 
 def _types(name: str, there: dict[str, Path], here: dict[str, Path]) -> str:
@@ -105,7 +105,7 @@ def _texts(one: Any, other: Any) -> str:
 class VerificationResult(Summarized):
     """The number of equal rows, a line for each fault, and a line for each harmless difference.
 
-    `withheld` are the columns of the seeds that the publisher has left out, without which no row can be rebuilt.
+    `withheld` are the columns of the seeds that the publisher has left out; without them no row can be rebuilt.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
@@ -121,6 +121,6 @@ class VerificationResult(Summarized):
         if self.withheld:
             return (
                 f"{rows}: not rebuilt, since the publisher has withheld {', '.join(self.withheld)} of the seeds. The "
-                "files are those of the manifest; that the rows follow from the recipe and responses is not shown."
+                f"files match the manifest, but this does not show that the rows follow from the recipe and responses."
             )
         return f"{rows}: all match the recipe and the responses."

@@ -1,4 +1,4 @@
-"""The Hub as the place of a dataset: names of repos and buckets, and their state, access and errors."""
+"""Repos and buckets of the Hub as locations of a dataset: their names, state, access and errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from consistent_chat.publishing.layout import Manifest
 from consistent_chat.text.sanitize import without_secrets
 
 _NAME = re.compile(r"(?=.{1,96}$)[A-Za-z0-9_](?:[A-Za-z0-9_]|[.-](?![.-]))*(?<![.-])(?<!\.git)")
-"""A name that the Hub accepts: letters, digits, `_`, and single `-` or `.` inside."""
+"""A name that the Hub accepts: letters, digits, `_`, and single `-` or `.` in between."""
 
 _REVISION = re.compile(r"(?![-/.])(?!.*(?:\.\.|//|/\.|@\{|\.lock(?:/|$)))[^\x00-\x20\x7f~^:?*\[\\]+(?<![./])")
 """A name that git accepts for a branch (git-check-ref-format)."""
@@ -69,7 +69,7 @@ class RepoTarget:
 
     @property
     def namespace(self) -> str:
-        """The user or organisation that owns it."""
+        """The user or organisation that owns the repo or bucket."""
         return self.name.partition("/")[0]
 
     @property
@@ -101,7 +101,7 @@ PUBLISHED = "Publish dialogues"
 
 
 class ConflictError(Exception):
-    """The repo or bucket has changed, or the Hub is overloaded: call `state` again and send what is missing."""
+    """The repo or bucket has changed, or the Hub is overloaded. Call `state` again and send the missing files."""
 
 
 @dataclass(frozen=True)
@@ -125,25 +125,25 @@ class Destination(Protocol):
     target: RepoTarget
 
     def state(self) -> RemoteState:
-        """Return the present state. Raises PublishError."""
+        """Return the current state. Raises PublishError."""
 
     def check(self, state: RemoteState) -> None:
         """Raise PublishError if the user may not write. Changes nothing."""
 
     def has_published(self, state: RemoteState) -> bool:
-        """Tell whether a publication exists, rather than only a stranger's manifest."""
+        """Return whether there is a publication, not only a stranger's manifest."""
 
     def is_ours(self, state: RemoteState, path: str) -> bool:
-        """Tell whether the file at a path is the one that was published: unchanged, and not a stranger's."""
+        """Return whether the file at a path is the published one: unchanged, and not a stranger's."""
 
     def has(self, state: RemoteState, path: str, file: Path) -> bool:
-        """Return whether a file is already there with the same bytes."""
+        """Return whether the file already exists with the same bytes."""
 
     def put(self, state: RemoteState, folder: Path, add: list[str], gone: list[str], message: str) -> str:
         """Send files of a folder and delete others; return the address. Raises ConflictError and PublishError."""
 
     def edit_card(self, edit: Callable[[str], str]) -> None:
-        """Edit the present card. Raises ConflictError and PublishError."""
+        """Edit the current card. Raises ConflictError and PublishError."""
 
 
 def open_api(target: RepoTarget, token: str | None) -> HfApi:
@@ -158,14 +158,14 @@ def open_api(target: RepoTarget, token: str | None) -> HfApi:
 
 
 def check_namespace(api: HfApi, target: RepoTarget) -> None:
-    """Raise PublishError if the namespace is not the user's or their organisations', or the token only reads."""
+    """Raise PublishError for a namespace of neither the user nor their organisations, or for a read-only token."""
     who: dict[str, Any] = {}
     with translate_errors_leniently(target):
         who = api.whoami()
     own = [each["name"] for each in (who, *(who.get("orgs") or ())) if "name" in each]
     role = ((who.get("auth") or {}).get("accessToken") or {}).get("role")
     if own and target.namespace.lower() not in [name.lower() for name in own]:
-        raise PublishError(f"{target} belongs to {target.namespace!r}. You are logged in as {', '.join(own)}.")
+        raise PublishError(f"{target} belongs to {target.namespace!r}, but you are logged in as {', '.join(own)}.")
     if role == "read":
         raise PublishError(
             f"The token is read-only, so nothing can be published to {target}. Use a token that may write."
@@ -201,7 +201,7 @@ def _reason(error: Exception, status: int | None) -> str:
     if status == 401:
         return "the token is not valid. Run `hf auth login`, or set HF_TOKEN to one that may write."
     if status == 403:
-        return "the token has no write access there. Use one that has, or another name."
+        return "the token has no write access there. Use a token with write access, or another name."
     return f"{said(error)}. Rerun the command; files that have arrived are not sent twice."
 
 

@@ -1,9 +1,9 @@
-"""Publishes from a machine of the Hub: starts a job that does what `builder.py` does, with the recipe and secrets.
+"""Publishes from a machine of the Hub: starts a job that does the same as `builder.py`, with the recipe and secrets.
 
-Responses go into a bucket, so that a job that was stopped continues where it was. The job brings this package with it
-as a wheel, so that it runs the code that checked the recipe. Nothing is installed by the package's name: the owner of
-that name on an index would get the keys. The job's command, script and files are visible to all who can see the job, so
-they contain no secrets.
+Responses are stored in a bucket, so that a stopped job can continue. The job gets this package as a wheel, so that it
+runs the same code that checked the recipe. Nothing is installed by the package's name: the owner of that name on an
+index would get the keys. The job's command, script and files are visible to all who can see the job, so they contain no
+secrets.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def start(
 
 
 class Machine(NamedTuple):
-    """Where a job runs and what it gets, as the arguments of `start` say it."""
+    """The machine of a job and what the job gets, as given by the arguments of `start`."""
 
     flavor: str | None
     timeout: str | None
@@ -109,7 +109,9 @@ class Machine(NamedTuple):
 
 def _start(recipe: str | None, how: PublishOptions, machine: Machine, options: Mapping[str, Any]) -> str:
     if isinstance(options.get("serving"), Mapping):
-        raise RecipeError("A job takes one serving, and these are given by role. Publish from this machine instead.")
+        raise RecipeError(
+            "A job can use only one serving, but these are given by role. Publish from this machine instead."
+        )
     checked_url(options.get("base_url"))
     responses = _responses(how.target, options)
     destination = how.open_destination()
@@ -139,7 +141,7 @@ def _check_recipes(builder: ConsistentChat) -> None:
     if len(builder.recipes) > 1:
         raise RecipeError("A job builds one split only. Publish from this machine, or pass a recipe without splits.")
     if any(recipe.seeds is not None for recipe in builder.recipes.values()):
-        raise RecipeError("A job cannot take seeds. Leave --on-hub out to publish from this machine.")
+        raise RecipeError("A job cannot use seeds. Leave out --on-hub to publish from this machine.")
 
 
 def _run(api: HfApi, command: list[str], **options: Any) -> str:
@@ -204,13 +206,13 @@ def _check_address(option: str, text: str) -> None:
 
 
 def _responses(target: RepoTarget, options: Mapping[str, Any]) -> list[str]:
-    """Return the response stores of the job: a bucket beside the repo, if none are given."""
+    """Return the response stores of the job; by default a bucket named after the repo."""
     given = options.get("responses") or f"hf://buckets/{target.name}-responses"
     places = [given] if isinstance(given, str) else [str(place) for place in given]
     for place in places:
         _check_address("--responses", place)
         if "://" not in place or place.startswith(("file://", "local://", "memory://")):
-            raise RecipeError(f"--responses {place} is on this machine, where a job cannot read. Give a bucket's URL.")
+            raise RecipeError(f"--responses {place} is on this machine, which a job cannot read. Pass a bucket's URL.")
     if options.get("storage_options"):
         raise RecipeError(
             "--storage-options are not passed on to a job. Set environment variables, such as AWS_SECRET_ACCESS_KEY, "
@@ -244,9 +246,9 @@ def _secrets(options: Mapping[str, Any], more: Sequence[str]) -> dict[str, str]:
     """Return the environment variables of the serving. Raises PublishError if its key is not set."""
     serving = options.get("serving")
     if not isinstance(serving, (str, type(None))):
-        raise RecipeError("A job takes the name of a serving, not an object. Pass its name.")
+        raise RecipeError("A job needs the name of a serving, not an object. Pass its name.")
     if not all(_VARIABLE.fullmatch(name) for name in more):
-        raise RecipeError("--secret takes the name of an environment variable, such as MY_KEY, and not its value.")
+        raise RecipeError("--secret must be the name of an environment variable, such as MY_KEY, not its value.")
     names = registry.variables(serving or "")
     found = {name: os.environ[name] for name in (*names, *more) if os.environ.get(name)}
     if options.get("api_key"):
@@ -261,7 +263,8 @@ def _secrets(options: Mapping[str, Any], more: Sequence[str]) -> dict[str, str]:
         missing.append(keys[0])
     if missing:
         raise PublishError(
-            f"The job needs {', '.join(missing)}, which is not set here. Set it here, to pass it to the job."
+            f"The job needs {', '.join(missing)}, which is not set on this machine. Set it here, so that it is passed "
+            f"to the job."
         )
     return found
 
@@ -284,7 +287,7 @@ _INFO = f"{NAME}-{__version__}.dist-info"
 _WHEEL = "Wheel-Version: 1.0\nGenerator: consistent_chat\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 _EXTRA = re.compile(r"""\bextra\s*==\s*['"]([\w.-]+)['"]""")
 _DATE = (1980, 1, 1, 0, 0, 0)
-"""The earliest date of a ZIP file: the same files give the same bytes on any day."""
+"""The earliest date of a ZIP file, so that the same files always give the same bytes."""
 
 
 def write_wheel(folder: Path) -> Path:

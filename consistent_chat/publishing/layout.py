@@ -90,7 +90,7 @@ class Manifest:
     def read(cls, text: bytes, origin: str) -> Manifest:
         """Return the manifest in a file that a stranger may have written; raises PublishError if it is not valid.
 
-        All names are checked here: others write, read and delete files of these names.
+        All names are checked here, because other functions write, read and delete files with these names.
         """
         try:
             if len(text) > MAX_MANIFEST:
@@ -114,7 +114,7 @@ class Manifest:
             raise ValueError(f"it has more than {MAX_SPLITS:,} splits")
         checks = [
             *((is_split(split), split, "a name of a split") for split in self.recipes),
-            *((_is_recipe(path), path, "a recipe beside it") for path in self.recipes.values()),
+            *((_is_recipe(path), path, "a recipe in the same folder") for path in self.recipes.values()),
             *((is_published(path), path, "a path of a published file") for path in self.files),
             *((_DIGEST.fullmatch(digest), digest, "a SHA-256") for digest in self.files.values()),
             *((_VERSION.fullmatch(text), text, "a version") for pair in self.versions.items() for text in pair),
@@ -138,7 +138,7 @@ def paths(folder: Path) -> list[str]:
 
 
 def configs(folder: Path, splits: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Yield the configs of a folder. One without rows cannot be loaded and gets an empty list of files."""
+    """Yield the configs of a folder. A config without rows cannot be loaded, and gets an empty list of files."""
     rows = [{"split": split, "path": f"{DATA}/{split}-*"} for split in splits]
     unusable = [{"split": split, "path": failures(split)} for split in splits]
     packs = f"{RESPONSES}/packs/*.parquet"
@@ -160,12 +160,12 @@ def is_split(name: str) -> bool:
 
 
 def is_published(path: str) -> bool:
-    """Return whether the publisher writes a file at this path: in one of its folders, or a recipe."""
+    """Return whether the publisher writes files like this: in one of its folders, or a recipe."""
     return is_path(path) and (path.startswith(FOLDERS) or _is_recipe(path))
 
 
 def is_written(path: str) -> bool:
-    """Tell whether the publisher writes a file at this path, so that it may also remove it."""
+    """Return whether the publisher writes a file at this path, so that it may also remove it."""
     return is_path(path) and _WRITTEN.fullmatch(path) is not None
 
 
@@ -185,8 +185,8 @@ def blob(path: Path) -> str:
 def foreign(listed: Collection[str], interrupted: bool) -> list[str]:
     """Return the files that do not belong to a dataset, in a repo or folder without a manifest.
 
-    A card, a recipe and a response store do belong: a repo can have them before anything is published to it. If
-    `interrupted`, a partial publication is possible: files in its folders belong too, if recipe and responses exist.
+    A card, a recipe and a response store do belong: a repo can have them before a publication. If `interrupted`, a
+    partial publication is possible: files in its folders also belong if recipe and responses exist.
     """
     recipes = [path for path in listed if path.endswith(EXTENSION)]
     interrupted = interrupted and bool(recipes) and f"{RESPONSES}/{MARKER}" in listed

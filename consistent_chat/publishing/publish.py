@@ -1,4 +1,4 @@
-"""Publishes datasets: builds them, checks the destination, sends the files that it lacks, and removes obsolete ones."""
+"""Publishes datasets: builds them, checks the destination, sends missing files, and removes obsolete ones."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from consistent_chat.text import Summarized
 from consistent_chat.text.sanitize import without_secrets
 
 _STRANGE = re.compile(r"[^\w .()-]")
-"""Characters with a meaning in URLs, which a file's name must not have."""
+"""Characters that a file's name must not have, because they have a meaning in URLs."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -109,8 +109,8 @@ class PublishOptions:
         serving = options.get("serving")
         if self.live and (serving is None or self.create_pr):
             raise RecipeError(
-                "--live shows the progress of a build. Pass --serving without --create-pr. Without a serving, "
-                "publishing takes moments."
+                "--live shows the progress of a build, so it needs --serving and excludes --create-pr. Pass "
+                "--serving, or leave out --live."
             )
         builder = open_builder(
             recipe, **{**options, **({"mode": "replay"} if serving is None else {})}, token=self.token
@@ -138,7 +138,7 @@ def _publish(recipe: str | Mapping[str, str] | None, how: PublishOptions, option
 
 
 def _check_licence(builder: ConsistentChat, licence: str | None) -> None:
-    """Raise RecipeError where rows of the user's own would be published without a licence."""
+    """Raise RecipeError if the user's own data would be published without a licence."""
     if licence is None and any(recipe.seeds is not None for recipe in builder.recipes.values()):
         raise RecipeError(
             "The sources of the seeds are published with the dataset. Check that you may publish them, and name the "
@@ -188,7 +188,7 @@ def _finish(made: Made, files: Mapping[str, bytes]) -> None:
 
 @dataclass(frozen=True)
 class Sent:
-    """Numbers of files, and the address of the commit, "" if nothing had changed."""
+    """Numbers of files, and the address of the commit, "" if nothing has changed."""
 
     sent: int
     unchanged: int
@@ -220,7 +220,8 @@ def _refuse(destination: Destination, foreign: list[str]) -> None:
     if foreign:
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise PublishError(
-            f"{destination.target} already contains other files ({named}). Choose another repo, or pass --overwrite to "
+            f"{destination.target} already contains other files ({named}). Choose another repo, or pass --overwrite "
+            f"to "
             f"publish beside them; files in {layout.DATA}/ and {layout.FAILURES}/ are then replaced."
         )
 
@@ -228,10 +229,10 @@ def _refuse(destination: Destination, foreign: list[str]) -> None:
 def send(
     destination: Destination, folder: Path, state: RemoteState, finish: Callable[[str], None], overwrite: bool = False
 ) -> Sent:
-    """Send files that differ, in one step. `finish` gets the present card and completes the folder.
+    """Send files that differ, in one step. `finish` gets the current card and completes the folder.
 
-    Only files published before are removed; other rows are replaced or removed only with `overwrite`.
-    If another writer was faster, start again from its state. Raises PublishError.
+    Only previously published files are removed; other rows are replaced or removed only with `overwrite`. If another
+    writer was faster, start again from the new state. Raises PublishError.
     """
     states = itertools.chain([state], (destination.state() for _ in itertools.count()))
     try:
@@ -256,7 +257,7 @@ def _send(
 
 
 def _check_ours(destination: Destination, state: RemoteState, paths: list[str]) -> None:
-    """Raise PublishError if files of others would be replaced or removed, even if a manifest lists them."""
+    """Raise PublishError if other people's files would be replaced or removed, even if a manifest lists them."""
     if state.manifest is not None and not destination.has_published(state):
         _refuse_foreign(destination, state)
     rows = [path for path in paths if path in state.files and path.startswith(layout.ROWS)]

@@ -39,13 +39,15 @@ def write(recipe: Recipe, path: Path) -> None:
     text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
     path.write_text(HEAD + text, encoding="utf-8", newline="\n")
     if recipe.loaded_seeds is not None and recipe.loaded_seeds.private:
-        return  # what is withheld makes it a recipe that cannot be used
+        return  # a recipe with withheld columns cannot be used
     if fingerprint(Recipe.from_file(str(path))) != fingerprint(recipe):
-        raise PublishError(f"The recipe cannot be written to {path.name}: reading it back gives a different recipe.")
+        raise PublishError(
+            f"The recipe cannot be written to {path.name}, because reading it back gives a different recipe."
+        )
 
 
 def _with_sources(seeds: Seeds, path: Path) -> dict[str, Any]:
-    """Write the sources that are used, chunks as they are, and return the field that names them."""
+    """Write the used sources, with chunks as sources, and return the field that names them."""
     from consistent_chat.recipe.seeds.sources import write as write_sources
 
     file = layout.seeds(path.name)
@@ -57,7 +59,7 @@ def _with_sources(seeds: Seeds, path: Path) -> dict[str, Any]:
 
 
 def withheld(path: Path) -> list[str]:
-    """Return the names of the columns that a published recipe says are withheld; raises RecipeError."""
+    """Return the names of the columns that a published recipe lists as withheld. Raises RecipeError."""
     values = safe_yaml.parse(path.read_text("utf-8"), path.name).data
     seeds = values.get("seeds") if isinstance(values, dict) else None
     found = seeds.get(WITHHELD) if isinstance(seeds, dict) else None
@@ -131,13 +133,13 @@ def _category(category: Category) -> dict[str, Any]:
 
 
 def _shared_needs(category: Category) -> Tags:
-    """Return what all topics of a category need, or nothing if they differ."""
+    """Return what all topics of a category need; empty if their needs differ."""
     first = category.topics[0].needs
     return first if all(topic.needs == first for topic in category.topics) else frozenset()
 
 
 def _fits_a_line(topic: Topic) -> bool:
-    """Tell whether a line of a block is read as this topic: a "]" at its end would be read as the end of its tags."""
+    """Return whether a line of a block is read as this topic: a "]" at its end would be read as the end of tags."""
     text = topic.text
     return text.isprintable() and text == text.strip() and (bool(topic.needs) or not text.endswith("]"))
 

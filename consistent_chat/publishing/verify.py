@@ -1,9 +1,9 @@
 """Verifies a published dataset: its files against the manifest, its rows against those rebuilt from the responses.
 
 A plain `load_dataset` must load the published files. A card's header, some other files and the metadata of Parquet
-files can make `datasets` load other files, other columns or another builder: each such redirection is a fault. Then the
-builder of each config is opened, with the resolution of `datasets` itself, and its list of files is compared. The
-header is checked first, so that opening a config reads nothing outside the folder.
+files can make `datasets` load other files, other columns or another builder: each such redirection is a fault. Then
+`datasets` itself resolves each config, and the list of files of its builder is compared. The header is checked first,
+so that opening a config reads nothing outside the folder.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ AT_ONCE = 8
 
 
 def is_dataset(where: str, storage_options: Mapping[str, Any] | None = None) -> bool:
-    """Return whether a place is a published dataset and not a response store.
+    """Return whether a location is a published dataset and not a response store.
 
     A published dataset has a manifest, or is named like user/repo and is not a path on this machine.
     """
@@ -85,7 +85,7 @@ def _check_files(folder: Path, manifest: Manifest, verdict: VerificationResult) 
         if path not in there:
             verdict.faults.append(f"{path} is missing.")
         elif file_digest(folder / path) != digest:
-            verdict.faults.append(f"{path} differs from the published file: its SHA-256 is another.")
+            verdict.faults.append(f"{path} differs from the published file: its SHA-256 is different.")
     rows = (path for path in there if path.startswith(layout.ROWS) and path not in manifest.files)
     verdict.faults += [f"{path} was not published, but would be loaded as rows." for path in rows]
     with _noting(verdict):
@@ -104,7 +104,7 @@ def _withheld(folder: Path, manifest: Manifest, verdict: VerificationResult) -> 
 
 
 def _count_unproven(folder: Path, manifest: Manifest, withheld: Sequence[str], verdict: VerificationResult) -> None:
-    """Count the rows of a dataset that cannot be rebuilt, and note why."""
+    """Count the rows of a dataset that cannot be rebuilt, and record the reason."""
     verdict.withheld = list(withheld)
     for split in manifest.recipes:
         files = folder.glob(f"{layout.DATA}/{split}-*")
@@ -173,7 +173,7 @@ def _fetched(where: str, token: str | None, options: Mapping[str, Any]) -> Itera
 
 
 def _pinned(url: str, token: str | None) -> str:
-    """Return the address of a repo's present commit, so that all files are read from one commit."""
+    """Return the address of a repo's current commit, so that all files are read from one commit."""
     target = RepoTarget.parse(url)
     if target.is_bucket:
         return target.url
@@ -209,7 +209,7 @@ REDIRECTS = {
 }
 """Files that the publisher does not write, with their effect on `load_dataset`."""
 _FEATURES = b"huggingface"
-"""The key in the metadata of a Parquet schema under which `datasets` looks for the types of columns."""
+"""The key in a Parquet schema's metadata where `datasets` looks for the types of columns."""
 
 Config = Mapping[str, Any]
 

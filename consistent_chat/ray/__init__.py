@@ -1,4 +1,4 @@
-"""Fills a response store with the processes of a Ray cluster: what `consistent-chat warm --ray` does.
+"""Fills a response store with the processes of a Ray cluster, for `consistent-chat warm --ray`.
 
     __init__.py   `warm`
     cluster.py    the caller's side: schedules shards, shows progress, stops workers
@@ -29,15 +29,14 @@ __all__ = ["warm"]
 def warm(recipe: str | None = None, address: str | None = None, **options: Any) -> dict[str, RunStats]:
     """Fill the response store with the processes of a Ray cluster; return the counts by split.
 
-    Limits apply to the whole cluster. A shard whose worker dies is restarted by another, which finds what was
-    answered in the store.
+    Limits apply to the whole cluster. If a worker dies, another restarts its shard and finds the answers so far in the
+    store.
 
-    Args:
-        recipe: path or URL of a recipe file, or the name of a config; None for the options alone.
-        address: of the cluster, as `ray.init` takes it. None means the cluster of this process if it has one, else
-            the one that `RAY_ADDRESS` names or this machine is part of, else processes of this machine only.
-        options: all that `load_dataset("consistent_chat", ...)` takes. `responses` is a location that all machines
-            of the cluster reach; `api_key` is sent to the workers within the task and shown nowhere.
+    Args: recipe: path or URL of a recipe file, or the name of a config; None for the options alone. address: of the
+    cluster, as `ray.init` takes it. None means the cluster of this process if it has one, else the one that
+    `RAY_ADDRESS` names or this machine is part of, else processes of this machine only. options: those of
+    `load_dataset("consistent_chat", ...)`. `responses` is a location that all machines of the cluster reach; `api_key`
+    is sent to the workers within the task and is never shown.
 
     Raises:
         RecipeError: an option is invalid, or a limit is too low to be shared; no call was made.
@@ -69,7 +68,7 @@ def _for_all_machines(operation: ExecutionOptions) -> ExecutionOptions:
         )
     if operation.by_batch:
         raise RecipeError(
-            "driver='batch' cannot be used with Ray: a provider's batches need one process. Leave --ray out."
+            "driver='batch' cannot be used with Ray: a provider's batches need one process. Leave out --ray."
         )
     if get_protocol(operation.places[0]) == "memory":
         raise RecipeError(

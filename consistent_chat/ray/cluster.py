@@ -34,10 +34,12 @@ logger = logging.getLogger(__name__)
 Totals = dict[str, RunStats]
 
 LARGEST, SHARDS_A_SEAT = 1_000, 4
-"""Maximum dialogues of a shard, and minimum shards per seat: after a seat's last shard its part of the limits stays
-unused, so shards should be short compared to the whole run."""
+"""Maximum number of dialogues in a shard, and minimum number of shards per seat.
+
+A seat's part of the limits stays unused after its last shard, so shards should be short compared to the whole run.
+"""
 RETRIES = 3
-"""Maximum restarts of a shard whose worker died."""
+"""Maximum number of restarts of a shard whose worker died."""
 KNOCK = 10.0
 """Seconds to wait for an answer at a cluster's address."""
 POLL = 0.5
@@ -67,7 +69,7 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def check_reachable(address: str) -> None:
-    """Raise OSError if HOST:PORT does not answer: Ray would wait for a long time without a message."""
+    """Raise OSError if HOST:PORT does not answer, because Ray would wait for a long time without a message."""
     host, _, port = address.rpartition("//")[2].rpartition(":")
     if host and port.isdecimal():
         socket.create_connection((host.strip("[]"), int(port)), KNOCK).close()
@@ -159,13 +161,13 @@ _task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD"
 
 
 def _seats(limits: Limits, length: int) -> int:
-    """Return how many shards run at once: one for each CPU, as long as each gets a part of the limits."""
+    """Return how many shards run at the same time: one per CPU, if the limits can be divided between so many."""
     cpus = int(ray.cluster_resources().get("CPU", 1))
     return max(1, min(cpus, length, *(value for name in PACE for value in limits.stated(name))))
 
 
 def _here() -> NodeAffinitySchedulingStrategy:
-    """Keep the ledger on the caller's machine: if that dies, no reader is left."""
+    """Keep the ledger on the caller's machine, because it is not needed if that machine dies."""
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 

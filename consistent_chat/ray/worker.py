@@ -25,7 +25,7 @@ REPORT = 0.5
 
 @dataclass(frozen=True)
 class Work:
-    """What a worker needs to make any dialogue: recipes by split, and options to execute them."""
+    """What a worker needs to make dialogues: recipes by split, and options to execute them."""
 
     operation: ExecutionOptions
     recipes: Mapping[str, Recipe]
@@ -33,7 +33,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a shard ended: its error, if any, and for how many seconds its share of the rate limit is used up."""
+    """The outcome of a shard: its error, if any, and the seconds until its rate limit allows another call."""
 
     error: ConsistentChatError | None
     rest: float = 0.0
@@ -116,7 +116,7 @@ def _reporting(report: Callable[..., Any], tallies: Mapping[str, RunStats], spen
         try:
             if not ray.get(report({split: tally.counts() for split, tally in tallies.items()})):
                 spent.stopped = True
-        except ray.exceptions.RayError:  # no caller is left
+        except ray.exceptions.RayError:  # the caller has ended
             spent.stopped = True
 
     def report_periodically() -> None:

@@ -1,11 +1,11 @@
 """Reports on a dataset: its statistics on the terminal, and its statistics and dialogues as one HTML file.
 
-reviewing.py    marks on the terminal; marks.py the review that they are kept in, and records of Argilla
+reviewing.py    marks on the terminal; marks.py the review with the marks, and records of Argilla
 sources.py      detects the kind of a source; reads a recipe's replay
 file_source.py  reads files of rows; store_source.py a store without a recipe
-records.py      what they all yield: a row and its failed draws
+records.py what they all yield: a row and its failed draws
 summary.py      the statistics
-paraphrases.py  dialogues that say what others say, by embeddings
+paraphrases.py dialogues that say the same as others, found by embeddings
 terminal.py     the report on the terminal
 page.py         the report as a page, from templates/, page.css and page.js; payload.py has the dialogues,
                 and their Markdown
@@ -42,14 +42,14 @@ def report(
 ) -> Summary:
     """Read a dataset, a response store or a recipe's replay and return its statistics; write a page to `html` if given.
 
-    `source` is a .parquet or .jsonl file, a folder of them, a Hub repo "user/name", any URL of these, a response
-    store, a recipe file, "demo", or None for the default store. `html` is a path, a URL or "-" for the standard
-    output. `review` is a review whose marks the page goes on from; a recipe applies it, too. `options`: `recipe`,
-    to read a store by its replay; `failures`, a file of a dataset's failed draws; `storage_options`; and with a
-    recipe the options of a build. With `embedding_model`, paraphrases among the first dialogues are counted by its
-    embeddings, which are kept in a response store (`embedding_store`, or else `responses`, or else the default
-    one). Makes no calls, except for embeddings if `embedding_url` is given. Raises RecipeError for a source of
-    another kind, ConsistentChatError if the source cannot be read.
+    `source` is a .parquet or .jsonl file, a folder of them, a Hub repo "user/name", any URL of these, a response store,
+    a recipe file, "demo", or None for the default store. `html` is a path, a URL or "-" for the standard output.
+    `review` is a review whose marks the page shows; a recipe also applies it. `options`: `recipe`, to read a store by
+    its replay; `failures`, a file of a dataset's failed draws; `storage_options`; and with a recipe the options of a
+    build. With `embedding_model`, paraphrases among the first dialogues are counted by embeddings, which are stored in
+    a response store (`embedding_store`, else `responses`, else the default one). Makes no calls, except for embeddings
+    if `embedding_url` is given. Raises RecipeError for a source of another kind, ConsistentChatError if the source
+    cannot be read.
     """
     place = None if html is None else parse_output(html, "--html", options.get("storage_options"))
     reading = sources.read_reviewed(source, review, **options)

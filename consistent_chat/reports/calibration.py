@@ -1,7 +1,7 @@
-"""`consistent-chat judge --calibrate`: how far a judge agrees with this package's labelled dialogues, by kind of flaw.
+"""Measures how often a judge agrees with this package's labelled dialogues, for `consistent-chat judge --calibrate`.
 
 Each entry of calibration.yaml is a good dialogue and two with a flaw, one subtle and one plain. A judge agrees if the
-criterion that the flaw counts against has at least `GOOD` for the good one, and less for the others.
+score for the criterion of the flaw is at least `GOOD` for the good dialogue, and lower for the others.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from consistent_chat.reports.judging import Chat, Verdict, opened
 
 LEVELS = ("good", "subtle", "plain")
 GOOD = 4
-"""The lowest score that counts as good: on the judge's scale, 4 allows a flaw that does not mislead the user."""
+"""The minimum score that counts as good. On the judge's scale, 4 allows a flaw that does not mislead the user."""
 COLUMNS = (*LEVELS, "in order", "at fault")
 
 
 class Labelled(NamedTuple):
-    """A labelled dialogue: the number of its entry, its kind and level, what the flaw counts against, whose it is."""
+    """A labelled dialogue: the number of its entry, its kind and level, the flaw's criterion, and whose fault it is."""
 
     entry: int
     kind: str
@@ -37,7 +37,7 @@ class Labelled(NamedTuple):
 
 
 class Share(NamedTuple):
-    """How many of a number of labels a judge agrees with."""
+    """The number of labels that a judge agrees with, and the number of all labels."""
 
     agreed: int = 0
     of: int = 0
@@ -56,7 +56,7 @@ Shares = dict[tuple[str, str], Share]
 
 @dataclass
 class Calibration:
-    """The agreement of each judge with the labels: by kind of flaw, at each level of it, in its order, in its fault.
+    """The agreement of each judge with the labels, by kind of flaw: at each level, in order, and at fault.
 
     "in order" counts the entries whose good dialogue has a higher score than both others; "at fault" counts the flawed
     dialogues in which the judge finds the right side at fault.
@@ -67,13 +67,13 @@ class Calibration:
     tally: RunStats = field(default_factory=RunStats)
 
     def add(self, judge: str, kind: str, column: str, agrees: bool) -> None:
-        """Count a label, for its kind and for all."""
+        """Count a label for its kind and for all kinds."""
         shares = self.judges[judge]
         for name in (kind, ALL):
             shares[name, column] = shares[name, column].plus(agrees)
 
     def agreement(self, judge: str, kind: str = "") -> float:
-        """Return the share of dialogues, 0 to 1, of a kind or of all, whose level the judge agrees with."""
+        """Return the share of dialogues (0 to 1), of one kind or all, whose level the judge agrees with."""
         shares = [self.judges[judge][kind or ALL, level] for level in LEVELS]
         return sum(share.agreed for share in shares) / max(1, sum(share.of for share in shares))
 
@@ -132,7 +132,7 @@ def _levels(number: int, entry: dict[str, Any]) -> Iterator[Labelled]:
 
 
 def _each(verdict: Verdict) -> list[tuple[str, Judgement]]:
-    """Return what each judge says by itself."""
+    """Return the verdict of each judge."""
     said = verdict.judgement
     opinions = () if said is None else said.opinions
     return [(one.model, Judgement(said.criteria, (one,))) for one in opinions if said is not None]

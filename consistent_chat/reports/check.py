@@ -1,4 +1,4 @@
-"""`consistent-chat check`: finds faults in the chats of any dataset, without a model, and counts and writes them.
+"""Finds faults in the chats of any dataset without a model, and counts and writes them, for `consistent-chat check`.
 
 It reads a file, a folder, a repo on the Hub, a response store or a recipe. Rows have a list of messages in one of the
 layouts of `row.LAYOUTS`. It changes nothing and makes no calls.
@@ -33,7 +33,7 @@ ROLES = {
 }
 """The roles of the two sides in common datasets, in lower case. Messages of other roles (system, tool) are skipped."""
 TOLD = ("system", "developer")
-"""The roles of what the assistant was told."""
+"""The roles of messages with instructions for the assistant."""
 UNSAID = "Two."
 """Replaces empty messages, which are reported separately, so that the other messages keep their turns."""
 QUOTABLE = ("topic", "persona")
@@ -69,8 +69,8 @@ def check_chats(
     """Check every chat of a source. Write one JSON line for each row to `output`: its `id` and `reasons`.
 
     `language` is the English name of the chats' language; by default it is detected for each chat. `checks`, `rules`
-    and `decontaminate` are as in a recipe. The id is the row's own `id`, or that in its `provenance`, or its number
-    from 1. Raises ConsistentChatError if the source has no chats.
+    and `decontaminate` are as in a recipe. The id is the row's `id`, or the one in its `provenance`, or its number from
+    1. Raises ConsistentChatError if the source has no chats.
     """
     chosen, own = thresholds("checks", checks), {} if rules is None else checked_rules("rules", rules)
     kept_out = () if decontaminate is None else ngrams(decontaminate, lambda name: (os.fspath(name), {}))
@@ -124,7 +124,7 @@ def _empty(texts: list[str], role: str) -> Iterator[Finding]:
 
 
 def system_of(row: Mapping[str, Any]) -> str:
-    """Return what a chat's assistant was told: its messages of the role system; empty without any."""
+    """Return the instructions of a chat's assistant: the messages of the role system; empty if there are none."""
     for layout in LAYOUTS.values():
         said = row.get(layout.column)
         if isinstance(said, list):
@@ -134,7 +134,10 @@ def system_of(row: Mapping[str, Any]) -> str:
 
 
 def turns_of(row: Mapping[str, Any], where: str) -> _Turns:
-    """Return a chat's messages by side. Consecutive messages of one side are joined, so that turns match."""
+    """Return a chat's messages by side.
+
+    Consecutive messages of one side are joined, so that each turn has one of each.
+    """
     turns, last = _Turns([], []), ""
     for role, text in _messages(row, where):
         side = turns.users if role == "user" else turns.answers
@@ -182,7 +185,7 @@ def rows_of(source: str, storage_options: Mapping[str, Any] | None) -> Iterator[
     found = file_source.files(fs, root)
     if not found:
         raise ConsistentChatError(
-            f"There are no files of chats in {without_secrets(source)}. Pass a .jsonl, .json or .parquet file."
+            f"There are no files with chats in {without_secrets(source)}. Pass a .jsonl, .json or .parquet file."
         )
     for file in found:
         yield from file.rows()

@@ -21,7 +21,7 @@ from consistent_chat.text.sanitize import without_secrets
 
 SUFFIXES = (".parquet", ".jsonl")
 LONGEST_MARKER = 65_536
-"""Bytes of an answer of a website that are read, to see whether it is a store's marker."""
+"""Maximum bytes of a website's answer that are read to find out whether it is a store's marker."""
 BATCH = 256
 """Number of rows of a Parquet file that are converted to Python values at a time."""
 FAILURE = {"stage": str, "substitute": int, "reason": str, "response": str}
@@ -43,7 +43,7 @@ class File(NamedTuple):
 
     @property
     def suffix(self) -> str:
-        """The ending of its name, which the query of an address does not belong to."""
+        """The extension of the file's name, without the query of an address."""
         return posixpath.splitext(urlsplit(self.path).path if "://" in self.path else self.path)[1]
 
     def columns(self) -> set[str]:
@@ -72,7 +72,7 @@ class File(NamedTuple):
 def has_marker(fs: Any, root: str) -> bool:
     """Return whether a path is that of a response store.
 
-    A website may answer for an address below a file, as with a query after it: only the marker itself counts there.
+    A website may answer for any address, so there only the content of the marker counts.
     """
     marker = posixpath.join(root, MARKER)
     if "://" not in marker:
@@ -105,8 +105,8 @@ def entries(found: list[File], ledgers: list[File]) -> Iterator[ReportRow]:
     failures = [file for file in found if columns[file.path] >= FAILURE.keys() and file not in talks]
     if not talks and not failures:
         raise ConsistentChatError(
-            f"There are no dialogues in {_names(found)}: no column {', '.join(COLUMNS)}. Pass another file or folder, "
-            "or the recipe of pairs."
+            f"There are no dialogues in {_names(found)}: no column {', '.join(COLUMNS)}. Pass another file or folder; "
+            f"for pairs, pass their recipe."
         )
     draws = _Draws([*failures, *ledgers])
     for file in talks:
@@ -128,12 +128,12 @@ class _Draws:
             self._by_place[self._place(row.get("split"), row.get("index"))].append(row)
 
     def of(self, row: Row, split: str) -> list[Row]:
-        """Return the failed draws of a row and forget them, so that each is returned once."""
+        """Return and remove the failed draws of a row, so that each is returned once."""
         index = (row.get("provenance") or {}).get("index")
         return [] if index is None else self._by_place.pop(self._place(split, index), [])
 
     def left(self) -> list[Row]:
-        """Return the failed draws of no row."""
+        """Return the failed draws that belong to no row."""
         return [row for rows in self._by_place.values() for row in rows]
 
     def _place(self, split: Any, index: Any) -> tuple[str, Any]:

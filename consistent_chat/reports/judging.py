@@ -1,6 +1,7 @@
-"""`consistent-chat judge`: scores the chats of any dataset with judges; responses are kept, so a rerun costs nothing.
+"""Scores the chats of any dataset with judges, for `consistent-chat judge`. Responses are stored, so a rerun is free.
 
-It reads what `check` reads, and changes nothing. A chat that cannot be judged has its reason in place of scores.
+It reads the same sources as `check`, and changes nothing. A chat that cannot be judged has the reason instead of
+scores.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from consistent_chat.text import Summarized, counted
 from consistent_chat.text.sanitize import without_secrets
 
 MAX_CHARACTERS = 400_000
-"""Characters of a chat: about 100,000 tokens, the context of most models."""
+"""Maximum characters of a chat: about 100,000 tokens, the context of most models."""
 DEFAULT = {"criteria": dict.fromkeys(CRITERIA, True)}
-"""The criteria without any: the built-in three, in the form in which a judge says whose fault a flaw is."""
+"""The criteria if none are given: the three built-in ones, in the form in which a judge says whose fault a flaw is."""
 
 
 class Chat(NamedTuple):
-    """A chat as a judge is shown it: as many answers as user messages. `fault` is why it cannot be judged, or ""."""
+    """A chat for a judge, with one answer per user message. `fault` is the reason why it cannot be judged, or ""."""
 
     id: Any
     users: tuple[str, ...] = ()
@@ -46,7 +47,7 @@ class Chat(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What is said of a chat; without a judgement, `error` says why. `passes` is None if nothing is demanded."""
+    """The result for a chat; without a judgement, `error` is the reason. `passes` is None without minimum scores."""
 
     chat: Chat
     judgement: Judgement | None
@@ -119,9 +120,9 @@ def judge(
 ) -> JudgeReport:
     """Have every chat of a source scored; write one JSON line for each to `output`: id, scores, reasons, whose fault.
 
-    `source` and `language` are as for `check_chats`. `options` are those of a build that name judges (`judge_model`,
-    `judge`, `min_score`), a serving, a store and limits. Without `serving` no calls are made. Raises RecipeError before
-    any call, and the errors of a build; nothing is written then.
+    `source` and `language` are as for `check_chats`. `options` are those of a build for judges (`judge_model`, `judge`,
+    `min_score`), the serving, the store and limits. Without `serving` no calls are made. Raises RecipeError before any
+    call, and the errors of a build; in that case nothing is written.
     """
     storage_options = options.get("storage_options")
     place = None if output is None else findings_place(output, source, storage_options)
@@ -146,7 +147,7 @@ def judge(
 
 
 def opened(options: Mapping[str, Any]) -> tuple[Judging, JudgeReport]:
-    """Return the judging by the judges that options name, and an empty report with its counts of calls."""
+    """Return a function that judges chats as the options say, and an empty report with its counts of calls."""
     builder = open_builder(None, **_judges(options))
     (recipe,) = builder.recipes.values()
     report = JudgeReport()
@@ -172,12 +173,12 @@ def _judges(options: Mapping[str, Any]) -> dict[str, Any]:
     given["judge"] = _with_criteria(given.get("judge"))
     given.pop("model", None)  # which writes dialogues
     if given.get("driver", "online") != "online":
-        raise RecipeError("Chats are judged by calls one by one. Leave driver= out.")
+        raise RecipeError("Chats are judged by single calls, not by batches. Leave out driver=.")
     serving = given.get("serving")
     if (serving.get("judge") if isinstance(serving, Mapping) else serving) == "rehearsal":
         given.setdefault("judge_model", None if "model" in given["judge"] else "rehearsal")
     if given.get("judge_model") is None and "model" not in given["judge"]:
-        raise RecipeError("No judge is named. Pass judge_model= (and serving= to call it), or serving='rehearsal'.")
+        raise RecipeError("No judge is set. Pass judge_model= (and serving= to call it), or serving='rehearsal'.")
     return given
 
 
@@ -186,7 +187,7 @@ def _with_criteria(given: Any) -> Any:
 
 
 def _lenient(recipe: Recipe) -> Recipe:
-    """Return the recipe without demands, which would count as unusable responses; the requests are the same."""
+    """Return the recipe without minimum scores, because low scores would be drawn again. The requests are the same."""
     criteria = (recipe.judge or {}).get("criteria", {})
     free = {name: {**fields, "least": None} for name, fields in criteria.items()}
     judged = {**(recipe.judge or {}), "criteria": free}
@@ -194,14 +195,14 @@ def _lenient(recipe: Recipe) -> Recipe:
 
 
 class _Queue:
-    """Chats in order. The same chat is judged once: two calls for it could differ, and a replay knows only one."""
+    """Chats in order. Equal chats are judged once, because two calls could differ, and a replay has only one result."""
 
     def __init__(self, chats: Iterable[Chat]) -> None:
         self.held: dict[int, Chat] = {}
         self._chats, self._waiting, self._first = chats, deque[tuple[Chat, int]](), dict[Any, int]()
 
     def numbers(self) -> Iterator[int]:
-        """Yield the number of each chat that is the first of its kind; it is held until it is taken."""
+        """Yield the number of the first of each set of equal chats. The chat is held until its verdict is known."""
         for number, chat in enumerate(self._chats):
             digest = hashlib.sha256(repr(chat[1:]).encode()).digest()
             first = self._first.setdefault(digest, number)
@@ -211,7 +212,7 @@ class _Queue:
                 yield number
 
     def finished(self, known: Mapping[int, Verdict]) -> Iterator[Verdict]:
-        """Yield the verdicts of the next chats in order, as far as they are known."""
+        """Yield the known verdicts of the next chats, in order."""
         while self._waiting and self._waiting[0][1] in known:
             chat, first = self._waiting.popleft()
             yield known[first]._replace(chat=chat)
@@ -226,7 +227,7 @@ def _steps(
     failed: list[FailedDraw],
     first: int = 0,
 ) -> Steps:
-    """Have one chat judged. A dialogue without a judgement could not be judged."""
+    """Have one chat judged. If that fails, the dialogue has no judgement."""
     chat, spec = held[index], replace(spec, index=index)
     work, judgement, keys = Work(recipe, spec, failed, Bill(), []), None, tuple[str, ...]()
     if not chat.fault:
@@ -264,5 +265,5 @@ def _chat(row: Mapping[str, Any], number: int, where: str) -> Chat:
 
 
 def _encodable(text: str) -> str:
-    """Return a text that can be sent: NUL and halves of surrogate pairs are written as escapes."""
+    """Return a text that can be sent: NUL and lone surrogates are replaced by their escapes."""
     return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")

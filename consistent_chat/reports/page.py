@@ -33,11 +33,11 @@ _TEMPLATES = environment("consistent_chat.reports")
 
 @contextlib.contextmanager
 def writing(place: Output, summary: Summary, review: Review | None = None) -> Iterator[Payload]:
-    """Collect entries for a page, and write it to `place` at the end, with the marks of a review to go on from.
+    """Collect entries for a page, and write the page to `place` at the end, with the marks of an earlier review.
 
     Raises RecipeError if it cannot be written.
     """
-    if place.suffix not in SUFFIXES and not isinstance(place, StandardOutput):  # may be the dataset's own name
+    if place.suffix not in SUFFIXES and not isinstance(place, StandardOutput):  # the name may be the dataset's
         raise RecipeError(f"--html {place.name} must end in {' or '.join(SUFFIXES)}.")
     place.check()
     with tempfile.TemporaryFile() as spool:
@@ -81,7 +81,7 @@ def _file(name: str) -> str:
 
 
 class _Row(NamedTuple):
-    """A row of a table: its class in the style sheet, the text of its first column, and the others."""
+    """A row of a table: its CSS class, the text of its first column, and the other columns."""
 
     kind: str
     title: str

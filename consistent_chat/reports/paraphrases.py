@@ -1,6 +1,6 @@
-"""Finds dialogues whose user messages say what an earlier dialogue says in other words, by a model's embeddings.
+"""Finds dialogues whose user messages say the same as an earlier dialogue in other words, by a model's embeddings.
 
-The vectors are kept in a response store like responses, so that a replay finds the same pairs without a call.
+The vectors are stored in a response store like responses, so that a replay finds the same pairs without a call.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ from consistent_chat.store import ResponseStore, default_location
 from consistent_chat.text import counted
 
 SIMILARITY = 0.9
-"""The cosine from which on two dialogues are paraphrases. It depends on the model: look at some pairs."""
+"""The minimum cosine of paraphrases. The best value depends on the model: look at some pairs."""
 MAX_CHARACTERS = 6_000
-"""Characters of a text that are embedded: models take 512 to 8,192 tokens."""
+"""Maximum characters of a text that are embedded: models accept 512 to 8,192 tokens."""
 SHOWN = 5
 """Number of pairs that a note names."""
 
 
 @dataclass(frozen=True)
 class Paraphrases:
-    """Of `dialogues` dialogues, those that paraphrase an earlier one that does not itself, by their numbers from 0."""
+    """The paraphrases among `dialogues` dialogues, by numbers from 0.
+
+    Each paraphrases an earlier one that is none itself.
+    """
 
     model: str
     dialogues: int
@@ -100,7 +103,10 @@ def _steps(recipe: Recipe, texts: Sequence[str], index: int, failed: list[Failed
 
 
 def _matches(vectors: Sequence[Sequence[float]], similarity: float) -> Iterator[Match]:
-    """Yield the vectors that are like an earlier one; those that are kept are compared with the rest."""
+    """Yield the vectors that are similar to an earlier one.
+
+    Only vectors that are not yielded are compared with later ones.
+    """
     import numpy
 
     rows = numpy.array(vectors, "float64").reshape(len(vectors), -1)

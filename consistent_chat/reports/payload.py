@@ -1,11 +1,10 @@
-"""The dialogues of a page: parts of JSON, each compressed and in base64, so that no text can end the element it is in.
+"""The dialogues of a page: parts of JSON, each compressed and in base64, so that no text can end its HTML element.
 
 They take about half of the text's size. The page's script unpacks a part to show it, and all parts in turn to search
-them. Parts are kept in a temporary file; memory holds one title for each entry.
-
-Markdown goes there as a tree of plain values, which the page builds of elements that it knows: a list of texts and
-elements `[tag, children]` or, for a numbered list, `["ol", children, first number]`. No HTML is read or made, and no
-address is linked: it stands behind the text that names it.
+them. Parts are kept in a temporary file; memory has one title for each entry. Markdown is stored as a tree of plain
+values, from which the page builds elements that it knows: a list of texts and elements `[tag, children]` or, for a
+numbered list, `["ol", children, first number]`. HTML is neither read nor made, and addresses are not linked: they
+follow their text.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from consistent_chat.request import canonical_json
 from consistent_chat.text.sanitize import visible
 
 PART = 200
-"""Number of entries in a part, which is unpacked as a whole."""
+"""Number of entries in a part. A part is unpacked as a whole."""
 TITLE = 120
 """Maximum number of characters of a title in the list."""
 RENDERED = 5_000
@@ -176,7 +175,7 @@ def _with_reasoning(messages: list[tuple[str, str]], thought: str) -> list[tuple
 
 
 def _judged(said: Any) -> list[tuple[str, str]]:
-    """Return a judge's scores and reasons as a message, or nothing if the row has no judgement in our format."""
+    """Return a judge's scores and reasons as a message; empty if the row has no judgement in our format."""
     names = [name for name in said if isinstance(said.get(f"{name}_reason"), str)] if isinstance(said, dict) else []
     if not names or any(not isinstance(said[name], int) for name in names):
         return []
@@ -215,17 +214,17 @@ TAGS = {
     "th": "th",
     "td": "td",
 }
-"""The elements of a tree, by the names of the parser; headings, code and rules are further ones."""
+"""The elements of a tree by the parser's names. Headings, code and rules are handled separately."""
 LONGEST = 20_000
-"""Maximum number of characters of a text that is parsed. A hostile one of this length takes half a second."""
+"""Maximum characters of a text that is parsed. A hostile text of this length takes half a second."""
 DEEPEST = 20
-"""Maximum number of elements within each other. Deeper ones are left out, but their texts stay."""
+"""Maximum depth of nested elements. Deeper ones are left out, but their texts are kept."""
 
 _SIGNS = re.compile(r"[*_`#>|~\[\]<\\&]|^\s*(?:\d{1,9}[.)]|[-+])\s|^\s*-{3}", re.MULTILINE)
 _PARSER = (
     MarkdownIt("commonmark", {"html": False, "maxNesting": DEEPEST})
     .enable(["table", "strikethrough"])
-    # Indented text is seldom code in a chat, a line of hyphens seldom makes a heading; a reference would be left out.
+    # In chats, indented text is rarely code, and a line of hyphens rarely makes a heading; references would be lost.
     .disable(["code", "lheading", "reference", "html_block", "html_inline"])
 )
 
@@ -248,9 +247,9 @@ def _flat(tokens: Iterable[Token]) -> Iterator[Token]:
 
 
 def _tree(tokens: Iterable[Token]) -> list[Any]:
-    """Return the elements of a sequence of tokens that open, close, or are whole."""
+    """Return the elements of a sequence of opening, closing and single tokens."""
     made: list[Any] = []
-    open_ones: list[tuple[list[Any], str]] = [(made, "")]  # the children of each, and the address behind them
+    open_ones: list[tuple[list[Any], str]] = [(made, "")]  # children, and the address after them
     for token in tokens:
         children, _ = open_ones[-1]
         if token.nesting == 1:
@@ -290,7 +289,7 @@ def _leaf(token: Token) -> str | list[Any]:
 
 
 def _add(children: list[Any], part: str | list[Any]) -> None:
-    """Add a text or an element. Texts that follow each other become one."""
+    """Add a text or an element. Consecutive texts are joined."""
     if isinstance(part, str) and children and isinstance(children[-1], str):
         children[-1] += part
     elif part:

@@ -15,9 +15,9 @@ from consistent_chat.stats import DialogueSample
 
 
 class ReportRow(NamedTuple):
-    """A row of any layout, with the rows of its failed draws; the row is None if only those are known.
+    """A row of any layout with its failed draws; the row is None if only draws are known.
 
-    `used` are billed tokens by model that neither contains; `source` is the text of the source, if it is known.
+    `used` are billed tokens by model that are in neither; `source` is the text of the source, if known.
     """
 
     row: Mapping[str, Any] | None
@@ -32,9 +32,9 @@ class ReportRow(NamedTuple):
 
     @property
     def answers_key(self) -> str:
-        """The request key of the row's last answers, by which a review knows it; empty if the row does not have it.
+        """The request key of the row's last answers, which identifies the row in a review; empty if unknown.
 
-        Those of the judges follow it.
+        The keys of the judges follow it.
         """
         keys = self.origin.get("request_keys") or ()
         said = (self.row or {}).get("judgement")
@@ -57,7 +57,10 @@ class ReportRow(NamedTuple):
 
     @property
     def extras(self) -> dict[str, Any]:
-        """The values of further columns, such as a judge's, by name. Fields of a struct are named "column: field"."""
+        """The values of additional columns, such as a judge's, by name.
+
+        Fields of a struct are named "column: field".
+        """
         known = {"category", "provenance", *(layout.column for layout in LAYOUTS.values())}
         known |= {REASONING} if self.reasoning else set()
         columns = ((name, value) for name, value in (self.row or {}).items() if name not in known)
@@ -66,7 +69,7 @@ class ReportRow(NamedTuple):
 
     @property
     def scores(self) -> dict[str, int]:
-        """The whole numbers in further columns, except counts of tokens; and the agreement of several judges."""
+        """The whole numbers in additional columns, except token counts, and the agreement of several judges."""
         whole = {name: value for name, value in self.extras.items() if isinstance(value, int)}
         found = {name: value for name, value in whole.items() if not name.endswith("_tokens")}
         agreement = self.extras.get("judgement: agreement")
@@ -104,7 +107,7 @@ class ReportSource:
     """A source of entries, which are read lazily.
 
     `title` is the name of the source, `titles` are the titles of intents by their keys. After all entries are read,
-    `notes` state what they lack. `review` is that of the recipe.
+    `notes` say what is missing. `review` is the recipe's review.
     """
 
     title: str

@@ -1,7 +1,7 @@
-"""`consistent-chat review`: shows the dialogues of a dataset one by one on the terminal and takes marks of them.
+"""Shows the dialogues of a dataset one by one on the terminal and reads marks, for `consistent-chat review`.
 
 A line of input is a command: `x the second answer is wrong`. The marks are written to a review file after each change,
-so that nothing is lost when the terminal closes. It is the file that the report's page saves and that a recipe reads.
+so that nothing is lost when the terminal closes. The report's page saves the same kind of file, and recipes read it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from consistent_chat.reports.records import ReportRow
 from consistent_chat.text.console import screen, shown, tell
 
 INDENT = 6
-"""Columns of indentation: of answers on the left, of user messages on the right."""
+"""Number of columns of indentation: of answers on the left, of user messages on the right."""
 HELP = (
     "Enter or j: next; k: previous; a: keep; x REASON: reject; n NOTE: note; e MESSAGE [TEXT]: edit, such as "
     "e assistant_2 (without TEXT in your editor); u: remove the mark; q: quit."
@@ -41,11 +41,11 @@ def review(
     records: str | None = None,
     **options: Any,
 ) -> str:
-    """Take marks of the dialogues of a source and return what was done; with `export` or `records` show none of them.
+    """Read marks of the dialogues of a source and return a summary; with `export` or `records`, show no dialogues.
 
     `source` and `options` are those of a report. `output` is the review file, by default NAME.review.yaml in the
-    current folder; marks that are in it, or in the recipe's review, stay. `export` writes the dialogues as records of
-    Argilla, with their marks; `records` takes the marks from such a file. Raises RecipeError, ConsistentChatError.
+    current folder; existing marks in it, or in the recipe's review, are kept. `export` writes the dialogues with their
+    marks as records of Argilla; `records` reads the marks from such a file. Raises RecipeError, ConsistentChatError.
     """
     reading = sources.read(source, **options)
     path = output or f"{_file_name(reading.title)}.review.yaml"
@@ -65,7 +65,7 @@ def review(
 
 
 class Session:
-    """A walk through dialogues. `save` is called after each change of a mark."""
+    """A review session. `save` is called after each change of a mark."""
 
     def __init__(self, entries: Iterator[ReportRow], made: Marks, save: Callable[[], None], console: Console) -> None:
         self._entries, self._made, self._save, self._console = entries, made, save, console
@@ -73,7 +73,7 @@ class Session:
         self._place = -1
 
     def run(self, read: Callable[[], str]) -> None:
-        """Show the first dialogue without a mark, and obey the lines that are read until `q` or the end of input.
+        """Show the first dialogue without a mark, and execute the lines that are read until `q` or the end of input.
 
         Raises ConsistentChatError if no dialogue has request keys.
         """
@@ -110,7 +110,7 @@ class Session:
                 break
         if self._place < 0:
             raise ConsistentChatError(
-                "There are no dialogues with request keys, by which a mark names them. Build with provenance=True."
+                "There are no dialogues with request keys, which marks need. Build with provenance=True."
             )
         self._show()
 
@@ -194,7 +194,7 @@ def _of_mark(mark: Mark) -> Text:
 
 
 def _in_editor(text: str) -> str | None:
-    """Return a text as the user's editor leaves it, or None if it was not saved. Raises RecipeError without one."""
+    """Return a text after the user has edited it, or None if it was not saved. Raises RecipeError without an editor."""
     import click
 
     try:
@@ -206,7 +206,7 @@ def _in_editor(text: str) -> str | None:
 
 
 def _file_name(title: str) -> str:
-    """Return the first part of a review's name, as the report's page makes it."""
+    """Return the first part of a review file's name, the same as on the report's page."""
     name = re.sub(r"(\.consistent_chat)?\.(ya?ml|jsonl?|parquet)$", "", PurePath(title).name)
     stem = re.sub(r"[^\w-]+", "-", name).strip("-")
     return stem or "dataset"

@@ -46,21 +46,21 @@ def read(
     given = {name: value for name, value in options.items() if value is not None}
     if recipe is not None or (given if source is None else is_recipe(source)):
         if failures is not None:
-            raise RecipeError("failures= is for datasets; a replay finds its failed draws itself. Leave it out.")
+            raise RecipeError("failures= is only for datasets; a replay finds its failed draws itself. Leave it out.")
         store = {} if recipe is None or source is None else {"responses": source}
         return _replay(recipe or source, storage_options, {**given, **store})
     if given and source is not None:
         raise RecipeError(
-            f"Only recipes take {', '.join(sorted(given))}, and {without_secrets(source)} is not one. "
+            f"Only recipes accept {', '.join(sorted(given))}, and {without_secrets(source)} is not a recipe. "
             "Pass recipe= as well."
         )
     return _kept(default_location() if source is None else source, failures, storage_options)
 
 
 def read_reviewed(source: str | None, review: Any, recipe: str | None = None, **options: Any) -> ReportSource:
-    """Open a source with a review, a path or URL. A recipe applies it; of all others it only has the marks.
+    """Open a source with a review (a path or URL).
 
-    Raises RecipeError.
+    A recipe applies the review; for other sources only its marks are shown. Raises RecipeError.
     """
     given = any(value is not None for value in options.values())
     if review is None or recipe is not None or (given if source is None else is_recipe(source)):
@@ -74,7 +74,7 @@ def _replay(recipe: str | None, storage_options: Mapping[str, Any] | None, given
     from consistent_chat.commands.open import open_builder
 
     builder = open_builder(recipe, storage_options=storage_options, **given)
-    builder.plans()  # to raise errors now
+    builder.plans()  # so that errors are raised now
     chosen = [recipe.chosen_taxonomy.intents for recipe in builder.recipes.values()]
     titles = {key: intent.title for intents in chosen for key, intent in intents.items()}
     reviews = [recipe.loaded_review for recipe in builder.recipes.values() if recipe.loaded_review is not None]
@@ -172,7 +172,10 @@ def _rest(recipe: Recipe, plan: Plan, start: int, store: ResponseStore) -> Gener
 
 
 def _entry(dialogue: Dialogue, recipe: Recipe) -> ReportRow:
-    """Return a dialogue with its failed draws. Those of specs that were given up have tokens, which the row lacks."""
+    """Return a dialogue with its failed draws.
+
+    Draws of specs that were given up have tokens that the row does not include.
+    """
     own = dialogue.spec.substitute
     drawn = [failure(draw) if draw.spec.substitute == own else _counted(draw, recipe) for draw in dialogue.failed]
     given_up = [draw for draw in dialogue.failed if draw.spec.substitute != own]
@@ -183,7 +186,7 @@ def _entry(dialogue: Dialogue, recipe: Recipe) -> ReportRow:
 
 
 def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:
-    """Return the billed tokens of a place that its row and the draws of given-up specs do not count."""
+    """Return the billed tokens of a position that its row and the draws of given-up specs do not count."""
     (written, judged), users = dialogue.billed, dialogue.billed_users
     judges = dict(dialogue.billed_judges or [(recipe.judge_model or "", judged)])
     others = dict(dialogue.billed_alternatives)
@@ -208,7 +211,7 @@ def _beyond_counts(dialogue: Dialogue, given_up: list[FailedDraw], recipe: Recip
 
 
 def _beyond(draws: list[FailedDraw], recipe: Recipe) -> list[tuple[str, Tokens]]:
-    """Return the same for failed draws."""
+    """Return the uncounted billed tokens of failed draws."""
     own = [(draw.stage, draw.model, beyond(billed(draw.response), *_counts(draw))) for draw in draws]
     others = [each for draw in draws for each in draw.others]
     return [(_model(stage, model, recipe), tokens) for stage, model, tokens in (*own, *others)]
@@ -219,7 +222,7 @@ def _counts(draw: FailedDraw) -> tuple[int, int]:
 
 
 def _model(stage: str, model: str, recipe: Recipe) -> str:
-    """Return the model of a stage; several judges have theirs named."""
+    """Return the model of a stage. With several judges, the draw names its model."""
     if stage in OF_USERS:
         return recipe.user_writer
     if stage == ALTERNATIVE:

@@ -6,8 +6,8 @@
   reason or, if the parser has none, for a reason of the recipe's checks.
 - A judge's request has the dialogue in its prompt. Answers that were scored and drawn again had a low score.
 - Plan indices and dialogues that were given up stay unknown, since they depend on the recipe.
-- Of dialogues that were made turn by turn only the tokens are counted: which messages belong together, and whether more
-  were to come, depends on the recipe.
+- For dialogues that were made turn by turn only the tokens are counted, because it depends on the recipe which messages
+  belong together and whether a dialogue is complete.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Asked(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What the judges of a dialogue say, by the same instructions, with their request keys and all their draws.
+    """What the judges of a dialogue say under the same instructions, with their request keys and all their draws.
 
     `beyond` are uncounted billed tokens by model.
     """
@@ -74,7 +74,7 @@ class Judged(NamedTuple):
     beyond: tuple[tuple[str, Tokens], ...]
 
     def joined(self, other: Judged) -> Judged:
-        """Return what both say, or the first if other instructions led to the other, or the same model says it."""
+        """Return both combined, or the first if the other has different instructions or is from the same model."""
         one, two = self.judgement, other.judgement
         if self.system != other.system or one.criteria != two.criteria or two.models[0] in one.models:
             return self
@@ -143,14 +143,14 @@ def _note_incomplete(reading: ReportSource, unfinished: int, by_turns: int) -> N
     if by_turns:
         reading.notes.append(
             f"{counted(by_turns, 'dialogue')} {'was' if by_turns == 1 else 'were'} made turn by turn. Only their "
-            "tokens are counted here: a report by the recipe (--recipe, recipe=) has the dialogues, too."
+            f"tokens are counted here. A report with the recipe (--recipe, recipe=) includes the dialogues."
         )
 
 
 def _messages(store: ResponseStore, unfinished: dict[bytes, None]) -> Generator[ReportRow, None, int]:
-    """Yield the tokens of messages that were made one by one, and of comparisons; return how many chats they begin.
+    """Yield the tokens of messages that were made one by one, and of comparisons; return the number of chats.
 
-    What has an answer to its last user message is not unfinished.
+    A dialogue with an answer to its last user message is removed from `unfinished`.
     """
     started = 0
     for record in store.records():
@@ -199,7 +199,7 @@ def _shown(request: dict[str, Any]) -> list[str]:
     text = prompts.blanks("judge.user", prompt).get("conversation", "")
     try:
         said = json.loads(text, strict=False)
-    except ValueError:  # of another version of the prompts
+    except ValueError:  # from another version of the prompts
         return []
     return [said[name] for role in ROLES for name in said if name.startswith(f"{role}_")]
 
@@ -217,7 +217,7 @@ def _failed(asked: Asked, topic: str, said: Judged | None) -> ReportRow:
 
 
 def _beyond(asked: Asked, facets: Facets | None = None, said: Judged | None = None) -> list[tuple[str, Tokens]]:
-    """Return the billed tokens that the counts of responses lack, by model."""
+    """Return the billed tokens, by model, that the counts of responses do not include."""
     own = beyond(billed(asked.response), *_counts(asked.response))
     model = str(asked.request["model"])
     found = [(model, own), *([(model, facets.beyond)] if facets else [])]

@@ -21,7 +21,7 @@ from consistent_chat.text import Summarized, counted
 from consistent_chat.text.sanitize import visible
 
 COMPARED = 10_000
-"""Only the first dialogues, up to this number, are compared. Each takes half a millisecond and ten kilobytes."""
+"""Number of dialogues, from the first, that are compared. Each takes half a millisecond and ten kilobytes."""
 
 
 class NearDuplicateCounter:
@@ -78,10 +78,10 @@ class Used(NamedTuple):
 class Summary(Summarized):
     """The figures of the entries read.
 
-    `titles` are the intents' titles by their keys, in display order. `tokens` are by model: of a failed draw's that
-    says them, and of a row's, whose provenance has those of its own failed draws. `scores` are of further columns of
-    whole numbers, such as a judge's. `compared_texts`, if it is a list, collects the user messages of the first
-    dialogues.
+    `titles` are the intents' titles by their keys, in display order. `tokens` are by model: those of rows, whose
+    provenance includes their failed draws, and those of other failed draws that have counts. `scores` are additional
+    columns of whole numbers, such as a judge's. `compared_texts`, if it is a list, collects the user messages of the
+    first dialogues.
     """
 
     title: str
@@ -140,12 +140,12 @@ class Summary(Summarized):
 
     @property
     def used(self) -> list[Used]:
-        """Tokens and cost by model, as far as known."""
+        """The known tokens and costs by model."""
         return [Used(model, tokens, _cost(model, tokens)) for model, tokens in sorted(self.tokens.items())]
 
     @property
     def caches(self) -> str:
-        """What prompts took from providers' caches, and what that saved by the list prices; empty if nothing."""
+        """A phrase about the prompt tokens from providers' caches and the savings at list prices; may be empty."""
         total = functools.reduce(Tokens.plus, self.tokens.values(), Tokens())
         prices = [(price_of(model), tokens) for model, tokens in self.tokens.items() if any(tokens[2:4])]
         saved = [None if price is None else price.saved(tokens) for price, tokens in prices]
@@ -154,12 +154,12 @@ class Summary(Summarized):
 
     @cached_property
     def total(self) -> DialogueStats:
-        """The statistics of all intents together. It is computed once: read it after all entries were added."""
+        """The statistics of all intents together. They are computed once, so read them after all entries were added."""
         return self.statistics.total
 
     @property
     def judges(self) -> set[str]:
-        """The models that wrote no dialogue."""
+        """The models that did not write dialogues."""
         return self.tokens.keys() - self.writers
 
     @property
@@ -189,7 +189,7 @@ class Summary(Summarized):
 
     @property
     def is_comparable(self) -> bool:
-        """Whether there are English dialogues of the paper's intents, beside which its figures mean something."""
+        """Whether there are English dialogues of the paper's intents, which can be compared with its figures."""
         return self.statistics.is_comparable(self.languages)
 
     @property

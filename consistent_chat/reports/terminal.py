@@ -70,7 +70,7 @@ def _lengths(summary: Summary, width: int) -> Table:
 
 
 def _shape(summary: Summary) -> list[tuple[str, str]]:
-    """Return the lines about outcomes, openings and topics, where they are known."""
+    """Return the lines about known outcomes, openings and topics."""
     shape = summary.shape
     shares = [(name, facet_shares(shape, facet)[:SHOWN]) for facet, name in FACETS.items()]
     openings = [(f"openings of {side}", shape.common_openings(side, SHOWN)) for side in SIDES]

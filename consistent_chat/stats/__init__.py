@@ -1,6 +1,6 @@
 """Statistics of a dataset: the ConsistentChat paper's table, distributions, duplicates, redraws, diversity.
 
-sample.py   one dialogue, of a replay or of a dataset's row, as the statistics count it; what a word is
+sample.py one dialogue, of a replay or of a dataset's row, as the statistics count it; what a word is
 summary.py  the statistics of each intent and of all together; the paper's own figures
 shape.py    lengths by position, outcomes and moods, openings, uses of topics; their tables as text
 charts.py   the charts of them, as SVG

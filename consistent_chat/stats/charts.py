@@ -1,6 +1,6 @@
 """Charts of a dataset's statistics as SVG: words by turn, intents by category, tokens.
 
-They are written by hand and not by a plotting library, so that the same dataset gives the same bytes on every machine.
+They are written without a plotting library, so that the same dataset gives the same bytes on every machine.
 """
 
 from __future__ import annotations

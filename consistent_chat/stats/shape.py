@@ -58,7 +58,7 @@ class Frequent(Counter[str]):
 
 @dataclass
 class ShapeStats:
-    """The shape of all dialogues. `facets` counts the values of each facet, where the provenance says them."""
+    """The shape of all dialogues. `facets` counts the values of each facet in the provenance."""
 
     lengths: dict[tuple[str, str], Distribution] = field(default_factory=dict)
     facets: dict[str, Frequent] = field(default_factory=dict)
@@ -103,7 +103,7 @@ class ShapeStats:
 
     @property
     def uses(self) -> Distribution:
-        """How many dialogues a topic has."""
+        """The number of dialogues per topic."""
         return Distribution(self.topics.values())
 
     @property
@@ -128,7 +128,7 @@ UNKNOWN = "\N{EN DASH}"
 SHOWN = 8
 """Number of openings, topics and values of a facet that are shown."""
 FACETS = {"outcome": "outcomes", "mood": "moods", "ending": "endings"}
-"""The facets that a report shows, with their names in the plural."""
+"""The facets that a report shows, with their plural names."""
 
 
 class Column(NamedTuple):
@@ -202,7 +202,7 @@ def facet_shares(shape: ShapeStats, facet: str) -> list[tuple[str, int, float]]:
 
 
 def topics(shape: ShapeStats) -> str:
-    """Return how often topics are used, and how alike the dialogues of one topic are, as a sentence."""
+    """Return a sentence about how often topics are used and how similar the dialogues of one topic are."""
     uses, similar = shape.uses, shape.similar_topics
     if not uses:
         return "not known"

@@ -1,4 +1,4 @@
-"""The statistics of a dataset, added up dialogue by dialogue. Memory holds counts and a sample, not the dialogues."""
+"""The statistics of a dataset, added up dialogue by dialogue. Only counts and a sample are held in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from consistent_chat.stats.sample import DialogueSample, Failure, content, words
 
 
 class PaperFigures(NamedTuple):
-    """The figures that a paper reports: for each, the lowest and the highest value among its intents."""
+    """The figures that a paper reports: the lowest and the highest value of each among its intents."""
 
     source: str
     dialogues: int
@@ -252,9 +252,9 @@ class Statistics:
         self._added += 1
 
     def is_comparable(self, languages: Collection[str]) -> bool:
-        """Return whether there are English dialogues of the paper's intents, beside which `PAPER` means something.
+        """Return whether there are English dialogues of the paper's intents, which can be compared with `PAPER`.
 
-        `languages` are those of the dialogues, by their English names; "" is an unknown one.
+        `languages` are those of the dialogues, by their English names; "" means unknown.
         """
         known = builtin().intents
         occur = any(group.dialogues > 0 and key in known for key, group in self.intents.items())

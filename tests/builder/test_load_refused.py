@@ -38,7 +38,7 @@ BAD_INPUT = [
         "layout must be one of conversation, messages, sharegpt, bare, preference, kto, not",
     ),
     ({"language": ""}, "language must be one line of text"),
-    ({"model": None}, "No model is named. Pass model="),
+    ({"model": None}, "No model is set. Pass model="),
 ]
 
 

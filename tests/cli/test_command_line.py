@@ -96,7 +96,7 @@ def test_the_last_line_says_what_was_made(capsys: pytest.CaptureFixture[str]) ->
         (["recipe.yml"], 2, "There is no recipe file recipe.yml"),
         (["dmeo"], 2, "'dmeo' is neither a config"),
         (["--model", "m"], 1, "Pass --serving"),
-        ([], 2, "No model is named"),
+        ([], 2, "No model is set"),
         (["--serving", "anthropic", "--model", "claude-sonnet-4-6"], 1, "ANTHROPIC_API_KEY"),
     ],
 )

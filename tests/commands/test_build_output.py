@@ -101,7 +101,7 @@ def test_pages_and_findings_at_a_url(memory: Any) -> None:
     [
         (["--output", "-", "--splits", "train=1", "test=1"], "is one file, but the recipe has 2 splits"),
         (["--output", "-", "--failures", "-"], "--failures - is also the file of --output"),
-        (["--output", "data-1.5"], "To create a folder of that name, end it with a slash"),
+        (["--output", "data-1.5"], "To create a folder with that name, add a slash"),
         (["--output", "made.json"], "must end in .parquet or .jsonl"),
         (["--output", "https://host/made.jsonl"], "read only"),
         (["--output", "made.jsonl", "--failures", "s4://bucket/made.jsonl"], "Protocol not known: s4"),

@@ -244,7 +244,7 @@ def test_unusable_responses_are_drawn_again_and_a_refusal_costs_its_category() -
         ({"add": "flows"}, "A model cannot add 'flows'"),
         ({"categories": ["Pnod"]}, "There is no category 'Pnod'. .*'Pond'"),
         ({"source": "none.yaml"}, "none.yaml cannot be read"),
-        ({"model": None, "serving": None}, "No model is named"),
+        ({"model": None, "serving": None}, "No model is set"),
     ],
 )
 def test_mistakes_are_named_before_a_call(given: dict[str, object], message: str, model: Provider) -> None:

@@ -144,7 +144,7 @@ def test_a_broken_list_is_said_before_anything_is_built(
     assert main(["build", "--layout", "sharegpt", *calls, "--output", "made/new.jsonl"]) == 2
     said = capsys.readouterr().err
     assert f"made/dataset_info.json {why}" in said
-    assert "Repair it, or move it away." in said
+    assert "Correct it, or move it away." in said
     assert "Traceback" not in said
     assert Path("made/dataset_info.json").read_bytes() == text
     assert [path.name for path in Path("made").iterdir()] == ["dataset_info.json"]

@@ -72,7 +72,7 @@ def test_no_calls_are_made_without_a_serving(capsys: pytest.CaptureFixture[str])
     assert main(["preview", "--model", "m", "--responses", "store"]) == 1
     assert "Pass --serving" in capsys.readouterr().err
     assert main(["preview"]) == 2
-    assert "No model is named" in capsys.readouterr().err
+    assert "No model is set" in capsys.readouterr().err
 
 
 def test_there_are_no_more_than_the_plan_has(capsys: pytest.CaptureFixture[str]) -> None:

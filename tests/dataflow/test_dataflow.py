@@ -156,7 +156,7 @@ def test_descriptions_are_in_two_languages() -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "no model": ({}, r"No model is named. Pass model="),
+    "no model": ({}, r"No model is set. Pass model="),
     "no serving": ({"llm_serving": object()}, "serving must be a name"),
     "a class": ({"llm_serving": TheirServing}, "TheirServing. Pass an instance"),
     "no such field": ({"model": "m", "seeed": 1}, "Did you mean 'seed'"),

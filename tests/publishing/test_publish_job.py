@@ -129,8 +129,8 @@ def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Pro
     [
         (["--responses", "here"], 2, "is on this machine"),
         (["--storage-options", '{"a": 1}'], 2, "are not passed on"),
-        (["--secret", "NOT_SET"], 1, "The job needs NOT_SET, which is not set here"),
-        (["--secret", f"KEY={KEY}"], 2, "--secret takes the name of an environment variable"),
+        (["--secret", "NOT_SET"], 1, "The job needs NOT_SET, which is not set on this machine"),
+        (["--secret", f"KEY={KEY}"], 2, "--secret must be the name of an environment variable"),
         (["--serving", "openai"], 1, "The job needs OPENAI_API_KEY"),
         (["--base-url", f"http://127.0.0.1/v1?api_key={OTHER}"], 2, "must not have a query"),
         (["--base-url", f"http://me:{OTHER}@127.0.0.1/v1"], 2, "must not have a user name or password"),

@@ -135,12 +135,12 @@ def test_a_judge_that_never_answers_in_form_leaves_an_error() -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"judge_model": None}, "No judge is named. Pass judge_model="),
+        ({"judge_model": None}, "No judge is set. Pass judge_model="),
         ({"judge": {"criteria": {"Tone": "x"}}}, "judge must be valid: criteria must have names"),
         ({"judge": "strict"}, "judge must be a mapping"),
         ({"judge": {"criteria": {"grounded": True}}}, "judge must have your own text for grounded"),
         ({"min_score": 6}, "min_score must be a number from 1 to 5"),
-        ({"driver": "batch"}, "Chats are judged by calls one by one"),
+        ({"driver": "batch"}, "Chats are judged by single calls"),
     ],
 )
 def test_bad_options_are_one_message_before_any_call(given: dict[str, Any], message: str) -> None:

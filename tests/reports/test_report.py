@@ -190,7 +190,7 @@ def test_a_repo_on_the_hub(folder: Path) -> None:
         (["nothing.parquet"], 2, "nothing.parquet does not exist. Pass a dataset"),
         (["dmeo"], 2, "dmeo does not exist"),
         (["there.yaml"], 2, "There is no recipe file there.yaml"),
-        (["lines.jsonl", "--model", "m"], 2, "Only recipes take model, and lines.jsonl is not one"),
+        (["lines.jsonl", "--model", "m"], 2, "Only recipes accept model, and lines.jsonl is not a recipe"),
         (
             ["lines.jsonl"],
             1,
@@ -205,7 +205,7 @@ def test_a_repo_on_the_hub(folder: Path) -> None:
         (["demo", "--html", "folder.html"], 2, f"--html folder.html cannot be written: {os.strerror(errno.EISDIR)}"),
         (["good.jsonl", "--failures", "none.jsonl"], 2, "none.jsonl does not exist"),
         (["good.jsonl", "--failures", "good.jsonl"], 1, "good.jsonl, row 1 is not a failed draw"),
-        (["demo", "--failures", "good.jsonl"], 2, "failures= is for datasets"),
+        (["demo", "--failures", "good.jsonl"], 2, "failures= is only for datasets"),
         (["odd.jsonl"], 1, "odd.jsonl, row 1, provenance: topic is of type int, not str."),
         (
             ["demo", "--html", "good.jsonl/page.html"],

@@ -1,7 +1,7 @@
-"""Has a model write more of a taxonomy: `consistent-chat grow`.
+"""Has a model extend a taxonomy, for `consistent-chat grow`.
 
-Runs the tasks of tasks.py with a response store and a serving, and writes what came of them as a file that a person can
-read and edit.
+Runs the tasks of tasks.py with a response store and a serving, and writes the results as a file that a person can read
+and edit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["Growth", "estimate", "grow"]
 
 KINDS = ("topics", "categories", "personas")
 TOPICS = 10
-"""Topics of a new category."""
+"""Number of topics of a new category."""
 ENTRY_WORDS = 12
 """Mean words of an entry, for estimates."""
 HEAD = "# Written by a model ({model}), beside what was there. Read it, and edit or remove entries as you like.\n"
@@ -43,7 +43,7 @@ HEAD = "# Written by a model ({model}), beside what was there. Read it, and edit
 
 @dataclass(frozen=True)
 class Growth:
-    """What was added: new topics by intent and category, new personas, and what the run took."""
+    """The result: new topics by intent and category, new personas, and the counts of the run."""
 
     topics: Mapping[tuple[str, str], Sequence[Entry]]
     personas: Sequence[Entry]
@@ -61,7 +61,7 @@ def _calls(tally: RunStats) -> str:
 
 @dataclass(frozen=True)
 class GrowthEstimate:
-    """The calls that are not recorded yet, and their tokens, as far as they can be told before the first one."""
+    """The calls that are not recorded yet, and their estimated tokens."""
 
     calls: int
     tokens: Tokens
@@ -84,9 +84,9 @@ def grow(
 ) -> Growth:
     """Have a model write `number` more topics for each category, categories for each intent, or personas.
 
-    `source` is a taxonomy file, None for the built-in one; `output` the file to write, which holds what `source` holds
-    and the new entries. `options` are those of a build that name a model, a serving, a store and limits. The same
-    responses give the same file. Raises RecipeError, and the errors of a build; nothing is written then.
+    `source` is a taxonomy file, or None for the built-in one. `output` is the file to write, with the content of
+    `source` and the new entries. `options` are those of a build for the model, the serving, the store and limits. The
+    same responses give the same file. Raises RecipeError, and the errors of a build; in that case nothing is written.
     """
     if Path(output).exists():
         raise RecipeError(f"{output} exists already. Move it away, or choose another name.")
@@ -113,7 +113,7 @@ def estimate(
     categories: Sequence[str] | None = None,
     **options: Any,
 ) -> GrowthEstimate:
-    """Return what `grow` with these arguments would still request. Makes no calls.
+    """Return an estimate of what `grow` with these arguments would still request. Makes no calls.
 
     New categories are counted with their topics. Unusable entries, which are requested again, are not counted.
     """
@@ -134,16 +134,16 @@ def estimate(
 
 
 def _opened(source: str | None, options: Mapping[str, Any]) -> tuple[ConsistentChat, Recipe]:
-    """Return a builder for what options name, and the recipe of the requests. Raises RecipeError without a model."""
+    """Return a builder for the options, and the recipe of the requests. Raises RecipeError without a model."""
     builder = open_builder(None, taxonomy=source, **options)
     recipe = next(iter(builder.recipes.values()))
     if recipe.model is None:
-        raise RecipeError("No model is named. Pass model= (and serving= to call it), or serving='rehearsal'.")
+        raise RecipeError("No model is set. Pass model= (and serving= to call it), or serving='rehearsal'.")
     return builder, replace(recipe, checks=False)
 
 
 def _read(source: str | None, storage_options: Mapping[str, Any] | None) -> tuple[str, Taxonomy]:
-    """Return the text of a taxonomy file and what is in it; the built-in one has no text."""
+    """Return the text of a taxonomy file and its content; the built-in taxonomy has no text."""
     if source is None:
         return "", taxonomy.builtin()
     text, name = file.read_text(source, storage_options or {})
@@ -195,7 +195,7 @@ def _topics(tasks: Sequence[Task], found: Sequence[Sequence[Entry]]) -> dict[tup
 
 
 def _document(text: str, grown: Growth, model: str) -> str:
-    """Return the file: the given text with the new entries under `extend`, comments and all where it has none yet."""
+    """Return the file: the given text with the new entries under `extend`. Comments are kept if it had no `extend`."""
     given = safe_yaml.parse(text, "the taxonomy").data or {}
     own = given.get("extend") or {}
     extend = _with_personas(_with_topics(own, grown.topics), grown.personas)
@@ -215,7 +215,7 @@ def _with_topics(extend: Any, topics: Mapping[tuple[str, str], Sequence[Entry]])
 
 
 def _longer(category: Any, topics: list[Any]) -> Any:
-    """Return a category with more topics: none yet, a list, a block of lines, or a mapping with either."""
+    """Return a category with more topics. It may be missing, a list, a block of lines, or a mapping with either."""
     if isinstance(category, dict):
         return {**category, "topics": _longer(category["topics"], topics)}
     return [*taxonomy.as_topics(category), *topics] if category else topics
@@ -232,7 +232,7 @@ def _plain(entry: Entry) -> Any:
 
 
 class _Tags(list[str]):
-    """Tags, which a file has on one line."""
+    """Tags, which are written on one line."""
 
 
 def _with_tags(data: Any) -> Any:

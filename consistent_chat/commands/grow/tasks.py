@@ -1,7 +1,8 @@
-"""What is asked of a model that extends a taxonomy, as generators of requests: drivers run them like dialogues.
+"""The tasks of a model that extends a taxonomy, as generators of requests that drivers run like dialogues.
 
-*.txt are the prompts. What the model wrote is text of a stranger: it is cleaned, checked like a file's entries and
-compared with the old ones. What a taxonomy file could not hold, or would hold without use, is left out.
+The prompts are in *.txt. The model's text is treated like a stranger's: it is cleaned, checked like the entries of a
+file and compared with the existing ones. Entries that a taxonomy file cannot contain, or that would have no effect, are
+left out.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from consistent_chat.request import Request, Response, Schema
 from consistent_chat.stats.sample import content, words
 
 CHUNK = 20
-"""Entries that one request asks for, at most."""
+"""Maximum number of entries that one request asks for."""
 SPARE = 2
-"""Requests beyond those for the number of entries: some entries exist already, and some are unusable."""
+"""Number of additional requests, because some entries already exist, and some are unusable."""
 SHOWN = 60
-"""Entries that a prompt shows, at most."""
+"""Maximum number of entries that a prompt shows."""
 ENTRY_TOKENS = 96
-"""Limit of tokens for an entry: several times what models usually write."""
+"""Token limit for an entry: several times what models usually write."""
 NO_CATEGORY = Category("", ())
 
 
 @dataclass(frozen=True)
 class Task:
-    """`number` new entries of a kind ("topic", "category", "persona") for a place in a taxonomy."""
+    """A task: write `number` new entries of a kind ("topic", "category", "persona") for a part of a taxonomy."""
 
     kind: str
     number: int
@@ -55,12 +56,12 @@ class Task:
 
     @functools.cached_property
     def all_topics(self) -> frozenset[str]:
-        """All topics that are there, whatever their category, in lower case."""
+        """All existing topics of all categories, in lower case."""
         every = (topic for intent in self.whole.intents.values() for topic in intent.topics())
         return frozenset(topic.text.casefold() for topic in every)
 
     def known(self) -> Known:
-        """Return the entries that are there."""
+        """Return the existing entries."""
         if self.intent is None:
             return Known([persona.text for persona in self.whole.personas])
         if self.kind == "category":
@@ -68,7 +69,7 @@ class Task:
         return Known([topic.text for topic in self.category.topics])
 
     def prompt(self, known: Known, number: int) -> tuple[str, str]:
-        """Return system and user text that ask for so many entries."""
+        """Return the system and user texts that ask for this many entries."""
         tags = sorted(self.tags)
         blanks: Mapping[str, object] = {
             "intent": self.intent.title if self.intent else "",
@@ -93,7 +94,7 @@ class Task:
 
 
 def _default(category: Category) -> Tags:
-    """Return what most topics of a category need: what a new one needs that says nothing of it."""
+    """Return what most topics of a category need, which is used for new topics without needs."""
     needs = [topic.needs - MARKS for topic in category.topics]
     return max(sorted(set(needs), key=sorted), key=needs.count, default=NO_TAGS)
 
@@ -101,7 +102,7 @@ def _default(category: Category) -> Tags:
 def steps(recipe: Recipe, tasks: list[Task], index: int, failed: list[FailedDraw], first: int = 0) -> Steps:
     """Ask for the entries of one task until there are enough; return them as the answers of a dialogue.
 
-    Where a request gets no usable response, the task ends with what it has.
+    If a request gets no usable response, the task ends with the entries that it has.
     """
     work = _Work(recipe, tasks[index], index, failed, Bill())
     known, found, keys = work.task.known(), list[Entry](), list[str]()
@@ -134,7 +135,7 @@ class _Work:
     def ask(
         self, known: Known, number: int, repeat: int
     ) -> Generator[Request, Response, tuple[tuple[str, ...], str] | None]:
-        """Ask until a response is usable; return its texts and the request's key, or None if there is none."""
+        """Ask until a response is usable. Return its texts and the request's key, or None if no response is usable."""
         names = tuple(f"{self.task.kind}_{place}" for place in range(1, number + 1))
         prompt = self.task.prompt(known, number)
         for draw in itertools.count():
@@ -180,21 +181,21 @@ def _text(name: str) -> Template:
 
 
 MAX_ENTRY = 200
-"""Longest new entry, in characters. The longest built-in one has about half of them."""
+"""Maximum characters of a new entry. The longest built-in entry has about half of this."""
 ALIKE = 0.6
-"""The share of common words from which on an entry counts as one that is there."""
+"""The share of common words from which on an entry counts as an existing one."""
 _ADULT = "adult"
 _TAGGED = re.compile(r"(.*\S)\s*\[([^\[\]]*)\]")
 _TAGS_ALONE = re.compile(r"\[[^\[\]]*\]")
 _FRAME = re.compile(r"^(?:[-*\u2022]\s+|\(?\d{1,3}[.):]\s+)|[.\u3002]$|^[\"'\u201c\u201e\u00ab]|[\"'\u201d\u00bb]$")
 _UNSEEN = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
 _JOINERS = frozenset("\u200c\u200d")
-"""Signs without a shape of their own that some scripts need within words."""
+"""Invisible characters that some scripts need within words."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A new entry; `tags` are what it names itself."""
+    """A new entry; `tags` are the tags that it names."""
 
     text: str
     tags: Tags = NO_TAGS
@@ -204,7 +205,7 @@ class Entry:
 
 
 def read_entry(text: str, known: Tags) -> Entry | None:
-    """Return the entry in a line of a model, with those of its tags that are known; None where it cannot be one."""
+    """Return the entry in a line of a model, with its known tags; None if the line cannot be an entry."""
     if any(unicodedata.category(sign) in _UNSEEN and sign not in _JOINERS for sign in text.strip()):
         return None
     found = _TAGGED.fullmatch(text.strip())
@@ -225,13 +226,16 @@ def persona_tags(whole: Taxonomy) -> Tags:
 
 
 def topic_tags(whole: Taxonomy) -> Tags:
-    """Return the marks, and the tags that topics of a taxonomy need, or that personas have if no topic needs any."""
+    """Return the marks, and the tags that topics need, or those that personas have if no topic needs any."""
     needs = NO_TAGS.union(*(topic.needs for intent in whole.intents.values() for topic in intent.topics()))
     return (needs - MARKS or persona_tags(whole)) | MARKS
 
 
 def as_topic(entry: Entry, default: Tags, whole: Taxonomy) -> Entry | None:
-    """Return an entry as a topic that fits a persona, or None. Without tags it has the category's, or is for adults."""
+    """Return an entry as a topic that fits a persona, or None.
+
+    Without tags it gets the category's, or is for adults.
+    """
     needs = entry.tags or default
     if not needs - MARKS and any(_ADULT in persona.tags for persona in whole.personas):
         needs |= {_ADULT}
@@ -242,7 +246,7 @@ def as_topic(entry: Entry, default: Tags, whole: Taxonomy) -> Entry | None:
 
 @dataclass
 class Known:
-    """The entries that are there: by their words. `shown` are the latest texts, for a prompt."""
+    """The existing entries, by their words. `shown` returns texts for a prompt."""
 
     texts: list[str]
     _words: list[frozenset[str]] = field(init=False, repr=False)
@@ -251,7 +255,7 @@ class Known:
         self._words = [_words(text) for text in self.texts]
 
     def takes(self, text: str) -> bool:
-        """Add a text that is unlike all others; return whether it is."""
+        """Add a text if it is unlike all others; return whether it was added."""
         found = _words(text)
         if not found or any(_share(found, other) >= ALIKE for other in self._words):
             return False
@@ -260,7 +264,7 @@ class Known:
         return True
 
     def shown(self, most: int) -> Sequence[str]:
-        """Return some of the texts, spread evenly, and the last ones among them."""
+        """Return some of the texts: an even sample and the latest ones."""
         step = max(1, -(-len(self.texts) // most))
         return self.texts[::-1][::step][::-1]
 
