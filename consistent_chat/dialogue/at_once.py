@@ -82,6 +82,8 @@ def _render(spec: Spec, recipe: Recipe) -> None:
 
 def _beyond(failed: list[FailedDraw], first: int) -> int:
     """Return the first substitute that exceeds the limit. Dropped dialogues do not count as failed specs."""
+    if not failed:  # as nearly always
+        return MAX_SUBSTITUTES + 1
     dropped = sum(draw.reason in (Reason.NEAR_DUPLICATE, Reason.REJECTED) for draw in failed)
     return MAX_SUBSTITUTES + dropped + 1 if dropped <= MAX_STAND_INS else first
 

