@@ -74,7 +74,7 @@ def _at_most(size: int, file: Any) -> bytes:
 def contents(
     document: Document, known: tuple[str, ...], url: str, storage_options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Check the fields of a recipe file and load its taxonomy, whose file must be in the same folder or below."""
+    """Check the fields of a recipe file and load what they name in other files, in the same folder or below."""
     values = document.data
     if not isinstance(values, dict):
         raise RecipeError(f"{document.where()} must be a mapping of recipe fields.{suggestion('', known)}")
@@ -82,16 +82,9 @@ def contents(
         if name not in known:
             hint = suggestion(name, known)
             raise RecipeError(f"{document.where(name)}: a recipe file has no field {name!r}.{hint}")
-    if values.get("taxonomy") is not None:
-        values = {**values, "taxonomy": _taxonomy(values["taxonomy"], url, document, storage_options)}
-    if values.get("review") is not None:
-        values = {**values, "review": _review(values["review"], url, document, storage_options)}
-    if values.get("decontaminate") is not None:
-        values = {**values, "decontaminate": _ngrams(values["decontaminate"], url, document, storage_options)}
-    if values.get("seeds") is not None:
-        values = {**values, "seeds": _seeds(values["seeds"], url, document, storage_options)}
-    if isinstance(values.get("personas"), dict):
-        values = {**values, "personas": _personas(values["personas"], url, document, storage_options)}
+    for name, load in _LOADED.items():
+        if values.get(name) is not None:
+            values = {**values, name: load(values[name], url, document, storage_options)}
     for name, check in SECTIONS.items():
         if values.get(name) is not None:
             values = {**values, name: check(values[name], document, name)}
@@ -152,12 +145,24 @@ def _seeds(given: Any, url: str, document: Document, storage_options: Mapping[st
         return UnreadSeeds(place, given, options, document.where("seeds"))
 
 
-def _personas(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> list[str]:
-    """Read the personas in a file in the recipe's folder or below, or in a dataset on the Hub."""
+def _personas(given: Any, url: str, document: Document, storage_options: Mapping[str, Any]) -> Any:
+    """Read personas from a file in the recipe's folder or below, or from a dataset on the Hub. A list stays."""
+    if not isinstance(given, dict):
+        return given
     with _located(document, "personas"):
         data, column = personas.settings(given)
         place, options = _place(data, url, document, "personas", storage_options)
         return personas.read(place, column, options)
+
+
+_LOADED: dict[str, Callable[[Any, str, Document, Mapping[str, Any]], Any]] = {
+    "taxonomy": _taxonomy,
+    "review": _review,
+    "decontaminate": _ngrams,
+    "seeds": _seeds,
+    "personas": _personas,
+}
+"""The fields whose values may be in other files."""
 
 
 def _place(
