@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason, Unusable
@@ -28,8 +28,10 @@ MARGIN = 0.4
 """How much likelier another language must be, in nats per letter (for at least 40 letters)."""
 ROMANISED = 4
 """Minimum frequent words of a Latin-script language in a text for it not to count as a transcription."""
-LONG = 100
+LONG = 60
 """Minimum characters of a text in which searching for frequent words is quicker than splitting the text."""
+OFTEN = 12
+"""Number of words that are searched for."""
 PLAIN = 2
 """Number of frequent words that identify a message's language."""
 
@@ -41,10 +43,11 @@ def wrong(side: Side) -> None:
     names, as in a request for a translation. A single message may also be in a language in which the user writes.
     """
     name, share, asked = side.language, side.limits["wrong_language"], side.asked
-    accepted = _accepted(name)
-    doubtful = _doubtful(side, share, accepted) if accepted else []
-    if not doubtful:
+    words = _words(name)
+    doubtful = [] if words is None else _doubtful(side, share, words)
+    if words is None or not doubtful:
         return
+    accepted = words.accepted
     if sum(map(len, doubtful)) > share * len(side.all_lower):
         other = _other(" ".join(doubtful), accepted, LETTERS)
         if other and _is_sure(other, " ".join(doubtful), accepted) and not _is_asked_for(other, asked):
@@ -69,13 +72,13 @@ def spoken(texts: Sequence[str]) -> str:
     return "English" if _count(frozenset({"en"}), text) >= ROMANISED else ""
 
 
-def _doubtful(side: Side, share: float, accepted: frozenset[str]) -> list[str]:
+def _doubtful(side: Side, share: float, words: _Words) -> list[str]:
     """Return the messages that have letters, but fewer than two frequent words of the right language.
 
     Messages that are too short for a detection of their own are left out where all that may be doubtful is at most this
     share of the side, or too short together. So the longest are examined first.
     """
-    first, second = _frequent(accepted)[0][:2] or ("\0", "\0")
+    first, second = words.first, words.second
     unknown = [text for text in side.lower if first not in text or second not in text]
     alone, least = (ALONE, LETTERS) if side.is_ascii else (ALONE // 3, LETTERS // 3)
     most, together = max(share * len(side.all_lower), least - len(unknown)), sum(map(len, unknown))
@@ -83,23 +86,23 @@ def _doubtful(side: Side, share: float, accepted: frozenset[str]) -> list[str]:
     for text in sorted(unknown, key=len, reverse=True):
         if together <= most and len(text) < alone:
             break
-        if _is_plain(text, accepted):
+        if _is_plain(text, words):
             together -= len(text)
         else:
             doubtful.add(text)
     return [text for text in unknown if text in doubtful] if doubtful else []
 
 
-def _is_plain(text: str, accepted: frozenset[str]) -> bool:
+def _is_plain(text: str, words: _Words) -> bool:
     """Return whether a text has no letters, or two frequent words of a language.
 
-    A text is split into words where that is quicker than searching it for each of them, or if the search finds none.
+    A text is split into words where that is quicker than searching it for the most frequent ones, or if it has none.
     """
-    if len(text) > LONG and _has_some(text, _frequent(accepted)[0]):
+    if len(text) > LONG and _has_some(text, words.often):
         return True
-    if len(_whole_words(accepted).intersection(text.split())) >= PLAIN or _has_some(text, _beyond_words(accepted)):
+    if len(words.whole.intersection(text.split())) >= PLAIN or _has_some(text, words.beyond):
         return True
-    return not _LETTER.search(text) or len(_plain_words(accepted).intersection(_WORD(text))) >= PLAIN
+    return not _LETTER.search(text) or len(words.plain.intersection(_WORD(text))) >= PLAIN
 
 
 def _has_some(text: str, padded: Sequence[str]) -> bool:
@@ -201,11 +204,34 @@ def _title(other: str) -> str:
     return str(_table()["languages"][other]["names"][0].title())
 
 
+class _Words(NamedTuple):
+    """The words of a recipe's language and its close relatives, whose codes are `accepted`.
+
+    `often` has the most frequent words and `beyond` those that splitting a text does not find, both padded with spaces,
+    as are `first` and `second`, the two most frequent ones. `plain` has all words, `whole` those that a regex sees as
+    whole words: in some scripts vowels are combining marks.
+    """
+
+    accepted: frozenset[str]
+    first: str
+    second: str
+    often: tuple[str, ...]
+    beyond: tuple[str, ...]
+    plain: frozenset[str]
+    whole: frozenset[str]
+
+
 @functools.lru_cache(maxsize=64)
-def _accepted(name: str) -> frozenset[str]:
-    """Return the code of the language that a recipe names, and those of close relatives."""
+def _words(name: str) -> _Words | None:
+    """Return the words of the language that a recipe names, or None if the table lacks it."""
     named = code(name)
-    return frozenset() if named is None or named not in _table()["languages"] else _kin(named)
+    if named is None or named not in _table()["languages"]:
+        return None
+    accepted = _kin(named)
+    often, plain = _frequent(accepted)[0][:OFTEN], _plain_words(accepted)
+    first, second = often[:2] or ("\0", "\0")
+    whole = frozenset(word for word in plain if _WORD(word) == [word])
+    return _Words(accepted, first, second, often, _beyond_words(accepted), plain, whole)
 
 
 def _kin(named: str) -> frozenset[str]:
@@ -221,7 +247,6 @@ def _frequent(codes: frozenset[str]) -> tuple[tuple[str, ...], frozenset[str]]:
     return (*(f" {word} " for word in words), *marks), frozenset(words)
 
 
-@functools.lru_cache(maxsize=64)
 def _beyond_words(codes: frozenset[str]) -> tuple[str, ...]:
     """Return those of the padded words that searching for whole words does not replace.
 
@@ -231,17 +256,10 @@ def _beyond_words(codes: frozenset[str]) -> tuple[str, ...]:
     return tuple(word for word in padded if padded.count(word) > 1 or word.strip() not in words)
 
 
-@functools.lru_cache(maxsize=64)
 def _plain_words(codes: frozenset[str]) -> frozenset[str]:
     """Return the words that identify a language at once: its frequent words, and others that it alone has."""
     languages = _table()["languages"]
     return _frequent(codes)[1].union(*(languages.get(code, {}).get("common", ()) for code in codes))
-
-
-@functools.lru_cache(maxsize=64)
-def _whole_words(codes: frozenset[str]) -> frozenset[str]:
-    """Return the identifying words that a regex sees as whole words: in some scripts vowels are combining marks."""
-    return frozenset(word for word in _plain_words(codes) if _WORD(word) == [word])
 
 
 @functools.lru_cache(maxsize=1)
