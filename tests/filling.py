@@ -27,11 +27,13 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.serving.anthropic import Anthropic
 from consistent_chat.serving.openai import OpenAI
 from consistent_chat.store import Batch, BatchLog, ResponseStore
+from tests import forked
 from tests.batches import BatchProvider, Fate
 from tests.faults import Reply
 from tests.provider import Call
-from tests.stored import processes
 
+processes = forked.Context("tests.filling", "anthropic", "openai", "s3fs")
+"""The SDKs take 2 s to import, which many processes here do."""
 KEY = "sk-very-secret-1234567890"
 KINDS = {"anthropic": "claude-sonnet-4-6", "openai": "gpt-4o-mini"}
 STEPS = ("received", "created", "look", "results")

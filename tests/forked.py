@@ -35,27 +35,42 @@ from unittest import mock
 
 from tests import ROOT
 
-SERVER = forkserver.ForkServer()
-"""Not the one of multiprocessing itself, in which tests/stored.py has this package imported."""
-SERVER.read_signed = forkserver.read_signed  # type: ignore[attr-defined]
-SERVER.set_forkserver_preload(["tests.forked_preload"])
+THIRD_PARTY = ("tests.forked_preload",)
 CLIENT = Path(__file__).with_name("forked_client.py")
 LOCK = threading.Lock()
 """Around all that looks whether a process has ended, which two threads must not do at once."""
 
 
+class Context(context.ForkServerContext):
+    """A context of multiprocessing whose processes are forked from one that has imported these modules."""
+
+    def __init__(self, *names: str) -> None:
+        super().__init__()
+        self._names = names
+
+    def Process(self, *args: Any, **given: Any) -> _Forked:
+        made = _Forked(*args, **given)
+        made.names = self._names
+        return made
+
+
 class _Forked(context.ForkServerProcess):
+    names: tuple[str, ...]
+
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
         path = mock.patch.dict(os.environ, PYTHONPATH=str(ROOT))  # where the server finds what it imports
-        with path, mock.patch.object(popen_forkserver, "forkserver", SERVER):
+        with path, mock.patch.object(popen_forkserver, "forkserver", _server(process_obj.names)):
             return popen_forkserver.Popen(process_obj)
 
 
-class Context(context.ForkServerContext):
-    """A context of multiprocessing, for pools."""
-
-    Process = _Forked
+@functools.cache
+def _server(names: tuple[str, ...]) -> forkserver.ForkServer:
+    """Return a server of its own. That of multiprocessing imports what tests/stored.py says."""
+    server = forkserver.ForkServer()
+    server.read_signed = forkserver.read_signed  # type: ignore[attr-defined]
+    server.set_forkserver_preload([*names])
+    return server
 
 
 class Process:
@@ -109,7 +124,7 @@ def start(
     with open(os.devnull, "rb") as nothing:
         numbers = streams or [file.fileno() for file in (nothing, *written)]
         given = ([*map(os.fspath, command[1:])], dict(env), str(cwd or Path.cwd()), session, _path())
-        process = _Forked(target=_child, args=(*given, _Streams(numbers)))
+        process = Context(*THIRD_PARTY).Process(target=_child, args=(*given, _Streams(numbers)))
         with LOCK:
             process.start()
     return Process(process, command, written)
@@ -123,7 +138,7 @@ def run(
 
 
 def adopt(environment: Mapping[str, str]) -> None:
-    """Take over an environment: the initializer of pools whose context is Context(). Before `datasets` is imported."""
+    """Take over an environment, before `datasets` is imported: the initializer of pools."""
     assert not {"datasets", "huggingface_hub"} & set(sys.modules)
     os.environ.clear()
     os.environ.update(environment)

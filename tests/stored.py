@@ -121,7 +121,7 @@ def until(done: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.005)
 
 
-def is_killed(step: int, place: str, act: Callable[..., object], *given: Any) -> bool:
+def is_killed(step: int, place: str, act: Callable[..., object], *given: Any, processes: Any = processes) -> bool:
     """Let another process act, kill it before its n-th operation on a file of a store, and tell if there was one."""
     actor = processes.Process(target=_act_and_die, args=(step, place, act, *given))
     actor.start()

@@ -10,7 +10,7 @@ from huggingface_hub import constants
 from consistent_chat.store import ResponseStore
 from tests import filling
 from tests.batches import BatchProvider
-from tests.filling import KINDS, STEPS, entries, filled, hurry, killed_at, recipe, replayed
+from tests.filling import KINDS, STEPS, entries, filled, hurry, killed_at, processes, recipe, replayed
 from tests.stored import is_killed
 
 each_kind = pytest.mark.parametrize("kind", KINDS)
@@ -74,7 +74,7 @@ def test_killed_as_it_begins_to_touch_any_file_of_the_store(tmp_path: Path, kind
     while was_killed:
         place = str(tmp_path / str(step) / "responses")
         with BatchProvider() as provider:
-            was_killed = is_killed(step, place, _filled, place, provider.url, kind)
+            was_killed = is_killed(step, place, _filled, place, provider.url, kind, processes=processes)
             filled(place, provider.url, kind)
             assert_asked_once(provider, place, kind)
         step += 14

@@ -83,7 +83,8 @@ def machine(hub: Hub, home: Path, **environment: str) -> Machine:
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
-    pool = ProcessPoolExecutor(1, forked.Context(), forked.adopt, ({**os.environ, **settings, **environment},))
+    given = {**os.environ, **settings, **environment}
+    pool = ProcessPoolExecutor(1, forked.Context(*forked.THIRD_PARTY), forked.adopt, (given,))
     pool.submit(without_pauses)
     return Machine(home, pool)
 
