@@ -71,7 +71,7 @@ class HubBucket:
     name: str
 
     def exists(self, path: str) -> bool:
-        """Tell whether a file is there."""
+        """Return whether a file exists."""
         return bool(list(self.api.get_bucket_paths_info(self.name, [path])))
 
     def change(self, files: Files) -> None:

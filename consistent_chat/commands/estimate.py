@@ -1,7 +1,7 @@
 """Estimates what a build will take before it is paid for: calls, tokens, US dollars.
 
 The prompts are rendered as the build will render them. The tokens of prompts, the lengths of answers and the share of
-retries are measured on recorded responses; without any, the lengths that the plan asks for are used. A pilot of a few
+retries are measured on recorded responses; without any, the lengths that the plan sets are used. A pilot of a few
 dialogues measures, and costs nothing extra: the build finds them recorded.
 """
 

@@ -179,10 +179,10 @@ class _Work:
 
 
 def skeleton(response: Response, turns: int) -> tuple[str, tuple[str, ...]]:
-    """Return category and user messages of a skeleton; raise Unusable.
+    """Return the category and the user messages of a skeleton. Raises Unusable.
 
-    Of more turns than asked for, the first are taken: the object's own prompt may insist on more, and nothing has
-    been answered yet.
+    If there are more turns than requested, the first ones are used, because the object's own prompt may demand more,
+    and no turn has been answered yet.
     """
     found = _found(response, lambda value: isinstance(value, dict) and isinstance(value.get("turns"), list))
     (category,) = _texts(response, [found.get("category")], "category")
@@ -190,7 +190,7 @@ def skeleton(response: Response, turns: int) -> tuple[str, tuple[str, ...]]:
 
 
 def answers(response: Response, turns: int) -> tuple[str, ...]:
-    """Return the answers of a dialogue, exactly as many as asked for; raise Unusable."""
+    """Return the answers of a dialogue, in exactly the requested number. Raises Unusable."""
     found = _found(response, lambda value: isinstance(_listed(value), list))
     said = [item.get("response") if isinstance(item, dict) else item for item in _listed(found)]
     return _texts(response, said, "assistant", turns)

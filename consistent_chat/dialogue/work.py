@@ -121,7 +121,7 @@ class Pair(NamedTuple):
 
 
 class Dialogue(NamedTuple):
-    """A finished dialogue: as many answers as user messages, in order.
+    """A finished dialogue: user messages and the same number of answers, in order.
 
     `keys` are the request keys of its responses, one per stage. `draws` counts all responses for its spec; the token
     counts are their sums (0 if the provider gave no counts). `failed` lists the unusable responses so far, including

@@ -277,7 +277,7 @@ class BatchBudget(Budget):
         self._held[batch.number] = calls, reserved
 
     def holds(self, batch: Batch) -> bool:
-        """Tell whether a batch has a reservation."""
+        """Return whether a batch has a reservation."""
         return batch.number in self._held
 
     def release_batch(self, batch: Batch) -> None:

@@ -247,7 +247,7 @@ class Refusals:
         self._in_vain[kind] = 0
 
     def has_answered(self, request: Request) -> bool:
-        """Tell whether a request of this kind was ever answered."""
+        """Return whether a request of this kind was ever answered."""
         return _kind(request) in self._latest
 
     async def settle(self, request: Request, tries: int, first: int, error: Refusal) -> Response | None:

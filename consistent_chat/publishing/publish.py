@@ -221,8 +221,7 @@ def _refuse(destination: Destination, foreign: list[str]) -> None:
         named = ", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else "")
         raise PublishError(
             f"{destination.target} already contains other files ({named}). Choose another repo, or pass --overwrite "
-            f"to "
-            f"publish beside them; files in {layout.DATA}/ and {layout.FAILURES}/ are then replaced."
+            f"to add the dataset; files in {layout.DATA}/ and {layout.FAILURES}/ are then replaced."
         )
 
 

@@ -18,7 +18,7 @@ from consistent_chat.recipe.seeds.seeds import WITHHELD
 from consistent_chat.recipe.seeds.source import COLUMN
 from consistent_chat.recipe.taxonomy import Category, Flow, Manner, Tags, Taxonomy, Topic
 
-HEAD = "# Everything that shapes this dataset. The responses that it is made of lie beside this file, in responses/.\n"
+HEAD = "# Everything that shapes this dataset. Its responses are next to this file, in the folder responses/.\n"
 
 
 def write(recipe: Recipe, path: Path) -> None:

@@ -35,7 +35,7 @@ SHOWN = 5
 class Paraphrases:
     """The paraphrases among `dialogues` dialogues, by numbers from 0.
 
-    Each paraphrases an earlier one that is none itself.
+    Each paraphrases an earlier dialogue that is not a paraphrase itself.
     """
 
     model: str

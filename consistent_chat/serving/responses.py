@@ -65,7 +65,7 @@ def empty_answer_error(peer: Peer, body: Mapping[str, Any], field: str, lack: st
 
 
 def told(body: Mapping[str, Any], reason: Any, known: frozenset[str], **fields: Any) -> dict[str, str]:
-    """Return a server's fields besides its answer, as the extra fields of a response: unchanged, within bounds."""
+    """Return a server's other fields as the extra fields of a response: unchanged, and within bounds."""
     usage = body.get("usage")
     extra = {**{name: value for name, value in body.items() if name not in known}, **fields}
     return {

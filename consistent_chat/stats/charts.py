@@ -184,7 +184,7 @@ def turns(group: DialogueStats) -> str:
 
 
 def categories(intents: Mapping[str, DialogueStats], titles: Mapping[str, str]) -> str:
-    """Plot the number of dialogues of each intent, divided by category. Names are shown as far as they fit."""
+    """Plot the number of dialogues of each intent, divided by category. Names are shown if they fit."""
     groups = dict(list(intents.items())[:MOST])
     names = [titles.get(key) or key or "unknown" for key in groups]
     most = max((group.dialogues for group in groups.values()), default=0)
@@ -245,7 +245,7 @@ def _bar(sheet: Sheet, counts: Sequence[tuple[str, int]], left: float, y: float,
 
 
 def _named(counts: Sequence[tuple[str, int]], width: float) -> str:
-    """Name the first category and as many others as fit, and how many more there are."""
+    """Return the first category, the others that fit, and the number of the rest."""
     line = ""
     for number, (name, count) in enumerate(counts):
         longer = f"{line}{', ' if number else ''}{name or 'unknown'} ({count:,})"

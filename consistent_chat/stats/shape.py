@@ -16,7 +16,7 @@ from consistent_chat.stats.summary import PAPER, Distribution, similarity, toget
 
 SIDES = ("user messages", "answers")
 POSITIONS = ("first", "middle", "last")
-"""Where a message stands. The only message of a dialogue is its first one."""
+"""The position of a message. The only message of a dialogue counts as the first."""
 OPENING = 3
 """Words of an opening."""
 OPENINGS = 20_000

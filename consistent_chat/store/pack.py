@@ -59,7 +59,7 @@ _SCHEMA = pa.schema(
     metadata={"consistent_chat_pack": str(FORMAT)},
 )
 # Requests of a recipe have long texts in common: as a dictionary they are one page of a group, and compressed together.
-# Other values rarely repeat. What is of one size, and hardly becomes smaller, is read faster as it is.
+# Other values rarely repeat. Values of one size, which hardly shrink, are read faster without compression.
 # No statistics: they would repeat whole texts in the footer.
 # Page checksums, because without them a flipped bit in a key would hide its record without an error.
 _WRITING = {

@@ -21,12 +21,17 @@ import pyarrow as pa
 from consistent_chat.files import open_plain
 
 ROWS_AT_ONCE, PAGE_BYTES = 4, 8 << 10
-"""A page ends with the batch of so many rows with which it has so many bytes: most are decompressed in 20 us, and half
-of that makes a pack larger by a twentieth."""
+"""A page ends after a batch of this many rows if it then has this many bytes.
+
+Most pages are decompressed in 20 us; pages of half the size would make a pack larger by a twentieth.
+"""
 MOST_PAGE_BYTES = 1 << 20
 """Maximum bytes of a page. With larger pages, Arrow reads the whole group in little more time."""
 DIGEST = 64
-"""Bytes of a record's digest. A response of as many leads to another row, and then to a digest that does not match."""
+"""Bytes of a record's digest.
+
+A response with the same number of bytes leads to another row, whose digest does not match.
+"""
 MOST_GROUP_BYTES = 128 << 20
 """A group with more bytes is not read: packing writes none, and it could fill the memory."""
 NOT_READ = (pa.ArrowException, OSError, ValueError, LookupError, struct.error)

@@ -12,7 +12,7 @@ from consistent_chat.store.pack import Pack, RowGroup
 GROUPS_KEPT = 16
 """Number of decoded groups held, at most 4 MB each. A plan reads in about the order in which responses arrived."""
 RECENT, NEIGHBOURS = 8, 3
-"""A group is decoded where so many of the last rows that were read alone are in it: a plan asks for all of them."""
+"""A group is decoded if it has this many of the last single rows, because a plan usually needs all of its rows."""
 
 
 class RowReader:

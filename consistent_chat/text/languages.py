@@ -1,6 +1,6 @@
 """Languages by their English names, and writing systems as ranges of Unicode.
 
-A range stands between the brackets of a regular expression. The ranges are written down here, not taken from
+A range is used between the brackets of a regular expression. The ranges are written down here, not taken from
 `unicodedata`, so that every Python reads the same text alike.
 """
 
@@ -12,9 +12,9 @@ import re
 
 
 def code(name: str) -> str | None:
-    """Return the ISO 639 code of a language ("en" of "English"), or None where the name is not in Unicode's CLDR.
+    """Return the ISO 639 code of a language ("en" of "English"), or None if the name is not in Unicode's CLDR.
 
-    What stands in parentheses does not count, nor do region and script: "Brazilian Portuguese" is "pt".
+    Text in parentheses, regions and scripts are ignored: "Brazilian Portuguese" is "pt".
     """
     plain = re.sub(r"\s*\([^()]*\)\s*$", "", name)
     return _codes().get(plain.strip().casefold())

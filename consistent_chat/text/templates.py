@@ -142,7 +142,7 @@ def _counted(number: int, noun: str) -> Markup:
 
 
 def _fixed(number: float, decimals: int) -> Markup:
-    """Return a number with commas between the thousands and so many decimals."""
+    """Return a number with commas between the thousands and this many decimals."""
     return Markup(f"{float(number):,.{decimals}f}")  # noqa: S704 - a number
 
 

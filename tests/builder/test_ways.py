@@ -209,7 +209,7 @@ def test_recipes_that_are_no_splits_are_asked_to_be_named(folder: Path) -> None:
 def test_a_folder_without_a_recipe_says_so(work: Path) -> None:
     """And it is not taken for the bare call."""
     write(work / "test.csv", "a\n1\n")
-    with pytest.raises(RecipeError, match=r"holds no recipe.* ends in \.consistent_chat\.yaml"):
+    with pytest.raises(RecipeError, match=r"contains no recipe.* ends in \.consistent_chat\.yaml"):
         load(data_dir=str(work))
 
 

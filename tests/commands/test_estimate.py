@@ -92,7 +92,7 @@ def test_before_anything_is_recorded_the_prompts_are_rendered(place: str) -> Non
     told = estimate(RECIPE, plan, ResponseStore(place))
     assert (told.missing, told.calls, told.measured) == (180, 360, 0)
     assert TOKENS_PER_CHARACTER * characters < told.input_tokens < 3 * TOKENS_PER_CHARACTER * characters
-    assert "the lengths that the plan asks for" in str(told)
+    assert "the lengths that the plan sets" in str(told)
 
 
 @pytest.mark.slow

@@ -85,7 +85,7 @@ def test_anthropic_caches_the_chat_so_far() -> None:
 
 def test_many_waves_are_asked_for_by_name() -> None:
     """A dialogue of five turns by turns needs ten batches, one after the other."""
-    with pytest.raises(RecipeError, match=r"needs 10 batches.*max_waves=10"):
+    with pytest.raises(RecipeError, match=r"needs 10 consecutive batches.*max_waves=10"):
         load(None, "anthropic", driver="batch", num_turns_per_dialog=5, **BOTH)
 
 
@@ -141,7 +141,7 @@ def test_given_conversations_are_answered_message_by_message(tmp_path: Path) -> 
     (row,) = load(None, "rehearsal", **given, **ANSWERS)
     assert [each["value"] for each in row["conversation"][::2]] == [each["content"] for each in chat]
     assert len(row["provenance"]["request_keys"]) == 2
-    with pytest.raises(RecipeError, match="does not combine with given conversations"):
+    with pytest.raises(RecipeError, match="cannot be combined with given conversations"):
         load(None, "rehearsal", **given, **BOTH)
 
 

@@ -83,8 +83,9 @@ class TestAnthropic:
         assert provider.requests[0].headers["anthropic-version"] > "2023-06-01"
         assert len(seen) == 1
         assert str(seen[0].message) == (
-            "The model 'claude-haiku-5-5' is called without the recipe's temperature of 0.9: Claude models from 4.7 on "
-            "accept none. It samples at its default temperature; variety comes from the prompts. To set a temperature, "
+            "The model 'claude-haiku-5-5' is called without the recipe's temperature of 0.9: Claude models from 4.7 "
+            "on do not accept one. It samples at its default temperature; variety comes from the prompts. To set a "
+            "temperature, "
             "choose a model that accepts one."
         )
 
@@ -270,7 +271,7 @@ class TestHuggingFace:
     def test_ones_token_is_never_sent_to_another_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The client would, so an address needs a key of its own."""
         monkeypatch.setenv("HF_TOKEN", "hf_mine")
-        with pytest.raises(ServingError, match='serving="openai", which needs none'):
+        with pytest.raises(ServingError, match='that needs no key, use serving="openai"'):
             HuggingFace(base_url="http://localhost:8000/v1")
 
     def test_the_token_is_found_where_the_hub_keeps_it(self, monkeypatch: pytest.MonkeyPatch) -> None:

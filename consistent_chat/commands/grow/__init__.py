@@ -38,7 +38,7 @@ TOPICS = 10
 """Number of topics of a new category."""
 ENTRY_WORDS = 12
 """Mean words of an entry, for estimates."""
-HEAD = "# Written by a model ({model}), beside what was there. Read it, and edit or remove entries as you like.\n"
+HEAD = "# New entries were written by a model ({model}). Read them, and edit or remove entries as you like.\n"
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,9 @@ def _text(value: Any) -> str:
 
 
 def digest(fields: Sequence[str], texts: Sequence[str]) -> bytes:
-    """Return the SHA-256 of a source's texts, 32 bytes: of names and texts in turn, without empty texts.
+    """Return the SHA-256 of a source's texts, 32 bytes. It covers names and texts alternately, without empty texts.
 
-    NUL stands between them, which no text has. Raises WrongValue.
+    They are separated by NUL, which no text contains. Raises WrongValue.
     """
     parts = [f"{field}\0{text}" for field, text in zip(fields, texts) if text]
     try:
