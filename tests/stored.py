@@ -22,7 +22,8 @@ from consistent_chat.store import Flush, ResponseStore
 from consistent_chat.store.location import home
 
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["tests.stored"])
+processes.set_forkserver_preload(["tests.stored", "hypothesis", "pandas", "pyarrow.pandas_compat", "pytest"])
+"""Who writes a pack imports pandas, by way of pyarrow: 0.5 s, which each of hundreds of processes would pay."""
 
 
 def asked(number: int = 0, **changes: Any) -> Request:
