@@ -11,7 +11,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from consistent_chat.dialogue import checks
-from consistent_chat.dialogue.checks.side import Phrases, phrases
+from consistent_chat.dialogue.checks import language as language_check
+from consistent_chat.dialogue.checks import repeats
+from consistent_chat.dialogue.checks.side import Phrases, Side, phrases
 from consistent_chat.dialogue.checks.signs import Signs, signs_of, weaken
 from consistent_chat.recipe.rules import DEFAULTS
 from tests.dialogue.test_checks_rates import cases
@@ -32,8 +34,14 @@ def found(chat: list[str], language: str) -> list[Any]:
 
 
 def found_without_signs(chat: list[str], language: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return what the checks find where every sign is there."""
+    """Return what the checks find where every sign is there, and none takes a quick look first."""
+
+    def doubtful(side: Side, share: float, words: language_check._Words) -> list[str]:
+        return [text for text in side.lower if not language_check._is_plain(text, words)]
+
     with monkeypatch.context() as patched:
+        patched.setattr(repeats, "_share_a_piece", lambda side: True)
+        patched.setattr(language_check, "_doubtful", doubtful)
         patched.setattr(Signs, "find", lambda self, text: frozenset(self.names))
         return found(chat, language)
 

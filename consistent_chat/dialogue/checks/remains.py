@@ -57,7 +57,7 @@ def _has_keys(text: str) -> bool:
     is_odd = text.lstrip()[:1] in _EDGES
     if is_odd and _WHOLE(text):
         return True
-    return (is_odd or '"' in text) and bool(_ENDS(text) or _BEGINS(text)) and _KEYS(text) is not None
+    return (is_odd or '"' in text) and bool(_ENDS(text) or _BEGINS(text)) and bool(_KEYS(text) or _FIRST_KEY(text))
 
 
 def _without_code(text: str) -> str:
@@ -109,10 +109,14 @@ _BEGINS = re.compile(r"\W{0,4}[{,\]}]").match
 
 
 _KEYS = re.compile(
-    r'"\s*,\s*"\w{1,40}"\s*:|\A\s*"?[,}\]]\s*[{"]|"role"\s*:\s*"|[^\s{\[]"\s*[}\]]+\s*\Z(?<!\}\})'
-    r'|\A\s*(?:```(?:json)?\s*)?\{\s*"(?:response|answer'
-    r'|message|text|content|assistant|user)(?:_\d+)?"\s*:|"\s*\}\s*,\s*\{\s*"'
+    r'"(?:\s*,\s*"\w{1,40}"\s*:|role"\s*:\s*"|(?<=[^\s{\[]")\s*[}\]]+\s*\Z(?<!\}\})|\s*\}\s*,\s*\{\s*")'
 ).search
+
+
+_FIRST_KEY = re.compile(
+    r'\s*"?[,}\]]\s*[{"]|\s*(?:```(?:json)?\s*)?\{\s*"(?:response|answer|message|text|content|assistant|user)'
+    r'(?:_\d+)?"\s*:'
+).match
 
 
 _TAGS = re.compile(
