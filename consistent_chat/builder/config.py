@@ -281,6 +281,6 @@ def _only(split: Any, paths: Mapping[int, str] | list[str]) -> str:
     if len(paths) > 1:
         raise RecipeError(
             f"The split '{split}' names {len(paths)} files ({', '.join(map(str, paths))}), but a split has one "
-            f"recipe. Name the splits: data_files={'train': ..., 'test': ...}."
+            f"recipe. Name the splits: data_files={{'train': ..., 'test': ...}}."
         )
     return str(paths[0])

@@ -202,7 +202,7 @@ def _pattern(name: str, value: Any) -> str:
     except ValueError as error:
         raise RecipeError(
             f"{name} has the pattern {excerpt(value)}, which RE2 refuses: {excerpt(str(error))}. RE2 supports no "
-            f"lookarounds or back references, and repetitions only up to {1000}."
+            f"lookarounds or back references, and repetitions only up to {{1000}}."
         ) from None
     return value
 
