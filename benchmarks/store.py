@@ -156,6 +156,8 @@ def find_all(store: Path, dialogs: int, shuffled: bool) -> tuple[Cost, int]:
     if shuffled:
         random.Random(1).shuffle(requests)
     opened = ResponseStore(str(store))
+    gc.collect()
+    gc.freeze()  # or the collector walks over the requests, and over all that is loaded
     return cost_of(lambda: collections.deque(map(opened.find, requests), 0)), len(requests)
 
 
