@@ -191,13 +191,16 @@ def message_text(value: Any, name: str) -> str:
 
 def is_empty(text: str, name: str) -> bool:
     """Return whether a text has nothing visible or means "no text": "null" or, in an answer, "..." or "N/A"."""
-    if all(map(_is_unseen, text)):
+    first = text[:1] if text[:1].isascii() else ""
+    if not "!" <= first <= "~" and all(map(_is_unseen, text)):
         return True
     if not _is_answer(name):
-        return _core(text) in _NOTHING - {"n/a", "n.a", "nan"} or text in _EMPTY_VALUES
-    return all(map(_is_mark, text)) or _core(text) in _NOTHING or text.lower() == "none"
+        return _core(text) in _NOTHING_SAID or text in _EMPTY_VALUES
+    are_marks = not first.isalnum() and all(map(_is_mark, text))
+    return are_marks or _core(text) in _NOTHING or text.lower() == "none"
 
 
+_NOTHING_SAID = _NOTHING - {"n/a", "n.a", "nan"}  # a user may say these
 _EMPTY_VALUES = frozenset({"[]", "{}", '""', "''"})
 
 
@@ -209,10 +212,15 @@ def _is_mark(character: str) -> bool:
     return unicodedata.category(character) in _MARKS or _is_unseen(character)
 
 
+_ASCII_MARKS = "".join(filter(_is_mark, map(chr, range(128))))
+
+
 def _core(text: str) -> str:
     """Return a short text in lower case and plain letters, without surrounding punctuation."""
     if len(text) >= LONGEST_EMPTY:
         return ""
+    if text.isascii():
+        return text.lower().strip(_ASCII_MARKS)
     plain = unicodedata.normalize("NFKC", text).lower()
     return plain.strip("".join(filter(_is_mark, plain)))
 
