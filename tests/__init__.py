@@ -1,4 +1,4 @@
-"""The tests mirror the package's folders; what several of them use lies here and in the conftest files."""
+"""The tests mirror the package's folders. Shared helpers are here and in the conftest files."""
 
 from pathlib import Path
 

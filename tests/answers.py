@@ -1,4 +1,4 @@
-"""A serving for tests that need no provider: it answers in memory, counts, and can be told to misbehave."""
+"""A serving for tests that need no provider: it answers in memory, counts calls, and can be set to misbehave."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ class BatchProvider(Provider):
         self.stopped.clear()
 
     def reached(self, step: str, seconds: float) -> None:
-        """Wait until a process has come to a step."""
+        """Wait until a process has reached a step."""
         until(lambda: self.asked[step] > 0, seconds)
 
     def go_on(self) -> None:

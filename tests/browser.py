@@ -36,7 +36,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Window:
-    """A page in a window of its own, and what it has asked for and complained of since it was opened."""
+    """A page in a separate window, with its requests and its errors since it was opened."""
 
     def __init__(self, browser: Any, path: Path, address: str = "", **settings: Any) -> None:
         self.path = path

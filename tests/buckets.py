@@ -89,7 +89,7 @@ def bucket(server: S3) -> Bucket:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Move to another machine, by name: it has an HF_HOME of its own, and has seen no listing. At first it is "one"."""
+    """Move to another machine, by name: it has its own HF_HOME, and no cached listings. The first machine is "one"."""
 
     def move(name: str) -> None:
         monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / name))
@@ -108,7 +108,7 @@ def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def load(bucket: Bucket, folder: Path, **given: Any) -> Any:
-    """Load dialogues over the store in the bucket, in a cache of its own."""
+    """Load dialogues from the store in the bucket, with a separate cache."""
     place = {"responses": bucket.url, "storage_options": bucket.options, "cache_dir": str(folder)}
     few = {"model": "rehearsal", "num_dialogs_per_intent": 1, "intents": ["simulation"], "split": "train"}
     return load_dataset("consistent_chat", **{**place, **few, **given})

@@ -107,7 +107,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory in the test's own folder, beside a cache of datasets of its own."""
+    """An empty working directory in the test's folder, next to a separate cache of datasets."""
     import datasets  # takes 2 s, and most tests do without
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")

@@ -198,7 +198,7 @@ def every(number: int, reply: Reply) -> Script:
 
 
 def share(percent: int, replies: Sequence[Reply], seed: int) -> Script:
-    """Send one of these in the place of so many answers in a hundred, by the seed and the call's number."""
+    """Send one of these in place of a percentage of answers, by the seed and the call's number."""
 
     def script(call: Call) -> Reply | None:
         chance, choice = _numbers(seed, call.number)
@@ -208,7 +208,7 @@ def share(percent: int, replies: Sequence[Reply], seed: int) -> Script:
 
 
 def for_prompts(percent: int, replies: Sequence[Reply], seed: int) -> Script:
-    """Send one of these to so many prompts in a hundred, whenever they come."""
+    """Send one of these to a percentage of prompts, whenever they arrive."""
 
     def script(call: Call) -> Reply | None:
         chance, choice = _numbers(seed, call.texts)

@@ -127,7 +127,7 @@ def entries(place: str, options: Mapping[str, Any] | None = None) -> list[Batch]
 
 
 class Filler:
-    """Another process that fills a store, on a machine of its own if it has a home."""
+    """Another process that fills a store, on a separate machine if it has a home folder."""
 
     def __init__(self, place: str, provider: BatchProvider, kind: str, home: str | None = None, **given: Any) -> None:
         self._process = processes.Process(target=_fill, args=(home, place, provider.url, kind, given), daemon=True)
@@ -147,7 +147,7 @@ class Filler:
 
 
 def killed_at(step: str, provider: BatchProvider, place: str, kind: str, **given: Any) -> None:
-    """Let another process fill a store, and kill it when the provider has come to a step."""
+    """Let another process fill a store, and kill it when the provider has reached a step."""
     provider.stop_at(step)
     filler = Filler(place, provider, kind, **given)
     assert provider.stopped.wait(120)

@@ -182,7 +182,7 @@ class Provider:
 
 
 def _reset(request: web.Request) -> None:
-    """Close the connection so that the client's system is told of a reset, not of an end."""
+    """Close the connection with a reset, not with a normal end."""
     assert request.transport is not None
     linger = struct.pack("ii", 1, 0)
     request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

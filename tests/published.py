@@ -55,7 +55,7 @@ def rehearse(store: str, **given: Any) -> None:
 
 
 def rows(path: str, *args: Any, **given: Any) -> list[dict[str, Any]]:
-    """Return the rows of a dataset, made anew."""
+    """Return the rows of a new build of a dataset."""
     assert consistent_chat
     forget()
     return list(load_dataset(path, *args, **{"split": "train", **given}))

@@ -116,7 +116,7 @@ class FakeModel(Stub):
 def test_a_script_gives_its_trainer_the_columns_that_it_reads(
     script: str, data: str, columns: list[str], examples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The script runs with stand-ins for the libraries. TRL knows the types of data by these names."""
+    """The script runs with substitutes for the libraries. TRL recognizes data types by these names."""
     trainer = type("Trainer", (Stub,), {})
     names = {"trl": ("SFTTrainer", "DPOTrainer"), "peft": ("LoraConfig",), "unsloth": ("FastLanguageModel",)}
     for module, classes in names.items():

@@ -116,7 +116,7 @@ def test_it_varies_as_conversations_do(demo: Dataset) -> None:
 
 @pytest.mark.slow
 def test_it_reaches_for_no_network(tmp_path: Path) -> None:
-    """Not even `datasets` does, which counts the loads of its own builders on a server."""
+    """Not even `datasets` does, which reports the loads of its own builders to a server."""
     script = """
 import socket, sys
 sys.addaudithook(lambda event, given: event in ("socket.connect", "socket.getaddrinfo") and print(event, given))

@@ -62,7 +62,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Load the dataset in a cache of its own each time."""
+    """Load the dataset with a new cache each time."""
 
     def load(**given: Any) -> Any:
         cache = str(tmp_path_factory.mktemp("cache"))

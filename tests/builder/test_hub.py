@@ -143,7 +143,7 @@ def test_the_token_goes_to_no_other_server(hub: Hub, load: Any) -> None:
 
 
 def test_without_a_serving_a_repo_makes_no_calls(hub: Hub, load: Any) -> None:
-    """Also where a key lies in the environment."""
+    """Also if a key is in the environment."""
     hub.repos["me/quiet"] = {**REPO, "my.consistent_chat.yaml": b"model: m\n" + RECIPE}
     with pytest.raises(MissingResponse, match="Pass serving="):
         load("me/quiet", split="train")

@@ -49,7 +49,7 @@ def requests(recipe: Recipe, index: int = 0) -> tuple[Request, Request]:
 
 
 def test_every_column_is_a_name_in_the_system_prompt(tmp_path: Path, data: str) -> None:
-    """Also one that stands for nothing else: in the row, and in what the answers keep to."""
+    """Also a column without another meaning: it is in the row, and in the text that answers keep to."""
     seeds = {"data": data, "fields": FIELDS}
     rows = load_dataset(
         "consistent_chat", serving="rehearsal", seeds=seeds, system_prompt=PROMPT, split="train",
@@ -107,7 +107,7 @@ def test_columns_that_templates_use_are_part_of_the_source(tmp_path: Path, data:
 
 
 def test_a_name_that_fields_map_is_the_field(data: str) -> None:
-    """Not the column of that name, and a facet gives way to a column."""
+    """Not the column with that name; and a column takes precedence over a facet."""
     seeds = {"data": data, "fields": {"category": "subject", "source": "body", "topic": "category"}}
     prompt = "{{ category }}, {{ topic }}, {{ source }}, {{ subject }}"
     recipe = made(seeds=seeds, system_prompt=prompt)

@@ -168,7 +168,7 @@ def test_a_folder_with_a_recipe_is_a_dataset(provider: Provider) -> None:
 
 
 def test_two_recipes_are_two_splits(provider: Provider) -> None:
-    """Each split has a recipe of its own."""
+    """Each split has its own recipe."""
     for split, count in (("train", 2), ("test", 1)):
         Path(f"{split}.consistent_chat.yaml").write_text(
             f"model: {MODEL}\nnum_dialogs_per_intent: {count}\nseed: {count}\n"
@@ -256,7 +256,7 @@ def test_direct_use_works_without_registration(provider: Provider, tmp_path: Pat
 
 
 def test_refresh_supersedes_without_being_told_twice(provider: Provider) -> None:
-    """`mode="refresh"` builds anew although the dataset is in the cache, and later builds follow it."""
+    """`mode="refresh"` rebuilds a dataset that is in the cache, and later builds use the new responses."""
     load(provider, num_dialogs_per_intent=1)
     asked = len(provider.requests)
     load(provider, num_dialogs_per_intent=1, mode="refresh")

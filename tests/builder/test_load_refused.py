@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("work")
 
 
 def test_a_taxonomy_that_is_too_small_is_said_up_front(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
-    """With the numbers; the dialogues are made all the same, each with requests of its own."""
+    """The warning has the numbers; the dialogues are still made, each with its own requests."""
     category = {"Knots": ["a bowline that slips in new rope"]}
     intent = {"title": "Craft", "purpose": "learning", "flows": ["time_sequence"], "categories": category}
     taxonomy = {"intents": {"craft": intent}, "personas": ["a sailor"], "manners": {"terse": "short"}}

@@ -113,7 +113,7 @@ def as_stranger(*args: str, folder: Path, **environment: str) -> subprocess.Comp
 def test_connections_fit_into_the_limit_of_open_files(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The limit is raised as far as it may be; if that is too little, fewer connections are open and a line says so."""
+    """The limit is raised if possible; if it is still too low, fewer connections are opened and a warning says so."""
     limits = [64, 64]
     monkeypatch.setattr(resource, "getrlimit", lambda which: tuple(limits))
     monkeypatch.setattr(resource, "setrlimit", lambda which, pair: limits.__setitem__(slice(None), pair))

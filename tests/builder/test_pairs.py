@@ -38,7 +38,7 @@ def load(provider: Provider | None = None, **given: Any) -> Any:
 
 
 class Judge:
-    """Rejects the answers to some user messages, so many times; the answers of each draw are their own."""
+    """Rejects the answers to some user messages a given number of times; each draw has different answers."""
 
     def __init__(self, times: Callable[[str], int]) -> None:
         self._times, self._seen, self.rejections = times, dict[str, int](), 0

@@ -1,4 +1,4 @@
-"""`reasoning: true`: rows with what the model thought, from all servers alike, made live and replayed."""
+"""`reasoning: true`: rows with the model's reasoning, the same from all servers, made live and replayed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow_after(2)
 @pytest.mark.parametrize("kind", ["thinking", "reasoning_content", "reasoning", "tags", "parts", "alone", "none"])
 def test_rows_have_it_whatever_the_server(kind: str, place: str) -> None:
-    """Null where the model told nothing; and a replay of it in another layout asks nothing."""
+    """Null if the model sent none; a replay in another layout makes no requests."""
     rows = made(place, kind)
     assert rows["reasoning"] == [None if kind == "none" else THOUGHT] * 2
     assert rows.column_names == ["category", "conversation", "reasoning", "provenance"]
@@ -65,7 +65,7 @@ def test_rows_have_it_whatever_the_server(kind: str, place: str) -> None:
 
 
 def test_in_messages_it_has_the_name_that_chat_templates_read(place: str) -> None:
-    """It stands where it was thought: before the first answer, from which all the answers follow."""
+    """The reasoning is with the first answer, because it precedes all answers."""
     made(place, "tags")
     rows = made(place, layout="messages", system_prompt=None)
     assert [message["reasoning_content"] for message in rows[0]["messages"]] == [None, THOUGHT, None, None]

@@ -111,7 +111,7 @@ HEAVY = (
 
 
 def test_importing_the_package_imports_no_library() -> None:
-    """Neither `datasets` nor what it stands on."""
+    """Neither `datasets` nor its dependencies."""
     code = f"import sys, consistent_chat; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

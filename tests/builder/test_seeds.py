@@ -1,4 +1,4 @@
-"""Datasets about one's own rows, in all ways of building; and what a stranger's recipe cannot name."""
+"""Datasets about the user's rows, in all ways of building; and what a stranger's recipe cannot name."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def data(tmp_path: Path) -> str:
 
 
 def load(tmp_path: Path, data: str | None, name: str = "one", **given: Any) -> Any:
-    """Build with a store that all builds share, each in a cache of its own."""
+    """Build with a store that all builds share, and a separate cache for each."""
     seeds = {} if data is None else {"seeds": {"data": data, "fields": FIELDS, "dialogs_per_seed": 2}}
     fields = {"serving": "rehearsal", "num_turns_per_dialog": 2, "split": "train", **seeds, **given}
     places = {"responses": str(tmp_path / "responses"), "cache_dir": str(tmp_path / name)}
@@ -149,7 +149,7 @@ def test_given_conversations_keep_their_user_messages(tmp_path: Path, chats: str
 
 
 def test_a_given_conversation_has_one_request_of_its_own(chats: str) -> None:
-    """Nothing is told of it that was not said: no intent, no outcome, no length unless one is asked for."""
+    """The prompt adds nothing to it: no intent, no outcome, and no length unless the recipe sets one."""
     seeds = {"data": chats, "fields": {"conversation": "messages"}}
     made = Recipe("m", seeds=seeds)
     request = next(fill(made, Plan(made), 0))

@@ -19,7 +19,7 @@ RECIPE = "model: rehearsal\nnum_dialogs_per_intent: 1\nnum_turns_per_dialog: 2\n
 
 
 def load(tmp_path: Path, own: str = "own", stranger: Path | None = None, **given: Any) -> Any:
-    """Build with a store of one's own, from a recipe file or by keywords, in one cache for all."""
+    """Build with the user's store, from a recipe file or keywords, with one cache for all builds."""
     fields = {"model": "rehearsal", **FIELDS} if stranger is None else {"data_files": str(stranger)}
     settings = {"cache_dir": str(tmp_path / "cache"), "responses": str(tmp_path / own), "split": "train", **given}
     return load_dataset("consistent_chat", **fields, **settings)
@@ -27,7 +27,7 @@ def load(tmp_path: Path, own: str = "own", stranger: Path | None = None, **given
 
 @pytest.fixture
 def stranger(tmp_path: Path) -> Path:
-    """A recipe beside which lies a store whose answers are poisoned."""
+    """A recipe next to a store with poisoned answers."""
     load(tmp_path, serving="rehearsal", download_mode="force_redownload", cache_dir=str(tmp_path / "first"))
     place = tmp_path / "theirs" / "responses"
     StoreLocation(str(place)).prepare()
@@ -73,7 +73,7 @@ def test_rows_of_a_strangers_responses_are_never_taken_for_ones_own(tmp_path: Pa
 
 
 def test_rows_of_one_strangers_responses_are_not_those_of_another(tmp_path: Path, stranger: Path) -> None:
-    """The cache tells stores beside a recipe apart by what they hold."""
+    """The cache distinguishes stores next to a recipe by their content."""
     assert is_poisoned(load(tmp_path, own="empty", stranger=stranger))
     for path in (tmp_path / "theirs" / "responses" / "journals").iterdir():
         path.unlink()

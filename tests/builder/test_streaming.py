@@ -20,7 +20,7 @@ Open = Callable[..., IterableDataset]
 
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory: pytest.TempPathFactory) -> Open:
-    """Opens a replaying stream of so many dialogues; fewer are always the beginning of more."""
+    """Opens a replaying stream of a number of dialogues; fewer dialogues are always a prefix of more."""
     responses: Path = tmp_path_factory.mktemp("streaming") / "responses"
     recipe = {"model": "rehearsal", "intents": ["simulation"], "num_turns_per_dialog": 1, "provenance": False}
     given = {**recipe, "responses": str(responses), "split": "train"}
@@ -67,7 +67,7 @@ def test_a_resumed_stream_gives_the_rest(stream: Open, rows: list[dict[str, Any]
 
 @pytest.mark.parametrize("nodes", [2, 3])
 def test_a_nodes_share_is_resumed_too(stream: Open, nodes: int) -> None:
-    """Each node goes on where it was."""
+    """Each node resumes where it stopped."""
     whole, first, again = (split_dataset_by_node(stream(), rank=1, world_size=nodes) for _ in range(3))
     seen = list(islice(first, 11))
     again.load_state_dict(first.state_dict())

@@ -190,7 +190,7 @@ def test_a_folder(folder: Path, way: str) -> None:
 
 @pytest.mark.parametrize("way", ["data_dir", "path"])
 def test_a_folder_with_several_recipes_is_several_splits(folder: Path, way: str) -> None:
-    """By the names of its files, whichever way it is named, and whatever else lies there."""
+    """By the names of its files, however the folder is passed, and whatever other files it has."""
     (folder / "my.consistent_chat.yaml").unlink()
     for split, count in (("train", 2), ("test", 1)):
         write(folder / f"{split}.consistent_chat.yaml", RECIPE.replace("1", str(count)))

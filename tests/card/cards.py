@@ -60,7 +60,7 @@ def about(recipe: Recipe = RECIPE, **given: Any) -> About:
 
 
 def dialogue(index: int, text: str = "Hello there", failed: tuple[FailedDraw, ...] = ()) -> Dialogue:
-    """Return a dialogue of one turn with a text in all that is anybody's words."""
+    """Return a dialogue of one turn in which every text from a model or a user is the given one."""
     spec = replace(Plan(RECIPE).spec(index), category=text, topic=text)
     written = functools.reduce(Tokens.plus, (billed(draw.response) for draw in failed), Tokens(1000, 500))
     return Dialogue(spec, (text,), (text,), ("x", "y"), 2, 1000, 500, failed, billed=(written, NO_TOKENS))

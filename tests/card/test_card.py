@@ -175,7 +175,7 @@ def test_the_demo_says_that_no_model_was_asked() -> None:
 
 
 def test_two_splits_are_two_recipes() -> None:
-    """Each with a column, a file and a command of its own."""
+    """Each has its own column, file and command."""
     recipes = {"train": RECIPE, "test": replace(RECIPE, seed=8, language="French")}
     names = {split: f"{split}.consistent_chat.yaml" for split in recipes}
     text = card(replace(about(), recipes=recipes, files=names), seen())
@@ -193,7 +193,7 @@ def test_its_images_are_beside_it() -> None:
 
 
 def test_the_same_build_gives_the_same_card() -> None:
-    """Made anew, and made over itself."""
+    """Both as a new card and as an update of itself."""
     first = card(about(), seen())
     assert card(about(), seen()) == first
     assert card(about(), seen(), first) == first
@@ -279,7 +279,7 @@ def validate(text: str) -> None:
 
 @pytest.mark.slow
 def test_the_hub_finds_it_valid(hub: Hub, tmp_path: Path) -> None:
-    """By the check of its own client, hostile text and all."""
+    """According to the Hub's client, even with hostile text."""
     user = machine(hub, tmp_path)
     try:
         user.run(validate, card(about(), seen(*(dialogue(n, text) for n, text in enumerate(HOSTILE)))))

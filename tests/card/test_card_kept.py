@@ -44,7 +44,7 @@ def test_text_written_around_it_stays(above: str, below: str) -> None:
     ],
 )
 def test_a_card_without_its_markers_is_kept_whole(text: str) -> None:
-    """All of it stays, what is made follows, and the next time is made anew in its place."""
+    """All of it is kept, the generated part is appended, and the next time only that part is replaced."""
     own = DatasetCard(text.removeprefix("\ufeff")).text
     first = card(about(), seen(dialogue(0)), text)
     assert f"---\n{own}" in first
@@ -55,7 +55,7 @@ def test_a_card_without_its_markers_is_kept_whole(text: str) -> None:
 
 
 def test_keys_that_a_user_sets_in_the_header_stay() -> None:
-    """With their comments; what follows from the build is set anew."""
+    """With their comments; keys that depend on the build are set again."""
     mine = (
         "# about me\nlicense: cc0-1.0   # mine\nlanguage: [fr]\npretty_name: My data\ntags:\n- mine\n"
         "# a table of mine\nconfigs:\n- config_name: mine\n  data_files: mine.csv\n- config_name: default\n"

@@ -23,7 +23,7 @@ RECIPE = "num_dialogs_per_intent: 1\nintents: [simulation]\ntaxonomy: divers.yam
 
 @pytest.fixture(autouse=True)
 def folder(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home that is the folder to work in, with a recipe and its taxonomy, and a cache of its own."""
+    """A home folder that is the working directory, with a recipe, its taxonomy, and a separate cache."""
     monkeypatch.setenv("HOME", str(work))
     monkeypatch.setenv("USERPROFILE", str(work))
     Path("my.consistent_chat.yaml").write_text(RECIPE)

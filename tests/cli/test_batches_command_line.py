@@ -22,7 +22,7 @@ from tests.filling import KEY, hurry
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, a cache of its own, and no long pauses."""
+    """An empty working directory, a separate cache, and no long pauses."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
@@ -59,7 +59,7 @@ def batches(*options: str) -> int:
 def test_the_files_of_a_batch_build_are_those_of_an_online_build(
     provider: BatchProvider, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To the byte, with one process or two; the last line tells of the calls at half the price."""
+    """To the byte, with one process or two; the last line shows the calls at half the price."""
     assert build(provider, "batch.parquet", "--driver", "batch") == 0
     assert "9 dialogues, 18 calls" in capsys.readouterr().err
     assert build(provider, "again.parquet", "--driver", "batch", "--num-proc", "2") == 0
@@ -74,7 +74,7 @@ def test_the_files_of_a_batch_build_are_those_of_an_online_build(
 def test_detached_it_ends_well_and_says_how_to_collect(
     provider: BatchProvider, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without an output; a later build goes on, detached or waiting."""
+    """Without an output; a later build continues, detached or waiting."""
     assert build(provider, "made.parquet", "--driver", "batch", "--detach") == 0
     said = capsys.readouterr().err
     assert "9 requests are submitted" in said

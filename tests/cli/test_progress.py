@@ -1,4 +1,4 @@
-"""What a command tells while it runs and when it stops: bars on a terminal, lines elsewhere, and why it stopped."""
+"""What a command shows while it runs and when it stops: bars on a terminal, lines elsewhere, and the reason."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_where_rows_that_were_built_before_come_from_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """And how to have them built anew."""
+    """And how to rebuild them."""
     for _ in range(2):
         assert main(["build", "--serving=rehearsal", *SMALL, "--output=x.jsonl"]) == 0
     assert "(built before, from the cache in " in (told := capsys.readouterr().err)
@@ -77,7 +77,7 @@ def test_a_build_that_stops_leaves_its_failures(stopped_by: str) -> None:
 
 
 def test_a_mistyped_language_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the nearest one; a build goes on, since models know languages that no list has."""
+    """The warning suggests the nearest name; the build continues, because models know languages that are in no list."""
     assert unknown("English") == unknown("German") == unknown("Brazilian Portuguese") == ""
     assert "Did you mean" not in unknown("Qwertyuiop")
     assert main(["build", "--serving=rehearsal", *SMALL, "--language=Germna", "--output=x.jsonl"]) == 0

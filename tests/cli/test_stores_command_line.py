@@ -36,7 +36,7 @@ def test_the_command_lists_each_fault(place: str, capsys: pytest.CaptureFixture[
 
 
 def test_the_command_packs(place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Journals and small packs, and tells how many there were."""
+    """Journals and small packs; the output says how many there were."""
     fill(place, 1)
     fill(place, 2)
     journal(place, 4)

@@ -138,7 +138,7 @@ def test_combinations_that_run_out_are_said_up_front(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_scheduler_that_ends_the_process_loses_nothing(number: signal.Signals) -> None:
-    """Its signal is a Ctrl-C: what is in flight is kept and packed, and the next process goes on."""
+    """Its signal has the effect of Ctrl-C: calls in flight are stored and packed, and the next process continues."""
     half = threading.Event()
     with Provider(lambda call: half.set() if call.number == 12 else None, delay=0.2) as provider:
         options = [*calling(provider), "--max-concurrency", "4"]

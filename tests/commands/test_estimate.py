@@ -44,7 +44,7 @@ WORDS = [
 
 
 def _words(dice: random.Random, characters: int) -> str:
-    """Return a text of so many characters that no check takes for a loop."""
+    """Return a text of a given length that no check reports as a loop."""
     return " ".join(dice.choices(WORDS, k=characters))[:characters].strip()
 
 
@@ -131,7 +131,7 @@ def test_what_is_recorded_costs_nothing_more(place: str) -> None:
 
 
 def test_an_unknown_price_is_said(place: str) -> None:
-    """Tokens are told all the same; a known price is halved by a batch."""
+    """Tokens are still shown; a batch halves a known price."""
     unknown = Recipe(model="my-own-model")
     assert "cost: no price is known for 'my-own-model'" in str(estimate(unknown, Plan(unknown), ResponseStore(place)))
     told = estimate(RECIPE, Plan(RECIPE), ResponseStore(place))
@@ -141,7 +141,7 @@ def test_an_unknown_price_is_said(place: str) -> None:
 
 @pytest.mark.slow
 def test_of_a_large_plan_a_part_is_looked_at(place: str) -> None:
-    """All intents alike, so that the whole is told within a hundredth."""
+    """All intents equally, so that the total is accurate within one percent."""
     few, many = (Recipe(model="m", num_dialogs_per_intent=count) for count in (100, 10_000))
     assert len(Plan(many)) > 10 * LOOKED_AT
     small, large = (estimate(recipe, Plan(recipe), ResponseStore(place)) for recipe in (few, many))

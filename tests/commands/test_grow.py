@@ -51,7 +51,7 @@ def writing(entry: Callable[[str, int], str]) -> Callable[[Call], Reply]:
 
 
 def told(name: str, number: int) -> str:
-    """Return an entry unlike all others."""
+    """Return an entry that is unlike all others."""
     place = int(name.rpartition("_")[2])
     return f"{WORDS[place % 12]} number{number} case{place} of{number * 31 + place} kind{place * 7 + number}"
 
@@ -78,7 +78,7 @@ def categories(path: str) -> dict[str, list[tuple[str, list[str]]]]:
 
 
 def test_topics_are_added_to_each_category_and_the_file_keeps_its_own_text(model: Provider) -> None:
-    """Comments included. What is new stands below, needs what its category needs, and is else for adults."""
+    """Including comments. New entries come last, and need what their category needs, or else are for adults."""
     grown = grow("garden.yaml", "more.yaml", number=25, **calling(model))
     assert len(model.requests) == 4
     assert str(grown).startswith("50 new topics in 2 categories (4 calls, ")

@@ -46,7 +46,7 @@ def test_the_first_dialogues_are_shown(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_it_costs_little_and_the_build_does_not_pay_it_again(capsys: pytest.CaptureFixture[str]) -> None:
-    """It tells what these cost and what the whole would; their answers are in the store."""
+    """It shows the cost of these dialogues and of the whole dataset; their answers are in the store."""
     with Provider() as provider:
         assert main(["preview", *calling(provider), *RECIPE, "-n", "3"]) == 0
         assert len(provider.requests) == 6
@@ -111,7 +111,7 @@ def cells(line: str) -> int:
 
 
 def on_a_terminal(*arguments: str, columns: int) -> str:
-    """Return what a command prints on a pseudo terminal of so many columns."""
+    """Return what a command prints on a pseudo terminal with a given number of columns."""
     leader, follower = pty.openpty()
     environment = {
         **os.environ,

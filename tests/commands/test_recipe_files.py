@@ -1,4 +1,4 @@
-"""What a person does before the first build: files to start from, a look at the prompts, a taxonomy of one's own."""
+"""What a user does before the first build: files to start from, a look at the prompts, a taxonomy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = (
 
 
 def test_a_new_recipe_is_one_and_lists_every_field(tmp_path: Path) -> None:
-    """Its values are the defaults, and it names the schema that lies beside it."""
+    """Its values are the defaults, and it names the schema in the same folder."""
     recipe, taxonomy, schema = init("support", tmp_path)
     made = Recipe.from_file(str(recipe))
     assert made == Recipe(model=made.model, taxonomy=str(taxonomy))

@@ -129,7 +129,7 @@ def test_the_temperature_reaches_their_servings(place: str, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_near_duplicates_are_dropped_in_waves(tmp_path: Path) -> None:
-    """As by the other drivers; the replay comes to the same rows."""
+    """As with the other drivers; the replay gives the same rows."""
     serving = TheirServing()
     same = "Where does the old road to the village by the river end?"
 

@@ -81,7 +81,7 @@ def test_a_prompt_that_is_never_answered_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", [1, 3])
 def test_refused_prompts_cost_those_prompts_alone(left: int, tmp_path: Path) -> None:
-    """Also in a run that has nothing else to ask: a harmless prompt tells whether the serving answers."""
+    """Also in a run without other requests: a harmless prompt shows whether the serving answers."""
     with pytest.raises(BudgetSpent):
         made(TheirServing(), tmp_path, max_calls=36 - left)
     rest = TheirServing()
@@ -94,7 +94,7 @@ def test_refused_prompts_cost_those_prompts_alone(left: int, tmp_path: Path) -> 
 
 
 def test_a_serving_that_goes_away_declines_nothing(tmp_path: Path) -> None:
-    """Then the run stops, and goes on later where it was."""
+    """Then the run stops, and can be resumed later."""
     whole = made(TheirServing(), tmp_path / "whole")
     serving = TheirServing()
     serving.script = lambda prompt, tries: (
@@ -170,7 +170,7 @@ def test_an_exception_of_the_serving_is_one_message(tmp_path: Path) -> None:
 
 
 def test_limits_hold_in_waves(tmp_path: Path) -> None:
-    """max_calls counts answers, and the next run goes on."""
+    """max_calls counts answers, and the next run continues."""
     serving = TheirServing()
     for _ in range(3):
         with pytest.raises(BudgetSpent, match="max_calls=10"):

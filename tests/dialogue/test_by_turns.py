@@ -72,7 +72,7 @@ def test_answers_come_from_the_real_chat() -> None:
 
 
 def test_users_react_to_what_was_said() -> None:
-    """Both sides in turn: the user's side is told the spec and the history, the assistant the chat alone."""
+    """Both sides alternate: the user's side gets the spec and the history, the assistant only the chat."""
     steps = begin(**BOTH)
     requests = [next(steps)]
     for response in (said("My chain jumps."), Response("It is worn. Replace it."), said("Which size?")):

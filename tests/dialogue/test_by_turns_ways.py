@@ -28,12 +28,12 @@ SCRIPT = (
 
 
 def rows(store: str, **given: Any) -> list[dict[str, Any]]:
-    """Return the rows of a build over a store, made anew."""
+    """Return the rows of a new build from a store."""
     return list(load_dataset("consistent_chat", split="train", responses=store, **{**RECIPE, **given}))
 
 
 def test_processes_shards_and_streams() -> None:
-    """Each fills a store of its own; all give the rows of one process."""
+    """Each fills its own store; all give the rows of one process."""
     made = {"model": "rehearsal", "serving": "rehearsal"}
     first = rows("one", **made)
     assert len(first) == 18

@@ -97,7 +97,7 @@ def demo() -> list[Dialogue]:
 
 
 def test_the_demo_passes() -> None:
-    """216 messages that were written with care: nothing of it is drawn anew."""
+    """216 messages that were written with care: none of them is drawn again."""
     assert {draw.reason for made in demo() for draw in made.failed} <= {
         Reason.WRONG_TURN_COUNT,
         Reason.TRUNCATED,
@@ -170,7 +170,7 @@ def test_numbers_make_a_difference() -> None:
 
 
 def test_short_messages_may_come_again() -> None:
-    """A game goes on."""
+    """As in a game."""
     assert finding("users", ("Next one!", "Next one!", "Go on."), Recipe()) == ""
     assert finding("answers", ("Correct!", "Correct!"), Recipe()) == ""
 

@@ -58,7 +58,7 @@ def test_a_run_of_words_is_found_however_it_is_written(text: str, found: bool) -
 
 @given(st.lists(st.text()), st.text(), st.integers(5, 50))
 def test_what_is_in_a_text_is_found(words: list[str], other: str, length: int) -> None:
-    """Whatever the text is, and whatever stands around it."""
+    """Whatever the text is, and whatever surrounds it."""
     text = " ".join([*"abcde", *words])
     made = Ngrams.of([text], "mine", length)
     assert made.first(text)
@@ -69,7 +69,7 @@ def test_what_is_in_a_text_is_found(words: list[str], other: str, length: int) -
 
 @pytest.mark.slow
 def test_a_repeated_text_is_drawn_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its dialogue gives way and all others stay; a replay is the same; the file's content is the identity."""
+    """Only that dialogue is replaced; a replay is the same; the file's content is part of the identity."""
     fields: dict[str, Any] = {"model": "rehearsal", "num_dialogs_per_intent": 5, "num_turns_per_dialog": 2}
     fields["intents"] = ["simulation"]
     run: dict[str, Any] = {"responses": "responses", "split": "train"}
@@ -107,7 +107,7 @@ def test_a_repeated_text_is_drawn_again(folder: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.slow
 def test_a_published_recipe_has_its_ngrams_beside_it() -> None:
-    """At a path of its own, and the card names them; a review is told there as well."""
+    """At a separate path that the card names; the card also mentions a review."""
     recipe = Recipe("m", decontaminate=[Ngrams.of([QUESTION], "mt-bench"), Ngrams.of([QUESTION], "mine", 5)],
                     review={"marks": [{"keys": [f"sha256:{'0' * 64}"]}]})  # fmt: skip
     recipe_file.write(recipe, Path("made.consistent_chat.yaml"))

@@ -33,7 +33,7 @@ def steps() -> Steps:
 
 
 def spec(substitute: int = 0) -> Spec:
-    """Return the spec of the first place, or one that stands in for it."""
+    """Return the spec of the first position, or one of its substitutes."""
     return Plan(RECIPE).spec(0, substitute)
 
 

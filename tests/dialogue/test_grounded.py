@@ -42,7 +42,7 @@ GOOD = [
 
 @pytest.mark.parametrize("answer", GOOD)
 def test_what_was_said_may_be_said_again(answer: str) -> None:
-    """In other formats, in parts; and a figure or two of one's own."""
+    """In other formats, in parts; and one or two new figures."""
     assert found(answer) == ""
     assert found(answer, "We call 0170 555 1234 at 10:30.") == ""
 

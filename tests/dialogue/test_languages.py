@@ -38,7 +38,7 @@ SMALL: dict[str, Any] = {"model": "claude-sonnet-4-6", "num_dialogs_per_intent":
 
 
 def prompt(call: Call) -> str:
-    """Return all that a model is told."""
+    """Return all texts that a model gets."""
     return json.dumps([call.body.get("system"), call.body["messages"]], ensure_ascii=False)
 
 
@@ -135,6 +135,6 @@ def test_only_other_languages_are_told_how_to_write_them(language: str) -> None:
 
 
 def test_a_system_prompt_comes_after_what_a_language_needs() -> None:
-    """What the assistant was told is the last word of the system text."""
+    """The assistant's system prompt is at the end of the system text."""
     system, _ = prompts.answers(Plan(Recipe("m"))[0], ["?"] * 6, "German", "You are Ada.")
     assert system.index("du or Sie") < system.index("You are Ada.")

@@ -100,7 +100,7 @@ def test_white_space_around_a_message_goes() -> None:
 
 
 def test_code_fences_inside_an_answer_survive() -> None:
-    """They are part of the answer, also when the JSON itself stands in a fence."""
+    """They are part of the answer, also if the JSON itself is in a fence."""
     code = 'Try this:\n```python\nprint({"a": ["b", "c"]})\n```\nand look.'
     body = json.dumps({"assistant_1": code, "assistant_2": "Good."})
     assert said(f"```json\n{body}\n```", ANSWERED) == (code, "Good.")
@@ -120,7 +120,7 @@ USED = {
 
 @pytest.mark.parametrize("text", USED.values(), ids=USED.keys())
 def test_the_answer_is_found(text: str) -> None:
-    """Whatever stands around it."""
+    """Whatever surrounds it."""
     assert said(text) == SAID
 
 

@@ -241,7 +241,7 @@ def test_a_judge_that_prefers_none_ends_the_run(tmp_path: Path, ties: tuple[int,
 
 
 def test_a_rehearsed_answer_is_no_models() -> None:
-    """It is told from a model's even where the recipe names no other model for it."""
+    """It can be distinguished from a model's even if the recipe names no other model."""
     serving = {**dict.fromkeys(("user", "assistant", "judge"), "anthropic"), "alternative": "rehearsal"}
     for given in ({}, {"rejected_model": "student"}):
         config = ConsistentChatConfig(**{**FIELDS, "preferences": given}, serving=serving)

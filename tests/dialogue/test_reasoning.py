@@ -43,7 +43,7 @@ ANSWER = json.dumps(dict.fromkeys(NAMES, "Go </think> by tram."))
     ],
 )
 def test_it_is_found_wherever_it_stands(text: str, thought: str, expected: str) -> None:
-    """In a field of its own, between tags, or before an answer in the place of the reasoning."""
+    """In a separate field, between tags, or before an answer that is in the reasoning field."""
     response = Response(text, reasoning=thought)
     assert parse.messages(response, NAMES) == ("Go </think> by tram.",) * 2
     assert reasoning(response, NAMES) == expected

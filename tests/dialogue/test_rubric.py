@@ -93,7 +93,7 @@ def test_the_order_of_criteria_has_no_effect() -> None:
 
 
 def test_a_judge_is_shown_the_criteria_and_gives_the_fault_last() -> None:
-    """The user's text, whatever stands in it, and the built-in one."""
+    """The user's text, whatever it contains, and the built-in one."""
     recipe = Recipe(**SMALL, judge={"model": JUDGE, "criteria": {"consistency": True, "tone": "50 % kind, $5 {x}?"}})
     request = judged(recipe)
     assert "\n- consistency: over the turns, do facts" in request.system

@@ -167,7 +167,7 @@ def test_any_value_is_rules_or_an_error(value: Any) -> None:
 
 
 def test_a_rule_has_draws_asked_again(place: str) -> None:
-    """As other checks do; a replay comes to the same, and the notes of checked responses belong to the rules."""
+    """As with other checks; a replay gives the same rows, and notes about checked responses depend on the rules."""
 
     def script(request: Request, _: int) -> Response | None:
         texts = dict.fromkeys(request.schema["properties"], f"Costs {request.draw + 7} euros in {request.key[7:15]}.")

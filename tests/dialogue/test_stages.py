@@ -1,4 +1,4 @@
-"""The stage of a request: told by it, or derived where a store did not keep it."""
+"""The stage of a request: stated by it, or derived if a store did not keep it."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def load(provider: Provider | None = None, **given: Any) -> Any:
 def test_it_is_the_first_message_of_every_row(
     layout: str, column: str, first: dict[str, str], provider: Provider
 ) -> None:
-    """Before as many messages of both as without, in each layout; replayed and streamed alike."""
+    """The numbers of other messages do not change, in each layout; a replay and a stream give the same."""
     plain, made = load(provider, layout=layout), load(provider, layout=layout, system_prompt=PIRATE)
     for before, after in zip(plain, made):
         assert after[column][0] == first

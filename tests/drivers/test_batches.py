@@ -156,7 +156,7 @@ def test_the_cost_is_half(provider: BatchProvider, tmp_path: Path, kind: str) ->
 
 @each_kind
 def test_max_calls_cuts_a_wave(provider: BatchProvider, place: str, kind: str) -> None:
-    """In the order of the plan; what was submitted is collected; the next run goes on."""
+    """In plan order; submitted requests are collected; the next run continues."""
     with pytest.raises(BudgetSpent, match="max_calls=5"):
         filled(place, provider.url, kind, limits={"max_calls": 5})
     assert [len(batch.calls) for batch in provider.submitted] == [5]
@@ -190,7 +190,7 @@ def test_max_cost_without_a_known_price_is_refused_before_submission(
 
 @pytest.mark.slow
 def test_near_duplicates_are_dropped_as_online(place: str, tmp_path: Path) -> None:
-    """What stands in for them is submitted too."""
+    """Their substitutes are submitted, too."""
     made = recipe().__class__(
         model=KINDS["anthropic"], num_dialogs_per_intent=1, num_turns_per_dialog=2, drop_near_duplicates=0.7
     )

@@ -189,7 +189,7 @@ def test_results_without_a_bound_end_in_one_error(place: str, kind: str, monkeyp
 
 @each_kind
 def test_a_long_error_about_a_batch_is_read_in_part(place: str, kind: str) -> None:
-    """And told in few words."""
+    """And shown in few words."""
     with BatchProvider() as provider:
         provider.script_for["look"] = Reply.error(404, "no " * 1_000_000)
         with pytest.raises(ServingError, match="has no batch API or does not know this batch") as told:

@@ -1,4 +1,4 @@
-"""Batches whose store lies in a bucket: the real s3fs against a server on this machine, and two machines."""
+"""Batches whose store is in a bucket: the real s3fs against a local server, and two machines."""
 
 from __future__ import annotations
 

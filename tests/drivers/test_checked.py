@@ -124,7 +124,7 @@ def test_an_unusable_response_is_never_noted(place: str, checked: list[str]) -> 
 
 
 def test_a_store_brings_no_notes(place: str, checked: list[str], tmp_path: Path) -> None:
-    """Notes are this machine's alone: none lies in a store, and those that a stranger put there are not read."""
+    """Notes stay on this machine: a store has none, and notes that a stranger put there are not read."""
     record(place)
     before = sorted(path.name for path in Path(place).rglob("*"))
     replayed(place)

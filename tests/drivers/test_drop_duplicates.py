@@ -49,7 +49,7 @@ def repeated(prompt: str, names: Any, subjects: int) -> str:
 
 
 def repeating(subjects: int) -> Callable[[Call], Reply | None]:
-    """Return the script of a model whose users speak of so many things alone."""
+    """Return the script of a model whose users talk about only a few subjects."""
 
     def script(call: Call) -> Reply | None:
         prompt = json.dumps(call.body["messages"])
@@ -98,7 +98,7 @@ def compared(rows: Any) -> list[str]:
 
 
 def test_what_is_dropped_is_filled_up(provider: Provider) -> None:
-    """As many rows of each intent, at the same places, none like another; the first of those that were alike stay."""
+    """The number of rows per intent stays the same, no two are similar, and the first of similar ones is kept."""
     with_duplicates, without = load(provider, **SMALL), load(provider, **DROP)
     found = near_duplicates(compared(with_duplicates))
     assert 0.1 < found.rate < 0.6
@@ -114,7 +114,7 @@ def test_what_is_dropped_is_filled_up(provider: Provider) -> None:
 
 @pytest.mark.slow
 def test_answers_are_compared_where_a_recipe_says_so() -> None:
-    """Users differ, answers are alike: a substitute takes the place, and the answers are the failed draw."""
+    """Users differ, answers are similar: a substitute is used, and the answers are the failed draw."""
     alike = "Turn the blue valve to the left, wait for a minute, and then look whether any water still drips."
 
     def script(call: Call) -> Reply | None:

@@ -54,7 +54,7 @@ def test_next_to_none_is_overlooked_right_at_the_threshold() -> None:
 
 
 def edited(text: str, words: int) -> str:
-    """Put other words in so many places of a text, evenly."""
+    """Replace a number of words of a text, evenly spread."""
     parts = text.split()
     for number in range(words):
         parts[number * len(parts) // words] = f"other{number}"

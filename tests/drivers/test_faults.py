@@ -222,7 +222,7 @@ class TestFinal:
         "fault", chosen([name for name in FINAL if name not in ("status 400", "status 413")], {"insufficient quota"})
     )
     def test_in_the_middle_of_a_run_all_answers_are_kept(self, place: str, kind: str, fault: str) -> None:
-        """The next run goes on from there."""
+        """The next run continues from there."""
         with (
             Provider(lambda call: FINAL[fault] if call.number >= 8 else None) as provider,
             pytest.raises(ServingError, match=f"answered {FINAL[fault].status}"),

@@ -137,13 +137,13 @@ class TestRetryAfter:
 
 @contextlib.asynccontextmanager
 async def held(slots: AdaptiveSemaphore, count: int) -> AsyncIterator[list[int]]:
-    """Hold so many places; give their epochs."""
+    """Hold a number of slots, and return their epochs."""
     async with contextlib.AsyncExitStack() as stack:
         yield [await stack.enter_async_context(slots.one(0, 0.0)) for _ in range(count)]
 
 
 async def refused(slots: AdaptiveSemaphore, count: int) -> None:
-    """Have so many calls refused, one after the other, until none is left in flight."""
+    """Let a number of calls be refused, one after the other, until none is in flight."""
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(count - 1):
             await stack.enter_async_context(refusal(slots))
@@ -160,7 +160,7 @@ async def refusal(slots: AdaptiveSemaphore) -> AsyncIterator[None]:
 
 
 async def places(slots: AdaptiveSemaphore, answers: int) -> int:
-    """Return how many calls are let through at once after so many answers."""
+    """Return how many calls run at the same time after a number of answers."""
     for _ in range(answers):
         slots.grow()
     async with contextlib.AsyncExitStack() as stack:

@@ -33,7 +33,7 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that stands still until it is set."""
+    """A clock that changes only when it is set."""
     return Clock()
 
 

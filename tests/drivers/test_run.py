@@ -29,7 +29,7 @@ COUNT = len(Plan(RECIPE))
 def dialogues(
     place: str, serving: object = None, recipe: Recipe = RECIPE, tally: RunStats | None = None, **limits: object
 ) -> Iterator[Dialogue]:
-    """Run all dialogues of a recipe over a store of its own."""
+    """Run all dialogues of a recipe with a separate store."""
     opener = None if serving is None else lambda: serving
     indices = range(len(Plan(recipe)))
     return drivers.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), tally or RunStats())  # type: ignore[arg-type]

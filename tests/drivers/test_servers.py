@@ -87,7 +87,7 @@ def is_marked(call: Call, part: int) -> bool:
 
 
 def told(call: Call) -> str:
-    """Return what the user says, in whichever form it is sent."""
+    """Return the user's message from any form of request."""
     return str(call.body["messages"][-1]["content"])[-400:]
 
 
@@ -121,7 +121,7 @@ def test_all_rows_are_made_and_a_replay_makes_the_same(case: dict[str, Any], tmp
 @pytest.mark.slow_after(4)
 @pytest.mark.parametrize("case", [case for case in CASES if case["for"] == "prompts"])
 def test_the_last_prompt_that_is_missing_can_be_refused_too(case: dict[str, Any], tmp_path: Path) -> None:
-    """Where no others are under way, a harmless request tells that the server answers."""
+    """If no other requests are in flight, a harmless request shows that the server answers."""
     strikes = script({**case, "for": "all"})
     seen: list[str] = []
 

@@ -26,7 +26,7 @@ def load(provider: Provider, **given: Any) -> Any:
 
 
 def test_a_stream_keeps_to_max_calls_over_all_its_parts(provider: Provider) -> None:
-    """One budget for the stream, not one for each part; iterating again goes on, without a second request."""
+    """The stream has one budget, not one for each part; a new iteration continues without repeated requests."""
     stream = load(provider, model=MODEL, num_dialogs_per_intent=2, max_calls=20, streaming=True, split="train")
     with pytest.raises(BudgetSpent, match="max_calls=20 is reached"):
         list(stream)

@@ -54,7 +54,7 @@ def folders(files: Files) -> list[str]:
 
 
 def parent(path: str) -> str:
-    """Return the folder in which a path lies."""
+    """Return the folder of a path."""
     return path.rpartition("/")[0]
 
 

@@ -1,4 +1,4 @@
-"""Machines that use the Hub, each a process of its own, and what they are told to do with stores there."""
+"""Machines that use the Hub, each a separate process, and what they do with stores there."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def logged(url: str, folder: str) -> list[str | None]:
 
 
 def load(url: str, **given: Any) -> list[dict[str, Any]]:
-    """Return the rows of a small dataset over a store, made anew."""
+    """Return the rows of a new build of a small dataset from a store."""
     assert consistent_chat
     small = {"model": "rehearsal", "num_dialogs_per_intent": 1, "split": "train", "download_mode": "force_redownload"}
     return list(load_dataset("consistent_chat", responses=url, **{**small, **given}))

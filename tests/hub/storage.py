@@ -64,7 +64,7 @@ class Storage:
         return response
 
     def elsewhere(self, path: str, content: bytes, headers: Mapping[str, str]) -> web.Response:
-        """Say that a file lies at another address."""
+        """Answer that a file is at another address."""
         self.objects[digest(content)] = content
         linked = {"X-Linked-ETag": f'"{digest(content)}"', "X-Linked-Size": str(len(content))}
         place = f"{self._hub.elsewhere}/storage/{digest(content)}/{path}"

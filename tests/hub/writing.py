@@ -70,7 +70,7 @@ class Writing:
         return web.Response()
 
     async def _validate(self, request: web.Request) -> web.Response:
-        """Check what stands between the lines of a card's metadata, no further than that it is a mapping."""
+        """Check only that the metadata of a card is a mapping."""
         _, *block = (await request.json())["content"].split("---\n", 2)
         try:
             valid = not block or isinstance(yaml.safe_load(block[0]), dict)

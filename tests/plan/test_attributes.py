@@ -37,7 +37,7 @@ def test_values_are_drawn_by_weights_and_conditions() -> None:
 
 
 def test_what_is_drawn_hangs_on_the_combination_alone() -> None:
-    """Not on other attributes, nor on the number of dialogues; substitutes draw anew, and so does another seed."""
+    """Not on other attributes or the number of dialogues; substitutes and another seed draw again."""
     one = drawn(attributes={"tier": TIER})
     assert [found["tier"] for found in drawn(90, attributes={"region": ["EU"], "tier": TIER})][:120] == [
         found["tier"] for found in one

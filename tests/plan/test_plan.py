@@ -106,7 +106,7 @@ def test_no_combination_comes_back_before_all_are_used(whole: Taxonomy, seed: in
 @LAW
 @given(taxonomies(), SEEDS)
 def test_every_topic_is_used_once_before_any_is_used_twice(whole: Taxonomy, seed: int) -> None:
-    """And so it goes on: no topic is ever more than one use ahead of another."""
+    """Later, too: no topic is ever more than one use ahead of another."""
     for key, intent in whole.intents.items():
         topics = [(category.name, topic.text) for category in intent.categories for topic in category.topics]
         used = Counter(dict.fromkeys(topics, 0))

@@ -1,4 +1,4 @@
-"""The shape of a dialogue: what is drawn, and what it hangs on."""
+"""The shape of a dialogue: what is drawn, and what it depends on."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SIZES = {"answer_length": "replies", "message_length": "messages"}
 @pytest.mark.slow_after(2)
 @pytest.mark.parametrize("changed", OTHERS)
 def test_other_weights_of_one_facet_move_no_other(changed: str, usual: list[Spec]) -> None:
-    """Each facet reads a slice of the digest of its own."""
+    """Each facet reads its own slice of the digest."""
     moved = drawn(**OTHERS[changed])
     for one, other in zip(usual, moved):
         before, after = facets(one), facets(other)

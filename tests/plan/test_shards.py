@@ -24,7 +24,7 @@ COUNTS = st.integers(1, 100)
 
 
 def shards(count: int) -> list[Shard]:
-    """Return all shards of so many."""
+    """Return all shards of a division into `count` shards."""
     return [Shard(number, count) for number in range(1, count + 1)]
 
 

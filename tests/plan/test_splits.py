@@ -70,7 +70,7 @@ def drawn(spec: Spec) -> tuple[Any, ...]:
 @LAW
 @given(taxonomies(), SEEDS, NUMBERS)
 def test_no_topic_is_in_two_splits_and_none_is_lost(whole: Taxonomy, seed: int, numbers: dict[str, int]) -> None:
-    """Also where a topic stands in several intents, or twice in one; substitutes are drawn from the split, too."""
+    """Also if a topic is in several intents, or twice in one; substitutes are drawn from the same split."""
     parts = divided(whole, seed, numbers)
     assert Counter(topic for part in parts.values() for topic in topics(part)) == Counter(
         topics(Recipe(taxonomy=whole))
@@ -86,7 +86,7 @@ def test_no_topic_is_in_two_splits_and_none_is_lost(whole: Taxonomy, seed: int, 
 def test_a_split_that_grows_changes_no_spec(
     whole: Taxonomy, seed: int, numbers: dict[str, int], data: st.DataObject
 ) -> None:
-    """Neither of another split nor of its own, however far beyond its topics it grows."""
+    """Neither in other splits nor in itself, even if it grows beyond its number of topics."""
     grown = data.draw(st.sampled_from(sorted(numbers)))
     before = divided(whole, seed, numbers)
     after = divided(whole, seed, {**numbers, grown: numbers[grown] + data.draw(st.integers(1, 200))})
@@ -199,7 +199,7 @@ def load(provider: Provider | None = None, **given: Any) -> Any:
 
 @pytest.mark.slow
 def test_a_dataset_of_three_splits(provider: Provider, folder: Path) -> None:
-    """As many dialogues of each intent as it says, with places of their own; replayed, in parts and streamed alike."""
+    """Each has the given number of dialogues per intent at its own positions; replays, parts and streams agree."""
     chosen = {"splits": THREE, "intents": ["simulation", "educational", "transaction"]}
     made = load(provider, **chosen)
     assert {split: len(rows) for split, rows in made.items()} == {"train": 54, "validation": 3, "test": 3}
@@ -302,7 +302,7 @@ def test_a_number_that_is_none_is_wrong_usage(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_readme_may_name_splits(folder: Path) -> None:
-    """They are harmless: who loads a stranger's dataset still decides whether anybody is called."""
+    """They are harmless: the user who loads a stranger's dataset still decides whether calls are made."""
     Path("theirs").mkdir()
     configs = [{"config_name": "default", "data_files": "*.consistent_chat.yaml", "splits": {"train": 1, "test": 1}}]
     Path("theirs/README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")

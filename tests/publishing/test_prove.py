@@ -1,4 +1,4 @@
-"""What is published proves itself: verified as it is, and not with one byte changed; rebuilt by anybody, anywhere."""
+"""A published dataset can be verified, but not with one byte changed, and can be rebuilt on any machine."""
 
 from __future__ import annotations
 
@@ -208,7 +208,7 @@ def test_a_private_dataset_takes_its_token(hub: Hub, user: Machine, name: str) -
 
 
 def test_a_recipe_on_this_machine_finds_its_responses_too(user: Machine, demo: Files, tmp_path: Path) -> None:
-    """A folder with a recipe and responses is a dataset of its own."""
+    """A folder with a recipe and responses is a complete dataset."""
     for path, content in demo.items():
         if path.startswith("responses/") or path == RECIPE:
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,7 @@ def test_layouts_and_failures_of_none(hub: Hub, user: Machine, columns: str) -> 
 
 
 def thoughtful(call: Call) -> Reply:
-    """Think before each answer, in a block of its own; of half a character in each second one."""
+    """Think before each answer, in a separate block; every second thought has a lone surrogate."""
     half = "\ud83d" * (call.number % 2)
     thought = {"type": "thinking", "thinking": f"I think{half} of {call.mark}.", "signature": "s"}
     content = [thought, {"type": "text", "text": json.dumps(call.texts)}]

@@ -1,4 +1,4 @@
-"""Published datasets that somebody has changed on purpose: readers are not led elsewhere, nothing lands outside."""
+"""Published datasets that were changed on purpose: no redirection goes unnoticed, nothing is written outside."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_nothing_is_written_outside(user: Machine, demo: Files, tmp_path: Path, 
 @pytest.mark.parametrize("path", ["../x.parquet", "LICENSE", "models/weights.bin", "data/../../x", "/data/x", "data//x",
                                   "data/./x", "README.md", "data\\x", "data/\x1b[2Jx", ".gitattributes"])  # fmt: skip
 def test_a_manifest_names_only_what_is_published(path: str) -> None:
-    """Files that it names are read, compared and, when published anew, deleted."""
+    """Files that it names are read, compared and, when published again, deleted."""
     content = {"consistent_chat_dataset": 1, "files": {path: "0" * 64}, "recipes": {}, "versions": {}}
     with pytest.raises(PublishError, match="is not a path of a published file"):
         layout.Manifest.read(json.dumps(content).encode(), "manifest")

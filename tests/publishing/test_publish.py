@@ -107,7 +107,7 @@ def test_failures_that_are_no_more_leave_no_trace(hub: Hub, user: Machine, name:
 
 @pytest.mark.slow
 def test_no_more_is_published_than_the_rows_are_made_of(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """What else lies in the store stays there."""
+    """Other responses in the store are not published."""
     user.run(published.rehearse, str(tmp_path))
     user.run(published.rehearse, str(tmp_path), seed=1)
     given = [
@@ -227,7 +227,7 @@ def test_progress_leaves_every_card_as_it_was(readme: str) -> None:
 
 @pytest.mark.slow
 def test_progress_that_cannot_be_shown_does_not_hurt(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """The build goes on and is published."""
+    """The build continues and is published."""
     hub.passing["/commit/"] = 500
     publish(user, name, "--serving", "rehearsal", "--responses", str(tmp_path), "--live", recipe="default")
     assert len(user.run(published.rows, name)) == 180
@@ -261,7 +261,7 @@ def test_no_key_gets_out(hub: Hub, name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [["--splits", "train=2", "test=1"], ["--drop-near-duplicates", "0.5"]])
 def test_splits_and_stand_ins_prove_themselves(user: Machine, name: str, tmp_path: Path, options: list[str]) -> None:
-    """Each split has a recipe of its own; what stands in for a near-duplicate is published with it."""
+    """Each split has its own recipe; the substitute of a near-duplicate is published with it."""
     if "--drop-near-duplicates" in options:
         pytest.importorskip("datasketch")
         options = [*options, "--num-dialogs-per-intent", "2"]

@@ -27,7 +27,7 @@ KEY, OTHER = "sk-ant-planted-key-of-the-user", "planted-secret-of-the-user"
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    """A Hub of its own."""
+    """A separate Hub."""
     with Hub() as running:
         yield running
 
@@ -102,7 +102,7 @@ def test_a_job_publishes(hub: Hub, user: Machine, provider: Provider, tmp_path: 
 
 @needs_jobs
 def test_a_job_that_was_stopped_goes_on(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
-    """On another machine: what was answered lies in the bucket."""
+    """On another machine: the answers so far are in the bucket."""
     start(user, "--max-calls", "2")
     assert work(hub, tmp_path / "one").returncode == 3
     assert len(provider.requests) == 2

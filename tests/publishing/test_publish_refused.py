@@ -109,7 +109,7 @@ def test_the_namespace_of_another_user_is_refused(hub: Hub, user: Machine, name:
 
 
 def test_a_repo_that_holds_something_else_is_refused(hub: Hub, user: Machine, name: str) -> None:
-    """Unless one is told; then its other files stay."""
+    """Unless the user allows it; then its other files are kept."""
     theirs = {"data/train-00000-of-00009.parquet": b"theirs", "notes.txt": b"theirs", "README.md": b"# Mine\n"}
     hub.repos[name] = dict(theirs)
     said = refused(user, 1, "demo", name)
@@ -161,7 +161,7 @@ def test_the_response_store_of_a_repo_stays_whole(hub: Hub, user: Machine, name:
     ],
 )
 def test_what_is_no_name_of_a_repo_is_wrong_usage(hub: Hub, user: Machine, name: str, repo: str) -> None:
-    """Before anybody is asked."""
+    """Before any request to the Hub."""
     assert "Write " in refused(user, 2, "demo", repo)
     assert not hub.requests
 
@@ -255,7 +255,7 @@ def test_a_strangers_manifest_beside_a_published_dataset_removes_nothing(hub: Hu
 
 @needs_buckets
 def test_a_manifest_in_a_bucket_removes_only_what_it_states(hub: Hub, user: Machine, name: str) -> None:
-    """A bucket has no history: what lies at a path of the publisher's, with another content, is not removed."""
+    """A bucket has no history: a file with other content at a path of the publisher is not removed."""
     publish(user, f"buckets/{name}/d")
     files = hub.buckets[name]
     (pack,) = [path for path in files if "/packs/" in path]

@@ -82,7 +82,7 @@ def test_a_private_column_is_in_no_written_file(tmp_path: Path) -> None:
 
 
 def test_what_stands_in_the_rows_cannot_be_private(tmp_path: Path) -> None:
-    """A topic, what a system prompt names, and a source that stands for a missing topic."""
+    """A topic, columns that a system prompt names, and a source that replaces a missing topic."""
     with pytest.raises(RecipeError, match="must publish the column of 'text' as well: it is in the rows"):
         private(tmp_path, system_prompt="{{ text }}")
     with pytest.raises(RecipeError, match="must publish the column of 'source' as well: if a source has no topic"):

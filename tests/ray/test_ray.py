@@ -104,7 +104,7 @@ def test_dialogues_made_turn_by_turn(cluster: Cluster, folder: Store, tmp_path: 
 
 
 def thoughtful(call: Call) -> Reply:
-    """Think half a character, in a block of its own, before each answer."""
+    """Think a lone surrogate, in a separate block, before each answer."""
     thought = {"type": "thinking", "thinking": f"I think \ud83d of {call.mark}."}
     content = [thought, {"type": "text", "text": json.dumps(call.texts)}]
     return Reply.body(200, json.dumps({"type": "message", "content": content, "stop_reason": "end_turn"}))
@@ -125,7 +125,7 @@ def test_thoughts_are_those_that_one_process_records(cluster: Cluster, folder: S
 def test_a_node_that_dies_half_way_costs_what_it_had_in_flight(
     cluster: Cluster, other_node: Any, store: Store, tmp_path: Path
 ) -> None:
-    """Its shard goes on elsewhere, the bytes are the same, and no answer is paid for again."""
+    """Its shard continues on another node, the bytes are the same, and no answer is paid for again."""
     half = threading.Event()
     with Provider(lambda call: half.set() if call.number > CALLS // 2 else None, delay=0.2) as provider:
 

@@ -42,7 +42,7 @@ def test_the_recipe_has_the_described_fields_and_defaults() -> None:
 
 
 def test_the_config_has_the_described_fields_and_defaults() -> None:
-    """A recipe's field is None there, which stands for the recipe file's value; `detach` belongs to the run."""
+    """A recipe's field is None there, which means the recipe file's value; `detach` belongs to the run."""
     inherited = {field.name for field in dataclasses.fields(datasets.BuilderConfig)}
     own = [field for field in dataclasses.fields(ConsistentChatConfig) if field.name not in inherited]
     expected = dict.fromkeys(FIELDS) | {field.name: field.default for field in OPERATIONAL} | {"detach": False}

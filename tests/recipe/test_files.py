@@ -27,7 +27,7 @@ FILE = "r.consistent_chat.yaml"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder for a recipe, beside which lies a secret."""
+    """A folder for a recipe, next to a secret file."""
     (tmp_path / "secret.yaml").write_text("personas: [a spy]", "utf-8")
     (tmp_path / "recipes" / "below").mkdir(parents=True)
     return tmp_path / "recipes"

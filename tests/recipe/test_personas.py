@@ -1,4 +1,4 @@
-"""Personas and manners of a recipe's own, without a taxonomy of one's own."""
+"""Personas and manners in a recipe, without a taxonomy file."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def people(*rows: Any, **more: Any) -> dict[str, Any]:
 
 
 def test_they_may_lie_in_a_file(caplog: pytest.LogCaptureFixture) -> None:
-    """As if they were a list; what is left out is told."""
+    """As if they were a list; a warning says what is left out."""
     own = people(*({"who": who, "age": 3} for who in (*WHO, " ", "a  student\nof law")))
     assert fingerprint(Recipe(personas=own)) == fingerprint(Recipe(personas=WHO))
     assert [record.getMessage() for record in caplog.records] == [

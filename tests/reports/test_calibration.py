@@ -23,7 +23,7 @@ SCORES = {"good": 5, "subtle": 3, "plain": 1}
 
 @pytest.fixture(autouse=True)
 def _here(folder: Path) -> None:
-    """A folder of its own, with its caches."""
+    """A separate folder with its own caches."""
 
 
 class Judge:

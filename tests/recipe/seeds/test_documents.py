@@ -1,4 +1,4 @@
-"""Folders of documents: their text, and what is told of those that have none."""
+"""Folders of documents: their text, and the warnings about documents without text."""
 
 from __future__ import annotations
 

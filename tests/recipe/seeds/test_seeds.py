@@ -151,7 +151,7 @@ def test_too_much_text_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def _repeated(count: int, words: str) -> pa.Array:
-    """Return a text so many times, which a file says once."""
+    """Return a text many times, which a file contains once."""
     return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), [words])
 
 
