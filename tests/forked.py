@@ -1,8 +1,8 @@
-"""Processes of Python that start in a tenth of the time: forked from one that has imported what takes long.
+"""Processes of Python that start quickly: each is forked from one that has imported what takes long.
 
-A process that imports `datasets` needs 2 s of CPU, most of them for modules which are the same in every process:
-numpy, pandas, pyarrow. One process imports these once and is forked for each command. What reads its
-environment when it is imported (`datasets`, `huggingface_hub`), and this package, are imported by each process anew.
+A process that imports `datasets` needs 2 s of CPU, three quarters of them for modules that are the same in every
+process: numpy, pandas, pyarrow. One process imports these once and is forked for each command. Each process imports by
+itself what reads the environment (`datasets`, `huggingface_hub`), and this package.
 
     done = run([sys.executable, "-m", "consistent_chat", "build", "demo"], env=os.environ)
 
@@ -38,7 +38,7 @@ from tests import ROOT
 THIRD_PARTY = ("tests.forked_preload",)
 CLIENT = Path(__file__).with_name("forked_client.py")
 LOCK = threading.Lock()
-"""Around all that looks whether a process has ended, which two threads must not do at once."""
+"""Two threads must not look at the same time whether processes have ended: one would take the other's exit code."""
 
 
 class Context(context.ForkServerContext):
