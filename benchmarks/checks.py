@@ -1,24 +1,32 @@
 """What all checks cost a dialogue of the demo, beside `datasets`' own from_generator on the same rows, in one run.
 
-    python benchmarks/checks.py [ROUNDS]
+    python -m benchmarks.checks [ROUNDS]
 
-prints microseconds of CPU a dialogue: each check, all checks, and from_generator, with the ratio of the last two. The
-aim: checks at most 60 where from_generator takes 130.
+prints microseconds of CPU a dialogue: each check, all checks, and from_generator, with the ratio of the last two; and
+all checks of dialogues as `benchmarks.provider` writes them, whose messages differ in a number alone. from_generator
+gets separate rows and their features, as in `benchmarks/store.py`. The aim: checks at most 60 where it takes 130.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import hashlib
+import json
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import datasets
 
+from benchmarks.provider import FILLER
 from consistent_chat.builder.config import DEMO
 from consistent_chat.dialogue import Dialogue, checks
+from consistent_chat.dialogue.parse import Unusable
 from consistent_chat.drivers import Limits, RunStats, run
 from consistent_chat.recipe import Recipe
 from consistent_chat.row import row
@@ -45,6 +53,37 @@ def least(step: Callable[[], object], rounds: int) -> float:
     return min(times)
 
 
+class Rows:
+    """Rows in memory, which from_generator does not pickle to name its cache."""
+
+    def __init__(self, rows: Sequence[dict[str, Any]] = ()) -> None:
+        self.rows = rows
+
+    def __reduce__(self) -> tuple[type[Rows], tuple[()]]:
+        return Rows, ()
+
+
+def each(ready: Rows) -> Iterator[dict[str, Any]]:
+    """Yield the rows."""
+    yield from ready.rows
+
+
+def written(rows: Sequence[dict[str, Any]], rounds: int) -> float:
+    """Return the seconds that from_generator takes for COPIES of each row."""
+    datasets.disable_progress_bars()
+    features = datasets.Dataset.from_list(list(rows)).features
+    ready, numbers = Rows([json.loads(json.dumps(one)) for _ in range(COPIES) for one in rows]), iter(range(rounds))
+    gc.collect()
+    gc.freeze()  # or the collector walks over the rows again and again
+    with tempfile.TemporaryDirectory() as folder:
+        return least(
+            lambda: datasets.Dataset.from_generator(
+                each, gen_kwargs={"ready": ready}, features=features, cache_dir=f"{folder}/{next(numbers)}"
+            ),
+            rounds,
+        )
+
+
 def by_check(recipe: Recipe, dialogues: list[Dialogue], rounds: int) -> dict[str, float]:
     """Return the seconds of each check for all dialogues, and of preparing the texts of both sides."""
     taken: dict[str, float] = defaultdict(float)
@@ -67,27 +106,35 @@ def by_check(recipe: Recipe, dialogues: list[Dialogue], rounds: int) -> dict[str
     return taken
 
 
+def all_checks(asked: Sequence[str], answered: Sequence[str], made: Dialogue, recipe: Recipe) -> None:
+    """Run all checks of both sides."""
+    with contextlib.suppress(Unusable):
+        checks.users(asked, made.spec, recipe)
+        checks.answers(answered, asked, recipe)
+
+
+def of_provider(number: int, role: str) -> list[str]:
+    """Return messages as `benchmarks.provider` writes them."""
+    return [f"{role}_{turn} of {hashlib.sha256(bytes([number])).hexdigest()[:10]}{FILLER}" for turn in range(1, 7)]
+
+
 def main(rounds: int) -> None:
     """Print the table."""
     recipe, dialogues = demo()
-
-    def all_checks(made: Dialogue) -> None:
-        checks.users(made.user_messages, made.spec, recipe)
-        checks.answers(made.answers, made.user_messages, recipe)
-
-    rows = [row(made, recipe) for made in dialogues] * COPIES
-    with tempfile.TemporaryDirectory() as folder:
-        datasets.disable_progress_bars()
-        numbers = iter(range(1000))
-        written = least(
-            lambda: datasets.Dataset.from_generator(lambda: iter(rows), cache_dir=f"{folder}/{next(numbers)}"), 5
-        )
+    from_generator = written([row(made, recipe) for made in dialogues], 3) / COPIES / len(dialogues)
     for name, seconds in sorted(by_check(recipe, dialogues, rounds).items(), key=lambda item: -item[1]):
         print(f"{name:32} {seconds / len(dialogues) * 1e6:7.1f} us")
-    checked = sum(least(partial(all_checks, made), rounds) for made in dialogues) / len(dialogues)
-    print(f"{'all checks':32} {checked * 1e6:7.1f} us")
-    print(f"{'from_generator':32} {written / len(rows) * 1e6:7.1f} us")
-    print(f"{'checks / from_generator':32} {checked / written * len(rows):7.2f}")
+    demo_s, online = (
+        sum(least(partial(all_checks, *sides, made, recipe), rounds) for sides, made in some) / len(dialogues)
+        for some in (
+            [((made.user_messages, made.answers), made) for made in dialogues],
+            [((of_provider(at, "user"), of_provider(at, "assistant")), made) for at, made in enumerate(dialogues)],
+        )
+    )
+    print(f"{'all checks':32} {demo_s * 1e6:7.1f} us")
+    print(f"{'all checks, provider':32} {online * 1e6:7.1f} us")
+    print(f"{'from_generator':32} {from_generator * 1e6:7.1f} us")
+    print(f"{'checks / from_generator':32} {demo_s / from_generator:7.2f}")
 
 
 if __name__ == "__main__":
