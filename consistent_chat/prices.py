@@ -29,6 +29,8 @@ class Tokens(NamedTuple):
 
     def plus(self, other: Tokens) -> Tokens:
         """Return the sum of both."""
+        if self is NO_TOKENS:  # as each sum begins
+            return other
         return Tokens(
             self.input + other.input,
             self.output + other.output,

@@ -154,12 +154,14 @@ class StoreReader:
 
     def mark_checked(self, key: str, is_it: Callable[[StoredResponse], bool]) -> None:
         """Note that the response to a key for which `is_it` is true passed the checks."""
+        try:
+            self._mark(key, is_it)
+        except PackGone:
+            self._with_retries(partial(self._mark, key, is_it))
 
-        def mark() -> None:
-            for layer in self._layers:
-                layer.index.mark_checked(key, is_it)
-
-        self._with_retries(mark)
+    def _mark(self, key: str, is_it: Callable[[StoredResponse], bool]) -> None:
+        for layer in self._layers:
+            layer.index.mark_checked(key, is_it)
 
     def save_notes(self) -> None:
         """Keep the notes for the next replay."""
