@@ -159,7 +159,7 @@ def test_a_folder_that_is_none(name: str) -> None:
 def test_several_files_in_a_split_are_named(folder: Path) -> None:
     """The split and the files, plainly."""
     Path("other.consistent_chat.yaml").write_text(RECIPE)
-    named = r"The split 'train' names 2 files \(.*/my\.c.*, .*/other\.c.*\)\. "
+    named = r"The split 'train' names 2 files \(.*/my\.c.*, .*/other\.c.*\), "
     with pytest.raises(RecipeError, match=named) as caught:
         load(data_files=["my.consistent_chat.yaml", "other.consistent_chat.yaml"])
     assert "NamedSplit" not in str(caught.value)

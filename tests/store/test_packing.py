@@ -267,7 +267,7 @@ def test_a_torn_line_is_reported_as_it_is_set_aside(place: str, caplog: pytest.L
     assert "1 incomplete lines of killed writers" in str(verify(place))
     with caplog.at_level(logging.WARNING, "consistent_chat"):
         compact(place)
-    assert [entry.getMessage() for entry in caplog.records if "is torn" in entry.getMessage()]
+    assert [entry.getMessage() for entry in caplog.records if "is incomplete" in entry.getMessage()]
     assert len(files(place, "torn")) == 1
 
 
