@@ -190,4 +190,4 @@ _CHECKS = {"user": _OF_USERS, "assistant": _OF_ANSWERS}
 def _drawn(spec: Spec) -> tuple[str, ...]:
     told = (spec.shape.mood, spec.shape.outcome, spec.shape.ending)
     own = () if spec.source is not None else (spec.topic,)  # text from the user's own data may be quoted
-    return *own, spec.persona, spec.manner[1], *spec.flow.steps, *(option.description for option in told)
+    return *own, spec.persona, spec.manner[1], *spec.flow.steps, *[option.description for option in told]

@@ -113,7 +113,7 @@ def _is_complete(text: str) -> bool:
         return True  # an emoji, punctuation of another script
     if _ITEM(last) or "|" in last or "://" in words[-1] or "@" in words[-1]:
         return True
-    if not any(term in text for term in TERMS) or _ENDED(text) is None or _WITHOUT_STOPS(last):
+    if not any(map(text.__contains__, TERMS)) or _ENDED(text) is None or _WITHOUT_STOPS(last):
         return True  # a text that uses no full stops
     is_verse = bool(body) and body[-1] != "\n" and body.rstrip()[-1] not in f"{TERMS}:"
     return is_verse or not _is_long(last[1 + max(map(last.rfind, TERMS)) :])

@@ -80,6 +80,8 @@ def _doubtful(side: Side, share: float, words: _Words) -> list[str]:
     """
     first, second = words.first, words.second
     unknown = [text for text in side.lower if first not in text or second not in text]
+    if not unknown:
+        return []
     alone, least = (ALONE, LETTERS) if side.is_ascii else (ALONE // 3, LETTERS // 3)
     most, together = max(share * len(side.all_lower), least - len(unknown)), sum(map(len, unknown))
     doubtful = set()
