@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -13,6 +12,7 @@ from datasets import Dataset, IterableDataset, load_dataset
 
 import consistent_chat
 from consistent_chat.errors import MissingResponse, RecipeError
+from tests import forked
 from tests.hub import Files, Hub, commit
 from tests.provider import Provider
 
@@ -43,10 +43,8 @@ def user(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process
         "HF_UPDATE_DOWNLOAD_COUNTS": "0",
         "ANTHROPIC_API_KEY": "sk-ant-of-the-user",
     }
-    with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        pool.submit(os.getpid).result()
+    given = {**os.environ, **environment}
+    with ProcessPoolExecutor(1, forked.Context(*forked.THIRD_PARTY), forked.adopt, (given,)) as pool:
         yield pool
 
 
