@@ -32,6 +32,7 @@ SPEC = replace(
     persona="a fishmonger who opens the stall before dawn",
     manner=("hesitant", "unsure, qualifies statements, asks whether a question is a silly one"),
 )
+LISTED = "Going through the list of questions you sent: yes, and to the fourth question, no."
 ASKED = ("My machine stops halfway.", "What now?", "And then?")
 
 
@@ -198,6 +199,16 @@ def test_every_topic_word_for_word_is_a_leak(intent: Any) -> None:
             continue
         assert finding("users", (f"I want to talk about {spec.topic}.",), Recipe(), spec) == "leaks_prompt"
         assert finding("users", (f"I want to talk about {' '.join(words[:4])}.",), Recipe(), spec) == ""
+
+
+@pytest.mark.parametrize("asked", [(), ("Hello there?",)], ids=["no", "one"])
+def test_a_chat_may_have_more_answers_than_user_messages(asked: tuple[str, ...]) -> None:
+    """Chats made elsewhere may begin with the assistant, or have two answers in a row: no check fails on them."""
+    for case in bad():
+        _, side, text, language = case.values
+        texts = [text] if isinstance(text, str) else text
+        checks.findings(asked, ["A first answer.", *texts], DEFAULTS, language)
+    assert any(one.reason == "mentions_list" for one in checks.findings(asked, ["Fine.", LISTED], DEFAULTS, "English"))
 
 
 def test_a_threshold_is_what_the_recipe_says() -> None:

@@ -74,7 +74,7 @@ def mentions_list(side: Side) -> None:
     known, asked = phrases(side.language), side.asked
     for number, phrase in side.matches("mentions", known.mentions):
         before = "\n".join(asked[: number + 1]).lower()
-        is_natural = known.exams.search(before) or asked[number].count("?") >= MANY_QUESTIONS
+        is_natural = known.exams.search(before) or "".join(asked[number : number + 1]).count("?") >= MANY_QUESTIONS
         if not _is_past(phrase, number + 1) and not (is_natural and ("question" in phrase or "answer" in phrase)):
             raise side.unusable(number, Reason.MENTIONS_LIST, f"shows that all messages were given at once: {phrase!r}")
 
