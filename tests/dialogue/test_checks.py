@@ -205,7 +205,7 @@ def test_every_topic_word_for_word_is_a_leak(intent: Any) -> None:
 def test_a_chat_may_have_more_answers_than_user_messages(asked: tuple[str, ...]) -> None:
     """Chats made elsewhere may begin with the assistant, or have two answers in a row: no check fails on them."""
     for case in bad():
-        _, side, text, language = case.values
+        _, _, text, language = case.values
         texts = [text] if isinstance(text, str) else text
         checks.findings(asked, ["A first answer.", *texts], DEFAULTS, language)
     assert any(one.reason == "mentions_list" for one in checks.findings(asked, ["Fine.", LISTED], DEFAULTS, "English"))
