@@ -1,9 +1,9 @@
 """What all checks cost a dialogue of the demo, beside `datasets`' own from_generator on the same rows, in one run.
 
-    python -m benchmarks.checks [ROUNDS]
+    python benchmarks/checks.py [ROUNDS]
 
 prints microseconds of CPU a dialogue: each check, all checks, and from_generator, with the ratio of the last two; and
-all checks of dialogues as `benchmarks.provider` writes them, whose messages differ in a number alone. from_generator
+all checks of dialogues as `benchmarks/provider.py` writes them, whose messages differ in a number alone. from_generator
 gets separate rows and their features, as in `benchmarks/store.py`. The aim: checks at most 60 where it takes 130.
 """
 
@@ -22,8 +22,8 @@ from functools import partial
 from typing import Any
 
 import datasets
+from provider import FILLER
 
-from benchmarks.provider import FILLER
 from consistent_chat.builder.config import DEMO
 from consistent_chat.dialogue import Dialogue, checks
 from consistent_chat.dialogue.parse import Unusable
@@ -114,7 +114,7 @@ def all_checks(asked: Sequence[str], answered: Sequence[str], made: Dialogue, re
 
 
 def of_provider(number: int, role: str) -> list[str]:
-    """Return messages as `benchmarks.provider` writes them."""
+    """Return messages as `benchmarks/provider.py` writes them."""
     return [f"{role}_{turn} of {hashlib.sha256(bytes([number])).hexdigest()[:10]}{FILLER}" for turn in range(1, 7)]
 
 

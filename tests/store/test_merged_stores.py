@@ -130,7 +130,7 @@ def test_a_refresh_that_was_stopped_is_gone_on_with(tmp_path: Path) -> None:
     place = str(tmp_path / "place")
     build(place, "old")
     with pytest.raises(BudgetSpent):
-        build(place, "new", refresh=True, max_calls=5)
+        build(place, "new", refresh=True, max_calls=1)  # of more, the last may complete a dialogue
     with pytest.raises(MissingResponse):
         build(place)
     build(place, "new")
