@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
@@ -30,6 +31,8 @@ few enough to fit into memory.
 """
 SMALLEST_WINDOW = 256
 """Minimum number of dialogues started ahead."""
+DELIVER_EVERY = 0.02
+"""Minimum seconds between two deliveries of finished dialogues: waking the other thread costs more than making a row."""
 
 
 class Stopped(ConsistentChatError):
@@ -49,7 +52,9 @@ class Online:
         caller = Caller(serving, store.keep, budget, tally, limits.wait_for_server)
         self._calls = Calls(caller, self._loop.time)
         self._breaker = CircuitBreaker()
-        self._tasks: set[Any] = set()
+        self._tasks: set[asyncio.Task[Dialogue]] = set()
+        self._ended: list[tuple[Future[Dialogue], asyncio.Task[Dialogue]]] = []
+        self._next_delivery = 0.0
         self._thread = threading.Thread(target=self._loop.run_forever, name="consistent_chat", daemon=True)
         self._thread.start()
 
@@ -58,7 +63,9 @@ class Online:
 
         The dialogue appends its unusable answers to `failed`.
         """
-        return self._run(self._finish(order, steps, request, failed))
+        future: Future[Dialogue] = Future()
+        self._loop.call_soon_threadsafe(self._start, future, self._finish(order, steps, request, failed))
+        return future
 
     def stop(self) -> None:
         """Start no more calls, wait for those in flight so that their answers are kept, and close the serving.
@@ -76,9 +83,32 @@ class Online:
     def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def _finish(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Dialogue:
-        task = asyncio.current_task()
+    def _start(self, future: Future[Dialogue], finishing: Coroutine[Any, Any, Dialogue]) -> None:
+        task = self._loop.create_task(finishing)
         self._tasks.add(task)
+        task.add_done_callback(partial(self._end, future))
+
+    def _end(self, future: Future[Dialogue], task: asyncio.Task[Dialogue]) -> None:
+        self._tasks.discard(task)
+        self._ended.append((future, task))
+        if self._loop.time() >= self._next_delivery:
+            self._deliver()
+        elif len(self._ended) == 1:
+            self._loop.call_at(self._next_delivery, self._deliver)
+
+    def _deliver(self) -> None:
+        """Hand over the dialogues that have ended since the last delivery."""
+        ended, self._ended = self._ended, []
+        self._next_delivery = self._loop.time() + DELIVER_EVERY
+        for future, task in ended:
+            if task.cancelled():
+                future.cancel()
+            elif (error := task.exception()) is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(task.result())
+
+    async def _finish(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Dialogue:
         try:
             while True:
                 response = await self._calls.ask(order, request)
@@ -92,8 +122,6 @@ class Online:
         except Exception as error:
             self._calls.close(error)
             raise
-        finally:
-            self._tasks.discard(task)
 
     async def _drain(self) -> None:
         self._calls.close(Stopped("The run was stopped. All answers are kept; rerun to resume."))
@@ -103,6 +131,7 @@ class Online:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._deliver()
         close = getattr(self._serving, "close", None)
         if close is not None:
             await close()
