@@ -32,7 +32,7 @@ few enough to fit into memory.
 SMALLEST_WINDOW = 256
 """Minimum number of dialogues started ahead."""
 DELIVER_EVERY = 0.02
-"""Minimum seconds between two deliveries of finished dialogues: waking the other thread costs more than making a row."""
+"""Minimum seconds between two deliveries of finished dialogues: waking the other thread costs more than a row."""
 
 
 class Stopped(ConsistentChatError):
