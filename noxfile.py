@@ -14,7 +14,7 @@ import nox
 nox.options.default_venv_backend = "uv|venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
-nox.options.sessions = ["ways", "lowest", "newest", "s3", "trainers", "dataflow", "ray"]
+nox.options.sessions = ["versions", "lowest", "newest", "s3", "trainers", "dataflow", "ray"]
 
 CORNERS = [("3.11", ("datasets>=4,<5",)), ("3.13", ("-c", "constraints.txt"))]
 """The middle and the newest of all. The oldest, 3.6 on Python 3.10, is that of `lowest`, which runs more tests."""
@@ -25,7 +25,7 @@ OUTSIDE = (
     "--deselect=tests/builder/test_demo.py::test_the_recorded_responses_are_those_that_were_written",
 )
 """Leaves out the tests that read the sources beside them."""
-WAYS = [
+ON_EACH_VERSION = [
     "tests/builder",
     "tests/cli/test_command_line.py",
     "tests/commands/test_llamafactory.py",
@@ -62,10 +62,10 @@ PEERS = {
 
 @nox.session
 @nox.parametrize(("python", "datasets"), CORNERS, ids=["datasets-4", "datasets-5"])
-def ways(session: nox.Session, datasets: tuple[str, ...]) -> None:
+def versions(session: nox.Session, datasets: tuple[str, ...]) -> None:
     """Test all that touches `datasets` on one version of it."""
     session.install("-e", ".[test]", *datasets)
-    session.run("python", "-m", "pytest", *PARALLEL, *WAYS, *session.posargs)
+    session.run("python", "-m", "pytest", *PARALLEL, *ON_EACH_VERSION, *session.posargs)
 
 
 @nox.session(python="3.10")
@@ -96,7 +96,7 @@ def newest(session: nox.Session) -> None:
     session.install("--upgrade", "-e", ".[test]")
     _build_demo(session)
     session.run(
-        "python", "-m", "pytest", *PARALLEL, *WAYS, "tests/recipe", "tests/serving", "tests/store", *session.posargs
+        "python", "-m", "pytest", *PARALLEL, *ON_EACH_VERSION, "tests/recipe", "tests/serving", "tests/store", *session.posargs
     )
 
 

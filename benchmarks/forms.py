@@ -43,8 +43,8 @@ def main() -> None:
     given.setdefault("serving", "rehearsal")
     print("| " + " | ".join(COLUMNS) + " |", "|---|---|" + "--:|" * (len(COLUMNS) - 2), sep="\n")
     for users, answers in FORMS:
-        tally, made = build(folder, number, {**given, "users": users, "answers": answers})
-        print("| " + " | ".join([users, answers, *figures(made), *totals(tally)]) + " |")
+        stats, made = build(folder, number, {**given, "users": users, "answers": answers})
+        print("| " + " | ".join([users, answers, *figures(made), *totals(stats)]) + " |")
 
 
 def build(folder: str, number: int, given: dict[str, Any]) -> tuple[RunStats, list[Dialogue]]:
@@ -52,8 +52,8 @@ def build(folder: str, number: int, given: dict[str, Any]) -> tuple[RunStats, li
     one_model = given["users"] == given["answers"] == "at_once"
     options = {name: value for name, value in given.items() if not (one_model and name == "user_model")}
     builder = open_builder(None, responses=str(Path(folder, "responses")), num_dialogs_per_intent=number, **options)
-    tally = RunStats()
-    return tally, list(builder.dialogues("train", range(len(builder.plans()["train"])), tally))
+    stats = RunStats()
+    return stats, list(builder.dialogues("train", range(len(builder.plans()["train"])), stats))
 
 
 def figures(made: Sequence[Dialogue]) -> Iterator[str]:
@@ -88,9 +88,9 @@ def content(text: str) -> set[str]:
     return {word for word in re.findall(r"\w+", text.lower()) if len(word) >= RARE}
 
 
-def totals(tally: RunStats) -> tuple[str, str]:
+def totals(stats: RunStats) -> tuple[str, str]:
     """Return the calls and dollars of a run."""
-    return str(tally.calls), "" if tally.cost is None else f"{tally.cost:.4f}"
+    return str(stats.calls), "" if stats.cost is None else f"{stats.cost:.4f}"
 
 
 if __name__ == "__main__":

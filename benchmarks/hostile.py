@@ -18,7 +18,7 @@ from collections.abc import Callable
 from consistent_chat.dialogue import checks, parse, prompts
 from consistent_chat.recipe.rules import DEFAULTS
 from consistent_chat.request import Response
-from consistent_chat.text.sanitize import visible_line, without_secrets
+from consistent_chat.text.sanitize import sanitize_line, without_secrets
 from tests.fuzz import TARGETS
 
 DOUBLINGS = 4
@@ -86,7 +86,7 @@ def pattern(text: str) -> object:
 
 def printed(text: str) -> object:
     """Make a text visible, without secrets of addresses."""
-    return visible_line(without_secrets(f"@{text} @"))
+    return sanitize_line(without_secrets(f"@{text} @"))
 
 
 def reader(name: str) -> Callable[[str], object]:

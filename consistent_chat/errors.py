@@ -21,14 +21,14 @@ files and servers is shown as it is, on one line: no text can drive the terminal
 
 from __future__ import annotations
 
-from consistent_chat.text.sanitize import visible_line
+from consistent_chat.text.sanitize import sanitize_line
 
 
 class ConsistentChatError(Exception):
     """Base of all errors raised on purpose."""
 
     def __str__(self) -> str:
-        return visible_line(super().__str__())
+        return sanitize_line(super().__str__())
 
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows, by IPython's convention: the message, without the frames of libraries."""
@@ -114,7 +114,7 @@ class TransportError(ServingError):
         self.retried = retried
 
     def __str__(self) -> str:
-        return visible_line(self.message)
+        return sanitize_line(self.message)
 
 
 class OversizedAnswer(TransportError):

@@ -218,12 +218,12 @@ def for_prompts(percent: int, replies: Sequence[Reply], seed: int) -> Script:
 
 
 def run(
-    place: str, recipe: Recipe, serving: Any = None, tally: RunStats | None = None, **limits: Any
+    place: str, recipe: Recipe, serving: Any = None, stats: RunStats | None = None, **limits: Any
 ) -> list[Dialogue]:
     """Return all dialogues of a recipe; without a serving, those that the store holds."""
     opener = None if serving is None else lambda: serving
     indices = range(len(Plan(recipe)))
-    return list(drivers.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), tally or RunStats()))
+    return list(drivers.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), stats or RunStats()))
 
 
 def _numbers(*parts: object) -> tuple[int, int]:

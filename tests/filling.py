@@ -79,7 +79,7 @@ def filled(
     kind: str = "anthropic",
     made: Recipe | None = None,
     options: Mapping[str, Any] | None = None,
-    tally: RunStats | None = None,
+    stats: RunStats | None = None,
     limits: Mapping[str, Any] | None = None,
     open_serving: Any = None,
     **options_of_batches: Any,
@@ -94,7 +94,7 @@ def filled(
         BatchLog(place, options),
         open_serving or (lambda: opened(kind, url)),
         bounds,
-        tally or RunStats(),
+        stats or RunStats(),
         Usage(),
         BatchOptions(kind, **options_of_batches),
     )

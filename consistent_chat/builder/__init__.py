@@ -51,7 +51,7 @@ MOST_PLACES = 2**48
 class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     """Builds consistent multi-turn dialogues from a recipe and the raw responses of a model."""
 
-    tallies: dict[str, RunStats]
+    all_stats: dict[str, RunStats]
     """The calls and tokens of this build by split; empty if the dataset was already in the cache."""
 
     BUILDER_CONFIG_CLASS = ConsistentChatConfig
@@ -75,11 +75,11 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         """
         self.recipes = config.recipes(self.reading)
         adjacent = config.adjacent_places(self._store_options)
-        self.operation = self._options(config, adjacent)
+        self.execution = self._options(config, adjacent)
         self.spent = Usage()
         self._warned: set[str] = set()  # the splits about which a warning was given
         self._counted = ""  # the folder in which the processes of a build keep their counts
-        self.operation.check_serving(self.recipes.values())
+        self.execution.check_serving(self.recipes.values())
         for told in filter(
             None, {languages.unknown(one): None for recipe in self.recipes.values() for one in recipe.languages}
         ):
@@ -122,14 +122,14 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         processes = kwargs.get("num_proc")
         if processes is not None and processes < 1:
             raise RecipeError(f"num_proc must be a whole number of at least 1, not {processes}.")
-        if self.operation.mode is Mode.REFRESH:
+        if self.execution.mode is Mode.REFRESH:
             kwargs["download_mode"] = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
         columns, self.info.features = self.info.features, _Plain(self.info.features)
         try:
             with tempfile.TemporaryDirectory() as self._counted, heap_frozen():
                 super().download_and_prepare(*args, **kwargs)
-                if hasattr(self, "tallies"):
-                    self.tallies = {split: RunStats.summed(self._counted, split) for split in self.recipes}
+                if hasattr(self, "all_stats"):
+                    self.all_stats = {split: RunStats.summed(self._counted, split) for split in self.recipes}
         finally:
             self._counted = ""
             self.info.features = columns
@@ -139,10 +139,10 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     def _tell_marks(self) -> None:
         """Warn about marks of a review that do not name a dialogue of this dataset."""
         reviews = {recipe.loaded_review for recipe in self.recipes.values() if recipe.loaded_review is not None}
-        tallies = list(getattr(self, "tallies", {}).values())  # empty if the dataset was in the cache
+        all_stats = list(getattr(self, "all_stats", {}).values())  # empty if the dataset was in the cache
         marks = sum(len(review.marks) for review in reviews)
-        applied = sum(tally.marks + tally.failed[Reason.REJECTED.value] for tally in tallies)
-        if tallies and applied < marks:
+        applied = sum(stats.marks + stats.failed[Reason.REJECTED.value] for stats in all_stats)
+        if all_stats and applied < marks:
             logger.warning(
                 "%d of %d marks of the review do not name a dialogue of this dataset, because the recipe has changed "
                 "or the dialogues were replaced. These marks have no effect.",
@@ -178,8 +178,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
     def _split_generators(self, dl_manager: Any) -> list[datasets.SplitGenerator]:
         if self.is_inspected(dl_manager):
             return [datasets.SplitGenerator(name=split) for split in self.recipes]
-        self.tallies = {}
-        self.operation.import_ahead()
+        self.all_stats = {}
+        self.execution.import_ahead()
         self._fill_all(dl_manager.is_streaming)
         generators = []
         for split, plan in self.plans().items():
@@ -209,69 +209,69 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
         recipe = self.recipes[split]
-        tally = RunStats()
+        stats = RunStats()
         indices = (index for part in parts for index in range(*part))
-        for dialogue in self._made(split, indices, tally):
+        for dialogue in self._made(split, indices, stats):
             for number, values in enumerate(rows(dialogue, recipe)):
                 yield dialogue.spec.index + number * MOST_PLACES, values
-        logger.info("%s: %s", split, tally)
+        logger.info("%s: %s", split, stats)
         if self._counted:
-            tally.save(self._counted, split)
+            stats.save(self._counted, split)
 
     def replay(self, split: str) -> Iterator[Dialogue]:
         """Yield all dialogues of a split's plan from recorded responses, in order; raises MissingResponse."""
         recipe, plan = self.recipes[split], self.plans()[split]
-        return drivers.run(recipe, range(len(plan)), self.recorded(), None, self.operation.limits, RunStats())
+        return drivers.run(recipe, range(len(plan)), self.recorded(), None, self.execution.limits, RunStats())
 
     def recorded(self) -> ResponseStore:
         """Open the response store to read recorded responses, including those from before a refresh."""
-        return self.operation.recorded()
+        return self.execution.recorded()
 
-    def dialogues(self, split: str, indices: Sequence[int], tally: RunStats) -> Iterator[Dialogue]:
-        """Yield the dialogues at these positions of a split's plan, in this order, and count them in `tally`."""
-        self.fill_from_batches({split: indices}, tally)
-        yield from self._made(split, indices, tally)
+    def dialogues(self, split: str, indices: Sequence[int], stats: RunStats) -> Iterator[Dialogue]:
+        """Yield the dialogues at these positions of a split's plan, in this order, and count them in `stats`."""
+        self.fill_from_batches({split: indices}, stats)
+        yield from self._made(split, indices, stats)
 
     def fill(
-        self, places: Mapping[str, Sequence[int]], tallies: dict[str, RunStats] | None = None
+        self, places: Mapping[str, Sequence[int]], all_stats: dict[str, RunStats] | None = None
     ) -> dict[str, RunStats]:
         """Fill the store with the responses for these positions of the splits' plans; return the counts of each split.
 
-        The counts are kept in `tallies`, which a progress bar may watch.
+        The counts are kept in `all_stats`, which a progress bar may watch.
         """
-        tallies = {split: RunStats() for split in places} if tallies is None else tallies
-        self.fill_from_batches(places, next(iter(tallies.values()), RunStats()))
+        all_stats = {split: RunStats() for split in places} if all_stats is None else all_stats
+        self.fill_from_batches(places, next(iter(all_stats.values()), RunStats()))
         for split, indices in places.items():
             with dialogues_bar(f"Filling {split}", len(indices)) as bar:
-                for _ in self._made(split, indices, tallies[split]):
+                for _ in self._made(split, indices, all_stats[split]):
                     bar.update()
-        return tallies
+        return all_stats
 
-    def fill_from_batches(self, places: Mapping[str, Iterable[int]], tally: RunStats) -> None:
+    def fill_from_batches(self, places: Mapping[str, Iterable[int]], stats: RunStats) -> None:
         """Get missing responses by batches. With the online driver, only wait for open batches."""
         parts = [drivers.PlanSlice(self.recipes[split], indices) for split, indices in places.items()]
         with self._budgeted(), BatchBar(next(iter(self.recipes.values())).model) as bar:
-            self.operation.fill_from_batches(parts, tally, self.spent, bar.show)
+            self.execution.fill_from_batches(parts, stats, self.spent, bar.show)
 
-    def _made(self, split: str, indices: Iterable[int], tally: RunStats) -> Iterator[Dialogue]:
+    def _made(self, split: str, indices: Iterable[int], stats: RunStats) -> Iterator[Dialogue]:
         """Yield the dialogues at these positions, after batches have filled the store."""
         recipe = self.recipes[split]
-        with self._budgeted(), CallsBar(recipe, tally):
-            for dialogue in self.operation.split(self.num_workers()).run(recipe, indices, tally, self.spent):
+        with self._budgeted(), CallsBar(recipe, stats):
+            for dialogue in self.execution.split(self.num_workers()).run(recipe, indices, stats, self.spent):
                 for draw in dialogue.failed:
                     logger.info("%s", draw)
                 yield dialogue
 
     def _fill_all(self, is_streaming: bool) -> None:
         """Fill the store from batches for all splits at once, before other processes start."""
-        if is_streaming and self.operation.by_batch:
+        if is_streaming and self.execution.by_batch:
             raise RecipeError(
                 "A stream cannot wait for batches. Build with driver='batch' first, or run `consistent-chat warm`."
             )
-        tally = RunStats()
-        self.fill_from_batches({split: range(len(plan)) for split, plan in self.plans().items()}, tally)
+        stats = RunStats()
+        self.fill_from_batches({split: range(len(plan)) for split, plan in self.plans().items()}, stats)
         if self._counted:
-            tally.save(self._counted, next(iter(self.recipes)))
+            stats.save(self._counted, next(iter(self.recipes)))
 
     @contextlib.contextmanager
     def _budgeted(self) -> Iterator[None]:
@@ -280,7 +280,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             yield
         except BudgetSpent as error:
             self.spent = Usage()
-            if self.operation.mode is Mode.REFRESH:
+            if self.execution.mode is Mode.REFRESH:
                 raise BudgetSpent(
                     f"{error} A refresh starts from the beginning each time. To continue, use mode='record'."
                 ) from None
@@ -294,7 +294,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
 
     def store(self) -> ResponseStore:
         """Open the response store."""
-        return self.operation.store()
+        return self.execution.store()
 
 
 class _Plain(datasets.Features):

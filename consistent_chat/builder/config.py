@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 
 from consistent_chat.drivers import Limits
-from consistent_chat.drivers.limits import PACE
+from consistent_chat.drivers.limits import PER_SERVER
 from consistent_chat.errors import RecipeError
 from consistent_chat.plan import splits
 from consistent_chat.recipe import FIELDS, Recipe, paths, seeds, suggestion
@@ -169,8 +169,10 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         """Return the run's limits. Raises RecipeError for values out of range."""
         self._check_roles()
         given = {limit.name: getattr(self, limit.name) for limit in fields(Limits) if limit.name != "roles"}
-        servers = {role: Limits(**{name: self._pace(name, role) for name in PACE}) for role in self._roles}
-        for name in PACE:
+        servers = {
+            role: Limits(**{name: self._rate_limiter(name, role) for name in PER_SERVER}) for role in self._roles
+        }
+        for name in PER_SERVER:
             if isinstance(given[name], Mapping):
                 given[name] = None
         if given["max_concurrency"] is None:
@@ -187,7 +189,7 @@ class ConsistentChatConfig(datasets.BuilderConfig):
         for name in BY_ROLE:
             roles.check_value(name, getattr(self, name), self.serving)
 
-    def _pace(self, name: str, role: str) -> Any:
+    def _rate_limiter(self, name: str, role: str) -> Any:
         """Return a limit for the server of one role; a single number for all servers is a limit of the run."""
         value, default = getattr(self, name), getattr(Limits, name)
         if not isinstance(value, Mapping) and name != "max_concurrency":

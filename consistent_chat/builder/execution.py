@@ -85,14 +85,14 @@ class ExecutionOptions:
         """Open the response store to read recorded responses, including those from before a refresh."""
         return ResponseStore(self.places, self.storage_options, adjacent=self.adjacent)
 
-    def run(self, recipe: Recipe, indices: Iterable[int], tally: RunStats, spent: Usage) -> Iterator[Dialogue]:
+    def run(self, recipe: Recipe, indices: Iterable[int], stats: RunStats, spent: Usage) -> Iterator[Dialogue]:
         """Yield the dialogues at these positions of a plan, in this order; with batches, only recorded ones."""
         store = self.recorded() if self.by_batch else self.store()
         opener = None if self.by_batch else self.opener(recipe)
-        return drivers.run(recipe, indices, store, opener, self.limits, tally, spent)
+        return drivers.run(recipe, indices, store, opener, self.limits, stats, spent)
 
     def fill_from_batches(
-        self, parts: Sequence[PlanSlice], tally: RunStats, spent: Usage, watch: Callable[[BatchProgress], None]
+        self, parts: Sequence[PlanSlice], stats: RunStats, spent: Usage, watch: Callable[[BatchProgress], None]
     ) -> None:
         """Get the missing responses of parts of plans by batches.
 
@@ -113,7 +113,7 @@ class ExecutionOptions:
             watch=watch,
         )
         missing = PendingRequests(parts, self.limits.max_draws)
-        drivers.fill(missing, self.store(), log, self._openers(recipes), self.limits, tally, spent, options)
+        drivers.fill(missing, self.store(), log, self._openers(recipes), self.limits, stats, spent, options)
 
     def _names(self, recipes: Iterable[Recipe]) -> str | dict[str, str]:
         """Return the name of the serving, or those of the servings that recipes need, by role."""

@@ -36,13 +36,13 @@ class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
     The bar appears when a call is in flight, so a replay shows none.
     """
 
-    def __init__(self, recipe: Recipe, tally: RunStats) -> None:
-        self._name, self._tally = for_bar(f"Calling {recipe.model}", 40), tally
+    def __init__(self, recipe: Recipe, stats: RunStats) -> None:
+        self._name, self._stats = for_bar(f"Calling {recipe.model}", 40), stats
         self._bar: Any = None
         self._lock, self._ended = threading.Lock(), threading.Event()
-        self._last, self._shown, self._next_update = tally, 0, 0.0
+        self._last, self._shown, self._next_update = stats, 0, 0.0
         self._next_line = time.monotonic() + LINES_EVERY
-        tally.on_call = self.show
+        stats.on_call = self.show
 
     def __enter__(self) -> CallsBar:
         threading.Thread(target=self._tick, daemon=True).start()
@@ -55,45 +55,45 @@ class CallsBar(contextlib.AbstractContextManager["CallsBar"]):
                 self._draw(self._last)
                 self._bar.close()
 
-    def show(self, tally: RunStats) -> None:
+    def show(self, stats: RunStats) -> None:
         """Show the counts of a run."""
-        now, self._last = time.monotonic(), tally
-        if now < self._next_update and tally.calls != self._shown:
+        now, self._last = time.monotonic(), stats
+        if now < self._next_update and stats.calls != self._shown:
             return
         self._next_update = now + SHOW_EVERY
         with self._lock:
-            self._draw(tally)
+            self._draw(stats)
 
-    def _draw(self, tally: RunStats) -> None:
+    def _draw(self, stats: RunStats) -> None:
         if self._bar is None:
             self._bar = tqdm(desc=self._name, unit=" calls", position=1, leave=False)
-        waiting = tally.calls == self._shown  # no response since then: show the fault now, not with the next response
-        self._bar.set_postfix_str(_postfix(tally), refresh=waiting)
-        self._bar.update(tally.calls - self._shown)
-        self._shown = tally.calls
+        waiting = stats.calls == self._shown  # no response since then: show the fault now, not with the next response
+        self._bar.set_postfix_str(_postfix(stats), refresh=waiting)
+        self._bar.update(stats.calls - self._shown)
+        self._shown = stats.calls
 
     def _tick(self) -> None:
         while not self._ended.wait(TICK):
-            self._tally.settle()
-            if self._tally.in_flight:
-                self.show(self._tally)
-            if lines_only() and time.monotonic() >= self._next_line and (self._tally.calls or self._tally.in_flight):
+            self._stats.settle()
+            if self._stats.in_flight:
+                self.show(self._stats)
+            if lines_only() and time.monotonic() >= self._next_line and (self._stats.calls or self._stats.in_flight):
                 self._next_line += LINES_EVERY
-                say(f"{self._name}: {counted(self._tally.calls, 'call')}, {_postfix(self._tally)}")
+                say(f"{self._name}: {counted(self._stats.calls, 'call')}, {_postfix(self._stats)}")
 
 
-def _postfix(tally: RunStats) -> str:
-    cost = "" if tally.cost is None else f", ${tally.cost:.4f}"
-    retries = f", {counted(tally.retries, 'retry')}, the last: {for_bar(tally.last_fault, 80)}" if tally.retries else ""
-    return f"{tally.input_tokens + tally.output_tokens:,} tokens{cost}{_in_flight(tally)}{retries}"
+def _postfix(stats: RunStats) -> str:
+    cost = "" if stats.cost is None else f", ${stats.cost:.4f}"
+    retries = f", {counted(stats.retries, 'retry')}, the last: {for_bar(stats.last_fault, 80)}" if stats.retries else ""
+    return f"{stats.input_tokens + stats.output_tokens:,} tokens{cost}{_in_flight(stats)}{retries}"
 
 
-def _in_flight(tally: RunStats) -> str:
-    oldest = next(iter(tally.in_flight.copy().values()), None)
+def _in_flight(stats: RunStats) -> str:
+    oldest = next(iter(stats.in_flight.copy().values()), None)
     if oldest is None:
         return ""
     age = time.monotonic() - oldest
-    return f", {len(tally.in_flight)} in flight" + (f", the oldest for {age:.0f} s" if age >= LONG else "")
+    return f", {len(stats.in_flight)} in flight" + (f", the oldest for {age:.0f} s" if age >= LONG else "")
 
 
 class BatchBar(contextlib.AbstractContextManager["BatchBar"]):

@@ -21,7 +21,7 @@ from consistent_chat.prices import Tokens, price_of
 from consistent_chat.recipe import Recipe
 from consistent_chat.stats import DialogueSample, Distribution, Statistics
 from consistent_chat.text import languages
-from consistent_chat.text.sanitize import visible
+from consistent_chat.text.sanitize import sanitize
 
 SAMPLES = 3
 """Number of dialogues shown in a card, each the first of a different intent."""
@@ -139,7 +139,7 @@ def metadata(about: About, seen: Seen) -> Values:
     names = sorted({name for recipe in about.recipes.values() for name in recipe.languages})
     codes = sorted(filter(None, map(languages.code, names)))
     data = DatasetCardData(
-        pretty_name=" ".join(visible(about.title).split()),
+        pretty_name=" ".join(sanitize(about.title).split()),
         license=about.licence,
         language=codes or None,
         multilinguality="monolingual" if len(names) == 1 else "multilingual",

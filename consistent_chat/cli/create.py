@@ -137,8 +137,8 @@ def estimate(recipe: str | None, pilot: int | None, **options: Any) -> None:
     builder = open_builder(recipe, **options)
     for split, plan in builder.plans().items():
         if pilot:
-            tallies = builder.fill({split: range(min(pilot, len(plan)))})
-            say(f"{split}: pilot of {tallies[split]}")
+            all_stats = builder.fill({split: range(min(pilot, len(plan)))})
+            say(f"{split}: pilot of {all_stats[split]}")
         tell_lines(f"{split}: {estimated(builder.recipes[split], plan, builder.store())}")
         if bound := bound_by(builder.recipes[split], plan, builder.config.abilities()):
             tell_lines(bound)
@@ -204,8 +204,8 @@ def warm(recipe: str | None, shard: str | None, ray: str | None, **options: Any)
         )
     if recipe is None and ray and ray.endswith((".yaml", ".yml")):
         raise RecipeError(f"--ray treats {ray} as the address of a cluster. Put the recipe before --ray.")
-    tallies = _warmed(recipe, shard or "1/1", ray, options)
-    done = "; ".join(f"{split}: {tally}" for split, tally in tallies.items())
+    all_stats = _warmed(recipe, shard or "1/1", ray, options)
+    done = "; ".join(f"{split}: {stats}" for split, stats in all_stats.items())
     whole = "" if shard in (None, "1/1") else f"shard {shard}, "
     say(f"warmed {whole}{done or 'no dialogues'}")
 

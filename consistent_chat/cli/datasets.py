@@ -93,7 +93,7 @@ def judge(source: str | None, calibrate: bool, output: str | None, language: str
     if output != "-":
         tell_lines(str(found))
     written = f" The scores are in {output}." if output not in (None, "-") else ""
-    say(f"consistent-chat: {found.tally}.{written}")
+    say(f"consistent-chat: {found.stats}.{written}")
 
 
 @command(

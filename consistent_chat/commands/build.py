@@ -101,9 +101,9 @@ def _of(builder: ConsistentChat, split: str) -> str:
 
 
 def _done(builder: Any) -> str:
-    if not hasattr(builder, "tallies"):
+    if not hasattr(builder, "all_stats"):
         return f"built before, from the cache in {builder.cache_dir}; --force rebuilds it"
-    return "; ".join(f"{split}: {tally}" for split, tally in builder.tallies.items())
+    return "; ".join(f"{split}: {stats}" for split, stats in builder.all_stats.items())
 
 
 def _ledger(target: Output) -> Output:

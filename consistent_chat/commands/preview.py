@@ -35,15 +35,15 @@ def preview(builder: Any, number: int = 3) -> RunStats:
     """
     console = screen()
     split, plan = next(iter(builder.plans().items()))
-    tally = RunStats()
+    stats = RunStats()
     count = min(number, len(plan))
-    for place, dialogue in enumerate(builder.dialogues(split, range(count), tally), 1):
+    for place, dialogue in enumerate(builder.dialogues(split, range(count), stats), 1):
         _show(console, dialogue, f"{place} of {count}")
     console.print(Rule(style="dim"))
-    console.print(_line("these", str(tally)))
+    console.print(_line("these", str(stats)))
     for split, plan in builder.plans().items():
         console.print(_line(f"all of {split}", str(estimate(builder.recipes[split], plan, builder.store()))))
-    return tally
+    return stats
 
 
 def _show(console: Console, dialogue: Dialogue, place: str) -> None:

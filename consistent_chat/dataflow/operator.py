@@ -76,7 +76,7 @@ class ConsistentChatGenerator:
         self.llm_serving = llm_serving  # under this name DataFlow's pipelines look for it
         self.prompt_template = prompt_template
         self.logger = logger
-        self.tally = RunStats()
+        self.stats = RunStats()
         self._batched = _is_batched(llm_serving)
         _check_template(prompt_template, llm_serving, self._batched)
         _check_settings(settings, prompt_template is not None)
@@ -123,12 +123,12 @@ class ConsistentChatGenerator:
         names = [output_category_key, output_conversation_key]
         if len(set(names)) < len(names) or not all(isinstance(name, str) and name for name in names):
             raise RecipeError(f"output_category_key and output_conversation_key must be two names, not {names!r}.")
-        self.tally = RunStats()
-        with CallsBar(self._recipe, self.tally):
+        self.stats = RunStats()
+        with CallsBar(self._recipe, self.stats):
             rows = [tuple(row(dialogue, self._recipe).values()) for dialogue in self._dialogues()]
         frame = pandas.DataFrame(rows, columns=names)
         storage.write(frame)
-        self.logger.info("%s", self.tally)
+        self.logger.info("%s", self.stats)
         return frame
 
     def _dialogues(self) -> Iterator[Dialogue]:
@@ -136,7 +136,7 @@ class ConsistentChatGenerator:
         count, begin = (len(Plan(self._recipe)), None) if templates is None else (len(templates), templates.begin)
         opener = None if self.llm_serving is None else self._open
         store = ResponseStore(self._places)
-        return drivers.run(self._recipe, range(count), store, opener, self._limits, self.tally, begin=begin)
+        return drivers.run(self._recipe, range(count), store, opener, self._limits, self.stats, begin=begin)
 
     def _open(self) -> Serving | BatchedServing:
         if self._batched:

@@ -62,7 +62,7 @@ def fill(
     log: BatchLog,
     open_serving: Open | Mapping[str, Open],
     limits: Limits,
-    tally: RunStats,
+    stats: RunStats,
     spent: Usage,
     options: BatchOptions,
 ) -> None:
@@ -72,7 +72,7 @@ def fill(
     ServingError or UnfilledSlot if continuing makes no sense, and StoreError.
     """
     with tempfile.TemporaryDirectory(prefix="consistent_chat-") as folder, ExitStack() as closing:
-        closing.callback(tally.settle)
+        closing.callback(stats.settle)
         closing.callback(store.close)
         clients = BatchClients(options.serving, open_serving, _prepare(store, log))
         budget = BatchBudget(limits, spent)
@@ -80,7 +80,7 @@ def fill(
         closing.callback(budget.close)
         spool = RequestSpool(log, Path(folder))
         closing.callback(spool.close)
-        _Driver(missing, store, log, clients, budget, spool, tally, options).run()
+        _Driver(missing, store, log, clients, budget, spool, stats, options).run()
 
 
 def _prepare(store: ResponseStore, log: BatchLog) -> Callable[[], None]:
@@ -102,12 +102,12 @@ class _Driver:
         clients: BatchClients,
         budget: BatchBudget,
         spool: RequestSpool,
-        tally: RunStats,
+        stats: RunStats,
         options: BatchOptions,
     ) -> None:
         self._missing, self._store, self._log, self._options = missing, store, log, options
         self._clients, self._budget, self._spool = clients, budget, spool
-        self._collector = ResultCollector(store, clients, budget, tally)
+        self._collector = ResultCollector(store, clients, budget, stats)
         self._answered, self._unusable = 0, 0
         self._over: BudgetSpent | None = None
 

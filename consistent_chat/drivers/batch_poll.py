@@ -207,8 +207,8 @@ class Collected:
 class ResultCollector:
     """Stores the answers of batches, and counts those that were not in the store before."""
 
-    def __init__(self, store: ResponseStore, clients: BatchClients, budget: BatchBudget, tally: RunStats) -> None:
-        self._store, self._clients, self._budget, self._tally = store, clients, budget, tally
+    def __init__(self, store: ResponseStore, clients: BatchClients, budget: BatchBudget, stats: RunStats) -> None:
+        self._store, self._clients, self._budget, self._stats = store, clients, budget, stats
         self._read: Counter[str] = Counter()
         self._refusals: Counter[str] = Counter()
 
@@ -222,7 +222,7 @@ class ResultCollector:
         found = client.run(self._collect(client, state, requests))
         if found.covered < len(requests) and state.fault is None:
             self._test_again(batch, len(requests) - found.covered)
-        if isinstance(found.fault, RefusedRequest) and not (found.answered or self._tally.calls):
+        if isinstance(found.fault, RefusedRequest) and not (found.answered or self._stats.calls):
             found.final = found.final or found.fault
         self._store.pack()  # before the batch is logged as closed, so that other runs find its answers
         if state.fault is not None:
@@ -254,12 +254,12 @@ class ResultCollector:
         if self._store.find(request) is None:
             response = self._store.keep(request, response)
             self._budget.record(request, response)
-            self._tally.called(response, partial(self._budget.price, request.model))
+            self._stats.called(response, partial(self._budget.price, request.model))
 
     def _note(self, digest: str, error: ServingError, found: Collected) -> None:
         found.fault = error
         if isinstance(error, RefusedRequest | TransportError):
-            self._tally.retried(error)
+            self._stats.retried(error)
         if isinstance(error, RefusedRequest):
             self._refusals[digest] += 1
             if self._refusals[digest] >= MOST_REFUSALS:

@@ -38,14 +38,14 @@ class Usage:
     """Answered calls and the US dollars spent; calls in flight and the dollars reserved for them.
 
     Runs with the same Usage, such as the splits of a dataset or the parts of a stream, share their limits: each
-    continues with the `pace` of the previous one. `costs` has the costs of recent calls by model and stage.
+    continues with the `rate_limiter` of the previous one. `costs` has the costs of recent calls by model and stage.
     """
 
     calls: int = 0
     cost: float = 0.0
     in_flight: int = 0
     reserved: float = 0.0
-    pace: RateLimiter | None = None
+    rate_limiter: RateLimiter | None = None
     costs: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
 
     def reserve(self, limits: Limits, most: float, likely: float) -> bool:
@@ -131,12 +131,12 @@ class Budget:
             raise RecipeError(f"max_cost cannot be enforced: no price is known for the model {model!r}. Use max_calls.")
         return price
 
-    def pace(self) -> RateLimiter:
+    def rate_limiter(self) -> RateLimiter:
         """Return the rate limiter of calls; if the limits are the same, the one of the previous run."""
-        pace = self._spent.pace
-        if pace is None or pace.limits != self.limits:
-            pace = self._spent.pace = RateLimiter(self.limits, time.monotonic)
-        return pace
+        rate_limiter = self._spent.rate_limiter
+        if rate_limiter is None or rate_limiter.limits != self.limits:
+            rate_limiter = self._spent.rate_limiter = RateLimiter(self.limits, time.monotonic)
+        return rate_limiter
 
     def reserve(self, request: Request) -> float | None:
         """Reserve a call and return the reserved dollars, or None if it must wait for calls in flight.

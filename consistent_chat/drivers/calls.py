@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from consistent_chat.drivers.budget import Budget
-from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore, Places, Turns
+from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore, SharedSlots, Turns
 from consistent_chat.drivers.limits import RateLimiter
 from consistent_chat.drivers.retry import MAX_TRIES, Passing, Refusals, RetryPolicy, backoff
 from consistent_chat.drivers.stats import RunStats
@@ -37,7 +37,7 @@ class Caller:
     serving: Serving
     keep: Keep
     budget: Budget
-    tally: RunStats
+    stats: RunStats
     wait_for_server: float = 0.0
 
 
@@ -62,18 +62,18 @@ class Calls:
     """
 
     def __init__(self, caller: Caller, clock: Callable[[], float]) -> None:
-        limits, pace = caller.budget.limits, caller.budget.pace()
-        self.turns, self._places = Turns(limits.max_concurrency), Places(limits.max_concurrency)
+        limits, rate_limiter = caller.budget.limits, caller.budget.rate_limiter()
+        self.turns, self._shared = Turns(limits.max_concurrency), SharedSlots(limits.max_concurrency)
         self._servers: dict[str, ServerCalls] = {}
         for role, own in (limits.roles or {"": limits}).items():
-            slots = AdaptiveSemaphore(own.max_concurrency, pace.of(role), self._is_busy, self._places)
+            slots = AdaptiveSemaphore(own.max_concurrency, rate_limiter.of(role), self._is_busy, self._shared)
             policy = RetryPolicy(clock, caller.wait_for_server)
-            self._servers[role] = ServerCalls(caller, slots, pace.of(role), policy, self.turns)
+            self._servers[role] = ServerCalls(caller, slots, rate_limiter.of(role), policy, self.turns)
 
     def close(self, error: BaseException) -> None:
         """Start no more calls, and raise the error in all tasks that wait for one."""
-        self._places.close(error)
-        self._places.hand_out()
+        self._shared.close(error)
+        self._shared.hand_out()
 
     async def ask(self, order: int, request: Request) -> Response:
         """Store and return the answer to a request, or its refusal; lower orders go first.
@@ -91,9 +91,15 @@ class ServerCalls:
     """The calls to one server."""
 
     def __init__(
-        self, caller: Caller, slots: AdaptiveSemaphore, pace: RateLimiter, policy: RetryPolicy, turns: Turns
+        self, caller: Caller, slots: AdaptiveSemaphore, rate_limiter: RateLimiter, policy: RetryPolicy, turns: Turns
     ) -> None:
-        self._caller, self._slots, self._pace, self._policy, self._turns = caller, slots, pace, policy, turns
+        self._caller, self._slots, self._rate_limiter, self._policy, self._turns = (
+            caller,
+            slots,
+            rate_limiter,
+            policy,
+            turns,
+        )
         self._refusals = Refusals(self._ask_unrecorded)
 
     async def ask(self, order: int, request: Request) -> Response:
@@ -101,7 +107,7 @@ class ServerCalls:
         first = 0
         fault: Passing
         for tries in itertools.count(1):
-            tokens, sent = self._pace.estimate(request), self._refusals.sent()
+            tokens, sent = self._rate_limiter.estimate(request), self._refusals.sent()
             reservation = Reservation(self._caller.budget, request)
             async with self._slots.one(order, tokens, reservation.admit) as epoch:
                 try:
@@ -116,7 +122,7 @@ class ServerCalls:
                     return response
                 if refused is not None:
                     return self._caller.keep(request, refused)
-            self._caller.tally.retried(fault)
+            self._caller.stats.retried(fault)
             if not fault.rate_limited:
                 await self._slots.backoff(self._policy.pause(tries, fault))
         raise AssertionError("unreachable: the loop has no end")
@@ -180,7 +186,7 @@ class ServerCalls:
         reservation = Reservation(self._caller.budget, request)
         while not reservation.admit():
             await self._slots.backoff(RECHECK)
-        response = await self._call(request, self._pace.estimate(request), reservation.dollars, keep=False)
+        response = await self._call(request, self._rate_limiter.estimate(request), reservation.dollars, keep=False)
         self._policy.answered()
         return response
 
@@ -188,7 +194,7 @@ class ServerCalls:
         caller = self._caller
         response = None
         try:
-            with caller.tally.sending():
+            with caller.stats.sending():
                 response = _checked(await caller.serving.answer(request), caller.serving)
             response = caller.keep(request, response) if keep else response
         except (ConsistentChatError, asyncio.CancelledError):
@@ -198,8 +204,8 @@ class ServerCalls:
             raise ServingError(f"The serving {name} failed with {type(error).__name__}: {error}") from error
         finally:
             caller.budget.settle(request, reserved, response)
-            self._pace.settle(tokens, response)
-        caller.tally.called(response, partial(caller.budget.price, request.model))
+            self._rate_limiter.settle(tokens, response)
+        caller.stats.called(response, partial(caller.budget.price, request.model))
         return response
 
 

@@ -59,7 +59,7 @@ class Turns:
         self.is_busy = False
 
 
-class Places:
+class SharedSlots:
     """The slots that the semaphores of several servers share, so that the run's own limit is kept, too.
 
     An error closes all semaphores.
@@ -88,7 +88,7 @@ class Places:
             semaphore.hand_out()
 
 
-class Place:
+class Slot:
     """A place of an AdaptiveSemaphore, held in a `with` block whose value is the epoch, to pass to `shrink`.
 
     Raises the error passed to `close`. Errors in the block close the semaphore.
@@ -112,19 +112,19 @@ class AdaptiveSemaphore:
     """A semaphore with priorities: earlier dialogues go first, so that their rows are finished first.
 
     Its size adapts to the server: each rate-limited call removes one slot; with n slots, one is restored after n
-    answers. When only one slot is left, one is restored after each answer until the next rate-limited call. `pace`
-    tells when a call may start, `is_busy` whether the check of a response is waiting. The semaphores of several servers
-    share the same `places`, but each has its own size.
+    answers. When only one slot is left, one is restored after each answer until the next rate-limited call.
+    `rate_limiter` tells when a call may start, `is_busy` whether the check of a response is waiting. The semaphores of
+    several servers have the same `shared` slots, but each has its own size.
     """
 
     def __init__(
         self,
         size: int,
-        pace: RateLimiter,
+        rate_limiter: RateLimiter,
         is_busy: Callable[[], bool] = lambda: False,
-        places: Places | None = None,
+        shared: SharedSlots | None = None,
     ) -> None:
-        self._pace, self._is_busy = pace, is_busy
+        self._rate_limiter, self._is_busy = rate_limiter, is_busy
         self._timer: asyncio.TimerHandle | None = None
         self._recovering = False
         self._most = self._size = float(size)
@@ -134,15 +134,15 @@ class AdaptiveSemaphore:
         self._crowded = 0
         self._waiting: list[tuple[int, int, float, Admit, asyncio.Future[int]]] = []
         self._arrival = itertools.count()
-        self._places = places or Places(size)
-        self._places.semaphores.append(self)
+        self._shared = shared or SharedSlots(size)
+        self._shared.semaphores.append(self)
 
-    def one(self, order: int, tokens: float, admit: Admit = lambda: True) -> Place:
+    def one(self, order: int, tokens: float, admit: Admit = lambda: True) -> Slot:
         """Return a place to hold while a call is in flight.
 
         `tokens` is the estimate for the call; `admit` is called when it may start.
         """
-        return Place(self, order, tokens, admit)
+        return Slot(self, order, tokens, admit)
 
     @property
     def first(self) -> tuple[float, int]:
@@ -179,15 +179,15 @@ class AdaptiveSemaphore:
 
     def close(self, error: BaseException) -> None:
         """Close the semaphore: all waiting tasks, and all later ones, get the error."""
-        self._places.close(error)
-        self._places.hand_out()
+        self._shared.close(error)
+        self._shared.hand_out()
 
     async def backoff(self, seconds: float) -> None:
         """Wait without holding a slot; `close` ends the wait and raises its error."""
         with contextlib.suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._places.closing.wait(), seconds)
-        if self._places.error:
-            raise self._places.error
+            await asyncio.wait_for(self._shared.closing.wait(), seconds)
+        if self._shared.error:
+            raise self._shared.error
 
     async def acquire(self, order: int, tokens: float, admit: Admit) -> int:
         """Wait for a place and return the epoch; raises the error passed to `close`."""
@@ -199,20 +199,20 @@ class AdaptiveSemaphore:
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self._use(-1)  # granted at the same time
-                self._places.hand_out()
+                self._shared.hand_out()
             raise
 
     def release(self) -> None:
         """Give a place back."""
         self._use(-1)
         if self._is_busy():  # the dialogue cannot continue now, so its slot goes to another
-            self._places.hand_out()
+            self._shared.hand_out()
         else:  # later, so that a dialogue that continues immediately gets the slot and is finished earlier
-            asyncio.get_running_loop().call_soon(self._places.hand_out)
+            asyncio.get_running_loop().call_soon(self._shared.hand_out)
 
-    def _use(self, places: int) -> None:
-        self.used += places
-        self._places.used += places
+    def _use(self, slots: int) -> None:
+        self.used += slots
+        self._shared.used += slots
 
     def _reopen(self) -> None:
         self._shut -= 1
@@ -220,19 +220,19 @@ class AdaptiveSemaphore:
 
     def hand_out(self) -> None:
         """Give free slots to the tasks that wait here."""
-        while self._waiting and (self._places.error or self._has_room()):
+        while self._waiting and (self._shared.error or self._has_room()):
             *_, tokens, admit, waiter = self._waiting[0]
-            if not (waiter.done() or self._places.error or self._is_admitted(admit)):
+            if not (waiter.done() or self._shared.error or self._is_admitted(admit)):
                 return
             if self._waiting and self._waiting[0][-1] is waiter:
                 heapq.heappop(self._waiting)
             if waiter.done():
                 continue
-            if self._places.error:
-                waiter.set_exception(self._places.error)
+            if self._shared.error:
+                waiter.set_exception(self._shared.error)
             else:
                 self._use(1)
-                self._pace.take(tokens)
+                self._rate_limiter.take(tokens)
                 waiter.set_result(self._epoch)
 
     def _is_admitted(self, admit: Admit) -> bool:
@@ -240,8 +240,8 @@ class AdaptiveSemaphore:
         try:
             admitted = admit()
         except Exception as error:
-            self._places.close(error)
-            asyncio.get_running_loop().call_soon(self._places.hand_out)
+            self._shared.close(error)
+            asyncio.get_running_loop().call_soon(self._shared.hand_out)
             return True
         if not admitted:
             self._check_later(RECHECK)
@@ -249,9 +249,9 @@ class AdaptiveSemaphore:
 
     def _has_room(self) -> bool:
         """Return whether a call may start now; if it is too early, schedule another check."""
-        if self._shut or self._places.is_full or self.used >= int(self._size):
+        if self._shut or self._shared.is_full or self.used >= int(self._size):
             return False
-        wait = self._pace.wait()
+        wait = self._rate_limiter.wait()
         self._check_later(wait)
         return wait <= 0
 

@@ -17,7 +17,7 @@ from consistent_chat.errors import RecipeError
 from consistent_chat.request import Request, Response
 
 PER_MINUTE = ("max_requests_per_minute", "max_tokens_per_minute")
-PACE = ("max_concurrency", *PER_MINUTE)
+PER_SERVER = ("max_concurrency", *PER_MINUTE)
 """The limits that can be given separately for the server of a role."""
 
 
@@ -28,8 +28,8 @@ class Limits:
     At most `max_concurrency` calls are in flight; a request is drawn at most `max_draws` times before its spec is given
     up; `timeout` is in seconds per call; `max_calls` counts answered calls; `max_cost` is in US dollars. Requests per
     minute include retries; tokens per minute are those of prompts and answers together. `roles` has the limits of each
-    role's server, if roles have separate servers: only the limits in PACE apply to them, in addition to those of the
-    run.
+    role's server, if roles have separate servers: only the limits in PER_SERVER apply to them, in addition to those of
+    the run.
     """
 
     max_concurrency: int = 30
@@ -64,10 +64,10 @@ class Limits:
     def split_rate(self, parts: int) -> Limits:
         """Return limits with divided concurrency and rates; the limits on spending stay undivided."""
         roles = {role: limits.split_rate(parts) for role, limits in self.roles.items()}
-        return replace(self, roles=roles, **{name: self._share(name, parts) for name in PACE})
+        return replace(self, roles=roles, **{name: self._share(name, parts) for name in PER_SERVER})
 
     def stated(self, name: str) -> list[int]:
-        """Return all given values of one of the limits in PACE: that of the run, and those of roles."""
+        """Return all given values of one of the limits in PER_SERVER: that of the run, and those of roles."""
         values = (getattr(limits, name) for limits in (self, *self.roles.values()))
         return [value for value in values if value is not None]
 

@@ -45,11 +45,11 @@ class Online:
     At most `window` dialogues are started ahead.
     """
 
-    def __init__(self, serving: Serving, store: ResponseStore, budget: Budget, limits: Limits, tally: RunStats) -> None:
+    def __init__(self, serving: Serving, store: ResponseStore, budget: Budget, limits: Limits, stats: RunStats) -> None:
         self.window = max(SMALLEST_WINDOW, WINDOW * limits.max_concurrency)
         self._serving, self._store, self._max_draws = serving, store, limits.max_draws
         self._loop = asyncio.new_event_loop()
-        caller = Caller(serving, store.keep, budget, tally, limits.wait_for_server)
+        caller = Caller(serving, store.keep, budget, stats, limits.wait_for_server)
         self._calls = Calls(caller, self._loop.time)
         self._breaker = CircuitBreaker()
         self._tasks: set[asyncio.Task[Dialogue]] = set()

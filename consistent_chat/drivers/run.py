@@ -57,7 +57,7 @@ def run(
     store: ResponseStore,
     open_serving: Open | None,
     limits: Limits,
-    tally: RunStats,
+    stats: RunStats,
     spent: Usage | None = None,
     begin: Begin | None = None,
 ) -> Iterator[Dialogue]:
@@ -68,17 +68,17 @@ def run(
     replaces the function that starts dialogues.
     """
     begin = begin or partial(fill, recipe, Plan(recipe))
-    driver = _Run(recipe, begin, store, open_serving, limits, tally, spent or Usage())
+    driver = _Run(recipe, begin, store, open_serving, limits, stats, spent or Usage())
     try:
         for dialogue in driver.dialogues(indices):
-            tally.finished(dialogue)
+            stats.finished(dialogue)
             yield dialogue
     except KeyboardInterrupt:
         driver.warn()
         raise
     finally:
         driver.stop()
-        tally.settle()
+        stats.settle()
 
 
 class _Run:
@@ -89,11 +89,11 @@ class _Run:
         store: ResponseStore,
         open_serving: Open | None,
         limits: Limits,
-        tally: RunStats,
+        stats: RunStats,
         spent: Usage,
     ) -> None:
         self._recipe, self._first_steps, self._store = recipe, begin, store
-        self._open_serving, self._limits, self._tally, self._spent = open_serving, limits, tally, spent
+        self._open_serving, self._limits, self._stats, self._spent = open_serving, limits, stats, spent
         self._driver: Driver | None = None
         self._is_warm = False
         self._has_checks = recipe.has_checks
@@ -168,7 +168,7 @@ class _Run:
             serving = open_serving()
             self._store.prepare()
             kind = Waves if isinstance(serving, BatchedServing) else Online
-            self._driver = kind(serving, self._store, budget, self._limits, self._tally)  # type: ignore[arg-type]
+            self._driver = kind(serving, self._store, budget, self._limits, self._stats)  # type: ignore[arg-type]
         return self._driver
 
 

@@ -50,7 +50,7 @@ class RunStats(Summarized):
     in_flight: dict[int, float] = field(default_factory=dict, repr=False, compare=False)
     """When each unanswered call was sent, by its number, in seconds of the monotonic clock."""
     marks: int = 0
-    on_call: Callable[[RunStats], None] = field(default=lambda tally: None, repr=False)
+    on_call: Callable[[RunStats], None] = field(default=lambda stats: None, repr=False)
     _numbers: Iterator[int] = field(default_factory=itertools.count, repr=False, compare=False)
     _unpriced: deque[tuple[Callable[[], Price | None], Tokens]] = field(
         default_factory=deque, repr=False, compare=False

@@ -80,10 +80,10 @@ class Waves:
     """Runs dialogues with one call per stage for all waiting requests. At most `window` dialogues are started ahead."""
 
     def __init__(
-        self, serving: BatchedServing, store: ResponseStore, budget: Budget, limits: Limits, tally: RunStats
+        self, serving: BatchedServing, store: ResponseStore, budget: Budget, limits: Limits, stats: RunStats
     ) -> None:
         self.window = WAVE
-        self._serving, self._store, self._budget, self._tally = serving, store, budget, tally
+        self._serving, self._store, self._budget, self._stats = serving, store, budget, stats
         self._max_draws = limits.max_draws
         self._policy, self._breaker = RetryPolicy(time.monotonic), CircuitBreaker()
         self._refusals = Refusals(self._ask_unrecorded, self._other)
@@ -154,7 +154,7 @@ class Waves:
                 response = outcome if isinstance(outcome, Response) else None
                 self._budget.settle(request, dollars, response)
                 if response is not None:
-                    self._tally.called(response, partial(self._budget.price, request.model))
+                    self._stats.called(response, partial(self._budget.price, request.model))
         return outcomes
 
     def _continue(self, slot: _Slot, response: Response) -> None:
@@ -173,7 +173,7 @@ class Waves:
         make all requests be given up.
         """
         slot.tries += 1
-        self._tally.retried(fault)
+        self._stats.retried(fault)
         is_last = slot.tries >= MAX_TRIES_RETRIED
         if not is_last and not (is_silent and slot.tries == MAX_TRIES_RETRIED - 1):
             return

@@ -231,7 +231,7 @@ def _copy_responses(api: HfApi, builder: ConsistentChat, responses: str) -> None
         api.create_bucket(RepoTarget.parse(responses).name, private=True, exist_ok=True)
     place = StoreLocation(responses, {"hf": {"token": api.token}})
     place.prepare()
-    pack = write_pack(_recorded(builder), place.outbox)
+    pack = write_pack(_recorded(builder), place.staging)
     if pack is not None:
         place.send(pack)
 

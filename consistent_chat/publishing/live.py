@@ -22,11 +22,11 @@ _SHOWN = re.compile(rf"{BEGIN}.*?{END}\n*", re.DOTALL)
 
 
 @contextlib.contextmanager
-def shown(destination: Destination, tallies: Mapping[str, RunStats], totals: Mapping[str, int]) -> Iterator[None]:
+def shown(destination: Destination, all_stats: Mapping[str, RunStats], totals: Mapping[str, int]) -> Iterator[None]:
     """Show the progress of a build in the card, now and every few minutes. Errors are only logged."""
 
     def update() -> None:
-        _update_card(destination, lambda readme: with_progress(readme, tallies, totals))
+        _update_card(destination, lambda readme: with_progress(readme, all_stats, totals))
 
     update()
     flusher = PeriodicTask(update, SECONDS)
@@ -54,10 +54,10 @@ def _update_card(destination: Destination, edit: Callable[[str], str]) -> None:
         logger.warning("The progress in the card cannot be updated: %s", error)
 
 
-def with_progress(readme: str, tallies: Mapping[str, RunStats], totals: Mapping[str, int]) -> str:
+def with_progress(readme: str, all_stats: Mapping[str, RunStats], totals: Mapping[str, int]) -> str:
     """Return a card with a progress section at the top, below the header."""
     lines = [
-        f"- {split}: {tally.dialogues:,} of {totals[split]:,} dialogues ({tally})" for split, tally in tallies.items()
+        f"- {split}: {stats.dialogues:,} of {totals[split]:,} dialogues ({stats})" for split, stats in all_stats.items()
     ]
     text = "\n".join([BEGIN, "**This dataset is being made.**", "", *lines, END, "", ""])
     before = without(readme)

@@ -171,11 +171,11 @@ def _build_and_send(
 def _record(builder: ConsistentChat, destination: Destination, is_live: bool) -> bool:
     """Request the missing responses; return whether any call was made or progress was shown."""
     plans = builder.plans()
-    tallies = {split: RunStats() for split in plans}
+    all_stats = {split: RunStats() for split in plans}
     totals = {split: len(plan) for split, plan in plans.items()}
-    with shown(destination, tallies, totals) if is_live else contextlib.nullcontext():
-        builder.fill({split: range(total) for split, total in totals.items()}, tallies)
-    return is_live or any(tally.calls for tally in tallies.values())
+    with shown(destination, all_stats, totals) if is_live else contextlib.nullcontext():
+        builder.fill({split: range(total) for split, total in totals.items()}, all_stats)
+    return is_live or any(stats.calls for stats in all_stats.values())
 
 
 def _finish(made: Made, files: Mapping[str, bytes]) -> None:

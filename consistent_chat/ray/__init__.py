@@ -44,7 +44,7 @@ def warm(recipe: str | None = None, address: str | None = None, **options: Any) 
         ConsistentChatError: Ray is not installed or not reachable; the store or the serving cannot be used.
     """
     builder = open_builder(recipe, **options)
-    plans, operation = builder.plans(), _for_all_machines(builder.operation)
+    plans, execution = builder.plans(), _for_all_machines(builder.execution)
     try:
         from consistent_chat.ray.cluster import connected, fill
         from consistent_chat.ray.worker import Work
@@ -54,27 +54,27 @@ def warm(recipe: str | None = None, address: str | None = None, **options: Any) 
     before = RunStats()
     builder.fill_from_batches({split: range(len(plan)) for split, plan in plans.items()}, before)
     with connected(address):
-        tallies = fill(Work(operation, builder.recipes), plans, builder.spent)
-    next(iter(tallies.values())).add(before.counts())
-    return tallies
+        all_stats = fill(Work(execution, builder.recipes), plans, builder.spent)
+    next(iter(all_stats.values())).add(before.counts())
+    return all_stats
 
 
-def _for_all_machines(operation: ExecutionOptions) -> ExecutionOptions:
+def _for_all_machines(execution: ExecutionOptions) -> ExecutionOptions:
     """Return the options with absolute locations; raises RecipeError if they cannot be shared."""
-    if operation.mode is Mode.REFRESH:
+    if execution.mode is Mode.REFRESH:
         raise RecipeError(
             "mode='refresh' cannot be used with Ray: if a worker dies, its shard would be paid for again. Refresh in "
             "one process, or record into another store."
         )
-    if operation.by_batch:
+    if execution.by_batch:
         raise RecipeError(
             "driver='batch' cannot be used with Ray: a provider's batches need one process. Leave out --ray."
         )
-    if get_protocol(operation.places[0]) == "memory":
+    if get_protocol(execution.places[0]) == "memory":
         raise RecipeError(
-            f"{operation.places[0]} is in the memory of one process. Pass a folder or a URL as responses=."
+            f"{execution.places[0]} is in the memory of one process. Pass a folder or a URL as responses=."
         )
-    return dataclasses.replace(operation, places=tuple(map(_absolute, operation.places)))
+    return dataclasses.replace(execution, places=tuple(map(_absolute, execution.places)))
 
 
 def _absolute(place: str) -> str:

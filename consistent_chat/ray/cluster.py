@@ -20,7 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from consistent_chat.builder.execution import ExecutionOptions
 from consistent_chat.builder.progress import CallsBar, dialogues_bar
 from consistent_chat.drivers import Limits, RunStats, Usage
-from consistent_chat.drivers.limits import PACE
+from consistent_chat.drivers.limits import PER_SERVER
 from consistent_chat.drivers.online import Stopped
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.plan.plan import Plan
@@ -78,12 +78,12 @@ def check_reachable(address: str) -> None:
 def fill(work: Work, plans: Mapping[str, Plan], spent: Usage) -> dict[str, RunStats]:
     """Fill the store with all responses of the plans, and return the counts by split; `spent` was spent before."""
     length = sum(map(len, plans.values()))
-    workers = _seats(work.operation.limits, length)
-    _prepare(work.operation)
+    workers = _seats(work.execution.limits, length)
+    _prepare(work.execution)
     keeper = ray.remote(Ledger).options(num_cpus=0, scheduling_strategy=_here())
-    ledger = keeper.remote(work.operation.limits, spent.calls, spent.cost)
-    split_rate = dataclasses.replace(work.operation, limits=work.operation.limits.split_rate(workers))
-    crew = Scheduler(_sent(dataclasses.replace(work, operation=split_rate)), ledger, workers, split_rate.limits)
+    ledger = keeper.remote(work.execution.limits, spent.calls, spent.cost)
+    split_rate = dataclasses.replace(work.execution, limits=work.execution.limits.split_rate(workers))
+    crew = Scheduler(_sent(dataclasses.replace(work, execution=split_rate)), ledger, workers, split_rate.limits)
     count = max(-(-length // LARGEST), min(length, SHARDS_A_SEAT * workers))
     shards = [Shard(number, count).of(plans) for number in range(1, count + 1)]
     with dialogues_bar("Filling", length) as bar, CallsBar(next(iter(work.recipes.values())), RunStats()) as calls:
@@ -163,7 +163,7 @@ _task = ray.remote(num_cpus=1, max_retries=RETRIES, scheduling_strategy="SPREAD"
 def _seats(limits: Limits, length: int) -> int:
     """Return how many shards run at the same time: one per CPU, if the limits can be divided between so many."""
     cpus = int(ray.cluster_resources().get("CPU", 1))
-    return max(1, min(cpus, length, *(value for name in PACE for value in limits.stated(name))))
+    return max(1, min(cpus, length, *(value for name in PER_SERVER for value in limits.stated(name))))
 
 
 def _here() -> NodeAffinitySchedulingStrategy:
@@ -171,16 +171,16 @@ def _here() -> NodeAffinitySchedulingStrategy:
     return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
 
 
-def _prepare(operation: ExecutionOptions) -> None:
+def _prepare(execution: ExecutionOptions) -> None:
     """Create a folder, which workers check for; each worker prepares a remote location itself."""
-    place = StoreLocation(operation.places[0], operation.storage_options)
-    if operation.may_call and place.is_local:
+    place = StoreLocation(execution.places[0], execution.storage_options)
+    if execution.may_call and place.is_local:
         place.prepare()
 
 
 def _sent(work: Work) -> Any:
     """Put the work into Ray's object store for all workers. Ray shows no arguments, in logs or in its dashboard."""
-    serving = work.operation.serving
+    serving = work.execution.serving
     try:
         ray.cloudpickle.dumps(serving)
     except Exception as error:  # any error of the user's object
@@ -202,8 +202,8 @@ def _lost(error: Exception) -> ConsistentChatError:
 
 def _show(bar: Any, calls: CallsBar, totals: Totals) -> None:
     whole = RunStats()
-    for tally in totals.values():
-        whole.add(tally.counts())
+    for stats in totals.values():
+        whole.add(stats.counts())
     bar.update(whole.dialogues - bar.n)
     if whole.calls or whole.retries:
         calls.show(whole)

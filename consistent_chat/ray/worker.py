@@ -27,7 +27,7 @@ REPORT = 0.5
 class Work:
     """What a worker needs to make dialogues: recipes by split, and options to execute them."""
 
-    operation: ExecutionOptions
+    execution: ExecutionOptions
     recipes: Mapping[str, Recipe]
 
 
@@ -68,21 +68,21 @@ class SharedSpent(Usage):
 
     def rest(self) -> float:
         """Return the seconds until the rate limit allows the next call."""
-        return 0.0 if self.pace is None else self.pace.rest()
+        return 0.0 if self.rate_limiter is None else self.rate_limiter.rest()
 
 
 def run_shard(work: Work, ledger: Any, shard: int, places: Mapping[str, range]) -> Outcome:
     """Fill the store with a shard's responses. An expected error is returned, not raised."""
-    operation, spent = work.operation, SharedSpent(ledger, work.operation.limits, shard)
-    tallies = {split: RunStats() for split in places}
+    execution, spent = work.execution, SharedSpent(ledger, work.execution.limits, shard)
+    all_stats = {split: RunStats() for split in places}
     attempt = ray.get(ledger.begin.remote(shard))
     if attempt:  # the worker that died may have called just before
-        time.sleep(seconds_a_call(operation.limits))
+        time.sleep(seconds_a_call(execution.limits))
     try:
-        _check_shared(operation)
-        with _reporting(functools.partial(ledger.report.remote, shard, attempt), tallies, spent):
+        _check_shared(execution)
+        with _reporting(functools.partial(ledger.report.remote, shard, attempt), all_stats, spent):
             for split, indices in places.items():
-                for _ in operation.run(work.recipes[split], indices, tallies[split], spent):
+                for _ in execution.run(work.recipes[split], indices, all_stats[split], spent):
                     spent.go_on()
     except ConsistentChatError as error:
         return Outcome(error, spent.rest())
@@ -94,10 +94,10 @@ def seconds_a_call(limits: Limits) -> float:
     return max((60.0 / rate for rate in limits.stated("max_requests_per_minute")), default=0.0)
 
 
-def _check_shared(operation: ExecutionOptions) -> None:
+def _check_shared(execution: ExecutionOptions) -> None:
     """Raise StoreError if a folder that the caller has prepared is a different one on this machine."""
-    place = StoreLocation(operation.places[0], operation.storage_options)
-    if operation.may_call and place.is_local:
+    place = StoreLocation(execution.places[0], execution.storage_options)
+    if execution.may_call and place.is_local:
         try:
             place.check_exists()
         except StoreError:
@@ -108,13 +108,13 @@ def _check_shared(operation: ExecutionOptions) -> None:
 
 
 @contextlib.contextmanager
-def _reporting(report: Callable[..., Any], tallies: Mapping[str, RunStats], spent: SharedSpent) -> Iterator[None]:
+def _reporting(report: Callable[..., Any], all_stats: Mapping[str, RunStats], spent: SharedSpent) -> Iterator[None]:
     """Report the counts to the ledger during the block and at its end; stop if it says so."""
     done = threading.Event()
 
     def tell() -> None:
         try:
-            if not ray.get(report({split: tally.counts() for split, tally in tallies.items()})):
+            if not ray.get(report({split: stats.counts() for split, stats in all_stats.items()})):
                 spent.stopped = True
         except ray.exceptions.RayError:  # the caller has ended
             spent.stopped = True

@@ -64,7 +64,7 @@ class Calibration:
 
     judges: dict[str, Shares] = field(default_factory=lambda: defaultdict(lambda: defaultdict(Share)))
     unjudged: int = 0
-    tally: RunStats = field(default_factory=RunStats)
+    stats: RunStats = field(default_factory=RunStats)
 
     def add(self, judge: str, kind: str, column: str, agrees: bool) -> None:
         """Count a label for its kind and for all kinds."""
@@ -105,7 +105,7 @@ def calibrate(**options: Any) -> Calibration:
     if "criteria" in (options.get("judge") or ()):
         raise RecipeError("The labels are about the built-in criteria. Leave criteria out of judge.")
     verdicts, report = opened(options)
-    labels, made = labelled(), Calibration(tally=report.tally)
+    labels, made = labelled(), Calibration(stats=report.stats)
     found = list(zip(labels, verdicts((one.chat for one in labels), "English")))
     for label, verdict in found:
         made.unjudged += verdict.judgement is None

@@ -84,7 +84,7 @@ class JudgeReport(Summarized):
     passed: int | None = None
     scores: dict[str, Distribution] = field(default_factory=dict)
     faults: Counter[str] = field(default_factory=Counter)
-    tally: RunStats = field(default_factory=RunStats)
+    stats: RunStats = field(default_factory=RunStats)
 
     def add(self, verdict: Verdict) -> None:
         """Count a verdict."""
@@ -151,13 +151,13 @@ def opened(options: Mapping[str, Any]) -> tuple[Judging, JudgeReport]:
     builder = open_builder(None, **_judges(options))
     (recipe,) = builder.recipes.values()
     report = JudgeReport()
-    operation = builder.operation
+    execution = builder.execution
 
     def verdicts(chats: Iterable[Chat], language: str | None) -> Iterator[Verdict]:
         queue, asked, known = _Queue(chats), _lenient(recipe), dict[int, Verdict]()
         begin = partial(_steps, asked, Plan(asked).spec(0), queue.held, language)
-        opener, limits = operation.opener(asked), operation.limits
-        made = drivers.run(asked, queue.numbers(), operation.store(), opener, limits, report.tally, Usage(), begin)
+        opener, limits = execution.opener(asked), execution.limits
+        made = drivers.run(asked, queue.numbers(), execution.store(), opener, limits, report.stats, Usage(), begin)
         for dialogue in made:
             number = dialogue.spec.index
             known[number] = _verdict(queue.held.pop(number), dialogue, recipe)

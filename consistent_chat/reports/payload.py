@@ -24,7 +24,7 @@ from consistent_chat.recipe.shape import FACETS
 from consistent_chat.reports.records import ReportRow
 from consistent_chat.reports.summary import Summary, words
 from consistent_chat.request import canonical_json
-from consistent_chat.text.sanitize import visible
+from consistent_chat.text.sanitize import sanitize
 
 PART = 200
 """Number of entries in a part. A part is unpacked as a whole."""
@@ -140,8 +140,8 @@ class Payload:
         return [one if one[2] is not None else one[:2] for one in trees]
 
     def _list(self, values: Mapping[str, Any], title: str, reason: str, redrawn: str) -> None:
-        intent, category = str(values.get("intent") or ""), visible(str(values.get("category") or ""))
-        about = (intent, visible(self._summary.title_of(intent)), category, reason, redrawn)
+        intent, category = str(values.get("intent") or ""), sanitize(str(values.get("category") or ""))
+        about = (intent, sanitize(self._summary.title_of(intent)), category, reason, redrawn)
         self._items.append((self._abouts.setdefault(about, len(self._abouts)), _title(title)))
 
     def review(self) -> str:
@@ -190,7 +190,7 @@ def _is_redrawn(entry: ReportRow) -> bool:
 
 
 def _title(text: str) -> str:
-    line = " ".join(visible(text[: 4 * TITLE]).split())
+    line = " ".join(sanitize(text[: 4 * TITLE]).split())
     return line if len(line) <= TITLE else f"{line[: TITLE - 1].rstrip()}…"
 
 

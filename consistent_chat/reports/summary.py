@@ -18,7 +18,7 @@ from consistent_chat.reports.records import ReportRow
 from consistent_chat.stats import PAPER, DialogueStats, Distribution, Failure, Statistics
 from consistent_chat.stats.shape import ShapeStats
 from consistent_chat.text import Summarized, counted
-from consistent_chat.text.sanitize import visible
+from consistent_chat.text.sanitize import sanitize
 
 COMPARED = 10_000
 """Number of dialogues, from the first, that are compared. Each takes half a millisecond and ten kilobytes."""
@@ -208,8 +208,8 @@ class Summary(Summarized):
     def _repr_html_(self) -> str:
         """Return the main figures as a table."""
         row = Markup('<tr><th style="text-align: left">{}</th><td style="text-align: left">{}</td><td>{}</td></tr>')
-        rows = Markup("").join(row.format(*map(visible, figure)) for figure in self.figures)
-        return str(Markup("<table><caption>{}</caption>{}</table>").format(visible(self.title), rows))
+        rows = Markup("").join(row.format(*map(sanitize, figure)) for figure in self.figures)
+        return str(Markup("<table><caption>{}</caption>{}</table>").format(sanitize(self.title), rows))
 
     def title_of(self, intent: str) -> str:
         """Return the title of an intent."""

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies_environment
 
 from consistent_chat.errors import OversizedAnswer, RefusedAccess, RefusedRequest, ServingError, TransportError
-from consistent_chat.text.sanitize import redact_all, secrets_of, visible
+from consistent_chat.text.sanitize import redact_all, sanitize, secrets_of
 
 PASSING = frozenset({408, 409, 429})
 """Statuses below 500 that are retried."""
@@ -111,7 +111,7 @@ class Peer:
             text = text.replace(self.key, "[key]")
             if cut:  # the key may have been cut off
                 text = text[: -len(self.key)]
-        text = _KEY.sub(_masked, " ".join(visible(redact_all(text, _proxy_secrets())).split()))
+        text = _KEY.sub(_masked, " ".join(sanitize(redact_all(text, _proxy_secrets())).split()))
         return text if len(text) <= SHOWN and not cut else text[: SHOWN - 1] + "…"
 
     def error(self, fault: Fault, model: str) -> ServingError:

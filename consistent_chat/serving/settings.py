@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from consistent_chat.errors import RecipeError, ServingError
 from consistent_chat.recipe.fields import is_model_name
-from consistent_chat.text.sanitize import visible
+from consistent_chat.text.sanitize import sanitize
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def checked_model(model: str) -> str:
     if is_model_name(model):
         return model
     raise RecipeError(
-        f"The model {visible(model)!r:.200} is not a name: it has white space, a control character or '://'. "
+        f"The model {sanitize(model)!r:.200} is not a name: it has white space, a control character or '://'. "
         "Pass the model's name as model=, and a server's address as base_url=."
     )
 

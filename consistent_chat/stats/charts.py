@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from consistent_chat.stats import DialogueStats, Distribution, Statistics
-from consistent_chat.text.sanitize import visible
+from consistent_chat.text.sanitize import sanitize
 
 WIDTH, LEFT, RIGHT, TOP = 760, 58, 28, 84
 """Width of a chart, and the margins around the plotted area, in pixels."""
@@ -57,7 +57,7 @@ class Sheet:
             },
         )
         SubElement(self._root, "title", {"id": f"{name}-title"}).text = title
-        SubElement(self._root, "desc", {"id": f"{name}-desc"}).text = visible(note)
+        SubElement(self._root, "desc", {"id": f"{name}-desc"}).text = sanitize(note)
         SubElement(self._root, "style").text = STYLE
         self.shape("rect", "surface", x=0, y=0, width=WIDTH, height=height, rx=8)
         self.text(20, 32, title, "title")
@@ -74,11 +74,11 @@ class Sheet:
         }
         element = SubElement(self._root, tag, {"class": kind, **values})
         if hint:
-            SubElement(element, "title").text = visible(hint)
+            SubElement(element, "title").text = sanitize(hint)
 
     def text(self, x: float, y: float, text: str, kind: str = "", anchor: str = "start", width: float = 0) -> None:
         """Write one line of text. Text wider than `width` is cut and ends in an ellipsis."""
-        line = " ".join(visible(text).split())
+        line = " ".join(sanitize(text).split())
         attributes = {"class": kind} if kind else {}
         place = {"x": _short(x), "y": _short(y), "text-anchor": anchor}
         SubElement(self._root, "text", {**attributes, **place}).text = fitted(line, width) if width else line

@@ -79,7 +79,7 @@ def make_folder(path: Path) -> None:
 
 
 class StoreLocation:
-    """The location of one store. `journals`, `torn`, `packs` and `outbox` (for new packs) are folders on this machine.
+    """The location of one store. `journals`, `torn`, `packs` and `staging` (for new packs) are folders on this machine.
 
     `url` is shown in messages: it has no user, password or query.
     """
@@ -95,7 +95,7 @@ class StoreLocation:
         self.is_local = isinstance(self._fs, LocalFileSystem)
         base = Path(self._root) if self.is_local else home() / "remote" / self._identity(options)
         self.journals, self.torn, self.packs = base / "journals", base / "torn", base / "packs"
-        self.outbox = self.packs if self.is_local else base / "outbox"
+        self.staging = self.packs if self.is_local else base / "staging"
 
     @property
     def flush(self) -> Flush:
@@ -146,7 +146,7 @@ class StoreLocation:
             ) from None
 
     def send(self, pack: Path) -> Path:
-        """Put a pack from `outbox` into the store. Return its new path on this machine."""
+        """Put a pack from `staging` into the store. Return its new path on this machine."""
         try:
             self._backend().send(pack)
         except Exception as error:

@@ -73,7 +73,7 @@ def pack_journals(paths: Sequence[Path], place: StoreLocation) -> Path | None:
     Incomplete lines of killed writers are set aside. The caller removes the journals.
     """
     try:
-        packed = write_pack(_records(paths, place.torn), place.outbox)
+        packed = write_pack(_records(paths, place.torn), place.staging)
     except OSError as error:
         raise StoreError(
             f"The journals in {place.journals} cannot be packed: {error.strerror or error}. The journals are kept. "
@@ -86,7 +86,7 @@ def merge_packs(place: StoreLocation) -> None:
     """Merge packs that are not full. A record that is in several packs is written once. Raises PackGone, StoreError."""
     small = [pack for pack in map(Pack, fetch(place)) if len(pack) < FULL]
     for packs in _batches(small):
-        merged = write_pack(_distinct(chain(*packs)), place.outbox)
+        merged = write_pack(_distinct(chain(*packs)), place.staging)
         if merged is not None:
             merged = place.send(merged)
             replaced = [pack.path for pack in packs if pack.path != merged]
@@ -97,7 +97,7 @@ def merge_packs(place: StoreLocation) -> None:
 
 def _sweep(place: StoreLocation) -> None:
     """Remove incomplete files that are older than a day: the process that wrote them was killed."""
-    for path in (*place.packs.glob(".*.tmp"), *(() if place.is_local else place.outbox.glob("*"))):
+    for path in (*place.packs.glob(".*.tmp"), *(() if place.is_local else place.staging.glob("*"))):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > DAY:
                 path.unlink()

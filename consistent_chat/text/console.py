@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from consistent_chat.text.sanitize import visible, visible_line
+from consistent_chat.text.sanitize import sanitize, sanitize_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,7 +37,7 @@ _has_lines_only = False
 
 def complain(text: object) -> None:
     """Print an error to the standard error, as one line."""
-    _print(visible_line(str(text)), sys.stderr)
+    _print(sanitize_line(str(text)), sys.stderr)
 
 
 def say(text: object) -> None:
@@ -48,17 +48,17 @@ def say(text: object) -> None:
 
 def tell(text: object) -> None:
     """Print a result to the standard output, as one line."""
-    _print(visible_line(str(text)), sys.stdout)
+    _print(sanitize_line(str(text)), sys.stdout)
 
 
 def tell_lines(text: str) -> None:
     """Print a text of this package to the standard output, with its line breaks."""
-    _print(visible(text), sys.stdout)
+    _print(sanitize(text), sys.stdout)
 
 
 def for_bar(text: str, width: int = WIDTH) -> str:
     """Return a text for a progress bar: one line, cut between words if it is too long."""
-    line = visible_line(text)
+    line = sanitize_line(text)
     return line if len(line) <= width else line[: width - 3].rsplit(" ", 1)[0] + "..."
 
 
@@ -73,7 +73,7 @@ def screen() -> Console:
         def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
             """Yield what is printed."""
             for segment in super().render(renderable, options):
-                yield segment if segment.control else Segment(visible(segment.text), segment.style)
+                yield segment if segment.control else Segment(sanitize(segment.text), segment.style)
 
     _tolerate(sys.stdout)
     width = shutil.get_terminal_size((WIDTH, 24)).columns
@@ -84,7 +84,7 @@ def shown(text: str, lines: bool = False) -> Text:
     """Return a text without control characters and overrides of direction, on one line unless it may have `lines`."""
     from rich.text import Text
 
-    return Text(visible(text) if lines else visible_line(text))
+    return Text(sanitize(text) if lines else sanitize_line(text))
 
 
 def log_to_stderr(verbose: bool = False) -> None:
@@ -102,13 +102,13 @@ def guard() -> Iterator[None]:
     def visible_record(*args: Any, **given: Any) -> logging.LogRecord:
         record = create(*args, **given)
         with contextlib.suppress(Exception):  # a message that does not match its arguments: its handler reports it
-            record.msg, record.args = visible_line(record.getMessage()), ()
+            record.msg, record.args = sanitize_line(record.getMessage()), ()
         if record.exc_info:
             record.exc_text = _traceback(*record.exc_info)
         return record
 
     def visible_warning(message: Any, *_: Any, **__: Any) -> str:
-        return f"Warning: {visible_line(str(message))}\n"
+        return f"Warning: {sanitize_line(str(message))}\n"
 
     logging.setLogRecordFactory(visible_record)
     warnings.formatwarning = visible_warning
@@ -145,7 +145,7 @@ def _print_traceback(*error: Any) -> None:
 
 def _traceback(*error: Any) -> str:
     """Return a traceback whose lines are all indented, so that no line of it looks like another message."""
-    return "\n".join(f"  {line}" for line in visible("".join(traceback.format_exception(*error))).splitlines())
+    return "\n".join(f"  {line}" for line in sanitize("".join(traceback.format_exception(*error))).splitlines())
 
 
 def lines_only() -> bool:

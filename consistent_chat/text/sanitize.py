@@ -22,7 +22,7 @@ _JOINERS = re.compile(f"(?<!{_JOINED})[\u200b-\u200d]|[\u200b-\u200d](?!{_JOINED
 """Zero-width spaces and joiners that no script or emoji needs: those that are not between two non-ASCII characters."""
 
 
-def visible(text: str) -> str:
+def sanitize(text: str) -> str:
     """Return a text with U+FFFD in place of each invisible character that changes how other text looks.
 
     That is controls other than tab and line breaks, overrides of the writing direction, unpaired surrogates, tags, and
@@ -32,9 +32,9 @@ def visible(text: str) -> str:
     return _JOINERS.sub("\ufffd", seen)
 
 
-def visible_line(text: str) -> str:
+def sanitize_line(text: str) -> str:
     """Return a text as one line, so that no part of it can look like another message."""
-    return " ".join(visible(text).split("\n"))
+    return " ".join(sanitize(text).split("\n"))
 
 
 # User and password end before the first slash, unless the password has slashes in it; a port does not begin one. What

@@ -21,7 +21,7 @@ from jinja2.runtime import Context
 from markupsafe import Markup
 
 from consistent_chat.text import counted
-from consistent_chat.text.sanitize import visible, visible_line
+from consistent_chat.text.sanitize import sanitize, sanitize_line
 
 _MARKUP = frozenset(string.punctuation) - set("-,'")
 
@@ -31,7 +31,7 @@ LONGEST = 2_000
 
 def escaped(text: str) -> Markup:
     """Return a text as HTML, with its line breaks."""
-    return Markup(html.escape(visible(text)))  # noqa: S704 - escaped here
+    return Markup(html.escape(sanitize(text)))  # noqa: S704 - escaped here
 
 
 def line(text: str) -> Markup:
@@ -47,7 +47,7 @@ def plain(text: str) -> Markup:
 
 def message(text: str) -> Markup:
     """Return a text as one line of HTML that shows its line breaks; a text over `LONGEST` is cut."""
-    shown = visible(text).strip()
+    shown = sanitize(text).strip()
     cut = f"{shown[:LONGEST].rstrip()}…" if len(shown) > LONGEST else shown
     paragraphs = re.split(r"\n\s*\n", escaped(cut))
     return Markup("<br><br>".join("<br>".join(part.split("\n")) for part in paragraphs))  # noqa: S704 - escaped above
@@ -60,7 +60,7 @@ def code(text: str) -> Markup:
 
 def path(text: str) -> Markup:
     """Return the name of a file as a relative link to it."""
-    return Markup(urllib.parse.quote(visible(text), safe=""))  # noqa: S704 - letters, digits and percent signs
+    return Markup(urllib.parse.quote(sanitize(text), safe=""))  # noqa: S704 - letters, digits and percent signs
 
 
 def python_string(text: str) -> Markup:
@@ -75,19 +75,19 @@ def python_name(text: str, otherwise: str = "more") -> Markup:
 
 def shell_word(text: str) -> Markup:
     """Return a text as one word of a shell command, for a block of code."""
-    return Markup(shlex.quote(visible_line(text)))  # noqa: S704 - `fence` keeps code within its block
+    return Markup(shlex.quote(sanitize_line(text)))  # noqa: S704 - `fence` keeps code within its block
 
 
 def fence(code: str, language: str) -> Markup:
     """Return code as a Markdown block that no line of the code can end."""
-    content = visible(code).strip("\n")
+    content = sanitize(code).strip("\n")
     longest = max(map(len, re.findall("`+", content)), default=0)
     ticks = "`" * max(3, longest + 1)
     return Markup("\n".join([f"{ticks}{language}", content, ticks]))  # noqa: S704 - code is shown as it is
 
 
 def _one_line(text: str) -> str:
-    return " ".join(visible(text).split())
+    return " ".join(sanitize(text).split())
 
 
 ESCAPES: dict[str, Callable[[str], Markup]] = {

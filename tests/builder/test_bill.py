@@ -57,7 +57,7 @@ def test_all_sums_agree(place: str) -> None:
         options = {"serving": "openai", "base_url": provider.openai_url, "api_key": "key", "max_concurrency": 1}
         live = load_dataset_builder("consistent_chat", **RECIPE, responses=place, **options)
         live.download_and_prepare()
-    (run,) = live.tallies.values()
+    (run,) = live.all_stats.values()
     calls = len(provider.requests)
     assert (run.calls, run.input_tokens, run.output_tokens) == (calls, 2000 * calls, 900 * calls)
     assert calls > 9
@@ -107,8 +107,8 @@ def test_a_user_model_is_billed_by_itself(place: str) -> None:
     assert tokens_of(place) == whole.tokens
     with pytest.raises(ConsistentChatError, match=r"There are no .*2 dialogues were made turn by turn.*--recipe"):
         report(place)
-    assert live.tallies["train"].cost == pytest.approx(sum(used.cost or 0.0 for used in whole.used))
-    assert live.tallies["train"].cost == pytest.approx(seen.cost(builder.recipes))
+    assert live.all_stats["train"].cost == pytest.approx(sum(used.cost or 0.0 for used in whole.used))
+    assert live.all_stats["train"].cost == pytest.approx(seen.cost(builder.recipes))
 
 
 def test_pairs_are_billed_by_model(place: str) -> None:
@@ -148,8 +148,8 @@ def test_pairs_are_billed_by_model(place: str) -> None:
     assert of_card == whole.tokens == tokens_of(place)
     assert {name: tokens[:2] for name, tokens in whole.tokens.items()} == paid(provider)
     assert len(whole.tokens) == 4
-    assert live.tallies["train"].cost == pytest.approx(sum(used.cost or 0.0 for used in whole.used))
-    assert live.tallies["train"].cost == pytest.approx(seen.cost(builder.recipes))
+    assert live.all_stats["train"].cost == pytest.approx(sum(used.cost or 0.0 for used in whole.used))
+    assert live.all_stats["train"].cost == pytest.approx(seen.cost(builder.recipes))
 
 
 @pytest.mark.parametrize("user_model", ["claude-haiku-4-5", pytest.param(None, marks=pytest.mark.slow)])

@@ -57,10 +57,10 @@ def test_the_bytes_of_its_store_are_those_of_the_first_version() -> None:
 
 def test_it_shows_how_failed_draws_are_walked_through() -> None:
     """At least two first draws are malformed, in different ways, and followed by a good one."""
-    tally = RunStats()
+    stats = RunStats()
     recipe = Recipe.from_file(str(DEMO / "demo.consistent_chat.yaml"))
-    list(drivers.run(recipe, range(18), ResponseStore(str(DEMO / "responses")), None, Limits(), tally))
-    assert tally.failed == {"wrong_turn_count": 1, "truncated": 1, "no_json": 1}
+    list(drivers.run(recipe, range(18), ResponseStore(str(DEMO / "responses")), None, Limits(), stats))
+    assert stats.failed == {"wrong_turn_count": 1, "truncated": 1, "no_json": 1}
 
 
 @pytest.mark.parametrize("name", record_demo.DEMOS)
@@ -87,10 +87,10 @@ def test_another_demo_has_other_languages_and_code() -> None:
 def test_no_draw_of_the_other_demo_failed() -> None:
     """What was written passes every check at once, in every language."""
     for recipe in record_demo.recipes("demo_languages"):
-        tally = RunStats()
+        stats = RunStats()
         store = ResponseStore(str(record_demo.PACKAGE / "demo_languages" / "responses"))
-        assert len(list(drivers.run(recipe, range(2), store, None, Limits(), tally))) == 2
-        assert not tally.failed
+        assert len(list(drivers.run(recipe, range(2), store, None, Limits(), stats))) == 2
+        assert not stats.failed
 
 
 def test_it_follows_the_built_in_taxonomy_unselected(demo: Dataset) -> None:

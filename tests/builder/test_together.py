@@ -54,17 +54,17 @@ def answered(call: Call) -> Reply:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The responses of a build, with `rows.json` and `tally.json` beside them."""
+    """The responses of a build, with `rows.json` and `stats.json` beside them."""
     folder = tmp_path_factory.mktemp("together")
     with Provider(answered) as provider:
         called = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
         builder = open_builder(None, cache_dir=str(folder / "cache"), responses=str(folder / "s"), **called, **RECIPE)
         builder.download_and_prepare()
     total = RunStats()
-    for tally in builder.tallies.values():
-        total.add(tally.counts())
+    for stats in builder.all_stats.values():
+        total.add(stats.counts())
     (folder / "rows.json").write_text(json.dumps({split: list(rows) for split, rows in builder.as_dataset().items()}))
-    (folder / "tally.json").write_text(json.dumps(total.counts()))
+    (folder / "stats.json").write_text(json.dumps(total.counts()))
     return str(folder / "s")
 
 
@@ -85,7 +85,7 @@ def test_the_same_rows_come_out_again(store: str, given: dict[str, Any]) -> None
     """In one process, as a stream, in several; with failures of all kinds in between."""
     made = load_dataset("consistent_chat", responses=store, **RECIPE, **given)
     assert {split: list(rows) for split, rows in made.items()} == beside(store, "rows.json")
-    assert set(beside(store, "tally.json")["failed"]) == {"low_score", "empty_courtesy", "near_duplicate"}
+    assert set(beside(store, "stats.json")["failed"]) == {"low_score", "empty_courtesy", "near_duplicate"}
 
 
 def read(store: str, way: str) -> Summary:
@@ -107,7 +107,7 @@ def test_a_report_has_the_judge_and_its_price(store: str, way: str) -> None:
 def test_a_store_by_itself_knows_what_all_of_it_cost(store: str) -> None:
     """As much as the build that made it paid."""
     spent = sum(used.cost or 0 for used in report(store).used)
-    assert spent == pytest.approx(beside(store, "tally.json")["cost"], rel=0.05)
+    assert spent == pytest.approx(beside(store, "stats.json")["cost"], rel=0.05)
 
 
 def test_a_card_tells_of_the_judge(store: str) -> None:
@@ -129,6 +129,6 @@ def test_a_card_tells_of_the_judge(store: str) -> None:
 def test_nothing_is_left_to_estimate(store: str) -> None:
     """Also where specs were given up on the way."""
     builder = open_builder(None, responses=store, **RECIPE)
-    assert beside(store, "tally.json")["substitutes"] > 0
+    assert beside(store, "stats.json")["substitutes"] > 0
     for split, plan in builder.plans().items():
         assert estimate(builder.recipes[split], plan, builder.store()).missing == 0

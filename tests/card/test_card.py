@@ -22,7 +22,7 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.taxonomy import builtin
 from consistent_chat.request import Response
 from consistent_chat.text import languages
-from consistent_chat.text.sanitize import visible
+from consistent_chat.text.sanitize import sanitize
 from tests.card.cards import CONFIGS, HOSTILE, RECIPE, TEXTS, about, dialogue, rendered, seen, values
 from tests.hub import Hub
 from tests.hub.machines import machine
@@ -222,9 +222,9 @@ def test_no_text_of_a_model_breaks_out_of_its_place(text: str) -> None:
     plain, made = card(about(), seen(dialogue(0))), card(about(), seen(dialogue(0, text)))
     assert values(made) == values(plain)
     assert rendered(made).elements == rendered(plain).elements
-    assert " ".join(visible(text).split()) in " ".join(rendered(made).words.split())
+    assert " ".join(sanitize(text).split()) in " ".join(rendered(made).words.split())
     assert made.count(BEGIN) == made.count(END) == 1
-    assert visible(made) == made
+    assert sanitize(made) == made
     assert card(about(), seen(dialogue(0, text)), made) == made
 
 

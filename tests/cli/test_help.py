@@ -17,7 +17,7 @@ from consistent_chat.cli.group import Command, _spread
 from consistent_chat.cli.options import in_options
 from consistent_chat.recipe.description import OPERATIONAL, RECIPE, json_schema
 from consistent_chat.text.console import complain, for_bar, log_to_stderr, say, tell
-from consistent_chat.text.sanitize import visible_line
+from consistent_chat.text.sanitize import sanitize_line
 from consistent_chat.version import __version__
 from tests import ROOT
 
@@ -126,7 +126,7 @@ def test_nothing_that_is_printed_drives_the_terminal(capsys: pytest.CaptureFixtu
     for print_line in (say, complain, logger.warning):
         print_line(HOSTILE)
     said = capsys.readouterr().err
-    assert said.splitlines() == [visible_line(HOSTILE)] * 3
+    assert said.splitlines() == [sanitize_line(HOSTILE)] * 3
     tell(HOSTILE)
     printed = said + capsys.readouterr().out + for_bar(HOSTILE, 200)
     assert not set(printed) & {"\x1b", "\x07", "\x08", "\x9b", "\r", "\u202e", "\u202c"}

@@ -46,14 +46,14 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
     monkeypatch.setattr(progress, "TICK", 0.01)
     monkeypatch.setattr(progress, "LINES_EVERY", 0.02)
     monkeypatch.setattr(progress, "LONG", 0.0)
-    tally, told = RunStats(), ""
-    with lines_instead_of_bars(), CallsBar(Recipe("a-model"), tally), tally.sending():
+    stats, told = RunStats(), ""
+    with lines_instead_of_bars(), CallsBar(Recipe("a-model"), stats), stats.sending():
         for _ in range(1_000):
             if "in flight" in (told := told + capsys.readouterr().err):
                 break
             progress.time.sleep(0.01)
     assert "Calling a-model: 0 calls, 0 tokens, 1 in flight, the oldest for 0 s" in told
-    assert not tally.in_flight
+    assert not stats.in_flight
 
 
 def test_where_rows_that_were_built_before_come_from_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -62,8 +62,8 @@ def test_the_splits_of_several_recipes_are_all_warmed(provider: Provider) -> Non
         Path(f"{split}.consistent_chat.yaml").write_text(text)
     files = {split: f"{split}.consistent_chat.yaml" for split in ("train", "test")}
     where = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key", "responses": "responses"}
-    tallies = consistent_chat.warm(data_files=files, **where)
-    assert {split: tally.dialogues for split, tally in tallies.items()} == {"train": 2, "test": 2}
+    all_stats = consistent_chat.warm(data_files=files, **where)
+    assert {split: stats.dialogues for split, stats in all_stats.items()} == {"train": 2, "test": 2}
     assert load_dataset("consistent_chat", data_files=files, responses="responses").num_rows == {"train": 2, "test": 2}
 
 
@@ -98,8 +98,8 @@ def test_near_duplicates_are_left_to_the_build(provider: Provider, caplog: pytes
     given = {"model": MODEL, "num_dialogs_per_intent": 2, "drop_near_duplicates": 0.1, "responses": "responses"}
     where = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
     for number in (1, 2):
-        tally = consistent_chat.warm(shard=f"{number}/2", **given, **where)["train"]
-        assert (tally.dialogues, tally.substitutes) == (9, 0)
+        stats = consistent_chat.warm(shard=f"{number}/2", **given, **where)["train"]
+        assert (stats.dialogues, stats.substitutes) == (9, 0)
     assert "Pass serving= to the build as well" in caplog.text
 
 

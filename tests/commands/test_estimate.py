@@ -60,10 +60,10 @@ def varied(request: Request, attempt: int) -> Response:
 
 def build(place: str, recipe: Recipe, indices: range) -> RunStats:
     """Make the dialogues at these places, and return what that took."""
-    tally = RunStats()
+    stats = RunStats()
     store = ResponseStore(place)
-    list(drivers.run(recipe, indices, store, lambda: Answers(varied), Limits(), tally))
-    return tally
+    list(drivers.run(recipe, indices, store, lambda: Answers(varied), Limits(), stats))
+    return stats
 
 
 @pytest.mark.slow

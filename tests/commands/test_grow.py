@@ -235,7 +235,7 @@ def test_unusable_responses_are_drawn_again_and_a_refusal_costs_its_category() -
     with Provider(script) as provider:
         grown = grow("garden.yaml", "more.yaml", number=2, **calling(provider))
     assert [*grown.topics] == [("garden", "Orchard")]
-    assert grown.tally.failed == {"no_json": 1, "refused": 1}
+    assert grown.stats.failed == {"no_json": 1, "refused": 1}
 
 
 @pytest.mark.parametrize(

@@ -236,8 +236,8 @@ def test_each_call_costs_what_its_model_does(place: str) -> None:
     assert told.cost is not None
     assert without.cost is not None
     assert without.cost < told.cost < 1.5 * without.cost
-    tally = RunStats()
-    list(drivers.run(recipe, range(9), ResponseStore(place), Answers, Limits(), tally))
+    stats = RunStats()
+    list(drivers.run(recipe, range(9), ResponseStore(place), Answers, Limits(), stats))
     spent = 18 * (100 * 3 + 50 * 15) + 9 * (100 * 1 + 50 * 5)
-    assert tally.cost == pytest.approx(spent / 1e6)
+    assert stats.cost == pytest.approx(spent / 1e6)
     assert estimate(recipe, Plan(recipe), ResponseStore(place)).missing == 0

@@ -147,11 +147,11 @@ def test_a_temperature_goes_with_the_version_that_knows_it(provider: BatchProvid
 @each_kind
 def test_the_cost_is_half(provider: BatchProvider, tmp_path: Path, kind: str) -> None:
     """Of what the same tokens cost online."""
-    tallies = {way: RunStats() for way in ("batch", "online")}
-    filled(str(tmp_path / "batch"), provider.url, kind, tally=tallies["batch"])
-    run(str(tmp_path / "online"), recipe(kind), opened(kind, provider.url), tallies["online"])
-    assert tallies["batch"].calls == tallies["online"].calls == 18
-    assert tallies["batch"].cost == pytest.approx((tallies["online"].cost or 0) / 2)
+    all_stats = {way: RunStats() for way in ("batch", "online")}
+    filled(str(tmp_path / "batch"), provider.url, kind, stats=all_stats["batch"])
+    run(str(tmp_path / "online"), recipe(kind), opened(kind, provider.url), all_stats["online"])
+    assert all_stats["batch"].calls == all_stats["online"].calls == 18
+    assert all_stats["batch"].cost == pytest.approx((all_stats["online"].cost or 0) / 2)
 
 
 @each_kind
@@ -168,11 +168,11 @@ def test_max_calls_cuts_a_wave(provider: BatchProvider, place: str, kind: str) -
 @pytest.mark.slow
 def test_max_cost_is_judged_before_submission_at_the_price_of_batches(provider: BatchProvider, place: str) -> None:
     """The maximum cost of a first batch stays below it, and what its answers leave over pays for further batches."""
-    tally = RunStats()
-    filled(place, provider.url, limits={"max_cost": 0.05}, tally=tally)
+    stats = RunStats()
+    filled(place, provider.url, limits={"max_cost": 0.05}, stats=stats)
     assert len(provider.submitted) > 2
-    assert tally.calls == 18
-    assert (tally.cost or 0) <= 0.05
+    assert stats.calls == 18
+    assert (stats.cost or 0) <= 0.05
     worst = sum(call.body["max_tokens"] for call in provider.submitted[0].calls.values()) * 15e-6 / 2
     assert 0.02 < worst <= 0.05
 

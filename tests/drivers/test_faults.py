@@ -76,14 +76,14 @@ def checked(
     place: str, kind: str, provider: Provider, recipe: Recipe = SMALL, timeout: float = 1.0, **limits: Any
 ) -> RunStats:
     """Run against a provider with faults, and hold everything that is promised; return what was counted."""
-    tally = RunStats()
-    made = run(place, recipe, opened(kind, provider, timeout=timeout), tally, **limits)
+    stats = RunStats()
+    made = run(place, recipe, opened(kind, provider, timeout=timeout), stats, **limits)
     assert [dialogue.spec.index for dialogue in made] == list(range(len(Plan(recipe))))
     assert_really_said(made, provider, recipe.num_turns_per_dialog)
     asked = len(provider.requests)
     assert run(place, recipe) == made, "a replay walks through the same failures to the same rows"
     assert len(provider.requests) == asked
-    return tally
+    return stats
 
 
 def assert_really_said(made: list[Dialogue], provider: Provider, turns: int) -> None:
@@ -97,10 +97,10 @@ def assert_really_said(made: list[Dialogue], provider: Provider, turns: int) -> 
         assert all(message in said[dialogue.answers] for message in dialogue.user_messages)
 
 
-def assert_nothing_was_lost(tally: RunStats, provider: Provider) -> None:
+def assert_nothing_was_lost(stats: RunStats, provider: Provider) -> None:
     """Each answer that came whole was counted, and no passing fault was."""
     passing = sum(any(reply is fault for fault in PASSING.values()) for _, reply in provider.replies)
-    assert (tally.calls, tally.retries) == (len(provider.replies) - passing, passing)
+    assert (stats.calls, stats.retries) == (len(provider.replies) - passing, passing)
 
 
 class TestOneFault:
@@ -111,8 +111,8 @@ class TestOneFault:
         """The protocols take turns here; the slow tests try each fault with both."""
         kind = KINDS[list(RETRIED).index(fault) % 2]
         with Provider(every(4, RETRIED[fault])) as provider:
-            tally = checked(place, kind, provider, timeout=0.2 if fault == "hang" else 10.0)
-        assert_nothing_was_lost(tally, provider)
+            stats = checked(place, kind, provider, timeout=0.2 if fault == "hang" else 10.0)
+        assert_nothing_was_lost(stats, provider)
 
     @pytest.mark.slow
     @pytest.mark.parametrize("fault", RETRIED)
@@ -136,9 +136,9 @@ class TestMixed:
         """As with one fault alone."""
         faults = [reply for name, reply in RETRIED.items() if not name.startswith("5 MB")]
         with Provider(share(25, faults, seed=0)) as provider:
-            tally = checked(place, kind, provider, timeout=0.3)
-        assert tally.retries > 0
-        assert sum(tally.failed.values()) > 0
+            stats = checked(place, kind, provider, timeout=0.3)
+        assert stats.retries > 0
+        assert sum(stats.failed.values()) > 0
 
     @pytest.mark.slow
     @pytest.mark.parametrize("seed", range(1, 6))
@@ -164,22 +164,22 @@ class TestConnections:
         provider = Provider(port=free_port())
         provider.url = f"http://127.0.0.1:{provider.port}"
         serving = opened(kind, provider)
-        tally = RunStats(on_call=lambda tally: provider.__enter__() if tally.retries == 1 and not tally.calls else None)
+        stats = RunStats(on_call=lambda stats: provider.__enter__() if stats.retries == 1 and not stats.calls else None)
         try:
-            made = run(place, SMALL, serving, tally)
+            made = run(place, SMALL, serving, stats)
         finally:
             provider.__exit__()
         assert_really_said(made, provider, SMALL.num_turns_per_dialog)
-        assert tally.retries > 0
+        assert stats.retries > 0
 
     def test_a_server_that_is_never_there_is_named_soon(self, place: str, kind: str) -> None:
         """Five tries of one call, then its address is likely wrong."""
         with Provider() as provider:
             serving = opened(kind, provider)
-        tally = RunStats()
+        stats = RunStats()
         with pytest.raises(ServingError, match=rf"{provider.url}.* failed: .*Check the network and base_url.*5 tries"):
-            run(place, SMALL, serving, tally)
-        assert tally.retries <= 5 * 30
+            run(place, SMALL, serving, stats)
+        assert stats.retries <= 5 * 30
 
 
 @pytest.mark.usefixtures("_impatient")

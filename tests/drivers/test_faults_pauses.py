@@ -12,7 +12,7 @@ from email.utils import formatdate, parsedate_to_datetime
 import pytest
 
 from consistent_chat.drivers import Limits
-from consistent_chat.drivers.concurrency import AdaptiveSemaphore, Places
+from consistent_chat.drivers.concurrency import AdaptiveSemaphore, SharedSlots
 from consistent_chat.drivers.limits import RateLimiter
 from consistent_chat.recipe import Recipe
 from tests.faults import Reply, every, run
@@ -80,8 +80,8 @@ class TestPlaces:
         """Each has its own, and both together no more than the run; a place that is given up goes to the other."""
 
         async def crowd() -> list[int]:
-            shared, pace = Places(8), RateLimiter(Limits(), time.monotonic)
-            slow, quick, other = (AdaptiveSemaphore(6, pace, places=shared) for _ in range(3))
+            shared, rate_limiter = SharedSlots(8), RateLimiter(Limits(), time.monotonic)
+            slow, quick, other = (AdaptiveSemaphore(6, rate_limiter, shared=shared) for _ in range(3))
             async with held(slow, 6) as epochs:
                 counts = [await places(quick, 0)]
                 for epoch in epochs:

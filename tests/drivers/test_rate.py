@@ -37,15 +37,17 @@ def clock() -> Clock:
     return Clock()
 
 
-def taken(pace: RateLimiter, clock: Clock, seconds: float, tokens: float = 0.0, late: float = 0.0) -> list[float]:
+def taken(
+    rate_limiter: RateLimiter, clock: Clock, seconds: float, tokens: float = 0.0, late: float = 0.0
+) -> list[float]:
     """Return when requests go that are waiting all the time, with timers that go off late."""
     end, times = clock.now + seconds, []
     while clock.now <= end:
-        if (wait := pace.wait()) > 0:
+        if (wait := rate_limiter.wait()) > 0:
             clock.now += wait + late
         else:
             times.append(clock.now)
-            pace.take(tokens)
+            rate_limiter.take(tokens)
     return times
 
 
@@ -65,10 +67,10 @@ def test_requests_go_evenly_from_the_first_on(clock: Clock, per_minute: int) -> 
 
 def test_an_idle_time_gives_no_burst(clock: Clock) -> None:
     """What was not asked for in an hour is not asked for at once."""
-    pace = RateLimiter(Limits(max_requests_per_minute=600), clock)
-    taken(pace, clock, 1.0)
+    rate_limiter = RateLimiter(Limits(max_requests_per_minute=600), clock)
+    taken(rate_limiter, clock, 1.0)
     clock.now += 3600
-    assert most_in(taken(pace, clock, 3.0), 1.0) <= 10 + 1 + GRACE * 10
+    assert most_in(taken(rate_limiter, clock, 3.0), 1.0) <= 10 + 1 + GRACE * 10
 
 
 def test_late_timers_do_not_make_the_pace_slower(clock: Clock) -> None:
@@ -79,8 +81,8 @@ def test_late_timers_do_not_make_the_pace_slower(clock: Clock) -> None:
 
 def test_a_request_waits_for_the_tokens_before_it(clock: Clock) -> None:
     """Six thousand tokens a minute are a hundred a second."""
-    pace = RateLimiter(Limits(max_tokens_per_minute=6000), clock)
-    times = taken(pace, clock, 60.0, tokens=250)
+    rate_limiter = RateLimiter(Limits(max_tokens_per_minute=6000), clock)
+    times = taken(rate_limiter, clock, 60.0, tokens=250)
     assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx([2.5] * 24)
 
 
@@ -97,27 +99,27 @@ def test_the_tighter_limit_counts(clock: Clock) -> None:
 )
 def test_what_a_request_has_taken_replaces_the_estimate(clock: Clock, response: Any, seconds: float) -> None:
     """What was measured counts; without a count the estimate; and no answer takes no tokens."""
-    pace = RateLimiter(Limits(max_tokens_per_minute=6000), clock)
-    pace.take(400)
-    pace.settle(400, response)
-    assert pace.wait() == pytest.approx(seconds)
+    rate_limiter = RateLimiter(Limits(max_tokens_per_minute=6000), clock)
+    rate_limiter.take(400)
+    rate_limiter.settle(400, response)
+    assert rate_limiter.wait() == pytest.approx(seconds)
 
 
 def test_the_estimate_is_the_prompt_and_what_answers_took(clock: Clock) -> None:
     """A quarter of `max_tokens` at first, then the mean of the answers; four characters are a token."""
-    pace, asking = RateLimiter(Limits(), clock), request(max_tokens=4000)
+    rate_limiter, asking = RateLimiter(Limits(), clock), request(max_tokens=4000)
     prompt = (len(asking.system) + len(asking.messages[0]["content"])) / 4
-    assert pace.estimate(asking) == prompt + 1000
+    assert rate_limiter.estimate(asking) == prompt + 1000
     for output in (100, 300):
-        pace.settle(0, Response("", "stop", 10, output))
-    assert pace.estimate(asking) == prompt + 200
+        rate_limiter.settle(0, Response("", "stop", 10, output))
+    assert rate_limiter.estimate(asking) == prompt + 200
 
 
 def test_without_limits_nothing_waits(clock: Clock) -> None:
     """However much is taken."""
-    pace = RateLimiter(Limits(), clock)
-    pace.take(1e9)
-    assert pace.wait() <= 0
+    rate_limiter = RateLimiter(Limits(), clock)
+    rate_limiter.take(1e9)
+    assert rate_limiter.wait() <= 0
 
 
 def test_a_call_that_waits_for_the_pace_holds_no_place(clock: Clock) -> None:

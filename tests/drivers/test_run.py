@@ -27,12 +27,12 @@ COUNT = len(Plan(RECIPE))
 
 
 def dialogues(
-    place: str, serving: object = None, recipe: Recipe = RECIPE, tally: RunStats | None = None, **limits: object
+    place: str, serving: object = None, recipe: Recipe = RECIPE, stats: RunStats | None = None, **limits: object
 ) -> Iterator[Dialogue]:
     """Run all dialogues of a recipe with a separate store."""
     opener = None if serving is None else lambda: serving
     indices = range(len(Plan(recipe)))
-    return drivers.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), tally or RunStats())  # type: ignore[arg-type]
+    return drivers.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), stats or RunStats())  # type: ignore[arg-type]
 
 
 def test_dialogues_come_in_plan_order_whatever_order_answers_come_in(place: str) -> None:
@@ -101,10 +101,10 @@ def test_calls_go_out_between_the_checks_of_responses_that_came_together(
 
 def test_stages_of_different_dialogues_overlap(place: str) -> None:
     """No dialogue waits for the whole first stage: a slow skeleton delays only its own dialogue."""
-    slowest, tally = Plan(RECIPE)[0].topic, RunStats()
+    slowest, stats = Plan(RECIPE)[0].topic, RunStats()
 
     async def others_are_finished() -> None:
-        while tally.calls < 2 * (COUNT - 1):
+        while stats.calls < 2 * (COUNT - 1):
             await asyncio.sleep(0.001)
 
     class OneSlow(Answers):
@@ -113,7 +113,7 @@ def test_stages_of_different_dialogues_overlap(place: str) -> None:
                 await asyncio.wait_for(others_are_finished(), 30)
             return await super().answer(request)
 
-    run = dialogues(place, OneSlow(), tally=tally, max_concurrency=4)
+    run = dialogues(place, OneSlow(), stats=stats, max_concurrency=4)
     assert next(run).spec.topic == slowest
     run.close()
 
@@ -138,10 +138,10 @@ def test_unusable_answers_never_cost_a_dialogue(place: str, bad: Response) -> No
     def script(request: Request, attempt: int) -> Response | None:
         return bad if request.draw == 0 and int(request.key[-1], 16) < 3 else None  # 8 substitutes may fail too
 
-    tally = RunStats()
-    made = list(dialogues(place, Answers(script), tally=tally))
+    stats = RunStats()
+    made = list(dialogues(place, Answers(script), stats=stats))
     assert [len(dialogue.answers) for dialogue in made] == [2] * COUNT
-    assert sum(tally.failed.values()) > 0
+    assert sum(stats.failed.values()) > 0
     assert list(dialogues(place)) == made
 
 
@@ -181,11 +181,11 @@ def test_a_model_that_never_answers_usably_ends_the_run(place: str) -> None:
 @pytest.mark.slow
 def test_transport_errors_are_tried_again_and_never_stored(place: str) -> None:
     """A server that stumbles on every first try costs retries, and no row."""
-    tally = RunStats()
+    stats = RunStats()
     serving = Answers(lambda request, attempt: TransportError("busy", retry_after=0.0) if attempt == 0 else None)
     recipe = Recipe(model="m", num_dialogs_per_intent=1, num_turns_per_dialog=1)
-    made = list(dialogues(place, serving, recipe=recipe, tally=tally))
-    assert (tally.retries, tally.calls, len(made)) == (18, 18, 9)
+    made = list(dialogues(place, serving, recipe=recipe, stats=stats))
+    assert (stats.retries, stats.calls, len(made)) == (18, 18, 9)
     assert all(attempts == 2 for attempts in serving.asked.values())
 
 
@@ -196,10 +196,10 @@ def test_a_crowded_server_gets_fewer_calls_and_all_of_them_are_answered(place: s
     def script(request: Request, attempt: int) -> Exception | None:
         return TransportError("429", retry_after=0.01, rate_limited=True) if serving.in_flight >= 5 else None
 
-    serving, tally = Answers(script, delay=0.005), RunStats()
-    assert len(list(dialogues(place, serving, max_concurrency=20, tally=tally))) == COUNT
-    assert tally.calls == 2 * COUNT
-    assert 0 < tally.retries < 2 * COUNT
+    serving, stats = Answers(script, delay=0.005), RunStats()
+    assert len(list(dialogues(place, serving, max_concurrency=20, stats=stats))) == COUNT
+    assert stats.calls == 2 * COUNT
+    assert 0 < stats.retries < 2 * COUNT
 
 
 def test_a_crowded_server_is_given_one_pause_for_all(place: str) -> None:
@@ -260,9 +260,9 @@ def test_max_calls_stops_before_the_limit_and_the_next_run_goes_on(place: str) -
 
 def test_a_limit_that_is_enough_is_never_said_to_be_reached(place: str) -> None:
     """Calls wait for those in flight instead of ending the run, although not all fit at their maximum cost."""
-    tally, serving = RunStats(), Answers(delay=0.001)
-    assert len(list(dialogues(place, serving, max_cost=0.1, tally=tally))) == COUNT
-    assert 0 < (tally.cost or 0) <= 0.1
+    stats, serving = RunStats(), Answers(delay=0.001)
+    assert len(list(dialogues(place, serving, max_cost=0.1, stats=stats))) == COUNT
+    assert 0 < (stats.cost or 0) <= 0.1
 
 
 def test_answers_without_a_count_of_tokens_do_not_pass_max_cost(place: str) -> None:

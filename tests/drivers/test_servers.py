@@ -104,9 +104,9 @@ def streamed(call: Call) -> Reply:
 @named(*MADE)
 def test_all_rows_are_made_and_a_replay_makes_the_same(case: dict[str, Any], tmp_path: Path) -> None:
     """Whatever the server replies, and nothing of a fault of transport is stored."""
-    place, tally = str(tmp_path / "responses"), RunStats()
+    place, stats = str(tmp_path / "responses"), RunStats()
     with Provider(script(case)) as provider:
-        made = run(place, RECIPE, serving_of(case, provider), tally)
+        made = run(place, RECIPE, serving_of(case, provider), stats)
         asked = len(provider.requests)
         assert len(made) == len(Plan(RECIPE))
         assert run(place, RECIPE, serving_of(case, provider)) == made
@@ -115,7 +115,7 @@ def test_all_rows_are_made_and_a_replay_makes_the_same(case: dict[str, Any], tmp
     finishes = [json.loads(record.kept.response)["finish"] for record in ResponseStore(place).records()]
     assert ("refusal" in finishes) == (case["outcome"] in ("substituted", "refused"))
     assert ("length" in finishes) == (case["outcome"] == "truncated")
-    assert (tally.substitutes > 0) == (case["outcome"] in ("substituted", "refused"))
+    assert (stats.substitutes > 0) == (case["outcome"] in ("substituted", "refused"))
 
 
 @pytest.mark.slow_after(4)

@@ -59,13 +59,13 @@ def test_splits_share_what_may_be_called(provider: Provider) -> None:
 
 
 def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
-    """The next part of a stream keeps the pace of the calls before it; other limits have another pace."""
+    """The next part of a stream keeps the rate limiter of the calls before it; other limits have another one."""
     spent, limits = Usage(), Limits(max_requests_per_minute=1)
-    first, second = (Budget(limits, spent).pace() for _ in range(2))
+    first, second = (Budget(limits, spent).rate_limiter() for _ in range(2))
     assert first.wait() <= 0
     first.take(0)
     assert second.wait() > 50
-    assert Budget(Limits(max_requests_per_minute=2), spent).pace().wait() <= 0
+    assert Budget(Limits(max_requests_per_minute=2), spent).rate_limiter().wait() <= 0
 
 
 @pytest.mark.slow
@@ -85,8 +85,8 @@ def test_a_ledger_keeps_one_budget_and_counts_what_was_paid_twice_but_not_what_w
     ledger = Ledger(Limits(max_calls=4))
     for attempt, dialogues, calls in ((0, 1, 2), (1, 2, 1)):
         assert ledger.begin(7) == attempt
-        tally = RunStats(dialogues=dialogues, calls=calls, cost=0.5)
-        assert ledger.report(7, attempt, {"train": tally.counts()})
+        stats = RunStats(dialogues=dialogues, calls=calls, cost=0.5)
+        assert ledger.report(7, attempt, {"train": stats.counts()})
     total = ledger.totals()["train"]
     assert (total.dialogues, total.calls, total.cost) == (2, 3, 1.0)
     assert [ledger.reserve(7, 0.0, 0.0) for _ in range(5)] == [True] * 4 + [False]
@@ -96,7 +96,7 @@ def test_a_ledger_keeps_one_budget_and_counts_what_was_paid_twice_but_not_what_w
         ledger.settle(7, 0.0, 1, 0.0)
     assert isinstance(ledger.reserve(7, 0.0, 0.0), BudgetSpent)
     ledger.stop()
-    assert not ledger.report(7, 1, {"train": tally.counts()})
+    assert not ledger.report(7, 1, {"train": stats.counts()})
 
 
 def test_too_few_calls_for_so_many_processes_is_said() -> None:

@@ -21,7 +21,7 @@ from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.rules import DEFAULTS
 from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore, verify
-from consistent_chat.text.sanitize import visible, without_secrets
+from consistent_chat.text.sanitize import sanitize, without_secrets
 from tests.stored import asked
 
 NAMES = ("user_1", "user_2")
@@ -80,8 +80,8 @@ def card(data: bytes) -> None:
 
 def terminal(data: bytes) -> None:
     """Make a text visible, without secrets of addresses; doing so twice changes nothing."""
-    shown = visible(without_secrets(data.decode("utf-8", "surrogateescape")))
-    assert visible(shown) == shown
+    shown = sanitize(without_secrets(data.decode("utf-8", "surrogateescape")))
+    assert sanitize(shown) == shown
     assert "\x1b" not in shown
 
 

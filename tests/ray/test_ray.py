@@ -74,8 +74,8 @@ def test_what_a_cluster_has_filled_is_what_one_process_builds(
     cluster: Cluster, store: Store, provider: Provider, tmp_path: Path
 ) -> None:
     """To the byte, in a folder and in a bucket; to fill it again makes no call."""
-    tally = warm(**RECIPE, **store, **calling(provider))["train"]
-    assert (tally.dialogues, tally.calls, len(provider.requests)) == (DIALOGUES, CALLS, CALLS)
+    stats = warm(**RECIPE, **store, **calling(provider))["train"]
+    assert (stats.dialogues, stats.calls, len(provider.requests)) == (DIALOGUES, CALLS, CALLS)
     assert replayed(store, tmp_path) == built(tmp_path / "alone")
     assert warm(**RECIPE, **store, **calling(provider))["train"].calls == 0
     assert len(provider.requests) == CALLS
@@ -91,8 +91,8 @@ def test_dialogues_made_turn_by_turn(cluster: Cluster, folder: Store, tmp_path: 
             "base_url": {role: server.url for role, server in servers.items()},
             "api_key": dict.fromkeys(servers, "planted-key"),
         }
-        tally = warm(**RECIPE, **form, **folder, **called, max_concurrency={"assistant": 4})["train"]
-        assert (tally.dialogues, tally.calls) == (DIALOGUES, 2 * CALLS)
+        stats = warm(**RECIPE, **form, **folder, **called, max_concurrency={"assistant": 4})["train"]
+        assert (stats.dialogues, stats.calls) == (DIALOGUES, 2 * CALLS)
         assert {kind(call) for call in user.requests} == {"user_message"}
         assert {kind(call) for call in assistant.requests} == {"answer"}
         assert assistant.in_flight_peak <= 4
@@ -135,10 +135,10 @@ def test_a_node_that_dies_half_way_costs_what_it_had_in_flight(
 
         killing = threading.Thread(target=kill)
         killing.start()
-        tally = warm(**RECIPE, **store, **calling(provider), max_concurrency=4)["train"]
+        stats = warm(**RECIPE, **store, **calling(provider), max_concurrency=4)["train"]
         killing.join()
         again = Counter(call.attempt for call in provider.requests)
-    assert tally.dialogues == DIALOGUES
+    assert stats.dialogues == DIALOGUES
     assert again[0] == CALLS
     assert len(provider.requests) - CALLS <= 2  # half of the calls in flight are its
     assert replayed(store, tmp_path) == built(tmp_path / "alone")
@@ -148,8 +148,8 @@ def test_a_worker_that_is_killed_is_replaced(cluster: Cluster, folder: Store, tm
     """Whatever it had answered is found by the next."""
     with Provider(delay=0.2) as provider:
         serving = Suicidal(provider.url, str(tmp_path / "dead"))
-        tally = warm(**RECIPE, **folder, serving=serving, max_concurrency=4)["train"]
-        assert tally.dialogues == DIALOGUES
+        stats = warm(**RECIPE, **folder, serving=serving, max_concurrency=4)["train"]
+        assert stats.dialogues == DIALOGUES
         assert Path(tmp_path, "dead").exists()
         assert CALLS <= len(provider.requests) <= CALLS + 2
 
@@ -218,8 +218,8 @@ def test_what_a_batch_has_is_not_asked_again(cluster: Cluster, folder: Store, mo
         with pytest.raises(BudgetSpent):
             warm(**few, **folder, **calling(provider), max_calls=12)
         assert (len(provider.digests), len(provider.online)) == (9, 3)
-        tally = warm(**few, **folder, **calling(provider))["train"]
-    assert (tally.dialogues, tally.calls) == (9, 6)
+        stats = warm(**few, **folder, **calling(provider))["train"]
+    assert (stats.dialogues, stats.calls) == (9, 6)
     assert (len(provider.digests), len(provider.online)) == (9, 9)
 
 

@@ -155,11 +155,15 @@ def test_limits_by_role() -> None:
         "user": Abilities(streaming=True),
         "assistant": Abilities(context_tokens=4_096, streaming=True),
     }
-    pace = RateLimiter(whole, lambda: 0.0)
-    pace.of("user").take(0)
-    assert (round(pace.of("user").wait()), pace.of("assistant").wait()) == (1, 0)
-    pace.of("assistant").take(500)
-    assert [round(each.wait()) for each in (pace.of("user"), pace.of("assistant"), pace)] == [5, 5, 5]
+    rate_limiter = RateLimiter(whole, lambda: 0.0)
+    rate_limiter.of("user").take(0)
+    assert (round(rate_limiter.of("user").wait()), rate_limiter.of("assistant").wait()) == (1, 0)
+    rate_limiter.of("assistant").take(500)
+    assert [round(each.wait()) for each in (rate_limiter.of("user"), rate_limiter.of("assistant"), rate_limiter)] == [
+        5,
+        5,
+        5,
+    ]
 
 
 def test_a_server_that_is_away_stops_the_run(user: Provider, monkeypatch: pytest.MonkeyPatch) -> None:

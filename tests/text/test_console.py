@@ -12,7 +12,7 @@ import pytest
 
 from consistent_chat.errors import ConsistentChatError, TransportError
 from consistent_chat.text.console import NO_HUB_BARS, for_bar, guard, log_to_stderr
-from consistent_chat.text.sanitize import visible
+from consistent_chat.text.sanitize import sanitize
 from tests.cli.test_terminal import HOSTILE, JOINED, Captured, assert_visible
 
 
@@ -65,5 +65,5 @@ def test_bars_of_the_hubs_client_are_not_shown(capfd: Captured, monkeypatch: pyt
 def test_joiners_that_scripts_need_stay() -> None:
     """Hindi, Persian, Khmer and emoji are written with characters of no width."""
     texts = ("\u0915\u094d\u200d\u0937", "\u0645\u06cc\u200c\u062e", "\u1797\u17b6\u200b\u1781", JOINED)
-    assert [visible(text) for text in texts] == [*texts]
-    assert visible("pay\u200bpal, a\u200d") == "pay\ufffdpal, a\ufffd"
+    assert [sanitize(text) for text in texts] == [*texts]
+    assert sanitize("pay\u200bpal, a\u200d") == "pay\ufffdpal, a\ufffd"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jinja2 import DictLoader, Environment, Template, TemplateAssertionError, UndefinedError, nodes
 from markdown_it import MarkdownIt
 
-from consistent_chat.text.sanitize import visible
+from consistent_chat.text.sanitize import sanitize
 from consistent_chat.text.templates import environment
 
 PACKAGES = ["consistent_chat.card", "consistent_chat.reports"]
@@ -69,7 +69,7 @@ class Seen(HTMLParser):
 
 def one_line(text: str) -> str:
     """Return a text as a reader sees it."""
-    return " ".join(visible(text).split())
+    return " ".join(sanitize(text).split())
 
 
 @given(TEXTS)
@@ -94,9 +94,9 @@ def test_markdown_shows_a_text(template: str, text: str) -> None:
 def test_code_has_a_text_as_one_value(text: str) -> None:
     """A string in Python; one word in a shell, on one line."""
     python = rendered("py", "f({{ text }})", text=text)
-    if visible(text) == text:
+    if sanitize(text) == text:
         assert ast.literal_eval(python[2:-1]) == text
-    assert shlex.split(rendered("sh", "run {{ text }}", text=text)) == ["run", " ".join(visible(text).split("\n"))]
+    assert shlex.split(rendered("sh", "run {{ text }}", text=text)) == ["run", " ".join(sanitize(text).split("\n"))]
 
 
 def test_numbers_stand_as_they_are() -> None:

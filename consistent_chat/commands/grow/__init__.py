@@ -47,16 +47,16 @@ class Growth:
 
     topics: Mapping[tuple[str, str], Sequence[Entry]]
     personas: Sequence[Entry]
-    tally: RunStats
+    stats: RunStats
 
     def __str__(self) -> str:
         count = sum(map(len, self.topics.values()))
         added = f"{count:,} new topics in {len(self.topics):,} categories" if self.topics else "0 new topics"
-        return f"{f'{len(self.personas):,} new personas' if self.personas else added} ({_calls(self.tally)})"
+        return f"{f'{len(self.personas):,} new personas' if self.personas else added} ({_calls(self.stats)})"
 
 
-def _calls(tally: RunStats) -> str:
-    return str(tally).partition(", ")[2]
+def _calls(stats: RunStats) -> str:
+    return str(stats).partition(", ")[2]
 
 
 @dataclass(frozen=True)
@@ -92,13 +92,13 @@ def grow(
         raise RecipeError(f"{output} exists already. Move it away, or choose another name.")
     text, whole = _read(source, options.get("storage_options"))
     builder, recipe = _opened(source, options)
-    tally, spent = RunStats(), Usage()
+    stats, spent = RunStats(), Usage()
     tasks = _tasks(whole, add, number, categories, recipe)
-    found = _run(builder, recipe, tasks, tally, spent)
+    found = _run(builder, recipe, tasks, stats, spent)
     if add == "categories":
         tasks = [_of_new(task, name) for task, names in zip(tasks, found) for name in names]
-        found = _run(builder, recipe, tasks, tally, spent)
-    grown = Growth(_topics(tasks, found), found[0] if add == "personas" else (), tally)
+        found = _run(builder, recipe, tasks, stats, spent)
+    grown = Growth(_topics(tasks, found), found[0] if add == "personas" else (), stats)
     written = _document(text, grown, recipe.model or "")
     taxonomy.load(safe_yaml.parse(written, os.path.basename(output)))
     with atomic_write(output) as target:
@@ -172,12 +172,12 @@ def _of_new(task: Task, name: Entry) -> Task:
 
 
 def _run(
-    builder: ConsistentChat, recipe: Recipe, tasks: list[Task], tally: RunStats, spent: Usage
+    builder: ConsistentChat, recipe: Recipe, tasks: list[Task], stats: RunStats, spent: Usage
 ) -> list[list[Entry]]:
     """Run all tasks; return the new entries of each. Raises the errors of a build."""
-    operation, begin = builder.operation, partial(steps, recipe, tasks)
-    opener = operation.opener(recipe)
-    made = drivers.run(recipe, range(len(tasks)), operation.store(), opener, operation.limits, tally, spent, begin)
+    execution, begin = builder.execution, partial(steps, recipe, tasks)
+    opener = execution.opener(recipe)
+    made = drivers.run(recipe, range(len(tasks)), execution.store(), opener, execution.limits, stats, spent, begin)
     return [[*_entries(task, dialogue.answers)] for task, dialogue in zip(tasks, made)]
 
 
