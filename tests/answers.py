@@ -1,4 +1,4 @@
-"""A serving for tests that need no provider: it answers in memory, counts calls, and can be set to misbehave."""
+"""An in-memory serving for tests. It answers without a provider, counts calls, and can be set to misbehave."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ def good(request: Request) -> Response:
 
 
 class Answers:
-    """Answers each request after `delay` seconds; `script(request, attempt)` may return something else."""
+    """Answer each request after `delay` seconds.
+
+    `script(request, attempt)` may return another response or an exception to raise; None means a good answer.
+    """
 
     def __init__(self, script: Script | None = None, delay: float = 0.0) -> None:
         self.script = script or (lambda request, attempt: None)
@@ -32,11 +35,11 @@ class Answers:
 
     @property
     def calls(self) -> int:
-        """How often it was asked."""
+        """Return how many calls the serving received."""
         return sum(self.asked.values())
 
     async def answer(self, request: Request) -> Response:
-        """Answer, or raise what the script says."""
+        """Return the response to a request, or raise the exception that the script returns."""
         attempt = self.asked[request.key]
         self.asked[request.key] += 1
         self.in_flight += 1

@@ -1,7 +1,7 @@
-"""A provider with batch APIs on this machine: Anthropic's Message Batches, and OpenAI's files and batches.
+"""A local provider with batch APIs: Anthropic's Message Batches, and OpenAI's files and batches.
 
-Answers are those that the same request gets one by one. A batch ends after some looks at it; its results come in
-another order than the requests. A fate may befall any request:
+A request in a batch gets the same answer as the request gets online. A batch ends after it was polled a set number of
+times; its results come in another order than the requests. A fate decides what happens to a request:
 
     def fate(call):
         return "expired" if call.number == 0 else None
@@ -37,7 +37,7 @@ ERRORS = {400: "invalid_request_error", 429: "rate_limit_error", 500: "api_error
 
 @dataclass
 class Submitted:
-    """One batch: its calls by custom id, and how often it was looked at."""
+    """One submitted batch: its calls by custom id, and how often it was polled (`looks`)."""
 
     id: str
     protocol: str
@@ -48,11 +48,12 @@ class Submitted:
 
 
 class BatchProvider(Provider):
-    """The server. `looks` is how often a batch is looked at before it has ended.
+    """The server. `looks` is how often a batch is polled before it ends.
 
-    `submitted` are the batches in order, `sizes` the bytes of their orders, `asked` counts the looks and fetches by
-    kind. New batches have the `status`, if one is set; Anthropic's results are said to be at `results_at`. `offers`
-    tells the endpoints that there are, of "batches" and "list". Provider's own endpoints answer too.
+    `submitted` lists the batches in order, `sizes` the number of bytes of the requests that created them, and `asked`
+    counts polls and downloads by kind. New batches have the `status`, if one is set. Anthropic's batches name
+    `results_at` as the URL of their results. `offers` selects the endpoints that exist: "batches", "list" or both. The
+    endpoints of Provider answer too.
     """
 
     def __init__(self, fate: Fate | None = None, looks: int = 1, offers: tuple[str, ...] = ("batches", "list")) -> None:
@@ -70,29 +71,29 @@ class BatchProvider(Provider):
 
     @property
     def digests(self) -> list[str]:
-        """All requests that were submitted, in order: twice what was submitted twice."""
+        """Return all submitted requests in order. A request that was submitted twice is in the list twice."""
         return [digest for batch in self.submitted for digest in batch.calls]
 
     def script_online(self) -> None:
-        """Let the same fates befall the calls that come one by one."""
+        """Apply the same fates to calls that arrive outside a batch."""
         self._script = lambda call: reply if isinstance(reply := self._fate(call), Reply) else None
 
     @property
     def online(self) -> list[Call]:
-        """The calls that came one by one."""
+        """Return the calls that arrived outside a batch."""
         return [call for call in self.requests if "batch" not in call.headers]
 
     def stop_at(self, step: str) -> None:
-        """Answer no more at this step: "received", "created", "look" or "results"."""
+        """Stop answering at this step: "received", "created", "look" or "results"."""
         self._stop_at = step
         self.stopped.clear()
 
     def reached(self, step: str, seconds: float) -> None:
-        """Wait until a process has reached a step."""
+        """Wait at most `seconds` until a process reaches a step."""
         until(lambda: self.asked[step] > 0, seconds)
 
     def go_on(self) -> None:
-        """Answer again."""
+        """Answer again at every step."""
         self._stop_at = ""
 
     def _route(self, router: web.UrlDispatcher) -> None:
@@ -165,7 +166,7 @@ class BatchProvider(Provider):
         after = request.query.get("after_id") or request.query.get("after")
         ids = [batch.id for batch in batches]
         start = ids.index(after) + 1 if after else 0
-        stop = start + min(2, int(request.query.get("limit", 20)))  # small pages, so that they are turned
+        stop = start + min(2, int(request.query.get("limit", 20)))  # small, so that clients turn pages
         for batch in batches[start:stop]:
             batch.looks += 1
         page = [self._told(batch) for batch in batches[start:stop]]
@@ -183,7 +184,7 @@ class BatchProvider(Provider):
         return await self._stream(request, [line for of, line in filter(None, lines) if of == kind])
 
     async def _stream(self, request: web.Request, lines: list[bytes | None]) -> web.StreamResponse:
-        """Send lines in another order, half of them before the step."""
+        """Send the lines in another order, and half of them before the step "results"."""
         given = sorted(line for line in lines if line is not None)[::-1]
         response = web.StreamResponse()
         await response.prepare(request)

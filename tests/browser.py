@@ -36,7 +36,7 @@ def chromium() -> Iterator[Any]:
 
 
 class Window:
-    """A page in a separate window, with its requests and its errors since it was opened."""
+    """A page in a separate window. It collects the requests and the errors since the window was opened."""
 
     def __init__(self, browser: Any, path: Path, address: str = "", **settings: Any) -> None:
         self.path = path
@@ -53,7 +53,7 @@ class Window:
 
     @property
     def count(self) -> str:
-        """What is said to be found."""
+        """Return the text that tells how many dialogues were found."""
         return str(self.page.inner_text("#count"))
 
     def listed(self) -> list[str]:
@@ -61,15 +61,15 @@ class Window:
         return list(self.page.locator("#found .title").all_text_contents())
 
     def bubbles(self) -> list[str]:
-        """Return the texts of the dialogue that is shown."""
+        """Return the texts of the messages of the dialogue that is shown."""
         return list(self.page.locator("#talk .said").evaluate_all("all => all.map((each) => each.textContent)"))
 
     def says(self, count: str) -> None:
-        """Wait until so much is said to be found."""
+        """Wait until the page shows this count of found dialogues."""
         self.page.locator("#count", has_text=count).wait_for()
 
     def shows(self, title: str) -> None:
-        """Wait until the dialogue of a title is shown."""
+        """Wait until the page shows the dialogue with this title."""
         self.page.locator("#reader-title", has_text=title).wait_for(state="attached")
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""Buckets with a store in them, and machines that use them: what the tests of the store in S3 share.
+"""Buckets that contain a response store, and machines that use them, for the tests of stores in S3.
 
-A test module takes the fixtures over by `server, bucket, machine = buckets.server, buckets.bucket, buckets.machine`.
+A test module imports the fixtures by `server, bucket, machine = buckets.server, buckets.bucket, buckets.machine`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Machine = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Bucket:
-    """A bucket and the store in it."""
+    """A bucket and the response store in it."""
 
     s3: S3
     name: str
@@ -47,39 +47,39 @@ class Bucket:
 
     @property
     def files(self) -> Any:
-        """The bucket as a program that copies files sees it."""
+        """Return the bucket as another program that copies files sees it, without cached listings."""
         return s3fs.S3FileSystem(**self.options, use_listings_cache=False)
 
     def store(self) -> ResponseStore:
         return ResponseStore(self.url, self.options)
 
     def keep(self, numbers: Iterable[int]) -> None:
-        """Keep the responses of these numbers, by a store that is closed after."""
+        """Store the responses of these numbers, and close the store."""
         store = self.store()
         for number in numbers:
             store.keep(asked(number), said(number))
         store.close()
 
     def lacks(self, numbers: Iterable[int]) -> list[int]:
-        """Return those of the numbers whose responses a newly opened store does not find."""
+        """Return the numbers whose responses a newly opened store does not find."""
         store = self.store()
         return [number for number in numbers if store.find(asked(number)) != said(number)]
 
     def packs(self) -> list[str]:
-        """Return the paths of all packs, as the server has them."""
+        """Return the paths of all packs that the server has."""
         return [path for path in self.files.find(self.name) if path.endswith(".parquet")]
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[S3]:
-    """One server for all tests."""
+    """Run one S3 server for all tests of a module."""
     with S3() as running:
         yield running
 
 
 @pytest.fixture
 def bucket(server: S3) -> Bucket:
-    """An empty bucket that no other test knows."""
+    """Create an empty bucket for one test."""
     server.begin()
     made = Bucket(server, f"bucket-{next(COUNTER)}")
     made.files.mkdir(made.name)
@@ -89,7 +89,10 @@ def bucket(server: S3) -> Bucket:
 
 @pytest.fixture(autouse=True)
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
-    """Move to another machine, by name: it has its own HF_HOME, and no cached listings. The first machine is "one"."""
+    """Return a function that moves the test to another machine, by name.
+
+    A machine has its own HF_HOME and no cached listings. The first machine is "one".
+    """
 
     def move(name: str) -> None:
         monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / name))
@@ -102,13 +105,13 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 @pytest.fixture(autouse=True)
 def without_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let S3's client try again as often as it does, but at once."""
+    """Let S3's client retry as often as usual, but without pauses."""
     pause = asyncio.sleep
     monkeypatch.setattr(asyncio, "sleep", lambda seconds, *given: pause(0, *given))
 
 
 def load(bucket: Bucket, folder: Path, **given: Any) -> Any:
-    """Load dialogues from the store in the bucket, with a separate cache."""
+    """Load dialogues from the store in the bucket, with a separate cache of datasets."""
     place = {"responses": bucket.url, "storage_options": bucket.options, "cache_dir": str(folder)}
     few = {"model": "rehearsal", "num_dialogs_per_intent": 1, "intents": ["simulation"], "split": "train"}
     return load_dataset("consistent_chat", **{**place, **few, **given})

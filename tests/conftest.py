@@ -1,4 +1,4 @@
-"""Fixtures that all tests share: a home of their own, no network but the loopback, no keys."""
+"""Fixtures that all tests share: a separate HF_HOME, no network except loopback, and no API keys."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import socket
 import sys
 import tempfile
 
-gc.disable()  # until the tests are collected: next to nothing of what is imported becomes rubbish
+gc.disable()  # until the tests are collected: almost no imported object becomes garbage
 
-# Read by datasets and huggingface_hub when they are imported, so before any test module is.
+# datasets and huggingface_hub read these when they are imported, so they are set before any test module is imported.
 os.environ["HF_HOME"] = tempfile.mkdtemp(prefix="consistent_chat-tests-")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
@@ -24,7 +24,7 @@ for name in (
 ):
     os.environ.pop(name, None)
 
-# Else each process that tests start compiles all of the package, which takes as long again as importing it.
+# Without bytecode, each process that tests start compiles the whole package, which takes as long as importing it.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
@@ -44,10 +44,13 @@ settings.register_profile("thorough", deadline=None, max_examples=60)  # pytest 
 settings.load_profile("tests")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest leaves out what is slow
+@pytest.hookimpl(tryfirst=True)  # before pytest deselects slow tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the cases of a test after the first ones as slow, where it says `slow_after`; let the docs' pages begin."""
-    items.sort(key=lambda item: item.path.name != "test_docs.py")  # they take longest, which no core should wait for
+    """Mark as slow the cases of a test that come after the first n of `slow_after(n)`.
+
+    The tests of the documentation run first, because they take longest.
+    """
+    items.sort(key=lambda item: item.path.name != "test_docs.py")  # they take longest, so they start first
     seen: Counter[str] = Counter()
     for item in items:
         if mark := item.get_closest_marker("slow_after"):
@@ -58,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave all that was imported out of what the garbage collector walks through: a twelfth of the suite's time."""
+    """Exclude imported objects from garbage collection, which saves a twelfth of the suite's time."""
     gc.collect()
     gc.freeze()
     gc.enable()
@@ -66,7 +69,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail at once, and by name, when a test reaches out of this machine."""
+    """Fail at once, with the address, when a test connects to another machine."""
 
     def connect(self: socket.socket, address: object) -> None:
         if isinstance(address, tuple) and address[0] not in ("127.0.0.1", "::1", "localhost"):
@@ -78,26 +81,26 @@ def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_waiting_for_disks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out `fsync`, which takes milliseconds: tests kill processes, and never cut the power."""
-    monkeypatch.setattr(os, "fsync", os.fstat)  # raises where the file is not open, too
+    """Replace `fsync`, which takes milliseconds. Tests kill processes, but never cut the power."""
+    monkeypatch.setattr(os, "fsync", os.fstat)  # like fsync, it raises an error if the file is not open
 
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    """A provider of models that answers everything well, at once."""
+    """Run a provider of models that answers every request well, without delay."""
     with Provider() as running:
         yield running
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
-    """A location for a response store that does not exist yet."""
+    """Return a location for a response store that does not exist yet."""
     return str(tmp_path / "responses")
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working directory and a cache of datasets of the test's own."""
+    """Give the test a separate working directory and a separate cache of datasets."""
     import datasets  # takes 2 s, and most tests do without
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
@@ -107,7 +110,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory in the test's folder, next to a separate cache of datasets."""
+    """Create an empty working directory in the test's folder, next to a separate cache of datasets."""
     import datasets  # takes 2 s, and most tests do without
 
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")

@@ -1,4 +1,4 @@
-"""DataFlow's parts as its users bring them: servings with one method, prompt objects, and no DataFlow."""
+"""Stand-ins for what users of DataFlow bring: servings with one method, and prompt objects. They need no DataFlow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Script = Callable[[str, int], Any]
 
 
 class TheirServing:
-    """Has DataFlow's one method and its ways; a script may put something else in the place of any answer."""
+    """A serving with DataFlow's only method. A script may replace any answer."""
 
     def __init__(self, script: Script | None = None, model_name: str | None = "their-model") -> None:
         self.script = script or (lambda prompt, tries: ...)
@@ -33,7 +33,7 @@ class TheirServing:
             self.model_name = model_name
 
     def generate_from_input(self, user_inputs: list[str], system_prompt: str) -> Any:
-        """Answer all of them."""
+        """Return the answers to all prompts."""
         self.calls.append(list(user_inputs))
         self.systems.append(system_prompt)
         self.temperatures.append(self.temperature)
@@ -47,13 +47,13 @@ class TheirServing:
 
 
 def good(prompt: str, system: str) -> str:
-    """Return what a model answers: to our own prompts, or in DataFlow's shapes to those of a prompt object."""
+    """Return a model's answer: to the package's own prompts, or in DataFlow's formats to those of a prompt object."""
     ours = re.search(r'"(user|assistant)_1" to "\w+_(\d+)"', prompt)
     if ours:
         stem, turns = ours[1], int(ours[2])
         return json.dumps({f"{stem}_{number}": f"{stem} {number} of {len(prompt)}" for number in range(1, turns + 1)})
     templated = re.search(r"exactly (\d+)", system)
-    if templated is None:  # a harmless prompt, which asks whether anything is answered
+    if templated is None:  # a harmless prompt, which only checks that the serving answers
         return "It rained."
     turns = int(templated[1])
     if '"turns"' in system:
@@ -63,7 +63,7 @@ def good(prompt: str, system: str) -> str:
 
 
 class TheirPrompt:
-    """Builds prompts as DataFlow's ConsistentChatPrompt does: two intents, topics drawn by `random`."""
+    """Build prompts as DataFlow's ConsistentChatPrompt does: two intents, and topics that `random` draws."""
 
     TOPICS = ("rye", "wheat", "spelt", "oats", "barley", "maize", "millet", "rice")
 
@@ -74,7 +74,7 @@ class TheirPrompt:
         topic: str | None = None,
         queries: list[str] | None = None,
     ) -> Any:
-        """Return all prompts of the first stage, or the one of a dialogue's second."""
+        """Return all prompts of the first stage, or the prompt of one dialogue's second stage."""
         if mode == "query":
             assert topic is None
             assert queries is None
@@ -88,10 +88,10 @@ class TheirPrompt:
 
 
 class Storage:
-    """Keeps the DataFrame that it is given."""
+    """Keep the DataFrame that an operator writes."""
 
     def write(self, data: Any) -> None:
-        """Keep it."""
+        """Keep the DataFrame."""
         self.data = data
 
 
@@ -99,7 +99,7 @@ USER, ASSISTANT = "user", "assistant"
 
 
 def operator(serving: Any, place: Path, **fields: Any) -> ConsistentChatGenerator:
-    """Return an operator for 18 dialogues of 3 turns."""
+    """Return an operator for 18 dialogues of 3 turns each."""
     settings = {"num_dialogs_per_intent": 2, "num_turns_per_dialog": 3, "responses": str(place), **fields}
     return ConsistentChatGenerator(serving, **settings)
 
@@ -110,7 +110,7 @@ def made(serving: Any, place: Path, **fields: Any) -> Any:
 
 
 def is_exact(frame: Any, dialogues: int = 18, turns: int = 3) -> bool:
-    """Tell whether a DataFrame has what was asked for, and nothing else."""
+    """Return whether a DataFrame has exactly the dialogues, turns and columns that were requested."""
     roles = [[message["role"] for message in talk] for talk in frame["conversation"]]
     fields = {tuple(message) for talk in frame["conversation"] for message in talk}
     whole = list(frame.columns) == ["category", "conversation"] and fields == {("role", "value")}
@@ -119,5 +119,5 @@ def is_exact(frame: Any, dialogues: int = 18, turns: int = 3) -> bool:
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no pause take time."""
+    """Replace `time.sleep`, so that pauses take no time."""
     monkeypatch.setattr(time, "sleep", lambda seconds: None)

@@ -1,7 +1,7 @@
-"""What a server may send: a good answer, or one of the faults of the matrix, each by its name.
+"""Replies of a provider: a good answer, or one of the named faults.
 
-The catalogues say what a fault is to lead to. `every`, `share` and `for_prompts` put faults into a run, always the same
-ones.
+Each catalogue says how the package handles its faults. `every`, `share` and `for_prompts` put faults into a run, and
+always the same ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server sends: by default a good answer. The class methods make all the others.
+    """A reply of the server. The default is a good answer; the class methods make all other replies.
 
     `edit` changes the model's text, `garble` the bytes of the body around it.
     """
@@ -42,70 +42,70 @@ class Reply:
 
     @classmethod
     def text(cls, text: str, finish: str = "stop") -> Reply:
-        """Give this text as the model's whole answer."""
+        """Return a reply with this text as the model's whole answer."""
         return cls(edit=lambda _: text, finish=finish)
 
     @classmethod
     def error(cls, status: int, message: str, headers: Mapping[str, str] | None = None, **fields: str) -> Reply:
-        """Give an error in the protocols' common form; `fields` go beside its message."""
+        """Return an error in the protocols' common form; `fields` go beside its message."""
         error = {"type": "some_error", "message": message, **fields}
         return cls.body(status, json.dumps({"type": "error", "error": error}), headers)
 
     @classmethod
     def body(cls, status: int, body: str | bytes, headers: Mapping[str, str] | None = None) -> Reply:
-        """Send a status with a body as it is."""
+        """Return a reply with this status and exactly this body."""
         raw = body.encode("utf-8", "surrogateescape") if isinstance(body, str) else body
         return cls(status=status, raw=raw, headers={"content-type": "application/json", **(headers or {})})
 
     @classmethod
     def refusal(cls) -> Reply:
-        """Let the model decline, without a word."""
+        """Return a reply in which the model refuses and gives no text."""
         return cls(finish="refusal", empty=True)
 
     @classmethod
     def truncation(cls) -> Reply:
-        """Cut a good answer in the middle, as the limit of tokens does."""
+        """Return a good answer that is cut in the middle, as at the limit of tokens."""
         return cls(edit=lambda good: good[: len(good) // 2], finish="length")
 
     @classmethod
     def html_page(cls, status: int = 200) -> Reply:
-        """Send the page of some proxy in between."""
+        """Return an HTML page, as a proxy between client and provider sends it."""
         page = "<html><head><title>Sign in</title></head><body>Please sign in.</body></html>"
         return cls.body(status, page, {"content-type": "text/html"})
 
     @classmethod
     def cut_body(cls) -> Reply:
-        """Break the connection in the middle of the body."""
+        """Return a reply whose connection breaks in the middle of the body."""
         return cls(ending="cut")
 
     @classmethod
     def reset(cls) -> Reply:
-        """Break the connection without a word."""
+        """Return a reply whose connection breaks before any data is sent."""
         return cls(ending="reset")
 
     @classmethod
     def hang(cls) -> Reply:
-        """Send nothing, and keep the connection open."""
+        """Return a reply that sends nothing and leaves the connection open."""
         return cls(ending="hang")
 
     @classmethod
     def fenced(cls) -> Reply:
-        """Put a good answer into a Markdown fence."""
+        """Return a good answer inside a Markdown fence."""
         return cls(edit=lambda good: f"```json\n{good}\n```")
 
     @classmethod
     def in_prose(cls) -> Reply:
-        """Put talk around a good answer."""
+        """Return a good answer with prose around it."""
         return cls(edit=lambda good: f"Certainly! Here it is:\n\n{good}\n\nI hope that this helps.")
 
     @classmethod
     def wrong_count(cls, by: int = -1) -> Reply:
-        """Give one message too few, or with `by=1` one too many."""
+        """Return an answer with one message too few, or with `by=1` one too many."""
         return cls(edit=lambda good: _recounted(json.loads(good), by))
 
     @classmethod
     def no_usage(cls) -> Reply:
-        """Leave out the count of tokens."""
+        """Return a good answer without token counts."""
         return cls(usage=False)
 
 
@@ -193,12 +193,12 @@ FINAL = {
 
 
 def every(number: int, reply: Reply) -> Script:
-    """Send this in place of every n-th answer, beginning with the first."""
+    """Return a script that replaces every n-th answer, beginning with the first."""
     return lambda call: reply if call.number % number == 0 else None
 
 
 def share(percent: int, replies: Sequence[Reply], seed: int) -> Script:
-    """Send one of these in place of a percentage of answers, by the seed and the call's number."""
+    """Return a script that replaces a percentage of answers; the seed and the call's number decide which."""
 
     def script(call: Call) -> Reply | None:
         chance, choice = _numbers(seed, call.number)
@@ -208,7 +208,7 @@ def share(percent: int, replies: Sequence[Reply], seed: int) -> Script:
 
 
 def for_prompts(percent: int, replies: Sequence[Reply], seed: int) -> Script:
-    """Send one of these to a percentage of prompts, whenever they arrive."""
+    """Return a script that replaces the answers to a percentage of prompts, in any order of arrival."""
 
     def script(call: Call) -> Reply | None:
         chance, choice = _numbers(seed, call.texts)
@@ -220,7 +220,7 @@ def for_prompts(percent: int, replies: Sequence[Reply], seed: int) -> Script:
 def run(
     place: str, recipe: Recipe, serving: Any = None, stats: RunStats | None = None, **limits: Any
 ) -> list[Dialogue]:
-    """Return all dialogues of a recipe; without a serving, those that the store holds."""
+    """Return all dialogues of a recipe. Without a serving, return those that the store contains."""
     opener = None if serving is None else lambda: serving
     indices = range(len(Plan(recipe)))
     return list(drivers.run(recipe, indices, ResponseStore(place), opener, Limits(**limits), stats or RunStats()))
@@ -236,7 +236,7 @@ def _listed(good: str, change: Callable[[str], Any]) -> str:
 
 
 def _changed(good: str, change: Callable[[str], Any]) -> str:
-    """Change the last message alone."""
+    """Change only the last message of a good answer."""
     texts = json.loads(good)
     name = list(texts)[-1]
     return json.dumps({**texts, name: change(texts[name])})

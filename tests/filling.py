@@ -1,4 +1,7 @@
-"""Filling stores by batch, without `datasets` and without long pauses, in this process or in one that gets killed."""
+"""Helpers that fill stores through batch APIs, without `datasets` and without long pauses.
+
+They work in this process, or in another process that a test kills.
+"""
 
 from __future__ import annotations
 
@@ -41,14 +44,14 @@ STEPS = ("received", "created", "look", "results")
 
 
 def hurry() -> None:
-    """Look at batches at once, and soon believe that one did not arrive."""
+    """Make polls of batches immediate, and shorten the wait before a batch counts as not received."""
     batch_poll.FIRST_PAUSE = batch_poll.LONGEST_PAUSE = 0.01
     batch_poll.SETTLE = 0.05
 
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do without long pauses."""
+    """Shorten the pauses of batch polling for every test."""
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
         monkeypatch.setattr(batch_poll, name, getattr(batch_poll, name))
     hurry()
@@ -56,18 +59,18 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def provider() -> Iterator[BatchProvider]:
-    """A provider with batch APIs."""
+    """Run a provider with batch APIs."""
     with BatchProvider() as running:
         yield running
 
 
 def recipe(kind: str = "anthropic", count: int = 1) -> Recipe:
-    """Return a recipe of nine short dialogues, or as often as many."""
+    """Return a recipe of nine short dialogues, times `count`."""
     return Recipe(model=KINDS[kind], num_dialogs_per_intent=count, num_turns_per_dialog=2)
 
 
 def opened(kind: str, url: str) -> Any:
-    """Open a serving on a provider on this machine."""
+    """Open a serving that calls the local provider."""
     if kind == "anthropic":
         return Anthropic(base_url=url, api_key=KEY, timeout=5.0)
     return OpenAI(base_url=f"{url}/v1", api_key=KEY, timeout=5.0)
@@ -101,20 +104,20 @@ def filled(
 
 
 def replayed(place: str, made: Recipe, options: Mapping[str, Any] | None = None) -> list[Dialogue]:
-    """Return the dialogues that a store holds."""
+    """Return the dialogues that a store contains."""
     store = ResponseStore(place, options)
     return list(drivers.run(made, range(len(Plan(made))), store, None, Limits(), RunStats()))
 
 
 def online(place: str, provider: BatchProvider, kind: str, made: Recipe, count: int | None = None) -> list[Dialogue]:
-    """Return the dialogues, or the first of them, made one call at a time."""
+    """Return the dialogues of a recipe, or the first `count` of them, made with one call per request."""
     indices = range(len(Plan(made)) if count is None else count)
     opener = lambda: opened(kind, provider.url)  # noqa: E731
     return list(drivers.run(made, indices, ResponseStore(place), opener, Limits(), RunStats()))
 
 
 def without_ids(dialogues: list[Dialogue]) -> list[Dialogue]:
-    """Return dialogues whose failed responses lack the provider's id, which counts its calls."""
+    """Return the dialogues without the provider's ids of failed responses, because these ids count its calls."""
     return [
         dialogue._replace(failed=tuple(f._replace(response=replace(f.response, id="")) for f in dialogue.failed))
         for dialogue in dialogues
@@ -122,32 +125,32 @@ def without_ids(dialogues: list[Dialogue]) -> list[Dialogue]:
 
 
 def entries(place: str, options: Mapping[str, Any] | None = None) -> list[Batch]:
-    """Return what a store's log of batches says."""
+    """Return the entries of a store's log of batches."""
     return BatchLog(place, options).read()
 
 
 class Filler:
-    """Another process that fills a store, on a separate machine if it has a home folder."""
+    """A separate process that fills a store. With a home folder it acts as a separate machine."""
 
     def __init__(self, place: str, provider: BatchProvider, kind: str, home: str | None = None, **given: Any) -> None:
         self._process = processes.Process(target=_fill, args=(home, place, provider.url, kind, given), daemon=True)
         self._process.start()
 
     def kill(self) -> None:
-        """End it on the spot."""
+        """Kill the process at once."""
         assert self._process.pid is not None
         os.kill(self._process.pid, signal.SIGKILL)
         self._process.join()
         assert self._process.exitcode == -signal.SIGKILL
 
     def finish(self) -> None:
-        """Wait until all is done."""
+        """Wait until the process ends without an error."""
         self._process.join(300)
         assert self._process.exitcode == 0
 
 
 def killed_at(step: str, provider: BatchProvider, place: str, kind: str, **given: Any) -> None:
-    """Let another process fill a store, and kill it when the provider has reached a step."""
+    """Start a process that fills a store, and kill it when the provider has reached a step."""
     provider.stop_at(step)
     filler = Filler(place, provider, kind, **given)
     assert provider.stopped.wait(120)
@@ -163,24 +166,24 @@ def _fill(home: str | None, place: str, url: str, kind: str, given: Mapping[str,
 
 
 def each_kind(test: Callable[..., None]) -> Any:
-    """Run a test with each protocol; the second one with the slow tests."""
+    """Run a test with each protocol. The second protocol runs with the slow tests."""
     return pytest.mark.slow_after(1)(pytest.mark.parametrize("kind", KINDS)(test))
 
 
 def fated(fate: Fate, place: str, kind: str = "anthropic", **given: Any) -> BatchProvider:
-    """Fill a store from a provider with a fate."""
+    """Fill a store from a provider with this fate, and return the provider."""
     with BatchProvider(fate) as provider:
         filled(place, provider.url, kind, **given)
     return provider
 
 
 def first_time(fate: str | Reply) -> Fate:
-    """Let this befall each request that comes for the first time."""
+    """Return a fate that strikes each request the first time it is sent."""
     return lambda call: fate if call.attempt == 0 else None
 
 
 def some(fate: str | Reply, attempts: int = 1) -> Fate:
-    """Let this befall a third of the prompts, the first times that they come."""
+    """Return a fate that strikes a third of the prompts, the first `attempts` times they are sent."""
 
     def befall(call: Call) -> str | Reply | None:
         chosen = call.texts[call.names[0]].rpartition(" ")[2][0] in "01234"

@@ -1,13 +1,13 @@
-"""Processes of Python that start quickly: each is forked from one that has imported what takes long.
+"""Python processes that start quickly: each is forked from a process that has already imported slow modules.
 
 A process that imports `datasets` needs 2 s of CPU, three quarters of them for modules that are the same in every
-process: numpy, pandas, pyarrow. One process imports these once and is forked for each command. Each process imports by
-itself what reads the environment (`datasets`, `huggingface_hub`), and this package.
+process: numpy, pandas, pyarrow. One process imports these once and is forked for each command. Each forked process
+itself imports this package and the modules that read the environment (`datasets`, `huggingface_hub`).
 
     done = run([sys.executable, "-m", "consistent_chat", "build", "demo"], env=os.environ)
 
-Each has its own environment, working directory, streams and signals, and a number that `kill` knows. Tests of these
-need a process that is started as usual: what is imported, options of Python, PYTHONHASHSEED, PYTHONIOENCODING, limits.
+Each process has its own environment, working directory, streams, signals and process id. Tests need an ordinary
+process instead if they test imports, options of Python, PYTHONHASHSEED, PYTHONIOENCODING or resource limits.
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ class _Forked(context.ForkServerProcess):
 
     @staticmethod
     def _Popen(process_obj: Any) -> Any:
-        path = mock.patch.dict(os.environ, PYTHONPATH=str(ROOT))  # where the server finds what it imports
+        path = mock.patch.dict(os.environ, PYTHONPATH=str(ROOT))  # so that the server finds the modules that it imports
         with path, mock.patch.object(popen_forkserver, "forkserver", _server(process_obj.names)):
             return popen_forkserver.Popen(process_obj)
 
 
 @functools.cache
 def _server(names: tuple[str, ...]) -> forkserver.ForkServer:
-    """Return a server of its own. That of multiprocessing imports what tests/stored.py says."""
+    """Return a separate fork server, since multiprocessing's own server imports the modules that tests/stored.py names."""
     server = forkserver.ForkServer()
     server.read_signed = forkserver.read_signed  # type: ignore[attr-defined]
     server.set_forkserver_preload([*names])
@@ -74,20 +74,20 @@ def _server(names: tuple[str, ...]) -> forkserver.ForkServer:
 
 
 class Process:
-    """A process that was started; its methods are those of subprocess.Popen."""
+    """A started process. Its methods are those of subprocess.Popen."""
 
     def __init__(self, process: Any, command: Sequence[str], written: list[IO[str]]) -> None:
         self.pid: int = process.pid
         self._process, self._command, self._written = process, command, written
 
     def poll(self) -> int | None:
-        """Return the exit code, which is a signal's number below zero, or None while the process runs."""
+        """Return the exit code, or None while the process runs. After a signal the code is minus its number."""
         with LOCK:
             code: int | None = self._process.exitcode
         return code
 
     def wait(self, timeout: float = 300) -> int:
-        """Wait until the process has ended, and return its exit code. One that takes too long is killed."""
+        """Wait until the process ends, and return its exit code. Kill the process after `timeout` seconds."""
         if not connection.wait([self._process.sentinel], timeout):
             self.send_signal(signal.SIGKILL)
         while (code := self.poll()) is None:
@@ -99,7 +99,7 @@ class Process:
             os.kill(self.pid, number)
 
     def finish(self, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        """Wait until the process has ended, and return its exit code and what it wrote, as subprocess.run does."""
+        """Wait until the process ends, and return its exit code and output, as subprocess.run does."""
         code, texts = self.wait(timeout), []
         for file in self._written:
             with file:
@@ -117,7 +117,8 @@ def start(
 ) -> Process:
     """Start `python -c TEXT`, `python -m MODULE` or `python FILE`.
 
-    Without streams it reads nothing, and `finish` returns what it writes. With `session` it leads a group of processes.
+    Without `streams`, the process has an empty input, and `finish` returns its output. With `session`, the process
+    leads a process group.
     """
     assert command[0] == sys.executable
     written = [] if streams else [tempfile.TemporaryFile("w+", encoding="utf-8") for _ in range(2)]  # noqa: SIM115
@@ -138,16 +139,16 @@ def run(
 
 
 def adopt(environment: Mapping[str, str]) -> None:
-    """Take over an environment, before `datasets` is imported: the initializer of pools."""
+    """Replace the environment, before `datasets` is imported. Process pools use this as their initializer."""
     assert not {"datasets", "huggingface_hub"} & set(sys.modules)
     os.environ.clear()
     os.environ.update(environment)
-    tempfile.tempdir = None  # is looked for again
+    tempfile.tempdir = None  # so that it is determined anew
 
 
 @contextmanager
 def client() -> Iterator[str]:
-    """Give the first words of a shell's command that do the same: for `python -m x`, `WORDS -m x`."""
+    """Provide the start of a shell command that runs Python in a forked process: `WORDS -m x` runs `python -m x`."""
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as listening:
         address = str(Path(folder, "s"))
         listening.bind(address)
@@ -165,7 +166,7 @@ def _serve(listening: socket.socket) -> None:
 
 
 def _answer(asking: socket.socket) -> None:
-    """Start what a client asks for, tell it the process's number, and its exit code."""
+    """Start the process that a client requests, and send the client its process id and its exit code."""
     with asking:
         message, streams, _, _ = socket.recv_fds(asking, 1 << 16, 3)
         while part := asking.recv(1 << 16):
@@ -181,7 +182,7 @@ def _answer(asking: socket.socket) -> None:
 
 @functools.cache
 def _path() -> list[str]:
-    """Return where a Python of this environment looks for modules, without its first place and PYTHONPATH."""
+    """Return this environment's `sys.path` without its first entry and without PYTHONPATH."""
     shown = subprocess.run(
         [sys.executable, "-I", "-c", "import json, sys; print(json.dumps(sys.path))"], capture_output=True, check=True
     )
@@ -189,7 +190,7 @@ def _path() -> list[str]:
 
 
 class _Streams:
-    """Three open files, on their way into another process."""
+    """Three open files that are passed to another process."""
 
     def __init__(self, streams: Sequence[int]) -> None:
         self.streams = streams
@@ -205,7 +206,7 @@ def _arrived(*streams: Any) -> list[int]:
 def _child(
     command: list[str], env: dict[str, str], cwd: str, session: bool, path: list[str], streams: list[int]
 ) -> None:
-    """Be a new process of Python to all that can be seen from within; does not return."""
+    """Set up this process like a new Python process and run the command; never return."""
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -260,7 +261,7 @@ def _execute(command: list[str], path: list[str]) -> None:
 
 
 def _code(stop: SystemExit) -> int:
-    """Return the exit code that Python makes of it."""
+    """Return the exit code that Python derives from a SystemExit."""
     if stop.code is None or isinstance(stop.code, int):
         return stop.code or 0
     print(stop.code, file=sys.stderr)
@@ -268,7 +269,7 @@ def _code(stop: SystemExit) -> int:
 
 
 def _end(code: int) -> None:
-    """End as Python does: wait for threads, run what was registered, write what is buffered."""
+    """End as Python does: wait for threads, run the registered exit functions, and flush the streams."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

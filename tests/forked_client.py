@@ -1,8 +1,9 @@
-"""What a shell starts in the place of Python: hands its words, environment, folder and streams to tests/forked.py.
+"""A program that a shell starts instead of Python. It runs the command through tests/forked.py.
 
     python -ISE tests/forked_client.py ADDRESS -m consistent_chat build demo
 
-It passes signals on, and ends as the other process does. It imports little, so that starting it takes 0.02 s.
+It passes on its arguments, environment, working directory, streams and signals, and ends as the other process ends.
+It imports little, so it starts in 0.02 s.
 """
 
 import json

@@ -1,6 +1,7 @@
-"""What tests/forked.py imports once for all processes: modules of others that are the same in every environment.
+"""The third-party modules that tests/forked.py imports once for all processes.
 
-None of them may import `datasets` or `huggingface_hub`, which read theirs.
+They are the same in every environment. None of them may import `datasets` or `huggingface_hub`, which read the
+environment when they are imported.
 """
 
 import gc
@@ -26,11 +27,11 @@ NAMES = (
 
 gc.disable()
 for name in NAMES:
-    with suppress(ImportError):  # some are called otherwise in the lowest versions
+    with suppress(ImportError):  # some have other names in the lowest versions
         importlib.import_module(name)
 
 import py3langid
 
 py3langid.classify("")  # unpacks its model, which takes 0.4 s
-gc.freeze()  # none of this is rubbish, and what is not looked at stays shared
+gc.freeze()  # none of this is garbage, and memory that the collector never touches stays shared
 gc.enable()

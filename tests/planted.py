@@ -1,4 +1,4 @@
-"""Secrets that tests plant, and a search for them in whatever bytes come out, packed and encoded as they may be."""
+"""Secrets that tests plant, and a search that finds them in any bytes, also compressed or encoded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SECRETS = {
 
 
 def found(content: bytes) -> set[str]:
-    """Return the kinds of the secrets in some bytes: as they are, compressed, in columns, quoted or encoded."""
+    """Return the kinds of the secrets that the bytes contain: plain, compressed, in columns, quoted or encoded."""
     told: set[str] = set()
     for plain in _unpacked(content):
         for text in {plain, unquote_to_bytes(plain.replace(b"+", b" ")), unquote_to_bytes(plain)}:
@@ -38,7 +38,7 @@ def found(content: bytes) -> set[str]:
 
 
 def found_in(folder: Path) -> dict[str, set[str]]:
-    """Return the files of a folder that hold secrets, by path; a path is searched like content."""
+    """Return the files of a folder that contain secrets, by path. The search covers paths as well as contents."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert files, f"{folder} has nothing to search"
     told = {str(path): found(path.read_bytes()) | found(str(path).encode()) for path in files}
@@ -46,7 +46,7 @@ def found_in(folder: Path) -> dict[str, set[str]]:
 
 
 def packed(secret: str) -> dict[str, bytes]:
-    """Return a secret as artefacts may hide it: what the search must find."""
+    """Return a secret in every form in which an output may hide it, by form. The search must find all of them."""
     text = f"before {secret} after".encode()
     table, sink = pa.table({"a": [None, {"b": [text.decode()]}]}), io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
@@ -75,7 +75,7 @@ def _forms(secret: str) -> Iterator[bytes]:
     raw = secret.encode()
     yield from (raw, json.dumps(secret)[1:-1].encode(), raw.hex().encode(), secret.encode("utf-16-le"))
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        for shift in range(3):  # the letters at both ends hang on the neighbours
+        for shift in range(3):  # the characters at both ends depend on the neighbouring bytes
             yield encode(b"\0" * shift + raw)[4 if shift else 0 : -4]
 
 

@@ -1,8 +1,8 @@
-"""A provider of models on this machine: a real HTTP server for tests, in a thread, without a model behind it.
+"""A local provider of models for tests: a real HTTP server in a thread, without a model.
 
 It speaks the Messages protocol (`POST /v1/messages`) and Chat Completions (`POST /v1/chat/completions`), answers
-with the JSON that it was asked for, and refuses what the documented services refuse. A script may put another
-reply in the place of any answer:
+with the JSON that the request asks for, and refuses what the documented services refuse. A script may replace any
+answer:
 
     def script(call):
         return Reply.error(529, "Overloaded") if call.number == 0 else None
@@ -36,9 +36,9 @@ OLD_VERSION = "2023-06-01"
 
 @dataclass(frozen=True)
 class Call:
-    """One request as it arrived. `number` counts all of them from 0, `attempt` those with this very body.
+    """One request as it arrived. `number` counts all requests from 0, `attempt` those with exactly the same body.
 
-    `names` are the keys that the answer is to have, `stage` is "skeleton", "answers" or "judge" by them.
+    `names` are the keys that the answer must have. They determine the `stage`: "skeleton", "answers" or "judge".
     """
 
     number: int
@@ -55,7 +55,10 @@ class Call:
 
     @property
     def texts(self) -> dict[str, Any]:
-        """The texts of a good answer, or the judge's best scores: the same for the same prompt, else different."""
+        """Return the texts of a good answer, or a judge's best scores.
+
+        The texts are always the same for the same prompt, and different for different prompts.
+        """
         if self.stage == "judge":
             said = {name: f"Reason of {name}." if name.endswith("_reason") else 5 for name in self.names}
             return {**said, **({"at_fault": "none"} if "at_fault" in said else {})}
@@ -64,7 +67,7 @@ class Call:
 
     @property
     def mark(self) -> str:
-        """Ten hex digits that belong to the prompt."""
+        """Return ten hexadecimal digits that identify the prompt."""
         said = json.dumps([self.body.get("system"), self.body.get("messages")], sort_keys=True)
         return hashlib.sha256(said.encode()).hexdigest()[:10]
 
@@ -75,11 +78,11 @@ Script = Callable[[Call], "Reply | None"]
 
 
 class Provider:
-    """The server, as a context manager. `delay` is how long each answer takes, in seconds.
+    """The server, as a context manager. Each answer takes `delay` seconds.
 
-    `requests` holds every call in the order of arrival, `replies` what each was sent, as (call, reply);
-    `models` answers those who ask for the list of models, `listed` counts them.
-    `in_flight_peak` is the most that were open at once. More than `capacity` at once are answered with 429.
+    `requests` holds every call in the order of arrival, and `replies` the pairs (call, reply). `models` is the reply to
+    requests for the list of models, and `listed` counts these requests. `in_flight_peak` is the maximum number of
+    concurrent calls. Calls beyond `capacity` concurrent ones are answered with status 429.
     """
 
     def __init__(
@@ -182,7 +185,7 @@ class Provider:
 
 
 def _reset(request: web.Request) -> None:
-    """Close the connection with a reset, not with a normal end."""
+    """Close the connection with a TCP reset instead of a normal end."""
     assert request.transport is not None
     linger = struct.pack("ii", 1, 0)
     request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
@@ -190,7 +193,7 @@ def _reset(request: web.Request) -> None:
 
 
 def objection(call: Call) -> Reply | None:
-    """Return the refusal that the documented services would send, if any."""
+    """Return the refusal that the documented services would send, or None."""
     key = call.headers.get("authorization", "").removeprefix("Bearer ") or call.headers.get("x-api-key")
     if key in (None, "wrong-key"):
         return Reply.error(401, "invalid x-api-key")
@@ -213,7 +216,7 @@ def _objection_to_temperature(call: Call) -> Reply | None:
 
 
 def _names(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the keys that an answer is to have: those of the schema, or else those the prompt asks for."""
+    """Return the keys that an answer must have: those in the schema, or otherwise those that the prompt names."""
     asked = (body.get("output_config") or {}).get("format") or body.get("response_format") or {}
     schema = asked.get("schema") or asked.get("value") or asked.get("json_schema", {}).get("schema")
     if schema:
@@ -226,7 +229,7 @@ def _names(body: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def answer(call: Call, reply: Reply) -> bytes:
-    """Return the body that a reply has."""
+    """Return the body of a reply."""
     text = "" if reply.empty else reply.edit(json.dumps(call.texts, ensure_ascii=False))
     asked, said = _words(json.dumps(call.body)), _words(text)
     answer = _message(call, reply, text) if call.protocol == "anthropic" else _completion(call, reply, text)
@@ -237,7 +240,7 @@ def answer(call: Call, reply: Reply) -> bytes:
 
 @functools.lru_cache(4)
 def _words(text: str) -> int:
-    """Return the number of words; some faults send the same 5 MB again and again."""
+    """Return the number of words. The result is cached, because some faults send the same 5 MB repeatedly."""
     return len(text.split())
 
 

@@ -1,6 +1,7 @@
-"""What the tests of publishing share: a Hub, a user, and what processes of users do. See tests/hub/machines.py.
+"""Fixtures and helpers for the tests of publishing: a Hub, a user's machine, and commands that run there.
 
-A test module takes the fixtures over by `hub, user, name = published.hub, published.user, published.name`.
+See tests/hub/machines.py. A test module imports the fixtures by
+`hub, user, name = published.hub, published.user, published.name`.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ SMALL = {"num_dialogs_per_intent": 1, "num_turns_per_dialog": 2, "intents": ["si
 
 
 class Done(NamedTuple):
-    """A command's exit code, and what it said."""
+    """A command's exit code and output."""
 
     code: int
     said: str
 
 
 def command(*arguments: str) -> Done:
-    """Run `consistent-chat`."""
+    """Run `consistent-chat` in this process, and return its exit code and output."""
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         try:
@@ -49,25 +50,25 @@ def command(*arguments: str) -> Done:
 
 
 def rehearse(store: str, **given: Any) -> None:
-    """Fill a store with what a rehearsal answers."""
+    """Fill a store with the responses of the rehearsal serving."""
     load_dataset("consistent_chat", serving="rehearsal", responses=store, **{**SMALL, **given})
     forget()
 
 
 def rows(path: str, *args: Any, **given: Any) -> list[dict[str, Any]]:
-    """Return the rows of a new build of a dataset."""
+    """Build a dataset anew, and return its rows."""
     assert consistent_chat
     forget()
     return list(load_dataset(path, *args, **{"split": "train", **given}))
 
 
 def forget() -> None:
-    """Forget every dataset that was built."""
+    """Delete every dataset that was built."""
     shutil.rmtree(config.HF_DATASETS_CACHE, ignore_errors=True)
 
 
 def edited(content: bytes, folder: Path, edit: Callable[[dict[str, Any]], None], row: int) -> bytes:
-    """Return a Parquet file with one row changed."""
+    """Return the bytes of a Parquet file with one row changed."""
     path = folder / "edited.parquet"
     path.write_bytes(content)
     table = pq.read_table(path)
@@ -78,20 +79,20 @@ def edited(content: bytes, folder: Path, edit: Callable[[dict[str, Any]], None],
 
 
 def call(*args: Any, **given: Any) -> Any:
-    """Publish by the function."""
+    """Publish by the function `consistent_chat.publish`."""
     return consistent_chat.publish(*args, **given)
 
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
-    """A Hub for all tests."""
+    """Run one Hub for all tests of a module."""
     with Hub() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def user(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine whose user may write."""
+    """Provide a machine whose user has write access."""
     made = machine(hub, tmp_path_factory.mktemp("user"))
     yield made
     made.pool.shutdown()
@@ -99,21 +100,21 @@ def user(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine
 
 @pytest.fixture
 def name(hub: Hub) -> str:
-    """The name of a repo that is not there yet."""
+    """Return the name of a repository that does not exist yet, and clear what the Hub has recorded."""
     for seen in (hub.requests, hub.commits, hub.broken, hub.passing, hub.lost):
         seen.clear()
     return f"me/published-{next(COUNTER)}"
 
 
 def publish(user: Machine, name: str, *options: str, recipe: str = "demo") -> str:
-    """Publish and return what was said."""
+    """Publish a recipe by the command, and return its output."""
     done = user.run(command, "publish", recipe, name, *options)
     assert done.code == 0, done.said
     return str(done.said)
 
 
 def refused(user: Machine, code: int, *arguments: str) -> str:
-    """Return what `publish` says when it ends with this code."""
+    """Return the output of `publish` when it ends with this exit code."""
     done = user.run(command, "publish", *arguments)
     assert done.code == code, done.said
     return str(done.said)

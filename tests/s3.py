@@ -1,12 +1,12 @@
-"""S3 on this machine: moto's server behind a proxy that keeps every request and, by a plan, lets some of them fail.
+"""A local S3: moto's server behind a proxy that records every request and can make planned requests fail.
 
     with S3() as s3:
         s3.begin(once("PUT", SLOW_DOWN))
         ResponseStore("s3://bucket/responses", {"endpoint_url": s3.url, "key": "any", "secret": "any"}).prepare()
         assert s3.count("PUT") == 2
 
-A plan sees nothing but the request and its place in the order, so that the same requests meet the same faults.
-moto checks neither keys nor rights: what needs them is answered by the plan.
+A plan sees only the request and its position in the order, so the same requests always meet the same faults. moto
+checks neither keys nor permissions; plans stand in for these checks.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from yarl import URL
 
 @dataclass(frozen=True)
 class Asked:
-    """One request as it arrived. `number` counts all of them from 0, `nth` those of this kind for this path.
+    """One request as it arrived. `number` counts all requests from 0, `nth` those of this kind for this path.
 
-    `kind` is the method, but LIST for a GET that lists a bucket.
+    `kind` is the HTTP method, or LIST for a GET that lists a bucket.
     """
 
     number: int
@@ -41,12 +41,17 @@ class Asked:
 
 @dataclass(frozen=True)
 class Fault:
-    """What the client meets in the place of the answer.
+    """What the client receives instead of the answer.
 
-    `status` and `code` are S3's error. `ending` is "reset" (no answer, and nothing is done), "lost" (no answer, though
-    it is done), "cut" (half the body of the true answer, whose length was announced), "short" (the same, announced as
-    if it were all) or "stale" (of a LIST, the answer that was the last one before the plan began). `delay` is how long
-    any of it takes, in seconds.
+    `status` and `code` are S3's error. `ending` is one of:
+
+    - "reset": the proxy breaks the connection, and the request is not carried out;
+    - "lost": the request is carried out, but its answer is lost;
+    - "cut": the connection breaks after half of the body, although the whole length was announced;
+    - "short": the same half, announced as if it were the whole body;
+    - "stale": a LIST gets the last listing from before the plan began.
+
+    `delay` is the time in seconds before any of these.
     """
 
     name: str
@@ -75,7 +80,7 @@ Plan = Callable[[Asked], "Fault | None"]
 
 @dataclass(frozen=True)
 class Answer:
-    """What the server behind has said."""
+    """The answer of the server behind the proxy."""
 
     status: int
     headers: CIMultiDict[str]
@@ -83,19 +88,19 @@ class Answer:
 
 
 def once(kind: str, fault: Fault, under: str = "") -> Plan:
-    """Let the first request of a kind fail, for each path that contains this text."""
+    """Return a plan in which, for each path that contains `under`, the first request of a kind fails."""
     return lambda asked: fault if asked.kind == kind and asked.nth == 0 and under in asked.path else None
 
 
 def always(*kinds: str, fault: Fault, under: str = "") -> Plan:
-    """Let every request of these kinds fail, for paths that contain this text."""
+    """Return a plan in which every request of these kinds fails, for paths that contain `under`."""
     return lambda asked: fault if asked.kind in kinds and under in asked.path else None
 
 
 class S3:
     """The server and the proxy, as a context manager.
 
-    `asked` holds every request since the plan began, `faults` those that it let fail.
+    `asked` holds every request since the plan began, and `faults` those that the plan made fail.
     """
 
     def __init__(self) -> None:
@@ -104,7 +109,7 @@ class S3:
         self.begin()
 
     def begin(self, plan: Plan | None = None) -> None:
-        """Follow another plan, and count anew."""
+        """Switch to another plan, and reset the counts."""
         self.asked: list[Asked] = []
         self.faults: list[Asked] = []
         self._nth: Counter[tuple[str, str]] = Counter()
@@ -112,7 +117,7 @@ class S3:
         self._stale = dict(self._listings)
 
     def count(self, *kinds: str, under: str = "") -> int:
-        """Return how many requests of these kinds came for paths that contain this text."""
+        """Return how many requests of these kinds arrived for paths that contain `under`."""
         return sum(asked.kind in kinds and under in asked.path for asked in self.asked)
 
     def __enter__(self) -> S3:
@@ -170,7 +175,7 @@ class S3:
         return fault
 
     async def _answer(self, request: web.Request, body: bytes, stale: bool = False) -> Answer:
-        """Ask the server behind, or give a listing that it has given before."""
+        """Forward a request to the server behind the proxy, or return an earlier listing if `stale`."""
         question = request.raw_path
         if stale and question in self._stale:
             return self._stale[question]
@@ -178,7 +183,7 @@ class S3:
         url = URL(self._behind + question, encoded=True)
         async with self._client.request(request.method, url, data=body, headers=headers) as reply:
             kept = CIMultiDict((name, value) for name, value in reply.headers.items() if name not in HOP)
-            if request.method == "HEAD":  # it has no body to measure
+            if request.method == "HEAD":  # its response has no body, so the length is copied
                 kept["Content-Length"] = reply.headers.get("Content-Length", "0")
             answer = Answer(reply.status, kept, await reply.read())
         if _lists(request):
@@ -191,7 +196,7 @@ def _lists(request: web.Request) -> bool:
 
 
 async def _send(request: web.Request, answer: Answer, ending: str = "whole") -> web.StreamResponse:
-    """Send an answer, or half of its body."""
+    """Send an answer with the given ending."""
     half = answer.body[: len(answer.body) // 2]
     if ending == "lost":
         return _reset(request)

@@ -1,4 +1,4 @@
-"""Opening the servings on a provider on this machine, and asking them."""
+"""Helpers that open each serving on a local provider and send requests to it."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ OLD, NEW = "claude-sonnet-4-6", "claude-haiku-5-5"
 
 @pytest.fixture(autouse=True)
 def online(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let Hugging Face's client call servers; the loopback is all it can reach."""
+    """Let Hugging Face's client call servers. The tests restrict it to loopback."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
 @pytest.fixture(params=KINDS)
 def kind(request: pytest.FixtureRequest) -> str:
-    """Each kind of serving in turn."""
+    """Run the test with each kind of serving."""
     return str(request.param)
 
 
 def request(model: str = OLD, names: tuple[str, ...] = NAMES, **fields: Any) -> Request:
-    """Return a request for some messages."""
+    """Return a request for these messages."""
     schema = {
         "type": "object",
         "properties": {name: {"type": "string"} for name in names},
@@ -55,7 +55,7 @@ def request(model: str = OLD, names: tuple[str, ...] = NAMES, **fields: Any) -> 
 
 
 def opened(kind: str, provider: Provider, **settings: Any) -> Any:
-    """Open a serving on the local provider."""
+    """Open a serving that calls the local provider."""
     values = {"api_key": KEY, "timeout": 5.0, **settings}
     if kind == "anthropic":
         return Anthropic(base_url=provider.url, **values)
@@ -63,7 +63,7 @@ def opened(kind: str, provider: Provider, **settings: Any) -> Any:
 
 
 def asked(serving: Any, *requests: Request) -> list[Any]:
-    """Return the answers or errors to requests that are sent at once."""
+    """Return the responses or errors to requests that are sent concurrently."""
 
     async def ask() -> list[Any]:
         try:
@@ -75,6 +75,6 @@ def asked(serving: Any, *requests: Request) -> list[Any]:
 
 
 def said(kind: str, script: Callable[[Call], Reply | None] | Reply | None = None, **settings: Any) -> Any:
-    """Return one answer, or the error, of a provider with this script or reply."""
+    """Return one response or error from a provider with this script or reply."""
     with Provider((lambda call: script) if isinstance(script, Reply) else script) as provider:
         return asked(opened(kind, provider, **settings), request())[0]

@@ -1,4 +1,4 @@
-"""A server on a bare socket, for tests of what goes over the wire."""
+"""A server on a plain socket, for tests of the bytes that a client sends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 
 class SocketServer:
-    """Accepts connections on a free port of this machine and passes each to `talk`, in its own thread."""
+    """Accept connections on a free local port, and pass each one to `talk` in its own thread."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -15,11 +15,11 @@ class SocketServer:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def talk(self, connection: socket.socket) -> None:
-        """Answer one client; the connection is closed afterwards."""
+        """Answer one client. The connection is closed afterwards."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """Stop."""
+        """Stop accepting connections."""
         self._socket.close()
 
     def _serve(self) -> None:

@@ -1,4 +1,4 @@
-"""Requests, responses and stores for the tests of the response store, and processes that get killed."""
+"""Requests, responses and stores for the tests of the response store, and processes that tests kill."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ processes.set_forkserver_preload(["tests.stored", "hypothesis", "pandas", "pyarr
 
 
 def asked(number: int = 0, **changes: Any) -> Request:
-    """Return a request; each number, and each change, makes another one."""
+    """Return a request. Each number and each change gives a different request."""
     fields: dict[str, Any] = {
         "model": "claude-haiku-4-5",
         "system": "You write the user's side of a conversation.",
@@ -42,12 +42,12 @@ def asked(number: int = 0, **changes: Any) -> Request:
 
 
 def said(number: int = 0) -> Response:
-    """Return the response to a request of that number; every seventh is long."""
+    """Return the response to the request of this number. One response in seven is long."""
     return Response(f"answer {number} " * (10_000 if number % 7 == 3 else 1), "stop", 100 + number, abs(number))
 
 
 def fill(place: str, *numbers: int, refresh: bool = False) -> None:
-    """Keep the responses of these numbers, by a store that is closed after."""
+    """Store the responses of these numbers, and close the store."""
     store = ResponseStore(place, refresh=refresh)
     for number in numbers:
         store.keep(asked(number), said(number))
@@ -55,7 +55,7 @@ def fill(place: str, *numbers: int, refresh: bool = False) -> None:
 
 
 def keep(store: ResponseStore, *numbers: int) -> None:
-    """Keep the responses of these numbers."""
+    """Store the responses of these numbers in an open store."""
     for number in numbers:
         store.keep(asked(number), said(number))
 
@@ -71,17 +71,17 @@ def files(place: str, folder: str) -> list[Path]:
 
 
 def machine(folder: str = "") -> list[Path]:
-    """Return the files that this machine has of remote stores, in folders of that name or in all."""
+    """Return the local copies of files of remote stores, in folders of this name or in all folders."""
     return sorted(path for path in (home() / "remote").glob(f"*/{folder or '*'}/*") if path.is_file())
 
 
 def forget() -> None:
-    """Make this a machine that has nothing of remote stores."""
+    """Delete all local copies of files of remote stores, as on a new machine."""
     shutil.rmtree(home() / "remote", ignore_errors=True)
 
 
 class Moody(MemoryFileSystem):
-    """Files in memory, at `moody://`; before it takes, gives or removes one it does what a test has put there."""
+    """A filesystem in memory, at `moody://`. It calls a function of the test before it puts, gets or removes a file."""
 
     protocol = "moody"
     store: dict[str, Any] = {}
@@ -110,12 +110,12 @@ fsspec.register_implementation("moody", Moody, clobber=True)
 
 
 def calm() -> None:
-    """Let the moody filesystem just do what it is told."""
+    """Restore the plain behaviour of the `moody` filesystem."""
     Moody.put = Moody.get = Moody.removal = staticmethod(lambda path: None)
 
 
 def until(done: Callable[[], bool], seconds: float = 120) -> None:
-    """Wait for something that is to happen in another thread or process."""
+    """Wait at most `seconds` until `done()` is true because of another thread or process."""
     deadline = time.monotonic() + seconds
     while not done():
         assert time.monotonic() < deadline, "it does not happen"
@@ -123,7 +123,10 @@ def until(done: Callable[[], bool], seconds: float = 120) -> None:
 
 
 def is_killed(step: int, place: str, act: Callable[..., object], *given: Any, processes: Any = processes) -> bool:
-    """Let another process act, kill it before its n-th operation on a file of a store, and tell if there was one."""
+    """Run `act` in another process and kill it before its n-th operation on a file of a store.
+
+    Return whether there was such an operation, so whether the process was killed.
+    """
     actor = processes.Process(target=_act_and_die, args=(step, place, act, *given))
     actor.start()
     actor.join()
@@ -143,7 +146,10 @@ def _act_and_die(step: int, place: str, act: Callable[..., object], *given: Any)
 
 
 def kill_a_writer(place: str, after: int, flush: Flush | None = None) -> list[int]:
-    """Let another process keep responses, kill it when it has reported so many, and return all that it reported."""
+    """Let another process store responses, and kill it after it has reported `after` of them.
+
+    Return all numbers that it reported.
+    """
     reports, sender = processes.Pipe(duplex=False)
     writer = processes.Process(target=_write_for_ever, args=(place, sender, flush), daemon=True)
     writer.start()
@@ -176,6 +182,6 @@ def _next(reports: Connection) -> int | None:
 
 
 def heed_signals() -> None:
-    """Let signals stop a process, though the tests may have been started in the background or by nohup."""
+    """Restore the default effect of signals, even if the tests run in the background or under nohup."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

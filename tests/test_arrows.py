@@ -1,4 +1,4 @@
-"""Imports run one way: between rooms down one table, between files without a circle."""
+"""Imports have one direction: rooms follow the order of one table, and no files import each other in a circle."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MAY_IMPORT_DATASETS = {"registration", "builder", "commands", "reports", "publis
 
 
 def room(module: str) -> str:
-    """Return the room, or the top-level module, to which a dotted name belongs."""
+    """Return the room, which is a folder or top-level module, that a dotted name belongs to."""
     first = module.split(".")[1] if "." in module else "__init__"
     return first if first in LEVEL else "__init__"
 
@@ -53,7 +53,7 @@ def modules() -> dict[str, Path]:
 
 @functools.cache
 def imported(path: Path) -> set[str]:
-    """Return the dotted names that a file imports, lazily or not."""
+    """Return the dotted names that a file imports, anywhere in its code."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -64,7 +64,7 @@ def imported(path: Path) -> set[str]:
 
 
 def arrows(files: Mapping[str, Path]) -> dict[str, set[str]]:
-    """Return the modules of the package that each of its modules imports from."""
+    """Return, for each module of the package, the modules of the package that it imports."""
     graph: dict[str, set[str]] = {}
     for module, path in files.items():
         own = {name for name in imported(path) if name.split(".")[0] == "consistent_chat"}
@@ -73,7 +73,7 @@ def arrows(files: Mapping[str, Path]) -> dict[str, set[str]]:
 
 
 def test_imports_point_one_way() -> None:
-    """A room knows what it is made of, never who uses it."""
+    """A room imports only rooms that are before it in the table."""
     wrong = [
         f"{module} imports {other}"
         for module, others in arrows(modules()).items()
@@ -84,12 +84,12 @@ def test_imports_point_one_way() -> None:
 
 
 def test_no_files_import_each_other_in_a_circle() -> None:
-    """Neither within a room nor between rooms."""
+    """No files import each other in a circle, neither within a room nor between rooms."""
     TopologicalSorter(arrows(modules())).prepare()
 
 
 def test_a_circle_within_a_room_is_seen(tmp_path: Path) -> None:
-    """The test above can fail."""
+    """The test for circles fails if two files of a room import each other."""
     for name, other in (("one", "two"), ("two", "one")):
         (tmp_path / f"{name}.py").write_text(f"from consistent_chat.room.{other} import thing\n")
     circle = {f"consistent_chat.room.{name}": tmp_path / f"{name}.py" for name in ("one", "two")}
@@ -98,11 +98,11 @@ def test_a_circle_within_a_room_is_seen(tmp_path: Path) -> None:
 
 
 def test_only_a_few_rooms_import_datasets() -> None:
-    """The rest could serve another library as it is."""
+    """Only the listed rooms import `datasets`. The others could serve another library."""
     using = {room(name) for name, path in modules().items() if "datasets" in {i.split(".")[0] for i in imported(path)}}
     assert using <= MAY_IMPORT_DATASETS
 
 
 def test_the_table_is_complete() -> None:
-    """Every module has its room, and every room exists."""
+    """Every module has its room in the table, and every room in the table exists."""
     assert {room(name) for name in modules()} == set(LEVEL)

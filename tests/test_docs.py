@@ -1,4 +1,4 @@
-"""Runs every command and example of the README and the docs, page by page, as a reader would from top to bottom."""
+"""Every command and example of the README and the docs runs, page by page and from top to bottom."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ LOCAL_SERVER = "http://127.0.0.1:8000/v1"
 
 @pytest.fixture
 def shell(page: Path, tmp_path: Path) -> Iterator[Shell]:
-    """A folder of its own, where the addresses of the providers and of the Hub are those of local servers.
+    """Provide a separate folder in which the addresses of the providers and of the Hub are those of local servers.
 
-    What the README shows is started as readers start it, what other pages show by tests/forked.py, which is quicker.
+    Commands of the README start in ordinary processes, as readers start them. Commands of other pages start by
+    tests/forked.py, which is faster.
     """
     quick = contextlib.nullcontext(f'"{sys.executable}"') if page == README else forked.client()
     with BatchProvider() as provider, Hub() as hub, quick as python:
@@ -45,7 +46,7 @@ def shell(page: Path, tmp_path: Path) -> Iterator[Shell]:
 
 
 class Shell:
-    """Runs blocks of a page in one folder."""
+    """Run the blocks of a page in one folder."""
 
     def __init__(self, folder: Path, provider: Provider, hub: Hub, python: str) -> None:
         self.folder, self.provider = folder, provider
@@ -73,7 +74,7 @@ class Shell:
         }
 
     def run(self, language: str, text: str) -> None:
-        """Run a block, or write it down where it is a file."""
+        """Run a block, or write it to a file if it begins with a file name."""
         name = FILE_NAME.match(text)
         if name:
             (self.folder / name[1]).write_text(text)
@@ -94,7 +95,7 @@ class Shell:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [README, *DOCS], ids=lambda page: page.name)
 def test_every_example_runs(page: Path, shell: Shell) -> None:
-    """What a page shows can be typed in, in its order. What the README shows as well runs there alone."""
+    """A page's examples run in their order. An example that the README shows too runs only with the README."""
     elsewhere = README.read_text("utf-8") if page != README else ""
     for language, text in BLOCK.findall(page.read_text("utf-8")):
         if text not in elsewhere:
@@ -103,14 +104,14 @@ def test_every_example_runs(page: Path, shell: Shell) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    """Links between pages, and to files, are not broken."""
+    """Links between pages and to files are not broken."""
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), target
 
 
 def anchors(page: Path) -> set[str]:
-    """Return the anchors of a page's headings, as the repository's host and the site make them."""
+    """Return the anchors of a page's headings, as the repository's host and the site generate them."""
     text = BLOCK.sub("", page.read_text("utf-8"))
     titles = (re.sub(r"[^\w\s-]", "", title).lower() for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE))
     return {re.sub(r"\s+", "-", title.strip()) for title in titles}
@@ -118,20 +119,20 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_anchor_is_a_heading(page: Path) -> None:
-    """A link into a page, or within it, names one of its headings."""
+    """The anchor of a link is that of a heading of its target page."""
     for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text("utf-8")):
         assert anchor in anchors(page.parent / target if target else page), f"{target}#{anchor}"
 
 
 def test_the_site_has_every_page_once() -> None:
-    """A page that is left out of the navigation is found by no reader."""
+    """The navigation lists every page once. Readers would not find a page that is left out."""
     sections = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]
     listed = [page for section in sections for pages in section.values() for page in pages]
     assert sorted(listed) == [page.name for page in DOCS]
 
 
 def test_the_readmes_badges_row_and_citation_are_true() -> None:
-    """They are compared with the metadata and with the demo."""
+    """The README's badges, citation and sample row agree with the metadata and with the demo."""
     readme, setup = README.read_text("utf-8"), (ROOT / "setup.cfg").read_text("utf-8")
     versions = re.findall(r"Python :: (3\.\d+)$", setup, re.MULTILINE)
     assert f"/python-{'%20%7C%20'.join(versions)}-" in readme
@@ -145,13 +146,13 @@ def test_the_readmes_badges_row_and_citation_are_true() -> None:
 
 
 def test_the_page_of_commands_is_what_the_commands_say() -> None:
-    """`python -m tools.commands_page` renews it."""
+    """The page of commands matches the help of the commands. `python -m tools.commands_page` renews it."""
     assert commands_page.PAGE.read_text("utf-8") == commands_page.page()
 
 
 @pytest.mark.slow
 def test_the_picture_of_a_terminal_has_the_present_output(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its text is what the commands print; `python -m tools.picture_terminal` renews it."""
+    """The text of the picture is what the commands print. `python -m tools.picture_terminal` renews it."""
     for name in ("FORCE_COLOR", "COLUMNS"):  # set by the tool
         monkeypatch.setenv(name, "")
     shown, printed = (re.findall(r"<text[^>]*>(.*?)</text>", svg) for svg in (PICTURE.read_text("utf-8"), session()))
@@ -159,7 +160,7 @@ def test_the_picture_of_a_terminal_has_the_present_output(folder: Path, monkeypa
 
 
 def test_ci_runs_the_readmes_two_commands() -> None:
-    """Both are one line each, and CI takes them from the README to the letter."""
+    """The two commands for installation are one line each, and CI reads them literally from the README."""
     commands = [
         text.strip() for language, text in BLOCK.findall((ROOT / "README.md").read_text("utf-8")) if SETS_UP in text
     ]
@@ -173,7 +174,7 @@ def test_ci_runs_the_readmes_two_commands() -> None:
 
 @functools.cache
 def templates(text: str) -> tuple[str, ...]:
-    """Return the string literals of a file, with `…` for what is put into them."""
+    """Return the string literals of a file, with `…` in the place of inserted values."""
     found = []
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.JoinedStr):
@@ -184,7 +185,7 @@ def templates(text: str) -> tuple[str, ...]:
 
 
 def test_every_quoted_message_is_in_the_code() -> None:
-    """The page on messages quotes the package's own; `…` stands for what differs."""
+    """Every message on the troubleshooting page is in the package's code; `…` stands for the parts that vary."""
     page = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
     quoted = re.findall(r"^### `(.+)`$", page, re.MULTILINE)
     code = [path.read_text("utf-8") for path in Path(consistent_chat.__file__).parent.rglob("*.py")]

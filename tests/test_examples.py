@@ -1,4 +1,4 @@
-"""The examples run offline as their page shows, and the trainers' files name the columns that are there."""
+"""The examples run offline as their page shows, and the trainers' files name columns that exist."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ ROWS = {"manual": 8, "support": 12, "talk": 4, "pairs": 1, "languages": 6, "germ
 
 @pytest.fixture
 def examples(folder: Path) -> Path:
-    """A copy of the folder, to work in."""
+    """Copy the folder of examples into the working directory."""
     shutil.copytree(EXAMPLES, folder, dirs_exist_ok=True)
     return folder
 
 
 def build(name: str) -> list[dict[str, Any]]:
-    """Run the commands of the page that have to do with a file; return its rows."""
+    """Run the page's commands for a file, and return its rows."""
     for command in COMMANDS:
         if f"{name}." in command and "sharegpt" not in command:
             assert main(shlex.split(command)[1:]) == 0, command
@@ -46,13 +46,13 @@ def build(name: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("name", ROWS)
 @pytest.mark.slow_after(1)
 def test_a_recipe_runs_offline_as_its_page_shows(name: str, examples: Path) -> None:
-    """Its rows are as many as the recipe says."""
+    """A recipe gives the expected number of rows, or at least one row where a judge selects them."""
     rows = build(name)
     assert len(rows) == ROWS[name] if name != "pairs" else rows
 
 
 def test_every_recipe_is_on_the_page() -> None:
-    """And so is each file for a trainer."""
+    """The page shows a command for every recipe and links to every file for a trainer."""
     recipes = {str(path.relative_to(EXAMPLES)) for path in EXAMPLES.rglob("*.consistent_chat.yaml")}
     assert recipes == {word for command in COMMANDS for word in command.split() if ".consistent_chat." in word}
     trainers = {path.name for path in (EXAMPLES / "training").iterdir() if path.is_file()}
@@ -61,7 +61,7 @@ def test_every_recipe_is_on_the_page() -> None:
 
 @pytest.mark.slow
 def test_languages_take_turns_and_have_the_specs_of_one_language(examples: Path) -> None:
-    """Row N is about the same topic in both files."""
+    """Row N has the same topic in the file with three languages and in the file with German only."""
     mixed, german = ([row["provenance"] for row in build(name)] for name in ("languages", "german"))
     assert {row["language"] for row in mixed} == {"English", "German", "Japanese"}
     assert {row["language"] for row in german} == {"German"}
@@ -70,7 +70,7 @@ def test_languages_take_turns_and_have_the_specs_of_one_language(examples: Path)
 
 @pytest.mark.slow
 def test_the_notebook_prints_what_it_shows(folder: Path) -> None:
-    """Its recorded outputs are those of the present code; `python -m tools.notebook` renews them."""
+    """The recorded outputs are those of the current code. `python -m tools.notebook` renews them."""
     notebook = json.loads((EXAMPLES / "first_dataset.ipynb").read_text("utf-8"))
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     shown = ["".join(text for output in cell["outputs"] for text in output["text"]) for cell in cells]
@@ -78,7 +78,7 @@ def test_the_notebook_prints_what_it_shows(folder: Path) -> None:
 
 
 class Stub:
-    """Stands for a class of a trainer's library, and remembers what it was given."""
+    """Stand in for a class of a trainer's library, and record its arguments."""
 
     given: dict[str, Any]
 
@@ -90,7 +90,7 @@ class Stub:
 
 
 class FakeModel(Stub):
-    """Stands for Unsloth's model and its tokenizer."""
+    """Stand in for Unsloth's model and its tokenizer."""
 
     @classmethod
     def from_pretrained(cls, name: str, **given: Any) -> tuple[FakeModel, FakeModel]:
@@ -116,7 +116,10 @@ class FakeModel(Stub):
 def test_a_script_gives_its_trainer_the_columns_that_it_reads(
     script: str, data: str, columns: list[str], examples: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The script runs with substitutes for the libraries. TRL recognizes data types by these names."""
+    """Each training script passes its trainer rows with the expected columns, by which TRL recognizes data types.
+
+    The script runs with substitutes for the libraries.
+    """
     trainer = type("Trainer", (Stub,), {})
     names = {"trl": ("SFTTrainer", "DPOTrainer"), "peft": ("LoraConfig",), "unsloth": ("FastLanguageModel",)}
     for module, classes in names.items():
@@ -134,7 +137,7 @@ def test_a_script_gives_its_trainer_the_columns_that_it_reads(
 
 @pytest.mark.slow
 def test_axolotl_and_llamafactory_find_their_columns(examples: Path) -> None:
-    """Their configurations name the files, the column and the keys of a message that the build writes."""
+    """The configurations name the files, the column and the message keys that the build writes."""
     row = build("support")[0]
     told = yaml.safe_load(Path("training/sft_axolotl.yaml").read_text("utf-8"))["datasets"][0]
     mapping = told["message_property_mappings"]

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and read only where they are plain."""
+"""Files are written completely or not at all, and only plain files are read."""
 
 import contextlib
 import os
@@ -21,7 +21,7 @@ from tests import ROOT
 
 
 def test_a_file_appears_whole_and_leaves_nothing_beside_it(tmp_path):
-    """After the block the file has the new content and the folder no temporary file."""
+    """The file appears only after the block, with the new content; no temporary file is left in the folder."""
     with atomic_write(tmp_path / "report.html") as file:
         file.write(b"whole")
         assert not (tmp_path / "report.html").exists()
@@ -34,7 +34,7 @@ def _interrupt():
 
 
 def test_an_error_leaves_the_old_file(tmp_path):
-    """An exception within the block leaves the old content and no temporary file."""
+    """After an exception within the block, the old content is unchanged and no temporary file is left."""
     (tmp_path / "report").write_bytes(b"old")
     with contextlib.suppress(ZeroDivisionError), atomic_write(tmp_path / "report") as file:
         file.write(b"new")
@@ -43,7 +43,7 @@ def test_an_error_leaves_the_old_file(tmp_path):
 
 
 def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path):
-    """Writing to a name at which a link waits changes the link's place alone."""
+    """Writing to the name of a symbolic link replaces the link, and leaves the link's target unchanged."""
     victim = tmp_path / "victim"
     victim.write_bytes(b"mine")
     (tmp_path / "report").symlink_to(victim)
@@ -54,7 +54,7 @@ def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path):
 
 
 def test_no_name_of_a_temporary_file_comes_twice(tmp_path):
-    """The temporary name differs each time, so no link can be placed at it."""
+    """Each temporary name is different, so nobody can place a link there in advance."""
     names = set()
     for _ in range(5):
         with atomic_write(tmp_path / "same") as file:
@@ -63,7 +63,7 @@ def test_no_name_of_a_temporary_file_comes_twice(tmp_path):
 
 
 def test_rights_follow_the_umask_or_are_the_owners(tmp_path):
-    """A public file follows the umask; a private file and folder are their owner's alone."""
+    """A public file follows the umask. A private file or folder is accessible only to its owner."""
     before = os.umask(0o022)
     try:
         for name, mode in (("public", 0o666), ("private", PRIVATE)):
@@ -78,7 +78,7 @@ def test_rights_follow_the_umask_or_are_the_owners(tmp_path):
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "device", "large"])
 def test_only_a_plain_file_is_read(kind, tmp_path):
-    """A pipe, a folder, a device, and a file over the limit raise an error that says so, at once."""
+    """Reading a pipe, a folder, a device or a file over the limit raises an error with a reason at once."""
     path = tmp_path / "store.json"
     {
         "fifo": lambda: os.mkfifo(path),
@@ -92,7 +92,7 @@ def test_only_a_plain_file_is_read(kind, tmp_path):
 
 
 def test_a_link_can_be_refused(tmp_path):
-    """A link to a plain file is read, unless links are refused."""
+    """A link to a plain file is read, unless the caller refuses links."""
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "link").symlink_to(tmp_path / "file")
     assert read_plain(tmp_path / "link", 10) == b"x"
@@ -107,7 +107,10 @@ def test_a_files_digest_is_that_of_its_bytes(tmp_path):
 
 
 def test_no_word_of_the_packages_own_yaml_is_read_as_something_else():
-    """Each file passes the reader that refuses `no` without quotes, which would be false."""
+    """Every YAML file of the package passes the strict reader.
+
+    The reader refuses words such as `no` without quotes, which YAML would read as false.
+    """
     found = sorted((ROOT / "consistent_chat").rglob("*.yaml"))
     assert found
     for path in found:

@@ -1,4 +1,4 @@
-"""Secrets of every sort are in no artefact: made by all commands, and searched byte by byte."""
+"""Secrets of every kind are planted, all commands run, and no output contains any of them in any encoding."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ SMALL = ["--num-dialogs-per-intent", "1", "--num-turns-per-dialog", "2", "--inte
 
 @pytest.mark.parametrize("kind", SECRETS)
 def test_the_search_finds_what_is_hidden(kind: str) -> None:
-    """In every packing and encoding; and nothing where there is nothing."""
+    """The search finds a secret in every packing and encoding, and finds nothing where there is no secret."""
     hidden = packed(SECRETS[kind])
     assert {name: found(content) for name, content in hidden.items()} == {name: {kind} for name in hidden}
     assert not any(found(content) for content in packed("no secret at all").values())
 
 
 class Proxy(SocketServer):
-    """A proxy that refuses all requests, and quotes its own password."""
+    """A proxy that refuses all requests and quotes its own password."""
 
     def __init__(self) -> None:
         self.told = b""
@@ -52,7 +52,7 @@ class Proxy(SocketServer):
 
 @pytest.fixture
 def proxy() -> Iterator[Proxy]:
-    """A proxy with credentials, through which all but this machine is reached."""
+    """Run a proxy with credentials. All requests to other machines go through it."""
     running = Proxy()
     yield running
     running.close()
@@ -60,14 +60,14 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    """A Hub that knows the token."""
+    """Run a Hub that knows the token."""
     with Hub() as running:
         running.tokens[TOKEN] = "write"
         yield running
 
 
 def indiscreet(call: Call) -> Reply | None:
-    """Refuse some calls, with the key that came; give unusable answers, so that there are failures."""
+    """Refuse some calls with an error that quotes their key, and give unusable answers to some others."""
     if call.number % 7 == 1:
         return Reply.error(500, f"No good: {call.headers.get('authorization')} {call.headers.get('x-api-key')}")
     return Reply.text("I would rather not.") if call.number % 5 == 2 and call.attempt == 0 else None
@@ -75,7 +75,7 @@ def indiscreet(call: Call) -> Reply | None:
 
 @pytest.fixture
 def provider() -> Iterator[BatchProvider]:
-    """A provider that quotes keys in its errors."""
+    """Run a provider that quotes keys in its errors."""
     with BatchProvider(indiscreet) as running:
         running.script_online()
         yield running
@@ -83,7 +83,7 @@ def provider() -> Iterator[BatchProvider]:
 
 @pytest.fixture
 def user(hub: Hub, provider: BatchProvider, proxy: Proxy, tmp_path: Path) -> Iterator[Machine]:
-    """A machine with secrets in its environment; its home, cache and temporary files lie in the test's folder."""
+    """Provide a machine with secrets in its environment, and its home, cache and temporary files in the test's folder."""
     through = f"http://me:{PROXY}@{proxy.address}"
     (tmp_path / "tmp").mkdir()
     named = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"), through)
@@ -98,16 +98,16 @@ def user(hub: Hub, provider: BatchProvider, proxy: Proxy, tmp_path: Path) -> Ite
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Iterator[str]:
-    """The address of a website with the files of the test's folder for work."""
+    """Run a website with the files of the test's `work` folder, and return its address."""
 
     class Files(http.server.SimpleHTTPRequestHandler):
-        """Serves them, whatever query there is, and logs nothing."""
+        """Serve the files for any query, and log nothing."""
 
         def __init__(self, *args: Any) -> None:
             super().__init__(*args, directory=str(tmp_path / "work"))
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     (tmp_path / "work").mkdir()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Files) as server:
@@ -117,7 +117,7 @@ def shared(tmp_path: Path) -> Iterator[str]:
 
 
 def loaded(**given: Any) -> str:
-    """Return how a build ends from Python, and how its config shows itself."""
+    """Return the outcome or traceback of a build by `load_dataset`, and the representation of the builder's config."""
     import traceback
 
     from datasets import load_dataset, load_dataset_builder
@@ -134,7 +134,10 @@ def loaded(**given: Any) -> str:
 def test_secrets_of_every_sort_are_in_no_artefact(
     hub: Hub, user: Machine, provider: BatchProvider, proxy: Proxy, shared: str, tmp_path: Path
 ) -> None:
-    """Stores, caches, logs, cards, reports, repos, jobs, errors; and each was told to whom it is meant for."""
+    """No store, cache, log, card, report, repository, job or error contains a secret.
+
+    The keys, the password of the proxy and the secret of the job still reach the servers that they are for.
+    """
     work = tmp_path / "work"
     store, rows = str(work / "responses"), str(work / "rows.jsonl")
     anthropic = ["--serving", "anthropic", "--model", "claude-haiku-4-5", *SMALL, "--responses", store]

@@ -1,4 +1,4 @@
-"""What is billed: cached tokens and thoughts at their own prices, the same in every sum."""
+"""Billing: cached tokens and reasoning tokens have separate prices, and all sums agree."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ PEER = Peer("someone", "KEY", "key")
 
 
 def completion(usage: Any) -> Tokens:
-    """Return what a chat completion with this usage is billed for."""
+    """Return the billed tokens of a chat completion with this usage."""
     body = {"choices": [{"message": {"content": "x"}, "finish_reason": "stop"}], "usage": usage}
     return billed(read_completion(PEER, body))
 
 
 class TestChatCompletions:
-    """Usage as the documentation of each provider shows it."""
+    """The tests use the usage fields that each provider's documentation shows."""
 
     def test_openai_counts_thoughts_within_the_output(self) -> None:
-        """And cached tokens within the prompt."""
+        """OpenAI counts reasoning tokens within the output, and cached tokens within the prompt."""
         usage = {
             "prompt_tokens": 2006,
             "completion_tokens": 300,
@@ -39,7 +39,7 @@ class TestChatCompletions:
         assert completion(usage) == Tokens(2006, 300, 1920, 0, 128)
 
     def test_xai_counts_thoughts_beside_the_output(self) -> None:
-        """Its total has them."""
+        """Reasoning tokens of xAI are counted in the total but not in the output, so they are added to the output."""
         usage = {
             "prompt_tokens": 32,
             "completion_tokens": 9,
@@ -50,12 +50,12 @@ class TestChatCompletions:
         assert completion(usage) == Tokens(32, 103, 6, 0, 94)
 
     def test_gemini_tells_thoughts_by_the_total_alone(self) -> None:
-        """They are billed as output."""
+        """Tokens of the total that are neither prompt nor output are billed as output and count as reasoning."""
         usage = {"prompt_tokens": 5, "completion_tokens": 10, "total_tokens": 515}
         assert completion(usage) == Tokens(5, 510, 0, 0, 500)
 
     def test_deepseek_counts_hits(self) -> None:
-        """Hits and misses are the prompt."""
+        """The prompt of DeepSeek is the sum of its cache hits and misses; the hits count as read from the cache."""
         usage = {
             "prompt_tokens": 100,
             "completion_tokens": 50,
@@ -67,24 +67,24 @@ class TestChatCompletions:
         assert completion(usage) == Tokens(100, 50, 64, 0, 20)
 
     def test_thoughts_without_a_total(self) -> None:
-        """More of them than output can only be beside it."""
+        """Without a total, reasoning tokens are added to the output only if they outnumber it."""
         details = {"completion_tokens_details": {"reasoning_tokens": 30}}
         assert completion({"prompt_tokens": 1, "completion_tokens": 20, **details}) == Tokens(1, 50, 0, 0, 30)
         assert completion({"prompt_tokens": 1, "completion_tokens": 40, **details}) == Tokens(1, 40, 0, 0, 30)
 
     def test_a_prompt_that_is_counted_without_its_cached_part(self) -> None:
-        """The total tells."""
+        """Cached tokens are added to the prompt if only that explains the total."""
         usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 115, "cached_tokens": 100}
         assert completion(usage) == Tokens(110, 5, 100)
 
     @pytest.mark.parametrize("usage", [None, {}, [], "x", {"prompt_tokens": 3, "completion_tokens": 4}])
     def test_without_details_the_counts_are_all(self, usage: Any) -> None:
-        """Nothing is made up."""
+        """Without details, only the counts of prompt and output are billed, and missing counts are zero."""
         assert completion(usage) == (Tokens(3, 4) if usage and "prompt_tokens" in usage else NO_TOKENS)
 
 
 def test_anthropic_counts_its_cache_beside_the_prompt() -> None:
-    """All three are tokens of the prompt, each at its own price."""
+    """Input, cache reads and cache writes of Anthropic are added up as the prompt, and each has its own price."""
     usage = {
         "input_tokens": 10,
         "output_tokens": 7,
@@ -99,7 +99,7 @@ def test_anthropic_counts_its_cache_beside_the_prompt() -> None:
 
 
 def test_a_model_without_a_price_for_its_cache() -> None:
-    """It costs what other tokens cost."""
+    """Cached and reasoning tokens without their own price cost as much as other tokens."""
     assert Price(2.0, 3.0).of(Tokens(10, 10, 5, 5, 5)) == Price(2.0, 3.0).of(Tokens(10, 10)) == 50
 
 
@@ -127,7 +127,7 @@ PRICES = st.builds(Price, DOLLARS, DOLLARS, *(st.none() | DOLLARS,) * 3)
 
 @given(RESPONSES, PRICES)
 def test_no_usage_makes_a_bill_negative_or_less_than_was_counted(response: Response, price: Price) -> None:
-    """Parts are within the whole, whatever a server sends; and the maximum holds."""
+    """For any usage that a server sends, parts are at most the whole, and the cost is between zero and the maximum."""
     tokens = billed(response)
     assert min(tokens) >= 0
     assert tokens.cache_read + tokens.cache_write <= tokens.input
@@ -138,7 +138,7 @@ def test_no_usage_makes_a_bill_negative_or_less_than_was_counted(response: Respo
 
 @given(st.lists(RESPONSES, max_size=5), PRICES)
 def test_a_sum_costs_the_sum(responses: list[Response], price: Price) -> None:
-    """One by one, as a budget counts, and all at once, as cards and reports do."""
+    """The cost of a sum, as in cards and reports, equals the sum of costs, as in a budget."""
     total = NO_TOKENS
     for response in responses:
         total = total.plus(billed(response))
@@ -148,10 +148,10 @@ def test_a_sum_costs_the_sum(responses: list[Response], price: Price) -> None:
 
 @given(RESPONSES)
 def test_what_is_counted_is_billed(response: Response) -> None:
-    """A response that stands for others has their bill."""
+    """A response that stands for counted tokens is billed for exactly these tokens."""
     assert billed(counted("x", billed(response))) == billed(response)
 
 
 def test_usage_is_plain_json() -> None:
-    """A store of strangers may hold anything."""
+    """A usage of `null`, which a foreign store may contain, does not change the bill."""
     assert billed(Response("x", input_tokens=1, output_tokens=2, usage=json.dumps(None))) == Tokens(1, 2)

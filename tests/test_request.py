@@ -1,4 +1,4 @@
-"""Request keys: what joins a request with the response that was once paid for."""
+"""Request keys, which join a request with its stored response."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ OTHER: dict[str, Any] = {
 
 
 def test_a_stage_changes_neither_the_key_nor_equality() -> None:
-    """The stage tells what a request is for; a response is found whatever it says."""
+    """A stage says what a request is for, and changes neither the key nor the bytes of the request."""
     staged = replace(PLAIN, stage="answers")
     assert (staged, hash(staged.key), staged.canonical) == (PLAIN, hash(PLAIN.key), PLAIN.canonical)
 
 
 def test_the_bytes_of_a_plain_request_are_pinned() -> None:
-    """Every response that anybody has stored is found by these bytes: they never change."""
+    """The bytes and the key of a plain request never change, because stored responses are found by them."""
     assert PLAIN.canonical == (
         b'{"draw":0,"format":1,"messages":[{"content":"c","role":"user"}],"model":"m","repeat":0,'
         b'"schema":{"type":"object"},"seed":0,"system":"s","temperature":1.0}'
@@ -66,7 +66,7 @@ def test_the_bytes_of_a_plain_request_are_pinned() -> None:
 
 
 def test_the_bytes_of_an_odd_request_are_pinned() -> None:
-    """Accents, a snowman, quotes, a line break and half a surrogate pair have one spelling each."""
+    """The bytes of accents, a snowman, quotes, a line break and half a surrogate pair never change."""
     assert (
         ODD.canonical
         == (
@@ -80,36 +80,36 @@ def test_the_bytes_of_an_odd_request_are_pinned() -> None:
 
 @pytest.mark.parametrize("name", OTHER)
 def test_whatever_can_change_an_answer_changes_the_key(name: str) -> None:
-    """Another model, prompt, temperature, schema, seed, repeat or draw is another request."""
+    """Another model, prompt, temperature, schema, seed, repeat or draw gives another key."""
     assert replace(PLAIN, **{name: OTHER[name]}).key != PLAIN.key
 
 
 def test_no_field_is_forgotten() -> None:
-    """A field that is added must be put into the key, or be kept out of it on purpose."""
+    """Only two fields are not part of the key. A new field must enter the key or this list."""
     assert {field.name for field in fields(Request)} - set(OTHER) == {"max_tokens", "stage"}
 
 
 def test_a_higher_limit_of_tokens_is_the_same_request() -> None:
-    """It does not change an answer that was complete."""
+    """A higher limit of tokens keeps the key, because it does not change an answer that was complete."""
     wider = replace(PLAIN, max_tokens=8 * PLAIN.max_tokens)
     assert wider.key == PLAIN.key
     assert wider == PLAIN
 
 
 def test_a_whole_temperature_is_a_temperature() -> None:
-    """1 and 1.0 are spelt alike."""
+    """The temperatures 1 and 1.0 give the same key."""
     assert replace(PLAIN, temperature=1.0).key == replace(PLAIN, temperature=1).key
 
 
 @pytest.mark.parametrize("temperature", [float("nan"), float("inf")])
 def test_what_is_no_json_has_no_key(temperature: float) -> None:
-    """A key must be one that other languages can compute."""
+    """A temperature that JSON cannot express raises an error, so other languages can compute every key."""
     with pytest.raises(ValueError):  # noqa: PT011 - the words are those of json
         _ = replace(PLAIN, temperature=temperature).key
 
 
 def test_a_key_is_the_hash_of_the_stored_bytes() -> None:
-    """So a store can be verified without this package."""
+    """A key is the SHA-256 of the stored bytes, so a store can be verified without this package."""
     assert PLAIN.key == request_key(PLAIN.canonical) == "sha256:" + hashlib.sha256(PLAIN.canonical).hexdigest()
 
 
@@ -140,7 +140,7 @@ REQUESTS = st.builds(
 
 
 def plainly(value: Any) -> bytes:
-    """Return canonical JSON as the standard library alone makes it."""
+    """Return canonical JSON, made by the standard library alone."""
     text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return text.encode("utf-8", "backslashreplace")
 
@@ -148,20 +148,20 @@ def plainly(value: Any) -> bytes:
 @LAW
 @given(REQUESTS)
 def test_a_request_in_bytes_is_its_identity_as_json(request: Request) -> None:
-    """The parts that it is put together from are those that an encoder makes of the whole, whatever they hold."""
+    """The bytes of a request equal the JSON of its identity, for any content."""
     assert request.canonical == plainly(request.identity())
 
 
 @LAW
 @given(ANY_TEXT)
 def test_a_text_is_quoted_as_an_encoder_does(text: str) -> None:
-    """Quotes, backslashes, control characters and halves of pairs alone are what it is careful about."""
+    """`quoted` gives the same text as the JSON encoder of the standard library."""
     assert quoted(text) == json.dumps(text, ensure_ascii=False)
 
 
 @pytest.mark.parametrize("code", [*range(0x80), 0x85, 0xD800, 0xDFFF, 0x2028, 0xFFFF, 0x10FFFF])
 def test_every_character_that_might_be_special_is_quoted_as_an_encoder_does(code: int) -> None:
-    """Alone, and among others."""
+    """Each special character is quoted as by the standard library, both alone and within a text."""
     for text in (chr(code), f'a {chr(code)}"\n{chr(code)}\\ é'):
         assert quoted(text) == json.dumps(text, ensure_ascii=False)
 
@@ -169,7 +169,10 @@ def test_every_character_that_might_be_special_is_quoted_as_an_encoder_does(code
 @LAW
 @given(ANY_JSON)
 def test_json_is_parsed_as_a_decoder_does(value: Any) -> None:
-    """The fast parser declines halves of pairs; numbers beyond 64 bits, in which it differs, are in no response."""
+    """`parsed_json` gives the same values as the standard library for canonical and for indented JSON.
+
+    Integers beyond 64 bits become floats; they occur in no response.
+    """
     for text in (canonical_json(value).decode(), json.dumps(value, indent=1)):
         assert repr(parsed_json(text)) == repr(json.loads(text, parse_int=_bounded))
 
@@ -180,7 +183,7 @@ def _bounded(text: str) -> float:
 
 @pytest.mark.parametrize("text", ["", "{", '{"a":1,}', "[1] 2", '"\n"', "\ufeff1", "[" * 100_000])
 def test_what_is_no_json_is_refused_by_the_same_errors(text: str) -> None:
-    """Their messages name the place."""
+    """Invalid JSON raises the same error as in the standard library, with the same message."""
     with pytest.raises((ValueError, RecursionError)) as known:
         json.loads(text)
     with pytest.raises(known.type) as error:
@@ -189,7 +192,7 @@ def test_what_is_no_json_is_refused_by_the_same_errors(text: str) -> None:
 
 
 def test_a_python_without_the_fast_library_makes_the_same_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is not built for all of them."""
+    """Keys, quoted texts and parsed values are the same without orjson, which is not built for every Python."""
     before = [(replace(PLAIN, draw=1).key, replace(ODD, draw=1).key), quoted("a\n"), parsed_json('{"a":[1.5]}')]
     monkeypatch.setattr(requests, "orjson", None)
     assert before == [(replace(PLAIN, draw=1).key, replace(ODD, draw=1).key), quoted("a\n"), parsed_json('{"a":[1.5]}')]
@@ -197,7 +200,7 @@ def test_a_python_without_the_fast_library_makes_the_same_bytes(monkeypatch: pyt
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda schema: pickle.loads(pickle.dumps(schema))])
 def test_a_copy_of_a_schema_may_be_changed(copied: Any) -> None:
-    """It is a plain mapping, so its request has a key of its own."""
+    """A copy of a schema can be changed: its request gets another key, and that of the original stays the same."""
     schema = Schema({"type": "object", "required": []})
     request = replace(PLAIN, schema=schema)
     other = copied(schema)
@@ -211,7 +214,7 @@ def test_a_copy_of_a_schema_may_be_changed(copied: Any) -> None:
 @LAW
 @given(ANY_JSON)
 def test_canonical_json_loses_nothing(value: Any) -> None:
-    """Reading the bytes and writing them again gives the same bytes."""
+    """Parsing canonical JSON and writing it again gives the same bytes."""
     once = canonical_json(value)
     assert canonical_json(json.loads(once)) == once
 
@@ -219,26 +222,26 @@ def test_canonical_json_loses_nothing(value: Any) -> None:
 @LAW
 @given(st.dictionaries(ANY_TEXT, st.integers(), max_size=6))
 def test_the_order_of_names_is_of_no_meaning(mapping: dict[str, int]) -> None:
-    """Two ways to build the same object give the same bytes."""
+    """The order of the keys of an object does not change its bytes."""
     assert canonical_json(dict(reversed(mapping.items()))) == canonical_json(mapping)
 
 
 @LAW
 @given(ANY_TEXT, ANY_TEXT)
 def test_different_texts_have_different_bytes(one: str, other: str) -> None:
-    """Except for two halves of a surrogate pair, which every reader of JSON puts together."""
+    """Different texts have different bytes. Only two halves of a surrogate pair equal the character that they form."""
     whole = [text.encode("utf-16", "surrogatepass") for text in (one, other)]
     assert (canonical_json(one) == canonical_json(other)) == (whole[0] == whole[1])
 
 
 def test_a_backslash_is_no_half_character() -> None:
-    """The six characters of an escape are spelt differently from what they would stand for."""
+    """A lone surrogate and a text that looks like its escape sequence have different bytes."""
     assert canonical_json("\\ud800") == b'"\\\\ud800"'
     assert canonical_json("\ud800") == b'"\\ud800"'
 
 
 def test_a_response_as_plain_data_makes_the_response_again() -> None:
-    """All of its fields are stored."""
+    """The plain data of a response has all of its fields, and makes an equal response."""
     response = Response("text", "length", 3, None)
     assert response.plain() == {"text": "text", "finish": "length", "input_tokens": 3, "output_tokens": None}
     assert Response(**response.plain()) == response

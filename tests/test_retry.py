@@ -1,4 +1,4 @@
-"""The retry policy of simple operations."""
+"""Tests of the retry policy of simple operations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from consistent_chat.retry import retry
 
 @pytest.fixture
 def slept(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
-    """Take the pauses away, and note them."""
+    """Replace `time.sleep`, and record the pauses."""
     pauses: list[float] = []
     monkeypatch.setattr(time, "sleep", pauses.append)
     return pauses
 
 
 class Failing:
-    """Fails so many times, and then returns the number of its calls."""
+    """Raise an error in the first `times` calls, and afterwards return the number of calls."""
 
     def __init__(self, times: int) -> None:
         self._times, self.calls = times, 0
@@ -32,19 +32,19 @@ class Failing:
 
 
 def test_no_error_no_problem(slept: list[float]) -> None:
-    """The first try is enough."""
+    """An operation that succeeds at once is called once, without a pause."""
     assert retry(Failing(0), OSError, [1, 4]) == 1
     assert slept == []
 
 
 def test_an_error_that_passes_takes_the_pauses_in_turn(slept: list[float]) -> None:
-    """A pause of 0 does not sleep."""
+    """Retries wait for the given pauses in order. A pause of 0 does not sleep."""
     assert retry(Failing(3), OSError, [1, 0, 4]) == 4
     assert slept == [1, 4]
 
 
 def test_the_error_of_the_last_try_is_raised(slept: list[float]) -> None:
-    """There is one try more than there are pauses."""
+    """After one attempt more than there are pauses, the last error is raised."""
     act = Failing(9)
     with pytest.raises(OSError, match="3"):
         retry(act, OSError, [1, 4])
@@ -52,7 +52,7 @@ def test_the_error_of_the_last_try_is_raised(slept: list[float]) -> None:
 
 
 def test_other_errors_and_those_that_do_not_pass_are_raised_at_once(slept: list[float]) -> None:
-    """No pause is spent on them."""
+    """Errors of other types, and errors that do not pass, are raised at once without a pause."""
     for on, passes in ((ValueError, True), (OSError, False)):
         act = Failing(1)
         with pytest.raises(OSError, match="1"):

@@ -1,4 +1,4 @@
-"""The top-level builder.py: a loading script for datasets 3, and a script to run."""
+"""Tests of the top-level builder.py, which is a loading script for datasets 3 and a script to run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SCRIPT = ROOT / "builder.py"
 
 @pytest.mark.skipif(not datasets.__version__.startswith("3."), reason="datasets 4 and newer run no scripts")
 def test_datasets_3_loads_it_as_a_script(tmp_path: Path) -> None:
-    """The same rows as by name."""
+    """The loading script gives the same rows as the name "consistent_chat" does."""
     given = {"split": "train", "cache_dir": str(tmp_path)}
     made = load_dataset(str(SCRIPT), "demo", trust_remote_code=True, **given)
     assert made[:] == load_dataset("consistent_chat", "demo", **given)[:]
@@ -26,7 +26,7 @@ def test_datasets_3_loads_it_as_a_script(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_it_runs_as_a_script(tmp_path: Path) -> None:
-    """What follows its name are the options of `consistent-chat build`."""
+    """The script takes the arguments of `consistent-chat build`, and writes the 18 rows of the demo."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path)}
     command = [sys.executable, str(SCRIPT), "demo", "--output", str(tmp_path / "demo.jsonl")]
     subprocess.run(command, env=environment, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""SECURITY.md says who is trusted with what, and each row names tests that exist."""
+"""SECURITY.md says who is trusted with what, and each of its rows names tests that exist."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ TESTS = sorted({name for row in ROWS for name in re.findall(r"`(tests/[\w/]+\.py
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.split(" |")[0])
 def test_every_row_names_a_test(row: str) -> None:
-    """In its last column."""
+    """Every row names a test in its last column."""
     assert re.search(r"`tests/[\w/]+\.py::test_\w+`$", row)
 
 
 @pytest.mark.parametrize("name", TESTS)
 def test_every_named_test_exists(name: str) -> None:
-    """In the file that is named, as a function that the test runner finds."""
+    """Every named test is a function in the named file."""
     file, _, function = name.partition("::")
     tree = ast.parse((ROOT / file).read_text("utf-8"))
     assert function in {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
 
 def test_there_are_rows() -> None:
-    """The patterns above find what they should."""
+    """The patterns of this file find more than 15 rows and more than 15 tests."""
     assert len(ROWS) > 15
     assert len(TESTS) > 15
