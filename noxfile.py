@@ -95,9 +95,8 @@ def newest(session: nox.Session) -> None:
     """Run the demo, and all that touches `datasets`, on the newest version of everything, without constraints."""
     session.install("--upgrade", "-e", ".[test]")
     _build_demo(session)
-    session.run(
-        "python", "-m", "pytest", *PARALLEL, *ON_EACH_VERSION, "tests/recipe", "tests/serving", "tests/store", *session.posargs
-    )
+    tests = (*ON_EACH_VERSION, "tests/recipe", "tests/serving", "tests/store")
+    session.run("python", "-m", "pytest", *PARALLEL, *tests, *session.posargs)
 
 
 @nox.session(python="3.11")

@@ -32,7 +32,8 @@ few enough to fit into memory.
 SMALLEST_WINDOW = 256
 """Minimum number of dialogues started ahead."""
 DELIVER_EVERY = 0.02
-"""Minimum seconds between two deliveries of finished dialogues: waking the other thread costs more than a row."""
+"""Minimum seconds between two deliveries of finished dialogues while responses are waiting to be checked: waking the
+thread that makes the rows costs more than making a row."""
 
 
 class Stopped(ConsistentChatError):
@@ -91,7 +92,7 @@ class Online:
     def _end(self, future: Future[Dialogue], task: asyncio.Task[Dialogue]) -> None:
         self._tasks.discard(task)
         self._ended.append((future, task))
-        if self._loop.time() >= self._next_delivery:
+        if self._loop.time() >= self._next_delivery or not self._calls.turns.is_busy:
             self._deliver()
         elif len(self._ended) == 1:
             self._loop.call_at(self._next_delivery, self._deliver)
