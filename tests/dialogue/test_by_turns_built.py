@@ -1,4 +1,4 @@
-"""Builds of dialogues made message by message: online, in batches, with DataFlow, of given conversations."""
+"""Test builds of dialogues that are made turn by turn: online, in batches, with DataFlow, from given conversations."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ def load(provider: Provider | None = None, serving: str = "anthropic", **given: 
 @pytest.mark.parametrize("serving", ["anthropic", "openai"])
 @pytest.mark.parametrize(("form", "calls"), [(ANSWERS, 4), (BOTH, 6)], ids=["answers", "both"])
 def test_a_build_and_its_replay(form: dict[str, Any], calls: int, serving: str) -> None:
-    """Over a real connection: counts are exact though some messages fail, and a replay gives the same without calls."""
+    """A build over a real connection has exact counts although some messages fail.
+
+    A replay gives the same rows without calls.
+    """
 
     def script(call: Call) -> Reply | None:
         return Reply.text(" ") if call.attempt == 0 and int(call.mark, 16) % 5 == 0 else in_turn(call)
@@ -58,7 +61,10 @@ def test_a_build_and_its_replay(form: dict[str, Any], calls: int, serving: str) 
 
 @pytest.mark.parametrize("form", [ANSWERS, pytest.param(BOTH, marks=pytest.mark.slow)], ids=["answers", "both"])
 def test_a_batch_build_makes_the_same_dialogues(form: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wave by wave, one per message; a run that was started online continues by batch."""
+    """A batch build submits one batch for each stage or message.
+
+    An online build that is interrupted and resumed gives the same rows.
+    """
     monkeypatch.setattr(batch_poll, "FIRST_PAUSE", 0.01)
     monkeypatch.setattr(batch_poll, "LONGEST_PAUSE", 0.01)
     with BatchProvider(in_turn) as provider:
@@ -73,7 +79,10 @@ def test_a_batch_build_makes_the_same_dialogues(form: dict[str, Any], monkeypatc
 
 
 def test_anthropic_caches_the_chat_so_far() -> None:
-    """The end of each chat is marked, as the next turn begins with it; other requests keep their form."""
+    """The last message of each chat is marked for Anthropic's cache, because the next turn repeats the chat.
+
+    Other requests have no mark.
+    """
     with Provider(in_turn) as provider:
         load(provider, intents="simulation", num_dialogs_per_intent=1, **ANSWERS)
     last = [call.body["messages"][-1]["content"] for call in provider.requests]
@@ -84,13 +93,13 @@ def test_anthropic_caches_the_chat_so_far() -> None:
 
 
 def test_many_waves_are_asked_for_by_name() -> None:
-    """A dialogue of five turns by turns needs ten batches, one after the other."""
+    """A dialogue of five turns needs ten consecutive batches, which are refused unless `max_waves` allows them."""
     with pytest.raises(RecipeError, match=r"needs 10 consecutive batches.*max_waves=10"):
         load(None, "anthropic", driver="batch", num_turns_per_dialog=5, **BOTH)
 
 
 def test_dataflow_takes_single_texts() -> None:
-    """A serving of DataFlow's cannot be sent a chat."""
+    """A DataFlow serving that accepts only single texts is refused for turn-by-turn answers."""
 
     class Texts:
         model_name = "m"
@@ -103,7 +112,10 @@ def test_dataflow_takes_single_texts() -> None:
 
 
 def test_dataflow_sends_chats_where_its_serving_takes_them(tmp_path: Path) -> None:
-    """The system prompt first, then the real chat, a wave for each message; a replay is the same."""
+    """A DataFlow serving that accepts chats gets the system prompt and the chat so far, in one wave per message.
+
+    A replay gives the same rows.
+    """
     seen: list[list[Mapping[str, str]]] = []
 
     class Chats:
@@ -133,7 +145,10 @@ def test_dataflow_sends_chats_where_its_serving_takes_them(tmp_path: Path) -> No
 
 
 def test_given_conversations_are_answered_message_by_message(tmp_path: Path) -> None:
-    """One call per answer and none for the user's side; messages that react to answers do not combine with it."""
+    """Given user messages need one call per answer and none for the user's side.
+
+    `users: turn_by_turn` is refused with given conversations.
+    """
     chat = [{"role": "user", "content": text} for text in ("My chain jumps.", "Which size do I need?")]
     (tmp_path / "given.jsonl").write_text(json.dumps({"messages": chat}) + "\n", "utf-8")
     given = {"seeds": {"data": "given.jsonl", "fields": {"conversation": "messages"}}, "num_turns_per_dialog": None}
@@ -146,7 +161,7 @@ def test_given_conversations_are_answered_message_by_message(tmp_path: Path) -> 
 
 
 def test_a_rehearsal_in_all_forms() -> None:
-    """It needs no provider, and ends dialogues within the range of turns."""
+    """A rehearsal makes turn-by-turn dialogues without a provider and ends them within the range of turns."""
     rows = load(None, "rehearsal", num_turns_per_dialog=(1, 4), num_dialogs_per_intent=8, **BOTH)
     turns = {len(row["conversation"]) // 2 for row in rows}
     assert len(rows) == 16

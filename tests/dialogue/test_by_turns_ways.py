@@ -1,4 +1,4 @@
-"""Dialogues made turn by turn are the same however a build comes about: processes, shards, kills, streams."""
+"""Test that turn-by-turn dialogues are the same with several processes, with shards, after kills and as a stream."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SCRIPT = (
 
 
 def rows(store: str, **given: Any) -> list[dict[str, Any]]:
-    """Return the rows of a new build from a store."""
+    """Return the rows of a new build with a response store."""
     return list(load_dataset("consistent_chat", split="train", responses=store, **{**RECIPE, **given}))
 
 
 def test_processes_shards_and_streams() -> None:
-    """Each fills its own store; all give the rows of one process."""
+    """Builds with two processes, with two shards and as a stream give the same rows as a build in one process."""
     made = {"model": "rehearsal", "serving": "rehearsal"}
     first = rows("one", **made)
     assert len(first) == 18
@@ -47,7 +47,7 @@ def test_processes_shards_and_streams() -> None:
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_build_that_is_killed_and_resumed(seed: int) -> None:
-    """`kill -9` at three random moments: only what was in flight is asked twice, and the rows are the same."""
+    """A build that is killed three times with `kill -9` repeats only the calls in flight and gives the same rows."""
     moments = random.Random(seed)
     with Provider(in_turn, delay=0.01) as provider:
         called = {"serving": "anthropic", "base_url": provider.url, "api_key": "k", "max_concurrency": 4}

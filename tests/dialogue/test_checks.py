@@ -1,4 +1,4 @@
-"""The checks of messages: good texts of many kinds give no alarm, bad ones their reason."""
+"""Test the message checks: good texts of many kinds have no findings, and bad texts are reported with their reason."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ASKED = ("My machine stops halfway.", "What now?", "And then?")
 
 
 def finding(side: str, messages: tuple[str, ...], recipe: Recipe, spec: Spec = SPEC) -> str:
-    """Return the name of what is wrong with a side, or nothing."""
+    """Return the name of the check that fails for the messages of a side, or an empty string."""
     try:
         if side == "users":
             checks.users(messages, spec, recipe)
@@ -49,7 +49,7 @@ def finding(side: str, messages: tuple[str, ...], recipe: Recipe, spec: Spec = S
 
 
 def good() -> Iterator[Any]:
-    """Give each good text with its side and language."""
+    """Yield each good text with its side and language."""
     for language, sides in GOOD.items():
         for side, texts in sides.items():
             for number, text in enumerate(texts):
@@ -57,7 +57,10 @@ def good() -> Iterator[Any]:
 
 
 def bad() -> Iterator[Any]:
-    """Give each bad side with the reason that it has to give; a side's name may be a language in its place."""
+    """Yield each bad text with its expected reason, side and language.
+
+    The group of a text in the file is its side or its language.
+    """
     side_of = {"answers_itself": "users", "leaks_prompt": "users"}
     for reason, groups in BAD.items():
         for group, texts in groups.items():
@@ -69,20 +72,23 @@ def bad() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("side", "text", "language"), list(good()))
 def test_a_good_text_gives_no_alarm(side: str, text: str, language: str) -> None:
-    """Short and long, lists, code, verse, role play, quotations, other scripts."""
+    """No check fails on a good text: short and long ones, lists, code, verse, role play, quotations, other scripts."""
     assert finding(side, (text,), Recipe(language=language)) == ""
 
 
 @pytest.mark.parametrize("language", [language for language in GOOD if len(GOOD[language]["users"]) > 1])
 @pytest.mark.parametrize("side", ["users", "answers"])
 def test_good_texts_together_give_no_alarm(side: str, language: str) -> None:
-    """As the messages of one side."""
+    """No check fails if all good texts of a language are the messages of one side."""
     assert finding(side, tuple(GOOD[language][side]), Recipe(language=language)) == ""
 
 
 @pytest.mark.parametrize(("reason", "side", "text", "language"), list(bad()))
 def test_a_bad_text_gives_its_reason(reason: str, side: str, text: Any, language: str) -> None:
-    """And none with that check alone left out."""
+    """A bad text is reported with its reason, also if that check is the only one.
+
+    It has no finding if all checks are off.
+    """
     messages = (text,) if isinstance(text, str) else tuple(text)
     assert finding(side, messages, Recipe(language=language)) == reason
     others = {name: False for name in DEFAULTS if name != reason}
@@ -98,7 +104,10 @@ def demo() -> list[Dialogue]:
 
 
 def test_the_demo_passes() -> None:
-    """216 messages that were written with care: none of them is drawn again."""
+    """The checks find nothing in the 216 carefully written messages of the demo.
+
+    The demo's failed draws have other reasons.
+    """
     assert {draw.reason for made in demo() for draw in made.failed} <= {
         Reason.WRONG_TURN_COUNT,
         Reason.TRUNCATED,
@@ -108,7 +117,7 @@ def test_the_demo_passes() -> None:
 
 @pytest.mark.parametrize("language", ["German", "French", "Chinese", "Russian", "Thai", "Brazilian Portuguese"])
 def test_a_side_in_another_language_is_found(language: str) -> None:
-    """English where another language was asked for."""
+    """English messages are reported as `wrong_language` if the recipe asks for another language."""
     for made in demo()[:4]:
         recipe = Recipe(language=language)
         assert finding("users", made.user_messages, recipe) == "wrong_language"
@@ -119,14 +128,14 @@ def test_a_side_in_another_language_is_found(language: str) -> None:
 @pytest.mark.parametrize("language", ["German", "Spanish", "French", "Chinese", "Japanese", "Norwegian", "Indonesian"])
 @pytest.mark.parametrize("side", ["users", "answers"])
 def test_other_languages_where_english_was_asked_for_are_found(side: str, language: str) -> None:
-    """As soon as there is enough text to be sure."""
+    """Messages in another language are reported in an English recipe if they have more than 60 characters in total."""
     messages = tuple(GOOD[language][side])
     recipe = Recipe(checks={name: name == "wrong_language" for name in DEFAULTS})
     assert finding(side, messages, recipe) == ("wrong_language" if len("".join(messages)) > 60 else "")
 
 
 def test_who_asks_for_a_language_gets_it() -> None:
-    """A translation is no answer in the wrong language."""
+    """Answers in German are accepted if the user asks for German, and reported otherwise."""
     german, asked = tuple(GOOD["German"]["answers"]), ("Say it in German, please.",) * 5
     checks.answers(german, asked, Recipe())
     with pytest.raises(Unusable, match="German instead of English"):
@@ -138,7 +147,7 @@ def test_who_asks_for_a_language_gets_it() -> None:
     [("Norwegian", "Danish"), ("Serbian", "Croatian"), ("Indonesian", "Malay"), ("Chinese", "Simplified Chinese")],
 )
 def test_near_kin_are_not_told_apart(pair: tuple[str, str]) -> None:
-    """The language of such a text is uncertain."""
+    """A text in a closely related language is not reported, because its language is uncertain."""
     written, named = pair
     for side in ("users", "answers"):
         assert finding(side, tuple(GOOD[written][side]), Recipe(language=named)) == ""
@@ -146,7 +155,7 @@ def test_near_kin_are_not_told_apart(pair: tuple[str, str]) -> None:
 
 @pytest.mark.parametrize("language", ["German", "Spanish", "French", "Chinese", "Japanese", "Russian", "Norwegian"])
 def test_one_answer_in_another_language_is_found(language: str) -> None:
-    """Unless the user names that language, or writes it."""
+    """One answer in another language is reported unless the user names that language or writes in it."""
     answers = (*GOOD["English"]["answers"][4:9], GOOD[language]["answers"][0])
     assert finding("answers", answers, Recipe()) == "wrong_language"
     for said in (f"How would she say that in {language}?", GOOD[language]["users"][0]):
@@ -154,7 +163,10 @@ def test_one_answer_in_another_language_is_found(language: str) -> None:
 
 
 def test_a_short_message_in_another_language_is_allowed() -> None:
-    """A few letters are not enough; the threshold is on the number of all letters together."""
+    """A message too short for a reliable detection is accepted by itself.
+
+    The threshold is the share of the side's whole text.
+    """
     answers = (
         *GOOD["English"]["answers"][4:9],
         *(["Ja, das geht schon.", "Das ist gut so.", "Nein, nicht heute."] * 3),
@@ -165,33 +177,36 @@ def test_a_short_message_in_another_language_is_allowed() -> None:
 
 
 def test_numbers_make_a_difference() -> None:
-    """Drills are no repetitions."""
+    """Exercises that differ in their numbers are not reported as repetitions."""
     drill = tuple(f"What is {number} times {number + 1}, and how do I work that out in my head?" for number in range(6))
     assert finding("users", drill, Recipe()) == ""
 
 
 def test_short_messages_may_come_again() -> None:
-    """As in a game."""
+    """Short messages may be repeated, as in a game."""
     assert finding("users", ("Next one!", "Next one!", "Go on."), Recipe()) == ""
     assert finding("answers", ("Correct!", "Correct!"), Recipe()) == ""
 
 
 def test_an_answer_that_is_the_users_message_is_found() -> None:
-    """Word for word."""
+    """An answer that repeats the user's message word for word is reported as `mixed_roles`."""
     asked = ("My washing machine stops halfway and shows E18.",)
     with pytest.raises(Unusable, match="mixed_roles"):
         checks.answers(asked, asked, Recipe())
 
 
 def test_questions_of_an_exam_have_numbers() -> None:
-    """Where the user talks of a worksheet, an answer may, too."""
+    """An answer may mention the number of a question if the user talks about a worksheet."""
     asked = ("I'm stuck on question 3 of the worksheet.",)
     checks.answers(("As for question 3, start with the units.",), asked, Recipe())
 
 
 @pytest.mark.parametrize("intent", taxonomy.builtin().intents.values(), ids=lambda intent: intent.key)
 def test_every_topic_word_for_word_is_a_leak(intent: Any) -> None:
-    """Four words of one are what people say, and so are short ones."""
+    """A message that repeats a topic word for word is a leak.
+
+    Four words of a topic, and shorter topics, are not, because people say them too.
+    """
     plan = Plan(Recipe(intents=(intent.key,)))
     for spec in plan:
         words = spec.topic.split()
@@ -203,7 +218,10 @@ def test_every_topic_word_for_word_is_a_leak(intent: Any) -> None:
 
 @pytest.mark.parametrize("asked", [(), ("Hello there?",)], ids=["no", "one"])
 def test_a_chat_may_have_more_answers_than_user_messages(asked: tuple[str, ...]) -> None:
-    """Chats made elsewhere may begin with the assistant, or have two answers in a row: no check fails on them."""
+    """No check fails with an error on chats from elsewhere.
+
+    They may begin with the assistant or have two answers in a row.
+    """
     for case in bad():
         _, _, text, language = case.values
         texts = [text] if isinstance(text, str) else text
@@ -212,7 +230,7 @@ def test_a_chat_may_have_more_answers_than_user_messages(asked: tuple[str, ...])
 
 
 def test_a_threshold_is_what_the_recipe_says() -> None:
-    """Stricter and laxer."""
+    """Thresholds in the recipe make a check stricter or more lenient."""
     one, other = "Tell me about the night train to Lisbon.", "Tell me about the night train to Porto."
     assert finding("users", (one, other), Recipe()) == ""
     assert finding("users", (one, other), Recipe(checks={"repeats": 0.6})) == "repeats"
@@ -220,7 +238,7 @@ def test_a_threshold_is_what_the_recipe_says() -> None:
 
 
 def test_the_field_has_one_form() -> None:
-    """However it is spelt."""
+    """All spellings of the default checks give the same recipe; a check can be switched off by name."""
     every = [None, True, {}, {"repeats": 0.8}, {"repeats": None}, {"broken_off": True}]
     assert all(Recipe(checks=given) == Recipe() for given in every)
     assert Recipe(checks=False).checks == dict.fromkeys(DEFAULTS, False)
@@ -238,12 +256,12 @@ def test_the_field_has_one_form() -> None:
     ],
 )
 def test_a_wrong_threshold_is_refused_by_name(given: Any, message: str) -> None:
-    """Before anything is paid."""
+    """An invalid value of `checks` is refused with a message that names the check, before any call."""
     with pytest.raises(RecipeError) as caught:
         Recipe(checks=given)
     assert str(caught.value) == message
 
 
 def test_one_long_word_costs_linear_time() -> None:
-    """A model that never writes a space does not stop the run."""
+    """A text of a million characters without a space is processed in linear time."""
     assert _bare("x" * 1_000_000) == "x" * 1_000_000

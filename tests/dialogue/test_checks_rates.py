@@ -1,6 +1,7 @@
-"""How much of what is bad the checks find, and how often they alarm on what is good, on whole dialogues.
+"""Measure on whole dialogues how many bad ones the checks find and how many good ones they report by mistake.
 
-The rules were tuned on bad_dialogues.yaml; bad_dialogues_held_out.yaml has other wordings and languages of these kinds.
+The rules were tuned on bad_dialogues.yaml; bad_dialogues_held_out.yaml has other wordings and languages of the same
+kinds.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ def cases(name: str) -> list[dict[str, Any]]:
 
 
 def found(chat: Sequence[str], language: str = "English") -> list[Finding]:
-    """Return what is wrong with a chat of user messages and answers in turn."""
+    """Return the findings in a chat whose user messages and answers alternate."""
     return checks.findings([*map(str.strip, chat[::2])], [*map(str.strip, chat[1::2])], DEFAULTS, language)
 
 
 def is_found(case: Mapping[str, Any]) -> bool:
-    """Tell whether a bad case is found on the side that it names."""
+    """Tell whether a bad case has a finding on the side that it names."""
     return any(each.side == case["side"] for each in found(case["chat"], case.get("language", "English")))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("bad_dialogues", 0.95), ("bad_dialogues_held_out", 0.85)])
 def test_bad_dialogues_are_found(name: str, least: float) -> None:
-    """Of forty kinds in eleven languages."""
+    """The checks find at least 95 percent of the bad dialogues, and 85 percent of those held out."""
     bad = cases(name)
     missed = [case for case in bad if not is_found(case)]
     assert len({case["kind"] for case in bad}) >= 32
@@ -46,7 +47,7 @@ def test_bad_dialogues_are_found(name: str, least: float) -> None:
 
 
 def test_good_dialogues_that_are_hard_give_no_alarm() -> None:
-    """Thanks, role play, letters, code, games, exercises, mixed languages."""
+    """No check reports a good dialogue with thanks, role play, letters, code, games, exercises, mixed languages."""
     alarms = [
         (case["kind"], each)
         for case in cases("good_dialogues")
@@ -56,7 +57,7 @@ def test_good_dialogues_that_are_hard_give_no_alarm() -> None:
 
 
 def test_what_small_models_write_is_found() -> None:
-    """Nine in ten of what they write when they do not follow."""
+    """The checks find at least nine in ten bad messages of small models that do not follow instructions."""
     missed = []
     for case in cases("small_models"):
         said = case["messages"]
@@ -69,6 +70,6 @@ def test_what_small_models_write_is_found() -> None:
 
 
 def test_a_finding_says_where_it_is() -> None:
-    """The reason's name, the side, the turn, and what was found."""
+    """A finding has the name of the reason, the side, the turn and a description."""
     (finding,) = found(["hi, is it far?", "Two miles.", "by bus?", "[Insert bus times here]"])
     assert finding == ("placeholder", "answers", 2, "assistant_2 is only a placeholder: '[Insert bus times here]'")

@@ -1,4 +1,4 @@
-"""Languages: the prompts ask for one, and what is answered in it is in the rows to the letter."""
+"""Test languages: the prompts name the language, and the rows contain the answers to the letter."""
 # ruff: noqa: RUF001
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SMALL: dict[str, Any] = {"model": "claude-sonnet-4-6", "num_dialogs_per_intent":
 
 
 def prompt(call: Call) -> str:
-    """Return all texts that a model gets."""
+    """Return all texts that a model receives."""
     return json.dumps([call.body.get("system"), call.body["messages"]], ensure_ascii=False)
 
 
@@ -49,7 +49,10 @@ def text(language: str, name: str) -> str:
 
 
 def polyglot(call: Call) -> Reply:
-    """Speak the language that the prompt asks for; half of the time in JSON of ASCII alone, as some servers do."""
+    """Answer in the language that the prompt names.
+
+    Half of the answers are JSON in ASCII only, as some servers send it.
+    """
     asked = re.search(r"Write in (\w+)", prompt(call))
     assert asked is not None
     said = {name: text(asked[1], name) for name in call.names}
@@ -58,7 +61,7 @@ def polyglot(call: Call) -> Reply:
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    """A provider of a model that speaks many languages."""
+    """Run a provider whose model speaks many languages."""
     with Provider(polyglot) as running:
         yield running
 
@@ -67,7 +70,10 @@ def provider() -> Iterator[Provider]:
 @pytest.mark.parametrize("serving", ["anthropic", "openai"])
 @pytest.mark.parametrize("language", SPOKEN)
 def test_a_dataset_in_a_language(language: str, serving: str, provider: Provider, folder: Path) -> None:
-    """Both stages ask for it; the category, by which rows are sorted, stays the taxonomy's."""
+    """The prompts of both stages name the language.
+
+    The category, by which rows are sorted, stays the name in the taxonomy.
+    """
     url = provider.url if serving == "anthropic" else provider.openai_url
     called = {"serving": serving, "base_url": url, "api_key": "a-key"}
     given = {**SMALL, "language": language, "responses": "responses", "split": "train"}
@@ -83,7 +89,10 @@ def test_a_dataset_in_a_language(language: str, serving: str, provider: Provider
 
 @pytest.mark.parametrize("ending", ["parquet", "jsonl"])
 def test_files_hold_every_letter(ending: str, provider: Provider) -> None:
-    """Written by the command line, read by `datasets`; JSON Lines is readable to people."""
+    """Files that the command line writes have the same letters when `datasets` reads them.
+
+    JSON Lines files contain unescaped text.
+    """
     options = ["--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key", "--language", "Arabic"]
     options += ["--model", "claude-sonnet-4-6", "--num-dialogs-per-intent", "1", "--num-turns-per-dialog", "1"]
     assert main(["build", *options, "--responses", "responses", "--output", f"made.{ending}"]) == 0
@@ -95,7 +104,7 @@ def test_files_hold_every_letter(ending: str, provider: Provider) -> None:
 
 
 def test_a_taxonomy_of_the_language_is_asked_for_in_it(provider: Provider) -> None:
-    """Topics, personas and manners may be written in any script; the category of a row is as it was written."""
+    """Categories, personas and manners may be in any script, and rows contain them unchanged."""
     own = {
         "intents": {
             "パン": {
@@ -115,7 +124,10 @@ def test_a_taxonomy_of_the_language_is_asked_for_in_it(provider: Provider) -> No
 
 
 def test_the_language_is_the_one_thing_that_differs() -> None:
-    """The same topics are spoken of in each language, so that datasets in several can be laid side by side."""
+    """Recipes that differ only in language have the same plan, and user prompts that differ in one word.
+
+    The datasets can be compared row by row.
+    """
     english, german = (Recipe("m", language=language) for language in ("English", "German"))
     assert list(Plan(english)) == list(Plan(german))
     spec = Plan(german)[0]
@@ -126,7 +138,10 @@ def test_the_language_is_the_one_thing_that_differs() -> None:
 
 @pytest.mark.parametrize("language", ["English", "english", "British English", "German", "Japanese"])
 def test_only_other_languages_are_told_how_to_write_them(language: str) -> None:
-    """English asks for no move to another country and for no du or Sie; a variety of English has a country."""
+    """Only prompts for languages other than English mention forms of address and a move to another country.
+
+    Varieties of English get these instructions as well.
+    """
     spec = Plan(Recipe("m"))[0]
     for system, _ in (prompts.skeleton(spec, language), prompts.answers(spec, ["?"] * 6, language)):
         assert ("du or Sie" in system) == (language.lower() != "english")
@@ -135,6 +150,6 @@ def test_only_other_languages_are_told_how_to_write_them(language: str) -> None:
 
 
 def test_a_system_prompt_comes_after_what_a_language_needs() -> None:
-    """The assistant's system prompt is at the end of the system text."""
+    """The recipe's system prompt comes after the instructions for the language."""
     system, _ = prompts.answers(Plan(Recipe("m"))[0], ["?"] * 6, "German", "You are Ada.")
     assert system.index("du or Sie") < system.index("You are Ada.")

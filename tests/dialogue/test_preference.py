@@ -1,4 +1,4 @@
-"""Pairs of two answers to one turn: what is asked, who wins, what takes the place of a tie, and how rows look."""
+"""Test pairs of two answers to one turn: the requests, the winner, the handling of ties, and the rows."""
 
 from __future__ import annotations
 
@@ -33,12 +33,15 @@ Scores = Callable[[str, str], tuple[int, int]]
 
 
 def better(first: str, second: str) -> tuple[int, int]:
-    """Prefer our own answers."""
+    """Prefer the recipe's own answers."""
     return (2, 4) if "Other" in first else (4, 2)
 
 
 def made(scores: Scores, asked: list[Request] | None = None, index: int = 0, **given: Any) -> Dialogue:
-    """Make a dialogue whose comparisons have these scores of the first and the second answer; four draws each."""
+    """Make a dialogue; `scores` gives the scores of the two answers in a comparison.
+
+    Each request has at most four draws.
+    """
     recipe = Recipe(**{**FIELDS, "preferences": {"rejected_model": "student"}, **given})
     steps = fill(recipe, Plan(recipe), index)
     request = next(steps)
@@ -79,7 +82,10 @@ def _lines(request: Request) -> list[str]:
 
 
 def test_one_turn_is_answered_once_more_and_compared_in_both_orders() -> None:
-    """By the other model, from the real chat; the row is what trainers read; all tokens are counted."""
+    """The other model answers one turn of the real chat, and the judge compares both answers in both orders.
+
+    The row has the columns that trainers read and counts all tokens.
+    """
     asked = list[Request]()
     done = made(better, asked, preferences={"rejected_model": "student", "temperature": 0.3, "turn": "last"})
     *_, judged, other, one, two = asked
@@ -113,7 +119,10 @@ def test_one_turn_is_answered_once_more_and_compared_in_both_orders() -> None:
 
 
 def test_the_better_answer_is_chosen_whoever_wrote_it() -> None:
-    """If it passes the checks, that an answer of ours has passed; else the turn is answered again."""
+    """The other model's answer is chosen if it has the better score.
+
+    It must pass the checks, or else the turn is answered again.
+    """
     done = made(lambda first, second: (5, 3) if "Other" in first else (3, 5))
     assert done.pair is not None
     assert (done.pair.chosen[0][:5], done.pair.chosen[3], done.pair.rejected[3]) == ("Other", "student", "writer")
@@ -125,7 +134,10 @@ def test_the_better_answer_is_chosen_whoever_wrote_it() -> None:
 
 
 def test_an_answer_that_is_rejected_may_have_flaws_but_break_no_rule() -> None:
-    """What the checks find is what a model is to learn not to say; the recipe's own rules hold for all texts."""
+    """A rejected answer may fail the checks, because models learn from it what not to say.
+
+    The recipe's own rules apply to it as to all texts.
+    """
     done = made(better, preferences={"rejected_model": "shy"})
     assert done.pair is not None
     assert done.pair.rejected[0] == REFUSAL
@@ -145,7 +157,10 @@ def test_an_answer_that_is_rejected_may_have_flaws_but_break_no_rule() -> None:
     ],
 )
 def test_without_a_clear_winner_the_turn_is_answered_again(scores: Scores, gap: float) -> None:
-    """Then a substitute takes the place; the number of dialogues stays exact, or the place cannot be filled."""
+    """A turn without a clear winner is answered again until the draws are used up.
+
+    Then a substitute replaces the dialogue, or the build fails.
+    """
     asked = list[Request]()
     given: dict[str, Any] = {"preferences": {"rejected_model": "student", "min_gap": gap}}
 
@@ -164,7 +179,10 @@ def test_without_a_clear_winner_the_turn_is_answered_again(scores: Scores, gap: 
 
 
 def test_the_turn_is_drawn_by_what_the_dialogue_is_about() -> None:
-    """Every turn comes, and growth changes none."""
+    """The turn of a pair is drawn from the dialogue's spec.
+
+    Every turn occurs, and a larger dataset keeps the turns of a smaller one.
+    """
     few, many = (Recipe(**{**FIELDS, "num_dialogs_per_intent": n, "preferences": {}}) for n in (2, 4))
     done = [made(better, index=index, num_dialogs_per_intent=2) for index in range(18)]
     assert {one.pair.turn for one in done if one.pair} == {0, 1, 2}
@@ -173,7 +191,7 @@ def test_the_turn_is_drawn_by_what_the_dialogue_is_about() -> None:
 
 
 def test_an_answer_without_a_winner_is_not_compared_again() -> None:
-    """A model that repeats itself costs no comparison, whose requests would be the same."""
+    """A repeated alternative answer that had no winner is not compared again. The requests would be the same."""
     asked = list[Request]()
     with pytest.raises(UnfilledSlot):
         made(lambda first, second: (3, 3), asked, preferences={"rejected_model": "dull"})
@@ -181,7 +199,7 @@ def test_an_answer_without_a_winner_is_not_compared_again() -> None:
 
 
 def test_a_turn_that_was_given_makes_no_pair(tmp_path: Path) -> None:
-    """Its answer is of another model, or a person; the added turns are the recipe's own."""
+    """Pairs are made only of added turns, because the answers of given turns are by another model or a person."""
     chats = [[f"Is number {n} open?", "Yes.", "And what time does it close?", "At six."] for n in range(6)]
     rows = [{"chat": [{"role": role, "content": text} for role, text in zip(("user", "assistant") * 2, chat)]}
             for chat in chats]  # fmt: skip
@@ -193,7 +211,10 @@ def test_a_turn_that_was_given_makes_no_pair(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("form", ["at_once", "turn_by_turn"])
 def test_the_same_model_is_drawn_until_it_says_something_else(form: str) -> None:
-    """Turn by turn, its first draw is the answer itself."""
+    """Without a rejected model, the same model is asked again until its answer differs.
+
+    With turn-by-turn answers, its first draw is the answer itself.
+    """
     asked = list[Request]()
 
     def answer(request: Request, scores: Scores) -> Response:
@@ -219,7 +240,7 @@ def test_the_same_model_is_drawn_until_it_says_something_else(form: str) -> None
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("ties", [(0, 1), (0, 2)], ids=["all", "each second one"])
 def test_a_judge_that_prefers_none_ends_the_run(tmp_path: Path, ties: tuple[int, int]) -> None:
-    """After 30 answers without a winner in a row; not where every second one has a winner."""
+    """The run stops after 30 consecutive answers without a winner, but not if every second answer has a winner."""
     recipe = Recipe(**{**FIELDS, "num_turns_per_dialog": 1, "preferences": {}, "num_dialogs_per_intent": 4})
     drawn = list[str]()
 
@@ -241,7 +262,7 @@ def test_a_judge_that_prefers_none_ends_the_run(tmp_path: Path, ties: tuple[int,
 
 
 def test_a_rehearsed_answer_is_no_models() -> None:
-    """It can be distinguished from a model's even if the recipe names no other model."""
+    """A rehearsed alternative has the model name `rehearsal`, even if the recipe names no other model."""
     serving = {**dict.fromkeys(("user", "assistant", "judge"), "anthropic"), "alternative": "rehearsal"}
     for given in ({}, {"rejected_model": "student"}):
         config = ConsistentChatConfig(**{**FIELDS, "preferences": given}, serving=serving)
@@ -250,7 +271,7 @@ def test_a_rehearsed_answer_is_no_models() -> None:
 
 
 def test_a_rehearsal_prefers_the_same_text_in_both_orders() -> None:
-    """And has nothing to compare in other requests."""
+    """A rehearsed judge prefers the same text in both orders. It gives no scores for requests that compare nothing."""
     asked = list[Request]()
     made(better, asked)
     one, two = (compared(request) for request in asked[-2:])

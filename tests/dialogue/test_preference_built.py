@@ -1,4 +1,4 @@
-"""Pairs of two answers in recipes and builds: their columns, their splits, what they cost, and who answers."""
+"""Test preference pairs in recipes and builds: their columns, splits and costs, and the server that answers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.dialogue.test_preference import FIELDS, _answer, better
 
 
 def test_the_columns_are_those_that_trl_reads() -> None:
-    """A conversational preference with an explicit prompt."""
+    """The columns `prompt`, `chosen` and `rejected` are lists of messages: TRL's conversational preference format."""
     columns = features(Recipe(**FIELDS, preferences={}))
     messages = [{"role": Value("string"), "content": Value("string")}]
     assert {name: columns[name] for name in ("prompt", "chosen", "rejected")} == Features(
@@ -35,7 +35,7 @@ def test_the_columns_are_those_that_trl_reads() -> None:
 
 
 def test_only_recipes_that_use_it_change() -> None:
-    """The defaults are one recipe; every part shapes the data."""
+    """Explicit defaults give the same fingerprint as omitted fields; every other value of `preferences` changes it."""
     plain = Recipe(**{**FIELDS, "min_score": 2})
     assert fingerprint(Recipe(**FIELDS, min_score=2, preferences=None)) == fingerprint(plain)
     parts = [{}, {"rejected_model": "s"}, {"temperature": 1}, {"turn": "last"}, {"min_gap": 2}]
@@ -59,14 +59,17 @@ def test_only_recipes_that_use_it_change() -> None:
     ],
 )
 def test_what_makes_no_pairs_is_said(given: dict[str, Any], message: str) -> None:
-    """Before anything is paid."""
+    """A recipe whose `preferences` cannot make pairs is refused when it is created, before any call."""
     with pytest.raises(RecipeError, match=message.replace("(", r"\(").replace("?", r"\?")):
         Recipe(**{**FIELDS, **given})
 
 
 @pytest.mark.usefixtures("folder")
 def test_splits_have_the_columns_of_pairs_or_none() -> None:
-    """They differ from those of pairs of whole dialogues, in the same layout."""
+    """A split with pairs of answers and a split with pairs of whole dialogues cannot be combined.
+
+    Their columns differ, although both have the layout `preference`.
+    """
     for name, own in (("train", {"preferences": {}}), ("test", {"min_score": 3})):
         Path(f"{name}.consistent_chat.yaml").write_text(json.dumps({**FIELDS, **own}))
     files = {name: f"{name}.consistent_chat.yaml" for name in ("train", "test")}
@@ -76,7 +79,10 @@ def test_splits_have_the_columns_of_pairs_or_none() -> None:
 
 @pytest.mark.usefixtures("folder")
 def test_a_rehearsal_has_a_pair_for_each_dialogue(capsys: pytest.CaptureFixture[str]) -> None:
-    """A replay has the same ones; an estimate counts what is asked; the requests can be shown."""
+    """A rehearsal makes a pair for each dialogue, and a replay gives the same rows.
+
+    `estimate` counts all calls, and `preview` shows the request for the alternative answer.
+    """
     given: dict[str, Any] = {
         "intents": ["simulation"], "num_dialogs_per_intent": 3, "judge_model": "rehearsal", "layout": "preference",
         "preferences": {"rejected_model": "rehearsal", "temperature": 1.0}, "responses": "responses",
@@ -95,7 +101,7 @@ def test_a_rehearsal_has_a_pair_for_each_dialogue(capsys: pytest.CaptureFixture[
 
 
 def test_a_limit_of_dollars_needs_the_price_of_the_other_model(tmp_path: Path) -> None:
-    """Said before any call."""
+    """A cost limit is refused before any call if the price of the rejected model is not known."""
     priced = {"model": "claude-sonnet-4-6", "judge_model": "claude-haiku-4-5"}
     recipe, answers = Recipe(**{**FIELDS, **priced, "preferences": {"rejected_model": "student"}}), Answers()
     store, limits = ResponseStore(str(tmp_path)), Limits(max_cost=1.0)
@@ -105,7 +111,7 @@ def test_a_limit_of_dollars_needs_the_price_of_the_other_model(tmp_path: Path) -
 
 
 def test_an_estimate_counts_what_is_compared_again(tmp_path: Path) -> None:
-    """Both comparisons with each other answer that had no winner."""
+    """An estimate includes both comparisons of each alternative answer that had no winner."""
     recipe = Recipe(**{**FIELDS, "num_turns_per_dialog": 1, "preferences": {}, "num_dialogs_per_intent": 1})
 
     def scores(first: str, second: str) -> tuple[int, int]:
@@ -118,7 +124,10 @@ def test_an_estimate_counts_what_is_compared_again(tmp_path: Path) -> None:
 
 
 def test_the_other_answers_have_a_server_of_their_own(tmp_path: Path) -> None:
-    """It sees nothing else; the judge's compares."""
+    """The server of the role `alternative` receives only the requests for other answers.
+
+    The judge's server compares the answers.
+    """
     recipe = Recipe(**{**FIELDS, "num_turns_per_dialog": 1, "preferences": {"rejected_model": "student"}})
     servings = {role: Answers(lambda request, _: _answer(request, better)) for role in recipe.roles}
     serving, store = ServingByRole(servings), ResponseStore(str(tmp_path))

@@ -1,4 +1,4 @@
-"""What a model thought before its answer, from wherever servers and models put it."""
+"""Test that the reasoning of a model is found in every place where servers and models put it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ANSWER = json.dumps(dict.fromkeys(NAMES, "Go </think> by tram."))
     ],
 )
 def test_it_is_found_wherever_it_stands(text: str, thought: str, expected: str) -> None:
-    """In a separate field, between tags, or before an answer that is in the reasoning field."""
+    """Reasoning is found in its own field, between tags, and before an answer that is in the reasoning field."""
     response = Response(text, reasoning=thought)
     assert parse.messages(response, NAMES) == ("Go </think> by tram.",) * 2
     assert reasoning(response, NAMES) == expected
@@ -56,7 +56,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=8).map("".join), st.lists(PIECES, max_size=4).map("".join))
 def test_it_never_costs_an_answer(text: str, thought: str) -> None:
-    """Whatever is usable has reasoning that a file can hold and that has no tags, nor the answer itself."""
+    """The reasoning of a usable response is valid UTF-8 and contains no opening tag. It is not the answer itself."""
     response = Response(text, reasoning=thought)
     try:
         parse.messages(response, NAMES)

@@ -1,4 +1,4 @@
-"""Judges with criteria of the recipe's: weights, least scores, whose fault it is, several judges, hostile answers."""
+"""Test judges with the recipe's own criteria: weights, minimum scores, faults, several judges, hostile answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def verdict(consistency: Any, tone: Any, fault: Any = "assistant") -> dict[str, 
 
 
 def run(place: str, recipe: Recipe, said: Said, indices: Any = range(3)) -> tuple[list[Dialogue], list[Request]]:
-    """Make dialogues with judges that say this; return them and all requests."""
+    """Make dialogues with judges that give these answers; return the dialogues and all requests."""
     asked = []
 
     def script(request: Request, _: int) -> Response | None:
@@ -56,18 +56,18 @@ def replay(place: str, recipe: Recipe, indices: Any = range(3)) -> list[Dialogue
 
 
 def is_judge(request: Request) -> bool:
-    """Tell a judge's requests."""
+    """Tell whether a request is for a judge."""
     return request.stage == "judge"
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
+    """Return a folder for a response store."""
     return str(tmp_path / "responses")
 
 
 def judged(recipe: Recipe) -> Request:
-    """Return the first request for a judge."""
+    """Return the first request to a judge."""
     steps = at_once.fill(recipe, Plan(recipe), 0)
     request = next(steps)
     while not is_judge(request):
@@ -76,7 +76,10 @@ def judged(recipe: Recipe) -> Request:
 
 
 def test_without_criteria_a_judge_is_asked_as_ever() -> None:
-    """The key of its first request before there were any; the mapping with a model is the flat field."""
+    """Without criteria, the first request to a judge has its earlier key.
+
+    `judge: {model: ...}` equals the field `judge_model`.
+    """
     flat = {"model": "m", "num_dialogs_per_intent": 1, "num_turns_per_dialog": 2}
     assert judged(Recipe(**flat, judge_model="j")).key == (
         "sha256:da190f5fd2d43f09ed5d0d328557d9d94460c91bc31d6cda54e3ff250b0d0f4b"
@@ -86,14 +89,17 @@ def test_without_criteria_a_judge_is_asked_as_ever() -> None:
 
 
 def test_the_order_of_criteria_has_no_effect() -> None:
-    """Equal recipes send equal requests."""
+    """Recipes whose criteria differ only in order are equal and send equal requests."""
     other = Recipe(**SMALL, min_score=3, judge={"criteria": dict(reversed(CRITERIA.items())), "model": JUDGE})
     assert other == RECIPE
     assert judged(other).key == judged(RECIPE).key
 
 
 def test_a_judge_is_shown_the_criteria_and_gives_the_fault_last() -> None:
-    """The user's text, whatever it contains, and the built-in one."""
+    """The prompt contains the user's criteria literally and the text of the built-in ones.
+
+    The schema asks for the fault last.
+    """
     recipe = Recipe(**SMALL, judge={"model": JUDGE, "criteria": {"consistency": True, "tone": "50 % kind, $5 {x}?"}})
     request = judged(recipe)
     assert "\n- consistency: over the turns, do facts" in request.system
@@ -105,7 +111,10 @@ def test_a_judge_is_shown_the_criteria_and_gives_the_fault_last() -> None:
 
 @pytest.mark.parametrize("fault", ["user", "assistant", "none"])
 def test_a_bad_skeleton_is_replaced_at_once(place: str, fault: str) -> None:
-    """Other faults have the same messages answered again; both replay."""
+    """A substitute replaces a dialogue whose user is at fault; otherwise the same messages are answered again.
+
+    Replays are equal.
+    """
     seen: set[str] = set()
 
     def said(request: Request) -> dict[str, Any]:
@@ -126,7 +135,7 @@ def test_a_bad_skeleton_is_replaced_at_once(place: str, fault: str) -> None:
 
 
 def test_given_messages_are_answered_again_whoever_is_at_fault(place: str, tmp_path: Path) -> None:
-    """They have no substitute: every one would have the same messages."""
+    """Given messages are answered again even if the user is at fault. A substitute would have the same messages."""
     chat = [{"role": "user", "content": "Is it far?"}, {"role": "assistant", "content": "old"}]
     (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": chat}))
     seeds = {"data": str(tmp_path / "chats.jsonl"), "fields": {"conversation": "messages"}}
@@ -146,7 +155,7 @@ def test_given_messages_are_answered_again_whoever_is_at_fault(place: str, tmp_p
     [((1, 4), True, 3.25), ((5, 2), False, 2.75), ((5, 3), True, 3.5), ((5, 1), False, 2.0), ((3, 3), True, 3.0)],
 )
 def test_the_score_is_the_weighted_mean(scores: tuple[int, int], passes: bool, score: float) -> None:
-    """And each criterion has its own least."""
+    """The score is the weighted mean of the criteria, and each criterion can have its own minimum."""
     said = Judgement(("consistency", "tone"), (Opinion(JUDGE, tuple((one, "so") for one in scores), "none"),),
                      RECIPE.rubric)  # fmt: skip
     assert said.score == score
@@ -154,13 +163,13 @@ def test_the_score_is_the_weighted_mean(scores: tuple[int, int], passes: bool, s
 
 
 def test_weights_that_do_not_add_up_exactly_pass_exactly() -> None:
-    """0.1 and 0.2 of fours are a four."""
+    """Scores of 4 with the weights 0.1 and 0.2 have a mean of exactly 4."""
     rubric = Rubric((Criterion("a", "x", 0.1), Criterion("b", "y", 0.2), Criterion("c", "z", 0.0)))
     assert rubric.score({"a": 4, "b": 4, "c": 1}) == 4
 
 
 def test_a_least_score_alone_rejects(place: str) -> None:
-    """Without min_score; and pairs can be made of it."""
+    """A minimum score of one criterion rejects answers without `min_score`. The layout `kto` accepts such a recipe."""
     recipe = Recipe(**SMALL, layout="kto", judge={"model": JUDGE, "criteria": {"tone": {"text": "Kind?", "least": 4}}})
     seen: set[str] = set()
 
@@ -193,14 +202,14 @@ HOSTILE: dict[str, Any] = {
 @pytest.mark.slow_after(4)
 @pytest.mark.parametrize("said", HOSTILE.values(), ids=HOSTILE)
 def test_what_is_no_judgement_is_asked_again(place: str, said: Any) -> None:
-    """Nothing is guessed, and nothing breaks."""
+    """An invalid judgement is asked for again; no score is guessed."""
     made, _ = run(place, RECIPE, lambda request: said if request.draw == 0 else verdict(4, 4, "none"), [0])
     assert {(draw.stage, draw.model) for draw in made[0].failed} == {("judge", JUDGE)}
     assert made[0].scores == {"consistency": 4, "tone": 4}
 
 
 def of_several(request: Request) -> dict[str, Any]:
-    """Let two judges disagree by one in one criterion."""
+    """Return scores of two judges that differ by one in one criterion."""
     return verdict(5, 4 if request.model == JUDGE else 3, "none" if request.model == JUDGE else "user")
 
 
@@ -208,7 +217,10 @@ SEVERAL = Recipe(**SMALL, judge={"model": [JUDGE, OTHER], "criteria": CRITERIA})
 
 
 def test_several_judges_are_asked_and_their_agreement_is_known(place: str) -> None:
-    """The lower of two scores counts; each has its tokens; the estimate, the report and a replay know of both."""
+    """The lower score of two judges counts, and their agreement and tokens are recorded.
+
+    The estimate and a replay include both.
+    """
     told = estimate(SEVERAL, Plan(SEVERAL), ResponseStore(place))
     made, asked = run(place, SEVERAL, of_several, range(9))
     assert told.calls == len(asked) == 9 * 4
@@ -226,7 +238,7 @@ def test_several_judges_are_asked_and_their_agreement_is_known(place: str) -> No
 
 @pytest.mark.slow
 def test_each_judge_is_billed_at_its_price(place: str) -> None:
-    """On a card and in reports, of a recipe and of a store."""
+    """The card and the reports count each judge's tokens at the price of its model."""
     made, _ = run(place, SEVERAL, of_several, range(9))
     seen = Seen()
     for dialogue in made:
@@ -244,7 +256,7 @@ def test_each_judge_is_billed_at_its_price(place: str) -> None:
 
 
 def test_rows_have_what_the_judges_say(place: str, tmp_path: Path) -> None:
-    """In the columns that the recipe announces; several rehearsed judges stay several."""
+    """Rows contain the judgements in the columns that the recipe announces, with one entry for each rehearsed judge."""
     builder = open_builder(None, serving="rehearsal", responses=place, judge=SEVERAL.judge, cache_dir=str(tmp_path),
                            num_dialogs_per_intent=1, num_turns_per_dialog=1)  # fmt: skip
     builder.download_and_prepare()

@@ -1,4 +1,4 @@
-"""Rules: the user's own checks, as data or as an installed plugin, bounded as a stranger's data is."""
+"""Test rules: the user's own checks, as data or as an installed plugin, with limits as for untrusted data."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def found(text: str, language: str = "English", **rule: Any) -> list[str]:
     ],
 )
 def test_a_rule_finds_what_it_says(rule: dict[str, Any], text: str, detail: str | None) -> None:
-    """Phrases as whole words in any case, patterns as they are, lengths of a message."""
+    """A rule finds phrases as whole words in any case, patterns exactly, and lengths of messages."""
     if "required" not in rule or "side" in rule:
         rule = {"side": "answers", **rule}
     assert found(text, **{"side": "answers", **rule}) == ([] if detail is None else [detail])
 
 
 def test_a_rule_is_for_the_languages_that_it_names() -> None:
-    """By their English names, in any case."""
+    """A rule applies only to the languages that it lists by their English names, in any case."""
     rule = {"forbidden": "gern geschehen", "languages": ["german", "Dutch"]}
     assert found("Gern geschehen!", "German", **rule)
     assert not found("Gern geschehen!", "English", **rule)
@@ -81,7 +81,7 @@ def test_a_rule_is_for_the_languages_that_it_names() -> None:
     ],
 )  # fmt: skip
 def test_sensitive_data_is_found(text: str) -> None:
-    """Addresses, numbers and keys; a key is not shown."""
+    """Email addresses, phone numbers and keys are found, and the finding does not show a key."""
     (detail,) = found(text, sensitive=True)
     assert KEY not in detail
 
@@ -99,12 +99,12 @@ def test_sensitive_data_is_found(text: str) -> None:
     ],
 )  # fmt: skip
 def test_what_looks_like_it_is_none(text: str) -> None:
-    """Reserved domains and numbers, dates, decimals, addresses of machines, amounts, placeholders."""
+    """Reserved domains and numbers, dates, decimals, IP addresses, amounts and placeholders are not sensitive data."""
     assert found(text, sensitive=True) == []
 
 
 def test_kinds_of_sensitive_data_are_chosen() -> None:
-    """One alone, or several."""
+    """A rule can search for one kind of sensitive data or for several."""
     assert not found("ada@lovelace.org", sensitive=["phones", "keys"])
     assert found("ada@lovelace.org", sensitive="emails") == ["has the e-mail address 'ada@lovelace.org'"]
 
@@ -141,7 +141,7 @@ def test_kinds_of_sensitive_data_are_chosen() -> None:
     ],
 )
 def test_a_hostile_or_mistaken_rule_is_one_message(rules: Any, message: str) -> None:
-    """Said when the recipe is read; nothing is searched with it."""
+    """An invalid or hostile rule is refused with one short message when the recipe is read."""
     with pytest.raises(RecipeError) as caught:
         Recipe(model="m", rules=rules)
     assert message in str(caught.value)
@@ -158,7 +158,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_any_value_is_rules_or_an_error(value: Any) -> None:
-    """And what is accepted can be applied to anything."""
+    """Any value is either refused with a RecipeError or gives rules that can be applied to any text."""
     try:
         accepted = rules_of.rules("rules", {"a": value})
     except RecipeError:
@@ -167,7 +167,10 @@ def test_any_value_is_rules_or_an_error(value: Any) -> None:
 
 
 def test_a_rule_has_draws_asked_again(place: str) -> None:
-    """As with other checks; a replay gives the same rows, and notes about checked responses depend on the rules."""
+    """A draw that breaks a rule is asked for again, and a replay gives the same rows.
+
+    Responses that were checked before the rule existed are checked again.
+    """
 
     def script(request: Request, _: int) -> Response | None:
         texts = dict.fromkeys(request.schema["properties"], f"Costs {request.draw + 7} euros in {request.key[7:15]}.")
@@ -192,7 +195,7 @@ def made(recipe: Recipe, place: str, answers: Answers | None = None) -> list[Any
 
 
 def test_rules_alone_are_checks_too(place: str) -> None:
-    """Without the package's own ones."""
+    """Rules apply even if the package's own checks are off."""
     recipe = Recipe(**SMALL, checks=False, rules={"long": {"side": "users", "min_words": 50}})
     steps = drivers.run(recipe, range(9), ResponseStore(place), lambda: Answers(), Limits(), RunStats())
     with pytest.raises(Exception, match="rule"):
@@ -200,7 +203,10 @@ def test_rules_alone_are_checks_too(place: str) -> None:
 
 
 def test_a_recipe_without_rules_is_what_it_was() -> None:
-    """They are part of the identity only where they are given."""
+    """Rules change the fingerprint and the identity of the checks, but not the request keys.
+
+    A recipe without rules has no such field.
+    """
     plain, ruled = Recipe(**SMALL), Recipe(**SMALL, rules={"a": {"max_words": 9}})
     assert "rules" not in plain.values()
     assert fingerprint(ruled) != fingerprint(plain)
@@ -214,7 +220,7 @@ def test_a_recipe_without_rules_is_what_it_was() -> None:
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A distribution with checks, as pip would install it."""
+    """Install a distribution with checks, in the form that pip would give it."""
     info = tmp_path / "house_style-1.2.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: house-style\nVersion: 1.2\n")
@@ -234,7 +240,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_plugin_is_code_that_is_installed(installed: Path) -> None:
-    """It gets all messages of a side; its version is part of the identity."""
+    """A plugin gets all messages of a side, and its version is part of the fingerprint."""
     rule = {"plugin": "shouts"}
     assert found("WHAT?", **rule) == ["answers shout"]
     assert found("What?", **rule) == []
@@ -256,13 +262,13 @@ def test_a_plugin_is_code_that_is_installed(installed: Path) -> None:
     ],
 )
 def test_a_plugin_that_fails_is_named(installed: Path, name: str, message: str) -> None:
-    """Instead of passing for a finding."""
+    """A plugin that fails or returns an invalid value causes an error with its name, not a finding."""
     with pytest.raises(RecipeError, match=message):
         found("What?", plugin=name)
 
 
 def test_rules_are_for_any_chats(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`consistent-chat check --rules`."""
+    """`consistent-chat check --rules` applies rules to any file of chats."""
     chats, output = tmp_path / "chats.jsonl", tmp_path / "found.jsonl"
     said = [{"role": "user", "content": "Who are you?"}, {"role": "assistant", "content": "Write to ada@lovelace.org."}]
     chats.write_text(json.dumps({"messages": said}))
@@ -274,7 +280,7 @@ def test_rules_are_for_any_chats(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_a_recipe_file_names_the_line(tmp_path: Path) -> None:
-    """Of the rules."""
+    """The error about an invalid rule names the file and the line of the field `rules`."""
     file = tmp_path / "r.consistent_chat.yaml"
     file.write_text("model: m\nrules:\n  prices:\n    forbidden_patterns: '(?=x)'\n")
     with pytest.raises(RecipeError, match=r"r\.consistent_chat\.yaml, line 2 \(rules\): rules must be valid: prices"):

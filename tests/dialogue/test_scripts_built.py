@@ -1,4 +1,4 @@
-"""Builds in languages of other scripts, and in Latin letters: plausible text passes, another language does not."""
+"""Test builds in several scripts, and in romanised text: plausible text passes, and another language is refused."""
 # ruff: noqa: RUF001
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ ENGLISH = [
 
 
 def said(talk: list[tuple[str, str]], call: Call) -> Reply:
-    """Answer with the messages of a talk."""
+    """Answer with the messages of a conversation."""
     texts = {name: talk[int(name.split("_")[1]) - 1][name.startswith("assistant")] for name in call.names}
     return Reply.text(json.dumps(texts, ensure_ascii=False))
 
@@ -125,7 +125,7 @@ def said(talk: list[tuple[str, str]], call: Call) -> Reply:
 @pytest.mark.slow_after(2)
 @pytest.mark.parametrize("name", TALKS)
 def test_a_build_passes_and_refuses_another_language(name: str, folder: Path) -> None:
-    """The first draw of each stage is English and drawn again; the second is in the language and kept as it is."""
+    """An English first draw of each stage is refused; the second draw, in the right language, is used unchanged."""
 
     def script(call: Call) -> Reply:
         stage_calls = sum(each.stage == call.stage for each in provider.requests)
@@ -145,7 +145,10 @@ IS_OLD = int(version("py3langid").split(".")[1]) < 4 and version("py3langid").st
 
 @pytest.mark.parametrize("name", TALKS)
 def test_a_check_without_a_language_finds_nothing(name: str) -> None:
-    """Romanised text is taken for no language, and never for Slovenian, Swahili or English."""
+    """Without a language, the check recognises the language of each text and reports nothing.
+
+    Romanised text is not recognised as any language.
+    """
     if IS_OLD and name == "Burmese":
         pytest.skip("an earlier model of the detector")
     talk = [text for turn in TALKS[name] for text in turn]
@@ -156,7 +159,7 @@ def test_a_check_without_a_language_finds_nothing(name: str) -> None:
 
 @pytest.mark.skipif(IS_OLD, reason="an earlier model of the detector")
 def test_a_language_that_is_not_sure_is_not_named() -> None:
-    """Romanised Hindi is not English, and what it is instead is not guessed."""
+    """Romanised Hindi is reported as another language instead of English, without a name for that language."""
     talk = [text for turn in TALKS["Hindi (romanised)"] for text in turn]
     chat = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(talk)]
     found = chat_findings({"messages": chat}, thresholds("checks", None), "English")
