@@ -1,4 +1,4 @@
-"""Dialogues made message by message: what is asked, what is drawn again, when they end, and that they replay."""
+"""Test dialogues that are made turn by turn: the requests, repeated draws, the end, and replays."""
 
 from __future__ import annotations
 
@@ -50,7 +50,10 @@ def chat(request: Request) -> list[str]:
 
 
 def test_answers_come_from_the_real_chat() -> None:
-    """After all user messages: the system prompt and the history as messages, no schema, nothing of the spec."""
+    """Requests for answers contain the system prompt and the chat so far, without a schema or parts of the spec.
+
+    They follow one request for all user messages.
+    """
     steps = begin(**ANSWERS)
     skeleton = next(steps)
     first = steps.send(Response(json.dumps({"user_1": "My chain jumps.", "user_2": "Which size?"})))
@@ -72,7 +75,7 @@ def test_answers_come_from_the_real_chat() -> None:
 
 
 def test_users_react_to_what_was_said() -> None:
-    """Both sides alternate: the user's side gets the spec and the history, the assistant only the chat."""
+    """Both sides alternate: the user's side gets the spec and the chat so far, the assistant only the chat."""
     steps = begin(**BOTH)
     requests = [next(steps)]
     for response in (said("My chain jumps."), Response("It is worn. Replace it."), said("Which size?")):
@@ -91,7 +94,7 @@ def test_users_react_to_what_was_said() -> None:
 
 
 def test_a_dialogue_ends_early_within_its_range() -> None:
-    """Not before the least number of turns, whatever the user's side says; after that where it says so."""
+    """The user's side can end a dialogue, but not before the minimum number of turns."""
     steps = begin({2: 0.0001, 5: 1}, **BOTH)
     next(steps)
     for number in range(1, 4):
@@ -103,7 +106,7 @@ def test_a_dialogue_ends_early_within_its_range() -> None:
 
 
 def test_with_a_fixed_number_of_turns_nothing_ends_early() -> None:
-    """Exactly as many turns as the recipe says."""
+    """The user's side cannot end a dialogue early if the recipe has a fixed number of turns."""
     steps = begin(2, **BOTH)
     next(steps)
     steps.send(said("Is 11 enough?", ends=True))
@@ -112,7 +115,7 @@ def test_with_a_fixed_number_of_turns_nothing_ends_early() -> None:
 
 @pytest.mark.parametrize("form", [ANSWERS, BOTH], ids=["answers", "both"])
 def test_a_bad_message_is_drawn_again_by_itself(form: dict[str, Any]) -> None:
-    """An unusable answer costs one more draw of that answer; what was said before it stays."""
+    """An unusable answer costs one more draw of that answer; earlier messages are not repeated."""
     steps = begin(**form)
     next(steps)
     first = said("My chain jumps.") if form is BOTH else Response('{"user_1": "My chain jumps.", "user_2": "Size?"}')
@@ -125,7 +128,7 @@ def test_a_bad_message_is_drawn_again_by_itself(form: dict[str, Any]) -> None:
 
 
 def test_a_spec_that_fails_for_good_is_replaced() -> None:
-    """A refusal ends the spec at once, and out of draws too: its substitute begins from the start."""
+    """A substitute begins from the start after a refusal, or if the draws are used up."""
     steps = begin(**BOTH)
     first = next(steps)
     steps.send(said("My chain jumps."))
@@ -138,7 +141,10 @@ def test_a_spec_that_fails_for_good_is_replaced() -> None:
 
 
 def test_a_low_score_has_the_answers_made_again() -> None:
-    """From the first answer on; the first message stays, and the judge sees all of it."""
+    """After a low score, the dialogue is made again from the first answer on.
+
+    The first user message stays, and the judge sees the whole dialogue.
+    """
     scores = {f"{name}{end}": 2 if not end else "Why." for name in ("consistency", "helpfulness", "naturalness")
               for end in ("_reason", "")}  # fmt: skip
     steps = begin(1, judge_model="judge", min_score=3, **BOTH)
@@ -154,7 +160,10 @@ def test_a_low_score_has_the_answers_made_again() -> None:
 
 
 def test_the_reasoning_before_each_answer_is_kept() -> None:
-    """Each with its own answer; all of it, in order, in the column; the next turn is not sent it."""
+    """Each answer keeps its own reasoning, and the column `reasoning` has all of it in order.
+
+    The next request does not contain it.
+    """
     recipe = Recipe(model="writer", num_turns_per_dialog=3, reasoning=True, layout="messages", **ANSWERS)
     steps = fill(recipe, Plan(recipe), 0)
     next(steps)
@@ -171,7 +180,7 @@ def test_the_reasoning_before_each_answer_is_kept() -> None:
 
 
 def test_the_length_of_answers_is_part_of_the_system_text() -> None:
-    """After the system prompt, the same in all turns; without a length nothing is added."""
+    """The length of answers follows the system prompt and is the same in all turns."""
     steps = begin(3, answer_length=40, **BOTH)
     next(steps)
     first = steps.send(said("My chain jumps."))
@@ -195,7 +204,7 @@ def test_the_length_of_answers_is_part_of_the_system_text() -> None:
     ],
 )
 def test_the_text_of_an_answer(text: str, taken: str) -> None:
-    """All that the model said, without its reasoning in front."""
+    """The text of an answer is all that the model wrote, without the reasoning in front."""
     assert by_turns.answer(Response(text)) == taken
 
 
@@ -210,7 +219,7 @@ def test_the_text_of_an_answer(text: str, taken: str) -> None:
     ],
 )
 def test_a_message_that_cannot_be_read(text: str, reason: Reason) -> None:
-    """It is named, and drawn again."""
+    """A user message that cannot be parsed is unusable, and its reason is named."""
     with pytest.raises(Unusable) as caught:
         by_turns.user_message(Response(text))
     assert caught.value.reason is reason
@@ -224,6 +233,6 @@ def test_a_message_that_cannot_be_read(text: str, reason: Reason) -> None:
     ],
 )
 def test_fields_that_do_not_combine(given: dict[str, Any], words: str) -> None:
-    """They are refused when the recipe is read, with what to do."""
+    """Fields that cannot be combined are refused when the recipe is read, with a hint how to correct them."""
     with pytest.raises(RecipeError, match=words):
         Recipe(model="m", **given)

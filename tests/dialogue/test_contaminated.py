@@ -1,4 +1,4 @@
-"""Decontamination: messages that repeat texts, found by hashed n-grams, in builds and in any chats."""
+"""Test decontamination: hashed n-grams find messages that repeat given texts, in builds and in other chats."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ HASH = "0" * 16
 
 
 def head(**given: Any) -> str:
-    """Return the first line of a file."""
+    """Return the first line of a file of n-grams."""
     return json.dumps({"consistent_chat_ngrams": 1, "name": "mine", "words": 5, **given}) + "\n"
 
 
@@ -47,7 +47,7 @@ def head(**given: Any) -> str:
     ],
 )
 def test_a_run_of_words_is_found_however_it_is_written(text: str, found: bool) -> None:
-    """Without capitals and punctuation; no word of a text is in the file."""
+    """A run of words is found in any case and punctuation, and the file contains no word of the texts."""
     texts = [QUESTION, "Tell me a joke about ducks!", "Never mind.",
              "\u6211\u559c\u6b22\u5728\u661f\u671f\u5929\u65e9\u4e0a\u53bb\u516c\u56ed\u8dd1\u6b65\u3002"]  # fmt: skip
     made = Ngrams.of(texts, "mine", 12)
@@ -58,7 +58,7 @@ def test_a_run_of_words_is_found_however_it_is_written(text: str, found: bool) -
 
 @given(st.lists(st.text()), st.text(), st.integers(5, 50))
 def test_what_is_in_a_text_is_found(words: list[str], other: str, length: int) -> None:
-    """Whatever the text is, and whatever surrounds it."""
+    """Any text is found, alone and within other text."""
     text = " ".join([*"abcde", *words])
     made = Ngrams.of([text], "mine", length)
     assert made.first(text)
@@ -69,7 +69,10 @@ def test_what_is_in_a_text_is_found(words: list[str], other: str, length: int) -
 
 @pytest.mark.slow
 def test_a_repeated_text_is_drawn_again(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Only that dialogue is replaced; a replay is the same; the file's content is part of the identity."""
+    """Only dialogues that repeat a text are replaced, and a replay gives the same rows.
+
+    The content of the file is part of the fingerprint.
+    """
     fields: dict[str, Any] = {"model": "rehearsal", "num_dialogs_per_intent": 5, "num_turns_per_dialog": 2}
     fields["intents"] = ["simulation"]
     run: dict[str, Any] = {"responses": "responses", "split": "train"}
@@ -107,7 +110,10 @@ def test_a_repeated_text_is_drawn_again(folder: Path, capsys: pytest.CaptureFixt
 
 @pytest.mark.slow
 def test_a_published_recipe_has_its_ngrams_beside_it() -> None:
-    """At a separate path that the card names; the card also mentions a review."""
+    """A published recipe has its n-grams in separate files, and the card names them.
+
+    The card also mentions a review.
+    """
     recipe = Recipe("m", decontaminate=[Ngrams.of([QUESTION], "mt-bench"), Ngrams.of([QUESTION], "mine", 5)],
                     review={"marks": [{"keys": [f"sha256:{'0' * 64}"]}]})  # fmt: skip
     recipe_file.write(recipe, Path("made.consistent_chat.yaml"))
@@ -126,7 +132,10 @@ def test_a_published_recipe_has_its_ngrams_beside_it() -> None:
     "name", ["../mine.ngrams", "/etc/passwd", "~/x.ngrams", "s3://bucket/x", "a/%2e%2e/x", "link.ngrams", 7, [["x"]]]
 )
 def test_a_recipe_file_reaches_no_other_folder(name: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stranger's recipe reads nothing of its reader's; a single name is as a list of one."""
+    """A recipe file cannot read n-grams from another folder, so a stranger's recipe does not read the user's files.
+
+    A single name is treated as a list of one.
+    """
     (tmp_path / "own").mkdir()
     monkeypatch.chdir(tmp_path / "own")
     (tmp_path / "mine.ngrams").write_text(head() + f"{HASH}\n")
@@ -155,7 +164,7 @@ def test_a_recipe_file_reaches_no_other_folder(name: Any, tmp_path: Path, monkey
     ],
 )
 def test_a_hostile_file_is_one_message(text: str, message: str) -> None:
-    """Before anything is made, and without its content."""
+    """An invalid file of n-grams is refused with one short message that does not show its content."""
     Path("x.ngrams").write_text(text)
     with pytest.raises(RecipeError, match=message) as caught:
         Recipe("m", decontaminate="x.ngrams")
@@ -175,7 +184,7 @@ def test_a_hostile_file_is_one_message(text: str, message: str) -> None:
     ],
 )
 def test_what_makes_no_ngrams_is_said(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """And no file is written."""
+    """`consistent-chat ngrams` explains why no n-grams can be made and writes no file."""
     Path("short.txt").write_text("Hi.\n")
     Path("rows.jsonl").write_text(json.dumps({"text": QUESTION}) + "\n")
     assert main(["ngrams", *arguments, "--output", "x.ngrams"]) == 2
@@ -185,7 +194,7 @@ def test_what_makes_no_ngrams_is_said(arguments: list[str], message: str, capsys
 
 @pytest.mark.parametrize("value", ["mine.ngrams", ["mine.ngrams"]])
 def test_the_readme_of_a_strangers_folder_names_no_files(value: Any, tmp_path: Path) -> None:
-    """`datasets` takes fields of a config from it."""
+    """A dataset's README cannot set `decontaminate`, although `datasets` reads config fields from it."""
     folder = tmp_path / "theirs"
     folder.mkdir()
     (folder / "a.consistent_chat.yaml").write_text("model: rehearsal\nnum_dialogs_per_intent: 1\n")

@@ -1,4 +1,4 @@
-"""One dialogue, made by hand: the tests take the driver's place, feed answers and look at what is asked."""
+"""Test one dialogue step by step: the tests take the driver's place, send answers and examine the requests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ DECLINED = Response("", "refusal")
 
 @pytest.fixture
 def steps() -> Steps:
-    """The dialogue for the first place in a plan."""
+    """Begin the dialogue for the first position of the plan."""
     return at_once.fill(RECIPE, Plan(RECIPE), 0)
 
 
@@ -52,7 +52,7 @@ def names(request: Request) -> list[str]:
 
 
 def test_two_responses_make_a_dialogue(steps: Steps) -> None:
-    """First all user messages, then all answers to them."""
+    """The first response has all user messages, and the second has the answers to them."""
     first = next(steps)
     second = steps.send(SKELETON)
     assert finished(steps, REPLIES) == Dialogue(
@@ -69,7 +69,7 @@ def test_two_responses_make_a_dialogue(steps: Steps) -> None:
 
 
 def test_what_is_asked_in_the_first_stage(steps: Steps) -> None:
-    """Everything of the recipe that shapes an answer is in the request."""
+    """The first request contains every part of the recipe that shapes an answer."""
     system, user = prompts.skeleton(spec(), "Dutch")
     assert next(steps) == Request(
         model="m",
@@ -89,7 +89,7 @@ def test_what_is_asked_in_the_first_stage(steps: Steps) -> None:
 
 
 def test_what_is_asked_in_the_second_stage(steps: Steps) -> None:
-    """The user messages as they came out of the first, and one answer to each."""
+    """The second request contains the user messages of the first response and asks for one answer to each."""
     next(steps)
     second = steps.send(SKELETON)
     assert names(second) == second.schema["required"] == ["assistant_1", "assistant_2"]
@@ -98,14 +98,17 @@ def test_what_is_asked_in_the_second_stage(steps: Steps) -> None:
 
 
 def test_the_key_of_the_first_request_is_pinned() -> None:
-    """A word that changes in a prompt asks everybody's whole dataset again: change it on purpose or not at all."""
+    """A pinned request key shows that no prompt has changed.
+
+    A changed word in a prompt makes every user repeat all calls.
+    """
     recipe = Recipe(model="claude-haiku-5-5")
     first = next(at_once.fill(recipe, Plan(recipe), 0))
     assert first.key == "sha256:f1ddd2df1656f39a0a3617a62fea038492f4e64d1508061c4e7ef7e8ad98ad73"
 
 
 def test_a_bad_answer_is_asked_again_with_the_next_draw(steps: Steps) -> None:
-    """The same request but for the draw, as often as it takes; the failures are kept in order."""
+    """An unusable answer repeats the request with the next draw number, and the failures are recorded in order."""
     asked = [next(steps), steps.send(NONSENSE), steps.send(SKELETON), steps.send(NONSENSE), steps.send(NONSENSE)]
     made = finished(steps, REPLIES)
     assert [request.draw for request in asked] == [0, 1, 0, 1, 2]
@@ -120,7 +123,10 @@ def test_a_bad_answer_is_asked_again_with_the_next_draw(steps: Steps) -> None:
 
 
 def test_a_cut_answer_is_asked_again_with_a_wider_limit(steps: Steps) -> None:
-    """Twice as wide each time, up to eight times; other failures widen nothing."""
+    """Each truncated answer doubles the token limit, up to eight times the first limit.
+
+    Other failures do not change it.
+    """
     limits = [next(steps).max_tokens]
     limits += [steps.send(response).max_tokens for response in (CUT, NONSENSE, CUT, CUT, CUT)]
     narrow = work.FRAME_TOKENS + 2 * work.SKELETON_TOKENS
@@ -128,14 +134,14 @@ def test_a_cut_answer_is_asked_again_with_a_wider_limit(steps: Steps) -> None:
 
 
 def test_the_second_stage_begins_with_its_own_limit(steps: Steps) -> None:
-    """What was cut in the first says nothing of the second."""
+    """A truncated answer in the first stage does not change the token limit of the second."""
     next(steps)
     steps.send(CUT)
     assert steps.send(SKELETON).max_tokens == work.FRAME_TOKENS + 2 * work.ANSWER_TOKENS
 
 
 def test_a_refusal_passes_to_the_substitute(steps: Steps) -> None:
-    """What was refused once is not asked again; the next spec takes its place."""
+    """A refused request is not repeated; a substitute spec replaces the dialogue."""
     first = next(steps)
     other = steps.send(DECLINED)
     assert (first.repeat, other.repeat, other.draw) == (0, -1, 0)
@@ -148,7 +154,7 @@ def test_a_refusal_passes_to_the_substitute(steps: Steps) -> None:
 
 
 def test_a_refusal_to_answer_passes_to_the_substitutes_skeleton(steps: Steps) -> None:
-    """The user messages of the spec that failed are of no more use."""
+    """A refusal in the second stage discards the user messages as well. The substitute begins with its own skeleton."""
     next(steps)
     steps.send(SKELETON)
     other = steps.send(DECLINED)
@@ -157,7 +163,7 @@ def test_a_refusal_to_answer_passes_to_the_substitutes_skeleton(steps: Steps) ->
 
 
 def test_spent_draws_pass_to_the_substitute(steps: Steps) -> None:
-    """The driver says when to stop asking, in either stage."""
+    """A substitute replaces the dialogue in either stage if the driver reports that the draws are used up."""
     next(steps)
     steps.send(NONSENSE)
     other = steps.throw(OutOfDraws())
@@ -168,7 +174,10 @@ def test_spent_draws_pass_to_the_substitute(steps: Steps) -> None:
 
 
 def test_a_place_that_cannot_be_filled_is_an_error(steps: Steps) -> None:
-    """After the spec and all its substitutes, each asked another question; the message says what was wrong."""
+    """A dialogue fails if its spec and all substitutes fail.
+
+    Each sends a different request, and the error names the reasons.
+    """
     asked = [next(steps)]
     asked += [steps.send(DECLINED) for _ in range(MAX_SUBSTITUTES)]
     with pytest.raises(UnfilledSlot) as caught:
@@ -182,7 +191,7 @@ def test_a_place_that_cannot_be_filled_is_an_error(steps: Steps) -> None:
 
 
 def test_the_same_answers_make_the_same_dialogue() -> None:
-    """A replay walks through the same failures to the same row."""
+    """The same responses, including the failed ones, make the same dialogue again."""
     story = (NONSENSE, CUT, SKELETON, DECLINED, SKELETON, NONSENSE)
     made = []
     for _ in range(2):
@@ -196,7 +205,7 @@ def test_the_same_answers_make_the_same_dialogue() -> None:
 
 
 def test_tokens_that_were_not_counted_are_none() -> None:
-    """Some providers count nothing; the sum is then of what is known."""
+    """The sum of tokens includes only the known counts, because some providers return none."""
     steps = at_once.fill(RECIPE, Plan(RECIPE), 0)
     next(steps)
     steps.send(Response(SKELETON.text))
@@ -205,7 +214,7 @@ def test_tokens_that_were_not_counted_are_none() -> None:
 
 @pytest.mark.parametrize("turns", [1, 6, 100])
 def test_a_dialogue_has_exactly_as_many_turns_as_were_asked_for(turns: int) -> None:
-    """One answer to each message, never one more."""
+    """A dialogue has exactly the requested number of turns, with one answer to each message."""
     recipe = replace(RECIPE, num_turns_per_dialog=turns)
     steps = at_once.fill(recipe, Plan(recipe), 0)
     first = next(steps)
@@ -216,7 +225,10 @@ def test_a_dialogue_has_exactly_as_many_turns_as_were_asked_for(turns: int) -> N
 
 
 def test_the_first_prompt_says_all_that_was_drawn() -> None:
-    """Each facet of the spec, the number of turns and the language, and no blank that was not filled in."""
+    """The first prompt contains each facet of the spec, the number of turns and the language.
+
+    No placeholder is left.
+    """
     drawn = spec()
     system, user = prompts.skeleton(drawn, "Dutch")
     for text in (drawn.intent.title, drawn.intent.purpose, drawn.category, drawn.topic, drawn.flow.title):
@@ -232,7 +244,7 @@ def test_the_first_prompt_says_all_that_was_drawn() -> None:
 
 
 def test_the_second_prompt_does_not_show_how_messages_were_made() -> None:
-    """The assistant knows what the user says, not who was invented to say it."""
+    """The second prompt contains neither the topic nor the persona, manner or flow of the user."""
     drawn = spec()
     system, user = prompts.answers(drawn, USERS, "Dutch")
     assert drawn.category in user
@@ -242,14 +254,17 @@ def test_the_second_prompt_does_not_show_how_messages_were_made() -> None:
 
 
 def test_percent_signs_in_texts_are_percent_signs() -> None:
-    """They mean something where the blanks are filled in, and nothing to those who write."""
+    """A percent sign in a topic or message reaches the prompt unchanged.
+
+    Prompts are filled in with the `%` operator.
+    """
     drawn = replace(spec(), topic="5% of %(topic)s, %s %%", persona="100%")
     assert "Topic: 5% of %(topic)s, %s %%\n" in prompts.skeleton(drawn, "Dutch")[1]
     assert '"user_1": "5%, %(turns)s"' in prompts.answers(drawn, ("5%, %(turns)s", "?"), "Dutch")[1]
 
 
 def test_prompts_are_filled_in_as_templates() -> None:
-    """Their files have the blanks of `string.Template`."""
+    """Filled-in prompts equal the files filled in with `string.Template`."""
     drawn, language = spec(), {"language": "Dutch"}
     texts = {name: Template(text) for name, text in prompts.contents().items()}
     about = {"intent": drawn.intent.title, "purpose": drawn.intent.purpose, "category": drawn.category, "turns": 2}
@@ -281,21 +296,21 @@ def test_prompts_are_filled_in_as_templates() -> None:
 
 
 def test_a_percent_sign_in_a_prompt_is_a_percent_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person who edits a prompt writes a Template and need not know how it is filled in."""
+    """A percent sign in a prompt file is an ordinary character. Prompt files are templates of `string.Template`."""
     monkeypatch.setattr(prompts, "_text", lambda name: "100% of $turns, $$5 and %(turns)s in ${language}!")
     form = prompts._form.__wrapped__("any")
     assert form % {"turns": 2, "language": "Dutch"} == "100% of 2, $5 and %(turns)s in Dutch!"
 
 
 def test_dollars_in_texts_are_dollars() -> None:
-    """What a user pays or a taxonomy says is no blank to fill in."""
+    """A dollar sign in a topic, persona or message is not a placeholder."""
     drawn = replace(spec(), topic="a $100 fine and ${persona}", persona="$topic")
     assert "Topic: a $100 fine and ${persona}\n" in prompts.skeleton(drawn, "Dutch")[1]
     assert '"user_1": "It cost $5, ${turns}"' in prompts.answers(drawn, ("It cost $5, ${turns}", "?"), "Dutch")[1]
 
 
 def test_the_system_text_is_the_same_for_all_dialogues() -> None:
-    """So that providers can cache it, whatever the number of turns is."""
+    """All dialogues have the same system text, whatever their number of turns. Providers can cache it."""
     made = list(Plan(Recipe(num_turns_per_dialog=(1, 9))))
     assert len({drawn.shape.turns for drawn in made}) == 9
     assert len({prompts.skeleton(drawn, "English")[0] for drawn in made}) == 1

@@ -1,4 +1,4 @@
-"""The check of figures against the source: what is made up, and what is not."""
+"""Test the check of figures and names against the source: it finds invented ones and accepts others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ASKED = ("When was it sent, and is 49.90 too much?", "My number is 0170 555 1234
 
 
 def found(*answers: str, source: str = SOURCE, **given: Any) -> str:
-    """Return what is found, empty if nothing is."""
+    """Return the finding, or an empty string if there is none."""
     thresholds = {"broken_off": False, "repeats": False, **given}
     try:
         checks.answers(answers, ASKED, Recipe(checks=thresholds), source)
@@ -42,7 +42,7 @@ GOOD = [
 
 @pytest.mark.parametrize("answer", GOOD)
 def test_what_was_said_may_be_said_again(answer: str) -> None:
-    """In other formats, in parts; and one or two new figures."""
+    """An answer may repeat figures of the source in other formats or in part, and have one or two new ones."""
     assert found(answer) == ""
     assert found(answer, "We call 0170 555 1234 at 10:30.") == ""
 
@@ -57,7 +57,10 @@ BAD = [
 
 @pytest.mark.parametrize("answer", BAD)
 def test_figures_that_are_made_up_are_found(answer: str) -> None:
-    """Three different ones in one answer."""
+    """Three different invented figures in one answer are reported.
+
+    Nothing is reported without a source, with the check off, or with a higher threshold.
+    """
     assert found(answer).startswith("grounded: assistant_1 has figures that occur nowhere before: ")
     assert found(answer, source="") == ""
     assert found(answer, grounded=False) == ""
@@ -76,7 +79,7 @@ NAMED = {
 
 @pytest.mark.parametrize("language", NAMED)
 def test_names_that_are_made_up_are_found(language: str) -> None:
-    """Three of several words in one answer, of which the source has no word; in other cases of the noun, too."""
+    """Three names of several words, also inflected ones, are reported if the source contains none of their words."""
     text = NAMED[language]
     message = named(text, language)
     assert message.startswith("assistant_1 has names that occur nowhere before: ")
@@ -85,7 +88,7 @@ def test_names_that_are_made_up_are_found(language: str) -> None:
 
 
 def named(text: str, language: str, source: str = SOURCE, grounded: int = 3) -> str:
-    """Return what the check alone finds in an answer."""
+    """Return what the check finds in an answer if it runs alone."""
     try:
         side = Side([text], "assistant", ["?"], language, {}, lambda _: frozenset())
         check(side, ["?"], source, grounded, language)
@@ -104,12 +107,15 @@ PLAIN = {
 
 @pytest.mark.parametrize("language", PLAIN)
 def test_capitals_alone_make_no_name(language: str) -> None:
-    """Headings, labels, beginnings of sentences, single names, and nouns of German."""
+    """Capitals in headings, labels, beginnings of sentences, single names and German nouns do not make a name."""
     assert named(PLAIN[language], language, grounded=2) == ""
 
 
 def test_good_answers_have_hardly_a_name_of_their_own() -> None:
-    """Measured without any source: of 254 good answers, two have one, and none has more."""
+    """Of 254 good answers, at most four have one name that counts as invented, and none has more.
+
+    They are measured without any source.
+    """
     listed = yaml.safe_load((Path(__file__).parent / "texts" / "good.yaml").read_text("utf-8"))
     texts = [(language, text) for language, sides in listed.items() for text in sides.get("answers", ())]
     counts = Counter(len(set(names(text, language))) for language, text in texts)
@@ -119,14 +125,14 @@ def test_good_answers_have_hardly_a_name_of_their_own() -> None:
 
 
 def test_a_later_message_grounds_nothing_before_it() -> None:
-    """And the threshold counts each figure once."""
+    """A figure in a later message does not support an earlier answer. The threshold counts each figure once."""
     assert "assistant_1" in found("We call 0170 555 1234.")
     assert found("It is 999, yes 999, or 999.00, and 999!") == ""
     assert "'999'" in found("It is 999.", grounded=1)
 
 
 def test_a_hostile_answer_costs_linear_time() -> None:
-    """A long word is looked at once."""
+    """The check takes linear time for hostile answers with long words or many marks."""
     for text in (
         "[" * 20_000,
         "**" * 20_000,
@@ -141,7 +147,10 @@ def test_a_hostile_answer_costs_linear_time() -> None:
 
 
 def test_only_another_threshold_is_part_of_a_recipe() -> None:
-    """So that recipes without seeds are what they were."""
+    """The default threshold of `grounded` is not part of a recipe; other values are.
+
+    Recipes without seeds stay unchanged.
+    """
     assert Recipe(checks={"grounded": 3}).checks == Recipe(checks={"grounded": True}).checks == Recipe().checks
     assert Recipe(checks={"grounded": 4}).checks == {**Recipe().checks, "grounded": 4}
     assert Recipe(checks={"grounded": False}).checks == {**Recipe().checks, "grounded": False}

@@ -1,4 +1,4 @@
-"""The best of several answers: chosen by the judge; the others are pairs."""
+"""Test several answers to a dialogue: the judge chooses the best one, and the others make preference pairs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SMALL: dict[str, Any] = {
 
 
 class Ranking(Answers):
-    """Gives the sets of answers of a dialogue these scores in turn."""
+    """Gives these scores in turn to the sets of answers of a dialogue."""
 
     def __init__(self, *scores: int) -> None:
         super().__init__(self._score)
@@ -49,7 +49,7 @@ class Ranking(Answers):
 
 @pytest.fixture
 def place(tmp_path: Path) -> str:
-    """A folder for a response store."""
+    """Return a folder for a response store."""
     return str(tmp_path / "responses")
 
 
@@ -67,7 +67,10 @@ def scores(dialogues: Any) -> list[Any]:
 
 
 def test_the_best_is_taken_and_the_others_are_ranked(place: str) -> None:
-    """The first of equals; it has the counts of all, and a replay is the same."""
+    """The best set of answers is chosen, and the first of equals.
+
+    The dialogue counts the calls of all sets, and a replay is the same.
+    """
     judge = Ranking(2, 4, 3, 4)
     made = run(place, judge, num_answers=4)
     assert judge.stages == ["skeleton", *["answers", "judge"] * 4]
@@ -80,7 +83,10 @@ def test_the_best_is_taken_and_the_others_are_ranked(place: str) -> None:
 
 
 def test_more_answers_ask_for_those_alone(place: str) -> None:
-    """The first set is that of a recipe without the field."""
+    """A higher `num_answers` requests only the additional answers.
+
+    The first set is that of a recipe without the field.
+    """
     first = run(place, Ranking(3))
     more = Ranking(5, 1)
     made = run(place, more, num_answers=3)
@@ -91,7 +97,10 @@ def test_more_answers_ask_for_those_alone(place: str) -> None:
 
 
 def test_worse_answers_are_pairs_in_order(place: str) -> None:
-    """Without min_score; equals are no pair. With it, labels say what passes."""
+    """The best answer is paired with each worse one, but not with equals.
+
+    With `min_score`, the labels of the layout `kto` tell what passes.
+    """
     given: dict[str, Any] = {"num_answers": 4}
     made = run(place, Ranking(5, 2, 5, 3), **given)
     pairs = rows(made, Recipe(**SMALL, **given, layout="preference"))
@@ -101,7 +110,10 @@ def test_worse_answers_are_pairs_in_order(place: str) -> None:
 
 
 def test_a_best_that_does_not_pass_has_all_written_again(place: str) -> None:
-    """And all of the first round are rejected."""
+    """All answers are written again if the best one is below `min_score`.
+
+    All answers of the first round are rejected.
+    """
     made = run(place, Ranking(2, 1, 3, 4), num_answers=2, min_score=3)
     assert (scores([made]), scores(made.alternatives)) == ([4], [3])
     assert sorted(scores(made.rejected)) == [1, 2]
@@ -110,7 +122,7 @@ def test_a_best_that_does_not_pass_has_all_written_again(place: str) -> None:
 
 
 def test_a_low_score_beside_a_better_one_is_no_failure(place: str) -> None:
-    """Nothing is requested again for it, and no run stops for many of them."""
+    """A low score is no failure if another answer of the dialogue passes, and nothing is requested again."""
     made = run(place, Ranking(1, 2, 4), num_answers=3, min_score=3)
     assert (made.failed, made.rejected) == ((), ())
     assert (made.billed[1].input, scores(made.alternatives)) == (30, [2, 1])
@@ -120,7 +132,10 @@ def test_a_low_score_beside_a_better_one_is_no_failure(place: str) -> None:
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize(("judged", "stops"), [((1, 4), False), ((1,), True)], ids=["each second time", "never"])
 def test_a_judge_that_is_never_content_ends_the_run(place: str, judged: tuple[int, ...], stops: bool) -> None:
-    """Whole rounds of answers are counted, not the worse ones of a round."""
+    """The run stops after 30 consecutive rounds without a passing answer.
+
+    Worse answers in a round that passes do not count.
+    """
     recipe, serving = Recipe(**{**SMALL, "num_dialogs_per_intent": 4}, num_answers=2, min_score=3), Ranking(*judged)
     limits = Limits(max_concurrency=1)
     made = drivers.run(recipe, range(36), ResponseStore(place), lambda: serving, limits, RunStats())
@@ -129,7 +144,7 @@ def test_a_judge_that_is_never_content_ends_the_run(place: str, judged: tuple[in
 
 
 def test_all_answers_to_messages_at_fault_are_rejected(place: str) -> None:
-    """Their substitute has the labels of all of them."""
+    """If the user messages are at fault, all answers to them are rejected. The substitute lists them."""
     given: dict[str, Any] = {"num_answers": 2, "min_score": 3, "judge": {"criteria": {"tone": "Is it kind?"}}}
     made = run(place, Ranking(1, 2, 5, 4), **given)
     assert (made.spec.substitute, scores(made.rejected)) == (1, [2, 1])
@@ -147,7 +162,7 @@ def test_all_answers_to_messages_at_fault_are_rejected(place: str) -> None:
 def test_an_estimate_counts_what_a_low_score_has_made_again(
     place: str, judged: tuple[int, ...], given: dict[str, Any], calls: int
 ) -> None:
-    """All that led to it: each answer and each judge."""
+    """An estimate includes all calls that a low score repeats: each answer and each judge."""
     made = run(place, Ranking(*judged), **given, min_score=3)
     recipe = Recipe(**SMALL, **given, min_score=3)
     assert made.draws == calls
@@ -155,7 +170,7 @@ def test_an_estimate_counts_what_a_low_score_has_made_again(
 
 
 def test_an_estimate_counts_all_of_them(place: str) -> None:
-    """Before and after some are recorded."""
+    """An estimate includes all answers of each dialogue, before and after some are recorded."""
     recipe = Recipe(**SMALL, num_answers=3)
     assert recipe.most_waves == 7
     assert estimate(recipe, Plan(recipe), ResponseStore(place)).calls == 9 * 7
@@ -167,6 +182,6 @@ def test_an_estimate_counts_all_of_them(place: str) -> None:
     "given", [{"judge_model": None}, {"answers": "turn_by_turn"}, {"layout": "preference", "reasoning": True}]
 )
 def test_what_does_not_go_together_is_one_message(given: dict[str, Any]) -> None:
-    """Before any call."""
+    """Fields that cannot be combined with `num_answers` are refused with one message before any call."""
     with pytest.raises(RecipeError, match=r"num_answers must be 1 without a judge|has no reasoning"):
         Recipe(**{**SMALL, "num_answers": 2, **given})

@@ -1,4 +1,4 @@
-"""The parser: which packaging it forgives, and by which name it refuses the rest."""
+"""Test the parser: the text around the JSON that it accepts, and the reasons for which it refuses answers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def refusal(text: str, names: tuple[str, ...] = ASKED, finish: str = "stop") -> 
 
 
 def names_of(texts: list[str], role: str = "assistant") -> tuple[str, ...]:
-    """Return the keys for as many texts."""
+    """Return as many keys as there are texts."""
     return tuple(f"{role}_{number}" for number in range(1, len(texts) + 1))
 
 
@@ -66,7 +66,7 @@ REASONING = st.sampled_from(
 def test_packaging_changes_no_message(
     texts: list[str], before: str, after: str, reasoning: str, fenced: bool, ascii_only: bool, indent: int | None
 ) -> None:
-    """Reasoning with drafts, prose and fences around the JSON leave every message as it was."""
+    """Reasoning with drafts, prose and fences around the JSON do not change a message."""
     names = names_of(texts)
     bare = json.dumps(dict(zip(names, texts)), ensure_ascii=ascii_only, indent=indent)
     body = f"```json\n{bare}\n```" if fenced else bare
@@ -76,7 +76,7 @@ def test_packaging_changes_no_message(
 @LAW
 @given(MESSAGES, st.booleans(), st.booleans())
 def test_a_list_of_as_many_texts_is_read_the_same_way(texts: list[str], fenced: bool, wrapped: bool) -> None:
-    """Some models leave the names out."""
+    """A list of texts without keys is accepted if the number is right, because some models omit the keys."""
     body = json.dumps({"answers": texts} if wrapped else texts)
     assert said(f"```json\n{body}\n```" if fenced else body, names_of(texts)) == tuple(texts)
 
@@ -84,23 +84,23 @@ def test_a_list_of_as_many_texts_is_read_the_same_way(texts: list[str], fenced: 
 @LAW
 @given(MESSAGES)
 def test_raw_line_breaks_in_strings_are_kept(texts: list[str]) -> None:
-    """Not JSON to the letter, but nothing is lost."""
+    """Raw line breaks in strings are accepted although they are invalid JSON, because nothing is lost."""
     body = ", ".join(f'"{name}": "{"a" + chr(10) + str(n)}"' for n, name in enumerate(names_of(texts)))
     assert said(f"{{{body}}}", names_of(texts)) == tuple(f"a\n{n}" for n in range(len(texts)))
 
 
 def test_the_order_is_that_of_the_turns() -> None:
-    """Not that in which the model wrote the keys."""
+    """Messages are in the order of their numbers, not in the order in which the model wrote the keys."""
     assert said('{"user_2": "And then?", "user_1": "Hello?"}') == SAID
 
 
 def test_white_space_around_a_message_goes() -> None:
-    """What is inside stays."""
+    """White space around a message is removed; white space inside it stays."""
     assert said('{"user_1": "  a \\n b\\n", "user_2": "c"}') == ("a \n b", "c")
 
 
 def test_code_fences_inside_an_answer_survive() -> None:
-    """They are part of the answer, also if the JSON itself is in a fence."""
+    """Code fences inside an answer are part of it, even if the JSON itself is in a fence."""
     code = 'Try this:\n```python\nprint({"a": ["b", "c"]})\n```\nand look.'
     body = json.dumps({"assistant_1": code, "assistant_2": "Good."})
     assert said(f"```json\n{body}\n```", ANSWERED) == (code, "Good.")
@@ -120,7 +120,7 @@ USED = {
 
 @pytest.mark.parametrize("text", USED.values(), ids=USED.keys())
 def test_the_answer_is_found(text: str) -> None:
-    """Whatever surrounds it."""
+    """The answer is found among drafts, prose, other objects and unbalanced brackets."""
     assert said(text) == SAID
 
 
@@ -164,21 +164,24 @@ REFUSED: list[tuple[str, tuple[str, ...], Reason, str]] = [
 
 @pytest.mark.parametrize(("text", "names", "reason", "detail"), REFUSED)
 def test_a_bad_answer_is_refused_by_name(text: str, names: tuple[str, ...], reason: Reason, detail: str) -> None:
-    """Nothing is repaired, cut, padded or invented."""
+    """A bad answer is refused with its reason; the parser does not repair, shorten, pad or invent anything."""
     error = refusal(text, names)
     assert (error.reason, error.detail) == (reason, detail)
     assert str(error) == f"{reason.value}: {detail}"
 
 
 def test_a_refusal_and_a_cut_are_the_providers_word() -> None:
-    """They are believed even when the text looks whole."""
+    """A finish of "refusal" or "length" makes a response unusable even if its text looks complete."""
     assert refusal(GOOD, finish="refusal").reason is Reason.REFUSED
     assert refusal(GOOD, finish="length").reason is Reason.TRUNCATED
     assert messages(Response(GOOD, "eos"), ASKED) == SAID
 
 
 def test_every_reason_is_reached() -> None:
-    """The list above is the whole list, but for what is found in messages, in comparing them, and by the judge."""
+    """The list of refused answers covers every reason of the parser.
+
+    The checks, comparisons and the judge have other reasons.
+    """
     of_the_judge = {Reason.NO_SCORE, Reason.LOW_SCORE, Reason.NO_PREFERENCE}
     of_the_user = {Reason.RULE, Reason.REJECTED, Reason.CONTAMINATED}
     of_others = {Reason.NEAR_DUPLICATE, *of_the_user, *of_the_judge, *map(Reason, CHECK_NAMES)}
@@ -187,7 +190,7 @@ def test_every_reason_is_reached() -> None:
 
 
 def test_the_names_of_reasons_are_kept_in_ledgers() -> None:
-    """They do not change."""
+    """The names of reasons do not change, because recipes and reports contain them."""
     values = "refused truncated no_json wrong_shape repeated_key wrong_turn_count empty_message not_text"
     values += " unanswered_question bad_character near_duplicate"
     values += " answers_itself leaks_prompt empty_courtesy broken_off mentions_list"
@@ -204,7 +207,7 @@ PIECES += ["user_1", '"user_1":', "1e9", "null"]
 @LAW
 @given(st.text(st.characters(), max_size=40) | st.lists(st.sampled_from(PIECES), max_size=30).map("".join))
 def test_any_text_is_messages_or_unusable(text: str) -> None:
-    """Never another exception, and never a message that is empty or not text."""
+    """Any text gives non-empty messages or raises Unusable, and never another exception."""
     try:
         found = said(text)
     except Unusable:
@@ -222,7 +225,7 @@ NESTED = [f"{opening * 190}[{'0,' * (SIZE // 2)}" for opening in ('{"a":"', '{"a
 
 @pytest.mark.parametrize("text", [*(h * (SIZE // len(h)) for h in HOSTILE), *NESTED], ids=lambda text: text[:12])
 def test_hostile_text_costs_bounded_time(text: str) -> None:
-    """300 KB of brackets take tenths of a second: in quadratic time they would take minutes."""
+    """A hostile text of 300 KB is parsed in tenths of a second; in quadratic time it would take minutes."""
     started = time.process_time()
     try:
         assert said(text) == SAID
@@ -249,7 +252,7 @@ EMPTY += ["{ }", "...", "…", "-", "—", "___", "```\n```", '""', "." * 200, "
 
 @pytest.mark.parametrize("text", EMPTY)
 def test_an_answer_that_shows_nothing_is_empty(text: str) -> None:
-    """Invisible characters, marks alone, and what programs write for nothing."""
+    """An answer is empty if it has only invisible characters, only punctuation, or a text such as "null" or "N/A"."""
     assert is_empty(text, "assistant_1")
 
 
@@ -257,7 +260,7 @@ def test_an_answer_that_shows_nothing_is_empty(text: str) -> None:
     "text", ["42", "👍", "+", "é", "क", "null and void", "No.", "None.", "N/A for a reason", "x" * 100]
 )
 def test_an_answer_that_says_something_is_not_empty(text: str) -> None:
-    """However short it is."""
+    """An answer with any content is not empty, even one of a single character."""
     assert not is_empty(text, "assistant_1")
 
 
@@ -265,5 +268,5 @@ def test_an_answer_that_says_something_is_not_empty(text: str) -> None:
     ("text", "empty"), [("?", False), ("...", False), ("none", False), ("null", True), ("\u200b", True)]
 )
 def test_users_may_write_marks_alone(text: str, empty: bool) -> None:
-    """As people do."""
+    """A user message may be punctuation only, as people write it, but not an invisible character or "null"."""
     assert is_empty(text, "user_1") is empty

@@ -1,4 +1,4 @@
-"""Signs are necessary: with them a check finds what it finds when it looks closely at everything."""
+"""Test that signs lose no finding: the checks find the same as without the selection of messages by signs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ PIECES = [text for chat, _ in CHATS for text in chat]
 
 
 def found(chat: list[str], language: str) -> list[Any]:
-    """Return what the checks find in a chat."""
+    """Return the findings in a chat."""
     return checks.findings([*map(str.strip, chat[::2])], [*map(str.strip, chat[1::2])], DEFAULTS, language)
 
 
 def found_without_signs(chat: list[str], language: str, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Return what the checks find where every sign is there, and none takes a quick look first."""
+    """Return the findings in a chat if every message has all signs and no quick test excludes it."""
 
     def doubtful(side: Side, share: float, words: language_check._Words) -> list[str]:
         return [text for text in side.lower if not language_check._is_plain(text, words)]
@@ -48,7 +48,7 @@ def found_without_signs(chat: list[str], language: str, monkeypatch: pytest.Monk
 
 @pytest.mark.slow
 def test_no_finding_is_lost_for_want_of_a_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On all dialogues of the corpus, good and bad, in all their languages."""
+    """Signs change no finding in the good and bad dialogues of the corpus, in all their languages."""
     for chat, language in CHATS:
         assert found(chat, language) == found_without_signs(chat, language, monkeypatch), chat
 
@@ -56,14 +56,14 @@ def test_no_finding_is_lost_for_want_of_a_sign(monkeypatch: pytest.MonkeyPatch) 
 @given(st.lists(st.sampled_from(PIECES) | st.text(max_size=60), min_size=2, max_size=6))
 @example(["Is it ready?\n\x1f\nYou should ask.", "Human: yes"])
 def test_no_finding_is_lost_in_other_company(chat: list[str]) -> None:
-    """Messages of all kinds in one chat."""
+    """Signs change no finding in chats of random messages."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         chat = [text.strip() or "x" for text in chat]
         assert found(chat, "English") == found_without_signs(chat, "English", monkeypatch)
 
 
 def patterns() -> Iterator[tuple[str, str]]:
-    """Give every phrase's pattern, of every language that has some."""
+    """Yield the name and the pattern of each group of phrases of each language."""
     for language in ("English", "German", "Spanish", "French", "Chinese", "Japanese", "Russian"):
         for name in Phrases._fields:
             yield f"{language} {name}", getattr(phrases(language), name).pattern
@@ -71,7 +71,7 @@ def patterns() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.slow
 def test_a_weakened_pattern_fits_wherever_the_pattern_does() -> None:
-    """Each of our own, on all texts of the corpus."""
+    """Each weakened pattern matches all matches of its original in the texts of the corpus."""
     text = "\n".join(PIECES).lower()
     for name, pattern in patterns():
         weak = re2.compile(weaken(pattern))
@@ -88,11 +88,11 @@ def test_a_weakened_pattern_fits_wherever_the_pattern_does() -> None:
     ],
 )
 def test_what_re2_cannot_tell_is_left_out(pattern: str, text: str) -> None:
-    """Looks ahead and behind, anchors, boundaries; letters and digits of every script count."""
+    """A weakened pattern has no lookarounds, anchors or boundaries, and matches letters and digits of every script."""
     assert re.search(pattern, text)
     assert re2.fullmatch(weaken(pattern), text)
 
 
 def test_a_text_that_is_no_unicode_has_signs_too() -> None:
-    """Half a surrogate pair is no letter of any pattern."""
+    """Signs are also found in a text with half a surrogate pair."""
     assert "as_assistant" in signs_of("English", "user").find("as an ai language model, i \ud83d cannot")

@@ -1,4 +1,4 @@
-"""The stage of a request: stated by it, or derived if a store did not keep it."""
+"""Test the stage of a request: the request names it, or it is derived from the stored schema."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from tests.servings import asked
 
 
 def test_the_stage_derived_from_a_stored_schema_is_the_one_the_request_tells() -> None:
-    """A store keeps the schema alone, and all three stages follow from it."""
+    """The stage derived from the stored schema equals the request's own stage, for all three stages.
+
+    A store contains only the schema.
+    """
     recipe = Recipe(model="m", judge_model="j", num_dialogs_per_intent=1)
     steps = converse(recipe, Plan(recipe).spec(0), [], Bill())
     request, told = next(steps), []
@@ -26,7 +29,7 @@ def test_the_stage_derived_from_a_stored_schema_is_the_one_the_request_tells() -
 
 
 def test_other_schemas_have_no_stage() -> None:
-    """Requests of other programs in a store are not taken for stages of a dialogue."""
+    """Schemas of other programs' requests in a store have no stage."""
     for schema in ({}, {"required": []}, {"required": [["user_1"]]}, {"required": ["user_2"]}, {"type": "array"}):
         assert stage_of(schema) == ""
 

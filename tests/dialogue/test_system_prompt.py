@@ -1,4 +1,4 @@
-"""A system prompt: the first message of each row, and what the answers keep to."""
+"""Test the system prompt: it is the first message of each row, and the requests for answers contain it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,10 @@ def load(provider: Provider | None = None, **given: Any) -> Any:
 def test_it_is_the_first_message_of_every_row(
     layout: str, column: str, first: dict[str, str], provider: Provider
 ) -> None:
-    """The numbers of other messages do not change, in each layout; a replay and a stream give the same."""
+    """In each layout, the system prompt is the first message and does not change the other messages.
+
+    A replay as a stream gives the same rows.
+    """
     plain, made = load(provider, layout=layout), load(provider, layout=layout, system_prompt=PIRATE)
     for before, after in zip(plain, made):
         assert after[column][0] == first
@@ -64,7 +67,10 @@ def test_it_is_the_first_message_of_every_row(
 
 
 def test_the_answers_are_asked_for_anew_and_the_users_messages_are_not(provider: Provider) -> None:
-    """The user does not see it, so that another one costs half; the answers' prompt has it, word for word."""
+    """Another system prompt repeats only the requests for answers, because the user's side does not see it.
+
+    Their prompt contains it word for word.
+    """
     load(provider)
     before = len(provider.requests)
     load(provider, system_prompt=PIRATE)
@@ -77,7 +83,7 @@ def test_the_answers_are_asked_for_anew_and_the_users_messages_are_not(provider:
 
 @pytest.mark.parametrize("text", ODD.values(), ids=list(ODD))
 def test_any_text_goes_out_and_comes_into_the_rows_as_it_is(text: str, provider: Provider) -> None:
-    """Nothing in it is a blank, an end or a command to this package."""
+    """Any text reaches the prompt and the rows unchanged. Placeholders, JSON and markup in it have no effect."""
     made = load(provider, system_prompt=text)
     assert {row["conversation"][0]["value"] for row in made} == {text}
     answers = [call for call in provider.requests if call.stage == "answers"]
@@ -88,14 +94,14 @@ def test_any_text_goes_out_and_comes_into_the_rows_as_it_is(text: str, provider:
 
 
 def requests(recipe: Recipe) -> list[str]:
-    """Return the keys of a dialogue's requests."""
+    """Return the keys of the requests of a dialogue."""
     steps = fill(recipe, Plan(recipe), 0)
     first = next(steps)
     return [first.key, steps.send(Response('{"user_1": "a", "user_2": "b"}')).key]
 
 
 def test_without_one_the_requests_are_those_of_always() -> None:
-    """Space around it is not part of it, and an empty one counts as none."""
+    """A system prompt changes only the request for the answers. White space around it has no effect."""
     plain, spaced, bare = (
         Recipe("m", num_turns_per_dialog=2, system_prompt=text) for text in (None, "Be brief.\n", "Be brief.")
     )
@@ -106,13 +112,13 @@ def test_without_one_the_requests_are_those_of_always() -> None:
 
 @pytest.mark.parametrize("value", ["", " \n", "a\0b", "\ud800", "z" * 20_001, 5, ["Be brief."]])
 def test_what_is_no_text_is_refused(value: Any) -> None:
-    """Before anything is called."""
+    """An invalid system prompt is refused before any call."""
     with pytest.raises(RecipeError, match=r"^system_prompt must be valid text of 1 to 20,000 characters, not"):
         Recipe(system_prompt=value)
 
 
 def test_llamafactory_takes_it_as_the_system_prompt() -> None:
-    """The list beside the file says by which role it is known."""
+    """LLaMA-Factory reads the system prompt from the rows, because the list beside the file names its role."""
     options = ["--serving", "rehearsal", "--intents", "simulation", "--num-dialogs-per-intent", "2"]
     given = [*options, "--layout", "sharegpt", "--system-prompt", PIRATE]
     assert main(["build", *given, "--responses", "responses", "--output", "data/cook.jsonl"]) == 0
@@ -122,7 +128,7 @@ def test_llamafactory_takes_it_as_the_system_prompt() -> None:
 
 
 def test_a_recipe_file_says_it_in_lines(folder: Path) -> None:
-    """As YAML writes texts of several lines."""
+    """A recipe file can contain the system prompt as a YAML block of several lines."""
     Path("cook.consistent_chat.yaml").write_text(
         "model: rehearsal\nintents: [simulation]\nnum_dialogs_per_intent: 1\nsystem_prompt: |\n"
         + "".join(f"  {line}\n" for line in PIRATE.splitlines())

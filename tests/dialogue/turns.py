@@ -1,4 +1,4 @@
-"""What a provider answers where a dialogue is made message by message: plain texts, and messages of the user's side."""
+"""Provide the answers of a test provider for dialogues that are made turn by turn: plain texts and user messages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tests.provider import Call
 
 
 def kind(call: Call) -> str:
-    """Return what a request is for: "user_message", "answer", or the stage of another form."""
+    """Return the kind of a request: "user_message", "answer", or the stage of a request for all messages at once."""
     if call.names == ("message", "ends"):
         return "user_message"
     return "answer" if "output_config" not in call.body and "response_format" not in call.body else call.stage
 
 
 def in_turn(call: Call, ends: bool = False) -> Reply | None:
-    """Answer a request for one message; None for others, which the provider answers itself."""
+    """Answer a request for one message; return None for other requests, which the provider answers itself."""
     if kind(call) == "user_message":
         return Reply.text(json.dumps({"message": f"Could you look at number {call.mark} for me?", "ends": ends}))
     return Reply.text(f"Number {call.mark} looks fine.") if kind(call) == "answer" else None
