@@ -6,9 +6,10 @@ import json
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from consistent_chat.dialogue import parse
 from consistent_chat.dialogue.parse import Reason, Unusable, is_empty, messages
 from consistent_chat.recipe.rules import CHECK_NAMES
 from consistent_chat.request import Response
@@ -19,6 +20,55 @@ ANSWERED = ("assistant_1", "assistant_2")
 GOOD = '{"user_1": "Hello?", "user_2": "And then?"}'
 SAID = ("Hello?", "And then?")
 DRAFT = '{"user_1": "a draft", "user_2": "another"}'
+
+
+PIECES = [
+    '"a"',
+    '"b"',
+    '"\\u0061"',
+    ":",
+    ",",
+    "{",
+    "}",
+    "[",
+    "]",
+    "1",
+    "NaN",
+    "null",
+    " ",
+    "\n",
+    '"\\""',
+    '"\\\\"',
+    '"\\\\\\""',
+]
+PIECES += [
+    '"a": "x"',
+    '{"a": "x", ',
+    '"b": "\\\\"}',
+    '"b": "\\"}"}',
+    '"\ud83d"',
+    '"\\ud83d"',
+    '"\x01"',
+    '"a": "\\\\", "a": "y"',
+]
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+@example('{"a": "x", "a": "y"}')
+@example('{"a\\\\": "x\\\\", "a\\\\": "y\\\\"}')
+@example('{"a": "x", "\\u0061": "y"}')
+def test_an_object_of_texts_is_read_as_the_slow_decoder_reads_it(text: str) -> None:
+    """The quick reading of an answer gives the decoder's value, and leaves all other texts to the decoder."""
+    quick = parse._texts(text)
+    if quick is not None:
+        value, end = parse._DECODER.raw_decode(text.strip())
+        assert (value, end, type(value)) == (quick, len(text.strip()), dict)
+
+
+def test_an_answer_of_texts_is_read_quickly() -> None:
+    """Quotation marks, line breaks and letters of any script do not keep an answer from the quick reading."""
+    said = {"assistant_1": 'She said "no".\nThen she left.', "assistant_2": "Ça va? 😀"}
+    assert parse._texts(json.dumps(said)) == parse._texts(json.dumps(said, ensure_ascii=False)) == said
 
 
 def said(text: str, names: tuple[str, ...] = ASKED) -> tuple[str, ...]:
