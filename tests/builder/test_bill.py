@@ -1,4 +1,4 @@
-"""One bill: the run's last line, its budget, the card and the reports of recipe and store agree, to the last token."""
+"""The run's last line, its budget, the card, and the reports of recipe and store agree on tokens and cost."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TALK = '{"user_1": "How much yeast is in bread?", "user_2": "And salt?"}'
 
 
 def replied(call: Call) -> Reply:
-    """Return an answer with its usage; the second is unusable, and the third is a refusal."""
+    """Return an answer with its usage; the second answer is unusable, and the third is a refusal."""
     text = json.dumps(call.texts) if call.number != 1 else "Well."
     message = {"content": text, "refusal": "No." if call.number == 2 else None}
     body = {"choices": [{"message": message, "finish_reason": "stop"}], "usage": USAGE, "model": "gpt"}
@@ -52,7 +52,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_all_sums_agree(place: str) -> None:
-    """With unusable draws, a spec that was given up, and a judge of another price."""
+    """All sums agree for a run with unusable draws, a spec that was given up, and a judge with another price."""
     with Provider(replied) as provider:
         options = {"serving": "openai", "base_url": provider.openai_url, "api_key": "key", "max_concurrency": 1}
         live = load_dataset_builder("consistent_chat", **RECIPE, responses=place, **options)
@@ -89,7 +89,7 @@ def test_all_sums_agree(place: str) -> None:
 
 
 def test_a_user_model_is_billed_by_itself(place: str) -> None:
-    """Its requests at its price, in the run, in the card and in the report; some are drawn again."""
+    """The user model is billed at its own price in the run, the card and the report, including repeated draws."""
     models = {"model": "claude-sonnet-4-6", "user_model": "claude-haiku-4-5"}
     form = {"users": "turn_by_turn", "answers": "turn_by_turn", "num_turns_per_dialog": 2}
     recipe: dict[str, Any] = {**models, **form, "intents": "educational", "num_dialogs_per_intent": 2}
@@ -112,7 +112,7 @@ def test_a_user_model_is_billed_by_itself(place: str) -> None:
 
 
 def test_pairs_are_billed_by_model(place: str) -> None:
-    """The other answers and the comparisons, which are the first judge's; with draws in vain and a near-duplicate."""
+    """The other answers and the comparisons by the first judge are billed by model, including failed draws."""
     first, judges = "claude-opus-4-1", ["claude-opus-4-1", "claude-haiku-4-5"]
     talks = iter([TALK, TALK.replace("?", " ?")])
     compared, reasons = list[str](), list[Reason]()
@@ -155,7 +155,7 @@ def test_pairs_are_billed_by_model(place: str) -> None:
 @pytest.mark.parametrize("user_model", ["claude-haiku-4-5", pytest.param(None, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("dropped", ["near-duplicate", "rejected"])
 def test_a_dialogue_that_is_dropped_is_billed_by_model(dropped: str, user_model: str | None, place: str) -> None:
-    """Its user's side, its answers and its judge, each at its own price; its unusable draws once."""
+    """The user messages, answers and judge of a dropped dialogue are each billed at their own price, each draw once."""
     talks = iter([" ", TALK, TALK.replace("?", " ?")])
 
     def script(call: Call) -> Reply | None:
@@ -186,7 +186,7 @@ def test_a_dialogue_that_is_dropped_is_billed_by_model(dropped: str, user_model:
 
 
 def tokens_of(place: str) -> dict[str, Tokens]:
-    """Return the tokens by model in a store alone, whose dialogues made turn by turn no report shows."""
+    """Return the tokens by model in a store alone, because a report omits dialogues that were made turn by turn."""
     alone = Summary("", {})
     for entry in sources.read_reviewed(place, None).entries:
         alone.add(entry)
@@ -194,7 +194,7 @@ def tokens_of(place: str) -> dict[str, Tokens]:
 
 
 def paid(provider: Provider) -> dict[str, tuple[float, float]]:
-    """Return the tokens in and out that a provider has counted, by model."""
+    """Return the input and output tokens that a provider has counted, by model."""
     tokens: dict[str, tuple[float, float]] = {}
     for call, reply in provider.replies:
         usage, before = json.loads(answer(call, reply))["usage"], tokens.get(call.body["model"], (0, 0))
@@ -203,7 +203,7 @@ def paid(provider: Provider) -> dict[str, tuple[float, float]]:
 
 
 def test_a_limit_counts_the_same_dollars(place: str) -> None:
-    """A run ends where its bill reaches the limit, and not where its counts would."""
+    """A run stops when its cost, which includes the discount for cached tokens, reaches `max_cost`."""
     with Provider(replied) as provider:
         options = {"serving": "openai", "base_url": provider.openai_url, "api_key": "key", "max_concurrency": 1}
         fields = {**RECIPE, "num_dialogs_per_intent": 50, "judge_model": None, "max_cost": 0.02}

@@ -1,4 +1,4 @@
-"""The demo: recorded responses that ship with the package. No key, no network."""
+"""The demo loads from recorded responses that ship with the package, without a key or a network."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tools import record_demo
 
 @pytest.fixture(scope="module")
 def demo() -> Dataset:
-    """The demo as a user loads it."""
+    """Return the demo as a user loads it."""
     return load_dataset("consistent_chat", "demo", split="train")
 
 
 def test_it_has_two_dialogues_for_each_intent(demo: Dataset) -> None:
-    """18 dialogues of six turns, all different."""
+    """The demo has 18 dialogues of six turns, two per intent, and all messages differ."""
     intents = Counter(row["intent"] for row in demo["provenance"])
     assert len(intents) == 9
     assert set(intents.values()) == {2}
@@ -43,12 +43,12 @@ def test_it_has_two_dialogues_for_each_intent(demo: Dataset) -> None:
 
 
 def test_its_model_is_named_honestly(demo: Dataset) -> None:
-    """A reader cannot take it for the words of a provider's model."""
+    """The provenance names the model "demo", so a reader cannot mistake the text for a provider's model's."""
     assert {row["model"] for row in demo["provenance"]} == {"demo"}
 
 
 def test_the_bytes_of_its_store_are_those_of_the_first_version() -> None:
-    """A response without the newer fields is written as ever: no record that was paid for changes its digest."""
+    """Responses without newer fields are written as in the first version, so stored records keep their digests."""
     journal = DEMO / "responses" / "journals" / "demo.jsonl"
     assert file_digest(journal) == "51808dd4bf9100d82d4368f25cf9964f254d4e0aab29f1e32b6b0379cf9d7838"
     for record in ResponseStore(str(DEMO / "responses")).records():
@@ -56,7 +56,7 @@ def test_the_bytes_of_its_store_are_those_of_the_first_version() -> None:
 
 
 def test_it_shows_how_failed_draws_are_walked_through() -> None:
-    """At least two first draws are malformed, in different ways, and followed by a good one."""
+    """Three draws in the demo fail, each for a different reason, and each is replaced by another draw."""
     stats = RunStats()
     recipe = Recipe.from_file(str(DEMO / "demo.consistent_chat.yaml"))
     list(drivers.run(recipe, range(18), ResponseStore(str(DEMO / "responses")), None, Limits(), stats))
@@ -65,7 +65,7 @@ def test_it_shows_how_failed_draws_are_walked_through() -> None:
 
 @pytest.mark.parametrize("name", record_demo.DEMOS)
 def test_the_recorded_responses_are_those_that_were_written(name: str, tmp_path: Path) -> None:
-    """tools/record_demo.py gives the shipped bytes: prompts, plan, keys and dialogues agree."""
+    """tools/record_demo.py reproduces the shipped bytes, so prompts, plan, keys and dialogues agree."""
     record_demo.main(tmp_path, name)
     shipped = record_demo.PACKAGE / name / "responses"
     for path in shipped.rglob("*"):
@@ -74,7 +74,7 @@ def test_the_recorded_responses_are_those_that_were_written(name: str, tmp_path:
 
 
 def test_another_demo_has_other_languages_and_code() -> None:
-    """A split for each recipe, of two dialogues; those with code have some."""
+    """The other demo has one split of two dialogues per recipe, in its language; the split `code` contains code."""
     made = load_dataset("consistent_chat", "demo_languages")
     assert {split: len(rows) for split, rows in made.items()} == dict.fromkeys(DEMOS["demo_languages"], 2)
     assert {row["provenance"]["model"] for rows in made.values() for row in rows} == {"demo"}
@@ -85,7 +85,7 @@ def test_another_demo_has_other_languages_and_code() -> None:
 
 
 def test_no_draw_of_the_other_demo_failed() -> None:
-    """What was written passes every check at once, in every language."""
+    """Every recorded response of the other demo passes every check at the first draw, in every language."""
     for recipe in record_demo.recipes("demo_languages"):
         stats = RunStats()
         store = ResponseStore(str(record_demo.PACKAGE / "demo_languages" / "responses"))
@@ -94,14 +94,14 @@ def test_no_draw_of_the_other_demo_failed() -> None:
 
 
 def test_it_follows_the_built_in_taxonomy_unselected(demo: Dataset) -> None:
-    """Its specs are the first of the default plan, and each dialogue is about what its spec says."""
+    """The demo uses the first specs of the default plan, and each row has the values of its spec."""
     specs = list(Plan(Recipe(model="demo", num_dialogs_per_intent=2)))
     told = [(row["category"], row["provenance"]["topic"], row["provenance"]["persona"]) for row in demo]
     assert told == [(spec.category, spec.topic, spec.persona) for spec in specs]
 
 
 def test_it_varies_as_conversations_do(demo: Dataset) -> None:
-    """Short user messages, uneven answers (MT-Bench-101: median 11, variation 0.7 to 0.8), no trace of its making."""
+    """Users are brief and lengths uneven (MT-Bench-101: median 11, variation 0.7 to 0.8); no stock phrases occur."""
     lengths: dict[str, list[int]] = {"user": [], "assistant": []}
     stale = re.compile(
         r"great question|as an ai|language model|assistant_\d|user_\d|happy to help|feel free", re.IGNORECASE
@@ -116,7 +116,7 @@ def test_it_varies_as_conversations_do(demo: Dataset) -> None:
 
 @pytest.mark.slow
 def test_it_reaches_for_no_network(tmp_path: Path) -> None:
-    """Not even `datasets` does, which reports the loads of its own builders to a server."""
+    """Loading the demo opens no connection, although `datasets` reports the loads of its own builders to a server."""
     script = """
 import socket, sys
 sys.addaudithook(lambda event, given: event in ("socket.connect", "socket.getaddrinfo") and print(event, given))
@@ -129,7 +129,7 @@ assert len(datasets.load_dataset("consistent_chat", "demo", split="train")) == 1
 
 
 def test_it_leaves_nothing_behind(demo: Dataset, tmp_path: Path) -> None:
-    """Loading it writes no store."""
+    """Loading the demo creates no response store."""
     load_dataset(
         "consistent_chat", "demo", split="train", responses=str(tmp_path / "none"), download_mode="force_redownload"
     )

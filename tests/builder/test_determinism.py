@@ -1,4 +1,4 @@
-"""The same recipe and responses give the same bytes, however a build comes about."""
+"""The same recipe and responses give the same bytes in every way of building."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def digest(rows: Iterable[Any]) -> str:
 
 
 def moody(request: Request, attempt: int) -> Response | Exception | None:
-    """Fail now and then, by the request alone: unusable answers, refusals, and faults that pass."""
+    """Return faults, unusable answers and refusals for some requests; the choice depends on the request alone."""
     mood = int(request.key[-2:], 16)
     if mood < 20 and attempt == 0:
         return TransportError("busy", retry_after=0.0)
@@ -43,7 +43,7 @@ def moody(request: Request, attempt: int) -> Response | Exception | None:
 
 
 class InAnyOrder(Answers):
-    """Answers after a time that depends on a seed, so that each seed is another order of arrival."""
+    """Answer after a delay that depends on a seed, so that each seed gives another order of arrival."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(moody)
@@ -56,13 +56,13 @@ class InAnyOrder(Answers):
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store that one build has filled."""
+    """Return the location of a store that the first build fills."""
     return str(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
 def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
-    """Load the dataset with a new cache each time."""
+    """Return a function that loads the dataset with a new cache each time."""
 
     def load(**given: Any) -> Any:
         cache = str(tmp_path_factory.mktemp("cache"))
@@ -73,7 +73,7 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
 
 @pytest.fixture(scope="module")
 def first(load: Callable[..., Any], store: str) -> Any:
-    """The dataset as it was built first, from nothing."""
+    """Return the dataset as it was first built, with an empty store."""
     return load(serving=InAnyOrder(0), responses=store)
 
 
@@ -98,7 +98,7 @@ WAYS: dict[str, dict[str, Any]] = {
 def test_a_warm_store_gives_the_same_bytes(
     way: str, first: Any, load: Callable[..., Any], store: str, tmp_path: Path
 ) -> None:
-    """Rows and Parquet file, whatever the number of processes."""
+    """A build from a filled store gives the same rows and Parquet file in every mode and number of processes."""
     made = load(responses=store, **WAYS[way])
     assert digest(made) == digest(first)
     (tmp_path / "one").mkdir()
@@ -106,7 +106,7 @@ def test_a_warm_store_gives_the_same_bytes(
 
 
 def test_streaming_gives_the_same_rows(first: Any, load: Callable[..., Any], store: str) -> None:
-    """Streamed, replayed from the same store."""
+    """Streaming replays the same rows from the same store."""
     assert digest(load(responses=store, streaming=True)) == digest(first)
 
 
@@ -116,28 +116,28 @@ def test_streaming_gives_the_same_rows(first: Any, load: Callable[..., Any], sto
 def test_a_cold_store_gives_the_same_rows(
     seed: int, max_concurrency: int, first: Any, load: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """Whatever is in flight, and in whatever order answers arrive."""
+    """The rows do not depend on the concurrency or on the order in which answers arrive."""
     made = load(serving=InAnyOrder(seed), responses=str(tmp_path), max_concurrency=max_concurrency)
     assert digest(made) == digest(first)
 
 
 @pytest.mark.slow
 def test_shards_that_were_built_apart_make_one_replay(first: Any, load: Callable[..., Any], tmp_path: Path) -> None:
-    """Intents asked one by one into one store: the whole is then a replay."""
+    """After the intents are built one by one into one store, the whole dataset can be replayed from it."""
     for intent in sorted({row["intent"] for row in first["provenance"]}):
         load(serving=InAnyOrder(3), responses=str(tmp_path), intents=[intent])
     assert digest(load(responses=str(tmp_path), mode="replay")) == digest(first)
 
 
 def test_the_demo_is_the_same_everywhere() -> None:
-    """A digest that is written down here holds for every version of Python, datasets and pyarrow."""
+    """The demo has a fixed digest in every version of Python, datasets and pyarrow."""
     demo = load_dataset("consistent_chat", "demo", split="train")
     assert digest(demo) == DEMO
 
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    """A provider that takes its time."""
+    """Run a provider that answers after 20 ms."""
     with Provider(delay=0.02) as running:
         yield running
 
@@ -147,7 +147,7 @@ def provider() -> Iterator[Provider]:
 def test_a_build_that_is_killed_and_resumed_gives_the_same_rows(
     seed: int, provider: Provider, load: Callable[..., Any], tmp_path: Path
 ) -> None:
-    """`kill -9` at three random moments, then one undisturbed build; against one that was never disturbed."""
+    """A build that `kill -9` stops at three random moments gives, once resumed, the rows of an undisturbed build."""
     moments = random.Random(seed)
     script = (
         "import consistent_chat; from datasets import load_dataset; import sys, json\n"

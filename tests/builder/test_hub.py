@@ -1,4 +1,4 @@
-"""Recipes on the Hub, loaded by its real clients from a Hub on this machine; and what a stranger's repo cannot do."""
+"""The real clients load recipes from a local Hub, and an untrusted repo cannot spend money or read files."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ HUGE = b"# much ado about nothing\n" * (32 * 2**20 // 25)
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
-    """A Hub whose repos each test puts there."""
+    """Run a Hub whose repos each test adds."""
     with Hub() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def user(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ProcessPoolExecutor]:
-    """A process of a user of this Hub, logged in: the clients read its address when they are imported."""
+    """Run a process of a logged-in user of this Hub, because the clients read its address when they are imported."""
     environment = {
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(tmp_path_factory.mktemp("home")),
@@ -50,7 +50,7 @@ def user(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process
 
 @pytest.fixture
 def load(hub: Hub, user: ProcessPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Load as that user does, and get rows."""
+    """Return a function that loads rows in that user's process."""
     hub.requests.clear()
     hub.sent = 0
     return lambda *args, **given: user.submit(rows, *args, **given).result(timeout=300)
@@ -65,12 +65,12 @@ def rows(*args: Any, **given: Any) -> Any:
 
 
 def personas(made: list[dict[str, Any]]) -> set[str]:
-    """Return who speaks: by it one knows the taxonomy."""
+    """Return the personas of the rows, which show the taxonomy that was used."""
     return {row["provenance"]["persona"] for row in made}
 
 
 def test_a_repo_with_a_recipe_is_a_dataset(hub: Hub, load: Any) -> None:
-    """`load_dataset("me/demo", serving=...)`, with the taxonomy that the recipe names."""
+    """`load_dataset("me/demo", serving=...)` builds the recipe in the repo with the taxonomy that the recipe names."""
     hub.repos["me/demo"] = REPO
     made = load("me/demo", serving="rehearsal", split="train")
     assert personas(made) == {"a diver"}
@@ -81,21 +81,21 @@ def test_a_repo_with_a_recipe_is_a_dataset(hub: Hub, load: Any) -> None:
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("revision", ["", "@main"])
 def test_a_recipe_on_the_hub_by_its_address(hub: Hub, load: Any, revision: str) -> None:
-    """`data_files="hf://datasets/..."`."""
+    """`data_files="hf://datasets/..."` loads a recipe from the Hub, with or without a revision."""
     hub.repos["me/address"] = REPO
     url = f"hf://datasets/me/address{revision}/my.consistent_chat.yaml"
     assert personas(load("consistent_chat", data_files=url, serving="rehearsal", split="train")) == {"a diver"}
 
 
 def test_a_recipe_on_the_hub_by_its_web_address(hub: Hub, load: Any) -> None:
-    """What the button for a download gives."""
+    """The URL of the Hub's download button works as `data_files=`."""
     hub.repos["me/web"] = REPO
     url = f"{hub.url}/datasets/me/web/resolve/main/my.consistent_chat.yaml"
     assert personas(load("consistent_chat", data_files=url, serving="rehearsal", split="train")) == {"a diver"}
 
 
 def test_recipe_and_taxonomy_are_of_one_commit(hub: Hub, load: Any) -> None:
-    """A push in between mixes nothing."""
+    """The recipe and its taxonomy are read at the same commit, even if someone pushes in between."""
     hub.repos["me/commit"] = REPO
     load("me/commit", serving="rehearsal", split="train")
     read = [seen.path for seen in hub.requests if seen.path.endswith(("divers.yaml", "consistent_chat.yaml"))]
@@ -103,7 +103,7 @@ def test_recipe_and_taxonomy_are_of_one_commit(hub: Hub, load: Any) -> None:
 
 
 def test_two_recipes_in_a_repo_are_two_splits(hub: Hub, load: Any) -> None:
-    """By their names, or by a README that names them, which may shape the data too."""
+    """File names or the README's `data_files` define the splits, and the README may also set recipe fields."""
     recipes = {f"{split}.consistent_chat.yaml": RECIPE for split in ("train", "test")}
     hub.repos["me/splits"] = {**recipes, "about/divers.yaml": TAXONOMY}
     made = load("me/splits", serving="rehearsal")
@@ -117,7 +117,7 @@ def test_two_recipes_in_a_repo_are_two_splits(hub: Hub, load: Any) -> None:
 
 @pytest.mark.parametrize("path", ["me/private", "consistent_chat"])
 def test_a_private_repo_gets_its_token_and_no_other_server_does(hub: Hub, load: Any, path: str) -> None:
-    """Both files are read with `token=`, which the storage that the Hub points to does not get."""
+    """The recipe and its taxonomy are read with `token=`, but the storage that the Hub redirects to gets no token."""
     hub.repos["me/private"], hub.private["me/private"] = REPO, "hf_given"
     hub.large |= {("me/private", name) for name in REPO}
     files = {} if path == "me/private" else {"data_files": "hf://datasets/me/private/my.consistent_chat.yaml"}
@@ -131,7 +131,7 @@ def test_a_private_repo_gets_its_token_and_no_other_server_does(hub: Hub, load: 
 
 
 def test_the_token_goes_to_no_other_server(hub: Hub, load: Any) -> None:
-    """A recipe on some website is read without the user's token, be it given or that of the environment."""
+    """A recipe on another website is read without the user's token, from `token=` or from the environment."""
     hub.repos["me/website"] = REPO
     url = f"{hub.url.replace('127.0.0.1', 'localhost')}/datasets/me/website/resolve/main/my.consistent_chat.yaml"
     for token in ({}, {"token": "hf_given"}):
@@ -141,7 +141,7 @@ def test_the_token_goes_to_no_other_server(hub: Hub, load: Any) -> None:
 
 
 def test_without_a_serving_a_repo_makes_no_calls(hub: Hub, load: Any) -> None:
-    """Also if a key is in the environment."""
+    """A repo without `serving=` raises `MissingResponse`, even if an API key is in the environment."""
     hub.repos["me/quiet"] = {**REPO, "my.consistent_chat.yaml": b"model: m\n" + RECIPE}
     with pytest.raises(MissingResponse, match="Pass serving="):
         load("me/quiet", split="train")
@@ -149,14 +149,14 @@ def test_without_a_serving_a_repo_makes_no_calls(hub: Hub, load: Any) -> None:
 
 @pytest.mark.parametrize("name", ["serving", "base_url", "api_key", "responses", "mode", "max_calls"])
 def test_a_recipe_of_a_stranger_cannot_name_who_answers(hub: Hub, load: Any, name: str) -> None:
-    """Nor where, nor with what."""
+    """A recipe file with an operational field, such as `serving` or `api_key`, raises an error that names its line."""
     hub.repos[f"me/{name}"] = {"my.consistent_chat.yaml": f"model: m\n{name}: anthropic\n".encode()}
     with pytest.raises(RecipeError, match=rf"my\.consistent_chat\.yaml, line 2 .*has no field '{name}'"):
         load(f"me/{name}", split="train")
 
 
 def readme(**params: Any) -> bytes:
-    """Return a README whose only config has these parameters, which `datasets` gives to the builder."""
+    """Return a README whose only config has these parameters, which `datasets` passes to the builder."""
     lines = "".join(f"  {name}: {value}\n" for name, value in params.items())
     return f"---\nconfigs:\n- config_name: default\n  data_files: '*.consistent_chat.yaml'\n{lines}---\n".encode()
 
@@ -172,7 +172,7 @@ def readme(**params: Any) -> bytes:
 def test_a_readme_of_a_stranger_cannot_either(
     hub: Hub, load: Any, name: str, value: Any, given: dict[str, str]
 ) -> None:
-    """`datasets` would take parameters from there, and send the user's key to the stranger's address."""
+    """A README that sets operational fields or a taxonomy raises an error, so it cannot redirect the user's key."""
     recipe = b"model: m\nnum_dialogs_per_intent: 1\n"
     hub.repos[f"me/readme-{name}"] = {"my.consistent_chat.yaml": recipe, "README.md": readme(**{name: value})}
     with pytest.raises(RecipeError, match=f"README.* sets {name!r}"):
@@ -180,7 +180,7 @@ def test_a_readme_of_a_stranger_cannot_either(
 
 
 def test_a_readme_that_wants_to_spend_spends_nothing(hub: Hub, load: Any) -> None:
-    """The provider's address is right, the key is there: still no request."""
+    """A README with `serving` and a working address raises an error, and no request is sent although a key is set."""
     with Provider() as provider:
         spend = readme(serving="anthropic", base_url=provider.url)
         hub.repos["me/spend"] = {"my.consistent_chat.yaml": b"model: m\n", "README.md": spend}
@@ -200,7 +200,7 @@ OUTSIDE = [
 @pytest.mark.slow_after(3)
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_taxonomy_outside_the_repo_is_refused(hub: Hub, load: Any, name: str) -> None:
-    """Before anything is asked for it."""
+    """A taxonomy path outside the repo raises an error before any request for that file."""
     hub.repos["me/secret"] = {"secret.yaml": TAXONOMY}
     repo: Files = {"my.consistent_chat.yaml": f"taxonomy: '{name}'\n".encode()}
     hub.repos[f"me/outside-{commit(repo)[:8]}"] = repo
@@ -211,7 +211,7 @@ def test_a_taxonomy_outside_the_repo_is_refused(hub: Hub, load: Any, name: str) 
 
 @pytest.mark.parametrize("name", list(REPO))
 def test_a_huge_file_is_refused_before_it_is_read_whole(hub: Hub, load: Any, name: str) -> None:
-    """Of 32 MiB a few are read."""
+    """A file of 32 MiB raises an error after less than 16 MiB were sent."""
     hub.repos[f"me/huge-{len(name)}"] = {**REPO, name: HUGE}
     with pytest.raises(RecipeError, match="larger than 4 MiB"):
         load(f"me/huge-{len(name)}", serving="rehearsal", split="train")

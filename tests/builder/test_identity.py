@@ -1,4 +1,4 @@
-"""The fingerprint: what two builds must share for their rows to be the same."""
+"""The fingerprint identifies everything that two builds must share to give the same rows."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ RECIPE = Recipe(model="m")
 
 
 def renamed_flow(whole: Taxonomy) -> Taxonomy:
-    """Return a taxonomy in which one flow has another key: the plan draws in an order that depends on it."""
+    """Return a taxonomy in which one flow has another key, on which the plan's draws depend."""
     intent = whole.intents["educational"]
     flows = (replace(intent.flows[0], key="another"), *intent.flows[1:])
     return replace(whole, intents={**whole.intents, "educational": replace(intent, flows=flows)})
@@ -67,7 +67,7 @@ def renamed_flow(whole: Taxonomy) -> Taxonomy:
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_each_field_changes_the_fingerprint(name: str) -> None:
-    """Whatever a recipe can say shapes the data."""
+    """Changing any recipe field changes the fingerprint."""
     given = {"model": "m", "judge_model": "one" if name in ("min_score", "num_answers") else None}
     given |= {"answers": "turn_by_turn"} if name == "users" else {}
     given |= {"judge_model": "one", "min_score": 1, "layout": "preference"} if name == "preferences" else {}
@@ -75,20 +75,20 @@ def test_each_field_changes_the_fingerprint(name: str) -> None:
 
 
 def test_equal_recipes_have_one_fingerprint() -> None:
-    """However they were made: spelt out, with the defaults, or from another."""
+    """Equal recipes have the same fingerprint whether fields are explicit, default, or set with `with_model`."""
     spelt_out = Recipe.from_mapping({"model": "m", "temperature": 0.9, "taxonomy": {"extend": {}}}, origin="r.yaml")
     assert fingerprint(spelt_out) == fingerprint(RECIPE) == fingerprint(Recipe("another").with_model("m"))
     assert len(fingerprint(RECIPE)) == 64
 
 
 def test_naming_all_intents_is_naming_none() -> None:
-    """The intents count by what they choose, in whatever order and spelling they are given."""
+    """Naming all intents in any order gives the same fingerprint as naming none."""
     every = [intent.title for intent in reversed(taxonomy.builtin().intents.values())]
     assert fingerprint(Recipe("m", intents=tuple(every))) == fingerprint(RECIPE)
 
 
 def test_an_intent_that_was_not_chosen_is_of_no_meaning() -> None:
-    """A topic that is added elsewhere does not make a finished dataset again."""
+    """Topics added to an intent change the fingerprint only if the recipe selects that intent."""
     more = {"extend": {"intents": {"educational": {"categories": {"Bees": ["a swarm in May"]}}}}}
     for chosen, same in ((("simulation",), True), (("educational",), False)):
         one, other = Recipe("m", intents=chosen), Recipe("m", intents=chosen, taxonomy=more)
@@ -96,23 +96,23 @@ def test_an_intent_that_was_not_chosen_is_of_no_meaning() -> None:
 
 
 def test_the_key_of_a_flow_counts() -> None:
-    """It decides which flow is drawn, though no prompt shows it."""
+    """A flow's key, which no prompt shows, changes the fingerprint because the choice of the flow depends on it."""
     assert fingerprint(Recipe("m", taxonomy=renamed_flow(taxonomy.builtin()))) != fingerprint(RECIPE)
 
 
 def test_where_a_recipe_was_read_is_of_no_meaning() -> None:
-    """A file that was moved is the same recipe."""
+    """A recipe's file path does not change the fingerprint."""
     assert fingerprint(Recipe("m", origin="there.yaml")) == fingerprint(RECIPE)
 
 
 def test_zero_has_no_sign() -> None:
-    """Two equal recipes have one fingerprint."""
+    """The temperatures 0 and -0.0 give the same fingerprint."""
     assert fingerprint(Recipe("m", temperature=-0.0)) == fingerprint(Recipe("m", temperature=0))
 
 
 @pytest.mark.parametrize("name", prompts.NAMES)
 def test_each_prompt_changes_the_fingerprint(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A dataset that was made with other prompts is another dataset."""
+    """Removing any prompt changes the fingerprint."""
     before = fingerprint(RECIPE)
     assert prompts.contents()[name]
     monkeypatch.setattr(prompts, "NAMES", tuple(other for other in prompts.NAMES if other != name))
@@ -120,7 +120,7 @@ def test_each_prompt_changes_the_fingerprint(name: str, monkeypatch: pytest.Monk
 
 
 def test_the_format_of_the_rows_changes_the_fingerprint(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new release that would give other rows says so."""
+    """A new data format changes the fingerprint, so that a release with different rows does not reuse old caches."""
     before = fingerprint(RECIPE)
     module = sys.modules[fingerprint.__module__]
     monkeypatch.setattr(module, "DATA_FORMAT", DATA_FORMAT + 1)

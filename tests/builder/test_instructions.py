@@ -1,4 +1,4 @@
-"""Instructions of a recipe's own, and templates in them and in the system prompt."""
+"""A recipe's instructions, and templates in the instructions and in the system prompt."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PROMPT = (
 
 @pytest.fixture
 def data(tmp_path: Path) -> str:
-    """A file of rows."""
+    """Write a JSON Lines file of rows and return its path."""
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, ROWS)))
     return str(path)
@@ -49,7 +49,7 @@ def requests(recipe: Recipe, index: int = 0) -> tuple[Request, Request]:
 
 
 def test_every_column_is_a_name_in_the_system_prompt(tmp_path: Path, data: str) -> None:
-    """Also a column without another meaning: it is in the row, and in the text that answers keep to."""
+    """The system prompt can use every column of the rows, even one that `fields` does not map."""
     seeds = {"data": data, "fields": FIELDS}
     rows = load_dataset(
         "consistent_chat", serving="rehearsal", seeds=seeds, system_prompt=PROMPT, split="train",
@@ -62,7 +62,7 @@ def test_every_column_is_a_name_in_the_system_prompt(tmp_path: Path, data: str) 
 
 
 def test_instructions_come_after_ours() -> None:
-    """Each for its own side; facets are names without seeds too."""
+    """Instructions follow our prompt in the system text of their own side, and facets are available without seeds."""
     told = {"users": "Mention the weather.", "answers": "Speak of {{ topic }} as {{ persona }} would. 100% $x"}
     plain, recipe = made(), made(instructions=told)
     spec = Plan(recipe)[0]
@@ -76,14 +76,14 @@ def test_instructions_come_after_ours() -> None:
 
 
 def test_instructions_for_one_side_leave_the_other() -> None:
-    """So that other instructions for the answers cost only the answers."""
+    """Instructions for the answers leave the user-message request unchanged, so its response can be reused."""
     (users, answers), (same, other) = requests(made()), requests(made(instructions={"answers": "Be brief."}))
     assert same == users
     assert other != answers
 
 
 def test_turn_by_turn_the_chat_has_them() -> None:
-    """The user's message in its prompt, the answer after the system prompt."""
+    """Turn by turn, the instructions are in the user messages' prompt and after the system prompt of the answers."""
     told = {"users": "Mention the weather.", "answers": "Be brief."}
     recipe = made(instructions=told, system_prompt="You are Ada.", answers="turn_by_turn", users="turn_by_turn")
     steps = fill(recipe, Plan(recipe), 0)
@@ -94,7 +94,7 @@ def test_turn_by_turn_the_chat_has_them() -> None:
 
 @pytest.mark.slow
 def test_columns_that_templates_use_are_part_of_the_source(tmp_path: Path, data: str) -> None:
-    """Others are not, and a published recipe has them."""
+    """Only the columns that templates use are part of the sources, and a published recipe includes them."""
     recipe = made(data, system_prompt=PROMPT)
     rows = [{**row, "price": 5, "unused": 1} for row in ROWS]
     (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -107,7 +107,7 @@ def test_columns_that_templates_use_are_part_of_the_source(tmp_path: Path, data:
 
 
 def test_a_name_that_fields_map_is_the_field(data: str) -> None:
-    """Not the column with that name; and a column takes precedence over a facet."""
+    """A name that `fields` maps refers to the field, not to the column of that name; a column precedes a facet."""
     seeds = {"data": data, "fields": {"category": "subject", "source": "body", "topic": "category"}}
     prompt = "{{ category }}, {{ topic }}, {{ source }}, {{ subject }}"
     recipe = made(seeds=seeds, system_prompt=prompt)
@@ -127,14 +127,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("given", "message"), WRONG)
 def test_wrong_templates_are_told_before_any_call(given: dict[str, Any], message: str) -> None:
-    """With the field, and the nearest name."""
+    """An invalid template raises an error that names the field, and suggests the nearest name for a typo."""
     with pytest.raises(RecipeError) as raised:
         made(**given)
     assert message in str(raised.value)
 
 
 def test_a_missing_column_is_told_before_any_call(tmp_path: Path, data: str) -> None:
-    """With the nearest one; in a recipe file with the line; and what fails for one row alone."""
+    """An unknown column or a template that fails for one row raises an error, with the line in a recipe file."""
     with pytest.raises(RecipeError, match=r"rows.jsonl has no column 'prodct'. Did you mean 'product'?"):
         made(data, system_prompt="{{ prodct }}")
     recipe = tmp_path / "a.consistent_chat.yaml"
@@ -146,7 +146,7 @@ def test_a_missing_column_is_told_before_any_call(tmp_path: Path, data: str) -> 
 
 
 def test_a_source_without_a_rendering_is_given_up_by_name(data: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It costs no request."""
+    """A source whose template fails is given up without a request, and the error names the dialogue."""
     prompt = "{{ 1 / (price|int - 4) }}"
     with pytest.raises(RecipeError, match=r"division by zero. Correct it. The source was '"):
         made(data, system_prompt=prompt)
@@ -168,7 +168,7 @@ def test_a_source_without_a_rendering_is_given_up_by_name(data: str, monkeypatch
 def test_templates_are_rendered_with_all_sources_before_any_call(
     tmp_path: Path, data: str, monkeypatch: pytest.MonkeyPatch, driver: str
 ) -> None:
-    """So that no row stops a build that has cost something."""
+    """A template that fails for one source stops an online or batch build before it writes any response."""
     monkeypatch.setattr(attributes, "TRIED", 0)
     seeds = {"data": data, "fields": FIELDS}
     more = {"system_prompt": "{{ 1 / (price|int - 3) }}", "responses": str(tmp_path / "responses")}
@@ -179,7 +179,7 @@ def test_templates_are_rendered_with_all_sources_before_any_call(
 
 
 def test_a_template_that_fails_for_one_persona_gives_way_to_a_substitute() -> None:
-    """Before the first request, also if it is the answers' template."""
+    """A spec whose template fails is replaced before the first request, even if it is the answers' template."""
     persona = Plan(made())[0].persona
     recipe = made(instructions={"answers": f"{{{{ 1 // (persona|length - {len(persona)}) }}}}"})
     plan = Plan(recipe)
@@ -189,7 +189,7 @@ def test_a_template_that_fails_for_one_persona_gives_way_to_a_substitute() -> No
 
 @pytest.mark.parametrize("ending", ["csv", "tsv", "parquet"])
 def test_columns_are_found_in_every_form(tmp_path: Path, data: str, ending: str) -> None:
-    """Also those that would else be facets."""
+    """CSV, TSV and Parquet files give the same sources as JSON Lines, including columns with the names of facets."""
     import pandas
 
     frame, path = pandas.DataFrame(ROWS), tmp_path / f"rows.{ending}"

@@ -1,4 +1,4 @@
-"""`load_dataset("consistent_chat", ...)`: what the documentation says it takes, against a provider on this machine."""
+"""`load_dataset("consistent_chat", ...)` accepts the documented parameters, tested with a local provider."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("work")
 
 
 def load(provider: Provider | None = None, serving: str = "anthropic", **given: Any) -> Any:
-    """Load a dataset whose responses lie in the folder above, calling the provider if there is one."""
+    """Load a dataset with the responses in the parent folder, calling the provider if one is given."""
     called = {}
     if provider is not None:
         url = provider.url if serving == "anthropic" else provider.openai_url
@@ -33,14 +33,14 @@ def load(provider: Provider | None = None, serving: str = "anthropic", **given: 
 
 
 def answered(provider: Provider) -> Counter[str]:
-    """Count the requests that the provider has seen, by what they ask."""
+    """Count the requests that the provider has received, by their system text and messages."""
     return Counter(repr((call.body.get("system"), call.body["messages"])) for call in provider.requests)
 
 
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("serving", ["anthropic", "openai"])
 def test_the_documented_parameters_mean_what_they_say(provider: Provider, serving: str) -> None:
-    """Nine times twenty dialogues of six and six messages, the temperature on the wire, no request twice."""
+    """A build makes 9 times 20 dialogues of 6 turns, sends the temperature, and sends no request twice."""
     made = load(provider, serving, num_dialogs_per_intent=20, num_turns_per_dialog=6, temperature=0.9)
     assert len(made) == 180
     for row in made:
@@ -57,7 +57,7 @@ def test_the_documented_parameters_mean_what_they_say(provider: Provider, servin
 
 
 def test_a_second_build_asks_nothing_and_gives_the_same_bytes(provider: Provider, tmp_path: Path) -> None:
-    """The responses are there: no key, no request, the same Arrow and Parquet."""
+    """A second build needs no key, sends no request, and gives the same Arrow and Parquet bytes."""
     first = load(provider, num_dialogs_per_intent=3)
     first.to_parquet("first.parquet")
     asked = len(provider.requests)
@@ -72,7 +72,7 @@ def test_a_second_build_asks_nothing_and_gives_the_same_bytes(provider: Provider
 
 
 def hard(call: Call) -> Reply | None:
-    """A model in all of its moods, one after another."""
+    """Return one of several faulty or good replies in turn, as a difficult model would."""
     moods = [
         Reply.fenced(), Reply.in_prose(), Reply.wrong_count(), Reply.wrong_count(1), Reply.refusal(),
         Reply.truncation(), Reply.text("Sorry?"), Reply.text("[]"), Reply.text('{"a": {"b": 1}}'), Reply.text(""),
@@ -84,7 +84,7 @@ def hard(call: Call) -> Reply | None:
 @pytest.mark.slow
 @pytest.mark.parametrize("serving", ["anthropic", "openai"])
 def test_a_difficult_model_costs_no_dialogue(serving: str) -> None:
-    """Fences, prose, wrong counts, refusals and truncation: still exactly as many intact dialogues."""
+    """Code fences, prose, wrong counts, refusals and truncation do not reduce the number of complete dialogues."""
     with Provider(hard) as provider:
         made = load(provider, serving, num_dialogs_per_intent=6, max_draws=6)
         assert [len(row["conversation"]) for row in made] == [12] * 54
@@ -96,7 +96,7 @@ def test_a_difficult_model_costs_no_dialogue(serving: str) -> None:
 
 
 def test_rows_are_category_conversation_and_provenance(provider: Provider) -> None:
-    """The columns that are documented, and a category that comes from the plan."""
+    """Rows have the documented columns, and `provenance=False` leaves out that column alone."""
     made = load(provider, num_dialogs_per_intent=1, num_turns_per_dialog=2)
     assert made.column_names == ["category", "conversation", "provenance"]
     assert set(made[0]["provenance"]) == {
@@ -117,7 +117,7 @@ def test_rows_are_category_conversation_and_provenance(provider: Provider) -> No
     ],
 )
 def test_layouts_rename_and_ask_nothing(provider: Provider, layout: str, column: str, first: dict[str, str]) -> None:
-    """Another layout is another dataset of the same responses."""
+    """Another layout is built from the same responses without a call."""
     load(provider, num_dialogs_per_intent=1)
     made = load(num_dialogs_per_intent=1, layout=layout)
     assert list(made[0][column][0]) == list(first)
@@ -125,7 +125,7 @@ def test_layouts_rename_and_ask_nothing(provider: Provider, layout: str, column:
 
 
 def test_bare_rows_have_messages_alone(provider: Provider) -> None:
-    """Those of the layout `messages`, in a column that they share with nothing."""
+    """The layout `bare` has only the column `messages`, with the same messages as the layout `messages`."""
     made = load(provider, num_dialogs_per_intent=1, layout="messages")
     bare = load(num_dialogs_per_intent=1, layout="bare")
     assert bare.column_names == ["messages"]
@@ -133,7 +133,7 @@ def test_bare_rows_have_messages_alone(provider: Provider) -> None:
 
 
 def test_an_id_belongs_to_a_dialogue_wherever_its_row_stands(provider: Provider) -> None:
-    """In another layout, in a longer dataset; no two rows have the same."""
+    """A dialogue has the same unique id in another layout and in a larger dataset."""
     few = load(provider, num_dialogs_per_intent=1)["provenance"]
     more = load(provider, num_dialogs_per_intent=2, layout="messages")["provenance"]
     ids = [row["id"] for row in more]
@@ -144,21 +144,21 @@ def test_an_id_belongs_to_a_dialogue_wherever_its_row_stands(provider: Provider)
 
 @pytest.mark.parametrize("name", ["emotional_support", "transaction"])
 def test_each_intent_is_a_config(provider: Provider, name: str) -> None:
-    """`load_dataset("consistent_chat", "emotional_support", ...)`."""
+    """`load_dataset("consistent_chat", "emotional_support", ...)` builds only that intent."""
     made = load(provider, name=name, num_dialogs_per_intent=2)
     assert {row["intent"] for row in made["provenance"]} == {name}
     assert len(made) == 2
 
 
 def test_a_recipe_file_and_a_keyword_that_wins(provider: Provider) -> None:
-    """`data_files=` takes a recipe file; what is named beside it wins."""
+    """`data_files=` accepts a recipe file, and keyword arguments override its fields."""
     Path("my.consistent_chat.yaml").write_text(f"model: {MODEL}\nnum_dialogs_per_intent: 3\nintents: [simulation]\n")
     assert len(load(provider, model=None, data_files="my.consistent_chat.yaml")) == 3
     assert len(load(provider, model=None, data_files="my.consistent_chat.yaml", num_dialogs_per_intent=4)) == 4
 
 
 def test_a_folder_with_a_recipe_is_a_dataset(provider: Provider) -> None:
-    """`load_dataset("folder")` recognises the recipe by its extension."""
+    """`load_dataset("folder")` recognizes the recipe by its extension."""
     Path("folder").mkdir()
     Path("folder", "my.consistent_chat.yaml").write_text(f"model: {MODEL}\nnum_dialogs_per_intent: 1\n")
     made = load_dataset(
@@ -179,13 +179,13 @@ def test_two_recipes_are_two_splits(provider: Provider) -> None:
 
 
 def test_streaming_gives_the_same_rows(provider: Provider) -> None:
-    """The same rows in the same order, without a cache."""
+    """Streaming gives the rows of the built dataset in the same order."""
     made = load(provider, num_dialogs_per_intent=2)
     assert list(load(num_dialogs_per_intent=2, streaming=True)) == made.to_list()
 
 
 def test_streaming_shows_the_first_row_long_before_the_last(provider: Provider) -> None:
-    """A look at one row does not pay for all of them."""
+    """Reading the first of 900 streamed rows sends at most 20 requests."""
     stream = load(provider, num_dialogs_per_intent=100, streaming=True, max_concurrency=2)
     next(iter(stream))
     assert len(provider.requests) <= 20
@@ -194,7 +194,7 @@ def test_streaming_shows_the_first_row_long_before_the_last(provider: Provider) 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_proc", [2, 4])
 def test_several_processes_give_the_same_rows_and_keep_the_limit(num_proc: int) -> None:
-    """The concurrency is divided, and the order kept."""
+    """Several processes share the concurrency limit and give the rows in the same order."""
     with Provider(delay=0.02) as provider:
         made = load(provider, num_dialogs_per_intent=4, num_proc=num_proc, max_concurrency=4)
         assert provider.in_flight_peak <= 4
@@ -204,13 +204,13 @@ def test_several_processes_give_the_same_rows_and_keep_the_limit(num_proc: int) 
 
 
 def test_the_shape_is_known_without_a_call() -> None:
-    """`load_dataset_builder(...).info` needs no model."""
+    """`load_dataset_builder(...).info` gives the columns without a model."""
     info = load_dataset_builder("consistent_chat").info
     assert list(info.features) == ["category", "conversation", "provenance"]
 
 
 def test_operational_fields_are_no_part_of_the_identity(provider: Provider) -> None:
-    """Store, key, address and limits do not change the cache; whatever shapes the data does."""
+    """Operational fields do not change the directory of the cache, but every recipe field does."""
 
     def cache(**given: Any) -> str:
         return load_dataset_builder("consistent_chat", **{"model": MODEL, **given}).cache_dir
@@ -229,7 +229,7 @@ def test_operational_fields_are_no_part_of_the_identity(provider: Provider) -> N
 
 
 def test_growing_keeps_the_old_rows_and_asks_only_for_new_ones(provider: Provider) -> None:
-    """Twice as many dialogues cost the second half."""
+    """Doubling the number of dialogues keeps the old rows and sends requests only for the new ones."""
     small = load(provider, num_dialogs_per_intent=2)
     asked = len(provider.requests)
     grown = load(provider, num_dialogs_per_intent=4)
@@ -238,7 +238,7 @@ def test_growing_keeps_the_old_rows_and_asks_only_for_new_ones(provider: Provide
 
 
 def test_a_folder_full_of_files_is_not_scanned(provider: Provider) -> None:
-    """The bare call looks at no file of the current folder, however many there are."""
+    """A call without files ignores the current folder, which has 2,000 files and an unreadable folder."""
     for number in range(2000):
         Path(f"{number}.csv").touch()
     os.mkdir("forbidden", 0)
@@ -246,7 +246,7 @@ def test_a_folder_full_of_files_is_not_scanned(provider: Provider) -> None:
 
 
 def test_direct_use_works_without_registration(provider: Provider, tmp_path: Path) -> None:
-    """`ConsistentChat(...).download_and_prepare()` always works."""
+    """`ConsistentChat(...).download_and_prepare()` builds without `load_dataset`."""
     builder = consistent_chat.ConsistentChat(
         cache_dir=str(tmp_path / "direct"), serving="anthropic", base_url=provider.url, api_key="a-key", model=MODEL,
         num_dialogs_per_intent=1, responses="../responses",
@@ -256,7 +256,7 @@ def test_direct_use_works_without_registration(provider: Provider, tmp_path: Pat
 
 
 def test_refresh_supersedes_without_being_told_twice(provider: Provider) -> None:
-    """`mode="refresh"` rebuilds a dataset that is in the cache, and later builds use the new responses."""
+    """`mode="refresh"` rebuilds a dataset that is already in the cache, with new requests."""
     load(provider, num_dialogs_per_intent=1)
     asked = len(provider.requests)
     load(provider, num_dialogs_per_intent=1, mode="refresh")
@@ -264,7 +264,7 @@ def test_refresh_supersedes_without_being_told_twice(provider: Provider) -> None
 
 
 def test_the_key_is_nowhere_in_what_is_written(provider: Provider, tmp_path: Path) -> None:
-    """Not in the store, not in the dataset's cache, not in the config's text."""
+    """The API key is not written to the store or the dataset's cache, and not shown in the config's repr."""
     key = "sk-ant-very-secret-0123456789"
     load(provider, api_key=key, num_dialogs_per_intent=1)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -275,7 +275,7 @@ def test_the_key_is_nowhere_in_what_is_written(provider: Provider, tmp_path: Pat
 
 
 def test_values_of_numpy_are_values_of_python() -> None:
-    """Numbers, booleans, texts and lists, of a recipe and of how it is made: the same dataset."""
+    """NumPy values of recipe and operational fields give the same dataset as the equivalent Python values."""
     import numpy as np
 
     shape = {

@@ -1,4 +1,4 @@
-"""What cannot be loaded is one clear message, before any call where it can be known."""
+"""Invalid input raises one clear error, before any call if possible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("work")
 
 
 def test_a_taxonomy_that_is_too_small_is_said_up_front(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
-    """The warning has the numbers; the dialogues are still made, each with its own requests."""
+    """A taxonomy that is too small logs a warning with the numbers, and each dialogue still has its own requests."""
     category = {"Knots": ["a bowline that slips in new rope"]}
     intent = {"title": "Craft", "purpose": "learning", "flows": ["time_sequence"], "categories": category}
     taxonomy = {"intents": {"craft": intent}, "personas": ["a sailor"], "manners": {"terse": "short"}}
@@ -46,7 +46,7 @@ BAD_INPUT = [
 def test_bad_input_is_one_clear_message_before_any_call(
     provider: Provider, given: dict[str, Any], message: str
 ) -> None:
-    """Nothing is called, and nothing half-written is left."""
+    """Invalid input raises an error before any request, and no store is created."""
     with pytest.raises(RecipeError) as caught:
         load(provider, **given)
     assert message in str(caught.value)
@@ -55,21 +55,21 @@ def test_bad_input_is_one_clear_message_before_any_call(
 
 
 def test_a_typo_in_a_recipe_file_names_its_line(provider: Provider) -> None:
-    """File, line, key and remedy."""
+    """The error for an unknown field names the file, the line and the nearest field name."""
     Path("my.consistent_chat.yaml").write_text("model: m\nnum_dialogs_per_intnt: 3\n")
     with pytest.raises(RecipeError, match=r"my\.consistent_chat\.yaml, line 2 .*Did you mean 'num_dialogs_per_intent'"):
         load(provider, model=None, data_files="my.consistent_chat.yaml")
 
 
 def test_a_missing_key_is_said_before_any_call(provider: Provider) -> None:
-    """The message names the variable to set."""
+    """A missing API key raises an error that names the environment variable, before any request."""
     with pytest.raises(ServingError, match="ANTHROPIC_API_KEY"):
         load(provider, api_key=None, num_dialogs_per_intent=1)
     assert provider.requests == []
 
 
 def test_an_unwritable_store_is_said_before_any_call(provider: Provider) -> None:
-    """A file where the store's folder should be."""
+    """A store location that is a file raises an error before any request."""
     Path("taken").write_text("not a folder")
     with pytest.raises(StoreError, match=r"taken.*cannot be"):
         load(provider, responses="taken", num_dialogs_per_intent=1)
@@ -81,7 +81,7 @@ def test_an_unwritable_store_is_said_before_any_call(provider: Provider) -> None
     [({"model": "no-such-model"}, "no-such-model"), ({"api_key": "wrong-key"}, "The key was refused")],
 )
 def test_what_the_provider_refuses_stops_at_once(provider: Provider, given: dict[str, str], message: str) -> None:
-    """A handful of requests at most, one message, and no key in it."""
+    """A rejected model or key stops the build after at most 6 requests, with one message that does not show the key."""
     with pytest.raises(ServingError, match=message) as caught:
         load(provider, **given, num_dialogs_per_intent=20, max_concurrency=5)
     assert "wrong-key" not in str(caught.value)
@@ -89,13 +89,13 @@ def test_what_the_provider_refuses_stops_at_once(provider: Provider, given: dict
 
 
 def test_without_a_serving_no_calls_are_made() -> None:
-    """A missing response says what to do."""
+    """A missing response without a serving raises an error that says to pass `serving=`."""
     with pytest.raises(MissingResponse, match="Pass serving="):
         load(num_dialogs_per_intent=1)
 
 
 @pytest.mark.slow
 def test_errors_reach_the_user_unwrapped_from_other_processes(provider: Provider) -> None:
-    """Not as "An error occurred while generating the dataset"."""
+    """An error in another process reaches the user, not "An error occurred while generating the dataset"."""
     with pytest.raises(ConsistentChatError, match="no-such-model"):
         load(provider, model="no-such-model", num_proc=2)

@@ -1,4 +1,4 @@
-"""Machines without a home, locks, open files or room on the disk: each is one message, or does not matter."""
+"""Builds on machines without a home folder, file locks, open files or disk space work or raise one clear error."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REHEARSAL = ("--serving", "rehearsal", "--num-dialogs-per-intent", "1", "--respo
 
 @pytest.fixture
 def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file system that cannot lock files, as NFS without its lock service."""
+    """Simulate a file system that cannot lock files, such as NFS without its lock service."""
 
     def flock(file: int, operation: int) -> None:
         raise OSError(request.param, os.strerror(request.param))
@@ -43,7 +43,7 @@ def without_locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("without_locks", [errno.ENOLCK, errno.EOPNOTSUPP], indirect=True)
 def test_a_cache_without_locks_is_said_first(without_locks: None, folder: Path, capsys: Any) -> None:
-    """With the folder and the variable that names another; nothing is called."""
+    """A cache that cannot lock files raises an error with its folder and HF_DATASETS_CACHE, before any call."""
     assert main(["build", *REHEARSAL, "--output", "made.jsonl"]) == 1
     message = capsys.readouterr().err
     assert f"The cache of datasets, {folder / 'cache'}, cannot be written: its file system cannot lock files" in message
@@ -53,13 +53,13 @@ def test_a_cache_without_locks_is_said_first(without_locks: None, folder: Path, 
 
 @pytest.mark.parametrize("without_locks", [errno.ENOSYS], indirect=True)
 def test_a_system_without_flock_works(without_locks: None, folder: Path) -> None:
-    """There `datasets` uses lock files."""
+    """A system without `flock` passes the check of the cache, because `datasets` uses lock files there."""
     check_cache(folder / "cache")
 
 
 @pytest.mark.parametrize("without_locks", [errno.ENOLCK], indirect=True)
 def test_a_store_without_locks_works_and_warns(without_locks: None, place: str, caplog: Any) -> None:
-    """Responses are kept and found; what does not work is said once."""
+    """A store that cannot lock files still keeps and finds responses, and warns once."""
     for number in (1, 2):
         store = ResponseStore(place)
         store.keep(asked(number), said(number))
@@ -69,7 +69,7 @@ def test_a_store_without_locks_works_and_warns(without_locks: None, place: str, 
 
 
 def test_no_home_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Instead of a folder that is called `~`."""
+    """Without a home folder, an error says to set HF_HOME, and no folder named `~` is created."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(location.constants, "HF_HOME", "~/.cache/huggingface")
     monkeypatch.setattr(os.path, "expanduser", lambda path: os.fspath(path))
@@ -83,7 +83,7 @@ def test_no_home_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 @pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may become a user without an entry")
 def test_a_user_without_home_and_entry(tmp_path: Path) -> None:
-    """With HF_HOME a build works; without it one line says what to set."""
+    """A user without a home folder can build with HF_HOME set; without it, one message says so."""
     tmp_path.chmod(0o777)
     for parent in list(tmp_path.parents)[:2]:
         parent.chmod(0o755)
@@ -131,7 +131,7 @@ def test_connections_fit_into_the_limit_of_open_files(
 
 @pytest.mark.slow
 def test_few_open_files_are_enough(folder: Path) -> None:
-    """64 of them, with 100 calls in flight."""
+    """A build with 100 calls in flight works with 64 open files."""
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
         "from tests.provider import Provider; from consistent_chat.cli import main\n"
@@ -151,7 +151,7 @@ def test_few_open_files_are_enough(folder: Path) -> None:
 
 @pytest.fixture
 def small_files() -> Iterator[None]:
-    """Files of at most 2 KB, as on a disk that is full."""
+    """Restore the limit of the file size after a test that lowers it to simulate a full disk."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -159,7 +159,7 @@ def small_files() -> Iterator[None]:
 
 @pytest.mark.usefixtures("folder", "small_files")
 def test_a_full_disk_at_the_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """One message, nothing at the output, and the old file stays."""
+    """A full disk at the output gives one message, leaves the old file unchanged, and leaves no partial file."""
     assert main(["build", "demo", "--output", "made.jsonl"]) == 0
     old = Path("made.jsonl").read_bytes()
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
@@ -171,7 +171,7 @@ def test_a_full_disk_at_the_output(monkeypatch: pytest.MonkeyPatch, capsys: pyte
 
 @pytest.mark.usefixtures("folder")
 def test_a_full_disk_below_the_cache(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """One message with the folder; the answers are kept, and the next run calls for none of them."""
+    """A full disk at the cache gives one message with the folder, and the next run makes no calls."""
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -187,7 +187,7 @@ def test_a_full_disk_below_the_cache(monkeypatch: pytest.MonkeyPatch, capsys: py
 
 
 def test_a_cache_is_tested_quietly(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A test of the cache leaves nothing in it."""
+    """Checking the cache leaves no file in it."""
     caplog.set_level(logging.DEBUG)
     check_cache(folder / "deep" / "cache")
     assert list((folder / "deep" / "cache").iterdir()) == []
@@ -195,7 +195,7 @@ def test_a_cache_is_tested_quietly(folder: Path, caplog: pytest.LogCaptureFixtur
 
 @pytest.mark.parametrize("frozen_before", [False, True])
 def test_the_garbage_collector_looks_at_all_again_after_a_build(frozen_before: bool) -> None:
-    """What the caller has frozen stays so."""
+    """After a build, only the objects that the caller had frozen are still frozen."""
     gc.unfreeze()
     if frozen_before:
         gc.freeze()

@@ -1,4 +1,4 @@
-"""Rows for training on preferences: what a judge has rejected beside what has passed, from recorded responses."""
+"""Preference rows pair answers that a judge rejected with answers that passed, from recorded responses."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load(provider: Provider | None = None, **given: Any) -> Any:
 
 
 class Judge:
-    """Rejects the answers to some user messages a given number of times; each draw has different answers."""
+    """Reject the answers to some user messages a given number of times; each draw has different answers."""
 
     def __init__(self, times: Callable[[str], int]) -> None:
         self._times, self._seen, self.rejections = times, dict[str, int](), 0
@@ -61,7 +61,7 @@ class Judge:
 def filled(
     times: Callable[[str], int] = lambda said: sum(said.encode()) % 3, **given: Any
 ) -> tuple[Judge, list[dict[str, Any]]]:
-    """Fill the store in a layout of conversations; return who has judged, and the rows."""
+    """Fill the store in the layout `messages`, and return the judge and the rows."""
     judge = Judge(times)
     with Provider(judge) as provider:
         rows = list(load(provider, layout="messages", **given))
@@ -69,7 +69,7 @@ def filled(
 
 
 def test_pairs_of_what_a_store_of_before_has() -> None:
-    """Whole conversations with their scores, one for each rejection, without a call."""
+    """An existing store gives one pair of whole conversations with scores for each rejection, without a call."""
     judge, rows = filled()
     pairs = list(load(layout="preference"))
     assert 0 < len(pairs) == judge.rejections != len(rows)
@@ -92,7 +92,7 @@ def test_pairs_of_what_a_store_of_before_has() -> None:
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("given", [{"streaming": True}, {"system_prompt": "Be brief."}, {"provenance": False}])
 def test_labels_are_those_of_the_scores(given: dict[str, Any]) -> None:
-    """Every judged dialogue once: the first user message as the prompt, and whether the rest has passed."""
+    """Each judged dialogue gives one row, with the first user message as the prompt and a label for pass or fail."""
     _, rows = filled(system_prompt=given.get("system_prompt"))
     made = list(load(layout="kto", **given))
     head = [{"role": "system", "content": "Be brief."}] if "system_prompt" in given else []
@@ -110,7 +110,7 @@ def _recipe(layout: str, given: dict[str, Any]) -> Recipe:
 
 
 def test_the_columns_are_those_that_trl_reads() -> None:
-    """A conversational preference with an implicit prompt, and a conversational unpaired preference."""
+    """The columns match TRL's conversational preference (implicit prompt) and unpaired preference formats."""
     pairs = features(_recipe("preference", {}))
     assert {name: pairs[name] for name in ("chosen", "rejected")} == Features(chosen=MESSAGES, rejected=MESSAGES)
     assert pairs["score_chosen"] == pairs["score_rejected"] == Value("float64")
@@ -122,7 +122,7 @@ def test_the_columns_are_those_that_trl_reads() -> None:
 
 
 def test_answers_of_a_spec_that_was_given_up_are_half_a_pair() -> None:
-    """Its user messages are not those that were chosen: they make rows with labels, and no pair."""
+    """Answers of a spec that was given up make KTO rows but no pair, because no row has the same user messages."""
     hopeless = set[str]()
 
     def times(said: str) -> int:
@@ -141,7 +141,7 @@ def test_answers_of_a_spec_that_was_given_up_are_half_a_pair() -> None:
 
 
 def test_a_pair_needs_a_difference() -> None:
-    """Answers that say the same twice are one row."""
+    """Two rejected draws with identical answers give a single row."""
     seen = dict[str, int]()
 
     def script(call: Call) -> Reply | None:
@@ -169,13 +169,13 @@ def test_a_pair_needs_a_difference() -> None:
     ],
 )
 def test_pairs_need_a_judge_that_rejects(layout: str, given: dict[str, Any], message: str) -> None:
-    """Said before anything is read or paid."""
+    """A preference layout without a judge and `min_score`, or with reasoning, raises an error in the recipe."""
     with pytest.raises(RecipeError, match=f"^layout '{layout}' {message}"):
         Recipe(model="m", layout=layout, **given)
 
 
 def test_what_is_not_recorded_is_missing() -> None:
-    """As in every layout."""
+    """A preference layout raises `MissingResponse` if responses are not recorded, as every layout does."""
     filled(lambda said: 0)
     with pytest.raises(MissingResponse):
         load(layout="preference", min_score=5)
@@ -183,7 +183,7 @@ def test_what_is_not_recorded_is_missing() -> None:
 
 @pytest.mark.slow
 def test_the_command_tells_both_numbers(capsys: pytest.CaptureFixture[str]) -> None:
-    """The rows, and the dialogues that they come from."""
+    """The build command reports the number of rows and the number of dialogues that they come from."""
     judge, _ = filled()
     options = ["--model", WRITER, "--judge-model", JUDGE, "--num-dialogs-per-intent", "2",
                "--num-turns-per-dialog", "2", "--responses", "responses", "--layout", "preference"]  # fmt: skip
@@ -196,7 +196,7 @@ def test_the_command_tells_both_numbers(capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.slow
 def test_a_report_of_pairs_is_one_of_the_dialogues(capsys: pytest.CaptureFixture[str]) -> None:
-    """The conversations that have passed."""
+    """A report on a preference recipe counts the 18 dialogues that passed."""
     filled()
     Path("r.consistent_chat.yaml").write_text(
         json.dumps({**{name: value for name, value in FIELDS.items() if name != "responses"}, "layout": "preference"})
@@ -206,7 +206,7 @@ def test_a_report_of_pairs_is_one_of_the_dialogues(capsys: pytest.CaptureFixture
 
 
 def test_pairs_are_not_published() -> None:
-    """The published dataset has the responses: pairs of it take no call."""
+    """A preference layout cannot be published, because pairs can be made from a published dataset without a call."""
     from consistent_chat.publishing import publish
 
     with pytest.raises(RecipeError, match=r"'kto' cannot be published. Publish with layout='messages'"):

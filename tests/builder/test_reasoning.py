@@ -1,4 +1,4 @@
-"""`reasoning: true`: rows with the model's reasoning, the same from all servers, made live and replayed."""
+"""With `reasoning: true`, rows have the model's reasoning from every kind of server, live and replayed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RECIPE = {"model": "m", "intents": ["educational"], "num_dialogs_per_intent": 2,
 
 
 def replied(kind: str, call: Call) -> Reply:
-    """Return a good answer with a thought, as a kind of server sends it."""
+    """Return a good answer with its reasoning, in the format of a kind of server."""
     text = json.dumps(call.texts)
     if kind == "thinking":
         content = [{"type": "thinking", "thinking": THOUGHT, "signature": "s"}, {"type": "text", "text": text}]
@@ -38,7 +38,7 @@ def replied(kind: str, call: Call) -> Reply:
 
 
 def made(place: str, kind: str = "", **given: Any) -> Any:
-    """Return the rows: live from a kind of server, or a replay."""
+    """Return rows made live with a kind of server, or replayed if no kind is given."""
     fields = {**RECIPE, "reasoning": True, **given, "split": "train", "responses": place}
     if not kind:
         return load_dataset("consistent_chat", **fields)
@@ -55,7 +55,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow_after(2)
 @pytest.mark.parametrize("kind", ["thinking", "reasoning_content", "reasoning", "tags", "parts", "alone", "none"])
 def test_rows_have_it_whatever_the_server(kind: str, place: str) -> None:
-    """Null if the model sent none; a replay in another layout makes no requests."""
+    """The reasoning is the same from every kind of server, null if the model sent none, and replayed unchanged."""
     rows = made(place, kind)
     assert rows["reasoning"] == [None if kind == "none" else THOUGHT] * 2
     assert rows.column_names == ["category", "conversation", "reasoning", "provenance"]
@@ -74,7 +74,7 @@ def test_in_messages_it_has_the_name_that_chat_templates_read(place: str) -> Non
 
 
 def test_without_it_rows_are_those_of_before(place: str) -> None:
-    """The same responses, another column."""
+    """The same responses give rows without the reasoning column if `reasoning` is false."""
     thinking = made(place, "tags")
     plain = made(place, reasoning=False)
     assert plain.column_names == ["category", "conversation", "provenance"]
@@ -83,7 +83,7 @@ def test_without_it_rows_are_those_of_before(place: str) -> None:
 
 @pytest.mark.slow
 def test_a_recipe_that_does_not_use_it_is_written_as_before(tmp_path: Path) -> None:
-    """No word of it in a published recipe, and one in a recipe that does."""
+    """A published recipe contains `reasoning` only if the recipe sets it."""
     assert set(LATER) & set(Recipe("m").values()) == set()
     for used in (False, True):
         recipe_file.write(Recipe("m", reasoning=used), tmp_path / "r.consistent_chat.yaml")
@@ -91,7 +91,7 @@ def test_a_recipe_that_does_not_use_it_is_written_as_before(tmp_path: Path) -> N
 
 
 def test_splits_agree(tmp_path: Path) -> None:
-    """Rows of one dataset have one set of columns."""
+    """Splits with different `reasoning` raise an error, because all rows of a dataset have the same columns."""
     for name, used in (("train", "true"), ("test", "false")):
         (tmp_path / f"{name}.consistent_chat.yaml").write_text(f"model: m\nreasoning: {used}\n")
     files = {name: str(tmp_path / f"{name}.consistent_chat.yaml") for name in ("train", "test")}
@@ -100,7 +100,7 @@ def test_splits_agree(tmp_path: Path) -> None:
 
 
 def test_half_a_character_is_told_by_its_escape(place: str, tmp_path: Path) -> None:
-    """Arrow holds no half of a surrogate pair."""
+    """Half of a surrogate pair is written as its escape, because Arrow cannot store it."""
 
     def broken(call: Call) -> Reply:
         body = {"content": json.dumps(call.texts), "reasoning_content": "half \ud83d of one \0"}

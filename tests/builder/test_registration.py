@@ -1,4 +1,4 @@
-"""How `datasets` learns the builder's name: at once, when it is imported, in other processes, or not at all."""
+"""`datasets` learns the builder's name in every order of imports and in every process, or a warning says so."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ if __name__ == "__main__":
     ids=["cannot learn", "looked up", "datasets first, and mapped", "fails once", "spawned, forked and pickled"],
 )
 def test_datasets_knows_the_builder(script: str, tmp_path: Path) -> None:
-    """In either order of imports and in every process; where it cannot, a warning names a way out that works."""
+    """`datasets` finds the builder in every case; if registration fails, a warning names an alternative that works."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     (tmp_path / "script.py").write_text(script)
     command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "cache")]
@@ -111,21 +111,21 @@ HEAVY = (
 
 
 def test_importing_the_package_imports_no_library() -> None:
-    """Neither `datasets` nor its dependencies."""
+    """Importing the package imports neither `datasets` nor its dependencies."""
     code = f"import sys, consistent_chat; print([name for name in {HEAVY} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_every_public_name_is_listed_and_found() -> None:
-    """Before and after it is used; another one is an ordinary error."""
+    """Every public name can be listed and accessed, and an unknown name raises `AttributeError`."""
     assert set(consistent_chat.__all__) <= set(dir(consistent_chat))
     assert all(getattr(consistent_chat, name) is not None for name in consistent_chat.__all__)
     assert not hasattr(consistent_chat, "nothing_of_this_name")
 
 
 def test_datasets_can_say_what_there_is() -> None:
-    """The columns and splits of every config, without a model, a call or a row."""
+    """`get_dataset_infos` gives the columns and splits of every config without a model or a call."""
     from datasets import get_dataset_infos
 
     found = get_dataset_infos("consistent_chat")

@@ -1,4 +1,4 @@
-"""A review: rejected dialogues give way to substitutes, edits stand in the rows, and marks survive growth."""
+"""In a review, substitutes replace rejected dialogues, edits change messages, and marks still apply after growth."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ KEY = f"sha256:{'a' * 64}"
 
 
 def load(serving: str | None = "rehearsal", **given: Any) -> list[dict[str, Any]]:
-    """Load the rows of a rehearsal, with its responses alone if no serving is named."""
+    """Load the rows of a rehearsal, or replay them from its responses if `serving` is None."""
     return list(
         load_dataset("consistent_chat", serving=serving, model="rehearsal", **{**SMALL, "split": "train", **given})
     )
 
 
 def marks(*given: dict[str, Any]) -> dict[str, Any]:
-    """Return a review."""
+    """Return a review with these marks."""
     return {"marks": list(given)}
 
 
@@ -41,7 +41,7 @@ def reject(row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("folder")
 def test_what_is_rejected_gives_way_and_what_is_edited_stands(caplog: pytest.LogCaptureFixture) -> None:
-    """All other rows stay; the dataset grown and judged, the marks hold; a replay is the same; none is gone."""
+    """A review changes only the marked rows, and still applies when the dataset is extended, judged or replayed."""
     before = load()
     edit = {
         "keys": before[1]["provenance"]["request_keys"],
@@ -69,7 +69,7 @@ def test_what_is_rejected_gives_way_and_what_is_edited_stands(caplog: pytest.Log
 
 @pytest.mark.usefixtures("folder")
 def test_a_mark_whose_dialogue_is_gone_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    """It has no effect."""
+    """A mark that names no dialogue of the dataset logs a warning and has no effect."""
     before = load()
     with caplog.at_level(logging.WARNING):
         after = load(review=marks({"keys": [KEY], "verdict": "reject", "reason": "x"}, reject(before[3])))
@@ -81,7 +81,7 @@ def test_a_mark_whose_dialogue_is_gone_is_told(caplog: pytest.LogCaptureFixture)
 
 @pytest.mark.slow
 def test_rejections_are_no_failures_of_a_spec(folder: Path) -> None:
-    """A place can be rejected more often than a spec may fail; the rows stay exact."""
+    """A row can be rejected 10 times, more often than a spec may fail, and the number of rows stays the same."""
     given, rows, seen = [], load(intents=["simulation"]), []
     for _ in range(10):
         seen.append(rows[0]["conversation"])
@@ -92,7 +92,7 @@ def test_rejections_are_no_failures_of_a_spec(folder: Path) -> None:
 
 
 def test_the_content_is_the_identity_and_not_the_path(tmp_path: Path) -> None:
-    """A file beside the recipe, the same one moved, and the mapping itself; published, it is in the recipe."""
+    """The review's content, not its path, determines the fingerprint, and a published recipe contains the review."""
     given = marks({"keys": [KEY], "verdict": "reject", "reason": "No.\nReally: no."})
     (tmp_path / "deep").mkdir()
     for name in ("x.review.yaml", "deep/y.yaml"):
@@ -136,7 +136,7 @@ def test_the_content_is_the_identity_and_not_the_path(tmp_path: Path) -> None:
     ],
 )
 def test_a_hostile_review_is_one_message(text: str, message: str, tmp_path: Path) -> None:
-    """With the file and the line, before anything is made."""
+    """An invalid review raises one short error that names the file."""
     (tmp_path / "r.review.yaml").write_text(text)
     (tmp_path / "r.consistent_chat.yaml").write_text("model: m\nreview: r.review.yaml\n")
     with pytest.raises(RecipeError) as caught:
@@ -150,7 +150,7 @@ def test_a_hostile_review_is_one_message(text: str, message: str, tmp_path: Path
     "name", ["../r.review.yaml", "/etc/passwd", "~/x.yaml", "s3://bucket/x.yaml", "a/%2e%2e/x.yaml"]
 )
 def test_a_recipe_file_reaches_no_other_folder(name: str, tmp_path: Path) -> None:
-    """A stranger's recipe reads nothing of its reader's."""
+    """A recipe file cannot name a review outside its folder, so an untrusted recipe cannot read the user's files."""
     (tmp_path / "r.consistent_chat.yaml").write_text(f"model: m\nreview: {name}\n")
     with pytest.raises(RecipeError, match="must be a relative path within the recipe's own folder"):
         Recipe.from_file(str(tmp_path / "r.consistent_chat.yaml"))
@@ -166,7 +166,7 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_anything_is_a_review_or_an_error(value: Any) -> None:
-    """And a review is read back as it is."""
+    """Any value either raises a `RecipeError` or loads as a review that can be written and read back unchanged."""
     try:
         read = review.load(Document({"marks": [value]}, "x.yaml"))
     except RecipeError:

@@ -1,4 +1,4 @@
-"""Datasets about the user's rows, in all ways of building; and what a stranger's recipe cannot name."""
+"""Datasets about the user's rows are the same in every way of building; untrusted recipes cannot read other data."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ RECIPE = "model: rehearsal\nnum_turns_per_dialog: 2\nseeds:\n  data: {data}\n  f
 
 @pytest.fixture
 def data(tmp_path: Path) -> str:
-    """A file of rows."""
+    """Write a JSON Lines file of rows and return its path."""
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(map(json.dumps, ROWS)))
     return str(path)
 
 
 def load(tmp_path: Path, data: str | None, name: str = "one", **given: Any) -> Any:
-    """Build with a store that all builds share, and a separate cache for each."""
+    """Build with a store that all builds share and a cache that `name` selects."""
     seeds = {} if data is None else {"seeds": {"data": data, "fields": FIELDS, "dialogs_per_seed": 2}}
     fields = {"serving": "rehearsal", "num_turns_per_dialog": 2, "split": "train", **seeds, **given}
     places = {"responses": str(tmp_path / "responses"), "cache_dir": str(tmp_path / name)}
@@ -57,7 +57,7 @@ def load(tmp_path: Path, data: str | None, name: str = "one", **given: Any) -> A
 
 
 def test_rows_are_the_same_in_all_ways_of_building(tmp_path: Path, data: str) -> None:
-    """As a map, as a stream, from the store alone, and from a moved file with moved rows."""
+    """A built dataset, a stream, a replay, and a build from a moved file with reordered rows give the same rows."""
     made = load(tmp_path, data)
     assert len(made) == 6
     assert {row["topic"] for row in made["provenance"]} == {"Late parcel", "Broken lamp", "Refund"}
@@ -72,20 +72,20 @@ def test_rows_are_the_same_in_all_ways_of_building(tmp_path: Path, data: str) ->
 
 @pytest.mark.slow
 def test_several_processes_build_the_same(tmp_path: Path, data: str) -> None:
-    """The sources travel with the recipe."""
+    """Two processes build the same rows as one, because the sources are passed along with the recipe."""
     more = {"seeds": {"data": data, "fields": FIELDS, "dialogs_per_seed": 20}}
     assert list(load(tmp_path, None, num_proc=2, **more)) == list(load(tmp_path, None, "two", **more))
 
 
 def test_a_source_has_its_own_system_prompt(tmp_path: Path, data: str) -> None:
-    """If the seed has no system prompt, the recipe's applies."""
+    """A row's own system prompt applies; if it has none, the recipe's applies."""
     made = load(tmp_path, data, system_prompt="Be brief.", layout="messages")
     said = {row["provenance"]["topic"]: row["messages"][0]["content"] for row in made}
     assert said == {"Late parcel": ROWS[0]["role"], "Broken lamp": "Be brief.", "Refund": "Be brief."}
 
 
 def test_a_source_that_cannot_be_made_is_given_up_by_name(data: str) -> None:
-    """When all of its substitutes have failed too: each is about the same source."""
+    """After all substitutes about a source fail, an error names the dialogue and its source."""
     made = Recipe("m", seeds={"data": data, "fields": FIELDS}, num_turns_per_dialog=1)
     plan, asked = Plan(made), []
     steps = fill(made, plan, 1)
@@ -101,7 +101,7 @@ def test_a_source_that_cannot_be_made_is_given_up_by_name(data: str) -> None:
 
 
 def test_prompts_end_with_the_source(data: str) -> None:
-    """As a JSON string, so that nothing in it can be taken for the prompt; the system text stays cacheable."""
+    """Prompts end with the source as a JSON string, which keeps it distinct; the cacheable system text is unchanged."""
     made = Recipe("m", seeds={"data": data, "fields": FIELDS}, judge_model="judge", num_turns_per_dialog=1)
     plain = Recipe("m", judge_model="judge", num_turns_per_dialog=1)
     for index, spec in enumerate(Plan(made)):
@@ -125,14 +125,14 @@ CHATS = [
 
 @pytest.fixture
 def chats(tmp_path: Path) -> str:
-    """A file of conversations."""
+    """Write a file of conversations and return its path."""
     rows = [{"messages": [{"role": role, "content": text} for role, text in chat]} for chat in CHATS]
     (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return str(tmp_path / "chats.jsonl")
 
 
 def test_given_conversations_keep_their_user_messages(tmp_path: Path, chats: str) -> None:
-    """Only the answers are made, in one call for each dialogue."""
+    """Given conversations keep their user messages, and one call per dialogue makes the answers."""
     seeds = {"data": chats, "fields": {"conversation": "messages"}, "dialogs_per_seed": 2}
     made = load(tmp_path, None, seeds=seeds, layout="messages", system_prompt="Be brief.", answer_length="brief")
     assert len(made) == 4
@@ -149,7 +149,7 @@ def test_given_conversations_keep_their_user_messages(tmp_path: Path, chats: str
 
 
 def test_a_given_conversation_has_one_request_of_its_own(chats: str) -> None:
-    """The prompt adds nothing to it: no intent, no outcome, and no length unless the recipe sets one."""
+    """The prompt for a given conversation has no intent, and no answer lengths unless the recipe sets them."""
     seeds = {"data": chats, "fields": {"conversation": "messages"}}
     made = Recipe("m", seeds=seeds)
     request = next(fill(made, Plan(made), 0))
@@ -163,7 +163,7 @@ def test_a_given_conversation_has_one_request_of_its_own(chats: str) -> None:
 
 @pytest.mark.parametrize("answers", ["at_once", "turn_by_turn"])
 def test_given_conversations_go_on(tmp_path: Path, answers: str) -> None:
-    """Their turns stay; a message without an answer gets one, and as many turns are added as asked for."""
+    """Given turns stay unchanged, an unanswered message gets an answer, and `extend` more turns are added."""
     chats = [CHATS[0], [*CHATS[0], ("user", "Thanks, and the price?")], [("user", "Hello, is it open?")]]
     rows = [{"chat": [{"role": role, "content": text} for role, text in chat]} for chat in chats]
     (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
@@ -179,7 +179,7 @@ def test_given_conversations_go_on(tmp_path: Path, answers: str) -> None:
 
 
 def test_an_extended_conversation_stands_in_both_requests(tmp_path: Path) -> None:
-    """As JSON: what was said, and the new messages by themselves."""
+    """Both prompts contain the given conversation as JSON; the answers' prompt lists unanswered messages separately."""
     chat = [{"role": role, "content": text} for role, text in (*CHATS[0], ("user", "Well?"))]
     (tmp_path / "chats.jsonl").write_text(json.dumps({"chat": chat}))
     seeds = {"data": str(tmp_path / "chats.jsonl"), "fields": {"conversation": "chat"}, "extend": 1}
@@ -199,7 +199,7 @@ def test_an_extended_conversation_stands_in_both_requests(tmp_path: Path) -> Non
 
 
 def test_what_cannot_be_extended_is_told(chats: str) -> None:
-    """Before any call."""
+    """An invalid use of `extend`, or instructions for given user messages, raises an error."""
     with pytest.raises(RecipeError, match="must have the field conversation for extend"):
         Recipe(seeds={"data": chats, "fields": {"topic": "messages"}, "extend": 1})
     with pytest.raises(RecipeError, match="extend must be a whole number from 1 to 100, not 0"):
@@ -209,13 +209,13 @@ def test_what_cannot_be_extended_is_told(chats: str) -> None:
 
 
 def test_prompts_without_seeds_are_what_they_were() -> None:
-    """Neither their text nor the dataset's identity knows of sources."""
+    """Without seeds, the set of prompts contains none of those with a source."""
     assert not set(prompts.contents()) & set(prompts.WITH_SOURCE)
     assert set(prompts.contents(True)) == {*prompts.NAMES, *prompts.WITH_SOURCE}
 
 
 def test_a_recipe_file_names_data_beside_it(tmp_path: Path, data: str) -> None:
-    """In its folder or below."""
+    """A recipe file may name data in its own folder."""
     recipe = tmp_path / "mine.consistent_chat.yaml"
     recipe.write_text(RECIPE.format(data="rows.jsonl"))
     assert len(load(tmp_path, None, data_files=str(recipe))) == 3
@@ -240,7 +240,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("named", STRANGE)
 def test_a_strangers_recipe_names_no_other_data(tmp_path: Path, data: str, named: str) -> None:
-    """Neither a file of the user's nor an address within their network."""
+    """A recipe file cannot name the user's other files or addresses within their network as its data."""
     folder = tmp_path / "theirs"
     folder.mkdir()
     (folder / "link.jsonl").symlink_to(data)
@@ -258,12 +258,12 @@ BESIDE |= {"taxonomy": "rows.jsonl", "review": "rows.jsonl", "decontaminate": "[
 
 
 class Redirect(BaseHTTPRequestHandler):
-    """A stranger's server, whose rows lie at an inner address."""
+    """Serve a stranger's recipes, and redirect one path to an internal address."""
 
     asked: ClassVar[list[str]] = []
 
     def do_GET(self) -> None:
-        """Send a recipe, a redirect, or what only this machine can see."""
+        """Send a recipe, a redirect, or data that only this machine can see."""
         path = self.path.partition("?")[0]
         field = path.rpartition("/")[2].partition(".")[0]
         recipe = f"{field}: {BESIDE.get(field)}".encode()
@@ -286,7 +286,7 @@ class Redirect(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[str]:
-    """Serve a stranger's recipes; give the server's URL."""
+    """Serve a stranger's recipes, and return the server's URL."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Redirect) as served:
         Thread(target=served.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{served.server_port}"
@@ -294,7 +294,7 @@ def server() -> Iterator[str]:
 
 
 def test_no_redirect_is_followed_to_a_file_beside_a_recipe(server: str) -> None:
-    """A stranger's server cannot send us to an address within the user's network."""
+    """A redirect of a file next to a recipe is an error, so a server cannot reach addresses in the user's network."""
     for field in BESIDE:
         with pytest.raises(RecipeError, match="the server redirects to another address, which is not followed"):
             Recipe.from_file(f"{server}/theirs/{field}.consistent_chat.yaml")
@@ -303,7 +303,7 @@ def test_no_redirect_is_followed_to_a_file_beside_a_recipe(server: str) -> None:
 
 
 def test_a_recipe_may_have_a_signed_url(server: str) -> None:
-    """The file beside it is found, and no message shows the signature."""
+    """A recipe URL with a signature finds the files next to it, and no error shows the signature."""
     query = "?sig=a/secret&b=c.d"
     recipe = f"{server}/inner/seeds.consistent_chat.yaml{query}"
     builder = open_builder(recipe, serving="rehearsal")
@@ -319,7 +319,7 @@ def test_a_recipe_may_have_a_signed_url(server: str) -> None:
 
 
 def test_the_readme_of_a_strangers_folder_names_no_data(tmp_path: Path, data: str) -> None:
-    """`datasets` takes fields of a config from it."""
+    """A README that sets `seeds` raises an error, because `datasets` would pass them to the builder."""
     folder = tmp_path / "theirs"
     folder.mkdir()
     (folder / "a.consistent_chat.yaml").write_text("model: rehearsal\nnum_dialogs_per_intent: 1\n")
@@ -330,7 +330,7 @@ def test_the_readme_of_a_strangers_folder_names_no_data(tmp_path: Path, data: st
 
 
 def test_an_estimate_knows_that_given_conversations_need_one_call(tmp_path: Path, chats: str) -> None:
-    """Before anything is recorded, and after."""
+    """The estimate for given conversations is one call per dialogue for the answers and one for the judge."""
     seeds = {"data": chats, "fields": {"conversation": "messages"}, "dialogs_per_seed": 3}
     made = Recipe("gpt-4o-mini", seeds=seeds, judge_model="gpt-4o-mini")
     found = estimate(made, Plan(made), ResponseStore(str(tmp_path / "empty")))

@@ -1,4 +1,4 @@
-"""Seeds in datasets on the Hub: at a commit, and with the token only where it belongs."""
+"""Seeds from datasets on the Hub are read at a commit, with the token only where it belongs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPO = {"data/rows.jsonl": ROWS.encode()}
 
 
 def opened(data: str) -> Any:
-    """Return the sources of seeds, or the message of the error."""
+    """Return the topics of the sources of seeds, or the message of the error."""
     try:
         recipe = Recipe("m", seeds={"data": data, "fields": {"topic": "about", "source": "text"}})
     except ValueError as error:
@@ -40,7 +40,7 @@ def read(url: str) -> Any:
 
 
 def test_rows_are_read_at_a_commit(hub: Hub, user: Machine) -> None:
-    """An address without one can change: the error names what to write."""
+    """An address without a commit can change, so the error names the address with the commit."""
     hub.repos["me/rows"] = REPO
     full = commit(hub.repos["me/rows"])
     address = f"hf://datasets/me/rows@{full}/data/rows.jsonl"
@@ -54,14 +54,14 @@ def test_rows_are_read_at_a_commit(hub: Hub, user: Machine) -> None:
 
 
 def test_a_recipe_on_the_hub_has_its_rows_beside_it(hub: Hub, user: Machine) -> None:
-    """As a published dataset has."""
+    """A recipe on the Hub reads the rows next to it in its repo."""
     recipe = b"model: m\nseeds: {data: data/rows.jsonl, fields: {topic: about}}\n"
     hub.repos["me/with-rows"] = {**REPO, "a.consistent_chat.yaml": recipe}
     assert user.run(read, "hf://datasets/me/with-rows/a.consistent_chat.yaml") == 3
 
 
 def test_a_strangers_recipe_gets_no_token_for_the_users_rows(hub: Hub, user: Machine) -> None:
-    """Their private repos are not read for it."""
+    """A stranger's recipe on the Hub reads the user's rows without the token, and the user's own recipe with it."""
     hub.repos["me/rows"] = REPO
     data = f"hf://datasets/me/rows@{commit(REPO)}/data/rows.jsonl"
     recipe = f"model: m\nseeds: {{data: '{data}', fields: {{topic: about}}}}\n".encode()

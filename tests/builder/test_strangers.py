@@ -1,4 +1,4 @@
-"""A recipe with responses beside it, as a stranger hands it on: they fill gaps, and nothing else."""
+"""Responses that ship with a stranger's recipe only fill gaps and never replace the user's own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RECIPE = "model: rehearsal\nnum_dialogs_per_intent: 1\nnum_turns_per_dialog: 2\n
 
 
 def load(tmp_path: Path, own: str = "own", stranger: Path | None = None, **given: Any) -> Any:
-    """Build with the user's store, from a recipe file or keywords, with one cache for all builds."""
+    """Build with the user's store from a recipe file or keywords, with one cache for all builds."""
     fields = {"model": "rehearsal", **FIELDS} if stranger is None else {"data_files": str(stranger)}
     settings = {"cache_dir": str(tmp_path / "cache"), "responses": str(tmp_path / own), "split": "train", **given}
     return load_dataset("consistent_chat", **fields, **settings)
@@ -27,7 +27,7 @@ def load(tmp_path: Path, own: str = "own", stranger: Path | None = None, **given
 
 @pytest.fixture
 def stranger(tmp_path: Path) -> Path:
-    """A recipe next to a store with poisoned answers."""
+    """Return a recipe next to a store with poisoned answers."""
     load(tmp_path, serving="rehearsal", download_mode="force_redownload", cache_dir=str(tmp_path / "first"))
     place = tmp_path / "theirs" / "responses"
     StoreLocation(str(place)).prepare()
@@ -53,18 +53,18 @@ def asked_in(record: Record) -> Any:
 
 
 def is_poisoned(rows: Any) -> bool:
-    """Tell whether any message is the stranger's."""
+    """Tell whether any message comes from the stranger."""
     return any("Poison" in message["value"] for row in rows for message in row["conversation"])
 
 
 def test_ones_own_responses_hold_beside_a_strangers(tmp_path: Path, stranger: Path) -> None:
-    """Although the stranger's records claim the highest generation."""
+    """The user's own responses take precedence, although the stranger's records have the highest generation."""
     assert load(tmp_path, stranger=stranger)[:] == load(tmp_path)[:]
     assert not is_poisoned(load(tmp_path, stranger=stranger))
 
 
 def test_rows_of_a_strangers_responses_are_never_taken_for_ones_own(tmp_path: Path, stranger: Path) -> None:
-    """A look at the stranger's dataset leaves nothing in the cache that a build of the same fields returns."""
+    """After a stranger's dataset is loaded, a build of the same fields does not get its rows from the cache."""
     assert is_poisoned(load(tmp_path, own="empty", stranger=stranger))
     assert not is_poisoned(load(tmp_path))
     alone = tmp_path / "mine.consistent_chat.yaml"
@@ -73,7 +73,7 @@ def test_rows_of_a_strangers_responses_are_never_taken_for_ones_own(tmp_path: Pa
 
 
 def test_rows_of_one_strangers_responses_are_not_those_of_another(tmp_path: Path, stranger: Path) -> None:
-    """The cache distinguishes stores next to a recipe by their content."""
+    """The cache distinguishes the stores next to a recipe by their content."""
     assert is_poisoned(load(tmp_path, own="empty", stranger=stranger))
     for path in (tmp_path / "theirs" / "responses" / "journals").iterdir():
         path.unlink()
@@ -85,7 +85,7 @@ def test_rows_of_one_strangers_responses_are_not_those_of_another(tmp_path: Path
 
 
 def test_a_store_beside_the_recipe_that_the_caller_names_is_ones_own(tmp_path: Path) -> None:
-    """The dataset is then the one of the same fields, in the same folder of the cache."""
+    """A store that the caller names is the user's own, even next to the recipe, so the cache folder is the same."""
     recipe = tmp_path / "mine.consistent_chat.yaml"
     recipe.write_text(RECIPE)
     load(tmp_path, own="responses", serving="rehearsal")

@@ -1,4 +1,4 @@
-"""Streams that are divided between nodes, stopped and resumed: every row comes exactly once."""
+"""Streams that are split between nodes, stopped and resumed give every row exactly once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Open = Callable[..., IterableDataset]
 
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory: pytest.TempPathFactory) -> Open:
-    """Opens a replaying stream of a number of dialogues; fewer dialogues are always a prefix of more."""
+    """Return a function that opens a replaying stream; fewer dialogues are always a prefix of more."""
     responses: Path = tmp_path_factory.mktemp("streaming") / "responses"
     recipe = {"model": "rehearsal", "intents": ["simulation"], "num_turns_per_dialog": 1, "provenance": False}
     given = {**recipe, "responses": str(responses), "split": "train"}
@@ -34,14 +34,14 @@ def stream(tmp_path_factory: pytest.TempPathFactory) -> Open:
 
 @pytest.fixture(scope="module")
 def rows(stream: Open) -> list[dict[str, Any]]:
-    """All rows, in their order. No two are the same."""
+    """Return all rows in order, which all differ."""
     made = list(stream())
     assert len(in_any_order(made)) == len(set(in_any_order(made))) == MOST
     return made
 
 
 def in_any_order(made: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the same for the same rows in another order."""
+    """Return the rows as sorted JSON, so that their order does not matter."""
     return sorted(map(json.dumps, made))
 
 
@@ -49,7 +49,7 @@ def in_any_order(made: Iterable[dict[str, Any]]) -> list[str]:
 @pytest.mark.parametrize("nodes", [2, 3])
 @pytest.mark.parametrize("count", [1, 7, MOST])
 def test_nodes_divide_the_rows_between_them(stream: Open, rows: list[dict[str, Any]], count: int, nodes: int) -> None:
-    """Whether or not the parts can be divided evenly: no row is lost, none comes twice."""
+    """The nodes together get every row exactly once, even if the parts cannot be divided evenly."""
     shares = [list(split_dataset_by_node(stream(count), rank=rank, world_size=nodes)) for rank in range(nodes)]
     assert in_any_order(row for share in shares for row in share) == in_any_order(rows[:count])
     assert max(map(len, shares)) < count or count == 1
@@ -57,7 +57,7 @@ def test_nodes_divide_the_rows_between_them(stream: Open, rows: list[dict[str, A
 
 @pytest.mark.parametrize("stop", [0, 1, 10, 11, 12, MOST - 1, MOST])
 def test_a_resumed_stream_gives_the_rest(stream: Open, rows: list[dict[str, Any]], stop: int) -> None:
-    """Between two parts and within one, although the state went through a file."""
+    """A stream resumes between two parts and within one, from a state that was saved as JSON."""
     first, again = stream(), stream()
     seen = list(islice(first, stop))
     again.load_state_dict(json.loads(json.dumps(first.state_dict())))
@@ -75,7 +75,7 @@ def test_a_nodes_share_is_resumed_too(stream: Open, nodes: int) -> None:
 
 
 def test_a_shuffled_stream_has_the_same_rows(stream: Open, rows: list[dict[str, Any]]) -> None:
-    """In another order, the same for the same seed."""
+    """Shuffling keeps the rows and changes their order, which is the same for the same seed."""
     shuffled, same = (list(stream().shuffle(seed=1, buffer_size=10)) for _ in range(2))
     assert in_any_order(shuffled) == in_any_order(rows)
     assert shuffled != rows

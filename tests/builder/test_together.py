@@ -1,4 +1,4 @@
-"""All that shapes the data at once: personas, splits, a system prompt, checks, near-duplicates, a judge."""
+"""Personas, splits, a system prompt, checks, near-duplicate removal and a judge work together in one recipe."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ NOUNS = (
 
 
 def answered(call: Call) -> Reply:
-    """Say something else to each request; now and then what a check, the judge or the ledger of duplicates rejects."""
+    """Return a different text for each request; some fail a check, the judge or the search for near-duplicates."""
     drawn = random.Random(f"{call.mark} {call.attempt}")
     if call.stage == "judge":
         scores: dict[str, Any] = {f"{name}_reason": "So it is." for name in CRITERIA}
@@ -54,7 +54,7 @@ def answered(call: Call) -> Reply:
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The responses of a build, with `rows.json` and `stats.json` beside them."""
+    """Build once, write `rows.json` and `stats.json` next to the store, and return the store's location."""
     folder = tmp_path_factory.mktemp("together")
     with Provider(answered) as provider:
         called = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
@@ -70,32 +70,32 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A separate cache."""
+    """Set a separate cache for each test."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 def beside(store: str, name: str) -> Any:
-    """Return what the build left beside its responses."""
+    """Read a JSON file that the build left next to its responses."""
     return json.loads(Path(store).with_name(name).read_text())
 
 
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("given", [{}, {"streaming": True}, {"num_proc": 2}])
 def test_the_same_rows_come_out_again(store: str, given: dict[str, Any]) -> None:
-    """In one process, as a stream, in several; with failures of all kinds in between."""
+    """A replay, a stream and two processes give the rows of the build, which had failures of three kinds."""
     made = load_dataset("consistent_chat", responses=store, **RECIPE, **given)
     assert {split: list(rows) for split, rows in made.items()} == beside(store, "rows.json")
     assert set(beside(store, "stats.json")["failed"]) == {"low_score", "empty_courtesy", "near_duplicate"}
 
 
 def read(store: str, way: str) -> Summary:
-    """Return the report of a recipe, or of a store by itself."""
+    """Return the report on the recipe or on the store by itself."""
     return report(store) if way == "store" else report(None, responses=store, **RECIPE)
 
 
 @pytest.mark.parametrize("way", ["recipe", "store"])
 def test_a_report_has_the_judge_and_its_price(store: str, way: str) -> None:
-    """Its tokens under its own name, its scores but for tokens, what it rejected under the reason."""
+    """The report has the judge's cost under its own model, its scores, and the number of dialogues that it rejected."""
     summary = read(store, way)
     assert [used.model for used in summary.used] == [JUDGE, WRITER]
     assert list(summary.scores) == [f"judgement: {name}" for name in CRITERIA]
@@ -105,13 +105,13 @@ def test_a_report_has_the_judge_and_its_price(store: str, way: str) -> None:
 
 
 def test_a_store_by_itself_knows_what_all_of_it_cost(store: str) -> None:
-    """As much as the build that made it paid."""
+    """The report on a store shows the same cost as the build, within 5%."""
     spent = sum(used.cost or 0 for used in report(store).used)
     assert spent == pytest.approx(beside(store, "stats.json")["cost"], rel=0.05)
 
 
 def test_a_card_tells_of_the_judge(store: str) -> None:
-    """Who it is, what it found, what it cost; and how many near-duplicates went."""
+    """The card names the judge, and the card's cost and number of near-duplicates match the report."""
     builder = open_builder(None, responses=store, **RECIPE)
     seen = Seen()
     for split in builder.recipes:
@@ -127,7 +127,7 @@ def test_a_card_tells_of_the_judge(store: str) -> None:
 
 
 def test_nothing_is_left_to_estimate(store: str) -> None:
-    """Also where specs were given up on the way."""
+    """The estimate finds no missing responses, even though substitutes replaced some specs."""
     builder = open_builder(None, responses=store, **RECIPE)
     assert beside(store, "stats.json")["substitutes"] > 0
     for split, plan in builder.plans().items():

@@ -1,6 +1,7 @@
-"""The rows in the hands of those who train: transformers' chat templates, TRL, a torch DataLoader.
+"""Transformers' chat templates, TRL and a torch DataLoader can use the rows.
 
-Needs torch, transformers and trl: `nox -s trainers`. The tokenizer and the model are made here, nothing is downloaded.
+The tests need torch, transformers and trl (`nox -s trainers`). They make the tokenizer and the model and download
+nothing.
 """
 
 from __future__ import annotations
@@ -46,19 +47,19 @@ Tokens = Any
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A separate cache."""
+    """Set a separate cache for each test."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.fixture
 def rows() -> Rows:
-    """The demo in the layout that trainers of chat models read."""
+    """Return the demo in the layout that trainers of chat models read."""
     return load_dataset("consistent_chat", "demo", layout="messages", split="train")
 
 
 @pytest.fixture
 def tokenizer(rows: Rows) -> Tokens:
-    """A tokenizer of a few hundred tokens that gives every text back as it was."""
+    """Return a tokenizer of a few hundred tokens that decodes every text unchanged."""
     fast = Tokenizer(models.BPE())
     fast.pre_tokenizer, fast.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -74,12 +75,12 @@ def tokenizer(rows: Rows) -> Tokens:
 
 
 def written_out(row: dict[str, Any]) -> str:
-    """Return what the template makes of a row."""
+    """Return the text that the chat template makes of a row."""
     return "".join(f"<|{message['role']}|>{message['content']}{END}" for message in row["messages"])
 
 
 def test_chat_templates_take_every_row_as_it_is(rows: Rows, tokenizer: Tokens) -> None:
-    """Strict about turns, and not a letter is lost on the way to tokens and back."""
+    """A strict chat template accepts every row, and decoding the tokens gives back the exact text."""
     for row in rows:
         assert tokenizer.apply_chat_template(row["messages"], tokenize=False) == written_out(row)
         tokens = tokenizer.apply_chat_template(row["messages"], return_dict=True)
@@ -87,7 +88,7 @@ def test_chat_templates_take_every_row_as_it_is(rows: Rows, tokenizer: Tokens) -
 
 
 def test_exactly_the_answers_are_learnt(rows: Rows, tokenizer: Tokens) -> None:
-    """What a template marks as the model's own words are the assistant's messages."""
+    """The tokens that a template marks for training are exactly the assistant's messages."""
     for row in rows:
         tokens = tokenizer.apply_chat_template(row["messages"], return_dict=True, return_assistant_tokens_mask=True)
         learnt = [token for token, mask in zip(tokens["input_ids"], tokens["assistant_masks"]) if mask]
@@ -96,7 +97,7 @@ def test_exactly_the_answers_are_learnt(rows: Rows, tokenizer: Tokens) -> None:
 
 
 def test_trl_recognises_the_rows_as_conversations(rows: Rows, tokenizer: Tokens) -> None:
-    """Its helpers take them as they are, and make the same text of them."""
+    """TRL's helpers accept the rows unchanged and give the same text as the template."""
     for row in rows:
         assert data_utils.is_conversational(row)
         assert data_utils.apply_chat_template(row, tokenizer) == {"text": written_out(row)}
@@ -122,14 +123,14 @@ def test_a_system_prompt_is_the_first_message_of_a_conversation(tokenizer: Token
 
 @pytest.mark.parametrize("layout", ["conversation", "sharegpt"])
 def test_trl_does_not_recognise_the_other_layouts(layout: str) -> None:
-    """Which is why there is a third."""
+    """TRL does not recognize these layouts as conversations, which is why the layout `messages` exists."""
     row = load_dataset("consistent_chat", "demo", layout=layout, split="train")[0]
     assert not data_utils.is_conversational(row)
 
 
 @pytest.mark.parametrize("streaming", [False, True], ids=["built", "streamed"])
 def test_trl_trains_on_the_dataset_as_it_is(tokenizer: Tokens, tmp_path: Path, streaming: bool) -> None:
-    """No column to rename or to drop, built or streamed, whole dialogues and the loss on the answers alone."""
+    """TRL trains on built and streamed rows without column changes, with the loss on the answers only."""
     rows = load_dataset("consistent_chat", "demo", layout="messages", split="train", streaming=streaming)
     texts = [written_out(row) for row in rows]
     config = transformers.GPT2Config(vocab_size=len(tokenizer), n_positions=8192, n_embd=8, n_layer=1, n_head=1)
@@ -147,7 +148,7 @@ def test_trl_trains_on_the_dataset_as_it_is(tokenizer: Tokens, tmp_path: Path, s
 
 
 def test_a_data_loaders_workers_divide_the_rows() -> None:
-    """Every row exactly once, however many workers."""
+    """Any number of workers together give every row exactly once."""
     stream = load_dataset("consistent_chat", "demo", split="train", streaming=True)
     expected = list(stream)
     for workers in (0, 2, 3):
@@ -157,13 +158,13 @@ def test_a_data_loaders_workers_divide_the_rows() -> None:
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    """A provider that takes long enough for calls to meet."""
+    """Run a provider that answers after 20 ms, so that calls overlap."""
     with Provider(delay=0.02) as running:
         yield running
 
 
 def live(provider: Provider, responses: Path, **given: Any) -> Any:
-    """Open a stream whose dialogues are called for: 192, three in a part."""
+    """Open a live stream of 192 dialogues, three per part."""
     return load_dataset(
         "consistent_chat", serving="anthropic", base_url=provider.url, api_key="a-key", model="claude-sonnet-4-6",
         intents=["simulation"], num_dialogs_per_intent=192, num_turns_per_dialog=1, responses=str(responses),
@@ -182,7 +183,7 @@ def test_the_workers_of_a_live_stream_share_its_limits(provider: Provider, tmp_p
 
 
 def test_the_workers_of_a_live_stream_share_its_budget(provider: Provider, tmp_path: Path) -> None:
-    """Two workers call no more than one would."""
+    """Two workers together stay within `max_calls`."""
     stream = live(provider, tmp_path, max_calls=20)
     with pytest.raises(BudgetSpent, match="rerun to resume"):
         list(DataLoader(stream, batch_size=None, num_workers=2))
@@ -190,7 +191,7 @@ def test_the_workers_of_a_live_stream_share_its_budget(provider: Provider, tmp_p
 
 
 def test_trl_trains_on_pairs_of_two_answers(tokenizer: Tokens, tmp_path: Path) -> None:
-    """As they are: the prompt is the conversation, and the loss is on the two answers alone."""
+    """TRL's DPO trainer accepts the rows of the layout `preference` unchanged."""
     rows = load_dataset(
         "consistent_chat", "simulation", serving="rehearsal", num_dialogs_per_intent=2, layout="preference",
         judge_model="rehearsal", preferences={"temperature": 1.2}, responses=str(tmp_path / "store"), split="train",

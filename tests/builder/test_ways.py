@@ -1,4 +1,4 @@
-"""Every other way to load a recipe: from a website, from folders, as several splits; and what a folder may hold."""
+"""Recipes load from websites, from folders and as several splits, and folders may contain other files."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("work")
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a recipe, and the taxonomy that it names."""
+    """Write a folder with a recipe and the taxonomy that it names."""
     made = tmp_path / "folder"
     write(made / "my.consistent_chat.yaml", RECIPE)
     write(made / "about" / "divers.yaml", TAXONOMY)
@@ -37,21 +37,21 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def website(tmp_path: Path, folder: Path) -> Iterator[str]:
-    """The address of `python -m http.server`, at work in the folder above the recipe's."""
+    """Serve the parent folder over HTTP, as `python -m http.server` does, and return the address."""
     assert folder.parent == tmp_path
     with serving(partial(Quiet, directory=str(tmp_path))) as url:
         yield url
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Writes no log."""
+    """Serve files without writing a log."""
 
     def log_message(self, *_: Any) -> None:
         pass
 
 
 class serving:
-    """Serve with a handler, in a thread, as a context manager that gives the address."""
+    """Serve with a handler in a thread, as a context manager that returns the address."""
 
     def __init__(self, handler: Callable[..., BaseHTTPRequestHandler]) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -68,7 +68,7 @@ class serving:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file, and the folders to it."""
+    """Write a file and create its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
 
@@ -81,7 +81,7 @@ def load(*args: Any, **given: Any) -> Any:
 
 
 def personas(made: Any) -> set[str]:
-    """Return who speaks: by it one knows the taxonomy."""
+    """Return the personas of the rows, which show the taxonomy that was used."""
     return {row["persona"] for row in made["provenance"]}
 
 
@@ -91,7 +91,7 @@ def sizes(made: Any) -> dict[str, int]:
 
 
 def test_a_recipe_on_a_website(website: str) -> None:
-    """With its taxonomy, also streaming and in several processes."""
+    """A recipe on a website is built with its taxonomy, also as a stream and in several processes."""
     given = {"data_files": f"{website}/folder/my.consistent_chat.yaml", "split": "train"}
     made = load(**given)
     assert personas(made) == {"a diver"}
@@ -100,7 +100,7 @@ def test_a_recipe_on_a_website(website: str) -> None:
 
 
 def test_recipes_on_a_website_as_splits(website: str, folder: Path) -> None:
-    """`data_files={"train": ..., "test": ...}`, each with its own recipe."""
+    """`data_files={"train": ..., "test": ...}` builds one split from each recipe."""
     write(folder / "other.consistent_chat.yaml", RECIPE.replace("1", "2"))
     names = {"train": "other", "test": "my"}
     files = {split: f"{website}/folder/{name}.consistent_chat.yaml" for split, name in names.items()}
@@ -108,14 +108,14 @@ def test_recipes_on_a_website_as_splits(website: str, folder: Path) -> None:
 
 
 def test_a_website_without_the_recipe_says_so(website: str) -> None:
-    """Before any call, naming the address."""
+    """A missing recipe on a website raises `FileNotFoundError` with its address."""
     with pytest.raises(FileNotFoundError, match=r"folder/your\.consistent_chat\.yaml"):
         load(data_files=f"{website}/folder/your.consistent_chat.yaml")
 
 
 @pytest.mark.parametrize("name", ["%2e%2e/secret.yaml", "about/%2E%2e/%2e%2e/secret.yaml", "..%2fsecret.yaml"])
 def test_a_recipe_on_a_website_stays_in_its_folder(website: str, folder: Path, name: str) -> None:
-    """Also where the address of its taxonomy is written in percents."""
+    """A taxonomy path outside the recipe's folder raises an error even if it is percent-encoded."""
     write(folder.parent / "secret.yaml", TAXONOMY)
     write(folder / "my.consistent_chat.yaml", f"taxonomy: '{name}'\n")
     with pytest.raises(RecipeError, match=r"line 1 \(taxonomy\): .* within the recipe's own folder"):
@@ -123,7 +123,7 @@ def test_a_recipe_on_a_website_stays_in_its_folder(website: str, folder: Path, n
 
 
 def test_responses_on_a_website_are_read(website: str, folder: Path) -> None:
-    """A shared store beside the recipe: a replay without a call."""
+    """A store on a website replays the recipe next to it without a call."""
     made = load(data_files=str(folder / "my.consistent_chat.yaml"), split="train")
     given = {"data_files": f"{website}/folder/my.consistent_chat.yaml", "serving": None, "model": "rehearsal"}
     places = ["../none", f"{website}/responses"]
@@ -132,7 +132,7 @@ def test_responses_on_a_website_are_read(website: str, folder: Path) -> None:
 
 
 class Stream(BaseHTTPRequestHandler):
-    """Sends a comment of many MiB and then a recipe, without saying beforehand how much it is."""
+    """Send a comment of `size` MiB and then a recipe, without a Content-Length header."""
 
     size = 0
     encoding = "identity"
@@ -160,13 +160,13 @@ class Stream(BaseHTTPRequestHandler):
 
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_a_stream_is_read_to_its_end(encoding: str) -> None:
-    """Its last line counts: a stream comes in parts."""
+    """A streamed recipe is read up to its last line, plain or compressed with gzip."""
     with serving(type("Whole", (Stream,), {"size": 3, "encoding": encoding})) as url:
         assert Recipe.from_file(f"{url}/my.consistent_chat.yaml").intents == ("simulation",)
 
 
 def test_an_endless_stream_is_refused_before_it_is_read_whole() -> None:
-    """Of 64 MiB a few are read."""
+    """A stream of 64 MiB raises an error after less than 32 MiB were sent."""
     handler = type("Endless", (Stream,), {"size": 64})
     with serving(handler) as url, pytest.raises(RecipeError, match="larger than 4 MiB"):
         Recipe.from_file(f"{url}/my.consistent_chat.yaml")
@@ -174,7 +174,7 @@ def test_an_endless_stream_is_refused_before_it_is_read_whole() -> None:
 
 
 def test_a_bomb_of_gzip_is_refused() -> None:
-    """What counts is what comes out of it."""
+    """The limit of 4 MiB applies to the decompressed size of a gzip stream."""
     handler = type("Bomb", (Stream,), {"size": 64, "encoding": "gzip"})
     with serving(handler) as url, pytest.raises(RecipeError, match="larger than 4 MiB"):
         Recipe.from_file(f"{url}/my.consistent_chat.yaml")
@@ -182,7 +182,7 @@ def test_a_bomb_of_gzip_is_refused() -> None:
 
 @pytest.mark.parametrize("way", ["data_dir", "path"])
 def test_a_folder(folder: Path, way: str) -> None:
-    """`data_dir="folder"`, and the folder as the dataset's name."""
+    """A folder with a recipe loads as `data_dir=` and as the dataset's name."""
     made = load(data_dir=str(folder), split="train") if way == "data_dir" else load(str(folder), split="train")
     assert personas(made) == {"a diver"}
     assert len(made) == 1
@@ -190,7 +190,7 @@ def test_a_folder(folder: Path, way: str) -> None:
 
 @pytest.mark.parametrize("way", ["data_dir", "path"])
 def test_a_folder_with_several_recipes_is_several_splits(folder: Path, way: str) -> None:
-    """By the names of its files, however the folder is passed, and whatever other files it has."""
+    """The names of the recipe files define the splits, for both ways to pass the folder; other files are ignored."""
     (folder / "my.consistent_chat.yaml").unlink()
     for split, count in (("train", 2), ("test", 1)):
         write(folder / f"{split}.consistent_chat.yaml", RECIPE.replace("1", str(count)))
@@ -200,14 +200,14 @@ def test_a_folder_with_several_recipes_is_several_splits(folder: Path, way: str)
 
 
 def test_recipes_that_are_no_splits_are_asked_to_be_named(folder: Path) -> None:
-    """Two recipes for one split: the message shows how to name them."""
+    """Two recipes for one split raise an error that shows how to name them in `data_files=`."""
     write(folder / "other.consistent_chat.yaml", RECIPE)
     with pytest.raises(RecipeError, match=r"'train' names 2 files.*data_files=\{'train': ..., 'test': ...\}"):
         load(data_dir=str(folder))
 
 
 def test_a_folder_without_a_recipe_says_so(work: Path) -> None:
-    """And it is not taken for the bare call."""
+    """A `data_dir` without a recipe raises an error; the default recipe is not built instead."""
     write(work / "test.csv", "a\n1\n")
     with pytest.raises(RecipeError, match=r"contains no recipe.* ends in \.consistent_chat\.yaml"):
         load(data_dir=str(work))
@@ -216,7 +216,7 @@ def test_a_folder_without_a_recipe_says_so(work: Path) -> None:
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("count", [0, 5000])
 def test_what_the_current_folder_holds_does_not_matter(work: Path, folder: Path, count: int) -> None:
-    """Every way works from an empty folder, and from one with 5,000 files, some named as splits are."""
+    """Every way to load works from an empty folder and from one with 5,000 files with names like those of a split."""
     for number in range(count):
         (work / f"test-{number}.csv").touch()
     assert len(load(num_dialogs_per_intent=1, split="train")) == 9
@@ -227,7 +227,7 @@ def test_what_the_current_folder_holds_does_not_matter(work: Path, folder: Path,
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["data_dir", "path"])
 def test_a_folder_with_a_recipe_among_5000_files(folder: Path, way: str) -> None:
-    """Where the other files are no data that `datasets` knows."""
+    """The recipe is found among 5,000 files of a type that `datasets` does not know."""
     for number in range(5000):
         (folder / f"{'test-' if way == 'data_dir' else ''}{number}.dat").touch()
     made = load(data_dir=str(folder), split="train") if way == "data_dir" else load(str(folder), split="train")
@@ -236,14 +236,14 @@ def test_a_folder_with_a_recipe_among_5000_files(folder: Path, way: str) -> None
 
 @pytest.mark.parametrize("given", [{"data_files": "*.consistent_chat.yaml"}, {"data_files": "my.consistent_chat.yaml"}])
 def test_a_recipe_in_a_folder_of_other_data_is_named(folder: Path, given: dict[str, str]) -> None:
-    """For `datasets` goes by what most of the files are."""
+    """`data_files` selects the recipe, because `datasets` chooses the builder by the most common file type."""
     for number in range(3):
         write(folder / f"{number}.csv", "a\n1\n")
     assert personas(load(str(folder), split="train", **given)) == {"a diver"}
 
 
 def test_a_recipe_in_a_folder_makes_no_calls(folder: Path) -> None:
-    """Without `serving=`, whatever the folder's README says."""
+    """A folder without `serving=` raises an error, and its README cannot set `serving`."""
     with pytest.raises(MissingResponse, match="Pass serving="):
         load(str(folder), serving=None, model="m", split="train")
     card = "---\nconfigs:\n- config_name: default\n  data_files: '*.consistent_chat.yaml'\n  serving: rehearsal\n---\n"
@@ -254,7 +254,7 @@ def test_a_recipe_in_a_folder_makes_no_calls(folder: Path) -> None:
 
 @pytest.mark.parametrize("link", ["about/divers.yaml", "about"])
 def test_a_link_out_of_the_folder_is_refused(folder: Path, link: str) -> None:
-    """Of the taxonomy itself, or of a folder on the way to it."""
+    """A symbolic link out of the folder raises an error, for the taxonomy file and for a folder on its path."""
     secrets = folder.parent / "secrets"
     (folder / "about").rename(secrets)
     (folder / link).parent.mkdir(exist_ok=True)
@@ -265,7 +265,7 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path, link: str) -> None:
 
 
 def test_links_within_a_folder_and_links_to_it_are_followed(folder: Path, work: Path) -> None:
-    """A folder may lie elsewhere."""
+    """Symbolic links within the folder and to the folder are followed."""
     (folder / "about").rename(folder / "real")
     (folder / "about").symlink_to("real")
     (work / "here").symlink_to(folder)
@@ -273,7 +273,7 @@ def test_links_within_a_folder_and_links_to_it_are_followed(folder: Path, work: 
 
 
 def test_the_cache_of_the_hubs_client_is_a_folder(folder: Path, work: Path) -> None:
-    """There, each file is a link into a folder of blobs, as `snapshot_download` leaves it."""
+    """A folder from `snapshot_download` loads, although each file in it is a link into a folder of blobs."""
     blobs, snapshot = work / "blobs", work / "snapshots" / "0123"
     blobs.mkdir()
     for name, blob in (("my.consistent_chat.yaml", "aa"), ("about/divers.yaml", "bb")):
@@ -284,7 +284,7 @@ def test_the_cache_of_the_hubs_client_is_a_folder(folder: Path, work: Path) -> N
 
 
 def test_direct_use_takes_files_too(folder: Path) -> None:
-    """`ConsistentChat(data_files=...)`, without `load_dataset`."""
+    """`ConsistentChat(data_files=...)` loads a recipe without `load_dataset`."""
     files = str(folder / "my.consistent_chat.yaml")
     builder = consistent_chat.ConsistentChat(data_files=files, serving="rehearsal", responses="../responses")
     builder.download_and_prepare()
