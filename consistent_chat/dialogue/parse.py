@@ -301,6 +301,8 @@ def _texts(text: str) -> dict[str, str] | None:
 
 def candidates(text: str) -> list[tuple[int, int, Any]]:
     """Return (start, end, value) of the outermost JSON objects and lists in a text, in order."""
+    if "{" not in text and "[" not in text:  # the regex takes 0.25 s for 5 MB of prose
+        return []
     found, position, failures, reread = [], 0, 0, 0
     while failures < MAX_FAILURES and reread <= MAX_REREADING * len(text):
         opening = _OPENING.search(text, position)
