@@ -66,7 +66,10 @@ class _Forked(context.ForkServerProcess):
 
 @functools.cache
 def _server(names: tuple[str, ...]) -> forkserver.ForkServer:
-    """Return a separate fork server, since multiprocessing's own server imports the modules that tests/stored.py names."""
+    """Return a separate fork server.
+
+    The default server of multiprocessing imports the modules that tests/stored.py names.
+    """
     server = forkserver.ForkServer()
     server.read_signed = forkserver.read_signed  # type: ignore[attr-defined]
     server.set_forkserver_preload([*names])

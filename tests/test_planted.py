@@ -83,7 +83,10 @@ def provider() -> Iterator[BatchProvider]:
 
 @pytest.fixture
 def user(hub: Hub, provider: BatchProvider, proxy: Proxy, tmp_path: Path) -> Iterator[Machine]:
-    """Provide a machine with secrets in its environment, and its home, cache and temporary files in the test's folder."""
+    """Provide a machine with secrets in its environment.
+
+    Its home, cache and temporary files are in the test's folder.
+    """
     through = f"http://me:{PROXY}@{proxy.address}"
     (tmp_path / "tmp").mkdir()
     named = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"), through)
