@@ -1,4 +1,4 @@
-"""A terminal of the usual width, and the report's page in a real browser."""
+"""Fixtures that give the report tests a terminal of normal width, and the report's page in a real browser."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tests.browser import Open, Window, chromium
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """One browser for all tests."""
+    """Run one browser for all tests of a module."""
     with chromium() as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's page."""
-    from consistent_chat.reports import report  # other tests of this folder do without
+    """Return the report page of the demo."""
+    from consistent_chat.reports import report  # imported here, since other tests of this folder do not need it
 
     path = tmp_path_factory.mktemp("pages") / "demo.html"
     report("demo", html=str(path))
@@ -30,7 +30,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def opened(browser: Any) -> Iterator[Open]:
-    """Opens pages, and closes them after the test."""
+    """Return a function that opens pages, and close the pages after the test."""
     windows: list[Window] = []
 
     def open_page(path: Path, address: str = "", **settings: Any) -> Window:
@@ -44,6 +44,6 @@ def opened(browser: Any) -> Iterator[Open]:
 
 @pytest.fixture
 def folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The test's own folder, and a terminal of the usual width."""
-    monkeypatch.delenv("COLUMNS", raising=False)  # which the workers of pytest-xdist have
+    """Give the test a separate folder and a terminal of normal width."""
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist sets it in its workers
     return folder

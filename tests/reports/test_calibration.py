@@ -1,4 +1,4 @@
-"""`judge --calibrate`: how far a judge agrees with the package's labelled dialogues."""
+"""`judge --calibrate` measures how far a judge agrees with the package's labelled dialogues."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ SCORES = {"good": 5, "subtle": 3, "plain": 1}
 
 @pytest.fixture(autouse=True)
 def _here(folder: Path) -> None:
-    """A separate folder with its own caches."""
+    """Run each test in a separate folder with its own caches."""
 
 
 class Judge:
-    """A serving that knows the label of each dialogue; `score` gives the score of what the flaw counts against."""
+    """A serving that knows each dialogue's label. `score` gives the score of the criterion that the flaw violates."""
 
     def __init__(self, score: Callable[[Labelled, str], int]) -> None:
         self.score, self.calls = score, 0
 
     async def answer(self, request: Request) -> Response:
-        """Return scores."""
+        """Return the scores of a dialogue, with 5 for every criterion that its flaw does not violate."""
         self.calls += 1
         shown = json.loads(request.messages[0]["content"].partition("\n")[2])
         sides = (tuple(text for name, text in shown.items() if name.startswith(side)) for side in ("user", "assistant"))
-        label = LABELS[tuple(sides)]  # type: ignore[index]  # two of them
+        label = LABELS[tuple(sides)]  # type: ignore[index]  # a pair
         said: dict[str, Any] = {}
         for name in CRITERIA:
             score = self.score(label, request.model) if name == label.criterion else 5
@@ -46,12 +46,15 @@ class Judge:
 
 
 def run(serving: Judge, **given: Any) -> Calibration:
-    """Calibrate a judge."""
+    """Calibrate a judge, and return the result."""
     return calibrate(**{"serving": serving, "judge_model": "m", "responses": "responses", **given})
 
 
 def test_the_labels_are_whole() -> None:
-    """Each entry has three versions that differ, as many answers as messages; no check finds fault in a good one."""
+    """Each entry has three versions, with as many answers as messages.
+
+    The checks find nothing in the good version.
+    """
     assert len(LABELS) == len(labelled()) == 48
     for label in labelled():
         assert label.criterion in CRITERIA
@@ -73,7 +76,7 @@ def test_the_labels_are_whole() -> None:
     ids=["right", "content", "harsh"],
 )
 def test_agreement_is_that_of_the_judge(score: Any, agreement: float, in_order: str) -> None:
-    """By kind and for all; a second run makes no call."""
+    """The figures give a judge's true agreement, and a second run makes no call."""
     judge = Judge(score)
     made = run(judge)
     assert made.agreement("m") == pytest.approx(agreement)
@@ -84,7 +87,7 @@ def test_agreement_is_that_of_the_judge(score: Any, agreement: float, in_order: 
 
 
 def test_each_of_several_judges_has_its_table() -> None:
-    """One that is right beside one that is content with everything."""
+    """Two judges, one correct and one that accepts everything, have separate tables."""
     judge = Judge(lambda label, model: SCORES[label.level] if model == "good" else 5)
     made = run(judge, judge_model=None, judge={"model": ["good", "lazy"]})
     assert (made.agreement("good"), made.agreement("lazy")) == (1, pytest.approx(1 / 3))
@@ -94,7 +97,7 @@ def test_each_of_several_judges_has_its_table() -> None:
 
 
 def test_other_criteria_have_no_labels() -> None:
-    """One clear message, before any call."""
+    """Custom criteria raise one clear error before any call."""
     judge = Judge(lambda label, model: 5)
     with pytest.raises(RecipeError, match="The labels are about the built-in criteria"):
         run(judge, judge={"criteria": {"tone": "Kind?"}})
@@ -102,7 +105,7 @@ def test_other_criteria_have_no_labels() -> None:
 
 
 def test_the_command_prints_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """By kind; a dataset beside it is wrong usage, as is neither."""
+    """The command prints a table by kind. Naming both a dataset and --calibrate, or neither, is a usage error."""
     assert main(["judge", "--calibrate", "--serving", "rehearsal", "--responses", "responses"]) == 0
     said = capsys.readouterr().out
     assert "rehearsal: agrees with 33% of the labels" in said

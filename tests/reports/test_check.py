@@ -1,4 +1,4 @@
-"""`consistent-chat check`: any chats, counts by reason and side, a JSON line a row."""
+"""`consistent-chat check` reads chats of any layout, counts findings, and writes a JSON line for each row."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHATS: list[list[str]] = [
 
 
 def rows(layout: str) -> list[dict[str, Any]]:
-    """Return the chats as rows of a layout, with ids where it is ShareGPT's."""
+    """Return the chats as rows of a layout. Rows of ShareGPT have ids."""
     column, role, text, names = {
         "conversation": ("conversation", "role", "value", ("user", "assistant")),
         "messages": ("messages", "role", "content", ("user", "assistant")),
@@ -37,7 +37,7 @@ def rows(layout: str) -> list[dict[str, Any]]:
 
 
 def write(path: Path, found: list[dict[str, Any]]) -> str:
-    """Write rows in the format that the file's name says."""
+    """Write rows in the format that the file's suffix names."""
     if path.suffix == ".parquet":
         pq.write_table(pa.Table.from_pylist(found), path)
     elif path.suffix == ".json":
@@ -50,7 +50,7 @@ def write(path: Path, found: list[dict[str, Any]]) -> str:
 @pytest.mark.parametrize("layout", ["conversation", "messages", "sharegpt"])
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet"])
 def test_chats_of_any_layout_and_format(layout: str, suffix: str, tmp_path: Path) -> None:
-    """Each row's line has its id, else its number from 1, and the reasons with side and turn."""
+    """Each line has the row's id, or else its number from 1, and its reasons with side and turn."""
     source, output = write(tmp_path / f"chats.{suffix}", rows(layout)), tmp_path / "found.jsonl"
     assert main(["check", source, "--output", str(output)]) == 0
     lines = [json.loads(line) for line in output.read_text("utf-8").splitlines()]
@@ -60,7 +60,7 @@ def test_chats_of_any_layout_and_format(layout: str, suffix: str, tmp_path: Path
 
 
 def test_counts_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By reason and side, and how many chats have any."""
+    """The command shows the counts by reason and side, and how many chats have findings."""
     assert main(["check", write(tmp_path / "chats.jsonl", rows("messages"))]) == 0
     said = capsys.readouterr()
     assert "placeholder" in said.out
@@ -68,18 +68,22 @@ def test_counts_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_the_demo_has_no_findings() -> None:
-    """A recipe with its recorded responses is a source, too."""
+    """`check` also accepts a recipe with its stored responses, and finds nothing in the demo."""
     assert check_chats("demo").flagged == 0
 
 
 def test_checks_can_be_left_out(tmp_path: Path) -> None:
-    """With the thresholds of a recipe."""
+    """A recipe's `checks` can disable a check."""
     source = write(tmp_path / "chats.jsonl", rows("messages"))
     assert check_chats(source, checks={"placeholder": False}).counts == {("boilerplate", "answers"): 1}
 
 
 def test_other_roles_and_odd_messages(tmp_path: Path) -> None:
-    """A system prompt, tools, content in parts, a greeting, an empty answer, two messages in a row."""
+    """A chat with unusual messages is checked.
+
+    It has a system prompt, a tool message, content in parts, a greeting, an empty answer and two user messages
+    in a row.
+    """
     chat = [
         {"role": "system", "content": "You are terse."},
         {"role": "assistant", "content": "Hello! How can I help you today?"},
@@ -93,7 +97,7 @@ def test_other_roles_and_odd_messages(tmp_path: Path) -> None:
 
 
 def test_what_has_no_chats_is_named(tmp_path: Path) -> None:
-    """With the row and the columns that are looked for."""
+    """A row without a chat raises an error that names the row and the columns that a chat needs."""
     with pytest.raises(
         ConsistentChatError,
         match=r"row 1 has no chat. .* \(role, value\), messages \(role, content\), conversations \(from, value\)\.$",
@@ -103,11 +107,11 @@ def test_what_has_no_chats_is_named(tmp_path: Path) -> None:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[str]:
-    """The address of a website that answers for whatever is below a file's address with that file."""
+    """Run a website that also sends a file for any path below the file's address, and return its address."""
 
     class Site(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """Send the file that the address begins with."""
+            """Send the file that the path begins with."""
             name = self.path.lstrip("/").partition("?")[0].partition("/")[0]
             content = (tmp_path / name).read_bytes()
             self.send_response(200)
@@ -118,7 +122,7 @@ def site(tmp_path: Path) -> Iterator[str]:
         do_HEAD = do_GET
 
         def log_message(self, *_: Any) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -129,7 +133,10 @@ def site(tmp_path: Path) -> Iterator[str]:
 @pytest.mark.parametrize("name", ["chats.jsonl", "chats.parquet"])
 @pytest.mark.parametrize("query", ["?signature=x%2Fy", ""])
 def test_a_file_of_a_website_is_not_taken_for_a_store(site: str, tmp_path: Path, name: str, query: str) -> None:
-    """Though the website has an answer for the store's marker below it, and the query hides the file's ending."""
+    """The URL of a file is read as a dataset, not as a response store.
+
+    The website also answers for the path of a store's marker file, and a query may follow the file's suffix.
+    """
     write(tmp_path / name, rows("messages"))
     assert check_chats(f"{site}/{name}{query}").chats == len(CHATS)
     assert report(f"{site}/{name}{query}").total.dialogues == len(CHATS)

@@ -1,4 +1,7 @@
-"""Marks on the report's page, in a real browser: made by keyboard, kept, saved as a review, and applied by a recipe."""
+"""Marks on the report's page, in a real browser.
+
+Users make marks by keyboard and save them as a review, and recipes and later pages use the review.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ HOSTILE = "He said: \"no\"\\ \u2028 <b> \x85 - [x]: #\n'y' \U0001f600"
 
 
 def saved(window: Window, tmp_path: Path, act: Callable[[], None]) -> Recipe:
-    """Return a recipe with the review that a page saves."""
+    """Save the review of a page, and return a recipe that uses it."""
     with window.page.expect_download() as download:
         act()
     file = tmp_path / download.value.suggested_filename
@@ -33,7 +36,10 @@ def saved(window: Window, tmp_path: Path, act: Callable[[], None]) -> Recipe:
 
 
 def test_marks_are_made_by_keyboard_and_saved_as_a_review(browser: Any, demo: Path, tmp_path: Path) -> None:
-    """Reject with a reason, keep with a note, edit a message; whatever is typed is read back as it is."""
+    """Keys reject with a reason, keep with a note, and edit a message.
+
+    The saved review contains exactly the typed text.
+    """
     window = Window(browser, demo)
     page = window.page
     page.keyboard.press("x")
@@ -59,7 +65,7 @@ def test_marks_are_made_by_keyboard_and_saved_as_a_review(browser: Any, demo: Pa
 
 
 def test_marks_are_kept_and_taken_back(browser: Any, demo: Path) -> None:
-    """Over a reload; a rejection without a reason is not saved."""
+    """Marks survive a reload and can be removed. A rejection without a reason cannot be saved."""
     window = Window(browser, demo)
     page = window.page
     page.keyboard.press("x")
@@ -75,7 +81,7 @@ def test_marks_are_kept_and_taken_back(browser: Any, demo: Path) -> None:
 
 
 def test_marks_fit_a_phone(browser: Any, demo: Path) -> None:
-    """Nothing is wider than the screen, with an open edit too."""
+    """The page is no wider than the screen of a phone, even with an open edit."""
     window = Window(browser, demo, "#d0", viewport=PHONE)
     page = window.page
     page.wait_for_selector("#talk .edit")
@@ -87,7 +93,7 @@ def test_marks_fit_a_phone(browser: Any, demo: Path) -> None:
 
 
 def test_rows_without_keys_take_no_marks(browser: Any, tmp_path: Path) -> None:
-    """A mark of them would name no dialogue."""
+    """Rows without request keys cannot be marked, because a mark could not identify the dialogue."""
     data, page = tmp_path / "rows.jsonl", tmp_path / "page.html"
     data.write_text('{"messages": [{"role": "user", "content": "Hi?"}, {"role": "assistant", "content": "Hello."}]}\n')
     report(str(data), html=str(page))
@@ -98,7 +104,10 @@ def test_rows_without_keys_take_no_marks(browser: Any, tmp_path: Path) -> None:
 
 
 def test_a_page_goes_on_from_a_review(browser: Any, tmp_path: Path) -> None:
-    """Its marks are shown as text, changed, taken back, and saved with new ones; those of other dialogues stay."""
+    """A page continues an existing review.
+
+    Its marks are shown as text, can be changed and removed, and are saved with new ones. Marks of other dialogues stay.
+    """
     rows = list(load_dataset("consistent_chat", "demo", split="train").select(range(3)))
     keys = [row["provenance"]["request_keys"] for row in rows]
     gone = {"keys": [f"sha256:{'f' * 64}"], "note": HOSTILE}

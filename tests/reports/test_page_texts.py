@@ -1,4 +1,4 @@
-"""Texts of dialogues on the report's page, in a real browser: Markdown, other directions of writing, hostile ones."""
+"""Texts of dialogues on the report's page, in a real browser: Markdown, right-to-left text and hostile text."""
 
 from __future__ import annotations
 
@@ -32,7 +32,10 @@ Do **this** and `that`, see [here](https://example.org/x):
 
 
 def test_markdown_is_rendered_and_shown_raw_by_a_switch(tmp_path: Path, opened: Open) -> None:
-    """As elements, without a link or an image; what is searched is marked in it; the switch shows every letter."""
+    """Markdown becomes HTML elements, but never a link or an image.
+
+    Search words are highlighted in it, and a switch shows the raw text.
+    """
     window = opened(written(tmp_path, [talk("*hi*", MARKDOWN)]), "#d0", viewport=PHONE)
     page = window.page
     made = "#talk .assistant .said"
@@ -54,7 +57,7 @@ def test_markdown_is_rendered_and_shown_raw_by_a_switch(tmp_path: Path, opened: 
 
 
 def test_what_is_wider_than_a_phone_says_so(demo: Path, opened: Open) -> None:
-    """No text is cut at the edge of the screen unless its frame says that it scrolls."""
+    """No text is cut off at the edge of the screen, unless its frame shows that it scrolls."""
     page = opened(demo, viewport=PHONE).page
     page.wait_for_selector(".scroll.wider")
     assert page.evaluate(CUT) == []
@@ -82,7 +85,7 @@ HOSTILE = [
 
 
 def test_hostile_text_is_shown_and_runs_nothing(tmp_path: Path, opened: Open) -> None:
-    """In messages, topics, categories and failed draws: each is there as it is, and is text."""
+    """Hostile text in messages, topics, categories and failed draws is shown unchanged and never runs."""
     rows = [talk(text, text, category=text[:80] or "x", topic=text) for text in HOSTILE]
     draws = [
         {"index": 1, "stage": "answers", "substitute": 0, "reason": text[:40], "response": text} for text in HOSTILE
@@ -108,7 +111,7 @@ def test_hostile_text_is_shown_and_runs_nothing(tmp_path: Path, opened: Open) ->
 
 
 def test_right_to_left_text_is_set_so(tmp_path: Path, opened: Open) -> None:
-    """Each message by itself."""
+    """Each message has the writing direction of its own text."""
     window = opened(written(tmp_path, [talk("مرحبا، كيف حالك؟", "Hello, thank you.")]))
     ways = window.page.locator("#talk .said").evaluate_all("all => all.map((each) => getComputedStyle(each).direction)")
     assert ways == ["rtl", "ltr"]

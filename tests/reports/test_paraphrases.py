@@ -1,4 +1,7 @@
-"""Paraphrases by embeddings: any `/v1/embeddings` server, vectors kept like responses, the same pairs in a replay."""
+"""Paraphrases found by embeddings from any `/v1/embeddings` server.
+
+Embeddings are stored like responses, and a replay finds the same pairs.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ TEXTS = ["my sofa is torn", "a cat that sneezes", "the couch has a hole", "drizz
 
 
 class EmbeddingServer(Provider):
-    """A server whose vectors count the meanings of words; `faults` are sent first, one a call."""
+    """A server whose vectors count the meanings of words. It first sends the `faults`, one per call."""
 
     faults: list[web.Response]
     inputs: list[str]
@@ -48,19 +51,19 @@ class EmbeddingServer(Provider):
 
 @pytest.fixture
 def server(folder: Path) -> Iterator[EmbeddingServer]:
-    """The server, and a folder to work in."""
+    """Run the server, and give the test a working directory."""
     with EmbeddingServer() as running:
         yield running
 
 
 def found(url: str | None = None, texts: list[str] = TEXTS, **given: Any) -> list[tuple[int, int]]:
-    """Return the pairs among the texts."""
+    """Return the pairs of paraphrases among the texts."""
     made = find_paraphrases(texts, "words-v1", url, **{"responses": "vectors", **given})
     return [(match.number, match.earlier) for match in made.matches]
 
 
 def test_other_words_for_the_same_are_found_once_and_for_all(server: EmbeddingServer) -> None:
-    """Each text is embedded once; afterwards the same pairs come from the store, without a server."""
+    """Each text is embedded once. Later runs find the same pairs from the store, without a server."""
     assert found(server.openai_url) == [(2, 0), (4, 3)]
     assert sorted(server.inputs) == sorted(TEXTS)
     assert found() == found(server.openai_url) == [(2, 0), (4, 3)]
@@ -72,7 +75,7 @@ def test_other_words_for_the_same_are_found_once_and_for_all(server: EmbeddingSe
 
 
 def test_what_is_not_stored_needs_an_address(server: EmbeddingServer) -> None:
-    """A text that is new is named as missing."""
+    """A text whose embedding is not stored raises an error that asks for a server."""
     found(server.openai_url, TEXTS[:2])
     with pytest.raises(
         ConsistentChatError, match=r"Some embeddings of words-v1 are not in the response store\. Pass emb"
@@ -81,7 +84,7 @@ def test_what_is_not_stored_needs_an_address(server: EmbeddingServer) -> None:
 
 
 def test_faults_are_retried_and_never_stored(server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body without a vector, and one with what is no number; a refusal of the model stops at once."""
+    """Bodies without a vector or with a value that is not a number are retried. An unknown model stops at once."""
     monkeypatch.setattr(retry, "FIRST_PAUSE", 0.001)
     wrong = [{"data": []}, {"data": [{"embedding": [1, "2"]}]}, {"object": "list"}]
     server.faults = [web.json_response(body) for body in wrong]
@@ -94,7 +97,7 @@ def test_faults_are_retried_and_never_stored(server: EmbeddingServer, monkeypatc
 def test_the_report_tells_them_in_terminal_and_page(
     server: EmbeddingServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the first pairs; a later report makes no calls."""
+    """The terminal and the page both report the paraphrases, and a later report makes no call."""
     rows = [[{"role": "user", "value": text}, {"role": "assistant", "value": "Yes."}] for text in TEXTS]
     Path("made.jsonl").write_text("".join(json.dumps({"conversation": row}) + "\n" for row in rows), "utf-8")
     options = ["--embedding-model", "words-v1", "--embedding-store", "vectors"]

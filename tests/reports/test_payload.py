@@ -1,4 +1,4 @@
-"""Markdown as a tree: common forms become elements, and no text is lost, linked or made HTML."""
+"""Markdown as a tree: common syntax becomes elements, and no text is lost, linked or treated as HTML."""
 
 from __future__ import annotations
 
@@ -33,31 +33,31 @@ from consistent_chat.reports.payload import DEEPEST, LONGEST, TAGS, tree
     ],
 )  # fmt: skip
 def test_a_text_becomes_a_tree(text: str, made: list[Any] | None) -> None:
-    """None stands for a text that is shown as it is."""
+    """Each text gives the expected tree. None means that the page shows the text unchanged."""
     assert tree(text) == made
 
 
 def depth(nodes: list[Any]) -> int:
-    """Return the number of elements within each other."""
+    """Return the depth of nested elements."""
     return max((1 + depth(node[1]) for node in nodes if isinstance(node, list)), default=0)
 
 
 def tags(nodes: list[Any]) -> set[str]:
-    """Return the names of the elements."""
+    """Return the names of all elements."""
     own = {node[0] for node in nodes if isinstance(node, list)}
     return own.union(*(tags(node[1]) for node in nodes if isinstance(node, list)))
 
 
 @pytest.mark.parametrize("sign", ["*a ", "> ", "- ", "**a _b ", "[", "![", "1. "])
 def test_no_text_nests_without_end(sign: str) -> None:
-    """A page builds the tree by recursion."""
+    """The depth of a tree is bounded, because a page builds the tree by recursion."""
     closing = {"*a ": " a*", "**a _b ": " b_ a**"}.get(sign, "")
     assert depth(tree(sign * 1_000 + "x" + closing * 1_000) or []) <= DEEPEST
 
 
 @given(st.text(st.sampled_from("ab *_`#>|~[]()<&\\!-+1.\n\thttps:/"), max_size=200))
 def test_any_text_becomes_known_elements(text: str) -> None:
-    """The letters of the text are all there, in their order."""
+    """Any text gives only known elements, nested within the limit."""
     made = tree(text)
     if made is not None:
         assert tags(made) <= {*TAGS.values(), "h4", "h5", "h6", "hr", "pre", "code"}

@@ -1,4 +1,4 @@
-"""`consistent-chat report`: what it reads, from wherever, and what it says of it."""
+"""`consistent-chat report`: the sources that it reads, and its output."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 def build(*options: str) -> None:
-    """Build into `made.parquet`, with the unusable answers in `failures.jsonl`, unless options say otherwise."""
+    """Run `consistent-chat build` with these options."""
     assert main(["build", *options]) == 0
 
 
 def counted(summary: Summary) -> dict[str, Any]:
-    """Return what any way of reading the same dialogues must agree on."""
+    """Return the figures that must be equal for all sources of the same dialogues."""
     total = summary.total
     return {
         "by intent": [(title, group.dialogues) for title, group in summary.intents],
@@ -45,7 +45,10 @@ def counted(summary: Summary) -> dict[str, Any]:
 
 
 def test_the_demo_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line for each intent, beside the paper; failed draws with their reasons; plain text, in 100 columns."""
+    """The table has a row per intent and the paper's figures, in plain text of at most 100 columns.
+
+    Below it, failed draws are counted by reason.
+    """
     assert main(["report", "demo"]) == 0
     said = capsys.readouterr().out
     assert re.search(r"^Problem Solving +2 +12\.0 +12\.1 +27 +44\.4 +115$", said, re.M)
@@ -58,7 +61,10 @@ def test_the_demo_is_a_table(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_shape_of_the_demo_stands_beside_natural_dialogues(capsys: pytest.CaptureFixture[str]) -> None:
-    """Quantiles and variation by side and position, outcomes, moods, endings, openings, topics and alarms."""
+    """The report compares the demo's lengths with natural dialogues.
+
+    It also shows outcomes, moods, endings, openings, topics and alarms.
+    """
     assert main(["report", "demo"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "words of mean 5 % 25 % median 75 % 95 % variation user messages, first" in said
@@ -71,7 +77,10 @@ def test_the_shape_of_the_demo_stands_beside_natural_dialogues(capsys: pytest.Ca
 
 
 def test_repetition_and_alarms_are_shown_in_terminal_and_page(capsys: pytest.CaptureFixture[str]) -> None:
-    """Near-duplicates by either side, a topic's dialogues that are alike, findings by reason and side."""
+    """The report counts near-duplicates and findings by side, and shows repeated openings and topics.
+
+    It also gives the self-similarity of dialogues about one topic. The terminal and the page both show all of this.
+    """
     answer = "Certainly! Turn the blue valve to the left, wait a minute for it, and then look whether water drips."
     asked = ("my boiler drips at night", "something else, is tea or coffee better for a tired old cat")
     rows = [
@@ -97,7 +106,7 @@ def test_repetition_and_alarms_are_shown_in_terminal_and_page(capsys: pytest.Cap
 def test_it_fits_narrow_terminals(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """No line is longer, and all intents can be read."""
+    """No line is longer than the terminal is wide, and intents and figures stay readable."""
     monkeypatch.setenv("COLUMNS", str(columns))
     main(["report", "demo"])
     said = capsys.readouterr().out
@@ -110,7 +119,10 @@ def test_it_fits_narrow_terminals(
 @pytest.mark.parametrize("layout", ["conversation", "messages", "sharegpt"])
 @pytest.mark.parametrize("suffix", ["parquet", "jsonl"])
 def test_files_of_any_layout_say_the_same_as_a_replay(layout: str, suffix: str) -> None:
-    """Also a folder of them, and with the failed draws named or beside them."""
+    """Files of every layout and format give the same figures as a replay.
+
+    A folder works too. Failed draws may be named, or be in a file next to the data.
+    """
     options = ("--layout", layout, "--failures", f"failures.{suffix}")
     build("demo", *options, "--output", f"made.{suffix}")
     build("demo", *options, "--output", "made")
@@ -123,7 +135,7 @@ def test_files_of_any_layout_say_the_same_as_a_replay(layout: str, suffix: str) 
 
 @pytest.mark.slow
 def test_without_provenance_the_categories_tell_the_intents() -> None:
-    """Failed draws are counted too, though nothing says to which dialogue they belong."""
+    """Without provenance, categories determine the intents, and failed draws are still counted."""
     build("demo", "--no-provenance", "--output", "made.jsonl", "--failures", "failures.jsonl")
     summary = report("made.jsonl", failures="failures.jsonl")
     assert [title for title, _ in summary.intents] == [title for title, _ in report("demo").intents]
@@ -131,12 +143,12 @@ def test_without_provenance_the_categories_tell_the_intents() -> None:
 
 
 def asked(store: str, stage: str) -> list[dict[str, Any]]:
-    """Return what was asked in a stage, as it is recorded."""
+    """Return the stored requests of a stage."""
     return [record.asked() for record in ResponseStore(store).records() if f"{stage}_1" in record.request]
 
 
 def test_tokens_cost_what_the_model_costs() -> None:
-    """By model, with those of failed draws; both ways of reading a store agree."""
+    """Tokens are counted per model, include those of failed draws, and cost the model's price. File and store agree."""
     with Provider(lambda call: Reply.text("no JSON") if len(provider.requests) == 2 else None) as provider:
         options = (
             "--serving",
@@ -168,7 +180,10 @@ for source in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_a_repo_on_the_hub(folder: Path) -> None:
-    """By its id or URL; its files are data and failed draws, and its responses are left alone."""
+    """A report reads a repository on the Hub by its id or by URL.
+
+    By id it reads the data and the failed draws, but not the responses. By a folder's URL it reads only that folder.
+    """
     build("demo", "--output", "data/train.parquet", "--failures", "failures/train.parquet")
     paths = [*Path("data").iterdir(), *Path("failures").iterdir()]
     responses = {f"responses/{path.relative_to(DEMO)}": path for path in Path(DEMO).rglob("*") if path.is_file()}
@@ -218,7 +233,7 @@ def test_a_repo_on_the_hub(folder: Path) -> None:
 def test_what_is_wrong_is_one_message(
     options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """1 is a failure, 2 wrong usage; no traceback, and no page."""
+    """An error gives one message without traceback and writes no page. Exit code 1 is a failure, 2 is wrong usage."""
     Path("empty").mkdir()
     Path("folder.html").mkdir()
     Path("good.jsonl").write_text('{"messages": [{"role": "user", "content": null}]}\n')
@@ -235,7 +250,7 @@ def test_what_is_wrong_is_one_message(
 
 
 def test_a_judges_scores_are_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """As are those of any further column of whole numbers."""
+    """The report shows the mean and the minimum of a judge's scores on the terminal and on the page."""
     rows = [{"messages": [], "judgement": {"consistency": score, "consistency_reason": "so"}} for score in (3, 5)]
     Path("judged.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert main(["report", "judged.jsonl", "--html", "judged.html"]) == 0
@@ -245,7 +260,7 @@ def test_a_judges_scores_are_told(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_near_duplicates_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    """By what users say; the very same dialogue is both."""
+    """Near-duplicates are counted by user messages. An exact duplicate counts as a near-duplicate too."""
     said = " ".join(f"word{number}" for number in range(60))
     texts = (said, f"{said} more", "something quite else that nobody said", said)
     rows = [{"messages": [{"role": "user", "content": text}]} for text in texts]
@@ -255,7 +270,7 @@ def test_near_duplicates_are_counted(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_nothing_is_called_and_nothing_written(folder: Path) -> None:
-    """Not even where a serving is named."""
+    """A report makes no calls, even if a serving is named, and creates no store."""
     with Provider() as provider, pytest.raises(ConsistentChatError, match="not recorded"):
         report(None, serving="anthropic", base_url=provider.url, model="m", responses="none")
     assert provider.requests == []
@@ -265,14 +280,14 @@ def test_nothing_is_called_and_nothing_written(folder: Path) -> None:
 
 @pytest.mark.slow
 def test_the_same_dialogues_give_the_same_page() -> None:
-    """Byte for byte."""
+    """Two reports on the same dialogues write identical bytes."""
     for name in ("one.html", "other.html"):
         report("demo", html=name)
     assert Path("one.html").read_bytes() == Path("other.html").read_bytes()
 
 
 def test_the_page_stands_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is wrong in the middle of a dataset leaves the page of before."""
+    """An error in the middle of a dataset leaves the previous page unchanged."""
     Path("lines.jsonl").write_text('{"messages": []}\n{"messages": 5}\n')
     Path("page.html").write_text("of before")
     with pytest.raises(ConsistentChatError):
@@ -282,7 +297,7 @@ def test_the_page_stands_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_hostile_words_do_not_drive_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """In what names and models are called."""
+    """Control characters in the names of intents and models never reach the terminal."""
     row = {
         "category": "c",
         "messages": [],
@@ -296,7 +311,7 @@ def test_hostile_words_do_not_drive_the_terminal(capsys: pytest.CaptureFixture[s
 
 
 def test_one_dialogue_is_told_in_the_singular_and_without_the_paper(capsys: pytest.CaptureFixture[str]) -> None:
-    """The paper's figures stand only beside dialogues of its intents."""
+    """One dialogue is described in the singular. The paper's figures are shown only for dialogues of its intents."""
     said = [{"role": role, "content": "Hello there"} for role in ("user", "assistant")]
     Path("own.jsonl").write_text(json.dumps({"category": "My own", "messages": said}) + "\n")
     assert main(["report", "own.jsonl", "--html", "own.html"]) == 0

@@ -1,4 +1,4 @@
-"""The report's page in a real browser: it finds, shows, obeys the keyboard, fits a phone, fetches and runs nothing."""
+"""The report's page in a real browser: search, keyboard, phone screens, and a page that fetches and runs nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 
 def written(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
-    """Return the page of a dataset with these rows."""
+    """Write the report page of a dataset with these rows, and return its path."""
     data, page = tmp_path / "rows.jsonl", tmp_path / "page.html"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     report(str(data), html=str(page))
@@ -24,13 +24,13 @@ def written(tmp_path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def talk(*texts: str, category: str = "Travel Facts", topic: str = "") -> dict[str, Any]:
-    """Return a row with these messages, users and assistants in turn."""
+    """Return a row with these messages, of user and assistant in turn."""
     said = [{"role": ("user", "assistant")[at % 2], "content": text} for at, text in enumerate(texts)]
     return {"category": category, "messages": said, **({"provenance": {"topic": topic}} if topic else {})}
 
 
 def test_it_opens_offline_and_fetches_nothing(demo: Path, opened: Open) -> None:
-    """One file is all; nothing is asked for, and nothing is complained of."""
+    """The page is a single file. It opens without other requests and without errors."""
     window = opened(demo)
     assert window.requests == [demo.as_uri()]
     assert window.complaints == []
@@ -39,7 +39,7 @@ def test_it_opens_offline_and_fetches_nothing(demo: Path, opened: Open) -> None:
 
 
 def test_the_policy_lets_nothing_in(demo: Path, opened: Open) -> None:
-    """A script or image that came into the page all the same would neither run nor be fetched."""
+    """The Content Security Policy blocks a script and an image that were inserted into the page."""
     window = opened(demo)
     window.page.evaluate("""() => {
         const script = document.createElement("script");
@@ -54,7 +54,10 @@ def test_the_policy_lets_nothing_in(demo: Path, opened: Open) -> None:
 
 
 def test_words_and_phrases_are_found(demo: Path, opened: Open) -> None:
-    """In any letter case, in any message; several words must all be there, a phrase as it stands."""
+    """Search ignores case and covers all messages.
+
+    A dialogue must contain all words of the search, and a quoted phrase exactly.
+    """
     window = opened(demo)
     window.page.fill("#words", "CONFETTI")
     window.says("1 of 18 dialogues")
@@ -69,7 +72,7 @@ def test_words_and_phrases_are_found(demo: Path, opened: Open) -> None:
 
 
 def test_what_was_searched_is_marked(demo: Path, opened: Open) -> None:
-    """In the dialogue, without a change of its text."""
+    """Search words are highlighted in the dialogue without a change of its text."""
     window = opened(demo)
     window.page.fill("#words", "confetti")
     window.says("1 of 18 dialogues")
@@ -77,7 +80,7 @@ def test_what_was_searched_is_marked(demo: Path, opened: Open) -> None:
 
 
 def test_intents_and_categories_narrow_the_list(demo: Path, opened: Open) -> None:
-    """The categories on offer are those of the intent."""
+    """Intent and category filter the list. Only the categories of the chosen intent are offered."""
     window = opened(demo)
     window.page.select_option("#intent", "transaction")
     window.says("2 of 18 dialogues")
@@ -91,7 +94,10 @@ def test_intents_and_categories_narrow_the_list(demo: Path, opened: Open) -> Non
 
 
 def test_failed_draws_are_shown_with_their_reason(demo: Path, opened: Open) -> None:
-    """All of them, or those of one reason, with what the model said word for word; and the dialogues they led to."""
+    """The list can show all failed draws, those of one reason, or the dialogues that had failed draws.
+
+    A failed draw shows its reason and the exact response.
+    """
     window = opened(demo)
     window.page.select_option("#kind", "redrawn")
     window.says("3 of 18 dialogues")
@@ -106,7 +112,7 @@ def test_failed_draws_are_shown_with_their_reason(demo: Path, opened: Open) -> N
 
 
 def failures(folder: Path) -> Path:
-    """Return the demo's failed draws, as a build writes them."""
+    """Return the file of the demo's failed draws, as a build writes it."""
     from consistent_chat.commands import build
 
     build.build("demo", str(folder / "demo.jsonl"), failures=str(folder / "failures.jsonl"))
@@ -114,7 +120,10 @@ def failures(folder: Path) -> Path:
 
 
 def test_keys_go_from_dialogue_to_dialogue(demo: Path, opened: Open) -> None:
-    """By j and k, with the focus on what is shown; not while one types; / goes to the search."""
+    """The keys j and k move between dialogues and set the focus. The key / moves to the search.
+
+    Keys typed in the search field do not change the dialogue.
+    """
     window = opened(demo)
     titles = window.listed()
     for key, title in (("j", titles[1]), ("j", titles[2]), ("k", titles[1])):
@@ -129,7 +138,7 @@ def test_keys_go_from_dialogue_to_dialogue(demo: Path, opened: Open) -> None:
 
 
 def test_keys_can_be_turned_off(demo: Path, opened: Open) -> None:
-    """For those who speak to their computer (WCAG 2.1.4)."""
+    """Keyboard shortcuts can be turned off, for users of speech input (WCAG 2.1.4)."""
     window = opened(demo)
     window.page.uncheck("#keys")
     window.page.keyboard.press("j")
@@ -138,7 +147,10 @@ def test_keys_can_be_turned_off(demo: Path, opened: Open) -> None:
 
 
 def test_it_can_be_walked_through_by_tab(demo: Path, opened: Open) -> None:
-    """A link to the dialogues comes first; what has the focus shows it; each control has a name."""
+    """The Tab key reaches a skip link first, and then the controls in order.
+
+    The focused element has a visible outline, and every control has a label.
+    """
     window = opened(demo)
     window.page.keyboard.press("Tab")
     assert window.page.evaluate("document.activeElement.textContent") == "Skip to the dialogues"
@@ -156,7 +168,10 @@ def test_it_can_be_walked_through_by_tab(demo: Path, opened: Open) -> None:
 
 
 def test_on_a_phone_it_is_a_list_and_then_a_dialogue(demo: Path, opened: Open) -> None:
-    """Nothing is wider than the screen; a link opens the dialogue, going back leads to the list."""
+    """On a phone the page shows the list, and a tap on a link opens the dialogue; going back shows the list.
+
+    Nothing is wider than the screen.
+    """
     window = opened(demo, viewport=PHONE, has_touch=True, is_mobile=True)
     width = "document.documentElement.scrollWidth"
     assert window.page.evaluate(width) == PHONE["width"]
@@ -173,14 +188,14 @@ def test_on_a_phone_it_is_a_list_and_then_a_dialogue(demo: Path, opened: Open) -
 
 
 def test_an_address_opens_its_dialogue(demo: Path, opened: Open) -> None:
-    """So that one can be pointed at."""
+    """The fragment of an address opens its dialogue, so users can link to a dialogue."""
     titles = opened(demo).listed()
     opened(demo, "#d1").shows(titles[1])
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark_can_be_read(demo: Path, opened: Open, scheme: str) -> None:
-    """All texts have a contrast of 4.5 to 1 at the least (WCAG 1.4.3)."""
+    """All texts have a contrast of at least 4.5 to 1 (WCAG 1.4.3) in both colour schemes."""
     page = opened(demo, color_scheme=scheme).page
     assert (luminance(page.evaluate("getComputedStyle(document.body).backgroundColor")) < 0.2) == (scheme == "dark")
     for text, ground in page.evaluate(COLOURS):
@@ -209,13 +224,13 @@ def luminance(colour: str) -> float:
 
 
 def test_nothing_moves_for_those_who_want_it_so(demo: Path, opened: Open) -> None:
-    """prefers-reduced-motion is heeded."""
+    """The page does not scroll smoothly if the browser asks for reduced motion (prefers-reduced-motion)."""
     page = opened(demo, reduced_motion="reduce").page
     assert page.evaluate("getComputedStyle(document.documentElement).scrollBehavior") == "auto"
 
 
 def test_colours_are_switched_by_hand(demo: Path, opened: Open) -> None:
-    """Against the system's choice, and still after a reload."""
+    """A user can override the system's colour scheme, and the choice survives a reload."""
     page = opened(demo, color_scheme="light").page
     ground = "getComputedStyle(document.body).backgroundColor"
     page.select_option("#colours", "dark")
@@ -228,7 +243,7 @@ def test_colours_are_switched_by_hand(demo: Path, opened: Open) -> None:
 
 
 def test_dialogues_come_first_and_what_they_are_about_beside_them(demo: Path, opened: Open) -> None:
-    """The numbers follow; facets stand beside the dialogue on a wide screen."""
+    """Dialogues come first, and the statistics follow. On a wide screen, facets are next to the dialogue."""
     page = opened(demo, viewport={"width": 1400, "height": 900}).page
     sections = page.locator("main > section").evaluate_all("all => all.map((each) => each.id)")
     assert sections == ["dialogues", "overview", "statistics", "shape", "variety", "draws"]
@@ -238,7 +253,10 @@ def test_dialogues_come_first_and_what_they_are_about_beside_them(demo: Path, op
 
 
 def test_many_dialogues_are_listed_page_by_page(tmp_path: Path, opened: Open) -> None:
-    """Search reaches all of them, in whatever part they are packed; stepping goes over the edges of pages."""
+    """A long list has pages of 50 dialogues.
+
+    Search covers all of them, and moving to the next dialogue continues on the next page.
+    """
     rows = [talk(f"question {number}", f"answer {number}") for number in range(1_000)]
     window = opened(written(tmp_path, rows))
     assert window.count == "1,000 of 1,000 dialogues"
@@ -260,7 +278,7 @@ def test_many_dialogues_are_listed_page_by_page(tmp_path: Path, opened: Open) ->
 
 
 def test_without_script_the_numbers_are_there(demo: Path, browser: Any) -> None:
-    """And it says what is not."""
+    """Without JavaScript the page shows the statistics, and says that dialogues need JavaScript."""
     page = browser.new_context(java_script_enabled=False).new_page()
     page.goto(demo.as_uri())
     assert "Problem Solving" in page.inner_text("#statistics")

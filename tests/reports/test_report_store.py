@@ -1,4 +1,4 @@
-"""What a report says of a response store: with its recipe, without one, and of a run that has not ended."""
+"""Reports on a response store: with its recipe, without it, and of an unfinished run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 @pytest.mark.slow
 def test_a_store_by_itself_says_the_same_as_with_its_recipe() -> None:
-    """Dialogues are put together from what was asked and said."""
+    """A report without a recipe rebuilds the dialogues from the requests and responses, with the same figures."""
     alone = report(DEMO)
     assert counted(alone) == counted(report(DEMO, recipe="demo")) == counted(report("demo", responses=DEMO))
     topics = {entry.origin["topic"] for entry in read(DEMO).entries if entry.row}
@@ -28,7 +28,10 @@ def test_a_store_by_itself_says_the_same_as_with_its_recipe() -> None:
 
 
 def test_what_is_recorded_of_an_unfinished_run_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """By its recipe and by its store alike, and what is missing is said."""
+    """A report shows the finished dialogues of an unfinished run, and says how many are missing.
+
+    It does so with the recipe and from the store alone.
+    """
     options = (*REHEARSAL, "--responses", "store")
     assert main(["build", *options, "--max-calls", "21", "--output", "made.parquet"]) == 3
     recipe = {"model": "rehearsal", "num_dialogs_per_intent": 2, "num_turns_per_dialog": 3}
@@ -44,13 +47,16 @@ def test_what_is_recorded_of_an_unfinished_run_is_shown(capsys: pytest.CaptureFi
 
 
 def again(request: dict[str, Any], **changes: Any) -> Request:
-    """Return a recorded request, or one that differs from it."""
+    """Return a stored request as a Request, with these changes."""
     fields = {name: value for name, value in {**request, **changes}.items() if name != "format"}
     return Request(**{**fields, "messages": tuple(fields["messages"])})
 
 
 def test_of_several_answers_in_a_store_one_holds() -> None:
-    """A refreshed answer takes the place of the one before; an answer that was drawn again was unusable."""
+    """A refreshed response replaces the earlier one.
+
+    A response that was followed by another draw counts as unusable.
+    """
     build(*REHEARSAL, "--intents", "simulation", "--responses", "store", "--output", "made.parquet")
     first, second = (
         request for request in asked("store", "assistant") if '"assistant_1"' in json.dumps(request["schema"])
@@ -67,7 +73,7 @@ def test_of_several_answers_in_a_store_one_holds() -> None:
 
 
 def test_prompts_of_another_version_are_read_as_far_as_they_can_be() -> None:
-    """The user messages are found by their names; intent and category are unknown."""
+    """With another version's prompts, user messages are found by their names; intent and category are unknown."""
     build(*REHEARSAL, "--intents", "simulation", "--responses", "store", "--output", "made.parquet")
     request = next(request for request in asked("store", "assistant") if "user_3" in request["messages"][0]["content"])
     said = {"role": "user", "content": 'Answer all of these: {"user_1": "a", "user_2": "b", "user_3": "c"}. Thanks!'}
@@ -81,7 +87,7 @@ def test_prompts_of_another_version_are_read_as_far_as_they_can_be() -> None:
 
 
 def test_judged_dialogues_of_a_store_are_those_of_its_recipe() -> None:
-    """With the same scores, words and tokens."""
+    """Judged dialogues have the same scores, words and tokens with and without their recipe."""
     given = {"num_dialogs_per_intent": 1, "num_turns_per_dialog": 2, "intents": ["transaction"],
              "judge_model": "judge", "min_score": 3.0, "responses": "judged", "serving": "rehearsal"}  # fmt: skip
     consistent_chat.build(None, "judged.jsonl", **given)

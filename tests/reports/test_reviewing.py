@@ -1,4 +1,4 @@
-"""`consistent-chat review`: marks made on the terminal, kept in the page's file, and exchanged with Argilla."""
+"""`consistent-chat review`: marks are made on the terminal, saved in the page's format, and exchanged with Argilla."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOSTILE = "\x1b]52;c;x\x07 \u202e \x9b2J - [x]: #\u2028\ufffe"
 
 
 def write_rows(judge: tuple[str, ...] = (), **more: Any) -> None:
-    """Write a dataset of three dialogues; the first two have the same user messages. `judge` is the judge's key."""
+    """Write a dataset of three dialogues. The first two have the same user messages. `judge` is the judge's key."""
     rows = [
         {
             "messages": [
@@ -41,7 +41,7 @@ def write_rows(judge: tuple[str, ...] = (), **more: Any) -> None:
 
 
 def reviewed(monkeypatch: pytest.MonkeyPatch, *lines: str, options: tuple[str, ...] = ()) -> tuple[Mark, ...]:
-    """Type lines and return the marks that are in the file afterwards."""
+    """Pass lines to the command, and return the marks that are in the file afterwards."""
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
     assert main(["review", "rows.jsonl", "--output", "rows.review.yaml", *options]) == 0
     path = Path("rows.review.yaml")
@@ -49,7 +49,10 @@ def reviewed(monkeypatch: pytest.MonkeyPatch, *lines: str, options: tuple[str, .
 
 
 def test_marks_are_those_that_the_page_makes(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """Reject with a reason, keep with a note, edit; whatever is typed and shown cannot drive the terminal."""
+    """Commands reject with a reason, keep with a note, and edit a message; a recipe reads the same marks.
+
+    Control characters in typed or shown text never reach the terminal.
+    """
     write_rows()
     lines = ["x It is dull.", "", "a", f"n so {HOSTILE}", "e assistant_1 Ten minutes.", "j", "j", "e system_1 x"]
     marks = reviewed(monkeypatch, *lines, "x", "?")
@@ -69,7 +72,10 @@ def test_marks_are_those_that_the_page_makes(monkeypatch: pytest.MonkeyPatch, ca
 
 
 def test_a_review_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """At the first dialogue without a mark; marks can be changed and removed, and those of other dialogues stay."""
+    """A review continues at the first dialogue without a mark.
+
+    Marks can be changed and removed, and marks of other dialogues stay.
+    """
     write_rows()
     reviewed(monkeypatch, "a", "j", "x Wrong.", "q", "a")
     capsys.readouterr()
@@ -82,7 +88,7 @@ def test_a_review_goes_on_where_it_stopped(monkeypatch: pytest.MonkeyPatch, caps
 
 
 def test_argillas_records_bring_the_marks_back(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """Marks go out as suggestions, and come back as responses of any number of people."""
+    """Marks are exported as suggestions, and imported from the responses of any number of annotators."""
     write_rows()
     reviewed(monkeypatch, "x It is dull.", "j", "e user_1 Is it near?")
     assert reviewed(monkeypatch, options=("--export", "records.json")) == reviewed(monkeypatch)
@@ -135,7 +141,7 @@ def test_argillas_records_bring_the_marks_back(monkeypatch: pytest.MonkeyPatch, 
     ],
 )  # fmt: skip
 def test_wrong_records_are_one_message(records: Any, message: str, capsys: Any) -> None:
-    """With the number of the record; no review is written."""
+    """A wrong record gives one message with its number, and no review is written."""
     write_rows()
     Path("back.json").write_text(records if isinstance(records, str) else json.dumps(records))
     assert main(["review", "rows.jsonl", "--import", "back.json"]) == 2
@@ -144,7 +150,7 @@ def test_wrong_records_are_one_message(records: Any, message: str, capsys: Any) 
 
 
 def test_the_file_is_named_by_the_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the page names it: without the ending, in the current folder."""
+    """The review in the current folder is named after the dataset without its suffix, like the page's review."""
     write_rows()
     monkeypatch.setattr(sys, "stdin", io.StringIO("a\n"))
     assert main(["review", "rows.jsonl"]) == 0
@@ -152,7 +158,7 @@ def test_the_file_is_named_by_the_dataset(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_dialogues_without_keys_take_no_marks(capsys: Any) -> None:
-    """A mark of them would name no dialogue."""
+    """Dialogues without request keys cannot be marked, because a mark could not identify them."""
     write_rows(provenance={})
     assert main(["review", "rows.jsonl"]) == 1
     assert "Build with --provenance" in capsys.readouterr().err
@@ -168,6 +174,6 @@ KEY = st.integers(0, 9).map(lambda digit: f"sha256:{str(digit) * 64}")
     )
 )
 def test_a_review_is_written_as_it_is_read(marks: list[Mark]) -> None:
-    """Any text, and marks that share keys."""
+    """A review of any texts, and of marks that share keys, is the same after writing and reading."""
     assert load(parse(Review(tuple(marks)).text, "x")).marks == tuple(marks)
     assert Marks(marks).review.marks == tuple(marks)
