@@ -1,4 +1,4 @@
-"""One description of each field: what is derived from it, and what must agree with it."""
+"""Each field has a single description; the documentation, the recipe, the config and the schema agree with it."""
 
 from __future__ import annotations
 
@@ -30,19 +30,22 @@ PAGE = (ROOT / "docs" / "recipes.md").read_text("utf-8")
 
 @pytest.mark.parametrize("described", [RECIPE, OPERATIONAL], ids=["recipe", "operational"])
 def test_the_documentation_shows_the_descriptions(described: tuple[Field, ...]) -> None:
-    """Its tables are the rendered ones, row by row."""
+    """The tables in docs/recipes.md are exactly those rendered from the descriptions."""
     assert table(described) in PAGE
 
 
 def test_the_recipe_has_the_described_fields_and_defaults() -> None:
-    """In the same order."""
+    """The recipe has the described fields and defaults, in the same order."""
     fields = {field.name: field.default for field in dataclasses.fields(Recipe) if field.name != "origin"}
     assert fields == {described.name: described.default for described in RECIPE}
     assert list(fields) == list(FIELDS)
 
 
 def test_the_config_has_the_described_fields_and_defaults() -> None:
-    """A recipe's field is None there, which means the recipe file's value; `detach` belongs to the run."""
+    """The config has the described operational fields and defaults.
+
+    The fields of a recipe default to None there, which means the value in the recipe file. `detach` applies to a run.
+    """
     inherited = {field.name for field in dataclasses.fields(datasets.BuilderConfig)}
     own = [field for field in dataclasses.fields(ConsistentChatConfig) if field.name not in inherited]
     expected = dict.fromkeys(FIELDS) | {field.name: field.default for field in OPERATIONAL} | {"detach": False}
@@ -52,7 +55,7 @@ def test_the_config_has_the_described_fields_and_defaults() -> None:
 
 
 def test_names_and_thresholds_agree_with_their_owners() -> None:
-    """The description imports none of them."""
+    """Described names and thresholds equal those of other modules, which the description does not import."""
     allowed = {described.name: described.schema.get("enum") for described in OPERATIONAL}
     assert allowed["mode"] == [mode.value for mode in Mode]
     assert allowed["driver"] == list(DRIVERS)
@@ -60,7 +63,7 @@ def test_names_and_thresholds_agree_with_their_owners() -> None:
 
 
 def test_the_schema_has_every_field_and_no_other() -> None:
-    """An editor marks what the reader would refuse."""
+    """The JSON schema has exactly the fields, so an editor marks what the package would refuse."""
     schema = json_schema()
     assert tuple(schema["properties"]) == FIELDS
     assert schema["additionalProperties"] is False
@@ -76,7 +79,7 @@ EDGES = [
 
 @pytest.mark.parametrize(("name", "edge", "step"), EDGES)
 def test_the_range_in_the_schema_is_the_one_that_is_checked(name: str, edge: str, step: int) -> None:
-    """The edge is taken and the next number is not."""
+    """The limit in the schema is accepted, and the next number beyond it is refused."""
     value = json_schema()["properties"][name][edge]
     more: dict[str, Any] = {"judge_model": "judge"} if name in ("min_score", "num_answers") else {}
     assert getattr(Recipe(**more, **{name: value}), name) == value

@@ -1,4 +1,4 @@
-"""Recipe files, which a stranger may have written: what they say is read, bounded, and refused by line."""
+"""Recipe files, which may come from strangers: their values are read and bounded, and errors name the line."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ FILE = "r.consistent_chat.yaml"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder for a recipe, next to a secret file."""
+    """Create a folder for a recipe, next to a secret file."""
     (tmp_path / "secret.yaml").write_text("personas: [a spy]", "utf-8")
     (tmp_path / "recipes" / "below").mkdir(parents=True)
     return tmp_path / "recipes"
 
 
 def read(folder: Path, text: str | bytes, **overrides: Any) -> Recipe:
-    """Write a recipe file and read it."""
+    """Write a recipe file, and read it."""
     path = folder / FILE
     path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
     return Recipe.from_file(str(path), **overrides)
 
 
 def refusal(folder: Path, text: str | bytes, **overrides: Any) -> str:
-    """Return the message with which a recipe file is refused, which is one line of bearable length."""
+    """Return the error message about a recipe file. It must be one line of less than 600 characters."""
     with pytest.raises(RecipeError) as caught:
         read(folder, text, **overrides)
     message = str(caught.value)
@@ -51,7 +51,7 @@ def refusal(folder: Path, text: str | bytes, **overrides: Any) -> str:
 
 
 def test_a_file_says_what_keywords_say(folder: Path) -> None:
-    """Both ways give equal recipes; a keyword beside a file wins."""
+    """A file and keywords give equal recipes. A keyword overrides the value in the file."""
     text = "model: m\nintents: [simulation]\ntemperature: 1\nnum_turns_per_dialog: 3"
     assert read(folder, text) == Recipe("m", intents=("simulation",), temperature=1.0, num_turns_per_dialog=3)
     assert read(folder, text, num_turns_per_dialog=4).num_turns_per_dialog == 4
@@ -110,7 +110,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: text[:25])
 def test_a_bad_file_is_one_clear_message(text: str, folder: Path) -> None:
-    """File, line, key and remedy, whatever a stranger wrote."""
+    """A wrong file gives one message with file, line, key and remedy."""
     assert refusal(folder, text) == REFUSED[text]
 
 
@@ -126,14 +126,14 @@ def test_a_bad_file_is_one_clear_message(text: str, folder: Path) -> None:
     ids=lambda text: text[:16],
 )
 def test_a_hostile_file_is_refused_soon(text: str, folder: Path) -> None:
-    """Sexagesimal numbers, nested keys and a million items cost seconds, not hours or a crash."""
+    """Sexagesimal numbers, nested keys and a million items are refused within 5 s of CPU."""
     started = time.process_time()
     refusal(folder, text)
     assert time.process_time() - started < 5
 
 
 def test_a_syntax_error_names_its_place(folder: Path) -> None:
-    """The library's own words stand between the file and the remedy."""
+    """The message has the file, the YAML library's own words with the line, and the remedy."""
     said = refusal(folder, "a: b: c")
     assert said.startswith(f"{FILE} is not valid YAML: ")
     assert "line 1" in said
@@ -142,7 +142,7 @@ def test_a_syntax_error_names_its_place(folder: Path) -> None:
 
 @pytest.mark.parametrize(("written", "value"), [("12", 12), ("+12", 12), ("-3", -3), ("1000", 1000)])
 def test_plain_numbers_are_read(written: str, value: int, folder: Path) -> None:
-    """As their writer meant them."""
+    """A plain whole number has its usual value."""
     assert read(folder, f"seed: {written}").seed == value
 
 
@@ -150,7 +150,7 @@ def test_plain_numbers_are_read(written: str, value: int, folder: Path) -> None:
     ("written", "value"), [("0.5", 0.5), (".5", 0.5), ("1.", 1.0), ("1.0e+0", 1.0), ("1.5E-1", 0.15), ("'0'", None)]
 )
 def test_plain_fractions_are_read(written: str, value: float | None, folder: Path) -> None:
-    """A text is no number."""
+    """A plain decimal number has its usual value, and a quoted one is text and therefore refused."""
     if value is None:
         assert "must be a number" in refusal(folder, f"temperature: {written}")
     else:
@@ -172,11 +172,11 @@ def _with_splits(number: int) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize(("text", "small"), [(_large, 2_000), (_with_splits, 200)], ids=["personas", "splits"])
 def test_reading_takes_linear_time(text: Callable[[int], str], small: int, folder: Path) -> None:
-    """Four times the recipe takes about four times as long, not sixteen."""
+    """A recipe of four times the size takes less than nine times as long to read, where sixteen would be quadratic."""
 
     def seconds(size: int) -> float:
         written = text(size)
-        gc.disable()  # walks all that the other tests left behind, once more the larger the recipe
+        gc.disable()  # it would also visit the objects of other tests, more often for a larger recipe
         try:
             started = time.process_time()
             splits_of(read(folder, written))
@@ -191,19 +191,19 @@ def test_reading_takes_linear_time(text: Callable[[int], str], small: int, folde
 
 @pytest.mark.slow
 def test_the_number_of_splits_is_bounded(folder: Path) -> None:
-    """Before anything is computed for them."""
+    """More than 1,000 splits are refused before anything is computed for them."""
     names = ", ".join(f"s{n}: 1" for n in range(5_000))
     expected = f"{FILE}, line 1 (splits): splits must have at most 1,000 names, not 5,000."
     assert refusal(folder, f"splits: {{{names}}}") == expected
 
 
 def test_a_file_that_is_no_text_is_refused(folder: Path) -> None:
-    """A picture is no recipe."""
+    """A file that is not UTF-8 text is refused."""
     assert refusal(folder, b"\x89PNG\xff").endswith(f"{FILE} is not UTF-8 text. Save it as UTF-8.")
 
 
 def test_a_file_that_is_not_there_is_named(folder: Path) -> None:
-    """The message has the path as it was given."""
+    """The message about a missing file has the path as it was given."""
     path = str(folder / "none.yaml")
     with pytest.raises(RecipeError) as caught:
         Recipe.from_file(path)
@@ -212,14 +212,14 @@ def test_a_file_that_is_not_there_is_named(folder: Path) -> None:
 
 
 def test_a_wrong_override_is_not_blamed_on_the_file(folder: Path) -> None:
-    """The file has no line to correct."""
+    """The message about a wrong keyword does not mention the recipe file."""
     assert refusal(folder, "seed: 1", seed=0.5).startswith("seed must be a whole number")
     assert refusal(folder, "seed: 1", sed=1) == "there is no field 'sed'. Did you mean 'seed'?"
 
 
 @pytest.mark.parametrize("name", ["own.yaml", "below/own.yaml", "./own.yaml"])
 def test_a_taxonomy_may_lie_beside_or_below_the_recipe(name: str, folder: Path) -> None:
-    """Relative paths start at the recipe, not at the working directory."""
+    """A relative path of a taxonomy starts at the recipe's folder, not at the working directory."""
     (folder / name).write_text("personas: [a lighthouse keeper]", "utf-8")
     assert read(folder, f"taxonomy: {name}").full_taxonomy.personas == (Persona("a lighthouse keeper"),)
 
@@ -241,20 +241,20 @@ OUTSIDE = [
 
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_a_taxonomy_may_not_lie_elsewhere(name: str, folder: Path) -> None:
-    """A stranger's recipe reads no file but its own."""
+    """A recipe cannot read a taxonomy outside its own folder."""
     place = f"{FILE}, line 2 (taxonomy)"
     expected = f"{place}: {name!r} must be a relative path within the recipe's own folder."
     assert refusal(folder, f"seed: 0\ntaxonomy: '{name}'") == expected
 
 
 def test_a_mistake_in_a_taxonomy_names_the_taxonomys_line(folder: Path) -> None:
-    """That file must be corrected."""
+    """The message about a mistake in a taxonomy file names that file and its line."""
     (folder / "own.yaml").write_text("# mine\npersonas: [1]", "utf-8")
     assert refusal(folder, "taxonomy: own.yaml").startswith("own.yaml, line 2 (personas.0) must be text")
 
 
 def test_a_recipe_and_its_taxonomy_are_read_from_any_url() -> None:
-    """Both lie in the same remote folder."""
+    """A recipe at a URL finds its taxonomy in the same remote folder."""
     files = fsspec.filesystem("memory")
     files.pipe({"/remote/r.yaml": b"taxonomy: own.yaml", "/remote/own.yaml": b"personas: [a pilot]"})
     assert Recipe.from_file("memory://remote/r.yaml").full_taxonomy.personas == (Persona("a pilot"),)
@@ -269,7 +269,7 @@ YAML_LIKE = st.lists(st.sampled_from([*FIELDS, *MARKS]), max_size=15).map("".joi
 @LAW
 @given(st.text(max_size=60) | YAML_LIKE)
 def test_any_text_is_a_recipe_or_a_recipe_error(text: str) -> None:
-    """Never another exception, on whatever text."""
+    """Any text is either a recipe or raises RecipeError, and never another exception."""
     fsspec.filesystem("memory").pipe("/any/r.yaml", text.encode("utf-8", "surrogatepass"))
     with contextlib.suppress(RecipeError):
         assert isinstance(Recipe.from_file("memory://any/r.yaml"), Recipe)

@@ -1,4 +1,4 @@
-"""Personas and manners in a recipe, without a taxonomy file."""
+"""Personas and manners as fields of a recipe, without a taxonomy file."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ HOW = {"terse": "says little", "florid": "says much, with flourishes"}
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder to work in."""
+    """Run each test in an empty working directory."""
     monkeypatch.chdir(tmp_path)
 
 
 def people(*rows: Any, **more: Any) -> dict[str, Any]:
-    """Write rows to a file and return the field that names it."""
+    """Write rows to a file, and return the field that names the file."""
     Path("people.jsonl").write_text("\n".join(map(json.dumps, rows)))
     return {"data": "people.jsonl", "fields": {"persona": "who"}, **more}
 
 
 def test_they_may_lie_in_a_file(caplog: pytest.LogCaptureFixture) -> None:
-    """As if they were a list; a warning says what is left out."""
+    """Personas in a file equal personas in a list. A warning counts the rows that are left out."""
     own = people(*({"who": who, "age": 3} for who in (*WHO, " ", "a  student\nof law")))
     assert fingerprint(Recipe(personas=own)) == fingerprint(Recipe(personas=WHO))
     assert [record.getMessage() for record in caplog.records] == [
@@ -55,14 +55,14 @@ WRONG_DATA: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("given", "message"), WRONG_DATA)
 def test_wrong_data_is_told(given: Any, message: str) -> None:
-    """With the nearest name."""
+    """A wrong `personas` field raises an error with the reason, and with the nearest name for a mistyped column."""
     with pytest.raises(RecipeError) as raised:
         Recipe(personas=given({"whom": "a nurse"}) if callable(given) else given)
     assert message in str(raised.value)
 
 
 def test_a_long_persona_is_told_by_its_row() -> None:
-    """And none at all."""
+    """A persona of more than 500 characters raises an error with its row, and so does a file without personas."""
     with pytest.raises(RecipeError, match=r"people.jsonl, row 2: 'who' has 501 characters; the maximum is 500"):
         Recipe(personas=people({"who": "a"}, {"who": "b" * 501}))
     with pytest.raises(RecipeError, match=r"people.jsonl has no row with text in 'who'"):
@@ -71,7 +71,7 @@ def test_a_long_persona_is_told_by_its_row() -> None:
 
 @pytest.mark.parametrize("named", ["../people.jsonl", "/etc/passwd", "~/a.csv", "http://127.0.0.1/a.csv"])
 def test_a_strangers_recipe_names_no_other_personas(named: str) -> None:
-    """Neither a file elsewhere nor an address."""
+    """A recipe file cannot read personas from another folder or from an address."""
     text = json.dumps({"personas": {"data": named, "fields": {"persona": "who"}}})
     Path("a.consistent_chat.yaml").write_text(text)
     with pytest.raises(
@@ -81,7 +81,7 @@ def test_a_strangers_recipe_names_no_other_personas(named: str) -> None:
 
 
 def test_the_readme_of_a_folder_names_no_personas(tmp_path: Path) -> None:
-    """`datasets` takes fields of a config from it."""
+    """A dataset's README cannot set `personas`, although `datasets` reads config fields from there."""
     (tmp_path / "a.consistent_chat.yaml").write_text("model: rehearsal\nnum_dialogs_per_intent: 1\n")
     config = {"config_name": "default", "data_files": "*.yaml", "personas": people({"who": "a nurse"})}
     (tmp_path / "README.md").write_text(f"---\nconfigs: {json.dumps([config])}\n---\n")
@@ -90,7 +90,7 @@ def test_the_readme_of_a_folder_names_no_personas(tmp_path: Path) -> None:
 
 
 def test_they_take_the_place_of_the_taxonomys() -> None:
-    """All others do not come up; topics, flows and their order stay."""
+    """Own personas and manners replace the taxonomy's. Topics and their order stay the same."""
     own, plain = Plan(Recipe(personas=WHO, manners=HOW)), Plan(Recipe())
     assert {spec.persona for spec in own} == set(WHO)
     assert {spec.manner for spec in own} == set(HOW.items())
@@ -99,14 +99,14 @@ def test_they_take_the_place_of_the_taxonomys() -> None:
 
 
 def test_they_win_over_a_taxonomys_own() -> None:
-    """As what is said of this dataset alone."""
+    """Personas in a recipe override those of the recipe's taxonomy; its manners stay."""
     whole = Recipe(taxonomy={"personas": ["a pilot"], "manners": {"gruff": "is gruff"}}, personas=WHO).full_taxonomy
     assert whole.personas == tuple(map(Persona, WHO))
     assert whole.manners == (Manner("gruff", "is gruff"),)
 
 
 def test_where_they_are_said_is_of_no_meaning() -> None:
-    """The same personas by keyword and in a taxonomy are the same dataset."""
+    """The same personas and manners, given by keyword or in a taxonomy, give the same fingerprint."""
     by_keyword = Recipe("m", personas=tuple(WHO), manners=HOW)
     assert fingerprint(by_keyword) == fingerprint(Recipe("m", taxonomy={"personas": WHO, "manners": HOW}))
     assert fingerprint(by_keyword) != fingerprint(Recipe("m"))
@@ -125,7 +125,7 @@ WRONG: dict[str, tuple[Any, str, str]] = {
 
 @pytest.mark.parametrize("text", WRONG)
 def test_mistakes_are_named_as_in_a_taxonomy(text: str) -> None:
-    """By keyword with the place, in a file with the line."""
+    """A mistake in a keyword is named with its place, and in a file also with its line."""
     value, place, message = WRONG[text]
     name, _, part = place.split("(")[1].rstrip(")").partition(".")
     with pytest.raises(RecipeError) as caught:
@@ -138,13 +138,13 @@ def test_mistakes_are_named_as_in_a_taxonomy(text: str) -> None:
 
 
 def test_a_file_may_leave_them_empty() -> None:
-    """As with any other field, that says nothing."""
+    """Empty fields in a file mean the defaults."""
     Path("own.consistent_chat.yaml").write_text("personas:\nmanners:\nsystem_prompt:\nsplits:\n")
     assert Recipe.from_file("own.consistent_chat.yaml") == Recipe()
 
 
 def test_the_command_line_takes_them_too(tmp_path: Path) -> None:
-    """A manner with its description; and a file takes them as it takes all else."""
+    """The command line takes personas, and manners as name=description. A recipe file gives the same rows."""
     options = ["--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--num-turns-per-dialog", "1"]
     own = ["--personas", *WHO, "--manners", *(f"{name}={text}" for name, text in HOW.items())]
     assert main(["build", *options, *own, "--responses", "responses", "--output", "made.jsonl"]) == 0

@@ -1,4 +1,4 @@
-"""The recipe: its fields as keyword arguments, and the messages for wrong ones."""
+"""The recipe: its fields as keyword arguments, and the error messages about wrong values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LAW = settings(derandomize=True)
 
 
 def test_the_defaults_are_the_documented_ones() -> None:
-    """They are a promise: changing one changes everybody's data."""
+    """The defaults stay as documented, because changing one would change the data of all users."""
     recipe = Recipe()
     assert {name: getattr(recipe, name) for name in FIELDS} == {
         "model": None,
@@ -114,7 +114,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_a_wrong_value_is_refused_by_name(name: str) -> None:
-    """Every field says what it takes."""
+    """A wrong value of any field raises an error that names the field and says what it accepts."""
     value, message = WRONG[name]
     with pytest.raises(RecipeError) as caught:
         Recipe(**{name: value})
@@ -124,33 +124,33 @@ def test_a_wrong_value_is_refused_by_name(name: str) -> None:
 @pytest.mark.parametrize("name", ["num_dialogs_per_intent", "num_turns_per_dialog", "seed", "temperature"])
 @pytest.mark.parametrize("value", [True, None, "6", float("nan"), float("inf"), [6]])
 def test_no_number_is_guessed(name: str, value: Any) -> None:
-    """True is not 1, and "6" is not 6."""
+    """Values of other types are not converted to numbers: True is not 1, and "6" is not 6."""
     with pytest.raises(RecipeError, match=f"^{name} must be a"):
         Recipe(**{name: value})
 
 
 def test_a_long_wrong_value_is_cut_in_the_message() -> None:
-    """No reader needs four million letters."""
+    """The message about a value of four million letters quotes only its beginning."""
     with pytest.raises(RecipeError) as caught:
         Recipe(model="x" * 4_000_000)
     assert str(caught.value).endswith(f"not '{'x' * 76}....")
 
 
 def test_an_unknown_field_suggests_the_right_one() -> None:
-    """A slip of the pen is not silently ignored."""
+    """An unknown field raises an error that suggests the nearest name."""
     with pytest.raises(RecipeError, match=r"^there is no field 'num_turn_per_dialog'. Did you mean 'num_turns_per_d"):
         Recipe.from_mapping({"num_turn_per_dialog": 3})
 
 
 def test_intents_are_taken_by_key_or_title_in_any_order() -> None:
-    """They come out as keys, in the taxonomy's order, each once."""
+    """Intents are accepted by key or title, and become keys in the taxonomy's order without repetition."""
     chosen = Recipe(intents=("transaction", "Problem Solving", "problem-solving")).intents
     assert chosen == ("problem_solving", "transaction")
     assert Recipe(intents="simulation").intents == ("simulation",)  # type: ignore[arg-type]
 
 
 def test_numpy_numbers_are_numbers() -> None:
-    """They become Python's own, so that the dataset is the same one."""
+    """NumPy numbers become Python numbers, so the recipe is the same."""
     recipe = Recipe(seed=np.int64(3), temperature=np.float64(0.5), splits={"train": np.int32(2), "test": np.uint8(1)})
     assert recipe == Recipe(seed=3, temperature=0.5, splits={"train": 2, "test": 1})
     assert [type(value) for value in (recipe.seed, recipe.temperature, *recipe.splits.values())] == [  # type: ignore[union-attr]
@@ -161,7 +161,7 @@ def test_numpy_numbers_are_numbers() -> None:
 
 
 def test_a_mapping_is_a_taxonomy_too() -> None:
-    """What a file says can be said in Python; the built-in taxonomy is not touched."""
+    """A mapping is accepted like a taxonomy file, and does not change the built-in taxonomy."""
     recipe = Recipe(taxonomy={"extend": {"personas": ["a pilot"]}}, intents=("simulation",))
     assert recipe.chosen_taxonomy.personas == (*taxonomy.builtin().personas, Persona("a pilot"))
     assert list(recipe.chosen_taxonomy.intents) == ["simulation"]
@@ -182,7 +182,10 @@ VALUES = st.recursive(
 @LAW
 @given(st.sampled_from(FIELDS), VALUES)
 def test_any_value_is_a_recipe_or_a_recipe_error(name: str, value: Any) -> None:
-    """Of every field; what is taken has one form."""
+    """Any value of any field is accepted or raises RecipeError.
+
+    The form in which an accepted value is kept gives the same recipe when it is passed again.
+    """
     try:
         made = Recipe(**{name: value})
     except RecipeError:
@@ -200,12 +203,15 @@ def test_any_value_is_a_recipe_or_a_recipe_error(name: str, value: Any) -> None:
     ],
 )
 def test_similarities_by_side_have_one_form(given: Any, kept: Any) -> None:
-    """That of user messages alone is the number, so no dataset changes its identity."""
+    """Equivalent values have one form.
+
+    A threshold for user messages alone is kept as a number, so no dataset changes its identity.
+    """
     assert Recipe(drop_near_duplicates=given).drop_near_duplicates == kept
 
 
 @pytest.mark.parametrize("given", [{}, {"users": 0.7}, {"answers": 0.05}, {"answers": "0.7"}, {1: 0.7}])
 def test_wrong_similarities_by_side_are_named(given: Any) -> None:
-    """With the field and the side."""
+    """A wrong similarity raises an error that names the field, and the side where possible."""
     with pytest.raises(RecipeError, match=r"drop_near_duplicates(\.answers)? must be"):
         Recipe(drop_near_duplicates=given)

@@ -1,4 +1,4 @@
-"""A recipe that is written down says everything, and is read as the same."""
+"""A recipe that is written to a file contains every field, and is read as the same recipe."""
 
 from __future__ import annotations
 
@@ -54,12 +54,15 @@ def test_what_is_written_is_read_as_the_same(
     tmp_path: Path, model: str, personas: list[str], manners: dict[str, str], categories: dict[str, list[str]],
     temperature: float, seed: int,
 ) -> None:  # fmt: skip
-    """Whatever it says, and also where words look like numbers, dates or YAML."""
+    """A written recipe has the same fingerprint when it is read, and writing it again gives the same bytes.
+
+    This also holds for texts that look like numbers, dates or YAML syntax.
+    """
     intent = {"title": "T", "purpose": "P", "flows": ["time_sequence"], "categories": categories}
     taxonomy = {"intents": {"own": intent}, "personas": personas, "manners": manners}
     try:
         recipe = Recipe(model=model, taxonomy=taxonomy, temperature=temperature, seed=seed)
-    except RecipeError:  # a text that stands twice, or is no line
+    except RecipeError:  # for example a repeated text
         return
     path = tmp_path / "x.consistent_chat.yaml"
     recipe_file.write(recipe, path)
@@ -71,7 +74,7 @@ def test_what_is_written_is_read_as_the_same(
 
 @pytest.mark.slow
 def test_it_says_everything(tmp_path: Path) -> None:
-    """All fields, and all intents, though one is chosen: another can be chosen later."""
+    """The file has all fields, and all nine intents even if one is chosen, so another intent can be chosen later."""
     path = tmp_path / "x.consistent_chat.yaml"
     recipe_file.write(Recipe(model="m", intents=("simulation",), layout="messages", provenance=False), path)
     again = Recipe.from_file(str(path))

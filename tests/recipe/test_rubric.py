@@ -1,4 +1,4 @@
-"""The field `judge`: what it takes, and how it goes with the flat fields."""
+"""The field `judge`: its values, and how it combines with `judge_model`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WRONG: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("value", "message"), WRONG)
 def test_a_wrong_judge_is_one_clear_message(value: Any, message: str) -> None:
-    """Before any call; it names the field."""
+    """A wrong value raises an error of one line that names the field, before any call."""
     with pytest.raises(RecipeError) as raised:
         Recipe(model="w", judge=value)
     assert message in str(raised.value)
@@ -48,7 +48,7 @@ def test_a_wrong_judge_is_one_clear_message(value: Any, message: str) -> None:
 
 
 def test_the_model_is_given_once() -> None:
-    """In either place; the same in both is no conflict."""
+    """The model may be in either field. The same model in both is accepted, and different models are refused."""
     criteria = {"tone": "Kind?"}
     one = Recipe(model="w", judge={"model": "j", "criteria": criteria})
     assert one == Recipe(model="w", judge_model="j", judge={"criteria": criteria})
@@ -58,7 +58,10 @@ def test_the_model_is_given_once() -> None:
 
 
 def test_an_option_replaces_the_judges_of_a_file(tmp_path: Path) -> None:
-    """A flat model those of the mapping, and a mapping the flat model; the criteria stay."""
+    """The option `judge_model` replaces the models in a file's `judge`, and keeps its criteria.
+
+    The option `judge` replaces the `judge_model` in a file.
+    """
     (path := tmp_path / "a.yaml").write_text("judge:\n  model: [j, k]\n  criteria: {tone: Kind?}\n")
     (flat := tmp_path / "b.yaml").write_text("judge_model: j\n")
     made = Recipe.from_file(str(path), judge_model="other")
@@ -67,14 +70,14 @@ def test_an_option_replaces_the_judges_of_a_file(tmp_path: Path) -> None:
 
 
 def test_an_error_of_a_file_has_its_line(tmp_path: Path) -> None:
-    """As for any other field."""
+    """An error in a file names the line, as for any other field."""
     (path := tmp_path / "a.yaml").write_text("model: m\njudge:\n  model: j\n  criteria: {tone: true}\n")
     with pytest.raises(RecipeError, match=r"^a\.yaml, line 2 \(judge\): judge must be valid: criteria.tone"):
         Recipe.from_file(str(path))
 
 
 def test_grounded_is_built_in_for_seeds_with_a_source(tmp_path: Path) -> None:
-    """Its text asks for the source, which the judge is shown."""
+    """The criterion `grounded` needs no text of its own if the seeds have a source."""
     (data := tmp_path / "a.jsonl").write_text('{"body": "The lamp X200 is dimmable."}\n')
     seeds = {"data": str(data), "fields": {"source": "body"}}
     made = Recipe(model="w", seeds=seeds, judge={"model": "j", "criteria": {"grounded": True}})

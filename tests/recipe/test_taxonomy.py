@@ -1,4 +1,4 @@
-"""The taxonomy: what ships with the package, and what users put in its place."""
+"""The taxonomy: the built-in one, and what users can replace or add."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ intents:
 
 
 def own(text: str) -> Taxonomy:
-    """Load a user's taxonomy file."""
+    """Load a user's taxonomy from the text of its file."""
     return taxonomy.load(safe_yaml.parse(text, "own.yaml"))
 
 
 def refusal(text: str) -> str:
-    """Return the message with which a user's taxonomy file is refused."""
+    """Return the error message about a user's taxonomy file."""
     with pytest.raises(RecipeError) as caught:
         own(text)
     return str(caught.value)
@@ -69,19 +69,22 @@ def topics(whole: Taxonomy) -> list[str]:
 
 
 def test_the_nine_intents_are_the_papers() -> None:
-    """Nine kinds of conversation, in the order of the documentation."""
+    """The built-in taxonomy has the nine intents of the paper, in the documented order."""
     assert tuple(taxonomy.builtin().intents) == INTENTS
 
 
 @pytest.mark.parametrize("flow", PAPER)
 def test_each_flow_belongs_to_the_papers_intents(flow: str) -> None:
-    """Who takes an information flow is the paper's finding; others may have categories that it suits, too."""
+    """Each information flow belongs at least to the intents that the paper assigns to it."""
     intents = taxonomy.builtin().intents.values()
     assert {intent.key for intent in intents if flow in {own.key for own in intent.all_flows()}} >= PAPER[flow]
 
 
 def test_a_flow_says_what_either_side_does() -> None:
-    """The paper's seven and a dozen of our own: at least two steps of the user's, and the assistant's part."""
+    """Every flow has at least two steps of the user, and a text about the assistant's part.
+
+    The flows include the paper's seven and others.
+    """
     flows = {flow.key: flow for intent in taxonomy.builtin().intents.values() for flow in intent.all_flows()}
     assert set(flows) > set(PAPER)
     assert all(len(flow.steps) >= 2 and flow.answers for flow in flows.values())
@@ -89,14 +92,17 @@ def test_a_flow_says_what_either_side_does() -> None:
 
 @pytest.mark.parametrize("key", INTENTS)
 def test_an_intent_is_broad(key: str) -> None:
-    """At least fifteen categories with ten topics each."""
+    """Each intent has at least fifteen categories with ten topics each."""
     categories = taxonomy.builtin().intents[key].categories
     assert len(categories) >= 15
     assert min(len(category.topics) for category in categories) >= 10
 
 
 def test_categories_are_in_title_case_and_different() -> None:
-    """A category is a column of the dataset: "Travel Planning", and one meaning for each."""
+    """Names of categories are in title case and all different.
+
+    They are the values of a column, for example "Travel Planning".
+    """
     names = [category.name for intent in taxonomy.builtin().intents.values() for category in intent.categories]
     words = [word for name in names for word in name.split() if word not in SMALL_WORDS]
     assert all(word[0].isupper() for word in words)
@@ -105,21 +111,21 @@ def test_categories_are_in_title_case_and_different() -> None:
 
 
 def test_there_are_many_topics_and_no_two_are_alike() -> None:
-    """Topics differ in more than capitals, over all intents."""
+    """There are at least 3,600 topics, and no two of all intents are equal without regard to case."""
     found = topics(taxonomy.builtin())
     assert len(found) >= 3600
     assert len({topic.casefold() for topic in found}) == len(found)
 
 
 def test_many_people_speak() -> None:
-    """Well over a hundred personas, all different, and a dozen manners."""
+    """There are at least 140 personas, all different, and at least 12 manners."""
     personas = {persona.text for persona in taxonomy.builtin().personas}
     assert len(personas) == len(taxonomy.builtin().personas) >= 140
     assert len({manner.name for manner in taxonomy.builtin().manners}) >= 12
 
 
 def test_no_name_in_the_built_in_taxonomy_leads_nowhere() -> None:
-    """A tag that no persona has would leave a topic without personas; one that no topic needs would hide a typo."""
+    """Every tag, flow and intent that the built-in taxonomy refers to exists, so no topic is left without personas."""
     whole = taxonomy.builtin()
     has = {tag for persona in whole.personas for tag in persona.tags}
     marks = {"sensitive", "grave", "play"}
@@ -136,7 +142,7 @@ def test_no_name_in_the_built_in_taxonomy_leads_nowhere() -> None:
 
 
 def test_a_section_that_is_named_replaces_the_built_in_one() -> None:
-    """The sections that are not named stay as they are."""
+    """A section in a user's file replaces the built-in section. Other sections stay the same."""
     loaded = own(OWN)
     assert list(loaded.intents) == ["travel"]
     assert loaded.intents["travel"].flows[0].steps == ("go there", "come back")
@@ -144,7 +150,7 @@ def test_a_section_that_is_named_replaces_the_built_in_one() -> None:
 
 
 def test_extend_adds_to_the_built_in_one() -> None:
-    """A topic to a category, a category to an intent, an intent to all, a persona at the end."""
+    """`extend` adds topics to a category, categories to an intent, new intents, and new personas at the end."""
     base = taxonomy.builtin()
     first = base.intents["educational"].categories[0].name
     loaded = own(f"""\
@@ -169,20 +175,20 @@ extend:
 
 
 def test_a_mere_value_under_extend_replaces() -> None:
-    """A title cannot be added to."""
+    """A single value under `extend`, such as a title, replaces the built-in value."""
     loaded = own("extend: {intents: {educational: {title: Teaching}}}")
     assert loaded.intents["educational"].title == "Teaching"
     assert taxonomy.builtin().intents["educational"].title == "Educational Interaction"
 
 
 def test_only_keeps_the_taxonomys_order() -> None:
-    """The order in which intents are asked for is of no meaning."""
+    """Chosen intents keep the order of the taxonomy."""
     chosen = taxonomy.builtin().only(["transaction", "educational"])
     assert list(chosen.intents) == ["educational", "transaction"]
 
 
 def test_white_space_in_texts_is_folded() -> None:
-    """A topic that is wrapped over lines is one line in the prompt."""
+    """White space in a text is collapsed, so that a wrapped text is one line in the prompt."""
     assert own('personas: ["  a\\n  baker "]').personas == (Persona("a baker"),)
 
 
@@ -222,12 +228,12 @@ MISTAKES = {
 
 @pytest.mark.parametrize("text", MISTAKES, ids=lambda text: MISTAKES[text][10:50])
 def test_a_mistake_is_named_with_its_line_and_key(text: str) -> None:
-    """The author of the file finds the place without a search."""
+    """A mistake raises an error with file, line and key."""
     assert refusal(text) == MISTAKES[text]
 
 
 def test_a_topic_with_half_a_character_is_refused() -> None:
-    """It could be sent to no model."""
+    """A text with half a surrogate pair is refused, because no model can receive it."""
     given: dict[str, Any] = {"personas": ["half \ud800"]}
     with pytest.raises(RecipeError, match=r"taxonomy \(personas.0\) has a character that is not valid text"):
         taxonomy.load(safe_yaml.Document(given, "taxonomy"))
@@ -258,7 +264,10 @@ intents:
 
 
 def test_needs_flows_and_tags_are_read() -> None:
-    """Topics one a line or in a list, with the category's needs or their own; personas and manners with tags."""
+    """Topics are read from lines or from a list, with their own needs or those of the category.
+
+    Personas and manners are read with their tags.
+    """
     whole = own(TAGGED)
     sheep, hens = whole.intents["farm"].categories
     assert sheep.topics == (
@@ -302,5 +311,5 @@ def test_needs_flows_and_tags_are_read() -> None:
     ids=["nobody", "tag", "field"],
 )
 def test_mistakes_in_needs_and_tags_are_named(old: str, new: str, message: str) -> None:
-    """As all others are."""
+    """Mistakes in needs and tags raise errors that name file, line and key, or the topic that no persona fits."""
     assert refusal(TAGGED.replace(old, new)) == message

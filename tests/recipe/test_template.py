@@ -1,4 +1,4 @@
-"""Templates: what they render, and the bounds that a stranger's one cannot leave."""
+"""Templates: their results, and the limits for a stranger's template."""
 
 from __future__ import annotations
 
@@ -46,20 +46,20 @@ REFUSED = {
 
 @pytest.mark.parametrize(("text", "expected"), RENDERED.items())
 def test_a_template_is_rendered(text: str, expected: str) -> None:
-    """Values are text: what looks like a template in them stays as it is."""
+    """A template gives the expected text. Template syntax in values is not rendered."""
     assert template.render("system_prompt", text, VALUES) == expected
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.items(), ids=[text[:30] for text in REFUSED])
 def test_a_template_keeps_to_its_bounds(text: str, message: str) -> None:
-    """Whatever a stranger writes, it ends soon with an error that names the field."""
+    """A template outside the limits raises an error that names the field."""
     with pytest.raises(RecipeError, match=r"^system_prompt ") as raised:
         template.render("system_prompt", text, VALUES)
     assert message in str(raised.value)
 
 
 def test_names_are_those_that_values_must_have() -> None:
-    """Neither what the template sets itself nor its functions."""
+    """`names` returns the columns that a template needs, without its own variables and functions."""
     text = "{% set a = name %}{{ a }}{% for b in range(3) %}{{ b ~ loop.index ~ tier }}{% endfor %}"
     assert template.names("system_prompt", text) == ("name", "tier")
     assert template.names("system_prompt", "name") == ()
