@@ -1,15 +1,15 @@
-"""The similarity of two texts by comparing all of their words, which the index estimates."""
+"""The exact similarity of two texts, as the reference for the estimates of the index."""
 
 from __future__ import annotations
 
 
 def shingles(text: str) -> set[tuple[str, ...]]:
-    """Return the runs of three words of a text of plain words."""
+    """Return all runs of three words of a text of plain words."""
     words = text.split()
     return {tuple(words[start : start + 3]) for start in range(max(1, len(words) - 2))}
 
 
 def similarity(one: str, other: str) -> float:
-    """Return the Jaccard similarity of two texts of plain words, written down as it is defined."""
+    """Return the Jaccard similarity of two texts of plain words, computed by its definition."""
     first, second = shingles(one), shingles(other)
     return len(first & second) / len(first | second)

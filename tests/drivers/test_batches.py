@@ -1,4 +1,4 @@
-"""Builds through batch APIs: the rows are those of an online build, and nothing is asked twice."""
+"""Builds through batch APIs give the rows of an online build and submit no request twice."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ hurried, provider = filling.hurried, filling.provider
 def test_a_batch_build_makes_the_dialogues_of_an_online_build(
     provider: BatchProvider, tmp_path: Path, kind: str
 ) -> None:
-    """With the same responses, key by key."""
+    """A batch build gives the same dialogues as an online build, from the same response for each key."""
     made = recipe(kind)
     filled(str(tmp_path / "batch"), provider.url, kind)
     assert replayed(str(tmp_path / "batch"), made) == online(str(tmp_path / "online"), provider, kind, made)
@@ -54,7 +54,7 @@ def test_a_batch_build_makes_the_dialogues_of_an_online_build(
 
 
 def compared(call: Call) -> Reply | None:
-    """Say which of two answers is better, by their texts; give other answers as plain text, the first of them empty."""
+    """Rate two answers by comparing their texts; give other answers as plain text, the first of them empty."""
     if kind_of(call) == "answer":
         return Reply.text(f"Number {call.mark} is as good." if call.attempt else " ")
     if call.names[0] != "first_reason":
@@ -66,7 +66,7 @@ def compared(call: Call) -> Reply | None:
 
 @pytest.mark.slow
 def test_pairs_by_batch_are_those_of_an_online_build(tmp_path: Path) -> None:
-    """Six waves, and one more for what was unusable."""
+    """Pairs take six batches plus one for the unusable answers, and give the same rows as online."""
     pairs = {"layout": "preference", "preferences": {"rejected_model": "m"}, "intents": ("educational",)}
     made = replace(recipe(count=3), judge_model="claude-haiku-4-5", **pairs)
     with BatchProvider(compared) as provider:
@@ -84,7 +84,7 @@ def test_pairs_by_batch_are_those_of_an_online_build(tmp_path: Path) -> None:
 
 @each_kind
 def test_a_stage_is_one_batch(provider: BatchProvider, place: str, kind: str) -> None:
-    """All skeletons, then all answers."""
+    """One batch has all skeletons and the next has all answers."""
     filled(place, provider.url, kind)
     stages = [{call.stage for call in batch.calls.values()} for batch in provider.submitted]
     assert stages == [{"skeleton"}, {"answers"}]
@@ -93,7 +93,7 @@ def test_a_stage_is_one_batch(provider: BatchProvider, place: str, kind: str) ->
 
 @each_kind
 def test_a_second_build_submits_nothing(provider: BatchProvider, place: str, kind: str) -> None:
-    """Nor does it need a key."""
+    """A second build submits no batch and opens no serving, so it needs no key."""
     filled(place, provider.url, kind)
     filled(place, "http://127.0.0.1:9", kind, open_serving=lambda: pytest.fail("it is opened"))
     assert len(provider.submitted) == 2
@@ -103,7 +103,7 @@ def test_a_second_build_submits_nothing(provider: BatchProvider, place: str, kin
 def test_more_than_a_batch_takes_goes_into_several(
     provider: BatchProvider, place: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By number and by size, as full as they may be, in the order of the plan."""
+    """Requests beyond the maximum number per batch go into further batches, each as full as possible."""
     for batches in (AnthropicBatches, OpenAIBatches):
         monkeypatch.setattr(batches, "most_requests", 4)
     filled(place, provider.url, kind)
@@ -114,7 +114,7 @@ def test_more_than_a_batch_takes_goes_into_several(
 def test_a_batch_is_no_larger_than_the_provider_takes(
     provider: BatchProvider, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In bytes, as they are sent."""
+    """No batch is larger than the provider's maximum number of bytes."""
     monkeypatch.setattr(AnthropicBatches, "most_bytes", 10_000)
     filled(place, provider.url)
     assert len(provider.submitted) > 4
@@ -125,7 +125,7 @@ def test_a_batch_is_no_larger_than_the_provider_takes(
 def test_begun_online_finished_by_batch_and_the_other_way_round(
     provider: BatchProvider, place: str, tmp_path: Path, kind: str
 ) -> None:
-    """No request is asked twice, whichever way."""
+    """Online and batch builds continue each other on the same store, and no request is sent twice."""
     made = recipe(kind)
     online(place, provider, kind, made, count=4)
     filled(place, provider.url, kind)
@@ -138,7 +138,7 @@ def test_begun_online_finished_by_batch_and_the_other_way_round(
 
 
 def test_a_temperature_goes_with_the_version_that_knows_it(provider: BatchProvider, place: str) -> None:
-    """And only where the model takes one."""
+    """Batch requests have the `anthropic-version` header and the recipe's temperature."""
     filled(place, provider.url)
     assert provider.requests[0].headers["anthropic-version"] == "2023-06-01"
     assert provider.requests[0].body["temperature"] == 0.9
@@ -146,7 +146,7 @@ def test_a_temperature_goes_with_the_version_that_knows_it(provider: BatchProvid
 
 @each_kind
 def test_the_cost_is_half(provider: BatchProvider, tmp_path: Path, kind: str) -> None:
-    """Of what the same tokens cost online."""
+    """The same calls cost half as much by batch as online."""
     all_stats = {way: RunStats() for way in ("batch", "online")}
     filled(str(tmp_path / "batch"), provider.url, kind, stats=all_stats["batch"])
     run(str(tmp_path / "online"), recipe(kind), opened(kind, provider.url), all_stats["online"])
@@ -156,7 +156,7 @@ def test_the_cost_is_half(provider: BatchProvider, tmp_path: Path, kind: str) ->
 
 @each_kind
 def test_max_calls_cuts_a_wave(provider: BatchProvider, place: str, kind: str) -> None:
-    """In plan order; submitted requests are collected; the next run continues."""
+    """`max_calls` submits and collects 5 requests, and the next run continues with the rest."""
     with pytest.raises(BudgetSpent, match="max_calls=5"):
         filled(place, provider.url, kind, limits={"max_calls": 5})
     assert [len(batch.calls) for batch in provider.submitted] == [5]
@@ -167,7 +167,7 @@ def test_max_calls_cuts_a_wave(provider: BatchProvider, place: str, kind: str) -
 
 @pytest.mark.slow
 def test_max_cost_is_judged_before_submission_at_the_price_of_batches(provider: BatchProvider, place: str) -> None:
-    """The maximum cost of a first batch stays below it, and what its answers leave over pays for further batches."""
+    """The first batch's maximum cost is within `max_cost`, and what its answers leave pays for further batches."""
     stats = RunStats()
     filled(place, provider.url, limits={"max_cost": 0.05}, stats=stats)
     assert len(provider.submitted) > 2
@@ -181,7 +181,7 @@ def test_max_cost_is_judged_before_submission_at_the_price_of_batches(provider: 
 def test_max_cost_without_a_known_price_is_refused_before_submission(
     provider: BatchProvider, place: str, role: str
 ) -> None:
-    """Nothing is written down either; a judge's batch would be the last."""
+    """A model or judge without a known price raises an error before anything is submitted or logged."""
     made = replace(recipe("openai"), **{role: "nobody-knows-it"})
     with pytest.raises(RecipeError, match="no price is known"):
         filled(place, provider.url, "openai", made, limits={"max_cost": 1.0})
@@ -190,7 +190,7 @@ def test_max_cost_without_a_known_price_is_refused_before_submission(
 
 @pytest.mark.slow
 def test_near_duplicates_are_dropped_as_online(place: str, tmp_path: Path) -> None:
-    """Their substitutes are submitted, too."""
+    """Near-duplicates are replaced as online, and their substitutes are submitted too."""
     made = recipe().__class__(
         model=KINDS["anthropic"], num_dialogs_per_intent=1, num_turns_per_dialog=2, drop_near_duplicates=0.7
     )
@@ -204,7 +204,7 @@ def test_near_duplicates_are_dropped_as_online(place: str, tmp_path: Path) -> No
 
 
 def test_a_wait_is_shown(place: str) -> None:
-    """How many requests are through, and when the batch expires."""
+    """While waiting, the progress shows the number of finished requests and when the batch expires."""
     shown: list[BatchProgress] = []
     with BatchProvider(looks=3) as provider:
         filled(place, provider.url, watch=shown.append)
@@ -216,7 +216,7 @@ def test_a_wait_is_shown(place: str) -> None:
 def test_a_large_order_is_sent_in_pieces(
     provider: BatchProvider, place: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whole, and with its length."""
+    """A large batch is sent in pieces, and all requests arrive."""
     monkeypatch.setattr(anthropic_batches, "PIECE", 1_000)
     filled(place, provider.url, kind)
     assert len(provider.digests) == 18
@@ -230,21 +230,21 @@ def test_a_large_order_is_sent_in_pieces(
 def test_results_are_fetched_where_they_are_said_to_be(
     provider: BatchProvider, place: str, place_of_results: str
 ) -> None:
-    """But never from another host, which would get the key."""
+    """Results are read at any address that the provider names, but never from another host, which would get the key."""
     provider.results_at = place_of_results
     filled(place, provider.url)
     assert len(replayed(place, recipe())) == 9
 
 
 def test_a_serving_without_batches_is_refused_before_anything(place: str) -> None:
-    """One clear message."""
+    """A serving without a batch API raises an error before the store is created."""
     with pytest.raises(RecipeError, match="Answers has no batch API"):
         filled(place, "", open_serving=Answers)
     assert not Path(place).exists()
 
 
 def test_a_batch_of_another_serving_is_not_asked_of_this_one(provider: BatchProvider, place: str) -> None:
-    """It says which serving collects it."""
+    """A batch that was submitted to another serving raises an error that names that serving."""
     made = recipe("openai")
     with pytest.raises(BatchesPending):
         filled(place, provider.url, "openai", made, waits=False)
@@ -255,7 +255,7 @@ def test_a_batch_of_another_serving_is_not_asked_of_this_one(provider: BatchProv
 def test_a_store_that_cannot_keep_the_record_is_refused_before_submission(
     provider: BatchProvider, tmp_path: Path
 ) -> None:
-    """In memory it could not be found again; where nothing can be written, nothing is submitted."""
+    """A store in memory or without write access raises an error before submission, because the batch would be lost."""
     with pytest.raises(StoreError, match="ends with this process"):
         filled("memory://responses", provider.url)
     (tmp_path / "file").write_text("not a folder")
@@ -265,7 +265,7 @@ def test_a_store_that_cannot_keep_the_record_is_refused_before_submission(
 
 
 def test_the_log_holds_no_secret_and_no_address(provider: BatchProvider, place: str) -> None:
-    """Neither do the requests."""
+    """The files of the batch log contain neither the API key nor the server's address."""
     with pytest.raises(BatchesPending):
         filled(place, provider.url, waits=False)
     for path in Path(place, "batches").iterdir():
@@ -275,7 +275,7 @@ def test_the_log_holds_no_secret_and_no_address(provider: BatchProvider, place: 
 
 
 def test_verify_and_pack_leave_batches_alone(provider: BatchProvider, place: str) -> None:
-    """They are no responses."""
+    """`verify` and `compact` ignore open batches, because they are not responses."""
     with pytest.raises(BatchesPending):
         filled(place, provider.url, waits=False)
     assert verify(place).faults == []
@@ -288,7 +288,7 @@ def test_verify_and_pack_leave_batches_alone(provider: BatchProvider, place: str
 @pytest.mark.slow
 @each_kind
 def test_two_runs_at_the_same_time_submit_once(provider: BatchProvider, place: str, kind: str) -> None:
-    """The one that comes second waits for the batch of the first."""
+    """Three runs at the same time submit each request once, because later runs wait for the first run's batches."""
     fillers = [Filler(place, provider, kind) for _ in range(3)]
     for filler in fillers:
         filler.finish()
@@ -297,7 +297,7 @@ def test_two_runs_at_the_same_time_submit_once(provider: BatchProvider, place: s
 
 
 def test_the_number_of_an_entry_is_taken_once(place: str, tmp_path: Path) -> None:
-    """The second run gets an error that says so."""
+    """Only one of two entries with the same number can be created in the batch log."""
     (tmp_path / "requests.jsonl").write_text("")
     log = BatchLog(place)
     log.prepare()

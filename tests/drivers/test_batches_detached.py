@@ -1,4 +1,4 @@
-"""Detached, a run submits batches, and another collects them."""
+"""Detached runs submit batches, and later runs collect them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ hurried, provider = filling.hurried, filling.provider
 
 @each_kind
 def test_detached_a_run_submits_and_another_collects(provider: BatchProvider, place: str, kind: str) -> None:
-    """Wave by wave, as often as it is run."""
+    """Each detached run collects the previous stage and submits the next, until the dataset is complete."""
     with pytest.raises(BatchesPending, match=r"9 requests are submitted.*batch_0000.*Rerun the same command"):
         filled(place, provider.url, kind, waits=False)
     assert provider.asked["look"] == 0
@@ -38,7 +38,7 @@ def test_detached_a_run_submits_and_another_collects(provider: BatchProvider, pl
 
 @each_kind
 def test_detached_a_batch_that_has_not_ended_is_left_alone(place: str, kind: str) -> None:
-    """Run again, it only says so."""
+    """A detached run with an unfinished batch raises `BatchesPending` again and submits nothing."""
     with BatchProvider(looks=3) as provider:
         for _ in range(2):
             with pytest.raises(BatchesPending, match="batch_0000"):
@@ -48,7 +48,7 @@ def test_detached_a_batch_that_has_not_ended_is_left_alone(place: str, kind: str
 
 @each_kind
 def test_who_only_collects_submits_nothing(provider: BatchProvider, place: str, kind: str) -> None:
-    """So an online build takes what batches have, and asks for the rest itself."""
+    """With `submits=False`, a run only collects batches, so an online build can send the remaining requests."""
     filled(place, "http://127.0.0.1:9", kind, submits=False)
     with pytest.raises(BatchesPending):
         filled(place, provider.url, kind, waits=False, limits=None)
@@ -61,7 +61,7 @@ def test_who_only_collects_submits_nothing(provider: BatchProvider, place: str, 
 def test_another_recipe_leaves_a_batch_alone_that_it_does_not_need(
     provider: BatchProvider, place: str, kind: str
 ) -> None:
-    """And shares one that it needs in part."""
+    """Another recipe ignores an open batch that it does not need, and shares one that it needs in part."""
     with pytest.raises(BatchesPending):
         filled(place, provider.url, kind, waits=False)
     other = recipe(kind).__class__(model=KINDS[kind], num_dialogs_per_intent=1, num_turns_per_dialog=2, seed=1)

@@ -1,4 +1,4 @@
-"""Batches that expire, fail or are refused, and servers that break: every request is answered or the run says why."""
+"""After faults of batches, requests or connections, every request is answered or an error explains why."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ hurried, provider = filling.hurried, filling.provider
     "fate", ["expired", "canceled", "lost", Reply.error(529, "Overloaded"), Reply.error(500, "Oh")]
 )
 def test_what_was_not_answered_is_asked_again(place: str, tmp_path: Path, kind: str, fate: str | Reply) -> None:
-    """And only that; nothing of it is kept as an answer."""
+    """Only the unanswered requests are submitted again, and the dialogues are those of an online build."""
     provider = fated(some(fate), place, kind)
     asked = [len(batch.calls) for batch in provider.submitted]
     again = sum(call.attempt == 1 for call in provider.requests)
@@ -49,7 +49,7 @@ def test_what_was_not_answered_is_asked_again(place: str, tmp_path: Path, kind: 
 
 @each_kind
 def test_a_whole_batch_may_expire(place: str, kind: str) -> None:
-    """It is submitted again."""
+    """A batch whose requests all expired is submitted again."""
     provider = fated(first_time("expired"), place, kind)
     assert [len(batch.calls) for batch in provider.submitted] == [9] * 4
     assert len(replayed(place, recipe(kind))) == 9
@@ -57,7 +57,7 @@ def test_a_whole_batch_may_expire(place: str, kind: str) -> None:
 
 @each_kind
 def test_a_provider_that_never_answers_is_given_up(place: str, kind: str) -> None:
-    """After a few batches, with its own words."""
+    """After 5 waves without an answer, the run stops with the provider's last error."""
     with (
         BatchProvider(lambda call: Reply.error(500, "Out of order")) as provider,
         pytest.raises(ServingError, match=r"5 waves .* Out of order"),
@@ -70,7 +70,7 @@ def test_a_provider_that_never_answers_is_given_up(place: str, kind: str) -> Non
 @each_kind
 @pytest.mark.parametrize("name", [name for name in UNUSABLE if "5 MB" not in name])
 def test_unusable_answers_are_drawn_again(place: str, tmp_path: Path, kind: str, name: str) -> None:
-    """As online: each is kept, and the dialogues are the same."""
+    """Unusable answers are stored and drawn again, and the dialogues are those of an online build."""
     provider = fated(some(UNUSABLE[name]), place, kind)
     assert len(provider.submitted) > 2
     with BatchProvider(some(UNUSABLE[name])) as other:
@@ -82,7 +82,7 @@ def test_unusable_answers_are_drawn_again(place: str, tmp_path: Path, kind: str,
 @each_kind
 @pytest.mark.parametrize("name", HARMLESS)
 def test_odd_forms_are_read(place: str, kind: str, name: str) -> None:
-    """As online."""
+    """Unusual but harmless response formats are read without another batch."""
     if name == "byte order mark":
         pytest.skip("it would stand in the middle of a line")
     provider = fated(lambda call: HARMLESS[name], place, kind)
@@ -91,7 +91,7 @@ def test_odd_forms_are_read(place: str, kind: str, name: str) -> None:
 
 @each_kind
 def test_a_model_that_writes_nothing_usable_ends_the_run(place: str, kind: str) -> None:
-    """After one wave, not after every draw of every substitute."""
+    """A model with only unusable answers stops the run after one wave of 36 requests."""
     with (
         BatchProvider(lambda call: Reply.text("The weather is fine.")) as provider,
         pytest.raises(UnfilledSlot, match="36 consecutive responses were unusable"),
@@ -101,7 +101,7 @@ def test_a_model_that_writes_nothing_usable_ends_the_run(place: str, kind: str) 
 
 
 def test_requests_that_are_refused_end_the_run(place: str) -> None:
-    """At once where none is answered; what the provider says is passed on."""
+    """If the provider rejects all requests, the run stops after one batch with the provider's message."""
     with (
         BatchProvider(lambda call: Reply.error(400, "messages: too odd")) as provider,
         pytest.raises(ServingError, match=r"messages: too odd.*Stopping"),
@@ -113,7 +113,7 @@ def test_requests_that_are_refused_end_the_run(place: str) -> None:
 
 @each_kind
 def test_one_request_that_is_refused_for_ever_ends_the_run(place: str, kind: str) -> None:
-    """After three times, when all others are answered and kept."""
+    """A request that is always rejected stops the run after three attempts, and the other 16 responses are kept."""
     with BatchProvider(lambda call: Reply.error(400, "too odd") if call.body == first[0].body else None) as provider:
         first = provider.requests
         with pytest.raises(ServingError, match="too odd"):
@@ -124,7 +124,7 @@ def test_one_request_that_is_refused_for_ever_ends_the_run(place: str, kind: str
 
 @each_kind
 def test_a_form_that_the_server_does_not_take_is_found_out(place: str, kind: str) -> None:
-    """The requests are asked again without the field that it names."""
+    """If the server rejects a request field, the requests are submitted again without that field."""
     field = {"anthropic": "output_config", "openai": "response_format"}[kind]
     refusal = Reply.error(400, f"{field}: Extra inputs are not permitted")
     provider = fated(lambda call: refusal if field in call.body else None, place, kind)
@@ -138,7 +138,7 @@ def test_a_form_that_the_server_does_not_take_is_found_out(place: str, kind: str
 def test_a_connection_that_breaks_does_not_lead_to_two_batches(
     provider: BatchProvider, place: str, kind: str, step: str
 ) -> None:
-    """Whether a batch is there is looked up."""
+    """After a broken connection, the run looks up whether the batch exists and submits no request twice."""
     provider.script_for[step] = Reply.reset()
     filled(place, provider.url, kind)
     assert len(set(provider.digests)) == len(provider.digests) == 18
@@ -148,7 +148,7 @@ def test_a_connection_that_breaks_does_not_lead_to_two_batches(
 @pytest.mark.slow
 @each_kind
 def test_a_crowded_server_is_waited_for(provider: BatchProvider, place: str, kind: str) -> None:
-    """With a submission and with a look."""
+    """After a rate limit or overload response, the run retries the submission or the poll."""
     provider.script_for["received"] = Reply.error(429, "Too many", {"retry-after": "0"})
     provider.script_for["look"] = Reply.error(529, "Overloaded")
     filled(place, provider.url, kind)
@@ -157,7 +157,7 @@ def test_a_crowded_server_is_waited_for(provider: BatchProvider, place: str, kin
 
 @each_kind
 def test_a_server_without_batches_says_so(place: str, kind: str) -> None:
-    """It is one message, and the next build can go another way."""
+    """A server without a batch API raises one error that suggests the online driver, which then builds the dataset."""
     with BatchProvider(offers=()) as provider:
         with pytest.raises(ServingError, match=r"has no batch API.*driver='online'"):
             filled(place, provider.url, kind)
@@ -166,7 +166,7 @@ def test_a_server_without_batches_says_so(place: str, kind: str) -> None:
 
 @each_kind
 def test_a_server_that_does_not_list_batches_will_do(place: str, kind: str) -> None:
-    """As long as nothing breaks."""
+    """A server that cannot list its batches works as long as no connection breaks."""
     with BatchProvider(offers=("batches",)) as provider:
         filled(place, provider.url, kind)
     assert len(provider.submitted) == 2
@@ -174,7 +174,7 @@ def test_a_server_that_does_not_list_batches_will_do(place: str, kind: str) -> N
 
 @each_kind
 def test_results_without_a_bound_end_in_one_error(place: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It names the batch and the way out; what was read before the long line is kept."""
+    """Results over the size limit raise one error that names the batch and the remedy; earlier results are kept."""
     monkeypatch.setattr(wire, "MOST_BYTES", 100_000)
     with BatchProvider(lambda call: Reply.text("x" * 200_000) if call.number == 3 else None) as provider:
         with pytest.raises(
@@ -189,7 +189,7 @@ def test_results_without_a_bound_end_in_one_error(place: str, kind: str, monkeyp
 
 @each_kind
 def test_a_long_error_about_a_batch_is_read_in_part(place: str, kind: str) -> None:
-    """And shown in few words."""
+    """An error response of 3 MB is read in part and shown in less than 1000 characters."""
     with BatchProvider() as provider:
         provider.script_for["look"] = Reply.error(404, "no " * 1_000_000)
         with pytest.raises(ServingError, match="has no batch API or does not know this batch") as told:
@@ -198,7 +198,7 @@ def test_a_long_error_about_a_batch_is_read_in_part(place: str, kind: str) -> No
 
 
 def test_a_submission_in_doubt_that_cannot_be_looked_up_is_said(place: str) -> None:
-    """With what to do; nothing is submitted twice."""
+    """If a submission in doubt cannot be looked up, an error says what to do and nothing is submitted again."""
     with BatchProvider(offers=("batches",)) as provider:
         provider.script_for["created"] = Reply.reset()
         with pytest.raises(ServingError, match=r"Cannot determine whether.*--forget 1"):
@@ -207,7 +207,7 @@ def test_a_submission_in_doubt_that_cannot_be_looked_up_is_said(place: str) -> N
 
 
 def test_a_wrong_key_is_said(provider: BatchProvider, place: str) -> None:
-    """Before anything is written down as submitted."""
+    """A rejected key is logged as a refused submission, and the next run submits the batch."""
     provider.script_for["received"] = Reply.error(401, "invalid x-api-key")
     with pytest.raises(ServingError, match="The key was refused"):
         filled(place, provider.url)
@@ -217,7 +217,7 @@ def test_a_wrong_key_is_said(provider: BatchProvider, place: str) -> None:
 
 
 def test_a_batch_that_the_provider_gives_up_is_submitted_again(provider: BatchProvider, place: str) -> None:
-    """OpenAI reads the file after it has taken it, and has a limit for all batches that wait."""
+    """A batch that OpenAI accepts and then fails, for example at its queue limit, is submitted again."""
     with pytest.raises(BatchesPending):
         filled(place, provider.url, "openai", waits=False)
     provider.submitted[0].status = "failed"
@@ -227,7 +227,7 @@ def test_a_batch_that_the_provider_gives_up_is_submitted_again(provider: BatchPr
 
 
 def test_batches_that_the_provider_always_gives_up_end_the_run(provider: BatchProvider, place: str) -> None:
-    """With what it says."""
+    """If every batch fails at the provider, the run stops after five waves with the provider's message."""
     provider.status = "failed"
     with pytest.raises(ServingError, match=rf"{batch.FRUITLESS} waves.*failed to process batch 5.*token limit reached"):
         filled(place, provider.url, "openai")
@@ -237,14 +237,14 @@ def test_batches_that_the_provider_always_gives_up_end_the_run(provider: BatchPr
 @pytest.mark.slow
 @pytest.mark.parametrize("reply", [Reply.error(503, "Down"), Reply.reset()], ids=["503", "reset"])
 def test_a_file_that_does_not_arrive_is_sent_again(provider: BatchProvider, place: str, reply: Reply) -> None:
-    """No batch is in doubt before it has been made of the file."""
+    """A failed file upload is retried, because no batch exists before the file has arrived."""
     provider.script_for["upload"] = reply
     filled(place, provider.url, "openai")
     assert [entry.outcome for entry in entries(place)] == ["completed: 9 of 9 answered"] * 2
 
 
 def test_what_never_arrives_ends_the_run(provider: BatchProvider, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With what the provider said last."""
+    """If no submission arrives, the run stops with the provider's last error."""
     monkeypatch.setattr(batch, "FRUITLESS", 1)
     provider.script_for["received"] = Reply.error(500, "The disk is full")
     with pytest.raises(ServingError, match=r"returned no answer.*The disk is full"):
@@ -253,21 +253,21 @@ def test_what_never_arrives_ends_the_run(provider: BatchProvider, place: str, mo
 
 
 def test_results_that_tell_of_nothing_end_the_run(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says so, as there are no words to pass on."""
+    """Results that contain none of the requests stop the run with an error that says so."""
     monkeypatch.setattr(batch, "FRUITLESS", 1)
     with pytest.raises(ServingError, match="did not contain any of the requests"):
         fated(lambda call: "lost", place)
 
 
 def test_a_later_wave_that_is_refused_as_a_whole_is_asked_again(place: str) -> None:
-    """As others were answered before."""
+    """A later wave whose requests are all rejected is submitted again, because earlier requests were answered."""
     refusal = Reply.error(400, "too odd today")
     fated(lambda call: refusal if call.stage == "answers" and call.attempt == 0 else None, place)
     assert len(replayed(place, recipe())) == 9
 
 
 def test_a_batch_that_the_provider_does_not_know_is_said(provider: BatchProvider, place: str) -> None:
-    """With what to do."""
+    """A batch that the provider does not know raises an error that says how to forget it."""
     with pytest.raises(BatchesPending):
         filled(place, provider.url, waits=False)
     provider.submitted.clear()

@@ -1,4 +1,4 @@
-"""Batch builds that are killed: the next run, here or on another machine, takes over and asks nothing twice."""
+"""After a batch build is killed, the next run continues on any machine and submits no request twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ hurried, provider = filling.hurried, filling.provider
 
 
 def assert_asked_once(provider: BatchProvider, place: str, kind: str) -> None:
-    """Hold that each request was in one batch, and each answer is kept once."""
+    """Assert that each request was in one batch, and that each answer is stored once."""
     assert len(replayed(place, recipe(kind))) == 9
     assert len(set(provider.digests)) == len(provider.digests) == 18
     assert len(list(ResponseStore(place).records())) == 18
@@ -34,7 +34,7 @@ def assert_asked_once(provider: BatchProvider, place: str, kind: str) -> None:
 def test_killed_at_a_step_of_the_provider(
     provider: BatchProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, step: str, machine: str
 ) -> None:
-    """As a submission arrives, before it is answered, while waiting, while fetching."""
+    """A run killed while it submits, waits or fetches is continued by the next run on the same or another machine."""
     place = str(tmp_path / "responses")
     killed_at(step, provider, place, kind)
     if machine == "other":
@@ -46,7 +46,7 @@ def test_killed_at_a_step_of_the_provider(
 @pytest.mark.slow
 @each_kind
 def test_killed_again_and_again(provider: BatchProvider, tmp_path: Path, kind: str) -> None:
-    """At every step in turn, of one build."""
+    """A build that is killed at every step in turn still submits each request once."""
     place = str(tmp_path / "responses")
     for step in STEPS:
         killed_at(step, provider, place, kind)
@@ -56,7 +56,7 @@ def test_killed_again_and_again(provider: BatchProvider, tmp_path: Path, kind: s
 
 @pytest.mark.slow
 def test_a_batch_of_another_user_is_not_taken_for_ours(provider: BatchProvider, tmp_path: Path) -> None:
-    """Of as many requests, submitted at the same time, with the same account."""
+    """Another user's batch with the same size, time and account is not mistaken for the run's own."""
     place = str(tmp_path / "responses")
     killed_at("received", provider, place, "anthropic")
     other = recipe().__class__(model=recipe().model, num_dialogs_per_intent=1, num_turns_per_dialog=2, seed=1)
@@ -69,7 +69,7 @@ def test_a_batch_of_another_user_is_not_taken_for_ours(provider: BatchProvider, 
 @pytest.mark.slow
 @each_kind
 def test_killed_as_it_begins_to_touch_any_file_of_the_store(tmp_path: Path, kind: str) -> None:
-    """One of fourteen in turn, until a build is through; the protocols take turns, too."""
+    """A run killed at a file operation of the store is continued; each protocol tests every fourteenth operation."""
     step, was_killed = 7 * [*KINDS].index(kind), True
     while was_killed:
         place = str(tmp_path / str(step) / "responses")

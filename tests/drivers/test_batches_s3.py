@@ -1,4 +1,4 @@
-"""Batches whose store is in a bucket: the real s3fs against a local server, and two machines."""
+"""Batches with a store in a bucket work on several machines, tested with the real s3fs and a local server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ hurried, provider = filling.hurried, filling.provider
 def test_killed_on_one_machine_collected_on_another(
     bucket: Bucket, machine: Machine, provider: BatchProvider, tmp_path: Path, kind: str, step: str
 ) -> None:
-    """The bucket is all that the two share."""
+    """A run that is killed on one machine is continued on another that shares only the bucket with it."""
     killed_at(step, provider, bucket.url, kind, home=str(tmp_path / "one"), options=bucket.options)
     machine("two")
     filled(bucket.url, provider.url, kind, options=bucket.options)
@@ -41,7 +41,7 @@ def test_killed_on_one_machine_collected_on_another(
 def test_two_machines_at_the_same_time_submit_once(
     bucket: Bucket, machine: Machine, provider: BatchProvider, tmp_path: Path
 ) -> None:
-    """The number of an entry is taken by one of them: S3 answers for that."""
+    """Two machines at the same time submit each request once, because S3 lets only one of them create a log entry."""
     homes = [str(tmp_path / name) for name in ("one", "two")]
     fillers = [Filler(bucket.url, provider, "anthropic", home=home, options=bucket.options) for home in homes]
     for filler in fillers:
@@ -50,7 +50,7 @@ def test_two_machines_at_the_same_time_submit_once(
 
 
 def test_the_number_of_an_entry_is_taken_once(bucket: Bucket, tmp_path: Path) -> None:
-    """Although no run has polled it."""
+    """Only one of two entries with the same number can be created, even by runs that have not read the log."""
     (tmp_path / "requests.jsonl").write_text("")
     first, second = (Batch(1, "anthropic", "a-model", 0) for _ in range(2))
     assert BatchLog(bucket.url, bucket.options).begin(first, tmp_path / "requests.jsonl")
@@ -59,7 +59,7 @@ def test_the_number_of_an_entry_is_taken_once(bucket: Bucket, tmp_path: Path) ->
 
 
 def test_a_bucket_that_may_not_be_written_is_refused_before_submission(bucket: Bucket, provider: BatchProvider) -> None:
-    """Nothing is submitted that could not be found again."""
+    """A bucket without write access raises an error before submission, because the batch could not be found again."""
     bucket.s3.begin(always("PUT", fault=ACCESS_DENIED))
     with pytest.raises(StoreError, match="cannot be written to"):
         filled(bucket.url, provider.url, options=bucket.options)

@@ -1,4 +1,4 @@
-"""`max_cost` and `max_calls`: what a priced server's log sums up to, beside the limit."""
+"""`max_cost` and `max_calls` limit what a run spends, compared with the log of a priced server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECIPE = Recipe(model=MODEL, num_dialogs_per_intent=20)
 
 
 class Priced:
-    """Answers of varied length, one in ten of them long; `log` holds what each has cost."""
+    """Give answers of varied length, one in ten of them long, and log the cost of each in `log`."""
 
     def __init__(self, tokens: int = 200) -> None:
         self.tokens, self.log = tokens, list[float]()
@@ -55,7 +55,7 @@ def run(place: Path, serving: Any, **limits: Any) -> None:
 
 @pytest.mark.parametrize("limit", [0.01, 0.02, 0.05, 0.1, 0.3, 1.0])
 def test_a_run_spends_to_within_one_call_of_its_limit(limit: float, tmp_path: Path) -> None:
-    """Neither more than a call's cost above the limit nor more than a call's cost below it."""
+    """The spending is within one call's cost of `max_cost`, above or below it."""
     server = Priced()
     with pytest.raises(BudgetSpent, match=rf"max_cost={limit:g} is reached: \$[\d.]+ is spent, \$0.0000 is reserved"):
         run(tmp_path, server.answers, max_cost=limit)
@@ -63,7 +63,7 @@ def test_a_run_spends_to_within_one_call_of_its_limit(limit: float, tmp_path: Pa
 
 
 def test_each_run_with_a_small_limit_goes_on(tmp_path: Path) -> None:
-    """A limit below the maximum cost of a call is of use, time after time."""
+    """Each of three runs with a limit below a call's maximum cost makes more than one call."""
     for _ in range(3):
         server = Priced()
         with pytest.raises(BudgetSpent):
@@ -72,7 +72,7 @@ def test_each_run_with_a_small_limit_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_limit_below_one_call_tells_the_least_useful_one(tmp_path: Path) -> None:
-    """Nothing is called, and the limit that the message names is enough."""
+    """A limit too low for one call makes no call, and the limit that the message suggests is high enough."""
     server = Priced()
     with pytest.raises(BudgetSpent, match="too low for a single call") as told:
         run(tmp_path, server.answers, max_cost=0.001)
@@ -84,7 +84,7 @@ def test_a_limit_below_one_call_tells_the_least_useful_one(tmp_path: Path) -> No
 
 
 def test_no_price_is_looked_up_before_a_call_that_nothing_limits() -> None:
-    """The table of prices takes longer to import than the plan and the store to open; with max_cost it is needed."""
+    """Prices are looked up only with `max_cost`, because importing them is slower than opening plan and store."""
     request = next(fill(RECIPE, Plan(RECIPE), 0))
     looked_up: list[str] = []
     free, limited = (Budget(limits, Usage(), [MODEL], looked_up.append) for limits in (Limits(), Limits(max_calls=9)))
@@ -95,7 +95,7 @@ def test_no_price_is_looked_up_before_a_call_that_nothing_limits() -> None:
 
 
 def test_a_failed_call_gives_its_place_back(tmp_path: Path) -> None:
-    """With max_calls, a call waits for one in flight that may fail, and the limit is used up exactly."""
+    """A failed call does not count for `max_calls`, so exactly 7 responses are stored."""
     serving = Answers(lambda request, attempt: None if attempt else TransportError("try again", 0.0), delay=0.001)
     with pytest.raises(BudgetSpent, match="max_calls=7"):
         run(tmp_path, serving, max_calls=7)
@@ -106,7 +106,7 @@ def test_a_failed_call_gives_its_place_back(tmp_path: Path) -> None:
 def test_no_order_of_settlements_passes_a_limit_by_a_call(
     calls: list[tuple[float, float]], limit: float, dice: random.Random
 ) -> None:
-    """Whatever calls cost up to their maximum, in whichever order they end."""
+    """In any order of settlement, the cost exceeds the limit by at most one call's maximum cost."""
     usage, limits, open_calls = Usage(), Limits(max_cost=limit), list[tuple[float, float]]()
     try:
         for part, most in calls:
@@ -127,7 +127,7 @@ def _settle(usage: Usage, open_calls: list[tuple[float, float]], dice: random.Ra
 
 
 def test_a_dead_workers_calls_count_as_spent(tmp_path: Path) -> None:
-    """Other workers do not wait for them without end, and a settlement that arrives later counts once."""
+    """A dead worker's open calls count as spent, so other workers do not wait, and a late settlement counts once."""
     ledger = Ledger(Limits(max_cost=1.0))
     ledger.begin(1)
     assert ledger.reserve(1, 0.9, 0.1) is True

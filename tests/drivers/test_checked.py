@@ -1,4 +1,4 @@
-"""Responses that passed the checks on this machine are not checked again; nothing else is taken on trust."""
+"""Responses that passed the checks on this machine are not checked again, and notes from elsewhere are not trusted."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NUMBER = len(Plan(RECIPE))
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """The checks that run, by their side; no notes are there at the beginning and left at the end."""
+    """Remove all notes before and after the test, and yield a list that records each check by its side."""
     ran: list[str] = []
     for name in ("users", "answers"):
         check = getattr(checks, name)
@@ -44,7 +44,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
 
 def record(place: str, recipe: Recipe = RECIPE, spoil: str = "") -> None:
-    """Keep good responses for all dialogues; `spoil` is what the last answer of each says instead."""
+    """Store good responses for all dialogues; `spoil`, if given, replaces the last answer of each."""
     store = ResponseStore(place)
     for index in range(NUMBER):
         steps = fill(recipe, Plan(recipe), index)
@@ -55,7 +55,7 @@ def record(place: str, recipe: Recipe = RECIPE, spoil: str = "") -> None:
 
 
 def spoiled(response: Response, text: str) -> Response:
-    """Return a response whose last message is another text, if there is one."""
+    """Return a response whose last message is replaced by a text, unless the text is empty."""
     told = json.loads(response.text)
     return replace(response, text=json.dumps({**told, list(told)[-1]: text})) if text else response
 
@@ -71,7 +71,7 @@ def notes() -> list[Path]:
 
 
 def test_the_second_replay_checks_nothing_and_makes_the_same(place: str, checked: list[str]) -> None:
-    """Each response is checked once on a machine, and the dialogues are equal, field by field."""
+    """Each response is checked once per machine, and a second replay gives equal dialogues without checks."""
     record(place)
     del checked[:]
     first = replayed(place)
@@ -81,7 +81,7 @@ def test_the_second_replay_checks_nothing_and_makes_the_same(place: str, checked
 
 
 def test_a_part_is_added_to_what_another_process_noted(place: str, checked: list[str]) -> None:
-    """Processes replay parts of a plan, and write their notes one after the other."""
+    """Runs that replay parts of a plan at the same time add their notes to those of the others."""
     record(place)
     runs = [
         drivers.run(RECIPE, indices, ResponseStore(place), None, Limits(), RunStats())
@@ -99,14 +99,14 @@ def test_a_part_is_added_to_what_another_process_noted(place: str, checked: list
 
 @pytest.mark.parametrize("changed", [{"checks": {"repeats": 0.7}}, {"language": "German", "checks": {"repeats": 0.9}}])
 def test_other_thresholds_and_languages_check_anew(changed: dict[str, object]) -> None:
-    """A note counts for the identity of the checks that it was made with, and for no other."""
+    """Other thresholds or languages change the identity of the checks, to which each note belongs."""
     assert check_identity(replace(RECIPE, **changed)) != check_identity(RECIPE)  # type: ignore[arg-type]
     assert check_identity(replace(RECIPE, num_dialogs_per_intent=50, temperature=0.1)) == check_identity(RECIPE)
     assert check_identity(replace(RECIPE, checks=False)) == ""
 
 
 def test_the_identity_covers_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another version of a check is another identity."""
+    """A change in the code of the checks changes their identity."""
     from consistent_chat.dialogue import check_identity as module
 
     before = check_identity(RECIPE)
@@ -115,7 +115,7 @@ def test_the_identity_covers_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unusable_response_is_never_noted(place: str, checked: list[str]) -> None:
-    """The skeletons passed, and not the answers, which break off: each replay finds that again."""
+    """Responses that fail a check are not noted, so each replay checks them again."""
     record(place, spoil="First you go to the station. Then you take the train to the old and")
     for _ in range(2):
         with pytest.raises(MissingResponse, match="broken_off"):
@@ -124,7 +124,7 @@ def test_an_unusable_response_is_never_noted(place: str, checked: list[str]) -> 
 
 
 def test_a_store_brings_no_notes(place: str, checked: list[str], tmp_path: Path) -> None:
-    """Notes stay on this machine: a store has none, and notes that a stranger put there are not read."""
+    """A store contains no notes, and notes that someone copies into a store are not read."""
     record(place)
     before = sorted(path.name for path in Path(place).rglob("*"))
     replayed(place)
@@ -138,7 +138,7 @@ def test_a_store_brings_no_notes(place: str, checked: list[str], tmp_path: Path)
 
 
 def test_a_note_is_of_a_packs_content(place: str, checked: list[str], tmp_path: Path) -> None:
-    """A copy of the store elsewhere has been checked; another response to the same request has not."""
+    """A note belongs to a pack's content: a copy of the store is not checked again, but other responses are."""
     record(place)
     replayed(place)
     copy = str(shutil.copytree(place, tmp_path / "copy"))
@@ -153,7 +153,7 @@ def test_a_note_is_of_a_packs_content(place: str, checked: list[str], tmp_path: 
 
 @pytest.mark.parametrize("damage", [b"", b"\xff" * 40, None])
 def test_a_damaged_note_is_none(place: str, checked: list[str], damage: bytes | None) -> None:
-    """A note that is cut, made up, or a flipped bit away from what was written is not believed."""
+    """A truncated, invalid or corrupted file of notes is ignored and written anew."""
     record(place)
     replayed(place)
     (path,) = notes()
@@ -166,7 +166,7 @@ def test_a_damaged_note_is_none(place: str, checked: list[str], damage: bytes | 
 
 
 def test_nothing_is_noted_without_room(place: str, checked: list[str]) -> None:
-    """A folder that cannot be written costs the notes, not the replay."""
+    """If the folder of notes cannot be written, the replay works and checks every response again."""
     record(place)
     (home() / NOTES).write_text("This is no folder.")
     made = replayed(place)
@@ -176,7 +176,7 @@ def test_nothing_is_noted_without_room(place: str, checked: list[str]) -> None:
 
 
 def test_no_server_and_no_store_says_that_it_was_checked() -> None:
-    """The field is this machine's: it is neither stored, nor read, nor compared."""
+    """A response's `checked` field is local: it is not stored, read or compared."""
     told = Response.of({"text": "text"}, checked=True)
     assert told.checked
     assert not replace(told, text="another").checked
@@ -192,9 +192,9 @@ def request_of(index: int) -> Request:
 
 
 def test_a_note_of_one_response_leaves_the_others(place: str, checked: list[str]) -> None:
-    """Of two responses to a request, the one that passed is noted."""
+    """Of two responses to the same request, only the one that passed is noted."""
     for text in ("one", "two"):
-        write_pack([Record.of(request_of(0), Response(text))], Path(place, "packs"))  # as two writers at a time do
+        write_pack([Record.of(request_of(0), Response(text))], Path(place, "packs"))  # as two simultaneous writers do
     store = ResponseStore(place)
     store.note_checks("0" * 64)
     one, two = store.find_all(request_of(0))

@@ -1,4 +1,4 @@
-"""A dataset without near-duplicates: which dialogues are replaced, in any order of answers and of builds."""
+"""`drop_near_duplicates` replaces the same dialogues for every order of answers and builds."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ DROP: dict[str, Any] = {**SMALL, "drop_near_duplicates": True}
 
 
 def repeated(prompt: str, names: Any, subjects: int) -> str:
-    """Say one of so few things to a prompt that it has often been said before, but never quite so."""
+    """Return one of a few texts that depends on the prompt, with a suffix that makes each text slightly different."""
     digest = hashlib.sha256(prompt.encode()).digest()
     return json.dumps({name: f"Of {name[-1]} {SUBJECTS[digest[0] % subjects]} {digest.hex()}" for name in names})
 
@@ -59,7 +59,7 @@ def repeating(subjects: int) -> Callable[[Call], Reply | None]:
 
 
 class Repeating(Answers):
-    """A serving that repeats itself and answers in an order that depends on a seed. Some answers are unusable."""
+    """Give repetitive and some unusable answers, in an order that depends on a seed."""
 
     def __init__(self, seed: int) -> None:
         super().__init__(self._say)
@@ -79,7 +79,7 @@ class Repeating(Answers):
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    """A provider of a model that repeats itself."""
+    """Run a provider whose model repeats itself."""
     with Provider(repeating(40)) as running:
         yield running
 
@@ -93,7 +93,7 @@ def load(provider: Provider | None = None, cache: str = "cache", **given: Any) -
 
 
 def compared(rows: Any) -> list[str]:
-    """Return what of each row is compared."""
+    """Return the text of each row that is compared."""
     return [dialogue_text([message["value"] for message in row["conversation"][::2]]) for row in rows]
 
 
@@ -114,7 +114,7 @@ def test_what_is_dropped_is_filled_up(provider: Provider) -> None:
 
 @pytest.mark.slow
 def test_answers_are_compared_where_a_recipe_says_so() -> None:
-    """Users differ, answers are similar: a substitute is used, and the answers are the failed draw."""
+    """With a threshold for answers, dialogues with similar answers are replaced, and `--failures` lists the answers."""
     alike = "Turn the blue valve to the left, wait for a minute, and then look whether any water still drips."
 
     def script(call: Call) -> Reply | None:
@@ -145,7 +145,7 @@ def test_answers_are_compared_where_a_recipe_says_so() -> None:
 
 @pytest.mark.slow
 def test_only_stand_ins_are_asked_for(provider: Provider) -> None:
-    """What was built without it is found again, and so is all of it when it is built again."""
+    """After a build without dropping, a build with it requests only substitutes, and repeating it makes no calls."""
     load(provider, **SMALL)
     before = len(provider.requests)
     load(provider, **DROP)
@@ -157,7 +157,7 @@ def test_only_stand_ins_are_asked_for(provider: Provider) -> None:
 
 @pytest.mark.slow
 def test_without_a_serving_a_stand_in_that_is_missing_is_named(provider: Provider) -> None:
-    """A replay never drops less than it should."""
+    """Without a serving, a missing substitute raises `MissingResponse`, so a replay never drops too few dialogues."""
     load(provider, **SMALL)
     with pytest.raises(MissingResponse, match=r"Pass serving="):
         load(**DROP)
@@ -165,47 +165,47 @@ def test_without_a_serving_a_stand_in_that_is_missing_is_named(provider: Provide
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A place for the responses of one build that has dropped some."""
+    """Return a location for the responses of one build that drops near-duplicates."""
     return str(tmp_path_factory.mktemp("store"))
 
 
 @pytest.fixture(scope="module")
 def first(store: str) -> Any:
-    """That build, of a model that also gives unusable answers."""
+    """Build that dataset with a model that also gives unusable answers."""
     return load(serving=Repeating(0), responses=store, cache=f"{store}-cache", **DROP)
 
 
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("way", [{}, {"num_proc": 2}, {"mode": "replay"}, {"max_draws": 1}, {"streaming": True}])
 def test_a_warm_store_gives_the_same_rows(way: dict[str, Any], first: Any, store: str) -> None:
-    """However it is read. A split that drops has one part, so that `datasets` gives it one process."""
+    """Every way to read gives the same rows; a split that drops has one part, so `datasets` uses one process."""
     assert list(load(responses=store, **DROP, **way)) == list(first)
 
 
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("max_concurrency", [1, 3, 100])
 def test_a_cold_store_gives_the_same_rows(max_concurrency: int, first: Any) -> None:
-    """Whatever is in flight, and in whatever order answers arrive."""
+    """The rows do not depend on the concurrency or on the order in which answers arrive."""
     made = load(serving=Repeating(max_concurrency), max_concurrency=max_concurrency, **DROP)
     assert list(made) == list(first)
 
 
 def test_a_larger_dataset_begins_with_the_smaller(first: Any, store: str) -> None:
-    """As without."""
+    """A larger dataset without near-duplicates begins with the rows of the smaller one."""
     smaller = load(responses=store, **{**DROP, "num_dialogs_per_intent": 5})
     assert list(smaller) == list(first)[:15]
 
 
 @pytest.mark.slow
 def test_a_threshold_of_ones_own(provider: Provider) -> None:
-    """At 1 only what is the same goes; that is another dataset."""
+    """A threshold of 1 drops only identical dialogues, and a threshold of 0.3 leaves no pair above 0.3."""
     assert load(provider, **SMALL, drop_near_duplicates=1)[:] == load(provider, **SMALL)[:]
     assert near_duplicates(compared(load(provider, **SMALL, drop_near_duplicates=0.3)), 0.3).matches == ()
 
 
 @pytest.mark.slow
 def test_what_was_given_up_is_listed(provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
-    """With the reason, what it is like, and what its users said; and it is counted."""
+    """`--failures` lists each dropped dialogue with its reason, match and text, and the build shows their number."""
     options = ["--model", "claude-sonnet-4-6", "--num-dialogs-per-intent", "20", "--num-turns-per-dialog", "2"]
     options += ["--intents", "simulation", "--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key"]
     options += ["--responses", "responses", "--drop-near-duplicates", "0.5"]
@@ -225,7 +225,7 @@ def test_what_was_given_up_is_listed(provider: Provider, capsys: pytest.CaptureF
 
 @pytest.mark.slow
 def test_a_model_that_says_one_thing_alone_costs_little() -> None:
-    """The error says so, long before all is paid for; what was answered is kept."""
+    """A model that always says the same stops the run early with an error that suggests remedies."""
     with Provider(repeating(1)) as provider, pytest.raises(UnfilledSlot) as caught:
         load(provider, **{**DROP, "num_dialogs_per_intent": 1000, "max_concurrency": 4})
     assert str(caught.value).startswith(
@@ -238,7 +238,7 @@ def test_a_model_that_says_one_thing_alone_costs_little() -> None:
 
 
 def test_without_datasketch_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, provider: Provider) -> None:
-    """Before anything is called. Who does not drop needs nothing."""
+    """Without datasketch, an error before any call says what to install; other recipes do not need it."""
     monkeypatch.setitem(sys.modules, "datasketch", None)
     with pytest.raises(ConsistentChatError, match=r'not installed. Run pip install "datasketch>=2.0"'):
         load(provider, **DROP)
@@ -248,7 +248,7 @@ def test_without_datasketch_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.slow
 def test_splits_drop_each_for_itself(provider: Provider) -> None:
-    """They share no topic as it is."""
+    """Each split drops near-duplicates separately, because splits share no topic."""
     parts = {"num_dialogs_per_intent": None, "splits": {"train": 5, "test": 3}}
     made = {split: load_dataset(
         "consistent_chat", serving="anthropic", base_url=provider.url, api_key="a-key", responses="responses",
@@ -259,6 +259,6 @@ def test_splits_drop_each_for_itself(provider: Provider) -> None:
 
 
 def test_the_subjects_of_these_tests_are_not_alike() -> None:
-    """Or they would prove little."""
+    """The subjects differ enough from each other that these tests are meaningful."""
     pairs = itertools.combinations(SUBJECTS, 2)
     assert max(similarity(one, other) for one, other in pairs) < 0.2

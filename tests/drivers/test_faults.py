@@ -1,6 +1,6 @@
-"""The fault matrix: whatever a server does, exactly the counts asked for, or at once one clear error.
+"""For every fault of a server, a run makes exactly the requested rows or stops early with one clear error.
 
-Real servings call a real server on this machine. Its faults are chosen by the number or the prompt of a call.
+Real servings call a real server on this machine. The number or the prompt of a call selects its fault.
 """
 
 from __future__ import annotations
@@ -49,33 +49,33 @@ FEW = 200
 
 
 def chosen(names: Iterable[Any], quick: Collection[Any] = QUICK) -> list[Any]:
-    """Return a test's parameters, all but a few of them slow."""
+    """Return a test's parameters, with all but a few marked as slow."""
     return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pause as often as ever, and shortly."""
+    """Shorten the pauses to at most 50 ms, but keep their number."""
     monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.005)
     monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_PAUSE", 0.05)
 
 
 @pytest.fixture
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up a server that is silent after half a second, not after minutes."""
+    """Give up a silent server after half a second instead of minutes."""
     monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_SILENCE", 0.5)
 
 
 @pytest.fixture(params=["anthropic", pytest.param("openai", marks=pytest.mark.slow)])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Each protocol in turn."""
+    """Return each protocol in turn."""
     return str(request.param)
 
 
 def checked(
     place: str, kind: str, provider: Provider, recipe: Recipe = SMALL, timeout: float = 1.0, **limits: Any
 ) -> RunStats:
-    """Run against a provider with faults, and hold everything that is promised; return what was counted."""
+    """Run against a provider with faults, assert that rows and replay are exact, and return the counts."""
     stats = RunStats()
     made = run(place, recipe, opened(kind, provider, timeout=timeout), stats, **limits)
     assert [dialogue.spec.index for dialogue in made] == list(range(len(Plan(recipe))))
@@ -87,7 +87,7 @@ def checked(
 
 
 def assert_really_said(made: list[Dialogue], provider: Provider, turns: int) -> None:
-    """All messages of a row are those of two good answers, word for word, and the second is to the first."""
+    """Assert that the messages of each row are exactly those of two good answers, the second in reply to the first."""
     good = (GOOD, *HARMLESS.values())
     sound = [call for call, reply in provider.replies if any(reply is one for one in good)]
     said = {tuple(call.texts.values()): json.dumps(call.body["messages"]) for call in sound}
@@ -98,17 +98,17 @@ def assert_really_said(made: list[Dialogue], provider: Provider, turns: int) -> 
 
 
 def assert_nothing_was_lost(stats: RunStats, provider: Provider) -> None:
-    """Each answer that came whole was counted, and no passing fault was."""
+    """Assert that each complete answer was counted as a call, and each transient fault as a retry."""
     passing = sum(any(reply is fault for fault in PASSING.values()) for _, reply in provider.replies)
     assert (stats.calls, stats.retries) == (len(provider.replies) - passing, passing)
 
 
 class TestOneFault:
-    """Each by itself, in the place of every fourth answer."""
+    """Each fault occurs alone, in place of every fourth answer."""
 
     @pytest.mark.parametrize("fault", chosen(RETRIED))
     def test_the_counts_are_exact_and_nothing_is_invented(self, place: str, fault: str) -> None:
-        """The protocols take turns here; the slow tests try each fault with both."""
+        """The rows are exact with each fault; the protocols take turns, and the slow tests try each fault with both."""
         kind = KINDS[list(RETRIED).index(fault) % 2]
         with Provider(every(4, RETRIED[fault])) as provider:
             stats = checked(place, kind, provider, timeout=0.2 if fault == "hang" else 10.0)
@@ -117,23 +117,23 @@ class TestOneFault:
     @pytest.mark.slow
     @pytest.mark.parametrize("fault", RETRIED)
     def test_in_both_protocols_and_at_full_length(self, place: str, kind: str, fault: str) -> None:
-        """Six messages and six answers, 36 dialogues."""
+        """The rows are exact in both protocols with 36 dialogues of six turns."""
         with Provider(every(4, RETRIED[fault])) as provider:
             checked(place, kind, provider, FULL, timeout=0.5 if fault == "hang" else 30.0)
 
     @pytest.mark.parametrize("fault", chosen(UNUSABLE, {"refusal", "truncation"}))
     def test_a_prompt_that_is_never_answered_usably_is_replaced(self, place: str, fault: str) -> None:
-        """A quarter of the prompts is given up after all draws; substitutes keep the counts exact."""
+        """A quarter of the prompts never gets a usable answer, and substitutes keep the number of rows exact."""
         kind = KINDS[list(UNUSABLE).index(fault) % 2]
         with Provider(for_prompts(25, [UNUSABLE[fault]], seed=1)) as provider:
             assert checked(place, kind, provider, timeout=30.0, max_draws=2).substitutes > 0
 
 
 class TestMixed:
-    """All faults at once, in the place of a quarter of the answers."""
+    """All faults occur together, in place of a quarter of the answers."""
 
     def test_the_counts_are_exact_and_nothing_is_invented(self, place: str, kind: str) -> None:
-        """As with one fault alone."""
+        """The rows are exact with all faults mixed, with some retries and failed draws."""
         faults = [reply for name, reply in RETRIED.items() if not name.startswith("5 MB")]
         with Provider(share(25, faults, seed=0)) as provider:
             stats = checked(place, kind, provider, timeout=0.3)
@@ -143,12 +143,12 @@ class TestMixed:
     @pytest.mark.slow
     @pytest.mark.parametrize("seed", range(1, 6))
     def test_whatever_the_seed(self, place: str, kind: str, seed: int) -> None:
-        """Other faults meet other calls."""
+        """The rows are exact for five other seeds, which assign the faults to other calls."""
         with Provider(share(25, list(RETRIED.values()), seed)) as provider:
             checked(place, kind, provider, FULL, timeout=3.0)
 
     def test_a_run_without_faults_afterwards_asks_only_for_what_is_missing(self, place: str, kind: str) -> None:
-        """What the faulty run has kept, unusable answers included, serves the next one."""
+        """A run after one with unusable answers makes no calls, because all responses were stored."""
         with Provider(share(25, list(UNUSABLE.values()), seed=3)) as provider:
             made = run(place, SMALL, opened(kind, provider))
         with Provider() as provider:
@@ -157,10 +157,10 @@ class TestMixed:
 
 
 class TestConnections:
-    """A server that is not there."""
+    """The server is not running."""
 
     def test_a_refused_connection_is_tried_again(self, place: str, kind: str) -> None:
-        """The server comes up after the first calls were refused."""
+        """Refused connections are retried until the server starts."""
         provider = Provider(port=free_port())
         provider.url = f"http://127.0.0.1:{provider.port}"
         serving = opened(kind, provider)
@@ -173,7 +173,7 @@ class TestConnections:
         assert stats.retries > 0
 
     def test_a_server_that_is_never_there_is_named_soon(self, place: str, kind: str) -> None:
-        """Five tries of one call, then its address is likely wrong."""
+        """After five tries of a call, an error names the server's address and suggests checking it."""
         with Provider() as provider:
             serving = opened(kind, provider)
         stats = RunStats()
@@ -184,11 +184,11 @@ class TestConnections:
 
 @pytest.mark.usefixtures("_impatient")
 class TestFinal:
-    """What trying again cannot help."""
+    """These errors are final, so that a retry cannot help."""
 
     @pytest.mark.parametrize("fault", chosen(FINAL, {"status 400", "status 401", "insufficient quota"}))
     def test_one_clear_error_at_once(self, kind: str, fault: str, tmp_path: Path, capsys: Any) -> None:
-        """Each call in flight is refused once, in each form if that may be at fault, and the command ends with 1."""
+        """The command ends with code 1 and one message, after one try of each call in flight per form of request."""
         with Provider(lambda call: FINAL[fault]) as provider:
             code = build(kind, provider, tmp_path, OLD)
         said = capsys.readouterr().err.strip()
@@ -202,7 +202,7 @@ class TestFinal:
         assert KEY not in said
 
     def test_an_unknown_model_is_named(self, kind: str, tmp_path: Path, capsys: Any) -> None:
-        """Its name is what must be corrected."""
+        """The error names the model that the server does not know."""
         with Provider() as provider:
             assert build(kind, provider, tmp_path, "no-such-model") == 1
         assert "Check the model name, 'no-such-model'" in capsys.readouterr().err
@@ -210,7 +210,7 @@ class TestFinal:
 
     @pytest.mark.parametrize("fault", ["insufficient quota", "credit balance"])
     def test_an_account_without_money_is_said(self, place: str, kind: str, fault: str) -> None:
-        """Neither the request nor the load of the server is at fault: the account has no credit."""
+        """An account without credit raises an error that says so and that a rerun resumes."""
         with (
             Provider(lambda call: FINAL[fault]) as provider,
             pytest.raises(ServingError, match=r"(credit|quota|billing).*rerun to resume"),
@@ -222,7 +222,7 @@ class TestFinal:
         "fault", chosen([name for name in FINAL if name not in ("status 400", "status 413")], {"insufficient quota"})
     )
     def test_in_the_middle_of_a_run_all_answers_are_kept(self, place: str, kind: str, fault: str) -> None:
-        """The next run continues from there."""
+        """After a final error in the middle of a run, all answers are kept and the next run requests only the rest."""
         with (
             Provider(lambda call: FINAL[fault] if call.number >= 8 else None) as provider,
             pytest.raises(ServingError, match=f"answered {FINAL[fault].status}"),
@@ -236,7 +236,7 @@ class TestFinal:
 
     @pytest.mark.parametrize("fault", ["status 400", "status 413"])
     def test_one_request_that_is_refused_costs_no_run_that_goes_well(self, place: str, kind: str, fault: str) -> None:
-        """While others are answered, such a refusal is a stumble of the server, or the fault of one prompt."""
+        """Single rejected requests do not stop a run while others are answered, and all rows are made."""
         refused = FINAL[fault]
         with Provider(lambda call: refused if call.number % 4 == 3 else None) as provider:
             made = run(place, SMALL, opened(kind, provider))
@@ -246,13 +246,13 @@ class TestFinal:
 
 @pytest.mark.usefixtures("_impatient")
 class TestNothingSucceeds:
-    """A run that gets nothing usable stops instead of spending."""
+    """A run that gets no usable answers stops instead of spending more."""
 
     @pytest.mark.slow_after(1)
     @pytest.mark.parametrize("stage", ["skeleton", "answers"])
     @pytest.mark.parametrize("fault", chosen(VAIN, {"prose", "truncation"}))
     def test_answers_that_are_never_usable_end_the_run_early(self, place: str, fault: str, stage: str) -> None:
-        """One error says what the model answers and what to do."""
+        """Answers that are never usable stop the run within 200 calls, with an error that names the reason."""
         with (
             Provider(lambda call: UNUSABLE[fault] if call.stage == stage else None) as provider,
             pytest.raises(ConsistentChatError, match=rf"{VAIN[fault]}.*Look at what '{OLD}' answers"),
@@ -262,13 +262,13 @@ class TestNothingSucceeds:
 
     @pytest.mark.slow
     def test_a_model_that_is_usable_one_time_in_four_is_put_up_with(self, place: str) -> None:
-        """Poor is not hopeless."""
+        """A model whose answers are usable one time in four does not stop the run."""
         with Provider(share(75, list(UNUSABLE.values()), seed=0)) as provider:
             checked(place, "anthropic", provider, timeout=10.0, max_draws=10)
 
     @pytest.mark.slow
     def test_a_server_that_hangs_from_the_start_is_given_up(self, place: str) -> None:
-        """Though calls wait for the first answer, they do not all hang one after another, five times each."""
+        """A server that hangs from the first call stops the run after at most 20 requests."""
         with (
             Provider(lambda call: PASSING["hang"]) as provider,
             pytest.raises(ServingError, match=r"did not answer within 0\.1 seconds.*Stopping"),
@@ -279,7 +279,7 @@ class TestNothingSucceeds:
     @pytest.mark.slow
     @pytest.mark.parametrize("status", chosen([500, 503, 429, 529], {503, 529}))
     def test_a_server_that_always_fails_is_given_up(self, place: str, kind: str, status: int) -> None:
-        """Its last words are in the error."""
+        """A server that always fails stops the run with the server's last message."""
         with (
             Provider(lambda call: PASSING[f"status {status}"]) as provider,
             pytest.raises(ServingError, match=rf"answered {status}: Busy.*Stopping.*rerun to resume"),
@@ -289,7 +289,7 @@ class TestNothingSucceeds:
 
 
 def build(kind: str, provider: Provider, folder: Path, model: str) -> int:
-    """Build through the command line; return its exit code."""
+    """Build with the command line and return its exit code."""
     url = provider.url if kind == "anthropic" else provider.openai_url
     called = ("--serving", kind, "--base-url", url, "--api-key", KEY, "--model", model)
     stored = ("--responses", str(folder / "responses"), "--output", str(folder / "rows.jsonl"))
@@ -297,7 +297,7 @@ def build(kind: str, provider: Provider, folder: Path, model: str) -> int:
 
 
 def message_of(reply: Reply) -> str:
-    """Return the server's own words in an error."""
+    """Return the server's message in an error reply."""
     message: str = json.loads(reply.raw or b"")["error"]["message"]
     return message
 

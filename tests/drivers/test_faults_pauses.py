@@ -1,4 +1,4 @@
-"""How a run waits for a server: as long as it asks for, and as little as it takes."""
+"""A run waits as long as the server asks, and no longer than necessary."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ SMALL = Recipe(model=OLD, num_dialogs_per_intent=1, num_turns_per_dialog=1)
 
 @pytest.fixture(params=["anthropic", pytest.param("openai", marks=pytest.mark.slow)])
 def kind(request: pytest.FixtureRequest) -> str:
-    """Each protocol in turn."""
+    """Return each protocol in turn."""
     return str(request.param)
 
 
 @pytest.mark.slow
 def test_a_server_that_takes_fewer_calls_than_are_set_is_used_to_its_limit(place: str) -> None:
-    """With 30 set and 20 taken a run needs at most 1.2 times as long as with 20 of both, at the real pauses."""
+    """With 30 calls allowed and 20 taken, a run needs at most 1.2 times as long as with 20 of both, at real pauses."""
     recipe, seconds = Recipe(model=OLD, num_dialogs_per_intent=20, num_turns_per_dialog=2), []
     for allowed, folder in ((20, "limit"), (30, "beyond")):
         with Provider(delay=0.3, capacity=20) as provider:
@@ -42,17 +42,17 @@ def test_a_server_that_takes_fewer_calls_than_are_set_is_used_to_its_limit(place
 
 
 def test_a_dialogue_goes_on_before_another_begins(place: str) -> None:
-    """Or all would be half done at the end, with too few left to keep every place busy."""
+    """A started dialogue is finished before another starts, so that the calls do not run out at the end of a run."""
     with Provider() as provider:
         run(place, SMALL, opened("anthropic", provider), max_concurrency=1)
         assert [call.stage for call in provider.requests] == ["skeleton", "answers"] * 9
 
 
 class TestPlaces:
-    """How many calls are in flight after the server has refused some."""
+    """The tests count the calls in flight after the server has rejected some."""
 
     def test_each_that_is_refused_beside_others_gives_up_its_own(self) -> None:
-        """Twenty are taken of thirty, and twenty it is then; the next comes back after as many answers."""
+        """Ten of thirty calls are rejected, which leaves twenty slots; another is added after about twenty answers."""
 
         async def crowd() -> list[int]:
             slots = AdaptiveSemaphore(30, RateLimiter(Limits(), time.monotonic))
@@ -64,7 +64,7 @@ class TestPlaces:
         assert asyncio.run(asyncio.wait_for(crowd(), 10.0)) == [20, 20, 21]
 
     def test_all_come_back_soon_after_a_time_in_which_none_was_taken(self) -> None:
-        """Nothing is known of how many are taken: one more for each answer, until one is refused again."""
+        """After all calls are rejected, each answer adds a slot, until another call is rejected."""
 
         async def outage() -> list[int]:
             slots = AdaptiveSemaphore(30, RateLimiter(Limits(), time.monotonic))
@@ -77,7 +77,7 @@ class TestPlaces:
         assert asyncio.run(asyncio.wait_for(outage(), 10.0)) == [1, 2, 4, 8, 7, 7, 8]
 
     def test_a_server_that_refuses_some_leaves_another_its_places(self) -> None:
-        """Each has its own, and both together no more than the run; a place that is given up goes to the other."""
+        """Two servers have separate slots within the run's total, and slots that one gives up go to the other."""
 
         async def crowd() -> list[int]:
             shared, rate_limiter = SharedSlots(8), RateLimiter(Limits(), time.monotonic)
@@ -99,18 +99,18 @@ class TestPlaces:
 
 
 class TestRetryAfter:
-    """A pause that the server asks for."""
+    """The server asks for a pause with a `retry-after` header."""
 
     @pytest.fixture(autouse=True)
     def _hasty(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Take away the pauses that no server asks for."""
+        """Remove the pauses that no server asks for."""
         monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.0)
 
     @pytest.mark.slow_after(1)
     @pytest.mark.parametrize("status", [429, 503])
     @pytest.mark.parametrize("form", ["seconds", "milliseconds", pytest.param("date", marks=pytest.mark.slow)])
     def test_is_kept_to_the_end(self, place: str, kind: str, form: str, status: int) -> None:
-        """The same request does not come back before; and it does come back."""
+        """The request is retried, and not before the pause is over."""
         ends: list[float] = []
         came: list[float] = []
 
@@ -129,7 +129,7 @@ class TestRetryAfter:
 
     @pytest.mark.parametrize("header", [{"retry-after": "86400"}, {"retry-after": formatdate(4e9, usegmt=True)}])
     def test_has_a_limit(self, place: str, header: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
-        """A server that asks for a day is asked again after the longest pause."""
+        """A server that asks for a day's pause gets the next request after the longest pause."""
         monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_PAUSE", 0.05)
         with Provider(every(10, Reply.error(429, "Tomorrow", header))) as provider:
             assert len(run(place, SMALL, opened("anthropic", provider))) == 9
@@ -137,13 +137,13 @@ class TestRetryAfter:
 
 @contextlib.asynccontextmanager
 async def held(slots: AdaptiveSemaphore, count: int) -> AsyncIterator[list[int]]:
-    """Hold a number of slots, and return their epochs."""
+    """Hold a number of slots and yield their epochs."""
     async with contextlib.AsyncExitStack() as stack:
         yield [await stack.enter_async_context(slots.one(0, 0.0)) for _ in range(count)]
 
 
 async def refused(slots: AdaptiveSemaphore, count: int) -> None:
-    """Let a number of calls be refused, one after the other, until none is in flight."""
+    """Reject a number of calls one after the other, until none is in flight."""
     async with contextlib.AsyncExitStack() as stack:
         for _ in range(count - 1):
             await stack.enter_async_context(refusal(slots))
@@ -153,14 +153,14 @@ async def refused(slots: AdaptiveSemaphore, count: int) -> None:
 
 @contextlib.asynccontextmanager
 async def refusal(slots: AdaptiveSemaphore) -> AsyncIterator[None]:
-    """Hold a place, and give it up as refused."""
+    """Hold a slot and give it up as rejected."""
     async with slots.one(0, 0.0) as epoch:
         yield
         slots.shrink(epoch)
 
 
 async def places(slots: AdaptiveSemaphore, answers: int) -> int:
-    """Return how many calls run at the same time after a number of answers."""
+    """Return how many calls can run at the same time after a number of answers."""
     for _ in range(answers):
         slots.grow()
     async with contextlib.AsyncExitStack() as stack:
@@ -173,7 +173,7 @@ async def places(slots: AdaptiveSemaphore, answers: int) -> int:
 
 
 def backoff(form: str) -> tuple[dict[str, str], float]:
-    """Return a header that asks for a short pause, and the time at which that ends."""
+    """Return a header that asks for a short pause, and the time at which the pause ends."""
     if form == "date":
         date = formatdate(time.time() + 1.0, usegmt=True)
         return {"retry-after": date}, parsedate_to_datetime(date).timestamp()

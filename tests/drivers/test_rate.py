@@ -1,4 +1,4 @@
-"""The limits of requests and tokens a minute are kept to, and used up."""
+"""A run stays within the limits of requests and tokens per minute, and uses them fully."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.servings import OLD, opened, request
 
 
 class Clock:
-    """A clock that is set."""
+    """Return a time that a test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -33,14 +33,14 @@ class Clock:
 
 @pytest.fixture
 def clock() -> Clock:
-    """A clock that changes only when it is set."""
+    """Return a clock that changes only when it is set."""
     return Clock()
 
 
 def taken(
     rate_limiter: RateLimiter, clock: Clock, seconds: float, tokens: float = 0.0, late: float = 0.0
 ) -> list[float]:
-    """Return when requests go that are waiting all the time, with timers that go off late."""
+    """Return the times at which requests start if one is always waiting and timers are late by `late` seconds."""
     end, times = clock.now + seconds, []
     while clock.now <= end:
         if (wait := rate_limiter.wait()) > 0:
@@ -52,13 +52,13 @@ def taken(
 
 
 def most_in(times: list[float], seconds: float) -> int:
-    """Return the most of these in any time that long, its end left out."""
+    """Return the highest number of these times in any interval of this length, excluding its end."""
     return max(sum(begin <= time < begin + seconds for time in times) for begin in times)
 
 
 @pytest.mark.parametrize("per_minute", [1, 7, 60, 600, 50_000])
 def test_requests_go_evenly_from_the_first_on(clock: Clock, per_minute: int) -> None:
-    """No time from a second to a minute sees more than its share and one; and all of that is used."""
+    """No interval from a second to a minute has more than its share plus one request, and the limit is fully used."""
     times = taken(RateLimiter(Limits(max_requests_per_minute=per_minute), clock), clock, min(150, 60_000 / per_minute))
     for seconds in (1.0, 10.0, 60.0):
         assert most_in(times, seconds) <= per_minute * seconds / 60 + 1
@@ -66,7 +66,7 @@ def test_requests_go_evenly_from_the_first_on(clock: Clock, per_minute: int) -> 
 
 
 def test_an_idle_time_gives_no_burst(clock: Clock) -> None:
-    """What was not asked for in an hour is not asked for at once."""
+    """After an idle hour, there is no burst of requests."""
     rate_limiter = RateLimiter(Limits(max_requests_per_minute=600), clock)
     taken(rate_limiter, clock, 1.0)
     clock.now += 3600
@@ -74,20 +74,20 @@ def test_an_idle_time_gives_no_burst(clock: Clock) -> None:
 
 
 def test_late_timers_do_not_make_the_pace_slower(clock: Clock) -> None:
-    """Each goes off two milliseconds late, at a hundred requests a second."""
+    """Timers that are 2 ms late do not slow down 100 requests per second."""
     times = taken(RateLimiter(Limits(max_requests_per_minute=6000), clock), clock, 10.0, late=0.002)
     assert 995 <= len(times) <= 1002
 
 
 def test_a_request_waits_for_the_tokens_before_it(clock: Clock) -> None:
-    """Six thousand tokens a minute are a hundred a second."""
+    """At 6,000 tokens per minute, requests of 250 tokens start every 2.5 seconds."""
     rate_limiter = RateLimiter(Limits(max_tokens_per_minute=6000), clock)
     times = taken(rate_limiter, clock, 60.0, tokens=250)
     assert [later - earlier for earlier, later in itertools.pairwise(times)] == pytest.approx([2.5] * 24)
 
 
 def test_the_tighter_limit_counts(clock: Clock) -> None:
-    """Whichever of requests and tokens takes longer."""
+    """The slower of the limits of requests and tokens applies."""
     limits = Limits(max_tokens_per_minute=6000, max_requests_per_minute=60)
     assert len(taken(RateLimiter(limits, clock), clock, 10.0, tokens=10)) == 11
     assert len(taken(RateLimiter(limits, clock), clock, 10.0, tokens=200)) == 6
@@ -98,7 +98,7 @@ def test_the_tighter_limit_counts(clock: Clock) -> None:
     [(Response("", "stop", 50, 150), 2.0), (Response("", "stop", None, None), 4.0), (None, 0.0)],
 )
 def test_what_a_request_has_taken_replaces_the_estimate(clock: Clock, response: Any, seconds: float) -> None:
-    """What was measured counts; without a count the estimate; and no answer takes no tokens."""
+    """Measured tokens replace the estimate; without a count the estimate applies; a failed call takes no tokens."""
     rate_limiter = RateLimiter(Limits(max_tokens_per_minute=6000), clock)
     rate_limiter.take(400)
     rate_limiter.settle(400, response)
@@ -106,7 +106,7 @@ def test_what_a_request_has_taken_replaces_the_estimate(clock: Clock, response: 
 
 
 def test_the_estimate_is_the_prompt_and_what_answers_took(clock: Clock) -> None:
-    """A quarter of `max_tokens` at first, then the mean of the answers; four characters are a token."""
+    """The estimate is a quarter of the prompt's characters, plus `max_tokens` / 4 at first, later the mean answer."""
     rate_limiter, asking = RateLimiter(Limits(), clock), request(max_tokens=4000)
     prompt = (len(asking.system) + len(asking.messages[0]["content"])) / 4
     assert rate_limiter.estimate(asking) == prompt + 1000
@@ -116,14 +116,14 @@ def test_the_estimate_is_the_prompt_and_what_answers_took(clock: Clock) -> None:
 
 
 def test_without_limits_nothing_waits(clock: Clock) -> None:
-    """However much is taken."""
+    """Without limits, nothing waits after any number of tokens."""
     rate_limiter = RateLimiter(Limits(), clock)
     rate_limiter.take(1e9)
     assert rate_limiter.wait() <= 0
 
 
 def test_a_call_that_waits_for_the_pace_holds_no_place(clock: Clock) -> None:
-    """The lowest number goes next although it came last; nothing is in use while it is too early."""
+    """Calls that wait for the rate limit hold no slot, and the lowest number goes first although it came last."""
 
     async def ask() -> list[int]:
         asyncio.get_running_loop().time = clock  # type: ignore[method-assign]
@@ -156,14 +156,14 @@ def test_a_call_that_waits_for_the_pace_holds_no_place(clock: Clock) -> None:
 @pytest.mark.parametrize("name", ["max_requests_per_minute", "max_tokens_per_minute"])
 @pytest.mark.parametrize("value", [0, -1, 1.5, True, "60", float("inf")])
 def test_limits_that_are_none_are_refused(name: str, value: Any) -> None:
-    """A whole number of at least one, or nothing."""
+    """A limit must be a whole number of at least one."""
     with pytest.raises(RecipeError, match=f"{name} must be a whole number of at least 1"):
         Limits(**{name: value})
 
 
 @pytest.mark.slow
 def test_a_server_never_sees_more_than_the_limit(tmp_path: Path) -> None:
-    """Six hundred a minute are ten a second, those that are tried again included."""
+    """With 600 requests per minute, a server gets at most 10 per second plus tolerance, including retries."""
     came: list[float] = []
 
     def script(call: Call) -> Reply | None:
@@ -174,5 +174,5 @@ def test_a_server_never_sees_more_than_the_limit(tmp_path: Path) -> None:
         serving = opened("anthropic", provider)
         made = run(str(tmp_path), Recipe(model=OLD, num_dialogs_per_intent=2), serving, max_requests_per_minute=600)
     assert (len(made), len(came)) == (18, 37)
-    assert most_in(came, 1.0) <= 10 + 1 + 1  # a request may be on its way for longer than the next
+    assert most_in(came, 1.0) <= 10 + 1 + 1  # a request may take longer to arrive than the next one
     assert came[-1] - came[0] >= 36 / 10 - GRACE - 0.1

@@ -1,4 +1,4 @@
-"""The law of the package: what a driver makes live, a replay of its store makes too, row by row."""
+"""A replay of a store gives exactly the rows that a driver made live."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ THOUGHTS = {
 
 
 def hostile(inserted: str, kind: str, tags: bool) -> Reply:
-    """Return a good answer with this in the body, within each of its texts and in what the model thought."""
+    """Return a good answer with this text in the body, in each of its texts and in the reasoning."""
     raw = inserted.encode("utf-8", "surrogateescape")
     before = f"<think>I think {MARK}.</think>" if tags else ""
     field = (b"", b"") if tags else THOUGHTS[kind]
@@ -73,12 +73,12 @@ def hostile(inserted: str, kind: str, tags: bool) -> Reply:
 
 
 def recipe(kind: str = "anthropic") -> Recipe:
-    """Return a recipe of nine short dialogues whose rows have what the model thought."""
+    """Return a recipe of nine short dialogues whose rows include the reasoning."""
     return replace(filling.recipe(kind), reasoning=True)
 
 
 def rows(made: list[Dialogue], kind: str = "anthropic") -> list[tuple[dict[str, Any], object]]:
-    """Return all that becomes of dialogues, unusable answers too."""
+    """Return the row and the failures of each dialogue, including unusable answers."""
     return [(row(dialogue, recipe(kind)), failures(dialogue)) for dialogue in made]
 
 
@@ -90,7 +90,7 @@ def rows(made: list[Dialogue], kind: str = "anthropic") -> list[tuple[dict[str, 
 @example(inserted="a", kind="openai", tags=True)
 @given(inserted=BODIES, kind=st.sampled_from(["anthropic", "openai"]), tags=st.booleans())
 def test_online_and_batch_make_the_rows_of_their_replays(inserted: str, kind: str, tags: bool) -> None:
-    """Whatever bytes a server puts into its answers; and both make the same rows."""
+    """Online and batch builds give the rows of their replays with any bytes in the server's answers."""
     made = recipe(kind)
     with tempfile.TemporaryDirectory() as folder:
         places = {name: str(Path(folder, name)) for name in ("online", "batch")}
@@ -106,7 +106,7 @@ def test_online_and_batch_make_the_rows_of_their_replays(inserted: str, kind: st
 
 
 def answering(inserted: str) -> Callable[[Request, int], Response]:
-    """Return a script whose first draws hold this text, in JSON as it is or as JSON escapes."""
+    """Return a script whose first draws contain this text, either raw or escaped in JSON."""
 
     def script(request: Request, attempt: int) -> Response:
         said = f" {inserted} " if request.draw == 0 else " fine "
@@ -122,7 +122,7 @@ def answering(inserted: str) -> Callable[[Request, int], Response]:
 @example(inserted="\ud83d\ude00", again="\ud83d\udc80")
 @given(inserted=TEXTS.map("".join), again=TEXTS.map("".join))
 def test_an_online_build_and_its_refresh_make_the_rows_of_their_replays(inserted: str, again: str) -> None:
-    """A plugin's texts may be any, and so may those of a refresh; packed or not, the replay agrees."""
+    """An online build and its refresh give the rows of their replays for any text, before and after compaction."""
     made = recipe()
     with tempfile.TemporaryDirectory() as folder:
         for text, refresh in ((inserted, False), (again, True)):
@@ -139,7 +139,7 @@ def test_an_online_build_and_its_refresh_make_the_rows_of_their_replays(inserted
 @example(inserted="\ud83d\ude00")
 @given(inserted=TEXTS.map("".join))
 def test_waves_make_the_rows_of_their_replays(inserted: str) -> None:
-    """Whatever text a serving of DataFlow's kind returns."""
+    """A build with a DataFlow serving gives the rows of its replay for any text that the serving returns."""
     from consistent_chat.dataflow import ConsistentChatGenerator
 
     class Hostile(TheirServing):
@@ -163,7 +163,7 @@ def test_waves_make_the_rows_of_their_replays(inserted: str) -> None:
 @example(inserted="a")
 @given(inserted=TEXTS.map("".join))
 def test_thoughts_in_waves_are_those_of_their_replays(inserted: str) -> None:
-    """A serving of DataFlow's kind puts them between tags before the answer."""
+    """Reasoning that a DataFlow serving puts in tags before the answer is the same in a replay."""
 
     class Thinking(TheirServing):
         def _answer(self, prompt: str, system: str) -> str:

@@ -1,4 +1,4 @@
-"""Running dialogues: in plan order, each call once, whatever the answers are and whenever they come."""
+"""Dialogues are made in plan order with one call per request, for any answers in any order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def dialogues(
 
 
 def test_dialogues_come_in_plan_order_whatever_order_answers_come_in(place: str) -> None:
-    """Rows are where the plan has them, although later answers come earlier."""
+    """Dialogues come in plan order, although later answers arrive earlier."""
 
     class Shuffled(Answers):
         async def answer(self, request: Request) -> Response:
@@ -47,7 +47,7 @@ def test_dialogues_come_in_plan_order_whatever_order_answers_come_in(place: str)
 
 
 def test_a_second_run_makes_no_call_and_gives_the_same(place: str) -> None:
-    """What was paid for once is never paid for again."""
+    """A second run makes no calls and gives the same dialogues."""
     serving = Answers()
     first = list(dialogues(place, serving))
     assert serving.calls == 2 * COUNT
@@ -57,14 +57,14 @@ def test_a_second_run_makes_no_call_and_gives_the_same(place: str) -> None:
 
 
 def test_at_most_max_concurrency_calls_are_in_flight_and_all_of_them_are_used(place: str) -> None:
-    """The limit is reached and never passed."""
+    """The number of calls in flight reaches `max_concurrency` and never exceeds it."""
     serving = Answers(delay=0.005)
     list(dialogues(place, serving, max_concurrency=7))
     assert serving.peak == 7
 
 
 def test_the_first_dialogue_needs_two_calls_and_no_more(place: str) -> None:
-    """Someone who looks at one row does not wait for the whole window."""
+    """The first dialogue is available after at most four calls, before the rest of the plan."""
     serving = Answers(delay=0.005)
     run = dialogues(place, serving, max_concurrency=1)
     next(run)
@@ -75,7 +75,7 @@ def test_the_first_dialogue_needs_two_calls_and_no_more(place: str) -> None:
 def test_calls_go_out_between_the_checks_of_responses_that_came_together(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The server does not wait until all responses of a burst are checked."""
+    """Calls continue while the responses of a burst are checked, so the server does not wait for all the checks."""
     together, seen = asyncio.Event(), []
 
     class Burst(Answers):
@@ -100,7 +100,7 @@ def test_calls_go_out_between_the_checks_of_responses_that_came_together(
 
 
 def test_stages_of_different_dialogues_overlap(place: str) -> None:
-    """No dialogue waits for the whole first stage: a slow skeleton delays only its own dialogue."""
+    """Dialogues do not wait for each other's stages: a slow skeleton delays only its own dialogue."""
     slowest, stats = Plan(RECIPE)[0].topic, RunStats()
 
     async def others_are_finished() -> None:
@@ -133,7 +133,7 @@ def test_stages_of_different_dialogues_overlap(place: str) -> None:
     ids=lambda response: response.text[:20] or response.finish,
 )
 def test_unusable_answers_never_cost_a_dialogue(place: str, bad: Response) -> None:
-    """Each request may fail on its first draw: the count stays exact, and a replay finds the same way."""
+    """Unusable first draws do not change the number of dialogues, and a replay gives the same dialogues."""
 
     def script(request: Request, attempt: int) -> Response | None:
         return bad if request.draw == 0 and int(request.key[-1], 16) < 3 else None  # 8 substitutes may fail too
@@ -146,7 +146,7 @@ def test_unusable_answers_never_cost_a_dialogue(place: str, bad: Response) -> No
 
 
 def test_a_spec_that_fails_for_good_is_replaced_by_its_substitute(place: str) -> None:
-    """The place in the plan is kept, the topic is another, and the row says so."""
+    """A spec that always fails is replaced by a substitute at the same index, which records the failed draw."""
     refused = Plan(RECIPE)[5]
 
     def script(request: Request, attempt: int) -> Response | None:
@@ -159,7 +159,7 @@ def test_a_spec_that_fails_for_good_is_replaced_by_its_substitute(place: str) ->
 
 
 def test_max_draws_bounds_what_is_asked_and_not_what_is_recorded(place: str) -> None:
-    """A later run with fewer draws still uses the answers that were paid for."""
+    """`max_draws` limits new requests, and a later run with a lower limit still uses the stored answers."""
 
     def script(request: Request, attempt: int) -> Response | None:
         return Response("no") if request.draw < 3 and request.seed == 0 else None
@@ -171,7 +171,7 @@ def test_max_draws_bounds_what_is_asked_and_not_what_is_recorded(place: str) -> 
 
 
 def test_a_model_that_never_answers_usably_ends_the_run(place: str) -> None:
-    """Bounded spending: nine specs of one place are enough to say that it is hopeless."""
+    """A model that never gives a usable answer stops the run after nine failed specs."""
     serving = Answers(lambda request, attempt: Response("no"))
     recipe = Recipe(model="m", num_dialogs_per_intent=1, num_turns_per_dialog=1, intents=("educational",))
     with pytest.raises(UnfilledSlot, match=r"9 specs failed.*no_json"):
@@ -180,7 +180,7 @@ def test_a_model_that_never_answers_usably_ends_the_run(place: str) -> None:
 
 @pytest.mark.slow
 def test_transport_errors_are_tried_again_and_never_stored(place: str) -> None:
-    """A server that stumbles on every first try costs retries, and no row."""
+    """Transport errors on every first attempt are retried and cost no dialogue."""
     stats = RunStats()
     serving = Answers(lambda request, attempt: TransportError("busy", retry_after=0.0) if attempt == 0 else None)
     recipe = Recipe(model="m", num_dialogs_per_intent=1, num_turns_per_dialog=1)
@@ -191,7 +191,7 @@ def test_transport_errors_are_tried_again_and_never_stored(place: str) -> None:
 
 @pytest.mark.slow
 def test_a_crowded_server_gets_fewer_calls_and_all_of_them_are_answered(place: str) -> None:
-    """A server that takes 5 calls at once and is given 20 rejects some, not many, and no dialogue is lost."""
+    """A server that takes 5 calls at once and gets 20 rejects some of them, and no dialogue is lost."""
 
     def script(request: Request, attempt: int) -> Exception | None:
         return TransportError("429", retry_after=0.01, rate_limited=True) if serving.in_flight >= 5 else None
@@ -217,7 +217,7 @@ def test_a_crowded_server_is_given_one_pause_for_all(place: str) -> None:
 
 @pytest.mark.slow
 def test_a_server_that_never_answers_is_given_up_soon(place: str) -> None:
-    """A mistyped address is said within seconds, not minutes."""
+    """A server that refuses every connection stops the run within 20 seconds."""
     serving = Answers(lambda request, attempt: TransportError("The connection was refused."))
     began = time.monotonic()
     with pytest.raises(ServingError, match=r"The connection was refused\. Stopping after 5 tries"):
@@ -226,7 +226,7 @@ def test_a_server_that_never_answers_is_given_up_soon(place: str) -> None:
 
 
 def test_an_error_that_cannot_pass_stops_at_once_and_keeps_what_came(place: str) -> None:
-    """A wrong key is not asked a hundred times, and earlier answers are there for the next run."""
+    """A final error stops the run at once, and the next run uses the answers that came before it."""
     limit, answered = 10, itertools.count()
 
     def script(request: Request, attempt: int) -> Exception | None:
@@ -242,13 +242,13 @@ def test_an_error_that_cannot_pass_stops_at_once_and_keeps_what_came(place: str)
 
 
 def test_a_servings_own_fault_is_named(place: str) -> None:
-    """A bug in a plugin is not taken for a bad answer."""
+    """An exception in a serving raises an error that names the serving."""
     with pytest.raises(ServingError, match="The serving Answers failed with KeyError: 'oops'"):
         list(dialogues(place, Answers(lambda request, attempt: KeyError("oops"))))
 
 
 def test_max_calls_stops_before_the_limit_and_the_next_run_goes_on(place: str) -> None:
-    """A budget is kept exactly, what is in flight included."""
+    """`max_calls` is exact, including calls in flight, and the next run makes only the remaining calls."""
     first = Answers(delay=0.001)
     with pytest.raises(BudgetSpent, match="max_calls=20"):
         list(dialogues(place, first, max_calls=20))
@@ -259,14 +259,14 @@ def test_max_calls_stops_before_the_limit_and_the_next_run_goes_on(place: str) -
 
 
 def test_a_limit_that_is_enough_is_never_said_to_be_reached(place: str) -> None:
-    """Calls wait for those in flight instead of ending the run, although not all fit at their maximum cost."""
+    """With a sufficient `max_cost`, calls wait for those in flight, and the run is completed."""
     stats, serving = RunStats(), Answers(delay=0.001)
     assert len(list(dialogues(place, serving, max_cost=0.1, stats=stats))) == COUNT
     assert 0 < (stats.cost or 0) <= 0.1
 
 
 def test_answers_without_a_count_of_tokens_do_not_pass_max_cost(place: str) -> None:
-    """What cannot be counted is taken at its worst."""
+    """Answers without a token count are charged at their maximum cost."""
     serving = Answers(lambda request, attempt: Response(good(request).text))
     with pytest.raises(BudgetSpent):
         list(dialogues(place, serving, max_cost=0.1))
@@ -274,13 +274,13 @@ def test_answers_without_a_count_of_tokens_do_not_pass_max_cost(place: str) -> N
 
 
 def test_without_a_serving_a_missing_response_is_an_error(place: str) -> None:
-    """No calls are made unless a serving is named."""
+    """Without a serving, a missing response raises an error that says to pass `serving=`."""
     with pytest.raises(MissingResponse, match=r"The store is empty.*Pass serving="):
         list(dialogues(place))
 
 
 def test_a_run_that_is_closed_early_keeps_what_is_in_flight(place: str) -> None:
-    """Looking at one row and going away loses no answer, and leaves no thread behind."""
+    """Closing a run early keeps all answers of calls in flight and leaves no thread."""
     serving = Answers(delay=0.01)
     run = dialogues(place, serving, max_concurrency=5)
     next(run)
@@ -291,7 +291,7 @@ def test_a_run_that_is_closed_early_keeps_what_is_in_flight(place: str) -> None:
 
 
 def test_a_complete_store_opens_no_serving(place: str) -> None:
-    """A replay needs no key, no thread and no connection."""
+    """A run with a complete store does not open the serving."""
     list(dialogues(place, Answers()))
 
     def refuse() -> Answers:
@@ -302,7 +302,7 @@ def test_a_complete_store_opens_no_serving(place: str) -> None:
 
 
 def test_refresh_asks_everything_once_more(place: str) -> None:
-    """The new answers supersede the old ones for every later run."""
+    """A refresh requests everything again, and the new answers replace the old ones in later runs."""
     old = list(dialogues(place, Answers()))
     fresh = Answers(lambda request, attempt: Response(good(request).text.replace(" of ", " anew of ")))
     opener = lambda: fresh  # noqa: E731

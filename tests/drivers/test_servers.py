@@ -1,4 +1,4 @@
-"""What real servers reply, kind by kind: rows are exact, a refusal costs its prompt, a fault of all stops the run."""
+"""With replies of real servers, rows are exact, rejected prompts are replaced, and general faults stop the run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RECIPE = Recipe(model="some-model", num_dialogs_per_intent=3, num_turns_per_dial
 
 @pytest.fixture(autouse=True)
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pause as often as ever, and shortly."""
+    """Shorten the pauses to 50 ms, but keep their number."""
     monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.005)
     monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_PAUSE", 0.05)
     monkeypatch.setattr("consistent_chat.drivers.retry.LOADING_PAUSE", 0.05)
@@ -48,7 +48,7 @@ def serving_of(case: dict[str, Any], provider: Provider) -> Any:
 
 
 def script(case: dict[str, Any]) -> Script:
-    """Return the script of a server that replies so."""
+    """Return the script of a server that gives the reply of a case."""
     body = case["body"] if isinstance(case["body"], str) else json.dumps(case["body"])
     reply = Reply.body(case["status"], body, case.get("headers"))
     strikes = struck(case["for"])
@@ -56,7 +56,7 @@ def script(case: dict[str, Any]) -> Script:
 
 
 def struck(when: Any) -> Callable[[Call], bool]:
-    """Return which calls get the reply."""
+    """Return a function that says which calls get the reply."""
     seen: Counter[str] = Counter()
     if isinstance(when, dict):
         ((how, number),) = when.items()
@@ -80,7 +80,7 @@ def struck(when: Any) -> Callable[[Call], bool]:
 
 
 def is_marked(call: Call, part: int) -> bool:
-    """Tell whether a prompt is one of those that are struck; what is asked to find out whose fault it is, is not."""
+    """Tell whether a prompt gets the reply; the harmless probe request never does."""
     if "weather of an ordinary day" in told(call):
         return False
     return int(hashlib.sha256(told(call).encode()).hexdigest(), 16) % part == 0
@@ -103,7 +103,7 @@ def streamed(call: Call) -> Reply:
 @pytest.mark.slow_after(4)
 @named(*MADE)
 def test_all_rows_are_made_and_a_replay_makes_the_same(case: dict[str, Any], tmp_path: Path) -> None:
-    """Whatever the server replies, and nothing of a fault of transport is stored."""
+    """All rows are made, a rerun and a replay give the same rows, and no transport fault is stored."""
     place, stats = str(tmp_path / "responses"), RunStats()
     with Provider(script(case)) as provider:
         made = run(place, RECIPE, serving_of(case, provider), stats)
@@ -141,7 +141,7 @@ def test_the_last_prompt_that_is_missing_can_be_refused_too(case: dict[str, Any]
 @pytest.mark.slow_after(2)
 @pytest.mark.parametrize("shape", ["reasoning", "parts", "strings", "object"])
 def test_an_answer_is_read_from_wherever_it_stands(shape: str, tmp_path: Path) -> None:
-    """In the reasoning, in parts, as an object; and a replay reads the same."""
+    """Answers in the reasoning, in parts or as an object are read, and a replay reads the same."""
 
     def reply(call: Call) -> Reply:
         text = json.dumps(call.texts)
@@ -161,7 +161,7 @@ def test_an_answer_is_read_from_wherever_it_stands(shape: str, tmp_path: Path) -
 
 
 def test_reasoning_without_an_answer_is_named(tmp_path: Path) -> None:
-    """The reason names the field."""
+    """Reasoning without an answer raises an error that names the field."""
     message = {"content": "", "reasoning_content": "I would rather think."}
     body = json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]})
     with (
@@ -174,7 +174,7 @@ def test_reasoning_without_an_answer_is_named(tmp_path: Path) -> None:
 @pytest.mark.slow_after(4)
 @named("stopped")
 def test_a_fault_of_all_stops_within_a_few_calls(case: dict[str, Any], tmp_path: Path) -> None:
-    """All answers are kept, none is taken for a refusal, and the message says what to do."""
+    """A general fault stops the run within a few calls, keeps all answers, and the message says to rerun."""
     place = str(tmp_path / "responses")
     with (
         Provider(script(case)) as provider,
@@ -187,7 +187,7 @@ def test_a_fault_of_all_stops_within_a_few_calls(case: dict[str, Any], tmp_path:
 
 @named("redirected")
 def test_a_redirect_is_named_and_not_followed(case: dict[str, Any], tmp_path: Path) -> None:
-    """Without its query and credentials, at the first call."""
+    """A redirect raises an error at the first call, without the address's query and credentials."""
     with Provider(script(case)) as provider, pytest.raises(ServingError, match="redirects to http://127") as seen:
         run(str(tmp_path / "responses"), RECIPE, serving_of(case, provider), max_concurrency=1)
     assert "secret" not in str(seen.value)
@@ -199,7 +199,7 @@ def test_a_redirect_is_named_and_not_followed(case: dict[str, Any], tmp_path: Pa
 def test_a_server_that_loads_is_waited_for_and_said_to_be(
     case: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line names it."""
+    """While a server loads its model, the run waits and logs one line."""
     with caplog.at_level(logging.WARNING), Provider(script(case)) as provider:
         run(str(tmp_path / "responses"), RECIPE, serving_of(case, provider), max_concurrency=2)
     said = [record.getMessage() for record in caplog.records if "become ready" in record.getMessage()]
@@ -208,7 +208,7 @@ def test_a_server_that_loads_is_waited_for_and_said_to_be(
 
 
 def test_every_outcome_stands_in_the_table_of_the_docs() -> None:
-    """The table names each kind of reply, and each outcome is one that a test holds."""
+    """The outcomes in the documentation's table are exactly those of the tested cases."""
     docs = (Path(__file__).parents[2] / "docs" / "servings.md").read_text("utf-8")
     cells = [line.split("|")[3].strip() for line in docs.splitlines() if line.startswith("| ") and line.count("|") == 4]
     assert {case["outcome"] for case in CASES} == {cell.partition(":")[0] for cell in cells if ":" in cell}

@@ -1,4 +1,4 @@
-"""`max_calls` and `max_cost` bound a whole run: all parts of a stream, all splits, all processes together."""
+"""`max_calls` and `max_cost` limit a whole run: all parts of a stream, all splits and all processes together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.ray.ledger import Ledger
 from tests.provider import Provider
 
-pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
+pytestmark = pytest.mark.usefixtures("folder")  # a separate working directory and cache
 
 MODEL = "claude-sonnet-4-6"
 
@@ -36,7 +36,7 @@ def test_a_stream_keeps_to_max_calls_over_all_its_parts(provider: Provider) -> N
 
 
 def test_a_stream_keeps_to_max_cost_over_all_its_parts(provider: Provider) -> None:
-    """What a part has paid is missing to the next."""
+    """All parts of a stream share one `max_cost`."""
     given = {"num_dialogs_per_intent": 20, "num_turns_per_dialog": 1, "streaming": True, "split": "train"}
     stream = load(provider, model=MODEL, max_cost=0.1, **given)
     with pytest.raises(BudgetSpent, match=r"max_cost=0\.1 is reached: \$0\.0\d+ is spent"):
@@ -45,7 +45,7 @@ def test_a_stream_keeps_to_max_cost_over_all_its_parts(provider: Provider) -> No
 
 
 def test_splits_share_what_may_be_called(provider: Provider) -> None:
-    """Two splits of one call each are two calls too many for a limit of two."""
+    """Two splits together stay within `max_calls=2`, and a rerun makes only the missing calls."""
     for seed, split in enumerate(("train", "test")):
         Path(f"{split}.consistent_chat.yaml").write_text(
             f"model: {MODEL}\nnum_dialogs_per_intent: 1\nintents: [simulation]\nseed: {seed}\n"
@@ -59,7 +59,7 @@ def test_splits_share_what_may_be_called(provider: Provider) -> None:
 
 
 def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
-    """The next part of a stream keeps the rate limiter of the calls before it; other limits have another one."""
+    """Runs with the same limits share one rate limiter, and other limits get a new one."""
     spent, limits = Usage(), Limits(max_requests_per_minute=1)
     first, second = (Budget(limits, spent).rate_limiter() for _ in range(2))
     assert first.wait() <= 0
@@ -70,7 +70,7 @@ def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
 
 @pytest.mark.slow
 def test_fewer_places_than_processes_are_said(provider: Provider) -> None:
-    """Each would take one, and all together more than the limit; a process that makes no calls needs no share."""
+    """A concurrency lower than the number of processes raises an error before any call, except for a replay."""
     given = {"model": MODEL, "num_dialogs_per_intent": 8, "num_proc": 4, "max_concurrency": 3, "split": "train"}
     with pytest.raises(RecipeError, match="max_concurrency=3 cannot be divided between 4 processes"):
         load(provider, **given)
@@ -81,7 +81,7 @@ def test_fewer_places_than_processes_are_said(provider: Provider) -> None:
 
 
 def test_a_ledger_keeps_one_budget_and_counts_what_was_paid_twice_but_not_what_was_done_twice() -> None:
-    """A worker that dies leaves its calls, and what it had in flight; its dialogues are the next one's."""
+    """A restarted worker's dialogues are counted once, but all calls and costs are counted, within one budget."""
     ledger = Ledger(Limits(max_calls=4))
     for attempt, dialogues, calls in ((0, 1, 2), (1, 2, 1)):
         assert ledger.begin(7) == attempt
@@ -100,7 +100,7 @@ def test_a_ledger_keeps_one_budget_and_counts_what_was_paid_twice_but_not_what_w
 
 
 def test_too_few_calls_for_so_many_processes_is_said() -> None:
-    """A share of no calls would stop at once, however often it is run again."""
+    """A `max_calls` lower than the number of processes raises an error, except 0."""
     with pytest.raises(RecipeError, match="max_calls=3 cannot be divided between 4 processes"):
         Limits(max_calls=3).split(4)
     assert Limits(max_calls=0).split(4).max_calls == 0
@@ -108,7 +108,7 @@ def test_too_few_calls_for_so_many_processes_is_said() -> None:
 
 @pytest.mark.parametrize("name", ["max_requests_per_minute", "max_tokens_per_minute"])
 def test_processes_share_what_may_be_asked_in_a_minute(name: str) -> None:
-    """All shares together are no more than the limit; a share of nothing is said, and no limit stays none."""
+    """Processes divide the limit, a share below one raises an error, and no limit remains no limit."""
     assert getattr(Limits(**{name: 100}).split(3), name) == 33
     with pytest.raises(RecipeError, match=f"{name}=3 cannot be divided between 4 processes"):
         Limits(**{name: 3}).split(4)
