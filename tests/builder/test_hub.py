@@ -20,7 +20,7 @@ RECIPE = b"num_dialogs_per_intent: 1\nintents: [simulation]\ntaxonomy: about/div
 TAXONOMY = b"personas: [a diver]\n"
 REPO = {"my.consistent_chat.yaml": RECIPE, "about/divers.yaml": TAXONOMY}
 TOKEN = "hf_from_the_environment"
-pytestmark = pytest.mark.slow  # each case loads in a process of its own user
+pytestmark = pytest.mark.slow  # each case loads in another user's process
 HUGE = b"# much ado about nothing\n" * (32 * 2**20 // 25)
 
 

@@ -103,7 +103,7 @@ def test_columns_that_templates_use_are_part_of_the_source(tmp_path: Path, data:
     assert made(data).seeds == made(str(tmp_path / "other.jsonl")).seeds
     folder = tmp_path / "out"
     folder.mkdir()
-    recipe_file.write(recipe, folder / "a.consistent_chat.yaml")  # raises if it is read as another
+    recipe_file.write(recipe, folder / "a.consistent_chat.yaml")  # raises an error if the file would be read as another recipe
 
 
 def test_a_name_that_fields_map_is_the_field(data: str) -> None:

@@ -85,7 +85,7 @@ def test_what_the_provider_refuses_stops_at_once(provider: Provider, given: dict
     with pytest.raises(ServingError, match=message) as caught:
         load(provider, **given, num_dialogs_per_intent=20, max_concurrency=5)
     assert "wrong-key" not in str(caught.value)
-    assert len(provider.requests) <= 6  # five at once, and one that tells whose fault it is
+    assert len(provider.requests) <= 6  # five at once, and one probe that shows whether the model or the prompt is at fault
 
 
 def test_without_a_serving_no_calls_are_made() -> None:

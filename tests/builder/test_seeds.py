@@ -67,7 +67,7 @@ def test_rows_are_the_same_in_all_ways_of_building(tmp_path: Path, data: str) ->
     moved.write_text("\n".join(map(json.dumps, ROWS[::-1])))
     again = load(tmp_path, str(moved), "two", serving=None, model="rehearsal")
     assert list(again) == list(made)
-    assert load(tmp_path, str(moved))._fingerprint == made._fingerprint  # the cache of the first
+    assert load(tmp_path, str(moved))._fingerprint == made._fingerprint  # the cache of the first build is used
 
 
 @pytest.mark.slow

@@ -201,7 +201,7 @@ def test_trl_trains_on_pairs_of_two_answers(tokenizer: Tokens, tmp_path: Path) -
     model = transformers.GPT2LMHeadModel(config)
     trainer = trl.DPOTrainer(
         model=model,
-        ref_model=copy.deepcopy(model),  # otherwise it is loaded by the model's name, which a new one lacks
+        ref_model=copy.deepcopy(model),  # otherwise TRL loads it by the model's name, which a new model lacks
         train_dataset=rows,
         processing_class=tokenizer,
         args=trl.DPOConfig(

@@ -1,4 +1,4 @@
-"""Where `build`, `check` and `report` write: files, URLs, folders and the standard output."""
+"""`build`, `check` and `report` write to files, URLs, folders and the standard output."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from consistent_chat.cli import main
 from consistent_chat.commands.build import COUNTERS
 from tests import ROOT
 
-pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
+pytestmark = pytest.mark.usefixtures("folder")  # a separate working directory and cache
 
 
 @pytest.fixture
 def memory() -> Iterator[Any]:
-    """The filesystem of fsspec in memory, empty."""
+    """Return an empty in-memory filesystem of fsspec."""
     fs = fsspec.filesystem("memory")
     yield fs
     fs.rm("/", recursive=True)
@@ -41,7 +41,7 @@ def rows(content: bytes) -> list[dict[str, Any]]:
 
 
 def test_files_at_a_url(memory: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """JSON lines, the failures, and in a folder Parquet."""
+    """`build` writes JSON Lines, failures and folders of Parquet files to URLs."""
     assert build("--output", "memory://made/demo.JSONL", "--failures", "memory://made/failures.parquet") == 0
     assert len(rows(memory.cat_file("/made/demo.JSONL"))) == 18
     assert pq.read_table(io.BytesIO(memory.cat_file("/made/failures.parquet"))).num_rows == 3
@@ -52,14 +52,14 @@ def test_files_at_a_url(memory: Any, capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_the_list_for_llamafactory_at_a_url(memory: Any) -> None:
-    """Beside the file; entries of others stay."""
+    """With the layout `sharegpt`, `dataset_info.json` at the URL gets an entry and keeps the existing ones."""
     memory.pipe_file("/made/dataset_info.json", b'{"other": {}}')
     assert build("--layout", "sharegpt", "--output", "memory://made/demo.jsonl") == 0
     assert list(json.loads(memory.cat_file("/made/dataset_info.json"))) == ["other", "demo"]
 
 
 def test_the_standard_output_has_json_lines_alone(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    """What was done is said on the standard error."""
+    """The standard output has only JSON Lines, and messages go to the standard error."""
     assert build("--output", "-") == 0
     said = capsysbinary.readouterr()
     assert len(rows(said.out)) == 18
@@ -69,7 +69,7 @@ def test_the_standard_output_has_json_lines_alone(capsysbinary: pytest.CaptureFi
 
 @pytest.mark.slow
 def test_findings_and_pages_on_the_standard_output(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
-    """Without the tables that stand there otherwise."""
+    """`check` and `report` write only their results to the standard output, without the usual tables."""
     build("--output", "demo.jsonl")
     capsysbinary.readouterr()
     assert main(["check", "demo.jsonl", "--output", "-"]) == 0
@@ -81,14 +81,14 @@ def test_findings_and_pages_on_the_standard_output(capsysbinary: pytest.CaptureF
 
 
 def test_findings_never_replace_the_chats(capsys: pytest.CaptureFixture[str]) -> None:
-    """Under another spelling either."""
+    """`check` does not overwrite the checked file, even if its path is spelled differently."""
     build("--output", "demo.jsonl")
     assert main(["check", "demo.jsonl", "--output", "./demo.jsonl"]) == 2
     assert "--output ./demo.jsonl is the file to check. Choose another name." in capsys.readouterr().err
 
 
 def test_pages_and_findings_at_a_url(memory: Any) -> None:
-    """One writer for all."""
+    """`report` and `check` write pages and findings to URLs."""
     build("--output", "demo.jsonl")
     assert main(["report", "demo.jsonl", "--html", "memory://page.html"]) == 0
     assert main(["check", "demo.jsonl", "--output", "memory://deep/found.jsonl"]) == 0
@@ -110,7 +110,7 @@ def test_pages_and_findings_at_a_url(memory: Any) -> None:
 def test_what_cannot_be_is_said_before_any_call(
     options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In one message."""
+    """An invalid combination of options gives one message before any call."""
     given = ("--serving", "rehearsal", "--responses", "responses")
     assert main(["build", *given, *options]) == 2
     assert message in capsys.readouterr().err
@@ -119,14 +119,14 @@ def test_what_cannot_be_is_said_before_any_call(
 
 @pytest.mark.parametrize("output", ["data-1.5/", "old.parquet", "old.parquet/"])
 def test_a_folder_may_be_named_like_a_file(output: str) -> None:
-    """If it exists, or its name ends in a slash."""
+    """A folder may be named like a file if it exists or if its name ends in a slash."""
     Path("old.parquet").mkdir()
     assert build("--output", output) == 0
     assert pq.read_table(Path(output, "train.parquet")).num_rows == 18
 
 
 def test_rows_are_counted_in_the_file(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Success is not said of a file with other rows."""
+    """If the written file has another number of rows, the command fails with a message."""
     monkeypatch.setitem(COUNTERS, ".jsonl", lambda file: 17)
     assert build("--output", "demo.jsonl") == 1
     assert "demo.jsonl has 17 rows instead of 18" in capsys.readouterr().err
@@ -134,7 +134,7 @@ def test_rows_are_counted_in_the_file(monkeypatch: pytest.MonkeyPatch, capsys: p
 
 @pytest.mark.slow
 def test_a_reader_that_stops_reading_ends_the_command_quietly() -> None:
-    """As `head` does."""
+    """If the reader closes the pipe, as `head` does, the command ends without an error."""
     command = [sys.executable, "-m", "consistent_chat", "build", "demo", "--output", "-", "-q"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:

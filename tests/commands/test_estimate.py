@@ -1,4 +1,4 @@
-"""The estimate: what a build will still take, before it is paid for, and from what that is known."""
+"""The estimate shows what a build will cost before it runs, and the basis of the numbers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _words(dice: random.Random, characters: int) -> str:
 
 
 def varied(request: Request, attempt: int) -> Response:
-    """Answer at a length that depends on the request, one time in ten unusably, and count tokens as models do."""
+    """Return an answer whose length depends on the request; one in ten is unusable, and tokens are counted."""
     dice = random.Random(request.key)
     long = 150 if "user_1" in request.schema["required"] else 600
     texts = {name: _words(dice, dice.randint(long // 2, long * 3 // 2)) for name in request.schema["required"]}
@@ -59,7 +59,7 @@ def varied(request: Request, attempt: int) -> Response:
 
 
 def build(place: str, recipe: Recipe, indices: range) -> RunStats:
-    """Make the dialogues at these places, and return what that took."""
+    """Make the dialogues at these indices and return the stats of the run."""
     stats = RunStats()
     store = ResponseStore(place)
     list(drivers.run(recipe, indices, store, lambda: Answers(varied), Limits(), stats))
@@ -69,7 +69,7 @@ def build(place: str, recipe: Recipe, indices: range) -> RunStats:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_after_a_pilot_it_is_within_a_fifth_of_what_the_build_reports(place: str, seed: int) -> None:
-    """Calls, tokens in, tokens out and dollars, although answers vary in length and some are asked again."""
+    """After a pilot, calls, tokens and cost are within a fifth of the build's, although answers vary and some fail."""
     recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20, seed=seed, checks=False)
     plan = Plan(recipe)
     build(place, recipe, range(18))
@@ -85,7 +85,7 @@ def test_after_a_pilot_it_is_within_a_fifth_of_what_the_build_reports(place: str
 
 @pytest.mark.slow
 def test_before_anything_is_recorded_the_prompts_are_rendered(place: str) -> None:
-    """The first stage's are known to the letter."""
+    """With an empty store, the estimate counts the characters of the rendered first-stage prompts."""
     plan = Plan(RECIPE)
     first = [next(fill(RECIPE, plan, index)) for index in range(len(plan))]
     characters = sum(len(request.system) + len(request.messages[0]["content"]) for request in first)
@@ -97,7 +97,7 @@ def test_before_anything_is_recorded_the_prompts_are_rendered(place: str) -> Non
 
 @pytest.mark.slow
 def test_more_turns_take_more(place: str) -> None:
-    """Of both kinds of tokens, nearly in proportion where they are the answers': last messages are shorter."""
+    """Eight turns take about four times the output tokens of two turns, and more input tokens."""
     few, many = (Recipe(model="m", num_turns_per_dialog=turns) for turns in (2, 8))
     short, long = (estimate(recipe, Plan(recipe), ResponseStore(place)) for recipe in (few, many))
     assert long.output_tokens == pytest.approx(4 * short.output_tokens, rel=0.15)
@@ -114,14 +114,14 @@ PAIRED: dict[str, Any] = {"judge_model": "j", "layout": "preference", "preferenc
 )
 @pytest.mark.parametrize("rule", [{"required": ["hello"]}, {"max_words": 2}])
 def test_own_rules_do_not_hold_for_placeholders(given: dict[str, Any], calls: int, rule: Any, place: str) -> None:
-    """No draw of a placeholder would ever pass them."""
+    """The recipe's own rules do not apply to the estimate's placeholders, which could never satisfy them."""
     made = Recipe(model="m", num_dialogs_per_intent=1, num_turns_per_dialog=2, rules={"own": rule}, **given)
     assert estimate(made, Plan(made), ResponseStore(place)).calls == calls
 
 
 @pytest.mark.slow
 def test_what_is_recorded_costs_nothing_more(place: str) -> None:
-    """Then nothing is left to do."""
+    """With all responses recorded, the estimate is zero and says that nothing is left to do."""
     recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=3)
     plan = Plan(recipe)
     build(place, recipe, range(len(plan)))
@@ -131,7 +131,7 @@ def test_what_is_recorded_costs_nothing_more(place: str) -> None:
 
 
 def test_an_unknown_price_is_said(place: str) -> None:
-    """Tokens are still shown; a batch halves a known price."""
+    """Without a known price, the tokens are still shown; with one, the estimate shows half of it for a batch."""
     unknown = Recipe(model="my-own-model")
     assert "cost: no price is known for 'my-own-model'" in str(estimate(unknown, Plan(unknown), ResponseStore(place)))
     told = estimate(RECIPE, Plan(RECIPE), ResponseStore(place))
@@ -141,7 +141,7 @@ def test_an_unknown_price_is_said(place: str) -> None:
 
 @pytest.mark.slow
 def test_of_a_large_plan_a_part_is_looked_at(place: str) -> None:
-    """All intents equally, so that the total is accurate within one percent."""
+    """For a large plan, the estimate samples all intents equally, and the total is accurate within one percent."""
     few, many = (Recipe(model="m", num_dialogs_per_intent=count) for count in (100, 10_000))
     assert len(Plan(many)) > 10 * LOOKED_AT
     small, large = (estimate(recipe, Plan(recipe), ResponseStore(place)) for recipe in (few, many))
@@ -152,7 +152,7 @@ def test_of_a_large_plan_a_part_is_looked_at(place: str) -> None:
 def test_the_command_makes_no_calls_and_a_pilot_is_part_of_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What the pilot has asked, the build finds."""
+    """`estimate` makes no calls without `--pilot`, and the build reuses the pilot's responses."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     options = ("--responses", "responses", "--model", "claude-sonnet-4-6", "--num-dialogs-per-intent", "2")
@@ -172,7 +172,7 @@ def test_the_command_makes_no_calls_and_a_pilot_is_part_of_the_build(
 
 @pytest.mark.slow
 def test_a_pilot_of_a_large_plan_is_measured_whole(place: str) -> None:
-    """Pilots lie at the beginning of a plan: all that they recorded counts, however few of the other places do."""
+    """All responses of a pilot are measured, although only a sample of a large plan is examined."""
     recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=2_000)
     plan = Plan(recipe)
     took = build(place, recipe, range(30))
@@ -187,7 +187,7 @@ def test_a_pilot_of_a_large_plan_is_measured_whole(place: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_what_a_build_costs_lies_in_the_range(place: str, seed: int) -> None:
-    """The range narrows with what is recorded, and holds what the rest then costs."""
+    """The range narrows with more recorded responses, and contains the actual cost of the build."""
     recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20, seed=seed, checks=False)
     plan, told = Plan(recipe), []
     for pilot in (9, 90):

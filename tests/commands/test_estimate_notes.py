@@ -1,4 +1,4 @@
-"""Beside an estimate stand the limit that binds and the other forms."""
+"""The notes of an estimate show the limit that applies and the cost of the other forms of making dialogues."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ DEFAULT = Recipe(model="some-model")
     ],
 )
 def test_the_limit_that_binds_is_named(stated: Abilities, said: str) -> None:
-    """With what it leaves, or with what to change where nothing fits."""
+    """The note names the limit and the tokens that it leaves, or what to change if nothing fits."""
     line = bound_by(DEFAULT, Plan(DEFAULT), stated)
     assert said in line
     assert bool(line) == bool(said)
 
 
 def test_calls_waves_and_prices_of_the_three_forms() -> None:
-    """Two, seven and twelve calls for six turns; each form costs more than the one before it."""
+    """The three forms take 2, 7 and 12 calls per dialogue of six turns, in as many waves, and each costs more."""
     recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=20)
     forms = compare(recipe, Plan(recipe))
     assert [form.waves for form in forms] == [2, 7, 12]
@@ -44,7 +44,7 @@ def test_calls_waves_and_prices_of_the_three_forms() -> None:
 
 
 def test_forms_that_do_not_combine_are_left_out() -> None:
-    """With several answers to choose from there is only one form."""
+    """A recipe with several answers to choose from has only one form."""
     recipe = Recipe(model="m", num_answers=2, judge_model="j")
     (form,) = compare(recipe, Plan(recipe))
     assert (form.answers, form.waves, form.cost) == ("at_once", 5, None)
@@ -53,7 +53,7 @@ def test_forms_that_do_not_combine_are_left_out() -> None:
 def test_on_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An estimate of a recipe turn by turn shows the others beside it."""
+    """The estimate of a recipe turn by turn also shows the other forms."""
     monkeypatch.chdir(tmp_path)
     options = ["--model", "claude-haiku-4-5", "--responses", "here", "--num-dialogs-per-intent", "1"]
     assert main(["estimate", *options, "--answers", "turn_by_turn"]) == 0

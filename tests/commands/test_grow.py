@@ -1,4 +1,4 @@
-"""`consistent-chat grow`: a model writes more of a taxonomy; responses are kept, and the file is a taxonomy file."""
+"""`consistent-chat grow` adds entries that a model writes to a taxonomy file, and stores the responses."""
 
 from __future__ import annotations
 
@@ -46,19 +46,19 @@ def _garden(folder: Path) -> None:
 
 
 def writing(entry: Callable[[str, int], str]) -> Callable[[Call], Reply]:
-    """Return a script that answers each key with an entry, which is made of the key and the number of the call."""
+    """Return a script that fills each key with an entry made from the key and the number of the call."""
     return lambda call: Reply.text(json.dumps({name: entry(name, call.number) for name in call.names}))
 
 
 def told(name: str, number: int) -> str:
-    """Return an entry that is unlike all others."""
+    """Return an entry that differs from all others."""
     place = int(name.rpartition("_")[2])
     return f"{WORDS[place % 12]} number{number} case{place} of{number * 31 + place} kind{place * 7 + number}"
 
 
 @pytest.fixture
 def model() -> Iterator[Provider]:
-    """A model that writes well."""
+    """Run a model that writes good entries."""
     with Provider(writing(told)) as provider:
         yield provider
 
@@ -72,13 +72,13 @@ STORE = {"responses": "store"}
 
 
 def categories(path: str) -> dict[str, list[tuple[str, list[str]]]]:
-    """Return the topics of the garden by category, each with what it needs."""
+    """Return the topics of the garden by category, each with its needs."""
     intent = taxonomy.load(parse(Path(path).read_text("utf-8"), path)).intents["garden"]
     return {one.name: [(topic.text, sorted(topic.needs)) for topic in one.topics] for one in intent.categories}
 
 
 def test_topics_are_added_to_each_category_and_the_file_keeps_its_own_text(model: Provider) -> None:
-    """Including comments. New entries come last, and need what their category needs, or else are for adults."""
+    """New topics come last, with their category's needs or for adults; the file keeps its text and comments."""
     grown = grow("garden.yaml", "more.yaml", number=25, **calling(model))
     assert len(model.requests) == 4
     assert str(grown).startswith("50 new topics in 2 categories (4 calls, ")
@@ -104,7 +104,7 @@ def test_the_same_responses_give_the_same_file_without_a_key(model: Provider) ->
 
 
 def test_a_recipe_names_the_grown_file_as_plain_data(model: Provider) -> None:
-    """And its plan is about what is new, too; growing a file once more adds to what was grown."""
+    """A recipe uses the new topics of a grown file, and a grown file can be grown again."""
     grow("garden.yaml", "more.yaml", number=2, **calling(model))
     grow("more.yaml", "most.yaml", add="personas", number=3, **calling(model))
     grow("most.yaml", "all.yaml", number=2, **calling(model))
@@ -116,7 +116,7 @@ def test_a_recipe_names_the_grown_file_as_plain_data(model: Provider) -> None:
 
 
 def test_categories_come_with_topics() -> None:
-    """First their names, then ten topics for each; a category that is there is not added."""
+    """New categories get ten topics each, and a category that already exists is not added."""
     names = {"category_1": "Orchard", "category_2": "1. Compost Heaps.", "category_3": '"Beehives"'}
     with Provider(writing(lambda name, number: names.get(name) or told(name, number))) as provider:
         grown = grow("garden.yaml", "more.yaml", add="categories", number=3, intents=["garden"], **calling(provider))
@@ -127,7 +127,7 @@ def test_categories_come_with_topics() -> None:
 
 
 def test_what_is_there_is_not_added_and_a_model_that_repeats_itself_stops() -> None:
-    """In other capitals, with a number in front, or in almost the same words; the file has what is new."""
+    """Near-copies of existing entries are not added, and a model that repeats itself stops after 3 calls."""
     same = (
         "A heron that empties a pond of its goldfish.",
         "1. a heron that empties the pond of its goldfish",
@@ -155,7 +155,7 @@ HOSTILE = [
 
 
 def test_hostile_texts_end_up_as_plain_entries_or_not_at_all() -> None:
-    """No control character, no markup of YAML, no tag that is not known, no topic without a person."""
+    """Control characters, YAML markup and unknown tags in answers do not reach the taxonomy file."""
     with Provider(writing(lambda name, _: HOSTILE[int(name[6:]) - 1])) as provider:
         grow("garden.yaml", "more.yaml", number=len(HOSTILE), categories=["Pond"], **calling(provider))
     text = Path("more.yaml").read_text("utf-8")
@@ -170,7 +170,7 @@ def test_hostile_texts_end_up_as_plain_entries_or_not_at_all() -> None:
 
 
 def test_a_topic_that_fits_no_persona_is_left_out() -> None:
-    """A file with it would be an error."""
+    """A topic that fits no persona is left out, because it would make the file invalid."""
     Path("garden.yaml").write_text(GARDEN + "personas: [{a gardener: [adult]}, {a pupil: [child]}]", "utf-8")
     entries = ("for both, which nobody is [adult, child]", "for a pupil [child]")
     with Provider(writing(lambda name, _: entries[int(name[6:]) - 1])) as provider:
@@ -180,7 +180,7 @@ def test_a_topic_that_fits_no_persona_is_left_out() -> None:
 
 @given(st.text(), st.frozensets(st.sampled_from(["adult", "teen", "grave"])))
 def test_any_text_is_read_or_left_out(text: str, tags: frozenset[str]) -> None:
-    """What is read holds in a file, and reads the same once more."""
+    """Any text is left out or gives an entry that a file can store and that reads the same again."""
     found = read_entry(text, tags)
     if found is not None:
         assert found.tags <= tags
@@ -189,7 +189,7 @@ def test_any_text_is_read_or_left_out(text: str, tags: frozenset[str]) -> None:
 
 
 def test_topics_without_tags_meet_no_minor(model: Provider) -> None:
-    """What a model says nothing of is for adults: none of its topics is dealt to a child or a teenager."""
+    """New topics without tags are for adults, so none of them fits a child or a teenager."""
     grow(None, "more.yaml", number=3, categories=["Emails and Letters"], **calling(model))
     whole = taxonomy.load(parse(Path("more.yaml").read_text("utf-8"), "more.yaml"))
     old = {topic.text for topic in taxonomy.builtin().intents["problem_solving"].topics()}
@@ -201,7 +201,7 @@ def test_topics_without_tags_meet_no_minor(model: Provider) -> None:
 
 
 def test_budgets_stop_it_and_it_resumes(model: Provider, capsys: pytest.CaptureFixture[str]) -> None:
-    """Exit code 3, nothing is written, and the responses that were paid for are there the next time."""
+    """A reached budget gives exit code 3 and writes no file, and the next run makes only the remaining call."""
     options = [f"--{name.replace('_', '-')}={value}" for name, value in calling(model).items()]
     command = ["grow", "garden.yaml", "-n", "2", "--output", "more.yaml", *options]
     assert main([*command, "--max-calls", "1"]) == 3
@@ -214,7 +214,7 @@ def test_budgets_stop_it_and_it_resumes(model: Provider, capsys: pytest.CaptureF
 
 
 def test_an_estimate_makes_no_calls(model: Provider) -> None:
-    """It counts what is not recorded."""
+    """The estimate counts the calls that are not recorded, and makes none."""
     before = estimate("garden.yaml", number=25, **calling(model))
     assert (before.calls, before.tokens.output > 0) == (4, True)
     assert re.fullmatch(r"to do: 4 calls, about [\d,]+ tokens in, [\d,]+ out; about \$0\.\d{4}", str(before))
@@ -225,7 +225,7 @@ def test_an_estimate_makes_no_calls(model: Provider) -> None:
 
 
 def test_unusable_responses_are_drawn_again_and_a_refusal_costs_its_category() -> None:
-    """As in a build."""
+    """Unusable responses are drawn again, and a refusal leaves out its category, as in a build."""
 
     def script(call: Call) -> Reply:
         if "Category: Pond" in call.body["messages"][0]["content"]:
@@ -248,7 +248,7 @@ def test_unusable_responses_are_drawn_again_and_a_refusal_costs_its_category() -
     ],
 )
 def test_mistakes_are_named_before_a_call(given: dict[str, object], message: str, model: Provider) -> None:
-    """And nothing is written."""
+    """Invalid arguments raise an error before any call, and no file is written."""
     options: dict[str, object] = {"source": "garden.yaml", **calling(model), **given}
     with pytest.raises(RecipeError, match=message):
         grow(options.pop("source"), "more.yaml", **options)  # type: ignore[arg-type]
@@ -257,7 +257,7 @@ def test_mistakes_are_named_before_a_call(given: dict[str, object], message: str
 
 
 def test_a_prompt_shows_a_bounded_number_of_entries() -> None:
-    """From all of the list, the last ones included."""
+    """The prompt shows at most 60 entries from the whole list, including the last one."""
     texts = [f"entry {number} of {number * 7}" for number in range(1000)]
     shown = Known(texts).shown(60)
     assert len(shown) <= 60

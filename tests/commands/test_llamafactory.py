@@ -1,4 +1,4 @@
-"""`--layout sharegpt` writes what LLaMA-Factory reads: the files, and the list of datasets beside them."""
+"""`--layout sharegpt` writes the files that LLaMA-Factory reads and lists them in `dataset_info.json`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from consistent_chat.cli import main
 from consistent_chat.commands import build as export
 from consistent_chat.errors import RecipeError
 
-pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
+pytestmark = pytest.mark.usefixtures("folder")  # a separate working directory and cache
 
 LOADERS = {"parquet": "parquet", "jsonl": "json"}
 THEIRS = {
@@ -60,7 +60,7 @@ def skipped(row: dict[str, Any], entry: dict[str, Any]) -> str | None:
 
 @pytest.mark.parametrize("file", ["demo.parquet", "demo.jsonl"])
 def test_llamafactory_finds_the_file_and_learns_from_every_row(file: str) -> None:
-    """The entry has the file's name without the ending, and says all that is needed to read it."""
+    """The entry has the file's name without the extension, and everything that is needed to read the file."""
     assert build("--output", f"data/{file}") == 0
     entry = listed("data")["demo"]
     assert entry == {
@@ -81,7 +81,7 @@ def test_llamafactory_finds_the_file_and_learns_from_every_row(file: str) -> Non
 
 
 def test_the_rules_are_rules() -> None:
-    """A row that begins with the answer, ends with a question or is laid out otherwise is noticed."""
+    """A row that starts with the answer, ends with a question or repeats a role is reported as skipped."""
     build("--output", "demo.jsonl")
     entry, row = listed(".")["demo"], as_llamafactory(".", "demo")[0]
     messages = row["conversations"]
@@ -91,14 +91,14 @@ def test_the_rules_are_rules() -> None:
 
 
 def test_a_folder_lists_its_splits() -> None:
-    """Each under the split's name; and the folder is still a dataset to `load_dataset`."""
+    """A folder has an entry for each split, and `load_dataset` can still load it."""
     assert build("--output", "made") == 0
     assert list(listed("made")) == ["train"]
     assert load_dataset("./made").num_rows == {"train": 18}
 
 
 def test_two_splits_are_two_entries_and_no_single_file() -> None:
-    """A folder lists both; a file for both is refused before anything is called."""
+    """A folder lists both splits, and a single file for two splits raises an error before any call."""
     for split in ("train", "test"):
         Path(f"{split}.consistent_chat.yaml").write_text("num_dialogs_per_intent: 1\nlayout: sharegpt\n")
     files = {split: f"{split}.consistent_chat.yaml" for split in ("train", "test")}
@@ -114,7 +114,7 @@ def test_two_splits_are_two_entries_and_no_single_file() -> None:
 
 
 def test_what_others_have_listed_stays() -> None:
-    """Only the entry of the file that is written is added or replaced."""
+    """Entries of other datasets stay unchanged, and only the entry of the written file is added or replaced."""
     Path("dataset_info.json").write_text(
         json.dumps({**THEIRS, "demo": {"file_name": "old"}}, ensure_ascii=False), "utf-8"
     )
@@ -137,7 +137,7 @@ def test_what_others_have_listed_stays() -> None:
 def test_a_broken_list_is_said_before_anything_is_built(
     text: bytes, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """File and remedy; no call is made, nothing is written, and the list stays as it was."""
+    """An invalid list gives a message with the file and the remedy, before any call, and the list stays unchanged."""
     Path("made").mkdir()
     Path("made/dataset_info.json").write_bytes(text)
     calls = ("--serving", "rehearsal", "--responses", "responses", "--num-dialogs-per-intent", "1")
@@ -153,7 +153,7 @@ def test_a_broken_list_is_said_before_anything_is_built(
 
 @pytest.mark.parametrize("layout", ["conversation", "messages"])
 def test_other_layouts_list_nothing(layout: str) -> None:
-    """The list is LLaMA-Factory's: users of other trainers find no file that they did not ask for."""
+    """Other layouts do not write the list, because only LLaMA-Factory uses it."""
     Path("dataset_info.json").write_text("broken, and none of our business")
     assert main(["build", "demo", "--layout", layout, "--output", "demo.jsonl"]) == 0
     assert Path("dataset_info.json").read_text() == "broken, and none of our business"

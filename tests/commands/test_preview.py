@@ -1,4 +1,4 @@
-"""`consistent-chat preview`: a few dialogues before the big run, and what they and the whole cost."""
+"""`consistent-chat preview` shows a few dialogues before the full run, with their cost and the total cost."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RECIPE = ("--num-dialogs-per-intent", "2", "--num-turns-per-dialog", "2", "--res
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in an empty folder, on a terminal of unknown width."""
+    """Run the test in an empty folder, on a terminal of unknown width."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("COLUMNS", raising=False)
 
@@ -33,7 +33,7 @@ def calling(provider: Provider) -> tuple[str, ...]:
 
 
 def test_the_first_dialogues_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of as many intents, with topic, roles, and all that was said."""
+    """The preview shows the first dialogues of as many intents, with their topics, roles and messages."""
     assert main(["preview", "demo", "-n", "2"]) == 0
     said = capsys.readouterr().out
     assert "1 of 2" in said
@@ -46,7 +46,7 @@ def test_the_first_dialogues_are_shown(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_it_costs_little_and_the_build_does_not_pay_it_again(capsys: pytest.CaptureFixture[str]) -> None:
-    """It shows the cost of these dialogues and of the whole dataset; their answers are in the store."""
+    """The preview shows its own cost and that of the whole dataset, and the build reuses its responses."""
     with Provider() as provider:
         assert main(["preview", *calling(provider), *RECIPE, "-n", "3"]) == 0
         assert len(provider.requests) == 6
@@ -59,7 +59,7 @@ def test_it_costs_little_and_the_build_does_not_pay_it_again(capsys: pytest.Capt
 
 
 def test_a_budget_ends_it_after_what_could_be_paid(capsys: pytest.CaptureFixture[str]) -> None:
-    """With code 3, and the dialogues that are finished are shown."""
+    """A reached budget gives exit code 3, and the finished dialogues are shown."""
     assert main(["preview", "--serving", "rehearsal", *RECIPE, "--max-calls", "3", "--max-concurrency", "1"]) == 3
     said = capsys.readouterr()
     assert "rerun to resume" in said.err
@@ -68,7 +68,7 @@ def test_a_budget_ends_it_after_what_could_be_paid(capsys: pytest.CaptureFixture
 
 
 def test_no_calls_are_made_without_a_serving(capsys: pytest.CaptureFixture[str]) -> None:
-    """As in a build."""
+    """Without a serving, no calls are made and a message says what to pass."""
     assert main(["preview", "--model", "m", "--responses", "store"]) == 1
     assert "Pass --serving" in capsys.readouterr().err
     assert main(["preview"]) == 2
@@ -76,7 +76,7 @@ def test_no_calls_are_made_without_a_serving(capsys: pytest.CaptureFixture[str])
 
 
 def test_there_are_no_more_than_the_plan_has(capsys: pytest.CaptureFixture[str]) -> None:
-    """And at least one."""
+    """The preview shows at most as many dialogues as the plan has, and its number must be at least one."""
     assert main(["preview", "--serving", "rehearsal", *RECIPE, "--intents", "simulation", "-n", "9"]) == 0
     said = capsys.readouterr().out
     assert "2 of 2" in said
@@ -88,13 +88,13 @@ HOSTILE = "red \x1b[31m \x1b]0;title\x07 up \x1b[9A \x9b2J bidi \u202egnp.exe\u2
 
 
 def hostile(call: Call) -> Reply | None:
-    """Answer with what would drive a terminal, for each key that is asked for."""
+    """Return control sequences for a terminal as the text of each requested key."""
     return Reply.text(json.dumps(dict.fromkeys(call.names, HOSTILE)))
 
 
 @pytest.mark.slow
 def test_model_text_does_not_drive_the_terminal() -> None:
-    """On a real terminal: roles have colours, and there is no sequence but those for colours."""
+    """On a real terminal, the only control sequences in the output are those for the colors of roles."""
     with Provider(hostile) as provider:
         said = on_a_terminal("preview", *calling(provider), *RECIPE, "--checks", "false", "-n", "1", columns=60)
     assert "\x1b[1;36muser" in said
@@ -106,7 +106,7 @@ def test_model_text_does_not_drive_the_terminal() -> None:
 
 
 def cells(line: str) -> int:
-    """Return how many columns a line takes, ideographs and emoji taking two."""
+    """Return how many columns a line takes, where ideographs and emoji take two."""
     return sum(2 if ord(letter) >= 0x2E80 and letter != "\ufffd" else 1 for letter in line)
 
 
@@ -135,13 +135,13 @@ def on_a_terminal(*arguments: str, columns: int) -> str:
 def _read(leader: int) -> bytes:
     try:
         return os.read(leader, 65_536)
-    except OSError:  # Linux says so at the end of a pseudo terminal
+    except OSError:  # Linux raises this at the end of a pseudo terminal
         return b""
 
 
 @pytest.mark.slow
 def test_what_an_encoding_lacks_is_printed_as_escapes() -> None:
-    """And ends nothing."""
+    """Characters that the output's encoding lacks are printed as escapes, and the command succeeds."""
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "consistent_chat", "preview", "demo", "-n", "1"]
     done = subprocess.run(command, env=environment, capture_output=True, timeout=300)
@@ -150,7 +150,7 @@ def test_what_an_encoding_lacks_is_printed_as_escapes() -> None:
 
 
 def test_what_was_of_no_use_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    """With the reason: a prompt that does not work is seen before the big run."""
+    """The preview shows unusable draws with the reason, so that a bad prompt is seen before the full run."""
     assert main(["preview", "demo", "-n", "8"]) == 0
     assert "unusable: dialogue 7, skeleton, draw 0: wrong_turn_count" in capsys.readouterr().out
     assert list(ResponseStore("store").records()) == []

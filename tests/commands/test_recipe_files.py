@@ -1,4 +1,4 @@
-"""What a user does before the first build: files to start from, a look at the prompts, a taxonomy."""
+"""The commands for the time before a first build: new recipe files, a view of the prompts, and a taxonomy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE = (
 
 
 def test_a_new_recipe_is_one_and_lists_every_field(tmp_path: Path) -> None:
-    """Its values are the defaults, and it names the schema in the same folder."""
+    """The new recipe lists every field with its default, and names the schema in the same folder."""
     recipe, taxonomy, schema = init("support", tmp_path)
     made = Recipe.from_file(str(recipe))
     assert made == Recipe(model=made.model, taxonomy=str(taxonomy))
@@ -35,7 +35,7 @@ def test_a_new_recipe_is_one_and_lists_every_field(tmp_path: Path) -> None:
 
 
 def test_every_field_can_be_used_by_taking_the_comment_away(tmp_path: Path) -> None:
-    """Also those that have no value yet: they are then null, as if they were absent."""
+    """Every field can be used by removing its comment sign; fields without a value are null, as if absent."""
     recipe, *_ = init("x", tmp_path)
     head, others = recipe.read_text("utf-8").split("# All other fields")
     lines = [
@@ -47,21 +47,21 @@ def test_every_field_can_be_used_by_taking_the_comment_away(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["", "a/b", "../x", ".hidden", "a b", "x" * 101, "a\nb"])
 def test_a_name_that_no_file_has_is_refused(tmp_path: Path, name: str) -> None:
-    """Nothing is written."""
+    """An invalid name raises an error, and no file is written."""
     with pytest.raises(RecipeError, match="must be a name"):
         init(name, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_of_a_persons_own_is_overwritten(tmp_path: Path) -> None:
-    """Neither the recipe nor the taxonomy."""
+    """Existing files are not overwritten."""
     init("x", tmp_path)
     with pytest.raises(RecipeError, match="exists already"):
         init("x", tmp_path)
 
 
 def test_the_requests_are_those_that_are_sent(capsys: pytest.CaptureFixture[str]) -> None:
-    """Both stages of each dialogue, in any language, with the keys of the store."""
+    """The shown requests are those of both stages of each dialogue, and the command prints the same."""
     shown = list(requests(Recipe("m", language="German", num_dialogs_per_intent=1), 2))
     assert [(each.index, each.request.stage) for each in shown] == [
         (0, "skeleton"), (0, "answers"), (1, "skeleton"), (1, "answers"),
@@ -84,12 +84,12 @@ def test_the_requests_are_those_that_are_sent(capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_whatever_a_recipe_refuses_its_requests_are_shown_once(given: dict[str, Any], number: int) -> None:
-    """Those of one dialogue of two turns, none drawn again."""
+    """For each recipe, the requests of one dialogue of two turns are shown once, without repeated draws."""
     assert len(list(requests(Recipe("m", num_turns_per_dialog=2, **given), 1))) == number
 
 
 def test_a_table_becomes_a_taxonomy(tmp_path: Path) -> None:
-    """A built-in intent grows, a new one is added, and the file can be used at once."""
+    """A table extends a built-in intent and adds a new one, and a recipe can use the resulting file."""
     table, output = tmp_path / "t.csv", tmp_path / "t.yaml"
     table.write_text(TABLE, "utf-8-sig")
     built_in = count().intents["problem_solving"]
@@ -117,7 +117,7 @@ def test_a_table_becomes_a_taxonomy(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_table_is_refused_by_its_line(tmp_path: Path, content: bytes, told: str) -> None:
-    """And no file is written."""
+    """An invalid table raises an error, and no file is written."""
     table = tmp_path / "t.csv"
     table.write_bytes(content)
     with pytest.raises(RecipeError, match=told):
@@ -126,7 +126,7 @@ def test_a_wrong_table_is_refused_by_its_line(tmp_path: Path, content: bytes, to
 
 
 def test_python_has_what_the_commands_do(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """By functions of the package."""
+    """The package's functions do what the commands do."""
     options = {"num_dialogs_per_intent": 1, "intents": "simulation", "num_turns_per_dialog": 1}
     options["responses"] = str(folder / "responses")
     before = consistent_chat.estimate(model="rehearsal", **options)["train"]
