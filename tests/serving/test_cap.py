@@ -1,4 +1,4 @@
-"""Small contexts: what fits is computed from the prompt and what is known of the server."""
+"""Test small contexts: the token limit is computed from the prompt and from what is known about the server."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ WORDS = {
 
 
 def counted(call: Call) -> int:
-    """Return the tokens of a prompt as a usual tokenizer counts English: one for four bytes."""
+    """Return the tokens of a prompt by the usual estimate for English: one token for four bytes."""
     said = [call.body.get("system", ""), call.body["messages"]]
     return len(json.dumps(said, ensure_ascii=False).encode()) // 4
 
 
 def asked(call: Call) -> int:
-    """Return the limit of tokens of a request."""
+    """Return the token limit of a request."""
     limit: int = call.body.get("max_tokens") or call.body["max_completion_tokens"]
     return limit
 
 
 def strict(context: int, words: str) -> Script:
-    """Return the script of a server that refuses what may become longer than its context."""
+    """Return the script of a server that refuses requests whose prompt and token limit together exceed its context."""
 
     def script(call: Call) -> Reply | None:
         prompt, most = counted(call), asked(call)
@@ -61,7 +61,7 @@ def strict(context: int, words: str) -> Script:
 @pytest.mark.parametrize("context", [4096, 8192])
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 def test_the_default_recipe_runs_in_a_small_context_that_is_stated(kind: str, context: int, tmp_path: Path) -> None:
-    """Without one refusal."""
+    """The default recipe runs in a small context without a refused request if `context_tokens` is given."""
     with Provider(strict(context, WORDS["vllm"])) as provider:
         serving = opened(kind, provider, abilities=Abilities(context_tokens=context))
         made = run(str(tmp_path / "responses"), DEFAULT, serving)
@@ -75,7 +75,7 @@ def test_the_default_recipe_runs_in_a_small_context_that_is_stated(kind: str, co
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 def test_a_context_is_read_from_the_first_refusal(kind: str, words: str, tmp_path: Path) -> None:
-    """And with it how dense prompts are, so that those that are longer fit too."""
+    """The first refusal tells the size of the context and the density of prompts, so that longer prompts fit too."""
     with Provider(strict(4096, words)) as provider:
         made = run(str(tmp_path / "responses"), DEFAULT, opened(kind, provider))
     assert len(made) == len(Plan(DEFAULT))
@@ -84,7 +84,7 @@ def test_a_context_is_read_from_the_first_refusal(kind: str, words: str, tmp_pat
 
 @pytest.mark.parametrize("kind", ["openai", "anthropic"])
 def test_a_recipe_that_cannot_fit_is_refused_before_the_first_call(kind: str, tmp_path: Path) -> None:
-    """With what to change."""
+    """A recipe that cannot fit into the context is refused before the first call, with a hint what to change."""
     recipe = Recipe(model="some-model", num_turns_per_dialog=20)
     with Provider() as provider:
         serving = opened(kind, provider, abilities=Abilities(context_tokens=2048))
@@ -95,7 +95,10 @@ def test_a_recipe_that_cannot_fit_is_refused_before_the_first_call(kind: str, tm
 
 
 def test_a_prompt_that_leaves_no_room_is_refused_without_a_call() -> None:
-    """As one prompt's fault: others may be shorter."""
+    """A prompt that fills the context is refused without a call.
+
+    The error concerns this request only, since others may be shorter.
+    """
     long = request(messages=({"role": "user", "content": "bread " * 4000},))
     with pytest.raises(RefusedRequest, match="do not fit into a context of 2,048 tokens"):
         limit(long, Form("max_tokens", context=2048))
@@ -107,20 +110,23 @@ def test_a_prompt_that_leaves_no_room_is_refused_without_a_call() -> None:
     ids=["German", "Thai"],
 )
 def test_a_prompt_is_bounded_in_any_script(text: str, most: int) -> None:
-    """By what older tokenizers count: a token for three letters of Latin, two for a letter of Thai."""
+    """The estimate of a prompt's tokens covers older tokenizers.
+
+    They need one token for three Latin letters and two tokens for a Thai letter.
+    """
     said = request(system="", messages=({"role": "user", "content": text},))
     assert fewest_tokens(said) < most / 2 < most < 1.2 * prompt_tokens(said)
 
 
 def test_the_servers_own_count_replaces_the_bound() -> None:
-    """With a tenth to spare."""
+    """The token density that the server reports replaces the estimate, with a margin of a tenth."""
     said: Any = request(system="", messages=({"role": "user", "content": "x" * 3000},))
     assert prompt_tokens(said, 0.25) == 842
     assert limit(said, Form("max_tokens", context=2048, density=0.25)) == 2048 - 842
 
 
 def listed(**fields: Any) -> Reply:
-    """Return a list of models of which this one has these fields."""
+    """Return a list of models in which the tested model has these fields."""
     others = [{"id": "other", "max_model_len": 2048}, "no entry", {"id": 1}]
     return Reply.body(200, json.dumps({"object": "list", "data": [*others, {"id": "some-model", **fields}]}))
 
@@ -140,7 +146,10 @@ def listed(**fields: Any) -> Reply:
     ],
 )
 def test_a_context_is_read_from_the_list_of_models(models: Reply, tmp_path: Path) -> None:
-    """Before the first refusal, with one request for all calls; and keys and rows are those of any other run."""
+    """One request for the list of models tells the context before any call is refused.
+
+    Keys and rows are those of any other run.
+    """
     with Provider(strict(4096, WORDS["vllm"])) as provider:
         provider.models = models
         made = run(str(tmp_path / "responses"), DEFAULT, opened("openai", provider))
@@ -170,7 +179,7 @@ def test_a_context_is_read_from_the_list_of_models(models: Reply, tmp_path: Path
 def test_a_list_that_tells_nothing_changes_nothing(
     models: Reply | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Missing, hostile or late: the calls are those of a server without a list."""
+    """A list of models that is missing, hostile or late does not change the calls."""
     monkeypatch.setattr(openai, "SECONDS", 0.2)
     few = replace(DEFAULT, intents=("simulation",))
     with Provider() as provider:
@@ -183,7 +192,7 @@ def test_a_list_that_tells_nothing_changes_nothing(
 
 
 def test_what_is_stated_is_not_asked_for(tmp_path: Path) -> None:
-    """Nor is a provider's own address, or a server of the other protocol."""
+    """The list of models is not requested if the context is given, or from a server of Anthropic's protocol."""
     few = replace(DEFAULT, intents=("simulation",))
     with Provider() as provider:
         provider.models = listed(max_model_len=2048)
@@ -193,7 +202,10 @@ def test_what_is_stated_is_not_asked_for(tmp_path: Path) -> None:
 
 
 def test_a_listed_context_that_is_too_small_is_said_before_the_first_call(tmp_path: Path) -> None:
-    """With the way out, where the list is wrong."""
+    """A listed context that is too small is an error before the first call.
+
+    The message names the option for a list that is wrong.
+    """
     with Provider() as provider:
         provider.models = listed(max_model_len=1024)
         with pytest.raises(ServingError, match=r"the context of the model 'some-model' has 1,024\..*context_tokens="):

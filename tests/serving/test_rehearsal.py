@@ -1,4 +1,4 @@
-"""The serving without a model."""
+"""Test the serving without a model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.servings import request
 
 
 def test_texts_are_usable_different_and_always_the_same() -> None:
-    """They belong to the request's key and the message's name."""
+    """Rehearsed texts are usable, differ from each other, and depend only on the request key and the message's name."""
 
     async def all_texts() -> list[str]:
         names = ("assistant_1", "assistant_2", "assistant_3")
@@ -28,7 +28,7 @@ def test_texts_are_usable_different_and_always_the_same() -> None:
 
 @pytest.mark.parametrize(("stage", "role", "words"), [("skeleton", "user", 20), ("answers", "assistant", 60)])
 def test_texts_have_a_plausible_length(stage: str, role: str, words: int) -> None:
-    """So that a rehearsal takes about the room that the real run will."""
+    """Rehearsed texts have a plausible length, so that a rehearsal needs about as much space as the real run."""
     response = asyncio.run(Rehearsal().answer(request(names=(f"{role}_1",), stage=stage)))
     (text,) = parse.messages(response, (f"{role}_1",))
     assert words * 0.7 < len(text.split()) < words * 1.3
@@ -37,7 +37,7 @@ def test_texts_have_a_plausible_length(stage: str, role: str, words: int) -> Non
 
 
 def test_an_answer_takes_microseconds() -> None:
-    """A rehearsal of a million calls is a matter of minutes."""
+    """An answer takes less than 600 microseconds, so that a rehearsal of a million calls takes minutes."""
     names = tuple(f"assistant_{number}" for number in range(1, 7))
     requests = [request(names=names, draw=draw) for draw in range(300)]
 

@@ -1,4 +1,4 @@
-"""Servings by role: each server sees the requests of its role, and its key, and nothing else."""
+"""Test servings by role: each server gets only the requests of its role and its own key."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ KEYS = {"user": "key-of-the-user", "assistant": "key-of-the-assistant"}
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty folder to work in, caches of its own, and keys in the environment that no role has asked for."""
+    """Work in an empty folder with separate caches, and set keys in the environment that no role may use."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     for name in ("ANTHROPIC_API_KEY", "OPENAI_API_KEY"):
@@ -39,14 +39,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def user() -> Iterator[Provider]:
-    """The server of the user's side."""
+    """Run the server of the user's side."""
     with Provider(in_turn) as running:
         yield running
 
 
 @pytest.fixture
 def assistant() -> Iterator[Provider]:
-    """The server of the assistant."""
+    """Run the server of the assistant."""
     with Provider(in_turn) as running:
         yield running
 
@@ -63,7 +63,7 @@ def load(user: Provider | None, assistant: Provider | None, **given: Any) -> Any
 
 
 def seen(provider: Provider) -> tuple[set[str], set[str], set[str]]:
-    """Return the kinds of requests, the models and the keys that a server has seen."""
+    """Return the kinds of requests, the models and the keys that a server received."""
     calls = provider.requests
     sent = (call.headers.get("x-api-key") or call.headers.get("authorization", "") for call in calls)
     keys = {key.removeprefix("Bearer ") for key in sent}
@@ -71,7 +71,7 @@ def seen(provider: Provider) -> tuple[set[str], set[str], set[str]]:
 
 
 def test_each_server_sees_its_role_alone(user: Provider, assistant: Provider) -> None:
-    """Its requests, its model and its key; a replay needs none of them."""
+    """Each server receives only the requests, the model and the key of its role. A replay needs no server."""
     rows = load(user, assistant)
     assert seen(user) == ({"user_message"}, {"claude-haiku-4-5"}, {"key-of-the-user"})
     assert seen(assistant) == ({"answer"}, {"my-model"}, {"key-of-the-assistant"})
@@ -80,7 +80,7 @@ def test_each_server_sees_its_role_alone(user: Provider, assistant: Provider) ->
 
 
 def test_an_address_without_a_key_gets_none_of_the_environment(user: Provider, assistant: Provider) -> None:
-    """What a provider's variable holds is for that provider."""
+    """A server at another address gets no key from the environment. A provider's variable is only for that provider."""
     load(user, assistant, api_key={"user": "key-of-the-user"})
     assert seen(assistant)[2] == {"none"}
 
@@ -88,21 +88,24 @@ def test_an_address_without_a_key_gets_none_of_the_environment(user: Provider, a
 def test_a_key_from_the_environment_for_one_role(
     user: Provider, assistant: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable of its own keeps a role's key off the command line."""
+    """A role's key can come from its own environment variable, which keeps it off the command line."""
     monkeypatch.setenv("CONSISTENT_CHAT_ASSISTANT_KEY", "key-of-a-variable")
     load(user, assistant, api_key={"user": "key-of-the-user"})
     assert (seen(user)[2], seen(assistant)[2]) == ({"key-of-the-user"}, {"key-of-a-variable"})
 
 
 def test_a_limit_holds_over_all_servers(user: Provider, assistant: Provider) -> None:
-    """Three calls count as three, whichever server answers them."""
+    """A limit of three calls applies to all servers together."""
     with pytest.raises(BudgetSpent):
         load(user, assistant, max_calls=3)
     assert len(user.requests) + len(assistant.requests) == 3
 
 
 class Counting(Rehearsal):
-    """Notes how many requests all that share its list have in flight. The first ones wait until `together` are."""
+    """Records the requests in flight of all servings that share a list.
+
+    The first calls wait until `together` of them are in flight.
+    """
 
     def __init__(self, in_flight: list[Request], together: int = 1) -> None:
         super().__init__()
@@ -111,7 +114,7 @@ class Counting(Rehearsal):
         self.all_here = asyncio.Event()
 
     async def answer(self, request: Request) -> Response:
-        """Answer like a rehearsal, a little later."""
+        """Answer like a rehearsal, after a short wait."""
         self.in_flight.append(request)
         self.most = max(self.most, len(self.in_flight))
         if self.most >= self.together:
@@ -123,14 +126,14 @@ class Counting(Rehearsal):
 
 
 def test_each_server_has_its_own_pace() -> None:
-    """At most so many calls in flight at each, beside each other; a role that is left out has the default."""
+    """Each server has its own limit of calls in flight, and a role without one has the default."""
     serving = {"user": Counting([], together=6), "assistant": Counting([])}
     load(None, None, serving=serving, num_dialogs_per_intent=6, max_concurrency={"assistant": 1})
     assert (serving["user"].most, serving["assistant"].most) == (6, 1)
 
 
 def test_one_number_is_for_all_servers_together() -> None:
-    """Calls in flight at both are never more than the number."""
+    """A single number limits the calls in flight at all servers together."""
     shared: list[Request] = []
     serving = {"user": Counting(shared), "assistant": Counting(shared)}
     assert len(load(None, None, serving=serving, num_dialogs_per_intent=9, max_concurrency=3)) == 9
@@ -138,7 +141,7 @@ def test_one_number_is_for_all_servers_together() -> None:
 
 
 def test_limits_by_role() -> None:
-    """A role's limits hold beside those of the run; processes share both."""
+    """The limits of a role apply in addition to those of the run, and processes share both."""
     config = ConsistentChatConfig(
         serving={"user": "rehearsal", "assistant": "rehearsal"},
         max_concurrency={"assistant": 4},
@@ -167,7 +170,10 @@ def test_limits_by_role() -> None:
 
 
 def test_a_server_that_is_away_stops_the_run(user: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Answers of the other server do not hide it: no spec is given up, and the error names the address."""
+    """An unreachable server stops the run although the other one answers.
+
+    The error names its address, and no spec is given up.
+    """
     monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.005)
     with Provider(in_turn) as gone:
         pass
@@ -177,14 +183,14 @@ def test_a_server_that_is_away_stops_the_run(user: Provider, monkeypatch: pytest
 
 
 def test_a_stated_ability_of_one_server(user: Provider, assistant: Provider) -> None:
-    """It is sent to that server alone."""
+    """A token limit of one role is sent only to the server of that role."""
     load(user, assistant, num_dialogs_per_intent=1, max_output_tokens={"assistant": 333})
     assert {call.body.get("max_completion_tokens") or call.body["max_tokens"] for call in assistant.requests} == {333}
     assert 333 not in {call.body["max_tokens"] for call in user.requests}
 
 
 def test_on_the_command_line(user: Provider, assistant: Provider) -> None:
-    """The option of a serving, an address and a key may be repeated, each with a role."""
+    """The options for a serving, an address and a key can be repeated on the command line, each with a role."""
     arguments = ["build", "--serving", "user=anthropic", "--serving", "assistant=openai", "--model", "my-model"]
     arguments += ["--base-url", f"user={user.url}", "--base-url", f"assistant={assistant.openai_url}"]
     arguments += [f"--api-key={role}={key}" for role, key in KEYS.items()]
@@ -199,7 +205,7 @@ def test_on_the_command_line(user: Provider, assistant: Provider) -> None:
 
 @pytest.fixture
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do without long pauses between looks at batches."""
+    """Shorten the pauses between polls of batches."""
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
         monkeypatch.setattr(batch_poll, name, 0.01)
 
@@ -211,7 +217,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["turn_by_turn", "at_once"],
 )
 def test_batches_go_to_the_server_of_their_role(form: dict[str, Any]) -> None:
-    """Each has its own batches, with names that the other has too; the rows are those of calls one by one."""
+    """Each server gets its own batches, although their names are the same. The rows equal those of single calls."""
     with BatchProvider(in_turn) as user, BatchProvider(in_turn) as assistant:
         serving = {"user": "anthropic", "assistant": "anthropic"}
         addresses = {"user": user.url, "assistant": assistant.url}
@@ -236,7 +242,10 @@ def test_batches_go_to_the_server_of_their_role(form: dict[str, Any]) -> None:
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("detach", [False, True])
 def test_batches_by_role_that_were_left_open(detach: bool, capsys: pytest.CaptureFixture[str]) -> None:
-    """A later run collects them at the server of their role, one by one or by batch; `batches` looks there, too."""
+    """A later run collects open batches at the server of their role, online or by batch.
+
+    The command `batches` looks there too.
+    """
     with BatchProvider(in_turn, looks=3) as user, BatchProvider(in_turn, looks=3) as assistant:
         for server in (user, assistant):
             server.script_online()
@@ -264,7 +273,7 @@ def test_batches_by_role_that_were_left_open(detach: bool, capsys: pytest.Captur
 @pytest.mark.usefixtures("hurried")
 @pytest.mark.parametrize("lacking", ["rehearsal", "server"])
 def test_a_role_without_batches_is_told_before_anything_is_paid(lacking: str, assistant: Provider) -> None:
-    """Whether its serving has none at all, or its server."""
+    """A batch run is refused before any call if the serving or the server of one role has no batch API."""
     with BatchProvider(in_turn) as user:
         servings = {"rehearsal": "rehearsal", "server": f"openai@{assistant.openai_url}"}
         serving = {"user": "anthropic", "assistant": servings[lacking]}
@@ -297,7 +306,7 @@ def test_a_role_without_batches_is_told_before_anything_is_paid(lacking: str, as
     ],
 )
 def test_what_does_not_fit_together(given: dict[str, Any], words: str, user: Provider, assistant: Provider) -> None:
-    """It is refused before any call, and no key is shown."""
+    """Settings by role that do not fit together are refused before any call, and no key is shown."""
     with pytest.raises(RecipeError, match=words) as caught:
         load(user, assistant, **given)
     assert "one-key-for-all" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What the servings learn about a server, what they take for an answer, and how often they can be used."""
+"""Test what servings learn about a server, which errors they treat as answers, and how often they can be used."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ online, kind = servings.online, servings.kind
 
 
 def limits(provider: Provider) -> list[int]:
-    """Return the limit of tokens of each request in turn."""
+    """Return the token limits of all requests in order."""
     return [call.body.get("max_tokens") or call.body["max_completion_tokens"] for call in provider.requests]
 
 
 def capped(at: int, message: str) -> Any:
-    """Return the script of a server that refuses more than `at` tokens in these words."""
+    """Return the script of a server that refuses token limits above `at` with this message."""
 
     def script(call: Call) -> Reply | None:
         sent = call.body.get("max_tokens") or call.body["max_completion_tokens"]
@@ -40,10 +40,13 @@ def capped(at: int, message: str) -> Any:
 
 
 class TestSeveralRuns:
-    """One object answers in one event loop after another."""
+    """Tests of one serving that answers in several event loops in succession."""
 
     def test_a_serving_answers_again_after_its_close(self, kind: str) -> None:
-        """Each run is an event loop of its own, and many calls begin together in it."""
+        """A serving answers again after it was closed.
+
+        Each run has its own event loop, in which four calls begin together.
+        """
         with Provider() as provider:
             serving = opened(kind, provider)
             runs = [asked(serving, *(request(draw=draw) for draw in range(4))) for _ in range(3)]
@@ -51,7 +54,10 @@ class TestSeveralRuns:
         assert serving._connection._client is None
 
     def test_a_run_in_which_nothing_was_answered_does_not_spoil_the_next(self, kind: str) -> None:
-        """The calls that waited for the first one waited in a loop that is gone."""
+        """A run without an answer does not affect the next one.
+
+        Its waiting calls belonged to an event loop that is gone.
+        """
         with Provider(lambda call: Reply.error(503, "loading") if call.number < 4 else None) as provider:
             serving = opened(kind, provider)
             first, second = (asked(serving, *(request(draw=draw) for draw in range(4))) for _ in range(2))
@@ -59,7 +65,7 @@ class TestSeveralRuns:
         assert [response.finish for response in second] == ["stop"] * 4
 
     def test_what_was_learnt_stays(self, kind: str) -> None:
-        """The second run asks at once in the form that the server takes."""
+        """A second run sends its first request in the form that the server accepted before."""
 
         def script(call: Call) -> Reply | None:
             asks = "output_config" in call.body or "response_format" in call.body
@@ -74,7 +80,10 @@ class TestSeveralRuns:
         assert len(provider.requests) == before + 1
 
     def test_what_was_learnt_of_one_model_is_not_held_against_another(self) -> None:
-        """A run with a newer model leaves the older one its temperature."""
+        """What is learnt about one model does not change requests to another.
+
+        The older model still gets a temperature.
+        """
         with Provider() as provider, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             serving = opened("anthropic", provider)
@@ -83,7 +92,7 @@ class TestSeveralRuns:
         assert ["temperature" in call.body for call in provider.requests] == [False, True]
 
     def test_a_close_without_an_answer_and_a_second_close_do_nothing(self, kind: str) -> None:
-        """Code that cleans up need not know what happened."""
+        """Closing a serving twice, or without an answer, has no effect."""
 
         async def close_twice(serving: Any) -> None:
             await serving.close()
@@ -94,10 +103,13 @@ class TestSeveralRuns:
 
 
 class TestCaps:
-    """A limit of tokens above what a model can write."""
+    """Tests of token limits above what a model can write."""
 
     def test_the_maximum_that_the_server_names_is_asked_for_from_then_on(self, kind: str) -> None:
-        """One call finds it out, without a warning."""
+        """The maximum that an error names is the limit of all later requests.
+
+        One call finds it out, without a warning.
+        """
         message = "max_tokens: {} > 8192, which is the maximum allowed number of output tokens for claude-3-5-haiku"
         with Provider(capped(8192, message)) as provider, warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -108,14 +120,14 @@ class TestCaps:
         assert sorted(limits(provider)[2:]) == [500, 8192]
 
     def test_without_a_number_the_limit_is_halved_until_it_is_taken(self, kind: str) -> None:
-        """A maximum above the requested number does not count."""
+        """The limit is halved until the server accepts it if the error names no lower maximum."""
         with Provider(capped(4000, "max_tokens is too large: {}. At most 16384 tokens.")) as provider:
             (response,) = asked(opened(kind, provider), request(max_tokens=ASKED))
         assert limits(provider) == [ASKED, 7168, 3584]
         assert response.finish == "stop"
 
     def test_an_answer_that_the_cap_cuts_off_says_so(self, kind: str) -> None:
-        """It is an answer like any other that was cut."""
+        """An answer that a lowered limit cuts off has the finish "length"."""
 
         def script(call: Call) -> Reply | None:
             return capped(8192, "max_tokens: {} > 8192")(call) or Reply.truncation()
@@ -124,7 +136,7 @@ class TestCaps:
             assert asked(opened(kind, provider), request(max_tokens=ASKED))[0].finish == "length"
 
     def test_a_server_that_takes_no_limit_at_all_is_an_error_and_no_loop(self) -> None:
-        """Below 256 tokens nothing is tried."""
+        """A server that accepts no limit causes an error after a request for 256 tokens, and no endless loop."""
         with Provider(capped(0, "max_tokens is too large: {}")) as provider:
             (error,) = asked(opened("anthropic", provider), request(max_tokens=1000))
         assert limits(provider) == [1000, 500, 256]
@@ -132,7 +144,7 @@ class TestCaps:
         assert "max_tokens is too large: 256" in str(error)
 
     def test_the_name_and_the_cap_of_a_limit_are_two_things(self) -> None:
-        """A server may object to the one and then to the other."""
+        """A server may object first to the name of the limit and then to its value; both are corrected."""
 
         def script(call: Call) -> Reply | None:
             if "max_tokens" in call.body:
@@ -172,7 +184,10 @@ class TestCaps:
         ],
     )
     def test_the_words_of_many_servers_are_read(self, message: str, cap: int | None) -> None:
-        """The number that they name, if it is a help; else half; nothing where the prompt leaves no room."""
+        """The new limit is the number in the error if that helps, and otherwise half of the old one.
+
+        There is none if the prompt leaves no room.
+        """
         fault = Fault(400, message, None)
         assert is_too_high(fault)
         assert lowered(fault, ASKED) == cap
@@ -188,12 +203,12 @@ class TestCaps:
         ],
     )
     def test_other_words_about_limits_are_left_alone(self, message: str) -> None:
-        """A lower limit would be no help."""
+        """Errors that a lower limit cannot correct do not change the limit."""
         assert not is_too_high(Fault(400, message, None))
 
 
 class TestFilters:
-    """A provider that will not have this one prompt answered."""
+    """Tests of providers whose filter rejects a single prompt."""
 
     @pytest.mark.parametrize(
         "error",
@@ -205,7 +220,7 @@ class TestFilters:
         ],
     )
     def test_it_is_a_refusal_like_a_models_own(self, kind: str, error: dict[str, Any]) -> None:
-        """In the provider's words, after one call, and the run goes on."""
+        """A filtered prompt gives a refusal in the provider's words after one call, and the run continues."""
         filtered = Reply.body(400, json.dumps({"type": "error", "error": error}))
         with Provider(lambda call: None if call.number else filtered) as provider:
             first, second = asked(opened(kind, provider), request(), request(draw=1))
@@ -214,20 +229,20 @@ class TestFilters:
         assert len(provider.requests) == 2
 
     def test_a_key_in_the_providers_words_is_taken_out(self, kind: str) -> None:
-        """They are stored."""
+        """A key in the provider's words is removed, because the words are stored."""
         response = said(kind, Reply.error(400, "Blocked for sk-proj-****abcd", code="content_filter"))
         assert response.text == "Blocked for [key]"
 
 
 class TestRefusalsWithoutTellingWords:
-    """The first answers of a run, and a server that only says no."""
+    """Tests of servers that reject a request without a reason, in the first calls of a run."""
 
     @pytest.mark.parametrize(
         "refusal", [Reply.body(400, "Bad Request"), Reply.error(422, "no"), Reply.error(501, "Not Implemented")]
     )
     @pytest.mark.parametrize("taken", ["json_object", None])
     def test_plainer_forms_are_tried(self, refusal: Reply, taken: str | None) -> None:
-        """Of many calls that begin together one explores."""
+        """Plainer forms of a rejected request are tried. Of many calls that begin together, only one tries them."""
 
         def script(call: Call) -> Reply | None:
             asked_how = call.body.get("response_format", {})
@@ -239,7 +254,7 @@ class TestRefusalsWithoutTellingWords:
         assert len(provider.requests) == 5 + (2 if taken else 3)
 
     def test_if_none_helps_the_first_refusal_is_the_error_and_nothing_is_learnt(self) -> None:
-        """The next run begins with the best form again."""
+        """The first refusal is the error if no form is accepted. The next run begins with the best form again."""
 
         def script(call: Call) -> Reply | None:
             return Reply.error(400, f"Bad Request {call.number}") if call.number < 7 else None
@@ -253,7 +268,7 @@ class TestRefusalsWithoutTellingWords:
         assert len(provider.requests) == 8
 
     def test_what_none_of_the_forms_helps_is_found_out_once(self, kind: str) -> None:
-        """And not by each of the calls that waited for the first."""
+        """Only one of 200 calls tries all forms in vain; the calls that waited for it do not try them again."""
         with Provider(lambda call: Reply.error(400, "Bad Request")) as provider:
             first, *others = asked(opened(kind, provider), *(request(draw=draw) for draw in range(200)))
         assert type(first) is RefusedRequest
@@ -271,7 +286,10 @@ class TestRefusalsWithoutTellingWords:
         ],
     )
     def test_a_temperature_off_the_scale_stops_at_the_first_call(self, kind: str, said: str) -> None:
-        """The recipe must change: the message says how, and no other form is tried."""
+        """A temperature beyond the server's scale is an error after one call.
+
+        The message says how to change the recipe.
+        """
 
         def script(call: Call) -> Reply | None:
             return Reply.error(400, said) if call.body.get("temperature", 0.0) > 0.6 else None
@@ -283,7 +301,7 @@ class TestRefusalsWithoutTellingWords:
         assert len(provider.requests) == 1
 
     def test_a_passing_fault_on_the_way_is_left_to_the_driver(self) -> None:
-        """It says nothing about the form."""
+        """A temporary error while forms are tried is left to the driver, because it tells nothing about the form."""
         script = {0: Reply.error(400, "Bad Request"), 1: Reply.error(503, "Busy")}
         with Provider(lambda call: script.get(call.number)) as provider:
             serving = opened("openai", provider)
@@ -293,7 +311,7 @@ class TestRefusalsWithoutTellingWords:
         assert provider.requests[2].body["response_format"]["type"] == "json_schema"
 
     def test_after_an_answer_nothing_is_guessed(self) -> None:
-        """The form has been taken, so the refusal is about something else."""
+        """After an accepted request, no other form is tried, because a refusal must have another reason."""
         with Provider(lambda call: Reply.error(400, "Bad Request") if call.number else None) as provider:
             serving = opened("openai", provider)
             asked(serving, request())

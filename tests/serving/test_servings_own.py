@@ -1,4 +1,4 @@
-"""What each serving has of its own, over real sockets too."""
+"""Test what is specific to each serving, over real sockets too."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def message(content: Any, stop_reason: str | None = "end_turn", **fields: Any) -
 
 
 class TestAnthropic:
-    """What is Anthropic's own."""
+    """Tests of what is specific to Anthropic."""
 
     @pytest.mark.parametrize(
         ("model", "taken"),
@@ -65,17 +65,23 @@ class TestAnthropic:
         ],
     )
     def test_the_rule_of_temperatures(self, model: str, taken: bool) -> None:
-        """Claude models of 4.7 and newer take none, in either order of their names and with any date."""
+        """Claude models from 4.7 on take no temperature, in either order of their names and with any date."""
         assert takes_temperature(model) is taken
 
     def test_an_older_model_is_asked_in_the_version_that_knows_temperatures(self) -> None:
-        """The SDK's own version refuses the field."""
+        """An older model is called with the API version that accepts temperatures.
+
+        The SDK's own version refuses them.
+        """
         with Provider() as provider:
             asked(opened("anthropic", provider), request(OLD))
         assert provider.requests[0].headers["anthropic-version"] == "2023-06-01"
 
     def test_a_newer_model_is_asked_without_a_temperature_and_one_warning_says_so(self) -> None:
-        """Before any call is refused, in the SDK's own version."""
+        """A newer model is called without a temperature and in the SDK's own API version, with one warning.
+
+        No call is refused first.
+        """
         with Provider() as provider, pytest.warns(UserWarning, match="temperature") as seen:
             asked(opened("anthropic", provider), *(request(NEW, draw=draw) for draw in range(3)))
         assert len(provider.requests) == 3
@@ -90,13 +96,13 @@ class TestAnthropic:
         )
 
     def test_the_system_text_is_marked_for_caching(self) -> None:
-        """All calls of a stage share it."""
+        """The system text is marked for caching, because all calls of a stage share it."""
         with Provider() as provider:
             asked(opened("anthropic", provider), request())
         assert provider.requests[0].body["system"][0]["cache_control"] == {"type": "ephemeral"}
 
     def test_a_refused_schema_is_left_out_for_the_rest_of_the_run(self) -> None:
-        """One call finds it out."""
+        """A refused schema is omitted for the rest of the run after one call."""
 
         def script(call: Call) -> Reply | None:
             return Reply.error(400, "output_config.format: not supported") if "output_config" in call.body else None
@@ -123,29 +129,29 @@ class TestAnthropic:
         ],
     )
     def test_stop_reasons(self, reason: str | None, finish: str) -> None:
-        """Known ones in our words, others as they come."""
+        """Known stop reasons are translated to the package's words; others are returned unchanged."""
         response = said("anthropic", message([{"type": "text", "text": "x"}], reason))
         assert (response.text, response.finish, response.finish_reason) == ("x", finish, reason or "")
 
     def test_a_refusal_may_have_no_content(self) -> None:
-        """It is a response like any other."""
+        """A refusal without content is a response with an empty text."""
         response = said("anthropic", Reply.refusal())
         assert (response.text, response.finish) == ("", "refusal")
 
     def test_only_text_is_read(self) -> None:
-        """Thinking comes before it, and text may come in several blocks."""
+        """The text of a response is the text of all text blocks, without thinking."""
         blocks = [{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
         assert said("anthropic", message(blocks)).text == "ab"
 
     def test_cached_tokens_are_tokens(self) -> None:
-        """The API counts them apart from the rest of the prompt."""
+        """Cached tokens are included in the input tokens, although the API counts them separately."""
         cached = {"cache_read_input_tokens": 100, "cache_creation_input_tokens": 10}
         usage = {"input_tokens": 5, "output_tokens": 7, **cached}
         response = said("anthropic", message([{"type": "text", "text": "x"}], usage=usage))
         assert (response.input_tokens, response.output_tokens) == (115, 7)
 
     def test_bytes_that_are_not_utf_8_are_kept_for_the_parser_to_refuse(self) -> None:
-        """They neither crash the run nor slip into the data."""
+        """Bytes that are not UTF-8 do not crash the run, and the parser refuses the message."""
         body = b'{"content": [{"type": "text", "text": "{\\"user_1\\": \\"a\xff\\"}"}], "stop_reason": "end_turn"}'
         response = said("anthropic", Reply.body(200, body))
         canonical_json(response.plain())
@@ -153,14 +159,14 @@ class TestAnthropic:
             parse.messages(response, ("user_1",))
 
     def test_a_token_from_the_environment_serves_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """ANTHROPIC_AUTH_TOKEN is the second place that is looked at."""
+        """ANTHROPIC_AUTH_TOKEN is used if no key is given."""
         monkeypatch.setenv("ANTHROPIC_AUTH_TOKEN", "token-from-environment")
         with Provider() as provider:
             asked(opened("anthropic", provider, api_key=None), request())
         assert provider.requests[0].headers["authorization"] == "Bearer token-from-environment"
 
     def test_the_address_from_the_environment_is_used_and_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """ANTHROPIC_BASE_URL works as with the SDK alone."""
+        """The address in ANTHROPIC_BASE_URL is used, as with the SDK alone, and errors name it."""
         with Provider(lambda call: Reply.error(400, "no")) as provider:
             monkeypatch.setenv("ANTHROPIC_BASE_URL", provider.url)
             (error,) = asked(Anthropic(api_key=KEY), request())
@@ -168,7 +174,7 @@ class TestAnthropic:
 
 
 class TestOpenAI:
-    """What is the Chat Completions protocol's own."""
+    """Tests of what is specific to the Chat Completions protocol."""
 
     @staticmethod
     def asked_how(call: Call) -> str:
@@ -186,7 +192,10 @@ class TestOpenAI:
         ],
     )
     def test_the_ladder_of_schemas_is_walked_once(self, taken: str, refusal: Reply) -> None:
-        """Of many calls that begin together one explores, and the others follow."""
+        """The forms of asking for JSON are tried once.
+
+        Of many calls that begin together, one tries them and the others use its result.
+        """
         rungs = ["json_schema", "json_object+schema", "json_object", "nothing"]
         with Provider(lambda call: None if self.asked_how(call) == taken else refusal) as provider:
             responses = asked(opened("openai", provider), *(request(draw=draw) for draw in range(8)))
@@ -195,26 +204,29 @@ class TestOpenAI:
         assert [self.asked_how(call) for call in provider.requests] == rungs[:steps] + [taken] * 8
 
     def test_an_ordinary_500_says_nothing_about_schemas(self) -> None:
-        """It is tried again as it is."""
+        """An ordinary error 500 is a temporary error and causes no request in another form."""
         with Provider(lambda call: Reply.error(500, "CUDA out of memory")) as provider:
             (error,) = asked(opened("openai", provider), request())
         assert isinstance(error, TransportError)
         assert len(provider.requests) == 1
 
     def test_an_explorer_that_fails_lets_the_next_one_explore(self) -> None:
-        """A passing fault of the first call does not delay the others."""
+        """After a temporary error of the first call, the next call tries the forms, and the others are answered."""
         with Provider(lambda call: Reply.error(503, "loading") if call.number == 0 else None) as provider:
             first, *others = asked(opened("openai", provider), *(request(draw=draw) for draw in range(4)))
         assert isinstance(first, TransportError)
         assert all(isinstance(response, Response) for response in others)
 
     def test_openai_itself_is_asked_with_the_newer_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Its newer models refuse the older name; other servers know no other."""
+        """Requests to OpenAI use `max_completion_tokens`, because its newer models refuse the older name."""
         serving = OpenAI(api_key=KEY)
         assert serving._negotiator.about("gpt-5.5").form.limit == "max_completion_tokens"
 
     def test_the_limit_goes_by_the_name_that_the_server_knows(self) -> None:
-        """A refusal that names both is about the one that was sent."""
+        """A refused name of the limit is replaced by the other one for the rest of the run.
+
+        An error that names both concerns the one that was sent.
+        """
 
         def script(call: Call) -> Reply | None:
             if "max_tokens" in call.body:
@@ -227,7 +239,7 @@ class TestOpenAI:
         assert provider.requests[-1].body["max_completion_tokens"] == 4096
 
     def test_an_error_that_repeats_the_request_is_read_from_its_beginning(self) -> None:
-        """Some servers send the whole body back after what they object to."""
+        """An error that quotes the whole request concerns only the field that it names first."""
 
         def script(call: Call) -> Reply | None:
             if "response_format" not in call.body:
@@ -241,7 +253,7 @@ class TestOpenAI:
         assert provider.requests[-1].body["temperature"] == 0.9
 
     def test_a_server_of_ones_own_needs_no_key(self) -> None:
-        """A word is sent in its place, since the client insists."""
+        """A server at another address needs no key; the client sends the word "none" instead."""
         with Provider() as provider:
             asked(opened("openai", provider, api_key=None), request())
         assert provider.requests[0].headers["authorization"] == "Bearer none"
@@ -260,32 +272,35 @@ class TestOpenAI:
         ],
     )
     def test_messages_of_all_kinds_are_read(self, reply: Reply, text: str, finish: str) -> None:
-        """Refusals, parts, nothing at all; reasoning is no part of the text."""
+        """Refusals, parts and empty messages are read; reasoning is not part of the text."""
         response = said("openai", reply)
         assert (response.text, response.finish) == (text, finish)
 
 
 class TestHuggingFace:
-    """What is Hugging Face's own."""
+    """Tests of what is specific to Hugging Face."""
 
     def test_ones_token_is_never_sent_to_another_server(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The client would, so an address needs a key of its own."""
+        """An address needs its own key, so that the user's token is never sent to another server.
+
+        The client would send it.
+        """
         monkeypatch.setenv("HF_TOKEN", "hf_mine")
         with pytest.raises(ServingError, match='that needs no key, use serving="openai"'):
             HuggingFace(base_url="http://localhost:8000/v1")
 
     def test_the_token_is_found_where_the_hub_keeps_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """No api_key= is needed after a login."""
+        """The token of the Hub is used if no `api_key` is given."""
         monkeypatch.setenv("HF_TOKEN", "hf_mine")
         assert HuggingFace()._peer.key == "hf_mine"
 
     def test_another_providers_key_is_refused_with_a_hint(self) -> None:
-        """The router takes Hugging Face's tokens alone."""
+        """The key of another provider is refused, because the router accepts only Hugging Face tokens."""
         with pytest.raises(ServingError, match="those begin with hf_"):
             HuggingFace(api_key=KEY)
 
     def test_offline_mode_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It would be tried again without end."""
+        """In offline mode the error names HF_HUB_OFFLINE, and the call is not retried without end."""
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
         error = said("huggingface")
         assert type(error) is ServingError
@@ -293,7 +308,7 @@ class TestHuggingFace:
 
 
 class TestRetryAfter:
-    """How a server asks for a pause."""
+    """Tests of the headers in which a server asks for a pause."""
 
     @pytest.mark.parametrize(
         ("headers", "seconds"),
@@ -313,11 +328,11 @@ class TestRetryAfter:
         ],
     )
     def test_forms_and_nonsense(self, headers: dict[str, str], seconds: float | None) -> None:
-        """Seconds, milliseconds and dates are read; other values are ignored."""
+        """Seconds, milliseconds and dates are read; invalid values are ignored."""
         assert retry_after(headers) == seconds
 
     def test_a_date_is_a_pause_until_then(self) -> None:
-        """As HTTP allows."""
+        """A date is read as a pause until that time."""
         pause = retry_after({"retry-after": formatdate(time.time() + 30, usegmt=True)})
         assert pause is not None
         assert 25 < pause <= 30

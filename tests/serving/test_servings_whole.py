@@ -1,4 +1,4 @@
-"""What a server says beside its text is kept, whole and in bounds, whether it comes at once or as a stream."""
+"""Test that everything a server sends beside the text is stored, within limits, from whole responses and streams."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ CALL = {"id": "a", "type": "function", "function": {"name": "weather", "argument
 
 
 def chat(content: Any, **fields: Any) -> Response:
-    """Return what is kept of a chat completion with this message."""
+    """Return the stored response of a chat completion with this message."""
     choice = {"index": 0, "message": {"role": "assistant", "content": content, **fields}, "finish_reason": "stop"}
     body = json.dumps({"id": "1", "model": "m", "choices": [choice], "usage": USAGE})
     return kept(said("openai", Reply.body(200, body)))
 
 
 def streamed(name: str, events: list[Any]) -> Response:
-    """Return what is kept of a stream of events, with the end that chat completions have."""
+    """Return the stored response of a stream of events; chat completions get their end marker."""
     end = "data: [DONE]\n\n" if name == "openai" else ""
     lines = "".join(f"data: {json.dumps(event)}\n\n" for event in events) + end
     return kept(said(name, Reply.body(200, lines, {"content-type": "text/event-stream"})))
 
 
 def message(*blocks: dict[str, Any]) -> Response:
-    """Return what is kept of a message of Anthropic's protocol."""
+    """Return the stored response of a message of Anthropic's protocol."""
     body = json.dumps({"type": "message", "role": "assistant", "content": blocks, "stop_reason": "tool_use"})
     return kept(said("anthropic", Reply.body(200, body)))
 
 
 def kept(response: Any) -> Response:
-    """Return a response as a store gives it back, which has to be the response itself."""
+    """Return a response after checking that a store returns it unchanged."""
     assert isinstance(response, Response), response
     assert Record.of(asked(), response).kept.answer() == response == response.as_stored()
     return response
 
 
 def deep(levels: int) -> list[Any]:
-    """Return a list within lists."""
+    """Return nested lists of this depth."""
     value: list[Any] = []
     for _ in range(levels):
         value = [value]
@@ -56,16 +56,16 @@ def deep(levels: int) -> list[Any]:
 
 
 class TestChatCompletions:
-    """OpenAI's protocol."""
+    """Tests of OpenAI's protocol."""
 
     @pytest.mark.parametrize("calls", [[CALL], CALL, [CALL, {**CALL, "id": "b"}]])
     def test_tool_calls_of_any_shape(self, calls: Any) -> None:
-        """As JSON text."""
+        """Tool calls of any shape are stored as JSON text."""
         assert json.loads(chat(None, tool_calls=calls).tool_calls) == calls
 
     @pytest.mark.parametrize("calls", [[float("nan")], deep(900), {"n": [float("inf")]}])
     def test_tool_calls_that_json_cannot_hold_are_named(self, calls: Any) -> None:
-        """They do not cost the answer."""
+        """Tool calls that JSON cannot represent are named as left out, and the answer is kept."""
         response = chat("x", tool_calls=calls)
         told = response.tool_calls or response.extra
         assert response.text == "x"
@@ -80,25 +80,28 @@ class TestChatCompletions:
         ],
     )
     def test_parts_of_thinking(self, thought: dict[str, Any]) -> None:
-        """They are the reasoning, and no part of the text."""
+        """Parts of thinking are stored as the reasoning and not as text."""
         response = chat([thought, {"type": "text", "text": "x"}])
         assert (response.text, response.reasoning, response.extra) == ("x", "hm", "")
 
     def test_parts_of_another_type(self) -> None:
-        """A picture, a sound."""
+        """Parts of another type, such as a picture, are stored beside the text."""
         picture = {"type": "image_url", "image_url": {"url": "data:"}}
         response = chat([{"type": "text", "text": ""}, "x", picture])
         assert response.text == "x"
         assert json.loads(response.extra) == {"message.content": [picture]}
 
     def test_a_content_beside_a_refusal(self) -> None:
-        """The refusal is the text."""
+        """The text is the refusal if a message has both a refusal and content."""
         response = chat("Well", refusal="No.")
         assert (response.text, response.finish) == ("No.", "refusal")
         assert json.loads(response.extra) == {"message.content": "Well"}
 
     def test_a_stream_loses_nothing(self) -> None:
-        """Calls come in pieces, by their index; logprobs go on; fields without a name here are kept."""
+        """A stream is stored completely.
+
+        Tool calls are joined by their index, log probabilities are appended, and unknown fields are kept.
+        """
         pieces = [
             {"delta": {"role": "assistant", "reasoning_content": "h", "signature": "s"}},
             {"delta": {"reasoning_content": "m", "signature": "ig"}, "logprobs": {"content": [1]}},
@@ -122,7 +125,7 @@ class TestChatCompletions:
         assert json.loads(response.usage)["cost"] == 0.5
 
     def test_thoughts_and_text_come_as_parts_and_texts(self) -> None:
-        """So Mistral's models stream."""
+        """A stream may contain thoughts as parts and text as strings, as Mistral's models send it."""
         thoughts = [{"type": "thinking", "thinking": [{"type": "text", "text": text}]} for text in "hm"]
         contents: list[Any] = [*([thought] for thought in thoughts), "x", "y"]
         response = streamed("openai", [{"choices": [{"delta": {"content": content}}]} for content in contents])
@@ -130,10 +133,13 @@ class TestChatCompletions:
 
 
 class TestMessages:
-    """Anthropic's protocol."""
+    """Tests of Anthropic's protocol."""
 
     def test_tools_signatures_and_citations(self) -> None:
-        """The blocks of tools are the calls; what is neither text nor thought is kept beside."""
+        """Blocks of tools are stored as tool calls.
+
+        What is neither text nor thinking, such as signatures and citations, is stored separately.
+        """
         call = {"type": "tool_use", "id": "1", "name": "f", "input": {"a": 1}}
         response = message(
             {"type": "thinking", "thinking": "hm", "signature": "sig"},
@@ -151,7 +157,7 @@ class TestMessages:
         ]
 
     def test_a_stream_loses_nothing(self) -> None:
-        """It says the same as a message in one piece."""
+        """A stream is stored like a message in one piece."""
         call = {"type": "tool_use", "id": "1", "name": "f", "input": {}}
         blocks: list[Any] = [{"type": "thinking", "thinking": ""}, {"type": "text", "text": ""}, call]
         deltas = [
@@ -183,12 +189,12 @@ JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=2), max_leav
 
 @given(st.dictionaries(st.text(max_size=3), JSON, max_size=3))
 def test_a_whole_in_one_piece_stays_as_it_is(whole: dict[str, Any]) -> None:
-    """But for nulls, which tell nothing."""
+    """A single piece is returned unchanged, except for null values, which are removed."""
     assert joined([whole]) == {name: value for name, value in whole.items() if value is not None}
 
 
 @given(st.lists(st.text(max_size=5), min_size=1, max_size=5))
 def test_texts_are_joined_wherever_they_are_cut(texts: list[str]) -> None:
-    """At any level."""
+    """Texts that are cut anywhere are joined again, at any level."""
     pieces = [{"a": text, "b": {"c": [text], "d": text}} for text in texts]
     assert joined(pieces) == {"a": "".join(texts), "b": {"c": texts, "d": "".join(texts)}}

@@ -1,4 +1,4 @@
-"""Clients share a TLS context as long as the environment names the same certificates."""
+"""Test that clients share a TLS context as long as the environment names the same certificates."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from consistent_chat.serving.wire import http_library, open_client
 
 
 def context() -> ssl.SSLContext:
-    """Make an empty context, which is quick."""
+    """Return an empty context, which is created quickly."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def test_a_context_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process has one of each kind, for all callers."""
+    """A process has one context of each kind for all callers."""
     for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
         monkeypatch.delenv(name, raising=False)
     assert shared(context) is shared(context)
@@ -31,7 +31,7 @@ def test_a_context_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
 def test_other_certificates_are_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable that changes counts at the next client, and so does what it names."""
+    """A new client uses a new context if the variable or the file that it names has changed."""
     before, path = shared(context), tmp_path / "certificates"
     path.write_text("")
     monkeypatch.setenv(name, str(path))
@@ -45,7 +45,7 @@ def test_other_certificates_are_read(name: str, tmp_path: Path, monkeypatch: pyt
 
 
 def test_clients_of_sdks_share_the_context_of_their_library(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second client reads no certificates."""
+    """A second client of an SDK reads no certificates, because it shares the context of its HTTP library."""
     made: list[str] = []
     create = ssl.SSLContext.load_verify_locations
     monkeypatch.setattr(

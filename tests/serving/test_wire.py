@@ -1,4 +1,4 @@
-"""What batches read through an SDK has a bound, as every answer has."""
+"""Test the size limits of what batches read through an SDK."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PIECE = b"x" * (1 << 20)
 
 
 class Endless:
-    """An SDK's client, and its response: a body without an end, and without a line's end."""
+    """An SDK's client that is also its response: the body has no end and no line break."""
 
     headers: dict[str, str] = {}
     sent = 0
@@ -39,7 +39,7 @@ class Endless:
 
 @pytest.mark.parametrize("what", ["object", "lines"])
 def test_a_body_without_an_end_is_a_fault(what: str) -> None:
-    """It is read up to the bound, and closed."""
+    """A body without an end is read up to the limit and closed, and raises a TransportError."""
     client = Endless()
     wire = Wire(anthropic, Peer("A", "B", "key"), lambda: client, 5.0)
 
@@ -57,7 +57,7 @@ def test_a_body_without_an_end_is_a_fault(what: str) -> None:
 
 @pytest.mark.parametrize("sdk", [anthropic, openai])
 def test_an_error_without_an_end_is_read_in_part(sdk: Any) -> None:
-    """By the SDK itself, which would else read all of it."""
+    """An SDK reads only a part of an error without an end; by itself it would read all of it."""
     sent = 0
 
     async def serve(request: web.Request) -> web.StreamResponse:
