@@ -1,4 +1,4 @@
-"""A store elsewhere."""
+"""Fixtures for the tests of the response store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.stored import calm, forget
 
 @pytest.fixture
 def remote() -> Iterator[str]:
-    """A store elsewhere, of which this machine has no copies; what a test tells its filesystem is forgotten."""
+    """Yield the URL of a remote store of which this machine has no copies, and reset the test filesystem afterwards."""
     forget()
     yield f"moody://{uuid.uuid4().hex}/responses"
     calm()

@@ -1,13 +1,16 @@
-"""Writes the stores in tests/store/fixtures: `python -m tests.store.make_fixtures`.
+"""Write the stores in tests/store/fixtures: `python -m tests.store.make_fixtures`.
 
-Until 0.1.0 is out they may be written again. After that they stay as they are: every later version has to read them.
+Until 0.1.0 is released, the stores may be written again. After that they must not change, because every later version
+has to read them.
 
-present/   as this version writes it: a pack, and a journal whose writer was killed in the middle of its last line
-later/     made by hand, as a later version might: responses, their usage, a request, the marker and the pack have
-           fields that this version does not know, and there are files and folders beside
-rows.json  the rows that both give
+present/   a store as this version writes it: a pack, and a journal whose writer was killed in the middle of its last
+           line
+later/     a store made by hand in the format of a possible later version: responses, their usage, a request, the
+           marker and the pack have fields that this version does not know, and there are additional files and folders
+rows.json  the rows that a replay of either store makes
 
-The rows depend on the prompts. Where those change, only the records can be read, not replayed: see test_fixtures.py.
+The rows depend on the prompts. After a change of the prompts, the records can still be read but not replayed: see
+test_fixtures.py.
 """
 
 from __future__ import annotations
@@ -50,7 +53,7 @@ COMPACT: dict[str, Any] = {"compression": "zstd", "use_dictionary": False, "writ
 
 
 def said(request: Request) -> Response:
-    """Return a response with all that this version keeps, half a surrogate pair and an odd line end among it."""
+    """Return a response that has all fields of this version, with half a surrogate pair and an odd line separator."""
     usage = {"prompt_tokens": 100, "completion_tokens": 50, "completion_tokens_details": {"reasoning_tokens": 9}}
     return Response(
         good(request).text,
@@ -68,7 +71,7 @@ def said(request: Request) -> Response:
 
 
 def dialogues(place: str, count: int, serving: Any = None) -> list[Dialogue]:
-    """Return the first dialogues: a replay, or live from a serving."""
+    """Return the first `count` dialogues, replayed from the store or, if a serving is given, made with it."""
     store = ResponseStore(place)
     try:
         return list(run(RECIPE, range(count), store, serving and (lambda: serving), Limits(), RunStats()))
@@ -77,12 +80,12 @@ def dialogues(place: str, count: int, serving: Any = None) -> list[Dialogue]:
 
 
 def rows(place: str) -> list[dict[str, Any]]:
-    """Return the rows that a store gives in a replay."""
+    """Return the rows that a replay of a store makes."""
     return [row(dialogue, RECIPE) for dialogue in dialogues(place, RECIPE.num_dialogs_per_intent)]
 
 
 def write_present(place: Path) -> list[Record]:
-    """Write a store as this version does, and return its records, those of the pack first."""
+    """Write a store in this version's format, and return its records: first the pack's, then the journal's."""
     serving = Answers(lambda request, attempt: said(request))
     dialogues(str(place), IN_A_PACK, serving)
     packed = list(ResponseStore(str(place)).records())
@@ -99,7 +102,7 @@ def write_present(place: Path) -> list[Record]:
 
 
 def write_later(place: Path, records: list[Record]) -> None:
-    """Write a store of the same responses as a later version might."""
+    """Write a store that has the same responses in the format of a possible later version."""
     grown = [_grown(record) for record in records]
     strange = _strange(records[0])
     (place / "packs").mkdir(parents=True)
@@ -117,7 +120,7 @@ def _key(record: Record) -> str:
 
 
 def _grown(record: Record) -> Record:
-    """Return a record whose response, and its usage, has more."""
+    """Return a copy of a record whose response and usage have additional fields."""
     response = json.loads(record.response)
     usage = canonical_json({**json.loads(response["usage"]), "carbon_grams": 1.5, "tiers": [{"name": "flex"}]})
     more = canonical_json({**response, **UNKNOWN, "usage": usage.decode()}).decode()
@@ -125,13 +128,13 @@ def _grown(record: Record) -> Record:
 
 
 def _strange(record: Record) -> Record:
-    """Return the record of a request that only a later version asks: with tools."""
+    """Return the record of a request with tools, which only a later version can make."""
     request = canonical_json({**json.loads(record.request), "tools": [{"name": "weather"}]})
     return Record(request_key(request), 0, request.decode(), _grown(record).response)
 
 
 def _write_pack(records: list[Record], folder: Path) -> None:
-    """Write a pack with two columns more, in an order of its own."""
+    """Write a pack with two additional columns and a different order of columns."""
     columns = {
         "written_at": pa.array([None] * len(records), pa.timestamp("us")),
         "sha256": [record.digest for record in records],
@@ -147,7 +150,7 @@ def _write_pack(records: list[Record], folder: Path) -> None:
 
 
 def main(folder: Path = FIXTURES) -> None:
-    """Write both stores and their rows."""
+    """Write both stores and the file of their rows."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     records = write_present(folder / "present")

@@ -1,6 +1,6 @@
-"""Stores live for ever: every version reads those in fixtures/, of this version and as a later one might write them.
+"""Tests of compatibility: every version reads the stores in fixtures/.
 
-See make_fixtures.py, which writes them.
+One store has this version's format, the other the format of a possible later version. make_fixtures.py writes both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DIGEST = "45f9e0b28defaff29c2e6209f6b19e1a95c0e5284d444c1868c2d03f717425cc"
 
 @pytest.fixture(params=["present", "later"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A copy of a store."""
+    """Return the path of a copy of one of the two stores."""
     return str(shutil.copytree(FIXTURES / request.param, tmp_path / request.param))
 
 
@@ -40,13 +40,16 @@ def records(place: str) -> dict[str, Record]:
 
 
 def request_of(record: Record) -> Request:
-    """Return the request of a record that this version asks too."""
+    """Return the request of a record; it must be a request that this version can make."""
     fields = {name: value for name, value in record.asked().items() if name != "format"}
     return Request(**{**fields, "messages": tuple(fields["messages"])})
 
 
 def test_every_response_is_read(place: str) -> None:
-    """With all that this version knows; usage has what the server sent, known or not."""
+    """Every response is read with all fields that this version knows.
+
+    Its usage also has the unknown fields that the server sent.
+    """
     found = {key: record for key, record in records(place).items() if "tools" not in record.asked()}
     assert len(found) == 4
     for key, record in found.items():
@@ -60,13 +63,16 @@ def test_every_response_is_read(place: str) -> None:
 
 
 def test_rows_replay(place: str) -> None:
-    """The same from both. If the prompts have changed, write rows.json and both stores again."""
+    """Both stores replay to the rows in rows.json.
+
+    After a change of the prompts, write rows.json and both stores again.
+    """
     assert RECIPE.num_dialogs_per_intent == len(ROWS)
     assert rows(place) == ROWS
 
 
 def test_what_this_version_does_not_know_is_kept_when_it_packs(place: str, tmp_path: Path) -> None:
-    """Byte for byte, alone and merged with another store."""
+    """Compaction preserves unknown fields byte for byte, in one store alone and after a merge with another store."""
     before = records(place)
     compact(place)
     assert records(place) == before
@@ -92,7 +98,7 @@ def test_what_this_version_does_not_know_is_kept_when_it_packs(place: str, tmp_p
     ],
 )
 def test_a_pack_that_cannot_be_read_says_why(change: Any, message: str, tmp_path: Path) -> None:
-    """A column that is needed, or the format."""
+    """The error for an unreadable pack names the missing or wrong column, or the unsupported format."""
     place = shutil.copytree(FIXTURES / "present", tmp_path / "store")
     (pack,) = (place / "packs").iterdir()
     table = pq.ParquetFile(pack).read()
@@ -105,13 +111,13 @@ def test_a_pack_that_cannot_be_read_says_why(change: Any, message: str, tmp_path
 
 
 def test_a_record_without_later_fields_has_the_digest_of_ever() -> None:
-    """Fields that are empty are absent."""
+    """Empty fields are left out of a record, so its digest is the same as before these fields were introduced."""
     record = Record.of(asked(), Response("answer", "stop", 100, None))
     assert record.response == '{"finish":"stop","input_tokens":100,"output_tokens":null,"text":"answer"}'
     assert record.digest == DIGEST
 
 
 def test_the_demos_records_are_written_as_they_were() -> None:
-    """Its responses lack all fields that came later."""
+    """The demo's records, whose responses lack all later fields, are encoded to the same records again."""
     for record in ResponseStore(str(DEMO / "responses")).records():
         assert Record.of(request_of(record), record.kept.answer()) == record

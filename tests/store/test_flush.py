@@ -1,4 +1,4 @@
-"""Packing while a run goes on: what was kept is found at every instant, whatever a flush meets."""
+"""Tests of flushes, which pack responses during a run: every stored response can be found at any time."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ EVERY_FIVE = Flush(records=5, seconds=None)
 
 
 def packed(place: str) -> list[int]:
-    """Return how many responses the packs of a store on this machine have."""
+    """Return the number of responses in each pack of a local store, in ascending order."""
     return sorted(len(Pack(path)) for path in files(place, "packs") if path.suffix == ".parquet")
 
 
 def test_a_store_packs_every_so_many_responses_while_it_is_open(place: str) -> None:
-    """What others see is packs, and a journal never grows beyond that."""
+    """An open store packs its journal after every five responses, so others see packs and the journal stays short."""
     store = ResponseStore(place, flush=EVERY_FIVE)
     for round_ in range(4):
         keep(store, *range(5 * round_, 5 * round_ + 5))
@@ -44,7 +44,7 @@ def test_a_store_packs_every_so_many_responses_while_it_is_open(place: str) -> N
 
 
 def test_a_remote_store_is_sent_to_while_the_run_goes_on(remote: str) -> None:
-    """When the machine vanishes then, what was packed is there, and each response once."""
+    """A remote store receives packs during the run, and another machine finds each response once."""
     store = ResponseStore(remote, flush=EVERY_FIVE)
     keep(store, *range(5))
     until(lambda: StoreLocation(remote).names() != [])
@@ -64,7 +64,7 @@ def test_a_remote_store_is_sent_to_while_the_run_goes_on(remote: str) -> None:
     refresh=st.booleans(),
 )
 def test_what_a_store_has_kept_it_finds_at_every_instant(numbers: list[int], records: int, refresh: bool) -> None:
-    """Before it is packed, meanwhile and after, and in a refresh that alone."""
+    """A store finds its responses before, during and after packing; in a refresh it finds only those it kept itself."""
     with tempfile.TemporaryDirectory() as folder:
         fill(folder, *range(0, 42, 7))
         there = [] if refresh else list(range(0, 42, 7))
@@ -79,7 +79,7 @@ def test_what_a_store_has_kept_it_finds_at_every_instant(numbers: list[int], rec
 
 
 def test_what_was_kept_is_packed_when_its_time_has_come(place: str) -> None:
-    """Without any further response."""
+    """A response is packed after the configured number of seconds, even if no further response arrives."""
     store = ResponseStore(place, flush=Flush(records=1000, seconds=0.02))
     keep(store, 1)
     until(lambda: packed(place) == [1] and files(place, "journals") == [])
@@ -91,7 +91,7 @@ def test_what_was_kept_is_packed_when_its_time_has_come(place: str) -> None:
 
 
 def test_nothing_new_makes_no_pack(place: str) -> None:
-    """However often its time comes."""
+    """A flush without new responses writes no pack, however often its interval elapses."""
     store = ResponseStore(place, flush=Flush(records=1000, seconds=0.001))
     store.prepare()
     keep(store, 1)
@@ -103,7 +103,7 @@ def test_nothing_new_makes_no_pack(place: str) -> None:
 
 
 def test_a_store_that_is_closed_keeps_again_and_flushes_again(place: str) -> None:
-    """Closing ends a round of work, and another may follow."""
+    """A store that was closed can keep and flush further responses."""
     store = ResponseStore(place, flush=EVERY_FIVE)
     for first in (0, 6):
         keep(store, *range(first, first + 5))
@@ -116,7 +116,10 @@ def test_a_store_that_is_closed_keeps_again_and_flushes_again(place: str) -> Non
 
 @pytest.mark.parametrize("again", ["the next flush", "closing"])
 def test_a_flush_that_fails_is_said_and_tried_again(place: str, caplog: pytest.LogCaptureFixture, again: str) -> None:
-    """A file has the name of the folder: the responses stay in their journal, and are found."""
+    """A flush that fails logs one warning and is retried by the next flush or when the store is closed.
+
+    It fails because a file has the name of the packs folder. The responses stay in their journal and can be found.
+    """
     store = ResponseStore(place, flush=EVERY_FIVE)
     store.prepare()
     in_the_way = Path(place, "packs")
@@ -139,7 +142,7 @@ def test_a_flush_that_fails_is_said_and_tried_again(place: str, caplog: pytest.L
 
 
 def test_journals_that_cannot_be_removed_are_said_too(caplog: pytest.LogCaptureFixture) -> None:
-    """They are packed all the same, and the flushes go on."""
+    """If packed journals cannot be removed, a warning is logged, the packs stay valid and later flushes continue."""
     with tempfile.TemporaryDirectory() as folder:
         store = ResponseStore(folder, flush=EVERY_FIVE)
         keep(store, *range(4))
@@ -158,7 +161,7 @@ def test_journals_that_cannot_be_removed_are_said_too(caplog: pytest.LogCaptureF
 
 @contextlib.contextmanager
 def unremovable(folder: Path, name: str) -> Iterator[None]:
-    """Let no user, not even root, remove what is in one of the folders; the others can be written."""
+    """Let no user, not even root, remove the files in one of the folders; the other folders stay writable."""
     user = os.geteuid()
     for path in (folder, *folder.rglob("*")):
         os.chmod(path, 0o555 if path.name == name else 0o777)
@@ -172,7 +175,7 @@ def unremovable(folder: Path, name: str) -> Iterator[None]:
 
 
 def refuse(times: int) -> Callable[[str], None]:
-    """Return what makes a filesystem refuse to take so many files."""
+    """Return a hook that makes the test filesystem reject the first `times` files sent to it."""
     left = iter(range(times))
 
     def put(path: str) -> None:
@@ -185,7 +188,7 @@ def refuse(times: int) -> Callable[[str], None]:
 def test_a_store_that_cannot_be_reached_for_a_while_gets_all_later(
     remote: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each failure is one warning; the responses are found meanwhile, and are there in the end, each once."""
+    """Each failed upload logs one warning; the responses can be found meanwhile and are all sent later, each once."""
     Moody.put = refuse(3)
     store = ResponseStore(remote, flush=EVERY_FIVE)
     with caplog.at_level(logging.WARNING, "consistent_chat"):
@@ -204,7 +207,10 @@ def test_a_store_that_cannot_be_reached_for_a_while_gets_all_later(
 
 
 def test_closing_that_fails_is_one_clear_error_and_the_next_run_sends(remote: str) -> None:
-    """The responses wait on this machine, where the next run finds them before it sends them."""
+    """If closing cannot send the responses, it raises one StoreError.
+
+    The responses stay on this machine, where the next run finds them and then sends them.
+    """
     store = ResponseStore(remote)
     keep(store, 1, 2)
     Moody.put = refuse(1)
@@ -225,7 +231,10 @@ def test_closing_that_fails_is_one_clear_error_and_the_next_run_sends(remote: st
 def test_what_others_left_and_cannot_be_removed_closes_nothing_twice(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The store's own journals are packed and closed by then; their file numbers may belong to other files."""
+    """If an abandoned journal cannot be removed, closing raises StoreError and closes no file descriptor twice.
+
+    The store's own journals are packed and closed by then; their descriptors may already belong to other files.
+    """
     fill_left = ResponseStore(place)
     keep(fill_left, 1)
     fill_left._writer.close()  # type: ignore[union-attr]  # as if its process had ended
@@ -246,7 +255,10 @@ def test_what_others_left_and_cannot_be_removed_closes_nothing_twice(
 
 
 def test_a_pack_that_is_sent_by_halves_is_none(remote: str) -> None:
-    """Not every filesystem takes a file whole or not at all: the incomplete file disturbs no reader."""
+    """A partly uploaded pack does not disturb readers, and the next run replaces it.
+
+    Not every filesystem writes files atomically.
+    """
 
     def put(path: str) -> None:
         fsspec.filesystem("moody").pipe_file(path, b"PAR1 and no more")
@@ -266,7 +278,10 @@ def test_a_pack_that_is_sent_by_halves_is_none(remote: str) -> None:
 
 
 def test_a_store_that_is_opened_while_another_sends_leaves_it_alone(remote: str) -> None:
-    """A pack that is not there yet is no copy of one that is gone."""
+    """A store that is opened during an upload does not delete the local pack that is being sent.
+
+    A pack that has not arrived yet must not be treated as a copy of a deleted pack.
+    """
 
     def put(path: str) -> None:
         Moody.put = refuse(0)
@@ -281,7 +296,7 @@ def test_a_store_that_is_opened_while_another_sends_leaves_it_alone(remote: str)
 
 
 def test_a_refresh_that_packs_what_others_left_asks_for_it_all_the_same(place: str) -> None:
-    """It finds only what it has kept itself, also when both came into one pack."""
+    """A store in refresh mode finds only its own responses, even if one pack also has responses of other writers."""
     left = kill_a_writer(place, after=3)
     store = ResponseStore(place, refresh=True)
     keep(store, 500)

@@ -1,4 +1,4 @@
-"""Stores that a stranger made: each ends in one clear error, wherever it is read, and `verify` finds each."""
+"""Tests of stores with hostile content: every reader raises one clear error, and `verify` reports each store."""
 
 from __future__ import annotations
 
@@ -40,27 +40,27 @@ Made = Callable[[Path], object]
 
 
 def record(request: str, response: str = '{"text":"hi"}', generation: int = 0, key: str | None = None) -> Record:
-    """Return a record whose key and digest are right, whatever is in it."""
+    """Return a record with a matching digest and, unless `key` is given, a matching key; its content may be invalid."""
     return Record(key or request_key(request.encode()), generation, request, response)
 
 
 def changed(**fields: Any) -> str:
-    """Return the JSON of a request with other fields."""
+    """Return the JSON text of a request with some fields replaced."""
     return json.dumps({**asked().identity(), **fields})
 
 
 def journal(*records: Record, header: bytes = HEADER, raw: bytes = b"") -> Made:
-    """Return what makes a journal."""
+    """Return a function that writes a journal into a store."""
     return lambda root: _written(root / "journals" / "a.jsonl", header + b"".join(map(to_line, records)) + raw)
 
 
 def packed(*records: Record) -> Made:
-    """Return what makes a pack, by the package's own writer."""
+    """Return a function that writes a pack with the package's own writer."""
     return lambda root: write_pack(records, root / "packs")
 
 
 def rows(schema: pa.Schema = SCHEMA, **columns: Any) -> Made:
-    """Return what makes a pack of the valid record with other values, by any Parquet writer."""
+    """Return a function that writes a pack of one valid record with some values replaced, with PyArrow's own writer."""
 
     def make(root: Path) -> None:
         good = Record.of(asked(), Response("hi"))
@@ -196,7 +196,7 @@ HOSTILE: dict[str, Made] = {
 
 
 def reading(root: str) -> list[str]:
-    """Read a store in every way that a user has; return what each of them says is wrong."""
+    """Read a store in each way that is open to users, and return the messages of the errors."""
     faults = []
     for read in (_found, _missed, _reported):
         try:
@@ -225,7 +225,7 @@ def _reported(root: str) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_store_ends_in_one_clear_error_and_verify_finds_it(name: str, tmp_path: Path) -> None:
-    """Replay, report and the search for the nearest record raise StoreError alone; `verify` exits with 1."""
+    """Replay, report and the search for the nearest record raise only StoreError, and `verify` exits with status 1."""
     root = tmp_path / "store"
     root.mkdir()
     if not name.startswith("marker"):
@@ -254,7 +254,7 @@ def test_a_hostile_store_ends_in_one_clear_error_and_verify_finds_it(name: str, 
     is_request=st.booleans(),
 )
 def test_any_request_and_response_is_read_or_named(text: str, is_request: bool, tmp_path_factory: Any) -> None:
-    """Whatever JSON or text they are: what `verify` passes is read everywhere without an error."""
+    """Any JSON or text as a request or response is either read everywhere without an error or reported by `verify`."""
     root = tmp_path_factory.mktemp("store")
     StoreLocation(str(root)).prepare()
     made = record(text) if is_request else record(GOOD.request, text)
@@ -267,7 +267,7 @@ def test_any_request_and_response_is_read_or_named(text: str, is_request: bool, 
 
 
 def test_a_store_is_its_owners_alone(tmp_path: Path) -> None:
-    """New files have the rights 0600 and new folders 0700, whatever the umask; what is there keeps its own."""
+    """New files have the mode 0600 and new folders 0700, whatever the umask is."""
     before = os.umask(0)
     try:
         fill(str(tmp_path / "new" / "store"), 1)
@@ -282,7 +282,7 @@ def test_a_store_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_a_linked_pack_is_read(tmp_path: Path) -> None:
-    """The Hub's cache has links in the place of files: a link to a plain file counts as the file."""
+    """A symbolic link to a regular file is read as the file, because the Hub's cache consists of links."""
     fill(str(tmp_path / "there"), 1)
     (tmp_path / "here" / "packs").mkdir(parents=True)
     for path in ("store.json", *(f"packs/{path.name}" for path in (tmp_path / "there" / "packs").iterdir())):

@@ -1,7 +1,7 @@
-"""Response stores on the Hub, in dataset repos and in buckets: its real clients against a Hub on this machine.
+"""Tests of response stores on the Hub, in dataset repos and in buckets: real clients with a Hub server on this machine.
 
-Every machine is a process of its own with an HF_HOME of its own: the clients read the Hub's address when they are
-imported. One of them speaks Xet, as clients do by themselves, the other LFS.
+Each machine is a separate process with its own HF_HOME, because the clients read the Hub's address when they are
+imported. One machine uses Xet, the clients' default, and the other uses LFS.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ STRANGER, TEAM = "hf_of_a_stranger", "hf_of_the_team"
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
-    """A Hub for all tests."""
+    """Yield one Hub server for all tests."""
     with Hub(tokens={WRITER: "write", READER: "read", TEAM: "write"}) as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def machines(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, Machine]]:
-    """Two machines, by whose clients both ways to send large files are used."""
+    """Yield two machines whose clients use the two ways to send large files."""
     one = machine(hub, tmp_path_factory.mktemp("one"))
     two = machine(hub, tmp_path_factory.mktemp("two"), HF_HUB_DISABLE_XET="1")
     with one.pool, two.pool:
@@ -42,19 +42,19 @@ def machines(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
 
 @pytest.fixture
 def one(machines: tuple[Machine, Machine]) -> Machine:
-    """The machine that uses Xet."""
+    """Return the machine that uses Xet."""
     return machines[0]
 
 
 @pytest.fixture
 def two(machines: tuple[Machine, Machine]) -> Machine:
-    """The machine that does not."""
+    """Return the machine that uses LFS."""
     return machines[1]
 
 
 @pytest.fixture(params=["datasets", "buckets"])
 def there(hub: Hub, request: pytest.FixtureRequest) -> There:
-    """An empty repo, and an empty bucket."""
+    """Return an empty dataset repo or an empty bucket."""
     if request.param == "buckets" and not hasattr(HfApi, "batch_bucket_files"):
         pytest.skip("this version of huggingface_hub has no buckets")
     return repo(hub, request.param)
@@ -62,12 +62,12 @@ def there(hub: Hub, request: pytest.FixtureRequest) -> There:
 
 @pytest.fixture
 def repository(hub: Hub) -> There:
-    """An empty repo."""
+    """Return an empty dataset repo."""
     return repo(hub, "datasets")
 
 
 def test_what_one_machine_keeps_another_replays(there: There, one: Machine, two: Machine) -> None:
-    """Both ways: what Xet has sent is read without it, and what LFS has sent with it."""
+    """Responses sent with Xet are read without Xet, and responses sent with LFS are read with Xet."""
     one.run(keep, there.url, NUMBERS)
     assert two.run(lacks, there.url, NUMBERS) == []
     two.run(keep, there.url, [4])
@@ -77,21 +77,24 @@ def test_what_one_machine_keeps_another_replays(there: There, one: Machine, two:
 
 
 def test_batches_are_written_down_in_few_commits(there: There, one: Machine, tmp_path: Path) -> None:
-    """Their requests go with the first, and are removed with the last."""
+    """Logging a batch takes at most three commits; the first adds the requests and the last removes them."""
     assert one.run(logged, there.url, str(tmp_path)) == [None, "msgbatch_1", "all answered"]
     assert [path for path in there.files if "/batches/" in path] == ["responses/batches/00000001.json"]
     assert len(there.hub.commits) <= 3
 
 
 def test_a_dataset_is_made_on_one_machine_and_replayed_on_another(there: There, one: Machine, two: Machine) -> None:
-    """`load_dataset` over a store on the Hub, all nine intents."""
+    """`load_dataset` replays a dataset of all nine intents from a store on the Hub that another machine has filled."""
     made = one.run(load, there.url, serving="rehearsal")
     assert len(made) == 9
     assert two.run(load, there.url, mode="replay") == made
 
 
 def test_a_thousand_responses_cost_few_write_requests(there: There, one: Machine, two: Machine) -> None:
-    """At most ten, by either way; the Hub counts them, and commits by the hour."""
+    """Sending 1,000 responses takes at most ten write requests, with Xet and with LFS.
+
+    The Hub counts write requests, and commits per hour.
+    """
     for number, each in enumerate((one, two)):
         there.hub.requests.clear()
         each.run(keep, there.url, range(1000 * number, 1000 * number + 1000))
@@ -100,7 +103,10 @@ def test_a_thousand_responses_cost_few_write_requests(there: There, one: Machine
 
 
 def test_each_flush_is_one_commit_at_most(repository: There, one: Machine) -> None:
-    """The first may need one more, for the marker; nothing new is no commit."""
+    """Each flush makes at most one commit.
+
+    The first may need one more for the marker file, and a run without new responses makes none.
+    """
     one.run(keep, repository.url, NUMBERS)
     assert len(repository.hub.commits) <= 2
     repository.hub.commits.clear()
@@ -113,7 +119,7 @@ def test_each_flush_is_one_commit_at_most(repository: There, one: Machine) -> No
 
 
 def test_a_store_on_a_branch_stays_there(repository: There, one: Machine, two: Machine) -> None:
-    """`hf://datasets/me/store@branch/...` reads and writes that branch alone."""
+    """A URL of the form `hf://datasets/me/store@branch/...` reads and writes only that branch."""
     repository.hub.branches[repository.name] = {"drafts": {}}
     url = repository.url.replace(repository.name, f"{repository.name}@drafts")
     one.run(keep, url, NUMBERS)
@@ -123,7 +129,7 @@ def test_a_store_on_a_branch_stays_there(repository: There, one: Machine, two: M
 
 
 def test_a_store_that_is_opened_again_sees_what_came_since(there: There, one: Machine, two: Machine) -> None:
-    """In the same process, whose clients keep the listings that they have seen."""
+    """A store that is reopened in the same process sees new packs, although the clients cache their listings."""
     one.run(keep, there.url, [1])
     assert two.run(lacks, there.url, NUMBERS) == [2, 3]
     one.run(keep, there.url, [2])
@@ -133,7 +139,7 @@ def test_a_store_that_is_opened_again_sees_what_came_since(there: There, one: Ma
 
 
 def test_a_repo_that_was_made_after_the_first_look_is_seen(there: There, two: Machine) -> None:
-    """The clients remember what was not there, too."""
+    """A repo or bucket that is created after a failed access is found, although the clients cache missing repos."""
     if there.kind == "buckets" and huggingface_hub.__version__ < "2":
         pytest.skip("this client forgets a missing bucket only with its process")
     files = there.files
@@ -145,7 +151,7 @@ def test_a_repo_that_was_made_after_the_first_look_is_seen(there: There, two: Ma
 
 
 def test_packs_are_put_together(there: There, one: Machine, two: Machine) -> None:
-    """By a machine that has not made them, while another has copies of them; it takes two commits at the most."""
+    """A machine compacts another machine's packs in at most two commits, and both machines find all responses."""
     for number in NUMBERS:
         one.run(keep, there.url, [number])
     there.hub.commits.clear()
@@ -157,7 +163,7 @@ def test_packs_are_put_together(there: There, one: Machine, two: Machine) -> Non
 
 
 def test_each_pack_is_fetched_once_per_machine(there: There, one: Machine, two: Machine) -> None:
-    """The machine that has made it need not fetch it at all."""
+    """A machine fetches each pack once, and the machine that has made a pack does not fetch it."""
     for number in NUMBERS:
         one.run(keep, there.url, [number])
     for _ in range(2):
@@ -167,7 +173,7 @@ def test_each_pack_is_fetched_once_per_machine(there: There, one: Machine, two: 
 
 
 def test_machines_that_write_at_the_same_time_lose_nothing(there: There, one: Machine, two: Machine) -> None:
-    """Each sends packs of its own."""
+    """Two machines that write at the same time lose no response, because each sends its own packs."""
     for number in range(0, 6, 2):
         running = [each.pool.submit(keep, there.url, [number + at]) for at, each in enumerate((one, two))]
         assert [each.result(timeout=300) for each in running] == [None, None]
@@ -177,7 +183,10 @@ def test_machines_that_write_at_the_same_time_lose_nothing(there: There, one: Ma
 
 @pytest.mark.parametrize("status", [409, 429, 500, 503])
 def test_a_fault_that_passes_is_not_seen(there: There, one: Machine, two: Machine, status: int) -> None:
-    """Commits at the same time lock each other out, too. The next try succeeds, and all is there, once."""
+    """After a temporary fault, the next attempt succeeds and everything is sent once.
+
+    Concurrent commits also lock each other out.
+    """
     one.run(begin, there.url)
     there.hub.passing[there.sending] = status
     one.run(finish, there.url, NUMBERS)
@@ -190,7 +199,10 @@ def test_a_fault_that_passes_is_not_seen(there: There, one: Machine, two: Machin
 def test_what_cannot_be_sent_is_kept_here_and_sent_next_time(
     there: There, one: Machine, two: Machine, status: int
 ) -> None:
-    """One error that says so; the machine itself finds all meanwhile; its next run sends it, with nothing new."""
+    """If responses cannot be sent, one error says so, and the machine itself still finds them.
+
+    The machine's next run sends them, even if it keeps nothing new.
+    """
     one.run(begin, there.url)
     there.hub.broken[there.sending] = status
     with pytest.raises(StoreError, match=r"(?s)kept on this machine.*next run") as caught:
@@ -204,10 +216,10 @@ def test_what_cannot_be_sent_is_kept_here_and_sent_next_time(
 
 
 def test_what_was_sent_but_not_acknowledged_is_sent_once(there: There, one: Machine, two: Machine) -> None:
-    """The Hub says 500 now and then of a commit that it has made."""
+    """A commit that the Hub has made but answered with status 500, as happens now and then, leaves only one pack."""
     one.run(begin, there.url)
     there.hub.lost[there.sending] = 500
-    one.run(refused, finish, there.url, NUMBERS)  # or not: who tries again may notice that it is there
+    one.run(refused, finish, there.url, NUMBERS)  # may also succeed: a retry may find that the commit exists
     there.hub.lost.clear()
     one.run(keep, there.url, [])
     assert two.run(lacks, there.url, NUMBERS) == []
@@ -219,7 +231,7 @@ def test_what_was_sent_but_not_acknowledged_is_sent_once(there: There, one: Mach
 def test_a_store_that_cannot_be_written_is_said_before_anything_is_paid(
     there: There, one: Machine, two: Machine, case: str, begun: bool
 ) -> None:
-    """Be it new, or one in which there are responses already."""
+    """A store that cannot be written, whether new or in use, raises an error with its URL before any paid call."""
     if begun:
         one.run(keep, there.url, NUMBERS)
     if case == "missing":
@@ -236,7 +248,10 @@ def test_a_store_that_cannot_be_written_is_said_before_anything_is_paid(
 def test_a_place_that_cannot_be_seen_is_no_empty_store(
     there: There, one: Machine, two: Machine, tmp_path: Path, case: str
 ) -> None:
-    """Neither alone nor as the second of two: who mistypes it, or has no token, would pay for everything again."""
+    """A store that is missing or private is an error, both alone and as the second location.
+
+    If it counted as empty, a user with a mistyped name or without a token would pay for everything again.
+    """
     one.run(keep, there.url, NUMBERS)
     if case == "missing":
         there.vanish()
@@ -248,7 +263,7 @@ def test_a_place_that_cannot_be_seen_is_no_empty_store(
 
 
 def test_a_fault_while_reading_is_no_empty_store(there: There, one: Machine, two: Machine) -> None:
-    """A listing that fails for good is an error."""
+    """A listing that fails permanently is an error; the store does not count as empty."""
     one.run(keep, there.url, NUMBERS)
     there.hub.broken["/tree"] = 503
     with pytest.raises(StoreError):
@@ -257,7 +272,7 @@ def test_a_fault_while_reading_is_no_empty_store(there: There, one: Machine, two
 
 @pytest.mark.parametrize("token", [WRITER, TEAM], ids=["from the environment", "given"])
 def test_a_private_store_takes_its_token(there: There, one: Machine, two: Machine, token: str) -> None:
-    """By `storage_options=`, which goes before the user's own, or from the environment."""
+    """A private store uses the token from `storage_options=`, which takes precedence, or from the environment."""
     there.hub.private[there.private] = token
     few = {"intents": ["simulation"], **({"storage_options": {"token": token}} if token == TEAM else {})}
     made = one.run(load, there.url, serving="rehearsal", **few)
@@ -266,7 +281,7 @@ def test_a_private_store_takes_its_token(there: There, one: Machine, two: Machin
 
 
 def test_what_is_recorded_can_be_read_without_the_right_to_write(there: There, one: Machine, two: Machine) -> None:
-    """By a replay, and by a run that finds all that it needs; nothing is sent."""
+    """With a read-only token, a replay works, and so does a run that finds all its responses; nothing is sent."""
     few = {"intents": ["simulation"]}
     made = one.run(load, there.url, serving="rehearsal", **few)
     there.hub.requests.clear()
@@ -278,7 +293,7 @@ def test_what_is_recorded_can_be_read_without_the_right_to_write(there: There, o
 
 
 def test_the_token_is_written_nowhere(there: There, two: Machine) -> None:
-    """Neither into the spool, the packs, the dataset and its cache, nor into messages and logs."""
+    """The token appears in no message and in no file: neither in the spool, the packs, the dataset nor its cache."""
     options = {"storage_options": {"token": WRITER}}
     two.run(load, there.url, intents=["simulation"], serving="rehearsal", **options)
     two.run(begin, there.url, token=WRITER)

@@ -1,4 +1,4 @@
-"""Journals: what was reported kept survives the writer's death at any instant, and no damage goes unnoticed."""
+"""Tests of journals: a reported response survives the death of the writer at any time, and all damage is noticed."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.stored import asked, files, fill, kill_a_writer, processes, said
 
 
 def record(number: int) -> Record:
-    """Return the record of the response of that number, kept short."""
+    """Return a record with a short response to the request of that number."""
     return Record.of(asked(number), Response(f"answer {number}"))
 
 
 def journal(folder: Path, *numbers: int) -> Path:
-    """Write a journal whose writer is gone."""
+    """Write a journal of these records, close its writer, and return its path."""
     writer = JournalWriter(folder)
     for number in numbers:
         writer.append(record(number))
@@ -36,7 +36,10 @@ def journal(folder: Path, *numbers: int) -> Path:
 
 
 def check_a_kill(place: str, after: int) -> None:
-    """Kill a writer, and hold the whole law: nothing lost, the torn line set aside, all packed by the next run."""
+    """Kill a writer, and check that no reported response is lost.
+
+    Also check that the incomplete line is set aside and that the next run packs all records.
+    """
     reported = kill_a_writer(place, after)
     assert reported == list(range(len(reported)))
     (left,) = files(place, "journals")
@@ -48,26 +51,26 @@ def check_a_kill(place: str, after: int) -> None:
     assert [path.read_bytes() for path in files(place, "torn")] == ([torn] if torn else [])
     reader = ResponseStore(place)
     assert [reader.find(asked(number)) for number in [-1, *reported]] == [said(number) for number in [-1, *reported]]
-    assert len(list(reader.records())) - len(reported) in (1, 2)  # the one that was kept and not yet reported
+    assert len(list(reader.records())) - len(reported) in (1, 2)  # -1, and perhaps one kept but not reported
 
 
 @pytest.mark.slow_after(3)
 @pytest.mark.parametrize("after", range(1, 16))
 def test_a_killed_writer_loses_nothing_that_it_reported(place: str, after: int) -> None:
-    """`kill -9` at a random point during a write."""
+    """A writer loses no reported response to `kill -9` at a random point during a write."""
     check_a_kill(place, after)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", range(200))
 def test_two_hundred_killed_writers_lose_nothing_that_they_reported(place: str, after: int) -> None:
-    """The same more often, for the rare instants."""
+    """200 killed writers lose no reported response; so many kills also hit rare moments."""
     check_a_kill(place, 1 + after % 40)
 
 
 @given(data=st.data())
 def test_a_journal_cut_anywhere_keeps_every_whole_record(data: st.DataObject) -> None:
-    """Whatever of the last write reached the disk, the records before it are found and the rest is set aside."""
+    """If a journal is cut at any byte, the complete records are found and the incomplete rest is set aside."""
     with tempfile.TemporaryDirectory() as folder:
         path = journal(Path(folder, "journals"), 1, 2, 3)
         whole = path.read_bytes()
@@ -85,7 +88,7 @@ def test_a_journal_cut_anywhere_keeps_every_whole_record(data: st.DataObject) ->
 
 
 def test_a_torn_line_is_reported(place: str, caplog: pytest.LogCaptureFixture) -> None:
-    """By every run that meets it, until one has packed the journal."""
+    """Every run that finds an incomplete last line logs a warning, until a run has packed the journal."""
     path = journal(Path(place, "journals"), 1, 2)
     os.truncate(path, path.stat().st_size - 100)
     torn = len(path.read_bytes().rpartition(b"\n")[2])
@@ -101,7 +104,7 @@ def test_a_torn_line_is_reported(place: str, caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_line_that_is_being_written_is_not_reported(place: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Its writer is alive: it is no record yet, and nothing is wrong."""
+    """An incomplete line of a live writer causes no warning, because it is not a record yet."""
     writer = JournalWriter(Path(place, "journals"))
     writer.append(record(1))
     with open(writer.path, "ab") as file:
@@ -114,7 +117,7 @@ def test_a_line_that_is_being_written_is_not_reported(place: str, caplog: pytest
 @pytest.mark.slow
 @given(data=st.data())
 def test_a_flipped_bit_is_noticed(data: st.DataObject) -> None:
-    """In any byte: the file is named, and nothing is found wrong or silently missing."""
+    """A flipped bit in any byte of a journal raises an error that names the file."""
     with tempfile.TemporaryDirectory() as folder:
         path = journal(Path(folder, "journals"), 1, 2)
         damaged = bytearray(path.read_bytes())
@@ -127,7 +130,7 @@ def test_a_flipped_bit_is_noticed(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("bit", range(8))
 def test_damage_to_the_last_lines_end_is_no_torn_line(tmp_path: Path, bit: int) -> None:
-    """A record that was reported kept is not mistaken for one that never arrived."""
+    """Damage to the final newline is an error: a reported record is not treated as one that never arrived."""
     path = journal(tmp_path, 1)
     whole = path.read_bytes()
     path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1 << bit]))
@@ -136,7 +139,7 @@ def test_damage_to_the_last_lines_end_is_no_torn_line(tmp_path: Path, bit: int) 
 
 
 def test_damage_is_said_with_file_byte_and_remedy(tmp_path: Path) -> None:
-    """The byte is where the damaged line begins."""
+    """The error for a damaged line names the file, the byte at which the line begins, and the remedy."""
     path = journal(tmp_path, 1, 2)
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + lines[1] + lines[2].replace(b"answer 2", b"answer 3"))
@@ -149,7 +152,7 @@ def test_damage_is_said_with_file_byte_and_remedy(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_no_journal_is_said_to_be_none(tmp_path: Path) -> None:
-    """Or one of a later format."""
+    """A file with the header of a later journal format raises an error that suggests an update."""
     path = tmp_path / "other.jsonl"
     path.write_bytes(HEADER.replace(b"1", b"2"))
     with pytest.raises(StoreError) as caught:
@@ -160,7 +163,10 @@ def test_a_file_that_is_no_journal_is_said_to_be_none(tmp_path: Path) -> None:
 
 
 def test_a_live_journal_is_not_abandoned_even_to_its_own_process(tmp_path: Path) -> None:
-    """Locks are of open files, not of processes: a second store in one process takes nothing from the first."""
+    """A journal in use is not taken as abandoned, even by another store in the same process.
+
+    Locks belong to open files, not to processes.
+    """
     writer = JournalWriter(tmp_path)
     writer.append(record(1))
     gone = journal(tmp_path, 2)
@@ -172,7 +178,7 @@ def test_a_live_journal_is_not_abandoned_even_to_its_own_process(tmp_path: Path)
 
 
 def test_two_packers_do_not_take_the_same_journal(tmp_path: Path) -> None:
-    """Who has it holds it until it is packed and deleted."""
+    """A packer locks a journal until it has been packed and deleted, so a second packer does not take it."""
     gone = journal(tmp_path, 1)
     with abandoned(tmp_path) as mine, abandoned(tmp_path) as others:
         assert (mine, others) == ([gone], [])
@@ -181,7 +187,10 @@ def test_two_packers_do_not_take_the_same_journal(tmp_path: Path) -> None:
 
 
 def test_a_packer_that_comes_as_a_journal_begins_takes_nothing(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the making of a file and its locking anybody might lock it, and delete it as an empty one."""
+    """A packer that runs between the creation of a journal and its locking loses no response.
+
+    It could otherwise lock the new file and delete it as empty.
+    """
     lock = fcntl.flock
 
     def lock_too_late(file: int, how: int) -> None:
@@ -195,7 +204,7 @@ def test_a_packer_that_comes_as_a_journal_begins_takes_nothing(place: str, monke
 
 
 def test_closing_packs_what_others_left_and_leaves_what_others_write(place: str) -> None:
-    """A store that is open goes on undisturbed while another packs."""
+    """Closing a store packs abandoned journals and leaves alone the journals that other open stores write."""
     working = ResponseStore(place)
     working.keep(asked(1), said(1))
     left = journal(Path(place, "journals"), 2)
@@ -210,7 +219,7 @@ def test_closing_packs_what_others_left_and_leaves_what_others_write(place: str)
 
 
 def test_a_store_that_kept_nothing_leaves_nothing(place: str) -> None:
-    """Its journal goes when it closes."""
+    """A store that has kept nothing removes its journal when it closes."""
     store = ResponseStore(place)
     store.prepare()
     assert len(files(place, "journals")) == 1
@@ -219,7 +228,10 @@ def test_a_store_that_kept_nothing_leaves_nothing(place: str) -> None:
 
 
 def test_many_abandoned_journals_are_packed_in_rounds(place: str) -> None:
-    """Each is an open file while it is packed, and a process may have only so many."""
+    """Many abandoned journals are packed in several rounds.
+
+    Each is an open file while it is packed, and the number of open files per process is limited.
+    """
     lines = journal(Path(place, "journals"), 1).read_bytes()
     for number in range(HELD + 9):
         Path(place, "journals", f"{number}.jsonl").write_bytes(lines)
@@ -231,7 +243,7 @@ def test_many_abandoned_journals_are_packed_in_rounds(place: str) -> None:
 
 @pytest.mark.slow
 def test_a_writer_and_a_packer_at_once_lose_nothing(place: str) -> None:
-    """Journals begin, fill, end and vanish in one process while another packs all it can get."""
+    """No response is lost while one process creates, fills and closes journals and another packs them continuously."""
     done, tell = processes.Pipe(duplex=False)
     packer = processes.Process(target=_pack_until_told, args=(place, done), daemon=True)
     packer.start()

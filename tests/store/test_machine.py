@@ -1,7 +1,8 @@
-"""A store against a dictionary: whatever is done to it, in any order, it gives back what was kept, to the last byte.
+"""Stateful tests that compare a store with a dictionary: after any operations, it returns exactly what was stored.
 
-The rules are those of its documentation: the first place that has a response to a request decides; of several responses
-of a place the one with the highest generation holds, and among those the one with the smallest digest.
+The rules are those of the documentation: the first location that has a response to a request decides. Of several
+responses in one location, the one with the highest generation is used, and among those the one with the smallest
+digest.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PLACES = ("one", "other")
 
 
 class Stores(RuleBasedStateMachine):
-    """Two places, and at most one store that is open over them, the first of which it writes."""
+    """A state machine with two locations and at most one open store, which writes to the first of its locations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,22 +40,22 @@ class Stores(RuleBasedStateMachine):
         self.own: dict[int, Record] = {}
 
     def teardown(self) -> None:
-        """Leave nothing behind."""
+        """Stop the open store, if there is one, and delete all files."""
         self.crash(0, 0) if self.store else None
         shutil.rmtree(self.root)
 
     def place(self, name: str) -> str:
-        """Return a place's path."""
+        """Return the path of a location."""
         return str(self.root / name)
 
     def expected(self, number: int) -> Record | None:
-        """Return the record that holds for a request."""
+        """Return the record that the open store must find for a request, or None."""
         if self.refresh:
             return self.own.get(number)
         return self.recorded(number)
 
     def recorded(self, number: int) -> Record | None:
-        """Return the same of all that is recorded, for every reader."""
+        """Return the record that a new reader must find for a request, or None."""
         found = [self.kept[name][number] for name in self.order if number in self.kept[name]]
         if not found:
             return None
@@ -62,7 +63,7 @@ class Stores(RuleBasedStateMachine):
 
     @initialize(response=RESPONSES)
     def begin(self, response: Response) -> None:
-        """Both places are stores: one that a store only reads must be there."""
+        """Create a store in both locations, because a location that is only read must exist."""
         for name in PLACES:
             store = ResponseStore(self.place(name))
             store.keep(asked(99), response)
@@ -72,14 +73,14 @@ class Stores(RuleBasedStateMachine):
     @precondition(lambda self: self.store is None)
     @rule(order=st.permutations(PLACES), layers=st.integers(1, 2), refresh=st.booleans())
     def open(self, order: list[str], layers: int, refresh: bool) -> None:
-        """Over one place, or over both in either order."""
+        """Open a store over one location, or over both in either order."""
         self.order, self.refresh, self.own = tuple(order[:layers]), refresh, {}
         self.store = ResponseStore([self.place(name) for name in self.order], refresh=refresh)
 
     @precondition(lambda self: self.store is not None)
     @rule(number=NUMBERS, response=RESPONSES)
     def keep(self, number: int, response: Response) -> None:
-        """Keep a response as drivers do, where none is found; what comes back is what was kept."""
+        """Keep a response, as drivers do, if none is found, and check that the kept response is returned."""
         assert self.store is not None
         if self.store.find(asked(number)) is not None:
             return
@@ -92,7 +93,7 @@ class Stores(RuleBasedStateMachine):
     @precondition(lambda self: self.store is not None)
     @rule(number=NUMBERS)
     def read(self, number: int) -> None:
-        """Find a response, or none."""
+        """Check that the store finds the expected response, or none."""
         assert self.store is not None
         expected = self.expected(number)
         assert self.store.find(asked(number)) == (expected and expected.kept.answer())
@@ -100,7 +101,7 @@ class Stores(RuleBasedStateMachine):
     @precondition(lambda self: self.store is not None)
     @rule()
     def close(self) -> None:
-        """Close the store, which packs what it has kept."""
+        """Close the store, which packs its responses."""
         assert self.store is not None
         self.store.close()
         self.store, self.refresh, self.order = None, False, PLACES
@@ -108,7 +109,7 @@ class Stores(RuleBasedStateMachine):
     @precondition(lambda self: self.store is not None)
     @rule(number=NUMBERS, torn=st.integers(0, 200))
     def crash(self, number: int, torn: int) -> None:
-        """Kill the writer, in the middle of a line or after it: its lock goes, and nothing is packed."""
+        """Simulate a killed writer: write at most 200 bytes of a line, release the lock, and pack nothing."""
         assert self.store is not None
         self.store._flusher.stop()
         writer = self.store._writer
@@ -121,20 +122,20 @@ class Stores(RuleBasedStateMachine):
     @precondition(lambda self: self.store is not None)
     @rule()
     def pack(self) -> None:
-        """Pack while the store goes on."""
+        """Pack the responses while the store stays open."""
         assert self.store is not None
         self.store.pack()
 
     @precondition(lambda self: self.store is None)
     @rule(name=st.sampled_from(PLACES))
     def compact(self, name: str) -> None:
-        """Pack what is abandoned, and merge packs."""
+        """Compact a location: pack its abandoned journals and merge its packs."""
         compact(self.place(name))
 
     @precondition(lambda self: self.store is None)
     @rule(into=st.sampled_from(PLACES))
     def merge(self, into: str) -> None:
-        """Copy the packs of one place into the other, as often as one likes."""
+        """Copy the packs of one location into the other; this may happen any number of times."""
         (source,) = set(PLACES) - {into}
         compact(self.place(source))
         for pack in (self.root / source / "packs").glob("*.parquet"):
@@ -145,7 +146,7 @@ class Stores(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost(self) -> None:
-        """A store that is opened now finds all that was ever kept, and verify has no fault with it."""
+        """Check that new stores find everything that was ever kept, and that `verify` finds no fault."""
         if self.store is not None:
             return
         for order in (PLACES, PLACES[::-1]):
@@ -159,13 +160,13 @@ class Stores(RuleBasedStateMachine):
 
 
 class TestStores(Stores.TestCase):
-    """A few walks; `-m slow` takes many long ones."""
+    """A few short runs of the state machine; `-m slow` adds many long ones."""
 
     settings = settings(max_examples=3, stateful_step_count=8, deadline=None)
 
 
 @pytest.mark.slow
 class TestManyStores(Stores.TestCase):
-    """The same at length."""
+    """Many long runs of the state machine."""
 
     settings = settings(max_examples=150, stateful_step_count=30, deadline=None)

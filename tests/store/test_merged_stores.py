@@ -1,4 +1,4 @@
-"""Stores of several writers put together: a dialogue replays if any writer has finished it."""
+"""Tests of merged stores of several writers: a dialogue replays if any writer has completed it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLAN = Plan(RECIPE)
 
 
 def by(writer: str) -> Answers:
-    """Return a serving whose answers are its writer's own, and sometimes unusable."""
+    """Return a serving whose answers depend on the writer and are sometimes unusable."""
 
     def script(request: Request, attempt: int) -> Response:
         dice = random.Random(writer + request.key)
@@ -42,7 +42,7 @@ def by(writer: str) -> Answers:
 
 
 def build(place: str, writer: str = "", refresh: bool = False, **limits: int) -> list[Dialogue]:
-    """Make all dialogues, by a writer or from what is recorded."""
+    """Make all dialogues, with the writer's serving or, without a writer, from recorded responses."""
     serving = by(writer)
     store = ResponseStore(place, refresh=refresh)
     opener = (lambda: serving) if writer else None
@@ -50,7 +50,7 @@ def build(place: str, writer: str = "", refresh: bool = False, **limits: int) ->
 
 
 def put_together(folder: Path, *places: str) -> str:
-    """Copy the packs of stores into one."""
+    """Copy the packs of several stores into a new one, and return its location."""
     packs = folder / "together" / "packs"
     packs.mkdir(parents=True)
     for place in places:
@@ -62,7 +62,10 @@ def put_together(folder: Path, *places: str) -> str:
 @pytest.mark.slow_after(1)
 @pytest.mark.parametrize("calls", [1, 7, 20, 33])
 def test_a_store_that_was_half_filled_harms_no_complete_one(tmp_path: Path, calls: int) -> None:
-    """One machine has made all dialogues, another has started the same: together they replay without a call."""
+    """A complete store and a partial store of the same recipe, once merged, replay all dialogues without a call.
+
+    The order of merging and a compaction make no difference.
+    """
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     build(one, "one")
     with pytest.raises(BudgetSpent):
@@ -79,7 +82,7 @@ def test_a_store_that_was_half_filled_harms_no_complete_one(tmp_path: Path, call
 
 
 def test_an_estimate_misses_nothing_that_a_build_of_merged_stores_finds(tmp_path: Path) -> None:
-    """Estimates, batches and builds go the same way, whichever store begins."""
+    """If a build of merged stores finds everything, so do the estimate and the batch requests, in either order."""
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     build(one, "one")
     with pytest.raises(BudgetSpent):
@@ -93,7 +96,7 @@ def test_an_estimate_misses_nothing_that_a_build_of_merged_stores_finds(tmp_path
 
 
 def test_what_a_replay_finishes_is_not_asked_again_with_more_draws(tmp_path: Path) -> None:
-    """A recording with one draw a spec is complete for a build that may draw four times."""
+    """A recording made with one draw per spec is complete for a build that may draw four times."""
     place = str(tmp_path / "place")
 
     def answer(request: Request, attempt: int) -> Response:
@@ -116,7 +119,10 @@ def test_what_a_replay_finishes_is_not_asked_again_with_more_draws(tmp_path: Pat
 
 
 def test_what_neither_has_to_its_end_is_still_missing(tmp_path: Path) -> None:
-    """A path that mixes the two does not count: answers belong to the skeleton that they were asked for."""
+    """A dialogue that neither writer has completed is missing, even if both together have responses for all its stages.
+
+    Answers belong to the skeleton that they were requested for.
+    """
     one, two = str(tmp_path / "one"), str(tmp_path / "two")
     for place, writer in ((one, "one"), (two, "two")):
         with pytest.raises(BudgetSpent):
@@ -126,11 +132,14 @@ def test_what_neither_has_to_its_end_is_still_missing(tmp_path: Path) -> None:
 
 
 def test_a_refresh_that_was_stopped_is_gone_on_with(tmp_path: Path) -> None:
-    """What was refreshed supersedes what was before, although that was complete: it was asked for on purpose."""
+    """A build continues a refresh that was stopped.
+
+    Refreshed responses supersede older ones even if the older dialogue was complete, because the user asked for them.
+    """
     place = str(tmp_path / "place")
     build(place, "old")
     with pytest.raises(BudgetSpent):
-        build(place, "new", refresh=True, max_calls=1)  # of more, the last may complete a dialogue
+        build(place, "new", refresh=True, max_calls=1)  # with more calls, the last may complete a dialogue
     with pytest.raises(MissingResponse):
         build(place)
     build(place, "new")
@@ -139,7 +148,10 @@ def test_a_refresh_that_was_stopped_is_gone_on_with(tmp_path: Path) -> None:
 
 @given(st.data())
 def test_the_first_way_to_the_end_is_found_if_there_is_one(data: st.DataObject) -> None:
-    """Of all combinations of recorded answers, in order: the one that following every one of them would find."""
+    """The search finds the first complete path through the recorded answers, if there is one.
+
+    The expected path comes from trying all combinations in order.
+    """
     known: dict[str, list[Response]] = {}
 
     def find_all(request: Request) -> list[Response]:

@@ -1,4 +1,4 @@
-"""What a replay says when it lacks a response: the nearest request that is recorded, and where it differs."""
+"""Tests of the error for a missing response: it shows the nearest recorded request and where it differs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REMEDY = "Pass serving= (and, unless it runs locally, a key) to request it, or a
 
 @pytest.fixture
 def store(tmp_path: Path) -> ResponseStore:
-    """A store with requests 1 to 3, opened anew."""
+    """Return a newly opened store that has requests 1 to 3."""
     writer = ResponseStore(str(tmp_path))
     for number in (1, 2, 3):
         writer.keep(asked(number), said(number))
@@ -32,12 +32,12 @@ def store(tmp_path: Path) -> ResponseStore:
 
 
 def message(request: Request, middle: str) -> str:
-    """Return the whole message about a request of dialogue 7."""
+    """Return the complete expected message about a request of dialogue 7."""
     return f"No response is recorded for dialogue 7, draw {request.draw} of {request.key}. {middle} {REMEDY}"
 
 
 def user(content: str) -> tuple[dict[str, str], ...]:
-    """Return the messages of a request."""
+    """Return the messages of a request: one user message."""
     return ({"role": "user", "content": content},)
 
 
@@ -67,14 +67,14 @@ def user(content: str) -> tuple[dict[str, str], ...]:
     ids=["model", "temperature", "seed", "draw", "two", "system", "schema", "messages"],
 )
 def test_the_fields_that_differ_are_shown(store: ResponseStore, changes: dict[str, Any], difference: str) -> None:
-    """With what is recorded and what is asked, from a little before the first difference."""
+    """The error shows the recorded and the requested value of each field, from shortly before the first difference."""
     request = asked(2, **changes)
     where = f"The nearest recorded request differs in {difference}."
     assert explain_miss(request, 7, store) == message(request, where)
 
 
 def test_an_empty_store_says_so(tmp_path: Path) -> None:
-    """There is nothing to compare with."""
+    """The error says that the store is empty, because there is no request to compare with."""
     assert explain_miss(asked(), 7, ResponseStore(str(tmp_path))) == message(asked(), "The store is empty.")
 
 
@@ -82,13 +82,16 @@ def test_an_empty_store_says_so(tmp_path: Path) -> None:
 def test_the_nearest_has_the_most_fields_and_then_the_longest_beginning_in_common(
     store: ResponseStore, number: int
 ) -> None:
-    """So the message speaks of the request that was meant, not of whichever comes first."""
+    """The nearest request has the most equal fields and then the longest common prefix.
+
+    The error therefore shows the intended request and not the first one in the store.
+    """
     request = asked(messages=user(f"Topic {number}: a week in Porto"))
     assert f"'Topic {number}: five days in Lisbon with a toddler' is recorded" in explain_miss(request, 7, store)
 
 
 def test_fields_in_common_count_before_beginnings(store: ResponseStore, tmp_path: Path) -> None:
-    """A request that differs in its words alone is nearer than the same words to another model with another seed."""
+    """A request that differs only in its text is nearer than one with the same text but another model and seed."""
     request = asked(2, model="claude-sonnet-4-6", seed=42)
     store.keep(asked(messages=user("Another"), model="claude-sonnet-4-6", seed=42), said())
     store.close()
@@ -97,7 +100,7 @@ def test_fields_in_common_count_before_beginnings(store: ResponseStore, tmp_path
 
 
 def test_texts_of_a_megabyte_make_a_short_message(tmp_path: Path) -> None:
-    """Only the neighbourhood of the difference is shown."""
+    """For texts of a megabyte, the error shows only the text around the difference."""
     writer = ResponseStore(str(tmp_path))
     writer.keep(asked(system="x" * 1_000_000 + "old"), said())
     message = explain_miss(asked(system="x" * 1_000_000 + "new"), 7, ResponseStore(str(tmp_path)))
@@ -107,7 +110,7 @@ def test_texts_of_a_megabyte_make_a_short_message(tmp_path: Path) -> None:
 
 
 def test_lone_surrogates_can_be_printed(tmp_path: Path) -> None:
-    """A message that cannot be encoded would hide the reason it was raised for."""
+    """The error escapes lone surrogates, because a message that cannot be encoded would hide its reason."""
     writer = ResponseStore(str(tmp_path))
     writer.keep(asked(system="\ud800"), said())
     assert "'\\ud800' is recorded" in explain_miss(asked(), 7, ResponseStore(str(tmp_path))).encode().decode()
@@ -115,7 +118,7 @@ def test_lone_surrogates_can_be_printed(tmp_path: Path) -> None:
 
 
 def test_a_check_that_refuses_what_is_recorded_is_named(tmp_path: Path) -> None:
-    """It says which response, why, and both ways on."""
+    """If a check rejects a recorded response, the error names the response, the reason and both remedies."""
     called: dict[str, Any] = {"serving": "anthropic", "api_key": "a-key"}
     given: dict[str, Any] = {"model": "m", "num_dialogs_per_intent": 1, "num_turns_per_dialog": 2, "split": "train"}
     given |= {"responses": str(tmp_path / "responses"), "cache_dir": str(tmp_path / "cache")}
@@ -126,6 +129,6 @@ def test_a_check_that_refuses_what_is_recorded_is_named(tmp_path: Path) -> None:
 
 
 def _repeats(call: Call) -> Reply:
-    """Say the same in each message."""
+    """Answer with the same text in each message."""
     said = dict.fromkeys(call.names, "The train to Porto leaves at noon from the old station.")
     return Reply.text(json.dumps(said))

@@ -1,4 +1,4 @@
-"""Packs: plain Parquet, named by their content, and no damage to one goes unnoticed."""
+"""Tests of packs: they are plain Parquet files named by their content, and all damage to them is noticed."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ NUMBERS = range(5)
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The bytes of a pack of five records."""
+    """Return the bytes of a pack of five records."""
     return write_pack(map(record, NUMBERS), tmp_path_factory.mktemp("whole")).read_bytes()
 
 
 def record(number: int) -> Record:
-    """Return the record of the response of that number, kept short."""
+    """Return a record with a short response to the request of that number."""
     return Record.of(asked(number), Response(f"answer {number}"))
 
 
 def put(pack: bytes, folder: str) -> Path:
-    """Put the bytes of a pack into a store, under the name that they had when they were whole."""
+    """Write the bytes of a pack into a store, under a name of 64 hex digits like that of any pack."""
     path = Path(folder, "packs", "f" * 64 + ".parquet")
     path.parent.mkdir()
     path.write_bytes(pack)
@@ -44,7 +44,7 @@ def put(pack: bytes, folder: str) -> Path:
 
 
 def test_closing_makes_one_pack_that_any_parquet_reader_shows(place: str) -> None:
-    """With the request and the response as JSON text; the journal is gone."""
+    """Closing a store writes one Parquet pack with requests and responses as JSON text, and removes the journal."""
     fill(place, *NUMBERS)
     (path,) = files(place, "packs")
     table = pq.read_table(path)
@@ -57,7 +57,7 @@ def test_closing_makes_one_pack_that_any_parquet_reader_shows(place: str) -> Non
 
 
 def test_a_pack_is_named_by_its_content(tmp_path: Path) -> None:
-    """The same records make the same file, wherever and however often: to copy stores together is to copy files."""
+    """The same records always make the same file with the same name, so stores are merged by copying files."""
     one, two = (write_pack(map(record, NUMBERS), tmp_path / name) for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
     assert one.name == two.name == hashlib.sha256(one.read_bytes()).hexdigest() + ".parquet"
@@ -67,7 +67,7 @@ def test_a_pack_is_named_by_its_content(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_pack_of_many_row_groups_is_read_in_any_order(tmp_path: Path) -> None:
-    """More groups than are kept decoded, and the last is not full."""
+    """Responses are found in any order in a pack with more row groups than are cached and an incomplete last group."""
     count = ROWS_PER_GROUP * (GROUPS_KEPT + 2) + 3
     path = write_pack(map(record, range(count)), tmp_path / "packs")
     assert pq.ParquetFile(path).num_row_groups == GROUPS_KEPT + 3
@@ -79,7 +79,7 @@ def test_a_pack_of_many_row_groups_is_read_in_any_order(tmp_path: Path) -> None:
 
 
 def test_keys_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
-    """The index holds the first 64 bits of a key; the record itself decides."""
+    """Keys with the same first 64 bits, which are all that the index stores, are distinguished by their records."""
     key = asked(1).key
     twin = Record(key[:-1] + ("0" if key[-1] != "0" else "1"), 9, "{}", "{}")
     write_pack([twin, record(1), twin], tmp_path / "packs")
@@ -87,7 +87,7 @@ def test_keys_that_begin_alike_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_pack_that_stops_half_way_leaves_no_file(tmp_path: Path) -> None:
-    """Completely or not at all."""
+    """If writing a pack fails, no file is left."""
 
     def records() -> object:
         yield from map(record, range(ROWS_PER_GROUP + 1))
@@ -99,7 +99,7 @@ def test_a_pack_that_stops_half_way_leaves_no_file(tmp_path: Path) -> None:
 
 
 def look(folder: str, numbers: range) -> tuple[list[Response | None], str]:
-    """Return what a store has for the requests of these numbers, and what it says of damage."""
+    """Return the responses that a store finds for these numbers, and the message of the error, if any."""
     found: list[Response | None] = []
     try:
         store = ResponseStore(folder)
@@ -111,7 +111,7 @@ def look(folder: str, numbers: range) -> tuple[list[Response | None], str]:
 
 
 def check_a_flip(whole: bytes, bit: int, numbers: range = NUMBERS) -> None:
-    """Hold that nothing is found wrong or silently missing, and that `verify` notices."""
+    """Flip one bit, and check that no response is wrong or silently missing and that `verify` reports a fault."""
     damaged = bytearray(whole)
     damaged[bit // 8] ^= 1 << bit % 8
     with tempfile.TemporaryDirectory() as folder:
@@ -128,13 +128,13 @@ def check_a_flip(whole: bytes, bit: int, numbers: range = NUMBERS) -> None:
 @pytest.mark.slow
 @given(data=st.data())
 def test_a_flipped_bit_is_noticed_or_changes_nothing(whole: bytes, data: st.DataObject) -> None:
-    """Whatever byte it is in, each response is found as it was, or the pack is named; `verify` notices all."""
+    """With any bit flipped, a response is found unchanged or an error names the pack; `verify` reports every flip."""
     check_a_flip(whole, data.draw(st.integers(0, 8 * len(whole) - 1), "bit"))
 
 
 @pytest.mark.slow
 def test_a_flipped_bit_in_a_key_is_noticed(whole: bytes) -> None:
-    """A response that cannot be found would be asked for, and paid for, again."""
+    """A flipped bit in a key is noticed; otherwise its response would not be found and would be paid for again."""
     keys = pq.ParquetFile(pa.BufferReader(whole)).metadata.row_group(0).column(0)
     start = keys.data_page_offset
     for bit in range(8 * start, 8 * (start + keys.total_compressed_size), 11):
@@ -142,7 +142,7 @@ def test_a_flipped_bit_in_a_key_is_noticed(whole: bytes) -> None:
 
 
 def counts(pack: bytes | bytearray) -> list[int] | None:
-    """Return the counts of rows in a pack's footer, or None where it cannot be read."""
+    """Return the row counts in a pack's footer, or None if the footer cannot be read."""
     try:
         footer = pq.read_metadata(pa.BufferReader(pack))
         return [footer.num_rows, *(footer.row_group(i).num_rows for i in range(footer.num_row_groups))]
@@ -152,7 +152,7 @@ def counts(pack: bytes | bytearray) -> list[int] | None:
 
 @pytest.mark.slow
 def test_a_flipped_bit_in_a_count_of_rows_is_noticed(tmp_path: Path) -> None:
-    """The rows of later groups would be looked for in the wrong places."""
+    """A flipped bit in a row count is noticed; otherwise rows of later groups would be read from the wrong places."""
     whole = write_pack(map(record, range(ROWS_PER_GROUP + 100)), tmp_path).read_bytes()
     footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
     damaged, right, flips = bytearray(whole), counts(whole), 0
@@ -167,13 +167,13 @@ def test_a_flipped_bit_in_a_count_of_rows_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_bit_is_noticed_or_changes_nothing(whole: bytes) -> None:
-    """All of them, one at a time."""
+    """Every bit of a pack, flipped alone, is noticed or changes nothing."""
     for bit in range(8 * len(whole)):
         check_a_flip(whole, bit)
 
 
 def test_damage_that_is_in_no_record_is_noticed(whole: bytes, tmp_path: Path) -> None:
-    """Parquet's readers never look at the first bytes; the file's name vouches for them."""
+    """Damage to the first bytes, which Parquet readers ignore, is noticed because the file does not match its name."""
     path = put(b"X" + whole[1:], str(tmp_path))
     with pytest.raises(DamagedRecord) as caught:
         ResponseStore(str(tmp_path)).find(asked(1))
@@ -187,7 +187,7 @@ def test_damage_that_is_in_no_record_is_noticed(whole: bytes, tmp_path: Path) ->
 
 @pytest.mark.parametrize("length", [0, 3, 100, -1])
 def test_a_pack_that_was_cut_is_noticed(whole: bytes, tmp_path: Path, length: int) -> None:
-    """As by a copy that was broken off."""
+    """A truncated pack, such as an interrupted copy leaves, is reported as damaged."""
     path = put(whole[:length], str(tmp_path))
     with pytest.raises(DamagedRecord) as caught:
         ResponseStore(str(tmp_path))
@@ -196,7 +196,7 @@ def test_a_pack_that_was_cut_is_noticed(whole: bytes, tmp_path: Path, length: in
 
 
 def rewritten(pack: bytes, column: str, row: int, value: object) -> bytes:
-    """Return a pack with one value replaced: its pages are sound, its records are not."""
+    """Return a pack with one value replaced: its pages are valid, but its records are not."""
     table = pq.read_table(pa.BufferReader(pack))
     values = table[column].to_pylist()
     values[row] = value
@@ -213,7 +213,7 @@ CHANGES = [("generation", 1), ("response", "{}"), ("sha256", "0" * 64)]
 def test_a_pack_in_which_a_record_was_changed_is_not_read(
     whole: bytes, tmp_path: Path, column: str, value: object
 ) -> None:
-    """It is not what it is named after; the message names the record, whichever was asked for."""
+    """A pack that does not match its name is not read; the error names the changed record, whichever was looked up."""
     path = put(rewritten(whole, column, 2, value), str(tmp_path))
     with pytest.raises(DamagedRecord, match=asked(2).key) as caught:
         ResponseStore(str(tmp_path)).find(asked(1))
@@ -222,7 +222,7 @@ def test_a_pack_in_which_a_record_was_changed_is_not_read(
 
 @pytest.mark.parametrize(("column", "value"), CHANGES)
 def test_a_record_that_was_changed_is_named(whole: bytes, tmp_path: Path, column: str, value: object) -> None:
-    """By file, row and key, also if the file was renamed; the others are found."""
+    """A changed record is named by file, row and key, even in a renamed file; the other records are found."""
     path = put(rewritten(whole, column, 2, value), str(tmp_path))
     path = path.rename(path.with_stem("mine"))
     store = ResponseStore(str(tmp_path))
@@ -237,7 +237,7 @@ def test_a_record_that_was_changed_is_named(whole: bytes, tmp_path: Path, column
 
 @pytest.mark.parametrize("key", [None, "", "sha256:" + "x" * 64, "md5:0123456789"])
 def test_a_key_that_is_no_key_is_noticed(whole: bytes, tmp_path: Path, key: str | None) -> None:
-    """When the store is opened: it could not be found later."""
+    """An invalid key is reported when the store is opened, because its record could not be found later."""
     path = put(rewritten(whole, "key", 2, key), str(tmp_path))
     with pytest.raises(DamagedRecord) as caught:
         ResponseStore(str(tmp_path))
@@ -246,7 +246,7 @@ def test_a_key_that_is_no_key_is_noticed(whole: bytes, tmp_path: Path, key: str 
 
 @pytest.mark.parametrize("missing", ["key", "response"])
 def test_a_pack_without_a_column_is_noticed(whole: bytes, tmp_path: Path, missing: str) -> None:
-    """Each kind of damage is one kind of error."""
+    """A pack without a required column raises DamagedRecord, like any other damage."""
     table = pq.read_table(pa.BufferReader(whole)).drop_columns([missing])
     path = put(b"", str(tmp_path))
     pq.write_table(table, path)
@@ -256,7 +256,7 @@ def test_a_pack_without_a_column_is_noticed(whole: bytes, tmp_path: Path, missin
 
 
 def test_a_pack_of_a_later_format_asks_for_an_update(whole: bytes, tmp_path: Path) -> None:
-    """It is not damaged; this version is too old."""
+    """A pack of a later format is not called damaged; the error says that this version is too old."""
     table = pq.read_table(pa.BufferReader(whole)).replace_schema_metadata({"consistent_chat_pack": "2"})
     path = put(b"", str(tmp_path))
     pq.write_table(table, path)

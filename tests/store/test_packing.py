@@ -1,4 +1,4 @@
-"""Tidying: few large packs of what was in many small ones and in journals, and nothing lost at any instant."""
+"""Tests of compaction: it merges small packs and journals into few large packs and loses nothing at any time."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ PACKS = st.lists(st.lists(RECORDS, min_size=1, max_size=4), max_size=6)
 
 
 def pack(place: str, *contents: Sequence[Record]) -> None:
-    """Put packs of these records into a store."""
+    """Write one pack into a store for each of these lists of records."""
     for content in contents:
         write_pack(content, Path(place, "packs"))
 
 
 def sizes(place: str) -> list[int]:
-    """Return how many records the packs of a store have."""
+    """Return the number of records in each pack of a store, in ascending order."""
     return sorted(len(Pack(path)) for path in Path(place).glob("packs/[!.]*"))
 
 
 def digests(place: str) -> list[str]:
-    """Return the digests of all records, in order."""
+    """Return the digests of all records, sorted."""
     return sorted(record.digest for record in ResponseStore(place).records())
 
 
 def holding(place: str) -> list[Response | None]:
-    """Return what a reader finds."""
+    """Return the response that a reader finds for each of the requests 0 to 5."""
     store = ResponseStore(place)
     return [store.find(asked(number)) for number in range(6)]
 
@@ -59,14 +59,17 @@ def holding(place: str) -> list[Response | None]:
 def test_tidying_makes_one_pack_of_many_and_changes_no_answer(
     contents: list[list[Record]], journal: list[Record]
 ) -> None:
-    """Every record is there once, superseded ones too, and the same one holds for each key."""
+    """Compaction makes one pack that has every record once, including superseded ones, and changes no lookup.
+
+    A second compaction changes nothing.
+    """
     with tempfile.TemporaryDirectory() as folder:
         fill(folder, 9)
         pack(folder, *contents)
         store = ResponseStore(folder)
         for record in journal:
             store.keep(asked(int(record.asked()["messages"][0]["content"].split()[1][:-1])), record.kept.answer())
-        store._writer and store._writer.close()  # as a writer that is gone leaves it
+        store._writer and store._writer.close()  # as a killed writer leaves it
         before, answers = set(digests(folder)), holding(folder)
         compact(folder)
         assert digests(folder) == sorted(before)
@@ -83,7 +86,7 @@ def test_tidying_makes_one_pack_of_many_and_changes_no_answer(
 @example(lengths=[2, 9, 2, 5, 12])
 @example(lengths=[1, 1, 1, 1, 9])
 def test_full_packs_are_left_and_others_come_together_once_and_for_all(lengths: list[int]) -> None:
-    """No pack grows beyond what is full, no two that are left fit together, and a second time changes nothing."""
+    """Full packs are not touched, no merged pack exceeds the limit, and no two remaining packs fit into one."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         patch.setattr(maintenance, "FULL", 10)
         Path(folder, "packs").mkdir()
@@ -99,7 +102,7 @@ def test_full_packs_are_left_and_others_come_together_once_and_for_all(lengths: 
 
 
 def test_what_was_done_is_told(place: str) -> None:
-    """Counts before and after; a journal that is being written is left to its writer."""
+    """The result gives the counts before and after; a journal in use is left to its writer."""
     for number in range(3):
         fill(place, number)
     kill_a_writer(place, after=2)
@@ -112,7 +115,7 @@ def test_what_was_done_is_told(place: str) -> None:
 
 
 def test_no_store_is_none_to_tidy(tmp_path: Path) -> None:
-    """The name may be mistyped; nothing is made there."""
+    """Compacting a location without a store is an error and creates nothing, because the name may be mistyped."""
     with pytest.raises(StoreError) as caught:
         compact(str(tmp_path / "respones"))
     assert str(caught.value) == (f"There is no response store at '{tmp_path}/respones'. Check the path for typos.")
@@ -120,7 +123,7 @@ def test_no_store_is_none_to_tidy(tmp_path: Path) -> None:
 
 
 def test_a_newer_store_is_left_as_it_is(place: str) -> None:
-    """An old version must not pack what it does not understand."""
+    """Compaction leaves a store of a newer format unchanged, because this version cannot interpret it."""
     fill(place, 1)
     fill(place, 2)
     Path(place, "store.json").write_text('{"consistent_chat_store":2}\n')
@@ -131,7 +134,7 @@ def test_a_newer_store_is_left_as_it_is(place: str) -> None:
 
 
 def test_a_damaged_pack_is_named_and_nothing_is_replaced(place: str) -> None:
-    """Neither it nor what would have come together with it."""
+    """If a pack is damaged, compaction raises an error that names it and replaces no pack."""
     for number in range(3):
         fill(place, number)
     before = files(place, "packs")
@@ -144,7 +147,7 @@ def test_a_damaged_pack_is_named_and_nothing_is_replaced(place: str) -> None:
 
 
 def test_a_remote_store_is_tidied_where_it_lies(remote: str) -> None:
-    """Another machine finds one pack; this one keeps copies of nothing that is gone."""
+    """Compacting a remote store leaves one pack there, and this machine drops its copies of the deleted packs."""
     for number in range(4):
         fill(remote, number)
     forget()
@@ -159,7 +162,10 @@ def test_a_remote_store_is_tidied_where_it_lies(remote: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("stride", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_tidying_that_is_killed_at_any_step_loses_nothing(place: str, stride: int) -> None:
-    """Before each file that it opens, makes, renames or removes; the next one completes."""
+    """Compaction that is killed before any file is opened, created, renamed or removed loses nothing.
+
+    The next compaction completes the work.
+    """
     step = 0
     while is_killed(step, prepared(f"{place} {step}"), compact, f"{place} {step}"):
         assert lacks(ResponseStore(f"{place} {step}"), 0, 1, 2, 4) == []
@@ -171,7 +177,7 @@ def test_tidying_that_is_killed_at_any_step_loses_nothing(place: str, stride: in
 
 
 def prepared(place: str) -> str:
-    """Return a store with three packs and a journal that was left."""
+    """Fill a store with three packs and an abandoned journal, and return its location."""
     for number in range(3):
         fill(place, number)
     store = ResponseStore(place)
@@ -185,7 +191,7 @@ def prepared(place: str) -> str:
 @pytest.mark.parametrize("act", ["put", "get", "removal"])
 @pytest.mark.parametrize("number", range(3))
 def test_a_remote_store_that_fails_at_any_step_loses_nothing(remote: str, act: str, number: int) -> None:
-    """The error is one of the store's own, and the next tidying completes."""
+    """If a remote operation fails, compaction raises StoreError and loses nothing, and the next one succeeds."""
     prepared(remote)
     forget_copies(remote)
     seen: list[object] = []
@@ -211,13 +217,13 @@ def test_a_remote_store_that_fails_at_any_step_loses_nothing(remote: str, act: s
 
 
 def forget_copies(remote: str) -> None:
-    """Remove this machine's copies of packs, and leave the journals that are not yet sent."""
+    """Remove this machine's copies of packs, but leave the journals that have not been sent."""
     for path in StoreLocation(remote).packs.glob("*"):
         path.unlink()
 
 
 def test_another_tidying_in_the_midst_of_one_is_no_harm(remote: str) -> None:
-    """As the first reads, the second takes all away: the first looks again."""
+    """If a second compaction removes the packs that the first one reads, the first one lists the store again."""
     for number in range(4):
         fill(remote, number)
     forget()
@@ -235,7 +241,7 @@ def test_another_tidying_in_the_midst_of_one_is_no_harm(remote: str) -> None:
 
 @pytest.mark.slow
 def test_two_tidyings_at_once_are_no_harm(place: str) -> None:
-    """The second one finds less to do."""
+    """Three processes that compact a store at the same time succeed and lose nothing."""
     numbers = [number for number in range(16) if number % 7 != 3]
     for number in numbers:
         pack(place, [Record.of(asked(number), said(number))])
@@ -252,13 +258,13 @@ def test_two_tidyings_at_once_are_no_harm(place: str) -> None:
 
 
 def tidy_at(barrier: threading.Barrier, place: str) -> None:
-    """Tidy when the others do."""
+    """Compact a store at the same time as other processes."""
     barrier.wait()
     compact(place)
 
 
 def test_a_torn_line_is_reported_as_it_is_set_aside(place: str, caplog: pytest.LogCaptureFixture) -> None:
-    """By the command too, not by the next run alone; `verify` counts it before."""
+    """Compaction warns of an incomplete line when it sets the line aside; before that, `verify` counts the line."""
     kill_a_writer(place, 3)
     (left,) = files(place, "journals")
     with open(left, "ab") as file:
@@ -272,7 +278,7 @@ def test_a_torn_line_is_reported_as_it_is_set_aside(place: str, caplog: pytest.L
 
 
 def test_what_a_killed_packer_has_left_goes_after_a_day(place: str) -> None:
-    """Not before: another process may be writing it."""
+    """Temporary files of a killed packer are removed after a day; another process may still be writing a newer file."""
     fill(place, 1)
     for name, age in (("old", 2 * 86_400), ("new", 60)):
         half = Path(place, "packs", f".{name}.tmp")

@@ -1,4 +1,4 @@
-"""Runs and readers go on while their store is packed."""
+"""Tests that runs and readers continue while their store is compacted."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAYS_TO_READ: dict[str, Callable[[ResponseStore], object]] = {
 @pytest.mark.parametrize("way", WAYS_TO_READ)
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["local", "remote"])
 def test_a_store_that_is_open_while_packs_vanish_goes_on(place: str, remote: str, way: str, elsewhere: bool) -> None:
-    """It looks for where their records are now."""
+    """An open store finds its records in the new packs after compaction has removed the old ones."""
     url = remote if elsewhere else place
     for number in range(3):
         fill(url, number)
@@ -37,7 +37,7 @@ def test_a_store_that_is_open_while_packs_vanish_goes_on(place: str, remote: str
 @pytest.mark.parametrize("refresh", [False, True], ids=["record", "refresh"])
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["local", "remote"])
 def test_a_run_goes_on_while_its_store_is_tidied(place: str, remote: str, refresh: bool, elsewhere: bool) -> None:
-    """What it has kept and packed itself it finds too, and a refresh still finds nothing else."""
+    """During compactions, a run finds all responses it has kept; a refresh finds only those."""
     url = remote if elsewhere else place
     fill(url, 0, 1)
     store = ResponseStore(url, refresh=refresh)
@@ -58,7 +58,7 @@ def test_a_run_goes_on_while_its_store_is_tidied(place: str, remote: str, refres
 
 
 def test_a_run_that_ends_as_its_store_is_tidied_ends_well(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its last pack may be replaced before it has looked at it."""
+    """A run ends without an error if its last pack is replaced before the store has opened it."""
     fill(place, 1)
     store = ResponseStore(place)
     store.keep(asked(2), said(2))
@@ -76,7 +76,7 @@ def test_a_run_that_ends_as_its_store_is_tidied_ends_well(place: str, monkeypatc
 
 
 class Overtaken(StoreReader):
-    """A reader after each of whose first readings the store is packed anew."""
+    """A reader whose store is compacted again after each of its first three readings."""
 
     numbers: Sequence[int] = (1, 2, 3)
 
@@ -88,7 +88,7 @@ class Overtaken(StoreReader):
 
 
 def test_a_reader_follows_a_store_that_is_packed_anew_again_and_again(place: str) -> None:
-    """The packs vanish after the first, second and third reading; the reader goes on until it has looked."""
+    """A reader finds a record although the packs are replaced after its first, second and third reading."""
     fill(place, 0)
     reader = Overtaken([StoreLocation(place)])
     found = reader.find(asked(0).key)
@@ -98,6 +98,6 @@ def test_a_reader_follows_a_store_that_is_packed_anew_again_and_again(place: str
 
 
 def pack_anew(place: str, number: int) -> None:
-    """Add a response, and put all responses into one new pack."""
+    """Add a response, and compact all responses into one new pack."""
     fill(place, number)
     compact(place)

@@ -1,4 +1,4 @@
-"""A record: what is read is what was written, by this version, an older one or a later one."""
+"""Tests of records: they are read exactly as they were written, by this version, an older one or a later one."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ REQUESTS = st.builds(
 
 @given(response=RESPONSES)
 def test_a_response_is_read_as_it_was_written(response: Response) -> None:
-    """Decoding what was encoded gives the same response, whatever it holds."""
+    """Any response is unchanged after encoding and decoding."""
     assert Record.of(asked(), response).kept.answer() == response == response.as_stored()
     assert Response.of(response.plain()) == response
 
@@ -59,7 +59,7 @@ def test_a_response_is_read_as_it_was_written(response: Response) -> None:
 def test_a_journals_line_is_cut_where_the_response_begins(
     request: Request, response: Response, generation: int
 ) -> None:
-    """No text and no nested field moves the cut between request and response."""
+    """A journal line is split where the response begins; no text and no nested field moves the split."""
     record = Record.of(request, response, generation)
     assert from_line(to_line(record)[:-1], "a line") == record
     assert record.check_fields("a line").kept.answer(record.key) == response
@@ -68,7 +68,7 @@ def test_a_journals_line_is_cut_where_the_response_begins(
 @pytest.mark.slow
 @given(request=REQUESTS, later=st.dictionaries(TEXTS.filter(bool), JSON, max_size=3))
 def test_fields_of_a_later_version_are_kept_and_not_read(request: Request, later: dict[str, object]) -> None:
-    """A record with more fields is found, packed and compacted with each of them, and `verify` has no fault with it."""
+    """A record with unknown fields is found, packed and compacted with all of them, and `verify` finds no fault."""
     plain = {"finish": "stop", "input_tokens": 1, "output_tokens": None, "text": "hi", "response": {"text": 1}}
     stored = json.dumps({**later, **plain})
     record = Record(request.key, 0, request.canonical.decode(), stored)
@@ -82,7 +82,7 @@ def test_fields_of_a_later_version_are_kept_and_not_read(request: Request, later
 
 
 def write_journal(folder: Path, *records: Record) -> Path:
-    """Write a journal of these records, as a writer that was killed would leave it."""
+    """Write a journal of these records, as a killed writer would leave it."""
     path = folder / "journals" / "left.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b'{"consistent_chat_journal":1}\n' + b"".join(map(to_line, records)))
@@ -90,14 +90,17 @@ def write_journal(folder: Path, *records: Record) -> Path:
 
 
 def test_what_is_empty_is_absent() -> None:
-    """A response without the further fields has the bytes and the digest that it had before these existed."""
+    """A response without the newer fields has the same bytes and digest as before these fields were introduced."""
     record = Record.of(asked(), Response("hi", "stop", 3))
     assert record.response == '{"finish":"stop","input_tokens":3,"output_tokens":null,"text":"hi"}'
     assert record.digest == digest_of(record.key, 0, record.response)
 
 
 def test_halves_of_a_character_that_meet_are_the_character() -> None:
-    """JSON does not tell them apart, so no driver may see a difference that a replay does not see."""
+    """Two adjacent halves of a surrogate pair become one character.
+
+    JSON does not distinguish the two forms, so no driver may see a difference that a replay does not see.
+    """
     assert Response("hi \ud83d\ude00").text == "hi 😀"
     assert Response("hi \ud83d\udc80", reasoning="\ud83d\ude00").reasoning == "😀"
     assert Response("\ude00\ud83d").text == "\ude00\ud83d"
@@ -106,14 +109,14 @@ def test_halves_of_a_character_that_meet_are_the_character() -> None:
 @pytest.mark.parametrize("name", ["text", "finish", "reasoning", "tool_calls", "model", "id", "usage", "extra"])
 @pytest.mark.parametrize("value", [None, 1, b"bytes", ["list"], {}])
 def test_a_field_of_another_type_is_refused_when_it_is_made(name: str, value: object) -> None:
-    """A serving cannot have kept what no reader would take."""
+    """A response with a field of the wrong type raises TypeError, so no serving can store what readers would refuse."""
     with pytest.raises(TypeError, match=name):
         Response(**{"text": "", name: value})
 
 
 @pytest.mark.parametrize("tokens", [-1, True, 1.5, "1", MOST_TOKENS + 1])
 def test_only_a_count_is_a_number_of_tokens(tokens: object) -> None:
-    """Sums of what is kept must stay whole numbers of 64 bits."""
+    """A number of tokens must be a whole number within the limit, so that sums stay 64-bit integers."""
     with pytest.raises(TypeError, match="input_tokens"):
         Response("", input_tokens=tokens)  # type: ignore[arg-type]
 
@@ -142,7 +145,7 @@ HOSTILE = [
 def test_a_response_that_no_version_writes_is_one_clear_error(
     tmp_path: Path, response: str, named: str, packed: bool
 ) -> None:
-    """A lookup raises DamagedRecord with its key, and `verify` names file, record and field."""
+    """A lookup of an invalid response raises DamagedRecord with its key, and `verify` names file, record and field."""
     record = Record(asked().key, 0, asked().canonical.decode(), response)
     write_journal(tmp_path, record)
     if packed:
@@ -166,7 +169,7 @@ def test_a_response_that_no_version_writes_is_one_clear_error(
     ],
 )
 def test_a_request_that_no_version_writes_is_a_fault(tmp_path: Path, request_text: str) -> None:
-    """Although its key and its digest are right."""
+    """`verify` reports an invalid request even if its key and its digest match."""
     import hashlib
 
     key = "sha256:" + hashlib.sha256(request_text.encode()).hexdigest()
@@ -176,7 +179,7 @@ def test_a_request_that_no_version_writes_is_a_fault(tmp_path: Path, request_tex
 
 
 def test_what_a_server_sends_besides_is_bounded() -> None:
-    """Fields go in by their names until the bound is reached; the names of the others are listed."""
+    """Additional fields of a server are kept in the order of their names up to a limit; the other names are listed."""
     fields = {"annotations": [1], "audio": "x" * EXTRA_BYTES, "nan": float("nan"), "zeta": True}
     text = bounded_json(fields)
     assert json.loads(text) == {"annotations": [1], "left_out": ["audio", "nan"], "zeta": True}

@@ -1,4 +1,4 @@
-"""A response that is found alone, in any order, is the one that a reader of the whole pack finds."""
+"""Tests of single rows: a row read alone, in any order, equals the row that a reader of the whole pack finds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COUNT = ROWS_PER_GROUP + 101
 
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pack of two groups; some of its responses are long, and some are beyond ASCII."""
+    """Return the path of a pack with two row groups; some responses are long, and some are not ASCII."""
     records = (Record.of(asked(number), told(number)) for number in range(COUNT))
     path = write_pack(records, tmp_path_factory.mktemp("store") / "packs")
     assert path is not None
@@ -40,12 +40,12 @@ def told(number: int) -> Response:
 
 
 def in_order(path: Path) -> list[tuple[int, str, str]]:
-    """Return generation, response and digest of all rows, as a reader of the whole file finds them."""
+    """Return the generation, response and digest of each row, as a reader of the whole file finds them."""
     return [(record.generation, record.response, record.digest) for record in Pack(path)]
 
 
 def test_a_row_alone_is_the_row_in_order(pack: Path) -> None:
-    """Each row of a pack, from its pages and in no order, without any group."""
+    """Each row, read alone from its pages in random order, equals the row of the whole file."""
     expected, opened = in_order(pack), Pack(pack)
     rows = list(range(COUNT))
     random.Random(0).shuffle(rows)
@@ -54,7 +54,7 @@ def test_a_row_alone_is_the_row_in_order(pack: Path) -> None:
 
 
 def test_rows_of_larger_pages_are_read_alone_too(pack: Path, tmp_path: Path) -> None:
-    """As packs had them at first: all columns compressed, and 32 rows on a page."""
+    """Single rows are also read from packs in the first layout: all columns compressed, and 32 rows on a page."""
     path, expected = tmp_path / "other.parquet", in_order(pack)
     options = {"compression": "zstd", "write_statistics": False, "write_page_checksum": True, "use_dictionary": False}
     rows = {"write_batch_size": 32, "data_page_size": 1, "row_group_size": ROWS_PER_GROUP}
@@ -67,13 +67,13 @@ def test_rows_of_larger_pages_are_read_alone_too(pack: Path, tmp_path: Path) -> 
 @pytest.mark.slow
 @given(st.lists(st.integers(0, COUNT - 1), max_size=40))
 def test_any_order_finds_the_same(pack: Path, order: list[int]) -> None:
-    """Alone or by the group, whatever was asked before."""
+    """Rows are the same in any order, whether they are read alone or by group."""
     expected, reader = in_order(pack), RowReader([Pack(pack)])
     assert [reader.read(0, row) for row in order] == [expected[row] for row in order]
 
 
 def test_neighbours_are_read_together(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plan asks for all rows of a group: after the first few, it is decoded once."""
+    """When all rows are read in order, as by a plan, each row group is decoded only once."""
     read: list[int] = []
     group = Pack.group
     monkeypatch.setattr(Pack, "group", lambda self, number: (read.append(number), group(self, number))[1])
@@ -87,7 +87,7 @@ def test_neighbours_are_read_together(pack: Path, monkeypatch: pytest.MonkeyPatc
     "options", [{}, {"compression": "snappy"}, {"use_dictionary": True}, {"data_page_version": "2.0"}]
 )
 def test_pages_of_another_form_are_read_by_the_group(pack: Path, tmp_path: Path, options: dict[str, object]) -> None:
-    """Packs of other writers and of earlier versions are read as before."""
+    """Packs of other writers and of earlier versions, with other page formats, can still be read."""
     path = tmp_path / "packs" / "other.parquet"
     path.parent.mkdir()
     options = {"compression": "zstd", "use_dictionary": False, "row_group_size": ROWS_PER_GROUP, **options}
@@ -98,7 +98,7 @@ def test_pages_of_another_form_are_read_by_the_group(pack: Path, tmp_path: Path,
 
 
 def test_a_flipped_byte_is_damage_in_any_order(pack: Path, tmp_path: Path) -> None:
-    """In a pack that is not named by its content, pages and groups are still held to checksums and digests."""
+    """Checksums and digests detect a flipped byte even in a pack that is not named by its content."""
     found = faults = 0
     content = pack.read_bytes()
     column = pq.ParquetFile(pack).metadata.row_group(0).column(3)

@@ -1,4 +1,4 @@
-"""A response store in a bucket: the real s3fs, over S3's protocol, against a server on this machine."""
+"""Tests of a response store in a bucket, with the real s3fs and an S3 server on this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ server, bucket, machine, without_pauses = buckets.server, buckets.bucket, bucket
 
 
 def test_what_one_machine_keeps_another_replays(bucket: Bucket, machine: Machine, tmp_path: Path) -> None:
-    """Packs go out at the end, in few requests, and are fetched by machines that have none of them."""
+    """A build sends its packs in at most three write requests, and a machine without copies replays the same rows."""
     made = load(bucket, tmp_path / "a", serving="rehearsal")
     assert bucket.s3.count(*WRITES) <= 3
     machine("two")
@@ -35,7 +35,7 @@ def test_what_one_machine_keeps_another_replays(bucket: Bucket, machine: Machine
 
 
 def test_a_thousand_responses_cost_few_write_requests(bucket: Bucket, machine: Machine) -> None:
-    """At most ten, where each is paid for."""
+    """Storing 1,000 responses takes at most ten write requests, each of which costs money."""
     bucket.keep(range(1000))
     assert 0 < bucket.s3.count(*WRITES) <= 10
     machine("two")
@@ -43,7 +43,7 @@ def test_a_thousand_responses_cost_few_write_requests(bucket: Bucket, machine: M
 
 
 def test_each_pack_is_fetched_once_per_machine(bucket: Bucket, machine: Machine) -> None:
-    """The machine that made it does not fetch it, and no machine fetches it twice."""
+    """A machine fetches each pack once, and the machine that made a pack does not fetch it."""
     for number in NUMBERS:
         bucket.keep([number])
     assert bucket.s3.count("GET", under="/packs/") == 0
@@ -54,7 +54,7 @@ def test_each_pack_is_fetched_once_per_machine(bucket: Bucket, machine: Machine)
 
 
 def test_two_machines_may_write_at_the_same_time(bucket: Bucket, machine: Machine) -> None:
-    """Neither knows of the other; from then on each finds what both have kept."""
+    """Two machines can write at the same time without seeing each other; later each finds the responses of both."""
     stores = {}
     for name in ("one", "two"):
         machine(name)
@@ -72,7 +72,7 @@ def test_two_machines_may_write_at_the_same_time(bucket: Bucket, machine: Machin
 
 
 def test_stores_are_merged_by_copying_their_packs_together(bucket: Bucket, machine: Machine, tmp_path: Path) -> None:
-    """From another prefix of the bucket, and from a folder."""
+    """Packs copied from another prefix of the bucket and from a folder are found by every machine."""
     bucket.keep([1])
     machine("two")
     other = ResponseStore(f"s3://{bucket.name}/other", bucket.options)
@@ -88,7 +88,7 @@ def test_stores_are_merged_by_copying_their_packs_together(bucket: Bucket, machi
 
 
 def test_two_machines_replay_what_both_have_paid(bucket: Bucket, machine: Machine, tmp_path: Path) -> None:
-    """A dataset whose halves were made apart, put together by a third machine that makes no calls."""
+    """A third machine replays a dataset without calls after two machines have each made one half of it."""
     for name, intent in (("one", "simulation"), ("two", "educational")):
         machine(name)
         load(bucket, tmp_path / name, serving="rehearsal", intents=[intent])
@@ -97,7 +97,7 @@ def test_two_machines_replay_what_both_have_paid(bucket: Bucket, machine: Machin
 
 
 def test_a_machine_drops_its_copies_of_what_was_deleted_elsewhere(bucket: Bucket, machine: Machine) -> None:
-    """To delete a damaged or unwanted pack from the store is to delete it for every machine."""
+    """A pack that is deleted from the bucket is deleted for every machine, including machines that have a copy."""
     bucket.keep([1])
     machine("two")
     assert bucket.lacks([1]) == []
@@ -110,7 +110,7 @@ def test_a_machine_drops_its_copies_of_what_was_deleted_elsewhere(bucket: Bucket
 def test_credentials_are_written_nowhere(
     bucket: Bucket, machine: Machine, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither into the spool, nor the packs, nor the dataset and its cache, nor messages."""
+    """Credentials appear neither in the spool, the packs, the dataset and its cache, nor in messages."""
     caplog.set_level("INFO")
     load(bucket, tmp_path / "cache", serving="rehearsal")
     store = bucket.store()
@@ -149,7 +149,7 @@ UNUSABLE: dict[str, tuple[Iterable[str], Fault]] = {
 def test_a_store_that_cannot_be_used_is_said_before_anything_is_paid(
     bucket: Bucket, provider: Provider, tmp_path: Path, why: str, begun: bool
 ) -> None:
-    """Be it new, or one in which there are responses already."""
+    """A store that cannot be used, whether new or in use, raises an error with its URL before any paid call."""
     if begun:
         bucket.keep([1])
     kinds, fault = UNUSABLE[why]
@@ -162,7 +162,7 @@ def test_a_store_that_cannot_be_used_is_said_before_anything_is_paid(
 
 
 def test_a_mistyped_bucket_is_said_and_not_made(bucket: Bucket, provider: Provider, tmp_path: Path) -> None:
-    """Before anything is paid."""
+    """A missing bucket is an error before any paid call and is not created."""
     called = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key", "model": MODEL}
     with pytest.raises(StoreError, match="s3://mistyped/responses"):
         load(bucket, tmp_path, responses="s3://mistyped/responses", **called)
@@ -173,7 +173,7 @@ def test_a_mistyped_bucket_is_said_and_not_made(bucket: Bucket, provider: Provid
 def test_what_is_recorded_can_be_read_without_the_right_to_write(
     bucket: Bucket, machine: Machine, tmp_path: Path
 ) -> None:
-    """By a replay, and by a run that finds all that it needs."""
+    """Without write access, a replay works, and so does a run that finds all its responses."""
     made = load(bucket, tmp_path / "a", serving="rehearsal")
     machine("two")
     bucket.s3.begin(always(*WRITES, fault=ACCESS_DENIED))
@@ -182,7 +182,7 @@ def test_what_is_recorded_can_be_read_without_the_right_to_write(
 
 
 def test_the_second_of_two_places_is_only_read(bucket: Bucket, machine: Machine, tmp_path: Path) -> None:
-    """Another user's bucket, after a folder of the user's own."""
+    """The second location, such as another user's bucket, is only read; new responses go to the first location."""
     bucket.keep([1])
     machine("two")
     bucket.s3.begin()

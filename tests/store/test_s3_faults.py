@@ -1,4 +1,4 @@
-"""A response store in a bucket whose server has faults: nothing is lost, nothing is asked for twice."""
+"""Tests of a store in a bucket whose server has faults: nothing is lost, and nothing is requested twice."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ server, bucket, machine, without_pauses = buckets.server, buckets.bucket, bucket
 
 
 def copies() -> list[str]:
-    """Return the names of all files that this machine keeps for packs and of what it fetches."""
+    """Return the names of all files in this machine's packs folders, including partly fetched ones."""
     return sorted(path.name for path in home().rglob("*") if path.is_file() and path.parent.name == "packs")
 
 
 @pytest.mark.parametrize("fault", [INTERNAL_ERROR, SLOW_DOWN, RESET, LOST, SLOW], ids=lambda fault: fault.name)
 @pytest.mark.parametrize("kind", ["PUT", "LIST", "GET"])
 def test_a_fault_that_passes_is_not_seen(bucket: Bucket, machine: Machine, kind: str, fault: Fault) -> None:
-    """The first request of a kind for every path fails; the next succeeds, and all is there."""
+    """If the first request of a kind for each path fails and the next succeeds, no response is missing."""
     bucket.s3.begin(once(kind, fault))
     bucket.keep(NUMBERS)
     machine("two")
@@ -46,7 +46,10 @@ def test_a_fault_that_passes_is_not_seen(bucket: Bucket, machine: Machine, kind:
 
 @pytest.mark.parametrize("fault", [INTERNAL_ERROR, SLOW_DOWN, RESET, LOST, ACCESS_DENIED], ids=lambda fault: fault.name)
 def test_what_cannot_be_sent_is_kept_here_and_sent_next_time(bucket: Bucket, machine: Machine, fault: Fault) -> None:
-    """The error says so; the next run finds all, and sends it, and another machine finds it."""
+    """If responses cannot be sent, the error says so.
+
+    The next run finds and sends them, and then another machine finds them.
+    """
     store = bucket.store()
     for number in NUMBERS:
         store.keep(asked(number), said(number))
@@ -64,7 +67,7 @@ def test_what_cannot_be_sent_is_kept_here_and_sent_next_time(bucket: Bucket, mac
 
 
 def test_what_could_not_be_sent_goes_out_though_nothing_new_is_kept(bucket: Bucket, machine: Machine) -> None:
-    """A run that finds all its responses recorded sends what an earlier one could not."""
+    """A run that keeps nothing new still sends the responses that an earlier run could not send."""
     store = bucket.store()
     store.keep(asked(1), said(1))
     bucket.s3.begin(always("PUT", fault=INTERNAL_ERROR))
@@ -81,7 +84,7 @@ def test_what_could_not_be_sent_goes_out_though_nothing_new_is_kept(bucket: Buck
 def test_a_server_that_is_down_for_a_part_of_a_run_costs_nothing(
     bucket: Bucket, machine: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What could not be sent meanwhile is a warning, and goes out at the end."""
+    """If the server is down for part of a run, a warning is logged and the responses are sent at the end."""
     store = ResponseStore(bucket.url, bucket.options, flush=Flush(records=2, seconds=None))
     store.prepare()
     bucket.s3.begin(always("PUT", fault=INTERNAL_ERROR))
@@ -97,7 +100,7 @@ def test_a_server_that_is_down_for_a_part_of_a_run_costs_nothing(
 
 
 def wait_until(holds: Callable[[], object], seconds: float = 120) -> None:
-    """Wait for what another thread does."""
+    """Wait until another thread has made the condition true."""
     end = time.monotonic() + seconds
     while not holds():
         assert time.monotonic() < end
@@ -105,7 +108,7 @@ def wait_until(holds: Callable[[], object], seconds: float = 120) -> None:
 
 
 def test_a_machine_finds_what_it_has_sent_though_a_listing_is_old(bucket: Bucket, machine: Machine) -> None:
-    """What is not listed yet is there; nothing is asked for, nor sent, a second time."""
+    """If a listing is stale, a machine still finds the packs it has sent and sends nothing a second time."""
     machine("two")
     bucket.keep([0])
     machine("one")
@@ -126,7 +129,10 @@ def test_a_machine_finds_what_it_has_sent_though_a_listing_is_old(bucket: Bucket
 
 @pytest.mark.parametrize("fault", [CUT, SHORT], ids=lambda fault: fault.name)
 def test_half_a_pack_is_fetched_again(bucket: Bucket, machine: Machine, fault: Fault) -> None:
-    """A fetch that ends early is noticed, and made again: to call the pack damaged would be to have it deleted."""
+    """A download that ends early is noticed and repeated.
+
+    If the pack were called damaged, the user would be told to delete it.
+    """
     bucket.keep(NUMBERS)
     (pack,) = bucket.packs()
     machine("two")
@@ -138,7 +144,7 @@ def test_half_a_pack_is_fetched_again(bucket: Bucket, machine: Machine, fault: F
 
 @pytest.mark.parametrize("fault", [CUT, SHORT, INTERNAL_ERROR, RESET], ids=lambda fault: fault.name)
 def test_a_pack_that_cannot_be_fetched_is_named(bucket: Bucket, machine: Machine, fault: Fault) -> None:
-    """One error, and nothing of it stays here."""
+    """A pack that cannot be fetched raises one error with its URL, and no part of it stays on this machine."""
     bucket.keep(NUMBERS)
     (pack,) = bucket.packs()
     machine("two")
@@ -150,7 +156,7 @@ def test_a_pack_that_cannot_be_fetched_is_named(bucket: Bucket, machine: Machine
 
 
 def merge(bucket: Bucket, folder: Path) -> None:
-    """Put all packs of a store together into one, as another machine may do, and delete them."""
+    """Merge all packs of a store into one and delete the old ones, as another machine may do."""
     old, files = bucket.packs(), bucket.files
     for path in old:
         files.get_file(path, str(folder / path.rpartition("/")[2]))
@@ -163,7 +169,7 @@ def merge(bucket: Bucket, folder: Path) -> None:
 def test_packs_that_are_merged_while_a_store_is_opened_are_no_failure(
     bucket: Bucket, machine: Machine, tmp_path: Path
 ) -> None:
-    """They were listed and are gone; what was in them is in a new one."""
+    """A store opens although the listed packs are gone, because their records are in a new pack."""
     for number in NUMBERS:
         bucket.keep([number])
     assert bucket.lacks(NUMBERS) == []
@@ -177,7 +183,7 @@ def test_packs_that_are_merged_while_a_store_is_opened_are_no_failure(
 
 
 def test_a_pack_that_stays_listed_but_is_gone_is_named(bucket: Bucket, machine: Machine) -> None:
-    """It is not passed over: its responses would be paid for again."""
+    """A listed pack that is gone is an error; if it were skipped, its responses would be paid for again."""
     bucket.keep([1])
     assert bucket.lacks([1]) == []
     (pack,) = bucket.packs()

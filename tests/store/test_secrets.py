@@ -1,4 +1,4 @@
-"""Passwords of stores: they are shown nowhere, and told to no server that the caller has not named."""
+"""Tests of passwords of stores: they are never shown, and they are sent only to servers that the caller names."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FLAT = {"username": USER, "password": PASSWORD, "ftp": {"timeout": 3}}
 
 
 class Canary(SocketServer):
-    """An FTP server that refuses all logins, and records what it received."""
+    """An FTP server that refuses all logins and records what it receives."""
 
     def __init__(self) -> None:
         self.told = b""
         super().__init__()
 
     def talk(self, connection: socket.socket) -> None:
-        """Refuse one client."""
+        """Refuse the login of one client."""
         connection.sendall(b"220 hello\r\n")
         while data := connection.recv(1000):
             self.told += data
@@ -38,14 +38,14 @@ class Canary(SocketServer):
 
 @pytest.fixture
 def canary() -> Iterator[Canary]:
-    """A server that quotes in its errors what it was told."""
+    """Yield a server whose errors quote what it received."""
     server = Canary()
     yield server
     server.close()
 
 
 def test_a_password_in_a_stores_url_is_not_shown(canary: Canary, capsys: pytest.CaptureFixture[str]) -> None:
-    """Although the server is told it, and quotes it in its error."""
+    """A password in a store's URL is not shown, although the server receives it and quotes it in its error."""
     url = f"ftp://{USER}:{PASSWORD}@127.0.0.1:{canary.port}/responses"
     with pytest.raises(StoreError, match=f"ftp://127.0.0.1:{canary.port}/responses") as caught:
         verify(url)
@@ -59,7 +59,7 @@ def test_a_password_in_a_stores_url_is_not_shown(canary: Canary, capsys: pytest.
 
 
 def test_a_password_in_options_is_not_shown(canary: Canary) -> None:
-    """The server that the caller names is told it; its error does not repeat it."""
+    """A password in the options is sent to the server that the caller names, but the error does not repeat it."""
     with pytest.raises(StoreError) as caught:
         ResponseStore(f"ftp://127.0.0.1:{canary.port}/responses", FLAT)
     assert PASSWORD not in str(caught.value)
@@ -67,7 +67,7 @@ def test_a_password_in_options_is_not_shown(canary: Canary) -> None:
 
 
 def test_a_strangers_server_is_not_told_the_callers_password(canary: Canary, tmp_path: object) -> None:
-    """Options under no protocol's name are for the places that the caller names."""
+    """Options that are not under a protocol's name are not sent to a server that the caller has not named."""
     url = f"ftp://127.0.0.1:{canary.port}/theirs/a.consistent_chat.yaml"
     fill(str(tmp_path), 1)
     with pytest.raises(StoreError):
@@ -93,7 +93,10 @@ def test_a_strangers_server_is_not_told_the_callers_password(canary: Canary, tmp
     ],
 )
 def test_flat_options_go_to_the_servers_that_the_caller_names(url: str, named: list[str], gets: bool) -> None:
-    """And to a place whose URL names no server; those under a protocol's name go to that protocol."""
+    """Flat options apply to servers that the caller names and to URLs without a server.
+
+    Options under a protocol's name apply to that protocol.
+    """
     options = options_beside(url, {"password": "x", "ftp": {"timeout": 3}}, named)
     assert ("password" in options) is gets
     assert options["ftp"] == {"timeout": 3}
@@ -115,18 +118,18 @@ def test_flat_options_go_to_the_servers_that_the_caller_names(url: str, named: l
     ],
 )
 def test_a_url_is_shown_without_user_password_and_query(url: str, shown: str) -> None:
-    """The rest is as it was."""
+    """A URL is shown without its user, password and query; the rest is unchanged."""
     assert without_secrets(url) == shown
 
 
 def test_a_quoted_password_is_known_by_itself_too() -> None:
-    """A server is told it without the percent signs."""
+    """The decoded form of a percent-encoded password is also a secret, because the server receives that form."""
     assert {"p%40ss", "p@ss"} <= set(secrets_of("ftp://me:p%40ss@host/a"))
 
 
 @given(password=st.text(st.characters(exclude_characters=" @/?#", exclude_categories=["C", "Z"]), min_size=3))
 def test_no_password_is_shown(password: str) -> None:
-    """Whatever characters it has; and it is among the words that are looked for in errors."""
+    """No password, whatever its characters, is shown, and each is among the secrets that are removed from errors."""
     url = f"ftp://me:{password}@host/a"
     assert without_secrets(url) == "ftp://host/a"
     assert any(password in secret or secret in password for secret in secrets_of(url))

@@ -1,4 +1,4 @@
-"""The response store: what is kept is found by every reader, and which of several responses holds."""
+"""Tests of the response store: every reader finds what was kept, and the rules select one of several responses."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ TEXTS = st.lists(st.sampled_from(AWKWARD) | st.text(st.characters(exclude_catego
 
 @pytest.fixture
 def remote() -> str:
-    """A store that is not on this machine's disk, and of which it has no copies."""
+    """Return the URL of a store in memory, of which this machine has no copies."""
     forget()
     return f"memory://{uuid.uuid4().hex}/responses"
 
 
 @given(system=TEXTS, text=TEXTS, finish=st.sampled_from(["stop", "length", "refusal", 'a "new" one']))
 def test_what_is_kept_is_found_word_for_word(system: str, text: str, finish: str) -> None:
-    """By the store that kept it, by another while that is open, and by another when it is packed."""
+    """A response is found unchanged by the store that kept it, by another meanwhile, and by another after packing."""
     request, response = asked(system=system), Response(text, finish, 1, None)
     with tempfile.TemporaryDirectory() as folder:
         store = ResponseStore(folder)
@@ -48,7 +48,7 @@ def test_what_is_kept_is_found_word_for_word(system: str, text: str, finish: str
 
 
 def test_a_megabyte_is_found_too(place: str) -> None:
-    """Long answers, in many bytes a character, are responses like others."""
+    """A response of a megabyte, with several bytes per character, is found like any other."""
     long = Response("😀\n" * 200_000)
     store = ResponseStore(place)
     store.keep(asked(), long)
@@ -58,21 +58,21 @@ def test_a_megabyte_is_found_too(place: str) -> None:
 
 
 def test_a_higher_max_tokens_finds_the_same_response(place: str) -> None:
-    """The limit is no part of what was asked."""
+    """A request with another max_tokens finds the same response, because the limit is not part of the key."""
     fill(place, 1)
     assert ResponseStore(place).find(asked(1, max_tokens=9)) == said(1)
 
 
 @pytest.mark.parametrize("field", ["model", "system", "messages", "temperature", "schema", "seed", "repeat", "draw"])
 def test_a_request_that_differs_in_one_field_is_another(place: str, field: str) -> None:
-    """No response is found for what was not asked."""
+    """A request that differs from the recorded one in a single field finds no response."""
     others = {"model": "m", "system": "s", "messages": (), "temperature": 1, "schema": {}}
     fill(place, 0)
     assert ResponseStore(place).find(asked(**{field: others.get(field, 1)})) is None
 
 
 def test_looking_writes_nothing(place: str) -> None:
-    """A place that is not there is an empty store, and stays away until something is kept."""
+    """A missing location counts as an empty store, and it is not created until a response is kept."""
     store = ResponseStore(place)
     assert store.find(asked()) is None
     assert list(store.records()) == []
@@ -81,7 +81,7 @@ def test_looking_writes_nothing(place: str) -> None:
 
 
 def test_many_stores_write_to_one_folder(place: str) -> None:
-    """Each has a journal of its own; a reader that opens the folder later sees all of them."""
+    """Each of several stores on one folder writes its own journal; a reader that is opened later sees all responses."""
     stores = [ResponseStore(place) for _ in range(5)]
     for number in range(50):
         stores[number % 5].keep(asked(number), said(number))
@@ -92,7 +92,7 @@ def test_many_stores_write_to_one_folder(place: str) -> None:
 
 
 def test_one_store_serves_many_threads(place: str) -> None:
-    """What eight threads keep at once is all found."""
+    """All responses that eight threads keep at the same time are found."""
     store = ResponseStore(place)
     barrier = threading.Barrier(8)
 
@@ -112,7 +112,7 @@ def test_one_store_serves_many_threads(place: str) -> None:
 
 
 def test_the_first_layer_is_written_and_all_are_read(tmp_path: Path) -> None:
-    """Others' responses are used from where they are, and their folders stay as they were."""
+    """Responses are written to the first location and found in all of them; the other folders are not changed."""
     mine, packed, open_still = (str(tmp_path / name) for name in ("mine", "packed", "open"))
     fill(packed, 1)
     other = ResponseStore(open_still)
@@ -128,7 +128,7 @@ def test_the_first_layer_is_written_and_all_are_read(tmp_path: Path) -> None:
 
 
 def test_a_refresh_asks_again_and_its_response_holds(place: str) -> None:
-    """Each refresh counts one generation up, and keeps what it supersedes."""
+    """Each refresh finds no older response, increases the generation by one, and keeps what it supersedes."""
     fill(place, 1)
     for generation in (1, 2):
         refresh = ResponseStore(place, refresh=True)
@@ -146,7 +146,7 @@ def test_a_refresh_asks_again_and_its_response_holds(place: str) -> None:
     shift=st.integers(0, 3),
 )
 def test_which_record_holds_depends_neither_on_names_nor_on_order(kept: list[tuple[int, str, str]], shift: int) -> None:
-    """Stores that were refreshed apart and copied together agree, however their packs are named."""
+    """Stores that were refreshed separately and then merged return the same response, whatever their packs' names."""
     records = [Record.of(asked(), Response(text), generation) for generation, text, _ in kept]
     holds = min(records, key=lambda record: (-record.generation, record.digest))
     packs: dict[str, list[Record]] = {}
@@ -168,7 +168,10 @@ def test_which_record_holds_depends_neither_on_names_nor_on_order(kept: list[tup
 def test_ones_own_response_holds_whatever_a_later_place_claims(
     own: list[tuple[int, str]], strangers: list[tuple[int, str]], packed: bool
 ) -> None:
-    """A generation and a digest are claims of their writer: a later place fills only what the first lacks."""
+    """A later location supplies only responses that the first one lacks.
+
+    Its generations and digests do not count, because they are claims of their writer.
+    """
     with tempfile.TemporaryDirectory() as folder:
         first, later = str(Path(folder, "own")), str(Path(folder, "strangers"))
         for place, kept in ((first, own), (later, strangers)):
@@ -187,7 +190,7 @@ def test_ones_own_response_holds_whatever_a_later_place_claims(
 
 
 def test_of_two_responses_that_one_store_keeps_the_later_holds(place: str) -> None:
-    """Now, while it is a journal, and when it is packed."""
+    """If a store keeps several responses to a request, the last one is found, both in the journal and after packing."""
     store = ResponseStore(place)
     for text in ("one", "two", "three"):
         store.keep(asked(), Response(text))
@@ -197,7 +200,7 @@ def test_of_two_responses_that_one_store_keeps_the_later_holds(place: str) -> No
 
 
 def test_a_remote_store_gets_packs_alone(remote: str) -> None:
-    """One file for many responses; the spool on this machine is empty when it has arrived."""
+    """A remote store receives one pack for many responses, and afterwards the spool on this machine is empty."""
     fill(remote, *range(20))
     there = fsspec.filesystem("memory")
     names = sorted(path.rpartition("/responses/")[2] for path in there.find(remote))
@@ -208,7 +211,7 @@ def test_a_remote_store_gets_packs_alone(remote: str) -> None:
 
 
 def test_a_remote_store_is_read_elsewhere(remote: str) -> None:
-    """Another machine, which has no copies, finds what was sent, and copies each pack once."""
+    """A machine without copies finds the responses that were sent, and copies each pack once."""
     fill(remote, 1)
     fill(remote, 2)
     forget()
@@ -222,7 +225,7 @@ def test_a_remote_store_is_read_elsewhere(remote: str) -> None:
 
 @pytest.mark.slow
 def test_what_a_killed_writer_spooled_is_found_and_sent_next_time(remote: str) -> None:
-    """A remote store loses nothing either."""
+    """Responses that a killed writer has left in the spool are found by the next run and sent to the remote store."""
     reported = kill_a_writer(remote, after=5)
     store = ResponseStore(remote)
     assert [store.find(asked(number)) for number in reported] == [said(number) for number in reported]
@@ -234,7 +237,7 @@ def test_what_a_killed_writer_spooled_is_found_and_sent_next_time(remote: str) -
 
 
 def test_a_damaged_pack_of_a_remote_store_is_named_by_its_address(remote: str) -> None:
-    """It is noticed as it is copied, and no copy stays."""
+    """A damaged remote pack is noticed while it is copied; the error gives its URL, and no copy is left."""
     fill(remote, 1)
     forget()
     there = fsspec.filesystem("memory")
@@ -251,5 +254,5 @@ def test_a_damaged_pack_of_a_remote_store_is_named_by_its_address(remote: str) -
 
 
 def test_responses_are_kept_in_hf_home_unless_told_otherwise() -> None:
-    """They lie beside what datasets keeps, and move with it."""
+    """By default, responses are stored in HF_HOME, beside the files of `datasets`, and move with it."""
     assert default_location() == os.path.join(os.environ["HF_HOME"], "consistent_chat", "responses")

@@ -1,4 +1,4 @@
-"""What a response store says when its place is not what it should be; it never runs what it reads."""
+"""Tests of the errors for a store whose location is unusable or damaged; the store never executes what it reads."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def unwritable() -> Iterator[str]:
-    """A store with response 1 that may be read and not written."""
+    """Yield the path of a store that has response 1 and can be read but not written."""
     with tempfile.TemporaryDirectory() as folder:
         fill(folder, 1)
         for path in (folder, *Path(folder).rglob("*")):
@@ -48,14 +48,14 @@ def unwritable() -> Iterator[str]:
 
 
 def test_an_unwritable_store_is_read(unwritable: str) -> None:
-    """A replay needs no right to write, and leaves the place alone."""
+    """A store without write permission can be read, because a replay needs no write access."""
     store = ResponseStore(unwritable)
     assert store.find(asked(1)) == said(1)
     store.close()
 
 
 def test_an_unwritable_store_stops_before_anything_is_paid(unwritable: str) -> None:
-    """With the place, the reason and what to do."""
+    """A store without write permission raises an error with the location, the reason and the remedy."""
     with pytest.raises(StoreError) as caught:
         ResponseStore(unwritable).prepare()
     assert str(caught.value) == (
@@ -65,7 +65,7 @@ def test_an_unwritable_store_stops_before_anything_is_paid(unwritable: str) -> N
 
 
 def test_a_new_store_in_an_unwritable_folder_stops_too(unwritable: str) -> None:
-    """Where not even its folder can be made."""
+    """A store whose folder cannot be created raises an error before any paid call."""
     place = f"{unwritable}/new"
     with pytest.raises(StoreError) as caught:
         ResponseStore(place).prepare()
@@ -77,7 +77,7 @@ def test_a_new_store_in_an_unwritable_folder_stops_too(unwritable: str) -> None:
 
 @pytest.fixture
 def nobody() -> Iterator[None]:
-    """A user who is not the one that owns the files."""
+    """Restore the effective user after a test that has changed it to one that does not own the files."""
     user = os.geteuid()
     yield
     os.seteuid(user)
@@ -85,7 +85,10 @@ def nobody() -> Iterator[None]:
 
 @pytest.mark.parametrize("part", ["journals", "packs"])
 def test_what_may_not_be_read_is_no_empty_store(nobody: None, part: str) -> None:
-    """All of it would be requested and paid for again; and no message says to delete what cannot be read."""
+    """An unreadable folder or pack is an error whose message does not advise deletion.
+
+    If the store counted as empty, all its responses would be requested and paid for again.
+    """
     if os.geteuid():
         pytest.skip("only root becomes another user")
     with tempfile.TemporaryDirectory() as folder:
@@ -102,14 +105,17 @@ def test_what_may_not_be_read_is_no_empty_store(nobody: None, part: str) -> None
 
 
 def test_a_layer_that_is_not_there_is_named(place: str, tmp_path: Path) -> None:
-    """A mistyped name would have all that it holds asked for again; only what is written may be new."""
+    """A missing second location is an error, because only the location that is written may be new.
+
+    With a mistyped name, all its responses would be requested again.
+    """
     with pytest.raises(StoreError) as caught:
         ResponseStore([place, f"{tmp_path}/mistyped"])
     assert str(caught.value) == (f"There is no response store at '{tmp_path}/mistyped'. Check the path for typos.")
 
 
 def test_a_pack_with_another_ones_bytes_stops_before_anything_is_paid(place: str) -> None:
-    """What it once held would be asked for again."""
+    """A pack that has the bytes of another pack is an error; otherwise its own responses would be requested again."""
     fill(place, 1)
     fill(place, 2)
     one, two = files(place, "packs")
@@ -120,7 +126,7 @@ def test_a_pack_with_another_ones_bytes_stops_before_anything_is_paid(place: str
 
 
 def test_a_file_in_the_folders_place_is_named(place: str) -> None:
-    """Before anything is paid, and the file stays as it is."""
+    """A file in the place of the store's folder is an error before any paid call, and the file is not changed."""
     Path(place).write_text("mine")
     with pytest.raises(StoreError) as caught:
         ResponseStore(place)
@@ -132,7 +138,7 @@ def test_a_file_in_the_folders_place_is_named(place: str) -> None:
 
 
 def test_a_file_in_the_journals_place_is_named(place: str) -> None:
-    """The same for the folders within."""
+    """A file in the place of the journals folder is an error that names the path."""
     Path(place).mkdir()
     Path(place, "journals").write_text("mine")
     with pytest.raises(StoreError) as caught:
@@ -144,7 +150,7 @@ def test_a_file_in_the_journals_place_is_named(place: str) -> None:
 
 
 def test_a_store_of_a_newer_format_asks_for_an_update(place: str) -> None:
-    """It is neither read nor written by halves."""
+    """A store of a newer format is refused with an error that asks for an update."""
     fill(place, 1)
     Path(place, "store.json").write_text('{"consistent_chat_store":2}\n')
     with pytest.raises(StoreError) as caught:
@@ -156,7 +162,7 @@ def test_a_store_of_a_newer_format_asks_for_an_update(place: str) -> None:
 
 @pytest.mark.parametrize("content", ["[]", "{}", "null", "{", "\udcff"])
 def test_another_programs_store_is_left_alone(place: str, content: str) -> None:
-    """A store.json that is not ours is not overwritten."""
+    """A store.json of another program is an error and is not overwritten."""
     Path(place).mkdir()
     Path(place, "store.json").write_text(content, errors="surrogateescape")
     with pytest.raises(StoreError) as caught:
@@ -165,7 +171,10 @@ def test_another_programs_store_is_left_alone(place: str, content: str) -> None:
 
 
 def test_an_unknown_kind_of_place_is_named() -> None:
-    """As is one whose package is not installed: fsspec says which."""
+    """A URL with an unknown protocol raises an error that quotes fsspec's message.
+
+    The same happens if the protocol's package is not installed.
+    """
     with pytest.raises(
         StoreError, match="The response store 'nowhere://x' cannot be opened: Protocol not known: nowhere"
     ):
@@ -173,7 +182,7 @@ def test_an_unknown_kind_of_place_is_named() -> None:
 
 
 def test_the_format_is_written_once(place: str) -> None:
-    """And completely: a reader that opens the store meanwhile sees all of it or nothing."""
+    """The marker file is written only once, and atomically, so a reader sees all of it or nothing."""
     fill(place, 1)
     marker = Path(place, "store.json")
     written = marker.stat().st_mtime_ns
@@ -183,7 +192,7 @@ def test_the_format_is_written_once(place: str) -> None:
 
 
 def test_other_files_in_a_store_are_passed_over(place: str) -> None:
-    """What a killed packer left half made, and what file managers leave."""
+    """Temporary files of killed packers and files of file managers are ignored."""
     fill(place, 1)
     for name in (
         "packs/.half.tmp",
@@ -200,7 +209,10 @@ def test_other_files_in_a_store_are_passed_over(place: str) -> None:
 
 @pytest.mark.slow
 def test_a_full_disk_stops_with_a_clear_error_and_the_store_stays_readable(place: str) -> None:
-    """Nothing that was kept is lost, no torn line stays, and with room again the work goes on."""
+    """A full disk is a clear error, and no response is lost.
+
+    No incomplete line is left, and work continues once there is space.
+    """
     reports, sender = processes.Pipe(duplex=False)
     writer = processes.Process(target=_fill_the_disk, args=(place, sender), daemon=True)
     writer.start()
@@ -226,7 +238,7 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_store_stays_readable(place
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[str]:
-    """A place on a disk of its own with room for few responses beside what is held back."""
+    """Yield a location on a separate disk with space for few responses besides the reserve."""
     made = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={RESERVE + 200_000}", "tmpfs", tmp_path], check=False)
     if made.returncode:
         pytest.skip("only root mounts disks")
@@ -235,7 +247,10 @@ def small_disk(tmp_path: Path) -> Iterator[str]:
 
 
 def test_answers_in_flight_are_kept_when_the_disk_is_full(small_disk: str) -> None:
-    """Room was held back for them: they are paid for. Each says that the disk is full, and with room all are found."""
+    """Responses in flight, which are paid for, are stored in the reserve when the disk is full.
+
+    Each raises an error that says that the disk is full, and a reader finds all of them.
+    """
     store, errors = ResponseStore(small_disk), []
     for number in range(100):
         try:
@@ -253,14 +268,17 @@ def test_answers_in_flight_are_kept_when_the_disk_is_full(small_disk: str) -> No
 
 
 def test_a_disk_without_room_stops_before_anything_is_paid(small_disk: str) -> None:
-    """What could not be held back could not be kept either."""
+    """A disk without space for the reserve is an error before any paid call.
+
+    Without that space, responses could not be stored either.
+    """
     Path(small_disk).parent.joinpath("other").write_bytes(bytes(300_000))
     with pytest.raises(StoreError, match=os.strerror(errno.ENOSPC)):
         ResponseStore(small_disk).prepare()
 
 
 def _fill_the_disk(place: str, reports: Connection) -> None:
-    """Keep responses till the system writes no more; Python itself ignores the signal that comes with it."""
+    """Keep responses until the file size limit stops the writes; Python ignores the signal that the limit sends."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (RESERVE + 100_000, resource.RLIM_INFINITY))
     store, kept, errors = ResponseStore(place), 0, []
     try:
@@ -283,7 +301,7 @@ def _incompressible(number: int) -> Response:
 
 
 class Bomb:
-    """Unpickling it makes a file."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -294,7 +312,7 @@ class Bomb:
 
 @pytest.mark.parametrize("name", ["store.json", "journals/bomb.jsonl", "packs/bomb.parquet"])
 def test_no_file_is_unpickled(place: str, tmp_path: Path, name: str) -> None:
-    """A pickle where a file of the store should be is damage, and nothing more."""
+    """A pickle in the place of a store's file is reported as damage and is not unpickled."""
     path = Path(place, name)
     path.parent.mkdir(parents=True)
     path.write_bytes(pickle.dumps(Bomb(tmp_path / "trace")) + b"\n")
@@ -304,7 +322,7 @@ def test_no_file_is_unpickled(place: str, tmp_path: Path, name: str) -> None:
 
 
 def test_no_parquet_metadata_is_unpickled(place: str, tmp_path: Path) -> None:
-    """Arrow once had an extension type that was a pickle (CVE-2023-47248)."""
+    """A pickle in a pack's metadata is not unpickled, unlike in an old extension type of Arrow (CVE-2023-47248)."""
     packed = pq.read_table(write_pack([Record.of(asked(), said())], tmp_path))
     bomb = {
         "ARROW:extension:name": "arrow.py_extension_type",
@@ -319,7 +337,7 @@ def test_no_parquet_metadata_is_unpickled(place: str, tmp_path: Path) -> None:
 
 
 def test_nothing_in_the_store_knows_how_to_unpickle() -> None:
-    """No module of it imports pickle, or anything that unpickles."""
+    """No module of the store imports pickle or another module that unpickles."""
     unpicklers = {"pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "torch"}
     for path in Path(consistent_chat.store.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):

@@ -1,4 +1,4 @@
-"""Checking a whole store: it says how much is there, and names every fault, the first and all that follow."""
+"""Tests of `verify`: it counts the contents of a store and reports every fault, not only the first."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from tests.stored import Moody, asked, files, fill, forget, kill_a_writer, said
 
 
 def record(number: int) -> Record:
-    """Return the record of the response of that number, kept short."""
+    """Return a record with a short response to the request of that number."""
     return Record.of(asked(number), Response(f"answer {number}"))
 
 
 def packed(place: str, *numbers: int) -> Path:
-    """Write a pack of these records."""
+    """Write a pack of these records, and return its path."""
     path = write_pack(map(record, numbers), Path(place, "packs"))
     assert path is not None
     return path
 
 
 def journal(place: str, *numbers: int) -> Path:
-    """Write a journal whose writer is gone."""
+    """Write a journal of these records, close its writer, and return its path."""
     writer = JournalWriter(Path(place, "journals"))
     for number in numbers:
         writer.append(record(number))
@@ -54,12 +54,12 @@ def flip(path: Path, byte: int, bit: int = 0) -> None:
 
 
 def named_anew(path: Path) -> Path:
-    """Give a pack that was written by other means the name of its content."""
+    """Rename a pack that was changed by other means to match its content, and return the new path."""
     return path.rename(path.with_name(f"{file_digest(path)}.parquet"))
 
 
 def test_a_whole_store_is_counted(place: str) -> None:
-    """Packs, journals and responses, superseded ones too, and not a fault."""
+    """`verify` counts packs, journals and responses, including superseded ones, and finds no fault."""
     packed(place, 1, 2, 3)
     packed(place, 3, 4)
     journal(place, 5)
@@ -70,7 +70,7 @@ def test_a_whole_store_is_counted(place: str) -> None:
 
 @pytest.mark.slow
 def test_a_store_in_use_is_whole(place: str) -> None:
-    """A journal that is being written, and the last line of a writer that was killed, are no faults."""
+    """A journal in use and the incomplete last line of a killed writer are not faults."""
     reported = kill_a_writer(place, after=5)
     left = journal(place, 90, 91)
     left.write_bytes(left.read_bytes()[:-20])
@@ -84,7 +84,7 @@ def test_a_store_in_use_is_whole(place: str) -> None:
 
 @given(data=st.data())
 def test_a_flipped_bit_of_a_pack_is_a_fault(data: st.DataObject) -> None:
-    """Whichever it is: the file is named, and the faults of others as well."""
+    """Any flipped bit of a pack is a fault that names the file; faults of other files are reported as well."""
     with tempfile.TemporaryDirectory() as folder:
         path, other = packed(folder, 1, 2), packed(folder, 3)
         flip(path, data.draw(st.integers(0, path.stat().st_size - 1)), data.draw(st.integers(0, 7)))
@@ -96,7 +96,7 @@ def test_a_flipped_bit_of_a_pack_is_a_fault(data: st.DataObject) -> None:
 
 @given(data=st.data())
 def test_a_flipped_bit_of_a_journal_is_a_fault(data: st.DataObject) -> None:
-    """In any byte, the last one's end included."""
+    """Any flipped bit of a journal, including the final newline, is a fault that names the file."""
     with tempfile.TemporaryDirectory() as folder:
         path = journal(folder, 1, 2)
         flip(path, data.draw(st.integers(0, path.stat().st_size - 1)), data.draw(st.integers(0, 7)))
@@ -107,7 +107,7 @@ def test_a_flipped_bit_of_a_journal_is_a_fault(data: st.DataObject) -> None:
 
 @given(data=st.data())
 def test_a_pack_that_is_cut_is_a_fault(data: st.DataObject) -> None:
-    """Anywhere, also down to nothing."""
+    """A pack that is cut at any byte, even to zero bytes, is a fault that names the file."""
     with tempfile.TemporaryDirectory() as folder:
         path = packed(folder, 1, 2)
         path.write_bytes(path.read_bytes()[: data.draw(st.integers(0, path.stat().st_size - 1))])
@@ -115,7 +115,7 @@ def test_a_pack_that_is_cut_is_a_fault(data: st.DataObject) -> None:
 
 
 def test_every_changed_line_is_named_by_its_byte(place: str) -> None:
-    """The lines between and after are read all the same."""
+    """Every changed line of a journal is reported with its byte; the lines between and after them are still read."""
     path = journal(place, 1, 2, 3, 4)
     lines = path.read_bytes().splitlines(keepends=True)
     for number in (1, 3):
@@ -130,7 +130,7 @@ def test_every_changed_line_is_named_by_its_byte(place: str) -> None:
 
 
 def test_every_changed_row_is_named(place: str) -> None:
-    """In a pack that someone has written anew, and named by its new content."""
+    """Every changed row is reported, even in a rewritten pack that is named by its new content."""
     path = packed(place, 1, 2, 3, 4)
     table = pq.read_table(path)
     rows = table.to_pylist()
@@ -157,7 +157,7 @@ def test_every_changed_row_is_named(place: str) -> None:
     ],
 )
 def test_a_missing_value_is_named(place: str, column: str, value: str | None, says: str) -> None:
-    """The row and the column, by `verify` and by a lookup of the response, which is never taken for a miss."""
+    """`verify` and a lookup report a missing value by row and column; the lookup never counts as a miss."""
     path = packed(place, 1, 2, 3, 4)
     table = pq.read_table(path)
     rows = table.to_pylist()
@@ -174,7 +174,10 @@ def test_a_missing_value_is_named(place: str, column: str, value: str | None, sa
 
 
 def test_a_column_of_nulls_is_named(place: str) -> None:
-    """By its first row where it is the key, since nothing can be found then; else every row."""
+    """A column of nulls is reported for every row, but a key column only for its first row.
+
+    Nothing can be found after a null key.
+    """
     table = pq.read_table(packed(place, 1, 2))
     for column in table.column_names:
         nulls = table.set_column(
@@ -191,7 +194,10 @@ def test_a_column_of_nulls_is_named(place: str) -> None:
 
 
 def test_a_record_under_another_key_is_a_fault(place: str) -> None:
-    """Although its digest is right: an answer must not be found for what was not asked."""
+    """A record under the key of another request is a fault, although its digest matches.
+
+    A lookup must not return the answer to another request.
+    """
     false = Record(record(2).key, 0, record(1).request, record(1).response)
     path = write_pack([record(5), false], Path(place, "packs"))
     with open(journal(place, 6), "ab") as file:
@@ -203,7 +209,7 @@ def test_a_record_under_another_key_is_a_fault(place: str) -> None:
 
 
 def test_swapped_names_are_two_faults(place: str) -> None:
-    """Their records are whole, and the files are not what they are named."""
+    """Two packs with swapped names are two faults, although their records are intact."""
     one, other = packed(place, 1), packed(place, 2)
     one.rename(one.with_suffix(".tmp"))
     other.rename(one)
@@ -213,7 +219,7 @@ def test_swapped_names_are_two_faults(place: str) -> None:
 
 
 def test_foreign_files_are_faults_and_the_rest_is_checked(place: str) -> None:
-    """A file that is no pack, one of another program, one that is no journal; files of other names are ignored."""
+    """Foreign packs and invalid journals are faults, the rest is checked, and files with other names are ignored."""
     packed(place, 1)
     foreign = Path(place, "packs", "foreign.parquet")
     pq.write_table(pa.table({"text": ["hello"]}), foreign)
@@ -230,7 +236,7 @@ def test_foreign_files_are_faults_and_the_rest_is_checked(place: str) -> None:
 
 
 def test_a_folder_where_a_file_should_be_is_a_fault_and_the_rest_is_checked(place: str) -> None:
-    """What cannot be opened hides nothing else."""
+    """A folder in the place of a pack or journal is a fault and does not hide other faults."""
     Path(place, "packs", "folder.parquet").mkdir(parents=True)
     Path(place, "journals", "folder.jsonl").mkdir(parents=True)
     path = packed(place, 1)
@@ -244,7 +250,7 @@ def test_a_folder_where_a_file_should_be_is_a_fault_and_the_rest_is_checked(plac
 def test_what_is_packed_anew_meanwhile_is_no_fault(
     place: str, monkeypatch: pytest.MonkeyPatch, method: tuple[Any, str]
 ) -> None:
-    """Others may tidy while it is checked: a file that is gone has its records elsewhere."""
+    """Files that a concurrent compaction removes are not faults, because their records are in other files."""
     fill(place, 1)
     fill(place, 2)
     journal(place, 4)
@@ -265,7 +271,7 @@ def test_what_is_packed_anew_meanwhile_is_no_fault(
 
 
 def test_a_remote_store_is_checked_where_it_lies() -> None:
-    """Copies here may be whole where the original is not, and the other way round."""
+    """`verify` checks the remote files, because a local copy may be intact where the original is not, or vice versa."""
     forget()
     remote = f"moody://{uuid.uuid4().hex}/responses"
     fill(remote, 1)
@@ -284,7 +290,7 @@ def test_a_remote_store_is_checked_where_it_lies() -> None:
 
 
 def test_a_remote_pack_that_vanishes_meanwhile_is_no_fault() -> None:
-    """Another machine has packed it anew."""
+    """A remote pack that another machine has compacted during the check is not a fault."""
     forget()
     remote = f"moody://{uuid.uuid4().hex}/responses"
     fill(remote, 1)
@@ -301,14 +307,14 @@ def test_a_remote_pack_that_vanishes_meanwhile_is_no_fault() -> None:
 
 
 def test_no_store_is_no_whole_store(tmp_path: Path) -> None:
-    """The name may be mistyped."""
+    """A location without a store is an error, because the name may be mistyped."""
     with pytest.raises(StoreError, match=f"There is no response store at '{tmp_path}/respones'"):
         verify(str(tmp_path / "respones"))
 
 
 @pytest.mark.parametrize("kind", ["pack", "journal"])
 def test_a_newer_file_in_a_store_asks_for_an_update(place: str, kind: str) -> None:
-    """It is not called damaged."""
+    """A pack or journal of a newer format is a fault that asks for an update; it is not called damaged."""
     if kind == "pack":
         path = packed(place, 1)
         table = pq.read_table(path).replace_schema_metadata({"consistent_chat_pack": str(pack.FORMAT + 1)})

@@ -1,4 +1,4 @@
-"""Many processes over one store: nothing is lost, readers agree afterwards, and no key is anywhere."""
+"""Tests of many processes on one store: nothing is lost, all readers agree, and no API key is written anywhere."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ SENTINEL = "sk-sentinel-3b1f8a6c5d"
 
 
 def share(writer: int) -> list[int]:
-    """Return which responses a writer keeps, in an order of its own; others keep most of them too."""
+    """Return the numbers of a writer's responses, in the writer's own random order; other writers keep most too."""
     return random.Random(writer).sample(range(KEYS), EACH)
 
 
 def words(writer: int, number: int) -> Response:
-    """Return what that writer is told for that request."""
+    """Return the response that a writer receives for a request."""
     return Response(f"writer {writer} hears {number}")
 
 
 def write(place: str, writer: int, barrier: threading.Barrier, refresh: bool) -> None:
-    """Keep a share of responses, at the same time as others, and find each at once and in the end."""
+    """Keep a writer's share of responses at the same time as others, and check that each is found at once."""
     barrier.wait()
     store = ResponseStore(place, refresh=refresh, flush=Flush(records=5, seconds=None))
     for number in share(writer):
@@ -52,7 +52,7 @@ def write(place: str, writer: int, barrier: threading.Barrier, refresh: bool) ->
 
 
 def tidy_until_told(place: str, barrier: threading.Barrier, done: Connection) -> None:
-    """Tidy again and again."""
+    """Compact the store repeatedly until told to stop."""
     barrier.wait()
     while not done.poll():
         if Path(place, "store.json").exists():
@@ -62,7 +62,10 @@ def tidy_until_told(place: str, barrier: threading.Barrier, done: Connection) ->
 @pytest.mark.slow
 @pytest.mark.parametrize("refresh", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["record", "refresh"])
 def test_writers_of_the_same_work_lose_nothing_and_readers_agree(place: str, refresh: bool) -> None:
-    """Eight at once, packing as they go, and one that tidies beside: all records are there, whole, and one holds."""
+    """Eight concurrent writers that flush, beside a process that compacts, lose no record.
+
+    All readers then find the same response for each key.
+    """
     barrier = processes.Barrier(WRITERS + 1)
     done, tell = processes.Pipe(duplex=False)
     tidier = processes.Process(target=tidy_until_told, args=(place, barrier, done), daemon=True)
@@ -86,13 +89,16 @@ def test_writers_of_the_same_work_lose_nothing_and_readers_agree(place: str, ref
 
 
 def found(*places: str) -> list[Response | None]:
-    """Return what a reader finds."""
+    """Return the response that a reader finds for each request, or None."""
     store = ResponseStore(places)
     return [store.find(asked(number)) for number in range(KEYS)]
 
 
 def check_all_is_there(place: str) -> None:
-    """Hold the store to all that was written: every writer's record, and for each key one of the answers given."""
+    """Check that the store has every writer's record and returns the right one for each key.
+
+    Also check that `verify` finds no fault and that no journal is left.
+    """
     records = list(ResponseStore(place).records())
     said = {(record.key, record.kept.answer()) for record in records}
     assert said == {(asked(n).key, words(writer, n)) for writer in range(WRITERS) for n in share(writer)}
@@ -106,7 +112,7 @@ def check_all_is_there(place: str) -> None:
 
 @pytest.mark.slow
 def test_the_first_layer_that_has_an_answer_decides(tmp_path: Path) -> None:
-    """Stores that were filled apart hold the same requests together; the first that has one answers it."""
+    """Of several locations with responses to the same request, the first one in order decides."""
     places = [str(tmp_path / name) for name in ("one", "two", "three")]
     for writer, place in enumerate(places):
         write(place, writer, threading.Barrier(1), refresh=False)
@@ -116,14 +122,14 @@ def test_the_first_layer_that_has_an_answer_decides(tmp_path: Path) -> None:
 
 
 class Own(Answers):
-    """A model that tells each process something else."""
+    """A model that gives each process different answers."""
 
     def __init__(self, process: int) -> None:
         super().__init__(lambda request, attempt: self.say(request, process), delay=0.002)
 
     @staticmethod
     def say(request: Request, process: int) -> Response:
-        """Every fifth answer is unusable for some processes, so that they take different paths."""
+        """Return an answer; for some processes every fifth is unusable, so that the processes take different paths."""
         if int(request.key[7:15], 16) % 5 == process % 5 and request.draw == 0:
             return Response(f"process {process} says nothing of use")
         plain = good(request)
@@ -131,13 +137,13 @@ class Own(Answers):
 
 
 def build(place: str, cache: str, barrier: threading.Barrier, process: int) -> None:
-    """Build a small dataset at the same time as others."""
+    """Build a small dataset at the same time as other processes."""
     barrier.wait()
     load(place, cache, serving=Own(process))
 
 
 def load(place: str, cache: str, **given: Any) -> Any:
-    """Load it into a cache of its own."""
+    """Load the dataset with a separate cache."""
     return load_dataset(
         "consistent_chat",
         **{"model": MODEL, "num_dialogs_per_intent": 3, "num_turns_per_dialog": 2, **given},
@@ -149,7 +155,7 @@ def load(place: str, cache: str, **given: Any) -> Any:
 
 @pytest.mark.slow
 def test_processes_that_build_the_same_at_once_leave_one_dataset(place: str, tmp_path: Path) -> None:
-    """Each was told something else; from then on every replay gives the same rows, byte for byte."""
+    """After concurrent builds with different answers, all replays give the same rows, byte for byte."""
     barrier = processes.Barrier(3)
     builders = [
         processes.Process(target=build, args=(place, str(tmp_path / f"cache {number}"), barrier, number), daemon=True)
@@ -172,7 +178,7 @@ def test_processes_that_build_the_same_at_once_leave_one_dataset(place: str, tmp
 
 
 def moody(call: Call) -> Reply | None:
-    """Answer well, unusably, or with a fault that says the key back, as some servers do."""
+    """Reply with a usable answer, an unusable one, or an error that repeats the key, as some servers do."""
     secret = call.headers.get("authorization", call.headers.get("x-api-key", ""))
     moods = [None, Reply.text("Sorry?"), Reply.error(529, f"Overloaded, {secret}"), None, Reply.wrong_count()]
     return moods[call.number % len(moods)]
@@ -180,7 +186,7 @@ def moody(call: Call) -> Reply | None:
 
 @pytest.fixture
 def everything_said(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> Iterator[list[str]]:
-    """All that is logged, of any level, and printed, up to the end of the test."""
+    """Yield a list for all logged and printed text, and check at the end that the key is not in it."""
     said: list[str] = []
     with caplog.at_level(logging.DEBUG):
         yield said
@@ -194,7 +200,7 @@ def everything_said(caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixt
 def test_a_key_is_written_nowhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, everything_said: list[str], serving: str, given: str
 ) -> None:
-    """Not into the store, the caches, this package's own folder or any message; and it did go over the wire."""
+    """The API key is sent to the server, but appears in no store, cache, package folder or message."""
     monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.001)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "default cache")
     key = {"api_key": SENTINEL} if given == "api_key" else {}
@@ -218,7 +224,7 @@ def test_a_key_is_written_nowhere(
 
 
 def messages(error: BaseException | None) -> list[str]:
-    """Return what an error says, and those that it came from."""
+    """Return the texts of an error and of the errors that caused it."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
@@ -227,7 +233,7 @@ def messages(error: BaseException | None) -> list[str]:
 
 
 def assert_no_key_in(*folders: Path) -> None:
-    """Search every byte, and the names."""
+    """Check that neither the bytes nor the names of the files contain the key."""
     paths = [path for folder in folders for path in folder.rglob("*")]
     assert any(path.suffix == ".parquet" for path in paths)
     assert [path for path in paths if SENTINEL in str(path)] == []
