@@ -1,4 +1,4 @@
-"""Statistics: the same of a replay and of its rows, by definitions that a reader can check by hand."""
+"""Test statistics: a replay and its rows give the same ones, by definitions that a reader can check by hand."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RECIPE = Recipe(model="m", num_dialogs_per_intent=2, num_turns_per_dialog=2)
 
 
 def dialogue(index: int, substitute: int = 0, failed: tuple[tuple[int, str, Reason], ...] = ()) -> Dialogue:
-    """Return a dialogue of two turns that took these unusable answers: to which substitute, at which stage, and why."""
+    """Return a dialogue of two turns with these unusable answers, each given as substitute, stage and reason."""
     plan = Plan(RECIPE)
     draws = tuple(
         FailedDraw(plan.spec(index, of), stage, 0, "key", reason, "detail", Response("no"))
@@ -40,13 +40,16 @@ DIALOGUES = [
 
 
 def talk(*messages: str, intent: str = "i", category: str = "c") -> DialogueSample:
-    """Return a dialogue of these messages, user and assistant in turns."""
+    """Return a dialogue of these messages, in which user and assistant alternate."""
     return DialogueSample(intent, category, "t", messages[::2], messages[1::2])
 
 
 @pytest.mark.parametrize("layout", ["conversation", "messages", "sharegpt"])
 def test_a_row_counts_like_the_dialogue_it_was_made_of(layout: str) -> None:
-    """In every layout; substitutes come out of the ledger of failed draws."""
+    """A row of any layout gives the same statistics as its dialogue.
+
+    Substitutes are counted from the list of failed draws.
+    """
     recipe = replace(RECIPE, layout=layout)
     for made in DIALOGUES:
         of_row, of_dialogue = DialogueSample.of_row(row(made, recipe), failures(made)), DialogueSample.of(made)
@@ -54,7 +57,7 @@ def test_a_row_counts_like_the_dialogue_it_was_made_of(layout: str) -> None:
 
 
 def test_a_third_stage_is_no_redraw() -> None:
-    """A dialogue of three responses was not asked again."""
+    """A third response is not counted as a redraw if the dialogue has three request keys."""
     made = row(DIALOGUES[0], RECIPE)
     made["provenance"].update(draws=3, request_keys=["x", "y", "z"])
     failed = failures(DIALOGUES[2])
@@ -62,7 +65,7 @@ def test_a_third_stage_is_no_redraw() -> None:
 
 
 def test_without_provenance_what_is_said_is_counted_all_the_same() -> None:
-    """Where it comes from is not known; a system prompt is no utterance."""
+    """Messages are counted without provenance too, under no intent. A system prompt is not counted as an utterance."""
     made = row(DIALOGUES[0], replace(RECIPE, provenance=False))
     made["conversation"].insert(0, {"role": "system", "value": "be kind"})
     total = Statistics([DialogueSample.of_row(made)]).total
@@ -71,13 +74,16 @@ def test_without_provenance_what_is_said_is_counted_all_the_same() -> None:
 
 
 def test_a_row_without_messages_says_what_it_lacks() -> None:
-    """It is not a dialogue."""
+    """A row without messages raises a KeyError that names the missing columns."""
     with pytest.raises(KeyError, match="no column conversation or messages or conversations"):
         DialogueSample.of_row({"text": "hello"})
 
 
 def test_the_papers_table_is_that_of_each_intent_and_of_all() -> None:
-    """Mean and maximum of utterances and words; redraws and substitutes; tokens."""
+    """Statistics are computed for each intent and for all dialogues.
+
+    They are the mean and maximum of utterances and words, redraws, substitutes and tokens.
+    """
     statistics = Statistics(map(DialogueSample.of, DIALOGUES))
     total = statistics.total
     assert list(statistics.intents) == list(RECIPE.chosen_taxonomy.intents)[:4]
@@ -109,30 +115,37 @@ def test_the_papers_table_is_that_of_each_intent_and_of_all() -> None:
     ],
 )
 def test_words_are_counted_by_one_plain_rule(text: str, count: int) -> None:
-    """What white space sets apart and has a letter or digit; letters where a script has no spaces."""
+    """A word is a part between white space with a letter or digit. Scripts without spaces are counted by letter."""
     assert len(words(text)) == count
 
 
 @given(st.lists(st.text(max_size=8), max_size=6))
 def test_words_of_two_texts_are_those_of_each(texts: list[str]) -> None:
-    """Nothing is counted across white space, nothing is lost by it."""
+    """The number of words of joined texts is the sum of their numbers."""
     assert sum(len(words(text)) for text in texts) == len(words(" ".join(texts)))
 
 
 def test_a_dialogue_that_was_there_before_is_a_duplicate() -> None:
-    """Of the same messages in the same places; under whichever intent it comes second."""
+    """A dialogue with the same messages in the same places is a duplicate.
+
+    It counts under the intent of the later one.
+    """
     statistics = Statistics([talk("hi", "ho"), talk("hi", "ho", intent="j"), talk("ho", "hi"), talk("hi ho", "")])
     assert statistics.total.duplicates == 1
     assert {key: group.duplicates for key, group in statistics.intents.items()} == {"i": 0, "j": 1}
 
 
 def test_texts_that_differ_in_a_foreign_letter_are_no_duplicates() -> None:
-    """Nor do halves of characters stop the count."""
+    """Texts that differ in a letter beyond ASCII are not duplicates, and a lone surrogate causes no error."""
     assert Statistics([talk("é", "a"), talk("è", "a"), talk("\ud800", "a")]).total.duplicates == 0
 
 
 def test_diversity_by_hand() -> None:
-    """Two dialogues of six words, five of which are different, and four pairs, three different; one of three shared."""
+    """The diversity of two dialogues equals values computed by hand.
+
+    There are eight words, six of them different, and four pairs of words, three of them different; one of three is
+    shared.
+    """
     diversity = Statistics([talk("The cat sat.", "x"), talk("the cat ran", "Y!")]).total.diversity
     assert diversity == (2, 6 / 8, 3 / 4, 1 / 3)
     assert Statistics([talk("the cat sat", "x")]).total.diversity.self_similarity == 0
@@ -140,14 +153,14 @@ def test_diversity_by_hand() -> None:
 
 
 def test_what_is_all_the_same_is_as_similar_as_can_be() -> None:
-    """Also if it is most of the data: equal dialogues are sampled one by one."""
+    """Equal dialogues have a self-similarity of 1. They are sampled individually, even if they are most of the data."""
     assert Statistics([talk("a b", "c d")] * 300).total.diversity.self_similarity == 1
     mixed = [talk("a b", "c d") if number % 2 else talk(f"x{number} y", f"z{number} y") for number in range(2000)]
     assert Statistics(mixed).total.diversity.self_similarity == pytest.approx(0.25, abs=0.12)
 
 
 def test_memory_is_bounded_by_a_sample_that_is_the_same_each_time() -> None:
-    """A sample of all is that of its intents' samples."""
+    """Diversity is computed from a sample of bounded size that is the same each time."""
     talks = [talk(f"question {number}", f"answer {number}", intent=str(number % 2)) for number in range(1000)]
     one, other = Statistics(talks), Statistics(talks)
     assert len(one.total.sample) == SAMPLE
@@ -157,7 +170,7 @@ def test_memory_is_bounded_by_a_sample_that_is_the_same_each_time() -> None:
 
 @given(st.lists(st.integers(0, 50), min_size=1))
 def test_a_distribution_is_that_of_its_numbers(values: list[int]) -> None:
-    """Mean, maximum and quantiles are those of the list."""
+    """The mean, maximum and quantiles of a distribution are those of its list of numbers."""
     seen = Distribution(values)
     assert seen.mean == pytest.approx(sum(values) / len(values))
     assert seen.largest == seen.quantile(1) == max(values)
