@@ -1,4 +1,4 @@
-"""Output is where it was asked for: any name, any filesystem, whole and read back."""
+"""Test output: a file is written completely under the given name on any filesystem, and is read back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONTENT = b"what was asked for\n"
 
 @pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, which is the home folder too."""
+    """Work in an empty folder that is also the home folder."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -29,14 +29,14 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def memory() -> Iterator[Any]:
-    """The filesystem of fsspec in memory, empty."""
+    """Return fsspec's empty filesystem in memory."""
     fs = fsspec.filesystem("memory")
     yield fs
     fs.rm("/", recursive=True)
 
 
 def put(name: Any, content: bytes = CONTENT) -> Output:
-    """Check a place and write to it."""
+    """Check an output location and write to it."""
     place = parse_output(name, "--output")
     place.check()
     with place.write() as file:
@@ -49,7 +49,7 @@ ODD = ("a b", "50%", "%41", "a#1", "why?", "对话", "[ab]*", "a:b", "-v")
 
 @pytest.mark.parametrize("name", [f"{name}.jsonl" for name in ODD])
 def test_a_name_is_taken_as_it_is(name: str, work: Path, memory: Any) -> None:
-    """No character is special, in a path, a file URL or another URL."""
+    """No character of a name is special, in a path, a file URL or another URL."""
     put(name)
     assert (work / name).read_bytes() == CONTENT
     put(f"file://{work}/deep/{name}")
@@ -63,7 +63,7 @@ def test_a_name_is_taken_as_it_is(name: str, work: Path, memory: Any) -> None:
 
 @pytest.mark.parametrize("name", ["~/deep/x.jsonl", Path("~/deep/x.jsonl"), "deep/../deep/x.jsonl", "./deep//x.jsonl"])
 def test_every_spelling_of_a_path(name: Any, work: Path) -> None:
-    """The home folder is expanded and folders are made."""
+    """In every spelling of a path, the home folder is expanded and missing folders are created."""
     put(name)
     assert (work / "deep" / "x.jsonl").read_bytes() == CONTENT
     assert sorted(path.name for path in work.rglob("*")) == ["deep", "x.jsonl"]
@@ -85,7 +85,7 @@ def test_every_spelling_of_a_path(name: Any, work: Path) -> None:
     ],
 )
 def test_what_cannot_be_written_is_one_message(name: str, reason: str, work: Path) -> None:
-    """Before anything is written, with the option's name; no trace is left."""
+    """An output that cannot be written is refused with one message that names the option. Nothing is written."""
     os.mkfifo("pipe")
     Path("folder").mkdir()
     Path("file").touch()
@@ -96,7 +96,7 @@ def test_what_cannot_be_written_is_one_message(name: str, reason: str, work: Pat
 
 
 def test_a_check_leaves_no_folder(work: Path, memory: Any) -> None:
-    """The folders are made when the file is written."""
+    """A check creates no folders; they are created when the file is written."""
     parse_output("new/deep/x.jsonl", "--output").check()
     assert list(work.iterdir()) == []
     parse_output("memory://folder/x.jsonl", "--output").check()
@@ -104,7 +104,7 @@ def test_a_check_leaves_no_folder(work: Path, memory: Any) -> None:
 
 
 def test_folders_and_files(work: Path, memory: Any) -> None:
-    """A folder exists as one, or ends in a slash, also where it is named like a file."""
+    """An output is a folder if one exists there or if its name ends in a slash, even if it is named like a file."""
     Path("old.jsonl").mkdir()
     memory.makedirs("/old.jsonl")
     for name, is_folder in (("old.jsonl", True), ("new.jsonl", False), ("new.jsonl/", True), ("new", False)):
@@ -116,7 +116,7 @@ def test_folders_and_files(work: Path, memory: Any) -> None:
 
 
 def test_two_names_of_one_file(work: Path, memory: Any) -> None:
-    """Are the same place: through links of folders, home, and URLs."""
+    """Names of one file have the same identity: through links to folders, the home folder and URLs."""
     (work / "link").symlink_to(work)
     one = {parse_output(name, "").identity for name in ("x", "./x", "~/x", "link/x", f"file://{work}/x")}
     assert len(one) == 1
@@ -124,7 +124,7 @@ def test_two_names_of_one_file(work: Path, memory: Any) -> None:
 
 
 def test_a_link_at_the_target_is_replaced(work: Path) -> None:
-    """What it leads to stays, as it must in the caches of the Hub and DVC."""
+    """A link is replaced and its target stays unchanged, as the caches of the Hub and DVC require."""
     (work / "blob").write_bytes(b"mine")
     (work / "x.jsonl").symlink_to("blob")
     put("x.jsonl")
@@ -133,7 +133,7 @@ def test_a_link_at_the_target_is_replaced(work: Path) -> None:
 
 
 def test_an_existing_file_keeps_its_permissions(work: Path) -> None:
-    """A private file stays private, and while it is written so is the temporary one."""
+    """An existing file keeps its permissions, and the temporary file has them too: a private file stays private."""
     (work / "x.jsonl").touch(0o600)
     place = parse_output("x.jsonl", "--output")
     with place.write():
@@ -143,7 +143,7 @@ def test_an_existing_file_keeps_its_permissions(work: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
 def test_a_file_without_permission_to_write_is_refused(work: Path) -> None:
-    """Although it could be replaced."""
+    """A file without write permission is refused although it could be replaced."""
     (work / "x.jsonl").touch(0o400)
     with pytest.raises(RecipeError, match="Permission denied"):
         put("x.jsonl")
@@ -151,7 +151,7 @@ def test_a_file_without_permission_to_write_is_refused(work: Path) -> None:
 
 @pytest.mark.parametrize("name", ["x.jsonl", "memory://x.jsonl"])
 def test_what_differs_when_it_is_read_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch, memory: Any) -> None:
-    """A disk or server that keeps something else is noticed."""
+    """A file whose content differs when it is read back is an error, on a disk and on a server."""
     replace = os.replace
 
     def damage(source: str, target: str) -> None:
@@ -165,7 +165,7 @@ def test_what_differs_when_it_is_read_is_an_error(name: str, monkeypatch: pytest
 
 
 def test_a_write_that_fails_leaves_the_old_file(work: Path) -> None:
-    """With a message that names the place and the reason."""
+    """A failed write leaves the old file unchanged, and the message names the location and the reason."""
     put("x.jsonl", b"old")
     place = parse_output("x.jsonl", "--output")
     with pytest.raises(ConsistentChatError, match=r"--output x\.jsonl cannot be written: No space left"), place.write():
@@ -174,7 +174,7 @@ def test_a_write_that_fails_leaves_the_old_file(work: Path) -> None:
 
 
 def test_no_password_is_shown() -> None:
-    """Neither the URL's nor that of the options, whatever the filesystem quotes."""
+    """The error shows neither the password in the URL nor the one in the options."""
     with pytest.raises(RecipeError) as caught:
         parse_output("s4://user:secret-word@host/x.jsonl", "--output", {"password": "other-word"})
     assert "word" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Output in a repo and in a bucket of the Hub: its real clients against a Hub on this machine."""
+"""Test output to a repo and a bucket of the Hub, with the real clients against a Hub on this machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME = "made/a b/50% #1.jsonl"
 
 @pytest.fixture(scope="module")
 def user(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A process that uses this Hub."""
+    """Start a process that uses this Hub."""
     made = machine(hub, tmp_path_factory.mktemp("home"), HF_HUB_DISABLE_XET="1")
     with made.pool:
         yield made
@@ -30,14 +30,14 @@ def user(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine
 
 @pytest.fixture(params=["datasets", "buckets"])
 def there(hub: Hub, request: pytest.FixtureRequest) -> There:
-    """An empty repo, and an empty bucket."""
+    """Create an empty repo or an empty bucket."""
     if request.param == "buckets" and not hasattr(HfApi, "batch_bucket_files"):
         pytest.skip("this version of huggingface_hub has no buckets")
     return repo(hub, request.param)
 
 
 def made(output: str, **options: Any) -> str:
-    """Build the demo and return what is said of it."""
+    """Build the demo and return its summary or its error message."""
     try:
         return build("demo", output, **options)
     except ConsistentChatError as error:
@@ -45,7 +45,7 @@ def made(output: str, **options: Any) -> str:
 
 
 def test_rows_on_the_hub(there: There, user: Machine) -> None:
-    """A file and a folder; one commit for each file, and none for the check."""
+    """A build writes a file or a folder to the Hub, with one commit for each file and none for the check."""
     url = f"hf://{there.kind}/{there.name}"
     said = user.run(made, f"{url}/{NAME}")
     assert said.startswith(f"{url}/{NAME}: 18 rows of train"), said
@@ -56,7 +56,7 @@ def test_rows_on_the_hub(there: There, user: Machine) -> None:
 
 
 def test_what_the_hub_refuses_is_said_before_anything_is_built(there: There, user: Machine) -> None:
-    """No right to write, and no such repo."""
+    """A missing right to write and a missing repo are errors before anything is built."""
     url = f"hf://{there.kind}/{there.name}/data"
     said = user.run(made, url, storage_options={"hf": {"token": READER}})
     assert said.startswith(f"--output {url}/train.parquet cannot be written: "), said

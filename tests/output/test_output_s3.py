@@ -1,4 +1,4 @@
-"""Output in a bucket: the real s3fs against a server on this machine."""
+"""Test output to a bucket, with the real s3fs against a server on this machine."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ server, bucket, machine, without_pauses = buckets.server, buckets.bucket, bucket
 
 
 def build(bucket: Bucket, *options: str) -> int:
-    """Build the demo, with the options of the bucket."""
+    """Build the demo with the options of the bucket."""
     return main(["build", "demo", "--storage-options", json.dumps({"s3": bucket.options}), *options])
 
 
 @pytest.mark.usefixtures("folder")
 def test_rows_and_failures_in_a_bucket(bucket: Bucket, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file, a folder, the bucket itself; nothing else is left there, and nothing on this machine."""
+    """A build writes to a file, a folder and the bucket itself, and leaves nothing else in the bucket."""
     url = f"s3://{bucket.name}"
     assert build(bucket, "--output", f"{url}/a b/50%?#1.jsonl", "--failures", f"{url}/failures.parquet") == 0
     assert build(bucket, "--output", f"{url}/made.parquet/") == 0
@@ -50,7 +50,10 @@ REFUSED = {
 def test_a_bucket_that_refuses_is_said_before_any_call(
     bucket: Bucket, provider: Provider, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the address, the reason, and no secret."""
+    """A bucket that refuses access is an error before any call.
+
+    The message has the address and the reason, and no secret.
+    """
     kinds, fault = REFUSED[why]
     bucket.s3.begin(always(*kinds, fault=fault))
     called = ("--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key", "--model", "claude-haiku-4-5")
@@ -63,14 +66,14 @@ def test_a_bucket_that_refuses_is_said_before_any_call(
 
 
 def test_a_mistyped_bucket_is_not_made(bucket: Bucket) -> None:
-    """And said before anything is paid."""
+    """A bucket that does not exist is an error before any call and is not created."""
     with pytest.raises(RecipeError, match=r"s3://mistyped/made\.jsonl cannot be written"):
         parse_output("s3://mistyped/made.jsonl", "--output", bucket.options).check()
     assert "mistyped" not in bucket.files.ls("")
 
 
 def test_a_file_that_arrives_short_is_noticed(bucket: Bucket) -> None:
-    """By its digest, when it is read back."""
+    """A file that is shorter when it is read back is an error, because its digest differs."""
     place = parse_output(f"s3://{bucket.name}/made.jsonl", "--output", bucket.options)
     bucket.s3.begin(always("GET", fault=Fault("short", ending="short")))
     with pytest.raises(Exception, match=r"made\.jsonl (differs|.*cannot be written)"), place.write() as file:
