@@ -1,4 +1,4 @@
-"""What the tests of the card share: an example of what is published, hostile texts, and the structure of a card."""
+"""Provide what the tests of the card share: an example of published data, hostile texts, the structure of a card."""
 
 from __future__ import annotations
 
@@ -54,20 +54,20 @@ TEXTS = st.text(max_size=40) | st.sampled_from(HOSTILE) | st.lists(st.sampled_fr
 
 
 def about(recipe: Recipe = RECIPE, **given: Any) -> About:
-    """Return what is published as me/repo."""
+    """Return the description of a dataset that is published as me/repo."""
     usual: dict[str, Any] = {"name": "me/repo", "url": "hf://datasets/me/repo", "title": "repo", "configs": CONFIGS}
     return About(recipes={"train": recipe}, files={"train": "x.consistent_chat.yaml"}, **{**usual, **given})
 
 
 def dialogue(index: int, text: str = "Hello there", failed: tuple[FailedDraw, ...] = ()) -> Dialogue:
-    """Return a dialogue of one turn in which every text from a model or a user is the given one."""
+    """Return a dialogue of one turn in which each text of a model or user is the given one."""
     spec = replace(Plan(RECIPE).spec(index), category=text, topic=text)
     written = functools.reduce(Tokens.plus, (billed(draw.response) for draw in failed), Tokens(1000, 500))
     return Dialogue(spec, (text,), (text,), ("x", "y"), 2, 1000, 500, failed, billed=(written, NO_TOKENS))
 
 
 def seen(*dialogues: Dialogue) -> Seen:
-    """Return what is known after these dialogues, or after two."""
+    """Return what a card knows after these dialogues, or after two if none are given."""
     known = Seen()
     for made in dialogues or (dialogue(0), dialogue(1)):
         known.see("train", made)
@@ -75,7 +75,7 @@ def seen(*dialogues: Dialogue) -> Seen:
 
 
 class Structure(HTMLParser):
-    """The elements, attributes and comments of HTML, and apart from them its text."""
+    """The elements, attributes and comments of HTML, and separately its text."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

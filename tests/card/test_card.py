@@ -1,4 +1,4 @@
-"""The card: what it says, and that no text of a model or stranger breaks out of its place."""
+"""Test the card: its content, and that no text of a model or stranger changes its structure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.hub.machines import machine
 
 
 def test_the_header_is_what_the_hub_filters_by() -> None:
-    """Nothing in it is invented: without a licence, it names no licence."""
+    """The header has the keys that the Hub filters by and nothing invented: no licence unless one is given."""
     head = values(card(about(), seen()))
     assert head["task_categories"] == ["text-generation"]
     assert head["language"] == ["en"]
@@ -46,7 +46,7 @@ def test_the_header_is_what_the_hub_filters_by() -> None:
     [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (9999, "1K<n<10K"), (10_000, "10K<n<100K"), (10**12, "n>1T")],
 )
 def test_the_sizes_are_the_hubs(count: int, size: str) -> None:
-    """Each begins where the one before ends."""
+    """The size categories are the Hub's, and each begins where the previous one ends."""
     assert header.size(count) == size
 
 
@@ -64,13 +64,13 @@ def test_the_sizes_are_the_hubs(count: int, size: str) -> None:
     ],
 )
 def test_a_language_has_a_code_or_none_is_invented(name: str, code: str | None) -> None:
-    """By its English name; what is not known is left out."""
+    """A language has the code of its English name; an unknown language is omitted from the header."""
     assert languages.code(name) == code
     assert values(card(about(replace(RECIPE, language=name)), seen())).get("language") == (code and [code])
 
 
 def test_it_tells_what_was_made_and_how() -> None:
-    """The recipe's fields, the paper's table beside the paper's numbers, redraws by reason, cost, samples, commands."""
+    """The card shows the recipe, statistics beside the paper's, redraws by reason, cost, samples and commands."""
     spec = Plan(RECIPE).spec(1)
     responses = Response("no", input_tokens=10, output_tokens=20)
     failed = tuple(
@@ -102,7 +102,10 @@ def test_it_tells_what_was_made_and_how() -> None:
 
 @pytest.mark.parametrize(("language", "intent"), [("German", "educational"), ("English", "workshop")])
 def test_the_papers_figures_stand_beside_english_dialogues_of_its_intents(language: str, intent: str) -> None:
-    """Beside others they mean nothing; where English is one of several languages, they stand."""
+    """The paper's numbers are shown only beside English dialogues of its intents.
+
+    English may be one of several languages.
+    """
     own = dialogue(0)
     own = own._replace(spec=replace(own.spec, intent=replace(own.spec.intent, key=intent)))
     assert "lowest of its intents" not in card(about(replace(RECIPE, language=language)), seen(own))
@@ -135,7 +138,10 @@ FORMS: dict[str, tuple[Any, ...]] = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_it_claims_only_what_holds_for_how_messages_were_written(form: str, tmp_path: Path) -> None:
-    """A machine did not write given messages, and a user whose messages are written one by one reads the answers."""
+    """The card describes how messages were written for each form of dialogue.
+
+    A machine did not write given messages, and a user in turn-by-turn dialogues reads the answers.
+    """
     (path := tmp_path / "chats.jsonl").write_text('{"chat": [{"role": "user", "content": "Is it far?"}]}\n')
     fields, *told = FORMS[form]
     if "seeds" in fields:
@@ -152,7 +158,10 @@ def test_it_claims_only_what_holds_for_how_messages_were_written(form: str, tmp_
 
 
 def test_splits_of_several_forms_claim_none_of_them() -> None:
-    """Each recipe says how its messages were written; what people have edited is counted."""
+    """If splits have different forms, the card refers to the recipe of each split.
+
+    It counts the dialogues that people edited.
+    """
     recipes = {"train": RECIPE, "test": replace(RECIPE, answers="turn_by_turn", user_model="gpt-4o-mini")}
     edited = seen(dialogue(0)._replace(edited=("assistant_1",)), dialogue(1))
     text = " ".join(card(replace(about(), recipes=recipes, files=dict.fromkeys(recipes, "a")), edited).split())
@@ -163,7 +172,7 @@ def test_splits_of_several_forms_claim_none_of_them() -> None:
 
 
 def test_the_demo_says_that_no_model_was_asked() -> None:
-    """And that no tokens were counted, so that no cost is known."""
+    """The demo's card says that no model was called and that the cost is unknown."""
     builder = open_builder("demo")
     known = Seen()
     for made in builder.replay("train"):
@@ -175,7 +184,7 @@ def test_the_demo_says_that_no_model_was_asked() -> None:
 
 
 def test_two_splits_are_two_recipes() -> None:
-    """Each has its own column, file and command."""
+    """Each of two splits has its own column, file and command in the card."""
     recipes = {"train": RECIPE, "test": replace(RECIPE, seed=8, language="French")}
     names = {split: f"{split}.consistent_chat.yaml" for split in recipes}
     text = card(replace(about(), recipes=recipes, files=names), seen())
@@ -186,21 +195,21 @@ def test_two_splits_are_two_recipes() -> None:
 
 
 def test_its_images_are_beside_it() -> None:
-    """All that it shows, by relative paths, and no others."""
+    """The files beside a card are exactly the images that it shows, by relative paths."""
     made = files(about(), seen())
     shown = [dict(each[1])["src"] for each in rendered(made["README.md"]).elements if each[0] == "img"]
     assert ["README.md", *shown] == list(made)
 
 
 def test_the_same_build_gives_the_same_card() -> None:
-    """Both as a new card and as an update of itself."""
+    """The same build gives the same card, both as a new card and as an update of itself."""
     first = card(about(), seen())
     assert card(about(), seen()) == first
     assert card(about(), seen(), first) == first
 
 
 def test_near_duplicates_are_told_of_by_the_recipe() -> None:
-    """Whatever is installed, the same recipe gives the same card."""
+    """The card mentions near-duplicates according to the recipe, whatever is installed."""
     dropping = replace(RECIPE, drop_near_duplicates=0.8)
     assert "Near-duplicates were dropped (`drop_near_duplicates`)" in card(about(dropping), seen())
     two = About(
@@ -210,7 +219,7 @@ def test_near_duplicates_are_told_of_by_the_recipe() -> None:
 
 
 def test_before_the_first_dialogue_there_is_a_card_too() -> None:
-    """With everything that follows from the recipe alone."""
+    """A card without any dialogue shows everything that follows from the recipe alone."""
     assert "<p>0 dialogues" in files(about(), Seen())["README.md"]
 
 
@@ -218,7 +227,7 @@ def test_before_the_first_dialogue_there_is_a_card_too() -> None:
 @settings(deadline=None, max_examples=20)
 @given(TEXTS)
 def test_no_text_of_a_model_breaks_out_of_its_place(text: str) -> None:
-    """Whatever it is, the card has the same structure and metadata, and shows the text."""
+    """Any text of a model is shown as text and does not change the structure and metadata of the card."""
     plain, made = card(about(), seen(dialogue(0))), card(about(), seen(dialogue(0, text)))
     assert values(made) == values(plain)
     assert rendered(made).elements == rendered(plain).elements
@@ -232,7 +241,7 @@ def test_no_text_of_a_model_breaks_out_of_its_place(text: str) -> None:
 @settings(deadline=None, max_examples=20)
 @given(TEXTS, TEXTS)
 def test_no_text_of_a_recipe_or_name_breaks_out_of_its_place(title: str, name: str) -> None:
-    """A recipe may be a stranger's; so may the name of a file."""
+    """A stranger's recipe or file name does not change the structure and metadata of the card."""
     intents = {key: replace(intent, title=title) for key, intent in builtin().intents.items()}
     taxonomy = replace(builtin(), intents=intents)
     file = f"{name}.consistent_chat.yaml"
@@ -244,7 +253,7 @@ def test_no_text_of_a_recipe_or_name_breaks_out_of_its_place(title: str, name: s
 
 
 def without_targets(elements: list[Any]) -> list[Any]:
-    """Leave out where a relative link leads to."""
+    """Return the elements without the targets of links, and check that each target is relative or on arXiv."""
     targets = [dict(each[1])["href"] for each in elements if each[0] == "a"]
     assert all(re.match(r"https://arxiv\.org/abs/|[^:/]*$", target) for target in targets)
     return [each[0] if each[0] == "a" else each for each in elements]
@@ -252,13 +261,13 @@ def without_targets(elements: list[Any]) -> list[Any]:
 
 @pytest.mark.slow
 def test_an_answer_of_a_megabyte_is_cut() -> None:
-    """A card stays readable."""
+    """Long messages are shortened, so that the card stays readable."""
     long = dialogue(0)._replace(user_messages=("x y " * 250_000,), answers=("& " * 500_000,))
     assert len(card(about(), seen(long))) < 40_000
 
 
 def test_of_a_long_dialogue_the_first_turns_are_shown() -> None:
-    """And it says how many there are."""
+    """The card shows the first turns of a long dialogue and the number of the others."""
     long = dialogue(0)._replace(user_messages=("more?",) * 100, answers=("yes",) * 100)
     text = card(about(), seen(long))
     assert text.count("more?") == 8
@@ -267,19 +276,19 @@ def test_of_a_long_dialogue_the_first_turns_are_shown() -> None:
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
-    """A Hub on this machine."""
+    """Run a Hub on this machine."""
     with Hub() as running:
         yield running
 
 
 def validate(text: str) -> None:
-    """Let the Hub check a card, as its client does before it sends one."""
+    """Let the Hub validate a card, as its client does before it uploads one."""
     DatasetCard(text).validate()
 
 
 @pytest.mark.slow
 def test_the_hub_finds_it_valid(hub: Hub, tmp_path: Path) -> None:
-    """According to the Hub's client, even with hostile text."""
+    """The Hub accepts the card, even with hostile text."""
     user = machine(hub, tmp_path)
     try:
         user.run(validate, card(about(), seen(*(dialogue(n, text) for n, text in enumerate(HOSTILE)))))

@@ -1,4 +1,4 @@
-"""What users write into a card stays: text around the generated part, keys of the header, and a licence."""
+"""Test that the user's changes to a card are kept: text around the generated part, keys of the header, a licence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.card.cards import CONFIGS, HOSTILE, about, dialogue, seen, values
 @settings(deadline=None, max_examples=20)
 @given(st.text() | st.sampled_from(HOSTILE), st.text() | st.sampled_from(HOSTILE))
 def test_text_written_around_it_stays(above: str, below: str) -> None:
-    """To the letter, and what is made is new."""
+    """Text around the generated part is kept to the letter, and only that part is replaced."""
     old = card(about(), seen(dialogue(0)))
     begin, end = old.index(BEGIN), old.index(END) + len(END) + 1
     assume("consistent_chat:" not in above)  # a marker that the user wrote: then all of it is theirs
@@ -44,7 +44,10 @@ def test_text_written_around_it_stays(above: str, below: str) -> None:
     ],
 )
 def test_a_card_without_its_markers_is_kept_whole(text: str) -> None:
-    """All of it is kept, the generated part is appended, and the next time only that part is replaced."""
+    """A card without valid markers is kept completely and the generated part is appended.
+
+    The next update replaces only that part.
+    """
     own = DatasetCard(text.removeprefix("\ufeff")).text
     first = card(about(), seen(dialogue(0)), text)
     assert f"---\n{own}" in first
@@ -55,7 +58,7 @@ def test_a_card_without_its_markers_is_kept_whole(text: str) -> None:
 
 
 def test_keys_that_a_user_sets_in_the_header_stay() -> None:
-    """With their comments; keys that depend on the build are set again."""
+    """Keys that a user sets in the header are kept with their comments. Keys that depend on the build are set again."""
     mine = (
         "# about me\nlicense: cc0-1.0   # mine\nlanguage: [fr]\npretty_name: My data\ntags:\n- mine\n"
         "# a table of mine\nconfigs:\n- config_name: mine\n  data_files: mine.csv\n- config_name: default\n"
@@ -74,7 +77,7 @@ def test_keys_that_a_user_sets_in_the_header_stay() -> None:
 
 
 def test_a_licence_that_is_there_is_not_said_to_lack() -> None:
-    """The licence may be given now, for an earlier card, or written by the user."""
+    """No missing licence is reported if one is given now, was given for an earlier card, or was written by the user."""
     assert "No licence was given" in card(about(), seen())
     for previous, licence in (
         ("", "mit"),
@@ -85,7 +88,10 @@ def test_a_licence_that_is_there_is_not_said_to_lack() -> None:
 
 
 def test_what_the_header_says_of_files_that_are_no_more_goes() -> None:
-    """`push_to_hub` notes the numbers of rows there, which `load_dataset` then insists on."""
+    """The entry of `dataset_info` for replaced files is removed.
+
+    `push_to_hub` writes the numbers of rows there, and `load_dataset` checks them.
+    """
     info = [{"config_name": "default", "splits": [{"name": "train", "num_examples": 1}]}, {"config_name": "mine"}]
     for noted, left in ((info, [{"config_name": "mine"}]), (info[0], None), ({"features": []}, None)):
         before = yaml.safe_dump({"dataset_info": noted})
@@ -103,7 +109,7 @@ def test_what_the_header_says_of_files_that_are_no_more_goes() -> None:
     ],
 )
 def test_a_header_in_another_form_keeps_its_values(head: str) -> None:
-    """Also where its lines cannot be kept."""
+    """A header in another YAML form keeps its values, even if its lines cannot be kept."""
     text = card(about(), seen(), f"---\n{head}\n---\n")
     assert values(text)["license"] == "mit"
     assert {**values(text), **yaml.safe_load(head)} == values(text)
@@ -112,6 +118,6 @@ def test_a_header_in_another_form_keeps_its_values(head: str) -> None:
 
 @pytest.mark.parametrize("head", ["license: [mit", "- a\n- b", "just text", "a: b: c"])
 def test_a_header_that_cannot_be_read_is_said(head: str) -> None:
-    """Before anything of it is lost."""
+    """An unreadable header is an error before any of it is lost."""
     with pytest.raises(ConsistentChatError, match=r"top of README.md cannot be read: .* Correct it"):
         card(about(), seen(), f"---\n{head}\n---\nText\n")
