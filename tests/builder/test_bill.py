@@ -112,7 +112,7 @@ def test_a_user_model_is_billed_by_itself(place: str) -> None:
 
 
 def test_pairs_are_billed_by_model(place: str) -> None:
-    """The other answers and the comparisons by the first judge are billed by model, including failed draws."""
+    """Other answers and the first judge's comparisons are billed by model, with failed draws and a near-duplicate."""
     first, judges = "claude-opus-4-1", ["claude-opus-4-1", "claude-haiku-4-5"]
     talks = iter([TALK, TALK.replace("?", " ?")])
     compared, reasons = list[str](), list[Reason]()

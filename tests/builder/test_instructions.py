@@ -1,4 +1,4 @@
-"""A recipe's instructions, and templates in the instructions and in the system prompt."""
+"""Recipes may have instructions, and templates in the instructions and in the system prompt."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_columns_that_templates_use_are_part_of_the_source(tmp_path: Path, data:
     assert made(data).seeds == made(str(tmp_path / "other.jsonl")).seeds
     folder = tmp_path / "out"
     folder.mkdir()
-    recipe_file.write(recipe, folder / "a.consistent_chat.yaml")  # raises an error if the file would be read as another recipe
+    recipe_file.write(recipe, folder / "a.consistent_chat.yaml")  # raises an error if it reads back differently
 
 
 def test_a_name_that_fields_map_is_the_field(data: str) -> None:

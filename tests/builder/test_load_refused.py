@@ -85,7 +85,7 @@ def test_what_the_provider_refuses_stops_at_once(provider: Provider, given: dict
     with pytest.raises(ServingError, match=message) as caught:
         load(provider, **given, num_dialogs_per_intent=20, max_concurrency=5)
     assert "wrong-key" not in str(caught.value)
-    assert len(provider.requests) <= 6  # five at once, and one probe that shows whether the model or the prompt is at fault
+    assert len(provider.requests) <= 6  # five at once, and one that shows what is at fault
 
 
 def test_without_a_serving_no_calls_are_made() -> None:
@@ -96,6 +96,6 @@ def test_without_a_serving_no_calls_are_made() -> None:
 
 @pytest.mark.slow
 def test_errors_reach_the_user_unwrapped_from_other_processes(provider: Provider) -> None:
-    """An error in another process reaches the user, not "An error occurred while generating the dataset"."""
+    """Errors of other processes reach the user without "An error occurred while generating the dataset"."""
     with pytest.raises(ConsistentChatError, match="no-such-model"):
         load(provider, model="no-such-model", num_proc=2)

@@ -97,7 +97,7 @@ def test_a_user_without_home_and_entry(tmp_path: Path) -> None:
 
 
 def as_stranger(*args: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python as a user without an entry; skip the test where that user cannot read Python."""
+    """Run Python as a user without an entry in the user database; skip the test where that user cannot read Python."""
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
         given: Any = {"user": 54321, "group": 54321, "extra_groups": (), "capture_output": True, "text": True}

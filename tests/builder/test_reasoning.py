@@ -65,7 +65,7 @@ def test_rows_have_it_whatever_the_server(kind: str, place: str) -> None:
 
 
 def test_in_messages_it_has_the_name_that_chat_templates_read(place: str) -> None:
-    """The reasoning is with the first answer, because it precedes all answers."""
+    """The first answer has the reasoning, which precedes all answers, as `reasoning_content` for chat templates."""
     made(place, "tags")
     rows = made(place, layout="messages", system_prompt=None)
     assert [message["reasoning_content"] for message in rows[0]["messages"]] == [None, THOUGHT, None, None]

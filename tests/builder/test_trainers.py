@@ -108,7 +108,7 @@ def test_trl_recognises_the_rows_as_conversations(rows: Rows, tokenizer: Tokens)
 
 
 def test_a_system_prompt_is_the_first_message_of_a_conversation(tokenizer: Tokens) -> None:
-    """Templates that know the role write it out before the user's first message."""
+    """A chat template that accepts system messages puts the system prompt before the user's first message."""
     tokenizer.chat_template = OPEN
     made = load_dataset(
         "consistent_chat", "simulation", serving="rehearsal", num_dialogs_per_intent=2, layout="messages",
@@ -174,7 +174,7 @@ def live(provider: Provider, responses: Path, **given: Any) -> Any:
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
 def test_the_workers_of_a_live_stream_share_its_limits(provider: Provider, tmp_path: Path, start: str) -> None:
-    """Each runs its own driver with its share of the concurrency; no request is sent twice."""
+    """Each worker runs its own driver with its share of the concurrency, and no request is sent twice."""
     stream = live(provider, tmp_path, max_concurrency=4)
     made = list(DataLoader(stream, batch_size=None, num_workers=2, multiprocessing_context=start))
     assert sorted(row["provenance"]["index"] for row in made) == list(range(192))

@@ -94,7 +94,7 @@ def test_topics_are_added_to_each_category_and_the_file_keeps_its_own_text(model
 
 
 def test_the_same_responses_give_the_same_file_without_a_key(model: Provider) -> None:
-    """A replay makes no calls; if the responses are missing, it says so and writes nothing."""
+    """A replay gives the same file without calls, and missing responses raise an error and write nothing."""
     grow("garden.yaml", "more.yaml", number=3, **calling(model))
     grow("garden.yaml", "again.yaml", number=3, model="claude-haiku-4-5", **STORE)
     assert Path("more.yaml").read_bytes() == Path("again.yaml").read_bytes()

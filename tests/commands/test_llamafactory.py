@@ -42,8 +42,9 @@ def as_llamafactory(folder: str, name: str) -> list[dict[str, Any]]:
 def skipped(row: dict[str, Any], entry: dict[str, Any]) -> str | None:
     """Say why LLaMA-Factory would skip a row, or None if it learns from it.
 
-    The rules of SharegptDatasetConverter in its src/llamafactory/data/converter.py, for a supervised dataset. Tags
-    that an entry with tags does not name are none (src/llamafactory/data/parser.py), so that only three are left.
+    The rules are those of SharegptDatasetConverter in LLaMA-Factory's src/llamafactory/data/converter.py, for a
+    supervised dataset. If an entry has tags, all tags that it does not name are None (src/llamafactory/data/parser.py),
+    so only three roles remain.
     """
     tags, messages = entry["tags"], row[entry["columns"]["messages"]]
     if messages and messages[0][tags["role_tag"]] == tags.get("system_tag"):

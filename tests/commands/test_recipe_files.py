@@ -1,4 +1,4 @@
-"""The commands for the time before a first build: new recipe files, a view of the prompts, and a taxonomy."""
+"""The commands that prepare a first build create recipe files, show the prompts and convert taxonomies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exact similarity of two texts, as the reference for the estimates of the index."""
+"""Compute the exact similarity of two texts, as a reference for the index's estimates."""
 
 from __future__ import annotations
 

@@ -171,7 +171,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def first(store: str) -> Any:
-    """Build that dataset with a model that also gives unusable answers."""
+    """Build a dataset without near-duplicates, with a model that also gives unusable answers."""
     return load(serving=Repeating(0), responses=store, cache=f"{store}-cache", **DROP)
 
 

@@ -77,7 +77,7 @@ class TestPlaces:
         assert asyncio.run(asyncio.wait_for(outage(), 10.0)) == [1, 2, 4, 8, 7, 7, 8]
 
     def test_a_server_that_refuses_some_leaves_another_its_places(self) -> None:
-        """Two servers have separate slots within the run's total, and slots that one gives up go to the other."""
+        """Servers have separate slots within the run's total, and slots that one server gives up go to another."""
 
         async def crowd() -> list[int]:
             shared, rate_limiter = SharedSlots(8), RateLimiter(Limits(), time.monotonic)
