@@ -21,7 +21,7 @@ def test_text_written_around_it_stays(above: str, below: str) -> None:
     """Text around the generated part is kept to the letter, and only that part is replaced."""
     old = card(about(), seen(dialogue(0)))
     begin, end = old.index(BEGIN), old.index(END) + len(END) + 1
-    assume("consistent_chat:" not in above)  # a marker that the user wrote: then all of it is theirs
+    assume("consistent_chat:" not in above)  # a marker in the user's text makes all of the card theirs
     written = f"{old[:begin]}{above}\n{old[begin:end]}{below}"
     new = card(about(), seen(), written)
     assert new.startswith(f"{old[:begin]}{above}\n{BEGIN}\n")

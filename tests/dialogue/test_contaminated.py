@@ -40,7 +40,7 @@ def head(**given: Any) -> str:
         (f"Hi! {QUESTION.upper()} Thanks.", True),
         (QUESTION.replace(" ", "\n").replace(",", " -"), True),
         ("Compose an engaging travel blog post about a recent stay in Hawaii, with cultural experiences.", False),
-        ("Tell me a joke about ducks", True),  # all of a text that is shorter than a run
+        ("Tell me a joke about ducks", True),  # a whole text that is shorter than a run
         ("Tell me a joke about ducks in ponds", False),
         ("Never mind", False),
         ("\u6211\u559c\u6b22\u5728\u661f\u671f\u5929\u65e9\u4e0a\u53bb\u516c\u56ed\u8dd1\u6b65", True),

@@ -151,9 +151,9 @@ def test_an_answer_that_is_rejected_may_have_flaws_but_break_no_rule() -> None:
     ("scores", "gap"),
     [
         (lambda first, second: (4, 4), 0),  # a tie
-        (lambda first, second: (5, 3), 0),  # the first one always
-        (lambda first, second: (4, 3) if "Other" not in first else (3, 4), 1.5),  # too little
-        (lambda first, second: (5, 3) if "Other" not in first else (4, 4), 0),  # in one order alone
+        (lambda first, second: (5, 3), 0),  # the first answer in both orders
+        (lambda first, second: (4, 3) if "Other" not in first else (3, 4), 1.5),  # a gap that is too small
+        (lambda first, second: (5, 3) if "Other" not in first else (4, 4), 0),  # a winner in only one order
     ],
 )
 def test_without_a_clear_winner_the_turn_is_answered_again(scores: Scores, gap: float) -> None:

@@ -179,7 +179,7 @@ def test_a_rule_has_draws_asked_again(place: str) -> None:
     plain = Recipe(**SMALL, checks={"repeats": False})
     assert len(made(plain, place, Answers(script))) == 9
     recipe = Recipe(**SMALL, checks={"repeats": False}, rules={"no sevens": {"forbidden_patterns": r"\b7 euros"}})
-    made(plain, place)  # is noted as checked
+    made(plain, place)  # the store notes that the responses are checked
     with pytest.raises(MissingResponse, match=r"breaks 'no sevens': has '7 euros'.*or leave the rule out"):
         made(recipe, place)
     again = made(recipe, place, Answers(script))

@@ -141,7 +141,7 @@ def listed(**fields: Any) -> Reply:
         listed(meta={"n_ctx_train": 4096}),  # llama.cpp
         listed(context_length=4096),  # OpenRouter, Together
         listed(context_window=4096),  # Groq
-        Reply.body(200, '{"data": [{"id": "/models/any.gguf", "meta": {"n_ctx_train": 4096}}]}'),  # the only one
+        Reply.body(200, '{"data": [{"id": "/models/any.gguf", "meta": {"n_ctx_train": 4096}}]}'),  # the only model
         listed(max_model_len=0, context_length=4096),
     ],
 )
@@ -186,7 +186,7 @@ def test_a_list_that_tells_nothing_changes_nothing(
         provider.models = models
         made = run(str(tmp_path / "responses"), few, opened("openai", provider))
     with Provider() as other:
-        run(str(tmp_path / "other"), few, opened("anthropic", other))  # asks for no list
+        run(str(tmp_path / "other"), few, opened("anthropic", other))  # does not request the list
     assert list(map(asked, provider.requests)) == list(map(asked, other.requests))
     assert (len(provider.requests), len(made), provider.listed) == (2, 1, 1)
 

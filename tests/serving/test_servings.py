@@ -181,7 +181,7 @@ def test_no_call_waits_for_a_connection(kind: str) -> None:
 
     Here all calls are open but one, which was answered.
     """
-    calls = 60 if kind == "huggingface" else 130  # more than the HTTP libraries allow when left alone
+    calls = 60 if kind == "huggingface" else 130  # more than the HTTP libraries allow by default
 
     async def wait_for_all(serving: Any, provider: Provider) -> None:
         tasks = [asyncio.create_task(serving.answer(request(draw=draw))) for draw in range(calls)]
