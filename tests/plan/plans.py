@@ -1,4 +1,4 @@
-"""What the tests of the plan share: random taxonomies, and what identifies a spec."""
+"""Helpers that the tests of the plan share: random taxonomies, and what identifies a spec."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST = 10**9
 
 @st.composite
 def taxonomies(draw: st.DrawFn) -> Taxonomy:
-    """Make up a small taxonomy: one or two intents, some dozens of combinations."""
+    """Draw a small taxonomy with one or two intents and some dozens of combinations."""
     sizes = st.integers(1, 4)
     flows = [Flow(f"flow{n}", f"Flow {n}", ("begin", "end")) for n in range(draw(st.integers(1, 3)))]
     intents = {}
@@ -35,7 +35,7 @@ def taxonomies(draw: st.DrawFn) -> Taxonomy:
 
 
 def is_sensitive(category: Category) -> bool:
-    """Say whether a category has sensitive topics alone."""
+    """Return whether all topics of a category are sensitive."""
     return all(SENSITIVE in topic.needs for topic in category.topics)
 
 
@@ -43,22 +43,22 @@ SEEDS = st.integers(-(2**63), 2**63 - 1)
 
 
 def plan(whole: Taxonomy, seed: int, dialogs: int = MOST) -> Plan:
-    """Return the plan of a made-up taxonomy."""
+    """Return the plan of a recipe with a given taxonomy."""
     return Plan(Recipe(taxonomy=whole, seed=seed, num_dialogs_per_intent=dialogs))
 
 
 def combination(spec: Spec) -> tuple[Any, ...]:
-    """Return what a spec has drawn."""
+    """Return the combination of values that a spec has drawn."""
     return (spec.intent.key, spec.category, spec.topic, spec.flow.key, spec.persona, spec.manner)
 
 
 def of_intent(made: Plan, key: str, count: int) -> list[Spec]:
-    """Return the first specs of an intent."""
+    """Return the first `count` specs of an intent."""
     return list(itertools.islice((spec for spec in made if spec.intent.key == key), count))
 
 
 def combinations(whole: Taxonomy, key: str) -> int:
-    """Count the combinations of an intent."""
+    """Return the number of combinations of an intent."""
     intent = whole.intents[key]
     topics = sum(1 for _ in intent.topics())
     return topics * len(intent.flows) * len(whole.personas) * len(whole.manners)

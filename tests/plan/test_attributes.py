@@ -1,4 +1,4 @@
-"""Attributes: values of a recipe's own that the plan draws."""
+"""Tests of attributes: user-defined values that the plan draws for each dialogue."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ CONTACT = [{"when": {"tier": "paid"}, "values": {"phone": 1, "chat": 0}}, {"valu
 
 
 def drawn(number: int = 60, **given: Any) -> list[dict[str, str]]:
-    """Return the attributes of some dialogues of each of two intents."""
+    """Return the attributes of `number` dialogues of each of two intents."""
     recipe = Recipe("m", intents=["transaction", "educational"], num_dialogs_per_intent=number, **given)
     return [dict(spec.attributes) for spec in Plan(recipe)]
 
 
 def test_values_are_drawn_by_weights_and_conditions() -> None:
-    """Within what chance allows: 600 draws of a fifth are 120, and five standard deviations are 49."""
+    """Values are drawn by their weights, within chance, and by their conditions.
+
+    Of 600 draws with a probability of one fifth, 120 are expected, and five standard deviations are 49.
+    """
     found = drawn(300, attributes={"tier": TIER, "region": ["EU", "US"], "contact": CONTACT})
     tiers = Counter(one["tier"] for one in found)
     assert abs(tiers["paid"] - 120) < 50
@@ -37,7 +40,10 @@ def test_values_are_drawn_by_weights_and_conditions() -> None:
 
 
 def test_what_is_drawn_hangs_on_the_combination_alone() -> None:
-    """Not on other attributes or the number of dialogues; substitutes and another seed draw again."""
+    """A draw depends only on the combination, not on other attributes or the number of dialogues.
+
+    Substitutes and other seeds draw again.
+    """
     one = drawn(attributes={"tier": TIER})
     assert [found["tier"] for found in drawn(90, attributes={"region": ["EU"], "tier": TIER})][:120] == [
         found["tier"] for found in one
@@ -48,7 +54,7 @@ def test_what_is_drawn_hangs_on_the_combination_alone() -> None:
 
 
 def test_an_attribute_without_a_case_is_empty() -> None:
-    """An intent may be named by its key or its title."""
+    """An attribute is empty if no case applies; a condition may name an intent by its key or its title."""
     when = {"when": {"intent": ["transaction"]}, "values": ["card"]}
     found = drawn(3, attributes={"pays": when})
     assert [one["pays"] for one in found] == ["card", "", "card", "", "card", ""] or [one["pays"] for one in found] == [
@@ -57,7 +63,7 @@ def test_an_attribute_without_a_case_is_empty() -> None:
 
 
 def test_a_condition_may_name_a_column(tmp_path: Path) -> None:
-    """The column is read for it."""
+    """A condition may name a column of the seed data, which is then read; an unknown column is an error."""
     data = tmp_path / "rows.jsonl"
     data.write_text("\n".join(json.dumps({"text": str(n), "kind": kind}) for n, kind in enumerate("aab")))
     seeds = {"data": str(data), "fields": {"topic": "text"}}
@@ -69,7 +75,7 @@ def test_a_condition_may_name_a_column(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_they_are_in_templates_and_in_the_rows(tmp_path: Path) -> None:
-    """In the requests only where a template names them."""
+    """Attributes are in the rows and available in templates, but in requests only if a template names them."""
     given = {"attributes": {"tier": TIER}, "num_dialogs_per_intent": 2, "intents": ["educational"]}
     rows = load_dataset(
         "consistent_chat", serving="rehearsal", system_prompt="For {{ tier }}.", split="train", **given,
@@ -83,7 +89,7 @@ def test_they_are_in_templates_and_in_the_rows(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_written_recipe_has_them(tmp_path: Path) -> None:
-    """In a form that is read as the same."""
+    """A written recipe file contains the attributes and reads back with the same fingerprint."""
     recipe = Recipe("m", attributes={"tier": TIER, "contact": CONTACT})
     recipe_file.write(recipe, tmp_path / "a.consistent_chat.yaml")
     assert fingerprint(Recipe.from_file(str(tmp_path / "a.consistent_chat.yaml"))) == fingerprint(recipe)
@@ -109,7 +115,7 @@ WRONG: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("given", "message"), WRONG)
 def test_wrong_attributes_are_told_before_any_call(given: Any, message: str) -> None:
-    """With the attribute, and the nearest name."""
+    """Invalid attributes raise a RecipeError that names the attribute and suggests the nearest name."""
     with pytest.raises(RecipeError) as raised:
         Recipe(attributes=given)
     assert message in str(raised.value)

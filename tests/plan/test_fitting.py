@@ -1,4 +1,4 @@
-"""Which personas and topics the plan puts together, and the share of sensitive topics."""
+"""Tests of which personas and topics the plan combines, and of the share of sensitive topics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAGS = st.frozensets(st.sampled_from(["adult", "worker", "coder", "anyone"]), ma
 
 @st.composite
 def tagged(draw: st.DrawFn) -> Taxonomy:
-    """Make up a taxonomy with needs, marks and flows of categories, in which every topic fits a persona."""
+    """Draw a taxonomy with needs, marks and flows of categories, in which every topic fits a persona."""
     whole = draw(taxonomies())
     personas = tuple(persona._replace(tags=draw(TAGS)) for persona in whole.personas)
     marks = st.frozensets(st.sampled_from(["grave", "sensitive"]), max_size=1)
@@ -47,7 +47,10 @@ def tagged(draw: st.DrawFn) -> Taxonomy:
 @LAW
 @given(tagged(), SEEDS)
 def test_only_what_fits_is_dealt_and_all_of_it_before_anything_twice(whole: Taxonomy, seed: int) -> None:
-    """For each topic by itself: every fitting persona, manner and flow, in every combination."""
+    """Each topic is combined only with fitting personas, manners and flows.
+
+    All these combinations are used before any of them is repeated.
+    """
     people = {persona.text: persona for persona in whole.personas}
     manners = {manner.name: manner for manner in whole.manners}
     for key, intent in whole.intents.items():
@@ -74,7 +77,10 @@ def test_only_what_fits_is_dealt_and_all_of_it_before_anything_twice(whole: Taxo
 @LAW
 @given(tagged(), SEEDS)
 def test_an_added_topic_asks_for_that_topic_alone(whole: Taxonomy, seed: int) -> None:
-    """What the others draw at their n-th use stays, shape and all, and so do their requests."""
+    """An added topic changes no spec of other topics: what each topic draws at its n-th use stays, including the shape.
+
+    The requests of other topics therefore stay the same too.
+    """
     intent = whole.intents["first"]
     category = intent.categories[0]
     more = category._replace(topics=(*category.topics, Topic("added")))
@@ -94,7 +100,7 @@ def test_an_added_topic_asks_for_that_topic_alone(whole: Taxonomy, seed: int) ->
 @LAW
 @given(tagged(), SEEDS, st.integers(0, 10_000))
 def test_the_share_of_sensitive_topics_is_exact_in_every_prefix(whole: Taxonomy, seed: int, parts: int) -> None:
-    """To within one dialogue of an intent, wherever it has topics of both kinds."""
+    """In every prefix of an intent with both kinds of topics, the sensitive share is right to within one dialogue."""
     made = Plan(Recipe(taxonomy=whole, seed=seed, sensitive_share=parts / 10_000, num_dialogs_per_intent=MOST))
     for key, intent in whole.intents.items():
         kinds = {SENSITIVE in topic.needs for topic in intent.topics()}
@@ -109,12 +115,12 @@ def test_the_share_of_sensitive_topics_is_exact_in_every_prefix(whole: Taxonomy,
 
 
 def of_texts(intent: Intent) -> list[tuple[str, Any]]:
-    """Return the topics of an intent with their needs."""
+    """Return pairs of the text and the needs of each topic of an intent."""
     return [(topic.text, topic.needs) for topic in intent.topics()]
 
 
 def test_every_built_in_topic_has_people_and_no_minor_meets_an_adult_one() -> None:
-    """Over the whole taxonomy: each topic with each persona that the plan could deal it to."""
+    """Every built-in topic has at least ten fitting personas, and an adult topic fits no minor."""
     whole = builtin()
     classes = {topic.needs: topic for intent in whole.intents.values() for topic in intent.topics()}
     for topic in classes.values():
@@ -130,7 +136,7 @@ def test_every_built_in_topic_has_people_and_no_minor_meets_an_adult_one() -> No
 
 @pytest.mark.slow
 def test_every_built_in_intent_has_its_share_of_sensitive_topics() -> None:
-    """So that the share of all dialogues is the share that is asked for."""
+    """Every built-in intent has its share of sensitive topics, so the share of all dialogues is the requested one."""
     made = Plan(Recipe(num_dialogs_per_intent=1000, sensitive_share=0.05))
     assert sum(spec.sensitive for spec in made) == 9 * 50
     assert not any(spec.sensitive for spec in Plan(Recipe(num_dialogs_per_intent=100, sensitive_share=0)))

@@ -1,4 +1,4 @@
-"""Several languages in one recipe: they take turns at the places of the plan, and change nothing else about it."""
+"""Tests of several languages in one recipe: they alternate over the plan and change nothing else about it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SIX = {"num_dialogs_per_intent": 6}
 
 
 def spoken(language: Any, **fields: Any) -> list[str]:
-    """Return the languages of a plan's places."""
+    """Return the language of each dialogue of a plan."""
     return [spec.language for spec in Plan(Recipe(language=language, **{**SIX, **fields}))]
 
 
 def test_the_plan_is_that_of_one_language() -> None:
-    """The same topics, people and shapes at the same places, and at their substitutes."""
+    """A plan with several languages has the same topics, people and shapes as a plan with one, also for substitutes."""
     one, two = Plan(Recipe(**SIX)), Plan(Recipe(language=["English", "German"], **SIX))
     assert [replace(spec, language="") for spec in two] == list(one)
     assert replace(two.spec(7, 3), language="") == one.spec(7, 3)
@@ -30,7 +30,7 @@ def test_the_plan_is_that_of_one_language() -> None:
 
 
 def test_languages_take_turns_within_each_intent() -> None:
-    """Each intent has as many of each, and a longer plan begins with the shorter one."""
+    """Each intent has the same number of dialogues in each language, and a longer plan begins with the shorter one."""
     plan = Plan(Recipe(language=["English", "German", "Thai"], **SIX))
     counts = Counter((spec.intent.key, spec.language) for spec in plan)
     assert set(counts.values()) == {2}
@@ -39,7 +39,7 @@ def test_languages_take_turns_within_each_intent() -> None:
 
 
 def test_weights_are_shares_to_within_one() -> None:
-    """Of any prefix of an intent's dialogues."""
+    """In any prefix of an intent's dialogues, the weights are the shares of the languages to within one dialogue."""
     weights = {"German": 1, "English": 3, "Thai": 0}
     made = spoken(weights, num_dialogs_per_intent=40, intents=["transaction"])
     for end in range(1, 41):
@@ -49,19 +49,19 @@ def test_weights_are_shares_to_within_one() -> None:
 
 @pytest.mark.parametrize("given", ["German", ["German"], ("German", "German"), {"German": 2, "English": 0}])
 def test_one_language_is_its_name(given: Any) -> None:
-    """However it is given, the recipe is the same."""
+    """A single language gives the same recipe in every form."""
     assert Recipe(language=given) == Recipe(language="German")
 
 
 @pytest.mark.parametrize("given", [[], {}, 5, [""], ["a\nb"], {"German": -1}, {"German": 0}, {"": 1}, [["German"]]])
 def test_what_is_no_language_is_refused(given: Any) -> None:
-    """The message names the field."""
+    """An invalid language raises a RecipeError that names the field."""
     with pytest.raises(RecipeError, match=r"^language must "):
         Recipe(language=given)
 
 
 def test_each_request_asks_for_the_language_of_its_place() -> None:
-    """The same request as that of a recipe in this language alone."""
+    """A dialogue's request is the same as that of a recipe with only the dialogue's language."""
     several = Recipe(model="m", language=["English", "German"])
     for index, language in enumerate(("English", "German")):
         alone = Recipe(model="m", language=language)

@@ -1,4 +1,4 @@
-"""The plan: which specs are drawn, and what holds of any seed and taxonomy."""
+"""Tests of the plan: which specs are drawn, and properties that are true of any seed and taxonomy."""
 
 from __future__ import annotations
 
@@ -73,7 +73,10 @@ PINNED = {
 
 @pytest.mark.parametrize("place", PINNED)
 def test_seed_0_draws_what_it_always_drew(place: tuple[int, int]) -> None:
-    """A plan that changes by accident would ask everybody's whole dataset again."""
+    """Seed 0 draws the pinned specs.
+
+    An accidental change of the plan would cause the whole dataset of every user to be requested again.
+    """
     spec = Plan(Recipe(num_dialogs_per_intent=MOST)).spec(*place)
     drawn = (spec.repeat, spec.intent.key, spec.category, spec.topic, spec.flow.key, spec.persona, spec.manner[0])
     facets = (getattr(spec.shape, facet).name for facet in FACETS)
@@ -84,7 +87,7 @@ def test_seed_0_draws_what_it_always_drew(place: tuple[int, int]) -> None:
 @LAW
 @given(taxonomies(), SEEDS, st.integers(1, 30), st.integers(0, 30))
 def test_a_longer_plan_begins_with_the_shorter(whole: Taxonomy, seed: int, dialogs: int, more: int) -> None:
-    """Raising num_dialogs_per_intent changes no spec, and so no request."""
+    """A higher num_dialogs_per_intent changes no existing spec, and therefore no request."""
     short, long = plan(whole, seed, dialogs), plan(whole, seed, dialogs + more)
     assert len(short) == dialogs * len(whole.intents)
     assert list(long)[: len(short)] == list(short)
@@ -93,7 +96,7 @@ def test_a_longer_plan_begins_with_the_shorter(whole: Taxonomy, seed: int, dialo
 @LAW
 @given(taxonomies(), SEEDS)
 def test_no_combination_comes_back_before_all_are_used(whole: Taxonomy, seed: int) -> None:
-    """Each cycle over an intent deals every combination once, and `repeat` counts the cycles."""
+    """Each cycle over an intent uses every combination once, and `repeat` counts the cycles."""
     for key in whole.intents:
         size = combinations(whole, key)
         specs = of_intent(plan(whole, seed), key, 2 * size)
@@ -106,7 +109,7 @@ def test_no_combination_comes_back_before_all_are_used(whole: Taxonomy, seed: in
 @LAW
 @given(taxonomies(), SEEDS)
 def test_every_topic_is_used_once_before_any_is_used_twice(whole: Taxonomy, seed: int) -> None:
-    """Later, too: no topic is ever more than one use ahead of another."""
+    """At any point of the plan, no topic of an intent is more than one use ahead of another."""
     for key, intent in whole.intents.items():
         topics = [(category.name, topic.text) for category in intent.categories for topic in category.topics]
         used = Counter(dict.fromkeys(topics, 0))
@@ -118,7 +121,7 @@ def test_every_topic_is_used_once_before_any_is_used_twice(whole: Taxonomy, seed
 @LAW
 @given(taxonomies(), SEEDS)
 def test_facets_are_balanced_over_a_cycle(whole: Taxonomy, seed: int) -> None:
-    """Each persona, manner and flow is drawn as often as any other."""
+    """In a cycle over an intent, each persona, manner and flow is drawn as often as any other."""
     for key in whole.intents:
         specs = of_intent(plan(whole, seed), key, combinations(whole, key))
         for facet in ("persona", "manner", "flow"):
@@ -128,7 +131,7 @@ def test_facets_are_balanced_over_a_cycle(whole: Taxonomy, seed: int) -> None:
 @LAW
 @given(taxonomies(), SEEDS)
 def test_intents_take_turns(whole: Taxonomy, seed: int) -> None:
-    """Any prefix of the plan is balanced."""
+    """The intents alternate, so any prefix of the plan is balanced."""
     made = plan(whole, seed)
     assert [made[i].intent.key for i in range(6)] == list(itertools.islice(itertools.cycle(whole.intents), 6))
 
@@ -136,7 +139,7 @@ def test_intents_take_turns(whole: Taxonomy, seed: int) -> None:
 @LAW
 @given(taxonomies(), SEEDS)
 def test_an_intent_that_is_added_leaves_the_others_alone(whole: Taxonomy, seed: int) -> None:
-    """Their specs have other places in the plan, and nothing else is changed."""
+    """An added intent changes only the indices of other intents' specs."""
     added = replace(whole.intents["first"], key="added")
     more = replace(whole, intents={"added": added, **whole.intents})
     for key in whole.intents:
@@ -147,7 +150,7 @@ def test_an_intent_that_is_added_leaves_the_others_alone(whole: Taxonomy, seed: 
 @LAW
 @given(taxonomies(), SEEDS)
 def test_no_substitute_shares_a_request_with_another_spec(whole: Taxonomy, seed: int) -> None:
-    """Neither with a regular spec nor with another substitute, even where combinations run out."""
+    """No substitute equals a regular spec or another substitute, even if there are too few combinations."""
     made = plan(whole, seed, 8)
     most = MAX_SUBSTITUTES + MAX_STAND_INS
     every = [made.spec(i, substitute) for i in range(len(made)) for substitute in range(most + 1)]
@@ -158,7 +161,7 @@ def test_no_substitute_shares_a_request_with_another_spec(whole: Taxonomy, seed:
 @LAW
 @given(taxonomies(), SEEDS)
 def test_substitutes_draw_unused_combinations_as_long_as_there_are_any(whole: Taxonomy, seed: int) -> None:
-    """Regular specs and all of their substitutes together, up to the number of combinations."""
+    """Regular specs and their substitutes all have different combinations, up to the number of combinations."""
     for number, key in enumerate(whole.intents):
         dialogs = combinations(whole, key) // (1 + MAX_SUBSTITUTES)
         made = plan(whole, seed)
@@ -170,7 +173,7 @@ def test_substitutes_draw_unused_combinations_as_long_as_there_are_any(whole: Ta
 @LAW
 @given(taxonomies(), SEEDS)
 def test_substitutes_are_stable_too(whole: Taxonomy, seed: int) -> None:
-    """A longer plan passes to the same substitutes."""
+    """A longer plan uses the same substitutes."""
     short, long = plan(whole, seed, 5), plan(whole, seed, 50)
     most = MAX_SUBSTITUTES + MAX_STAND_INS
     assert all(short.spec(i, n) == long.spec(i, n) for i in range(len(short)) for n in range(most + 1))
@@ -178,7 +181,7 @@ def test_substitutes_are_stable_too(whole: Taxonomy, seed: int) -> None:
 
 @pytest.mark.slow
 def test_another_seed_is_another_plan() -> None:
-    """Topics come in another order, within their category too."""
+    """Another seed draws the topics in another order, also within a category."""
     one, other = (Plan(Recipe(seed=seed, num_dialogs_per_intent=400)) for seed in (0, 1))
     assert sum(a.topic == b.topic for a, b in zip(one, other)) < len(one) / 10
     category = one[0].category
@@ -188,7 +191,10 @@ def test_another_seed_is_another_plan() -> None:
 
 
 def test_the_first_rounds_are_as_varied_as_can_be() -> None:
-    """Thirty dialogues of an intent have thirty topics of all its categories, and many personas, manners and flows."""
+    """Thirty dialogues of an intent have thirty topics of all its categories.
+
+    They also have at least 18 personas, 10 manners and 4 flows.
+    """
     made = Plan(Recipe(num_dialogs_per_intent=30))
     for key in {spec.intent.key for spec in made}:
         specs = of_intent(made, key, 30)
@@ -201,7 +207,7 @@ def test_the_first_rounds_are_as_varied_as_can_be() -> None:
 
 
 def test_the_plan_is_a_function_of_the_index() -> None:
-    """Specs may be asked for in any order; the billionth is as near as the first."""
+    """Specs can be read in any order, and a spec depends only on its index, even in a plan of billions."""
     whole, again = (Plan(Recipe(num_dialogs_per_intent=MOST)) for _ in range(2))
     places = [9 * MOST - 1, 0, 5, 123_456_789, 5, -1]
     assert [whole[i] for i in places] == list(reversed([again[i] for i in reversed(places)]))
@@ -210,7 +216,7 @@ def test_the_plan_is_a_function_of_the_index() -> None:
 
 @pytest.mark.slow
 def test_no_memory_grows_with_the_plan() -> None:
-    """Walking over thousands of specs keeps none of them."""
+    """Iterating over thousands of specs keeps none of them in memory."""
     made = Plan(Recipe(num_dialogs_per_intent=MOST))
     walk = iter(made)
     for _ in range(5_000):  # until each class of needs and each case of a facet has come up
@@ -226,13 +232,13 @@ def test_no_memory_grows_with_the_plan() -> None:
 
 @pytest.mark.parametrize("index", [180, -181])
 def test_there_is_nothing_beyond_the_end(index: int) -> None:
-    """As with a list."""
+    """An index out of range raises IndexError, as with a list."""
     with pytest.raises(IndexError, match=f"index {index} is out of range: the plan has 180 dialogues"):
         _ = Plan(Recipe())[index]
 
 
 def test_intents_that_run_out_are_named() -> None:
-    """A recipe with more dialogues than combinations gets a message that says so, and where the first comes back."""
+    """The plan names each intent with fewer combinations than dialogues, and where it starts to repeat."""
     one = {"personas": ["a baker"], "manners": {"terse": "short"}}
     two = {"first": ["a", "b"], "second": ["a", "b", "c"]}
     intents = {

@@ -1,4 +1,4 @@
-"""Shards: the laws that hold of any plan and any number of them."""
+"""Tests of shards: properties that are true of any plan and any number of shards."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shards(count: int) -> list[Shard]:
 @LAW
 @given(st.integers(0, 10**12), COUNTS)
 def test_the_union_of_all_shards_is_the_whole(length: int, count: int) -> None:
-    """One begins where the one before ends; they are of one size, to within one."""
+    """The shards follow one another without a gap, cover the whole plan, and have the same size to within one."""
     ranges = [shard.within(length) for shard in shards(count)]
     assert (ranges[0].start, ranges[-1].stop) == (0, length)
     assert all(one.stop == other.start for one, other in zip(ranges, ranges[1:]))
@@ -41,7 +41,10 @@ def test_the_union_of_all_shards_is_the_whole(length: int, count: int) -> None:
 @LAW
 @given(RECIPES, COUNTS)
 def test_each_shard_has_as_many_dialogues_of_one_intent_as_of_another(recipe: Recipe, count: int) -> None:
-    """To within one, whatever their number has in common with that of the intents."""
+    """Each shard has the same number of dialogues of every intent to within one.
+
+    This is also true if the numbers of shards and intents have a common divisor.
+    """
     plan = Plan(recipe)
     for shard in shards(count):
         drawn = Counter(plan[index].intent.key for index in shard.within(len(plan)))
@@ -51,7 +54,7 @@ def test_each_shard_has_as_many_dialogues_of_one_intent_as_of_another(recipe: Re
 @LAW
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=4), COUNTS)
 def test_splits_are_laid_end_to_end(lengths: list[int], count: int) -> None:
-    """Each place of each split is in one shard, and small splits do not all fall to the same one."""
+    """Each dialogue of each split is in exactly one shard, and small splits do not all fall into the same shard."""
     plans = {f"split{number}": range(length) for number, length in enumerate(lengths)}
     parts = [shard.of(plans) for shard in shards(count)]
     for split, places in plans.items():
@@ -61,7 +64,7 @@ def test_splits_are_laid_end_to_end(lengths: list[int], count: int) -> None:
 
 
 def test_a_shard_is_written_as_a_fraction() -> None:
-    """And read as one."""
+    """A shard is written and parsed as a fraction."""
     assert Shard.parse("3/16") == Shard(3, 16)
     assert str(Shard(3, 16)) == "3/16"
 
@@ -70,6 +73,6 @@ def test_a_shard_is_written_as_a_fraction() -> None:
     "text", ["0/16", "17/16", "-1/16", "3", "3/", "a/b", "1/0", "1/2/3", " 1/2", "1/2\n", "٣/16", ""]
 )
 def test_what_is_no_shard_is_said(text: str) -> None:
-    """With how they are counted."""
+    """An invalid shard raises a RecipeError that explains how shards are numbered."""
     with pytest.raises(RecipeError, match="Shards are numbered from 1: use 1/16 to 16/16"):
         Shard.parse(text)

@@ -1,4 +1,4 @@
-"""The plan of a recipe with seeds: exact, and for each source on its own."""
+"""Tests of the plan of a recipe with seeds: the number of dialogues is exact, and each source is independent."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from consistent_chat.recipe.seeds.sources import gather
 
 
 def recipe(texts: list[str], dialogs: int = 1, persona: str = "", **fields: Any) -> Recipe:
-    """Return a recipe with these sources."""
+    """Return a recipe with these texts as sources."""
     names, rows = ("persona", "source"), [(persona, text) for text in texts]
     sources, _ = gather(names, ((number, digest(names, row), row) for number, row in enumerate(rows, 1)))
     return Recipe(model="m", seeds=Seeds(sources, dialogs), **fields)
 
 
 def asked(made: Recipe) -> Counter[str]:
-    """Return the keys of the first requests of all dialogues."""
+    """Return the key of each dialogue's first request, as a multiset."""
     return Counter(next(at_once.fill(made, Plan(made), index)).key for index in range(len(Plan(made))))
 
 
 def drawn(spec: Spec) -> tuple[object, ...]:
-    """Return what a request is made of."""
+    """Return the parts of a spec that determine its requests."""
     return spec.source, spec.intent.key, spec.flow, spec.persona, spec.manner, spec.shape, spec.repeat
 
 
@@ -42,7 +42,10 @@ TEXTS = st.lists(st.text("abcdef", min_size=1, max_size=4), min_size=1, max_size
 
 @given(TEXTS, st.integers(1, 4), st.randoms())
 def test_every_source_has_its_dialogues(texts: list[str], dialogs: int, random: Any) -> None:
-    """Exactly as many as asked for, all different; and a moved row changes nothing."""
+    """Every source has exactly the requested number of dialogues, all different.
+
+    The order of the rows makes no difference.
+    """
     made = recipe(texts, dialogs)
     specs = list(Plan(made))
     assert Counter(spec.source.source for spec in specs if spec.source) == dict.fromkeys(texts, dialogs)
@@ -54,7 +57,7 @@ def test_every_source_has_its_dialogues(texts: list[str], dialogs: int, random: 
 
 @given(TEXTS, st.integers(1, 3))
 def test_an_added_row_requests_its_own_dialogues_alone(texts: list[str], dialogs: int) -> None:
-    """And so does another dialogue for each source."""
+    """An added row requests only its own dialogues, and an additional dialogue per source changes no request."""
     fewer, more = asked(recipe(texts, dialogs)), asked(recipe([*texts, "new"], dialogs))
     assert fewer <= more
     assert sum((more - fewer).values()) == dialogs
@@ -62,7 +65,7 @@ def test_an_added_row_requests_its_own_dialogues_alone(texts: list[str], dialogs
 
 
 def test_substitutes_have_the_same_source_and_other_facets() -> None:
-    """None of them is ever a regular spec, or that of another place."""
+    """A substitute has the same source and other facets; it never equals a regular spec or another substitute."""
     plan = Plan(recipe(["one", "two"], 40, intents=["simulation", "educational"]))
     every = range(1 + MAX_SUBSTITUTES + MAX_STAND_INS)
     found = [plan.spec(index, substitute) for index in range(len(plan)) for substitute in every]
@@ -72,7 +75,7 @@ def test_substitutes_have_the_same_source_and_other_facets() -> None:
 
 
 def test_a_source_may_name_its_person() -> None:
-    """Every manner and flow goes with it."""
+    """A source may set its persona, which is then combined with all manners and flows."""
     plan = Plan(recipe(["one"], 60, persona="a lighthouse keeper"))
     assert {spec.persona for spec in plan} == {"a lighthouse keeper"}
     assert len({spec.manner for spec in plan}) > 5
@@ -81,7 +84,7 @@ def test_a_source_may_name_its_person() -> None:
 
 
 def test_the_seed_draws_other_facets_for_the_same_sources() -> None:
-    """And the intents that are chosen are the only ones."""
+    """Another seed draws other facets for the same sources, and only the chosen intents are drawn."""
     one, other = (list(Plan(recipe(list("abcdef"), seed=seed))) for seed in (0, 1))
     assert [spec.source for spec in one] == [spec.source for spec in other]
     assert [spec.persona for spec in one] != [spec.persona for spec in other]
@@ -90,7 +93,7 @@ def test_the_seed_draws_other_facets_for_the_same_sources() -> None:
 
 @given(st.sets(st.integers(), min_size=40, max_size=60))
 def test_no_source_is_in_two_splits(numbers: set[int]) -> None:
-    """Together they are all, and a source stays in its split when others come."""
+    """Each source is in exactly one split, and it stays there when another source is added."""
     made = recipe([str(number) for number in numbers], 2, splits={"train": 3, "test": 1})
     parts = {split: set(_sources(part)) for split, part in splits.recipes(made).items()}
     assert not parts["train"] & parts["test"]
@@ -101,7 +104,7 @@ def test_no_source_is_in_two_splits(numbers: set[int]) -> None:
 
 
 def test_a_split_without_sources_is_an_error() -> None:
-    """Before anything is called."""
+    """A split that would have no sources raises a RecipeError before any call."""
     with pytest.raises(RecipeError, match="1 sources are too few"):
         splits.recipes(recipe(["one"], splits={"train": 1, "test": 1}))
 

@@ -1,4 +1,4 @@
-"""Splits: no topic is in two of them, and one that grows changes neither itself nor another."""
+"""Tests of splits: no topic is in two of them, and a split that grows changes neither itself nor another."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FLOW = Flow("flow", "Flow", ("begin", "end"))
 
 @st.composite
 def taxonomies(draw: st.DrawFn) -> Taxonomy:
-    """Make up a taxonomy of up to three intents, some of whose topics may stand in several places."""
+    """Draw a taxonomy of up to three intents, in which a topic may be in several places."""
     topics = st.lists(st.integers(0, 60).map(lambda n: f"Topic {n}"), min_size=4, max_size=30, unique=True)
     intents = {}
     for key in ("first", "second", "third")[: draw(st.integers(1, 3))]:
@@ -48,7 +48,7 @@ def taxonomies(draw: st.DrawFn) -> Taxonomy:
 
 
 def divided(whole: Taxonomy, seed: int, numbers: dict[str, int]) -> dict[str, Recipe]:
-    """Return the recipes of splits; taxonomies whose topics do not suffice are no examples."""
+    """Return the recipe of each split; skip taxonomies with too few topics."""
     try:
         return splits.recipes(Recipe(taxonomy=whole, seed=seed, splits=numbers))
     except RecipeError:
@@ -57,20 +57,23 @@ def divided(whole: Taxonomy, seed: int, numbers: dict[str, int]) -> dict[str, Re
 
 
 def topics(recipe: Recipe) -> set[str]:
-    """Return all topics that a recipe can draw."""
+    """Return all topics that a recipe can draw, in lower case."""
     intents = recipe.full_taxonomy.intents.values()
     return {topic.text.casefold() for intent in intents for topic in intent.topics()}
 
 
 def drawn(spec: Spec) -> tuple[Any, ...]:
-    """Return what makes a spec's requests."""
+    """Return the parts of a spec that determine its requests."""
     return (spec.intent.key, spec.category, spec.topic, spec.flow, spec.persona, spec.manner, spec.repeat)
 
 
 @LAW
 @given(taxonomies(), SEEDS, NUMBERS)
 def test_no_topic_is_in_two_splits_and_none_is_lost(whole: Taxonomy, seed: int, numbers: dict[str, int]) -> None:
-    """Also if a topic is in several intents, or twice in one; substitutes are drawn from the same split."""
+    """Each topic is in exactly one split, even if it is in several intents or twice in one.
+
+    Substitutes are drawn from the same split.
+    """
     parts = divided(whole, seed, numbers)
     assert Counter(topic for part in parts.values() for topic in topics(part)) == Counter(
         topics(Recipe(taxonomy=whole))
@@ -86,7 +89,7 @@ def test_no_topic_is_in_two_splits_and_none_is_lost(whole: Taxonomy, seed: int, 
 def test_a_split_that_grows_changes_no_spec(
     whole: Taxonomy, seed: int, numbers: dict[str, int], data: st.DataObject
 ) -> None:
-    """Neither in other splits nor in itself, even if it grows beyond its number of topics."""
+    """A split that grows changes no spec of its own or of other splits, even beyond its number of topics."""
     grown = data.draw(st.sampled_from(sorted(numbers)))
     before = divided(whole, seed, numbers)
     after = divided(whole, seed, {**numbers, grown: numbers[grown] + data.draw(st.integers(1, 200))})
@@ -101,7 +104,7 @@ def test_a_split_that_grows_changes_no_spec(
 def test_a_split_that_is_added_takes_topics_from_the_main_one_alone(
     whole: Taxonomy, seed: int, numbers: dict[str, int]
 ) -> None:
-    """The others stay as they are."""
+    """An added split takes topics only from the main split, and the other splits do not change."""
     named = {"train": 1, **numbers}
     before, after = divided(whole, seed, named), divided(whole, seed, {**named, "added": 5})
     assert topics(after["added"]) | topics(after["train"]) == topics(before["train"])
@@ -112,7 +115,10 @@ def test_a_split_that_is_added_takes_topics_from_the_main_one_alone(
 @settings(LAW, max_examples=5)
 @given(SEEDS)
 def test_the_main_split_begins_as_a_plan_without_splits(seed: int) -> None:
-    """So that its responses are found again: most topics of each intent in their old order."""
+    """The main split begins with the same specs as a plan without splits, so recorded responses are found again.
+
+    Most topics of each intent keep their order.
+    """
     part = splits.recipes(Recipe(seed=seed, splits={**THREE, "train": 137}))["train"]
     whole = Plan(Recipe(seed=seed, num_dialogs_per_intent=137))
     assert list(map(drawn, Plan(part))) == list(map(drawn, whole))
@@ -120,7 +126,7 @@ def test_the_main_split_begins_as_a_plan_without_splits(seed: int) -> None:
 
 @pytest.mark.parametrize("numbers", [{"validation": 1, "train": 18}, {"train": 18, "validation": 1}])
 def test_train_has_most_of_the_topics_wherever_it_is_named(numbers: dict[str, int]) -> None:
-    """A tenth of an intent's topics is the other's."""
+    """`train` has nine tenths of each intent's topics, whether it is the first or the last split."""
     parts = splits.recipes(Recipe(splits=numbers))
     assert list(parts) == list(numbers)
     assert len(topics(parts["validation"])) == sum(map(tenth, builtin().intents.values()))
@@ -128,19 +134,19 @@ def test_train_has_most_of_the_topics_wherever_it_is_named(numbers: dict[str, in
 
 
 def tenth(intent: Intent) -> int:
-    """Return a tenth of an intent's ordinary topics and of its sensitive ones."""
+    """Return a tenth of an intent's ordinary topics plus a tenth of its sensitive ones."""
     sensitive = sum(SENSITIVE in topic.needs for topic in intent.topics())
     return (sum(1 for _ in intent.topics()) - sensitive) // 10 + sensitive // 10
 
 
 def test_without_the_name_train_the_first_has_most_of_them() -> None:
-    """As it is the first."""
+    """If no split is called `train`, the first split has most of the topics."""
     parts = splits.recipes(Recipe(splits={"fit": 5, "probe": 5}))
     assert len(topics(parts["fit"])) > 9 * len(topics(parts["probe"])) > 0
 
 
 def test_too_few_topics_for_so_many_splits_are_said_with_numbers() -> None:
-    """Before anything is called."""
+    """Too few topics for the number of splits is an error that gives both numbers, before any call."""
     one = {"intents": {"bees": {**_BEES, "categories": {"Swarms": ["a swarm in May", "a swarm in July"]}}}}
     message = (
         r"^The intent 'bees' has 2 topics for 3 splits, and no topic is left for 'train': splits share no topics. "
@@ -171,14 +177,14 @@ WRONG: dict[str, Any] = {
 
 @pytest.mark.parametrize("message", WRONG)
 def test_what_is_no_split_is_refused(message: str) -> None:
-    """By a message that says what is."""
+    """Invalid splits raise a RecipeError that says what is valid."""
     with pytest.raises(RecipeError) as caught:
         Recipe(splits=WRONG[message])
     assert str(caught.value) == message
 
 
 def test_there_is_one_way_to_say_how_many() -> None:
-    """Giving both is an error, of the line where it is a file's; a keyword takes the place of what a file says."""
+    """It is an error to give both splits and num_dialogs_per_intent, as keywords or in a file's mapping."""
     both = "splits must not be given with num_dialogs_per_intent: both set the number of dialogues. Give one of them."
     for make in (Recipe, lambda **given: Recipe.from_mapping(given)):
         with pytest.raises(RecipeError) as caught:
@@ -191,7 +197,7 @@ def test_there_is_one_way_to_say_how_many() -> None:
 
 
 def load(provider: Provider | None = None, **given: Any) -> Any:
-    """Load a small dataset, calling the provider if there is one."""
+    """Load a small dataset; if a provider is given, call it."""
     called = {} if provider is None else {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
     small = {"model": MODEL, "num_turns_per_dialog": 1, "responses": "responses"}
     return load_dataset("consistent_chat", **{**small, **called, **given})
@@ -199,7 +205,10 @@ def load(provider: Provider | None = None, **given: Any) -> Any:
 
 @pytest.mark.slow
 def test_a_dataset_of_three_splits(provider: Provider, folder: Path) -> None:
-    """Each has the given number of dialogues per intent at its own positions; replays, parts and streams agree."""
+    """Each split has the given number of dialogues per intent and its own indices from 0.
+
+    Replays with several processes and streams give the same rows.
+    """
     chosen = {"splits": THREE, "intents": ["simulation", "educational", "transaction"]}
     made = load(provider, **chosen)
     assert {split: len(rows) for split, rows in made.items()} == {"train": 54, "validation": 3, "test": 3}
@@ -218,7 +227,7 @@ def test_a_dataset_of_three_splits(provider: Provider, folder: Path) -> None:
 
 
 def test_growing_a_split_asks_for_the_new_dialogues_alone(provider: Provider) -> None:
-    """And so does dividing a dataset that was built without splits."""
+    """Only new dialogues are requested when a split grows or when a dataset built without splits is divided."""
     load(provider, num_dialogs_per_intent=2, intents=["simulation", "exploratory"])
     chosen = {"intents": ["simulation", "exploratory"]}
     small = load(provider, splits={"train": 2, "test": 1}, **chosen)
@@ -230,7 +239,7 @@ def test_growing_a_split_asks_for_the_new_dialogues_alone(provider: Provider) ->
 
 
 def test_more_dialogues_than_topics_use_them_again() -> None:
-    """Within the split, with other facets."""
+    """A split with more dialogues than topics repeats its topics with other facets."""
     rows = load(serving="rehearsal", splits={"train": 1, "test": 60}, intents=["simulation"], split="test")
     places = rows["provenance"]
     assert len({p["topic"] for p in places}) == tenth(builtin().intents["simulation"])
@@ -241,7 +250,7 @@ FILE = "model: rehearsal\nnum_turns_per_dialog: 1\nintents: [simulation]\n"
 
 
 def test_a_recipe_file_may_name_splits() -> None:
-    """A keyword takes the place of what it says, the other way of saying it included."""
+    """A recipe file may set splits; a keyword for splits or num_dialogs_per_intent replaces them."""
     Path("own.consistent_chat.yaml").write_text(FILE + "splits:\n  train: 2\n  test: 1\n")
     given = {"data_files": "own.consistent_chat.yaml", "serving": "rehearsal"}
     assert load_dataset("consistent_chat", **given).num_rows == {"train": 2, "test": 1}
@@ -253,7 +262,7 @@ def test_a_recipe_file_may_name_splits() -> None:
 
 
 def test_a_recipe_file_that_says_it_twice_is_named_with_the_line() -> None:
-    """As is one that says it wrongly."""
+    """The error for a recipe file that sets the number twice or sets invalid splits names the file and the line."""
     for text, line in (("splits: {test: 1}\nnum_dialogs_per_intent: 3\n", 4), ("seed: 1\nsplits: {test: 0}\n", 5)):
         Path("own.consistent_chat.yaml").write_text(FILE + text)
         with pytest.raises(RecipeError, match=rf"^own.consistent_chat.yaml, line {line} \(splits\): splits must"):
@@ -261,7 +270,7 @@ def test_a_recipe_file_that_says_it_twice_is_named_with_the_line() -> None:
 
 
 def test_several_recipe_files_have_no_splits_of_their_own() -> None:
-    """Each is a split already."""
+    """The keyword `splits` is an error with several recipe files, because each file is already a split."""
     for split in ("train", "test"):
         Path(f"{split}.consistent_chat.yaml").write_text(FILE)
     files = {split: f"{split}.consistent_chat.yaml" for split in ("train", "test")}
@@ -270,7 +279,7 @@ def test_several_recipe_files_have_no_splits_of_their_own() -> None:
 
 
 def test_the_command_line_divides_too(capsys: pytest.CaptureFixture[str]) -> None:
-    """A file for each split in a folder; an estimate for each."""
+    """`build --splits` writes a file for each split into a folder, and `estimate --splits` estimates each split."""
     options = ["--serving", "rehearsal", "--intents", "simulation", "--responses", "responses"]
     numbers = ["--splits", "train=2", "validation=1", "test=1"]
     assert main(["build", *options, *numbers, "--output", "made"]) == 0
@@ -290,19 +299,22 @@ def test_the_command_line_divides_too(capsys: pytest.CaptureFixture[str]) -> Non
     ("given", "message"), [("train", "give NAME=N, not 'train'"), ("train=1 train=2", "'train' is given twice")]
 )
 def test_the_command_line_says_what_it_takes(given: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Wrong usage is exit code 2."""
+    """A malformed or repeated value of --splits is wrong usage, with exit code 2."""
     assert main(["build", "--output", "made", "--splits", *given.split()]) == 2
     assert message in capsys.readouterr().err
 
 
 def test_a_number_that_is_none_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
-    """Said as in a recipe."""
+    """A split's number that is not a number is wrong usage, with the same message as in a recipe."""
     assert main(["build", "--serving", "rehearsal", "--output", "made", "--splits", "train=many"]) == 2
     assert "train must be a whole number from 1 to 1000000000, not 'many'." in capsys.readouterr().err
 
 
 def test_a_readme_may_name_splits(folder: Path) -> None:
-    """They are harmless: the user who loads a stranger's dataset still decides whether calls are made."""
+    """A README of a dataset may set splits.
+
+    This is harmless, because the user who loads the dataset still decides whether calls are made.
+    """
     Path("theirs").mkdir()
     configs = [{"config_name": "default", "data_files": "*.consistent_chat.yaml", "splits": {"train": 1, "test": 1}}]
     Path("theirs/README.md").write_text(f"---\nconfigs: {json.dumps(configs)}\n---\n")
