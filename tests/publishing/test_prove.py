@@ -1,4 +1,4 @@
-"""A published dataset can be verified, but not with one byte changed, and can be rebuilt on any machine."""
+"""A published dataset passes `verify`, fails it with one changed byte, and can be rebuilt on any machine."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ hub = published.hub
 
 @pytest.fixture(scope="module")
 def provider() -> Iterator[Provider]:
-    """A provider for all tests."""
+    """Run one provider for all tests of the module."""
     with Provider() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def user(hub: Hub, provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """A machine that has made nothing itself, and has a key."""
+    """Provide a machine without responses of its own, whose user has a key."""
     home = tmp_path_factory.mktemp("user")
     made = machine(hub, home, ANTHROPIC_API_KEY="a-key", ANTHROPIC_BASE_URL=provider.url)
     yield made
@@ -46,7 +46,7 @@ def user(hub: Hub, provider: Provider, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="module")
 def demo(hub: Hub, user: Machine) -> Files:
-    """What is published of the demo."""
+    """Publish the demo, and return its files."""
     done = user.run(published.command, "publish", "demo", "me/demo")
     assert done.code == 0, done.said
     return hub.repos["me/demo"]
@@ -54,7 +54,7 @@ def demo(hub: Hub, user: Machine) -> Files:
 
 @pytest.fixture
 def name(hub: Hub, demo: Files) -> str:
-    """A repo with the demo that a test may damage."""
+    """Return the name of a repository with a copy of the demo, which a test may damage."""
     made = f"me/proof-{next(COUNTER)}"
     hub.repos[made] = dict(demo)
     hub.requests.clear()
@@ -62,7 +62,7 @@ def name(hub: Hub, demo: Files) -> str:
 
 
 def flipped(at: float) -> Edit:
-    """Return what changes one byte, at this part of a file."""
+    """Return a function that changes one byte at this fraction of a file."""
 
     def edit(content: bytes) -> bytes:
         place = int(at * len(content))
@@ -72,13 +72,13 @@ def flipped(at: float) -> Edit:
 
 
 def verified(user: Machine, where: str) -> Any:
-    """Return the exit code of `verify`, and what it said."""
+    """Run `verify`, and return its exit code and output."""
     return user.run(published.command, "verify", where)
 
 
 @pytest.mark.parametrize("form", ["{}", "hf://datasets/{}", "{}@main", "hf://datasets/{}@main"])
 def test_what_is_published_is_proven(hub: Hub, user: Machine, name: str, form: str) -> None:
-    """By a rebuild that writes nothing there."""
+    """`verify` accepts a published dataset by name or URL, and writes nothing to the Hub."""
     done = verified(user, form.format(name))
     assert done == (
         0,
@@ -88,7 +88,7 @@ def test_what_is_published_is_proven(hub: Hub, user: Machine, name: str, form: s
 
 
 def test_a_folder_of_that_layout_is_proven_too(user: Machine, demo: Files, tmp_path: Path) -> None:
-    """As `git clone` or a download gives it."""
+    """`verify` accepts a local copy of the repository, and reports a missing data file."""
     for path, content in demo.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_bytes(content)
@@ -102,7 +102,7 @@ def test_a_folder_of_that_layout_is_proven_too(user: Machine, demo: Files, tmp_p
 @pytest.mark.parametrize("at", [0.0, 0.1, 0.5, 0.9, 0.99999])
 @pytest.mark.parametrize("file", ["data/train-00000-of-00001.parquet", "failures/train.parquet", ".parquet", RECIPE])
 def test_one_byte_is_seen(hub: Hub, user: Machine, name: str, file: str, at: float) -> None:
-    """Wherever it is: the file is named."""
+    """One changed byte at any position makes `verify` fail and name the file."""
     paths = [path for path in hub.repos[name] if path.endswith(file)]
     path = next((path for path in paths if "packs" in path), paths[0])
     hub.repos[name][path] = flipped(at)(hub.repos[name][path])
@@ -112,7 +112,10 @@ def test_one_byte_is_seen(hub: Hub, user: Machine, name: str, file: str, at: flo
 
 
 def test_the_first_row_that_differs_is_named(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """Its split, index and column, and both texts; also if the manifest was changed with it."""
+    """`verify` names the split, index, column and texts of the first changed row.
+
+    It does so even if the manifest was changed too.
+    """
     file = "data/train-00000-of-00001.parquet"
 
     def edit(row: dict[str, Any]) -> None:
@@ -131,7 +134,10 @@ def test_the_first_row_that_differs_is_named(hub: Hub, user: Machine, name: str,
 
 
 def test_other_bytes_of_the_same_rows_are_no_fault(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """Another pyarrow writes other bytes: the rows are compared, and it is said."""
+    """A file of equal rows passes even if its bytes differ from those of a rebuild.
+
+    Another version of pyarrow writes other bytes; the message says so.
+    """
     file = "data/train-00000-of-00001.parquet"
     hub.repos[name][file] = published.edited(hub.repos[name][file], tmp_path, lambda row: None, 0)
     manifest = json.loads(hub.repos[name]["consistent_chat.json"])
@@ -144,7 +150,7 @@ def test_other_bytes_of_the_same_rows_are_no_fault(hub: Hub, user: Machine, name
 
 
 def test_another_recipe_makes_other_rows(hub: Hub, user: Machine, name: str) -> None:
-    """The responses are not there, and that is said."""
+    """A changed recipe makes `verify` fail, and the message names the field that differs from the stored requests."""
     hub.repos[name][RECIPE] = hub.repos[name][RECIPE].replace(b"temperature: 0.9", b"temperature: 0.8")
     done = verified(user, name)
     assert done.code == 1
@@ -152,7 +158,7 @@ def test_another_recipe_makes_other_rows(hub: Hub, user: Machine, name: str) -> 
 
 
 def test_the_card_may_be_changed(hub: Hub, user: Machine, name: str) -> None:
-    """It is a person's."""
+    """A user may change the text of the card, and `verify` still succeeds."""
     hub.repos[name]["README.md"] += b"\nMore words.\n"
     assert verified(user, name).code == 0
 
@@ -161,7 +167,7 @@ def test_the_card_may_be_changed(hub: Hub, user: Machine, name: str) -> None:
     ("where", "says"), [("me/not-there", "cannot be read"), ("me/bare", "is not a published dataset")]
 )
 def test_what_is_no_published_dataset_is_said(hub: Hub, user: Machine, where: str, says: str) -> None:
-    """A repo that is not there, and one without a manifest."""
+    """`verify` reports a repository that does not exist and one without a manifest."""
     hub.repos["me/bare"] = {"README.md": b""}
     done = verified(user, where)
     assert done.code == 1
@@ -169,14 +175,17 @@ def test_what_is_no_published_dataset_is_said(hub: Hub, user: Machine, where: st
 
 
 def test_the_store_of_a_published_dataset_can_be_checked_by_itself(user: Machine, name: str) -> None:
-    """It is a store as any other."""
+    """`verify` also accepts the response store of a published dataset."""
     done = verified(user, f"hf://datasets/{name}/responses")
     assert done.code == 0
     assert "39 responses in 1 packs" in done.said
 
 
 def test_anybody_rebuilds_it_without_a_key(hub: Hub, user: Machine, provider: Provider, name: str) -> None:
-    """The responses are found beside the recipe, of the same commit; no calls are made, even with a serving."""
+    """Any user can rebuild the dataset from its recipe without a key.
+
+    The responses of the same commit are used, and no calls are made even with a serving.
+    """
     url = f"hf://datasets/{name}/{RECIPE}"
     made = user.run(published.rows, "consistent_chat", data_files=url, mode="replay")
     assert made == user.run(published.rows, name)
@@ -189,7 +198,7 @@ def test_anybody_rebuilds_it_without_a_key(hub: Hub, user: Machine, provider: Pr
 
 
 def test_a_changed_field_asks_for_what_it_needs(user: Machine, provider: Provider, name: str, tmp_path: Path) -> None:
-    """Three dialogues for each intent: two are there."""
+    """After a change from two to three dialogues per intent, only the new dialogue is requested."""
     made = user.run(
         published.rows, "consistent_chat", data_files=f"hf://datasets/{name}/{RECIPE}", num_dialogs_per_intent=3,
         intents=["simulation"], serving="anthropic", responses=str(tmp_path),
@@ -200,7 +209,7 @@ def test_a_changed_field_asks_for_what_it_needs(user: Machine, provider: Provide
 
 
 def test_a_private_dataset_takes_its_token(hub: Hub, user: Machine, name: str) -> None:
-    """For the responses too."""
+    """The token of a private dataset also gives access to its responses."""
     hub.private[name] = "hf_given"
     url = f"hf://datasets/{name}/{RECIPE}"
     made = user.run(published.rows, "consistent_chat", data_files=url, mode="replay", token="hf_given")
@@ -208,7 +217,7 @@ def test_a_private_dataset_takes_its_token(hub: Hub, user: Machine, name: str) -
 
 
 def test_a_recipe_on_this_machine_finds_its_responses_too(user: Machine, demo: Files, tmp_path: Path) -> None:
-    """A folder with a recipe and responses is a complete dataset."""
+    """A local folder with a recipe and responses can be rebuilt like a dataset on the Hub."""
     for path, content in demo.items():
         if path.startswith("responses/") or path == RECIPE:
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
@@ -218,7 +227,7 @@ def test_a_recipe_on_this_machine_finds_its_responses_too(user: Machine, demo: F
 
 
 def test_a_rebuilt_dataset_can_be_published_elsewhere(hub: Hub, user: Machine, name: str) -> None:
-    """From the address of its recipe: the same files."""
+    """Publishing from the URL of a published recipe gives the same files, except for the card."""
     done = user.run(published.command, "publish", f"hf://datasets/{name}/{RECIPE}", f"{name}-again")
     assert done.code == 0, done.said
     for path, content in hub.repos[name].items():
@@ -227,7 +236,10 @@ def test_a_rebuilt_dataset_can_be_published_elsewhere(hub: Hub, user: Machine, n
 
 @pytest.mark.parametrize("columns", ["messages", "sharegpt"])
 def test_layouts_and_failures_of_none(hub: Hub, user: Machine, columns: str) -> None:
-    """Other columns, no provenance, and no config of failures where nothing failed: it could not be loaded."""
+    """Other layouts pass `verify` without provenance.
+
+    A dataset without failed draws has no config for them, because it could not be loaded.
+    """
     name = f"me/{columns}"
     options = ["--layout", columns, "--no-provenance", "--intents", "simulation"]
     done = user.run(published.command, "publish", "demo", name, *options)
@@ -240,7 +252,7 @@ def test_layouts_and_failures_of_none(hub: Hub, user: Machine, columns: str) -> 
 
 
 def thoughtful(call: Call) -> Reply:
-    """Think before each answer, in a separate block; every second thought has a lone surrogate."""
+    """Return an answer with its reasoning in a separate block. Half of the reasoning texts have a lone surrogate."""
     half = "\ud83d" * (call.number % 2)
     thought = {"type": "thinking", "thinking": f"I think{half} of {call.mark}.", "signature": "s"}
     content = [thought, {"type": "text", "text": json.dumps(call.texts)}]
@@ -250,9 +262,9 @@ def thoughtful(call: Call) -> Reply:
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", ["conversation", "messages"])
 def test_rows_with_reasoning_are_proven(hub: Hub, user: Machine, tmp_path: Path, columns: str) -> None:
-    """What the model thought is published, read by plain `datasets`, rebuilt without a key, and held to its responses.
+    """Reasoning is published, is readable with plain `datasets`, and is rebuilt without a key.
 
-    A row with another thought is a fault, also if the manifest was changed with it.
+    A row with changed reasoning makes `verify` fail, even if the manifest was changed too.
     """
     name, store = f"me/thoughts-{columns}", str(tmp_path / "responses")
     options = ["--layout", columns, "--reasoning", "--intents", "simulation", "--num-turns-per-dialog", "2"]
@@ -277,7 +289,7 @@ def test_rows_with_reasoning_are_proven(hub: Hub, user: Machine, tmp_path: Path,
 
 
 def replace(hub: Hub, name: str, path: str, content: bytes) -> None:
-    """Replace a file, and its digest in the manifest."""
+    """Replace a file and its digest in the manifest."""
     hub.repos[name][path] = content
     manifest = json.loads(hub.repos[name]["consistent_chat.json"])
     manifest["files"][path] = hashlib.sha256(content).hexdigest()

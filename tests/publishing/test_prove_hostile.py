@@ -1,4 +1,4 @@
-"""Published datasets that were changed on purpose: no redirection goes unnoticed, nothing is written outside."""
+"""Published datasets with malicious changes: `verify` notices each one, and writes nothing outside its folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ hub, provider, user, demo, name = proven.hub, proven.provider, proven.user, prov
 
 
 def test_a_file_that_was_slipped_in_is_seen(hub: Hub, user: Machine, name: str) -> None:
-    """`load_dataset` would take it for rows."""
+    """`verify` reports an additional data file, which `load_dataset` would read as rows."""
     hub.repos[name]["data/train-00001-of-00001.parquet"] = hub.repos[name]["data/train-00000-of-00001.parquet"]
     done = verified(user, name)
     assert done.code == 1
@@ -34,7 +34,7 @@ def test_a_file_that_was_slipped_in_is_seen(hub: Hub, user: Machine, name: str) 
 
 @pytest.mark.parametrize("edit", [lambda card: card.replace(b"data/train-*", b"notes/*"), lambda card: b"# Mine\n"])
 def test_a_card_that_names_other_files_is_seen(hub: Hub, user: Machine, name: str, edit: Edit) -> None:
-    """`load_dataset` would give others than the rows that are proven."""
+    """`verify` reports a card whose `configs` name other files, because `load_dataset` would read those."""
     hub.repos[name]["README.md"] = edit(hub.repos[name]["README.md"])
     done = user.run(published.command, "verify", name)
     assert (done.code, done.said.splitlines()[0]) == (
@@ -50,7 +50,7 @@ def test_a_card_that_names_other_files_is_seen(hub: Hub, user: Machine, name: st
      b'{"consistent_chat_dataset": 9, "files": {}, "recipes": {}, "versions": {}}', b"[" * 100_000],
 )  # fmt: skip
 def test_a_manifest_that_is_none_is_said(hub: Hub, user: Machine, name: str, manifest: bytes) -> None:
-    """A stranger has written it."""
+    """An invalid manifest gives an error that names it."""
     hub.repos[name]["consistent_chat.json"] = manifest
     done = verified(user, name)
     assert done.code == 1
@@ -58,7 +58,7 @@ def test_a_manifest_that_is_none_is_said(hub: Hub, user: Machine, name: str, man
 
 
 def other_rows(files: Files, tmp_path: Path) -> bytes:
-    """Return a Parquet file with other rows than were published."""
+    """Return a Parquet file with a row that was not published."""
 
     def edit(row: dict[str, Any]) -> None:
         row["conversation"][1]["value"] = "Buy gold."
@@ -67,12 +67,12 @@ def other_rows(files: Files, tmp_path: Path) -> bytes:
 
 
 def in_header(text: str) -> Edit:
-    """Return what puts lines at the end of a card's header."""
+    """Return a function that adds lines at the end of a card's header."""
     return lambda card: card.replace(b"\n---\n", b"\n" + text.encode() + b"\n---\n", 1)
 
 
 def in_configs(text: str) -> Edit:
-    """Return what puts a config at the end of those of a card."""
+    """Return a function that adds a config at the beginning of a card's configs."""
     return lambda card: card.replace(b"configs:\n", b"configs:\n" + text.encode(), 1)
 
 
@@ -105,11 +105,11 @@ REDIRECTIONS: dict[str, tuple[str, Edit]] = {
 
 @pytest.mark.parametrize("what", REDIRECTIONS)
 def test_what_redirects_load_dataset_is_seen(hub: Hub, user: Machine, name: str, tmp_path: Path, what: str) -> None:
-    """All files are as published, and a plain `load_dataset` gives other rows: that is no proven dataset."""
+    """`verify` fails if a change makes `load_dataset` read other rows, although all published files are unchanged."""
     path, edit = REDIRECTIONS[what]
     path = path.format(title=name.rpartition("/")[2])
     hub.repos[name]["more/x.parquet"] = other_rows(hub.repos[name], tmp_path)
-    assert verified(user, name).code == 0  # of no config
+    assert verified(user, name).code == 0  # no config has the file yet
     before = hub.repos[name].get(path, b"")
     hub.repos[name][path] = edit(before)
     assert hub.repos[name][path] != before
@@ -119,7 +119,7 @@ def test_what_redirects_load_dataset_is_seen(hub: Hub, user: Machine, name: str,
 
 
 def test_types_in_a_file_are_seen(hub: Hub, user: Machine, name: str) -> None:
-    """The metadata of a Parquet file can make `datasets` show its columns as others."""
+    """`verify` reports metadata in a Parquet file that makes `datasets` read columns as other types."""
     table = pq.read_table(pa.BufferReader(hub.repos[name][ROWS_FILE]))
     features = {"info": {"features": {"category": {"dtype": "large_string", "_type": "Value"}}}}
     sink = pa.BufferOutputStream()
@@ -131,7 +131,7 @@ def test_types_in_a_file_are_seen(hub: Hub, user: Machine, name: str) -> None:
 
 
 def test_columns_of_other_types_are_seen(hub: Hub, user: Machine, name: str) -> None:
-    """Rows that are equal in Python may have other types, which `load_dataset` shows."""
+    """`verify` reports columns of other types, even if their values are equal in Python."""
     table = pq.read_table(pa.BufferReader(hub.repos[name][ROWS_FILE]))
     sink = pa.BufferOutputStream()
     pq.write_table(table.set_column(0, "category", table["category"].cast(pa.large_string())), sink)
@@ -146,7 +146,7 @@ OUTSIDE = ["../../victim/data/train", "/victim/train", "..", "a/b", "a\\b", "C:x
 
 @pytest.mark.parametrize("split", OUTSIDE)
 def test_nothing_is_written_outside(user: Machine, demo: Files, tmp_path: Path, split: str) -> None:
-    """Names of splits become names of files: one that leaves the folder is refused before anything is written."""
+    """A split whose name would lead outside the folder is refused before anything is written."""
     folder, victim = tmp_path / "dataset", tmp_path / "victim" / "data" / "train-00000-of-00001.parquet"
     victim.parent.mkdir(parents=True)
     victim.write_bytes(b"mine")
@@ -168,7 +168,10 @@ def test_nothing_is_written_outside(user: Machine, demo: Files, tmp_path: Path, 
 @pytest.mark.parametrize("path", ["../x.parquet", "LICENSE", "models/weights.bin", "data/../../x", "/data/x", "data//x",
                                   "data/./x", "README.md", "data\\x", "data/\x1b[2Jx", ".gitattributes"])  # fmt: skip
 def test_a_manifest_names_only_what_is_published(path: str) -> None:
-    """Files that it names are read, compared and, when published again, deleted."""
+    """A manifest may only name paths of published files.
+
+    Files that it names are read, compared and, on the next publication, deleted.
+    """
     content = {"consistent_chat_dataset": 1, "files": {path: "0" * 64}, "recipes": {}, "versions": {}}
     with pytest.raises(PublishError, match="is not a path of a published file"):
         layout.Manifest.read(json.dumps(content).encode(), "manifest")

@@ -1,4 +1,4 @@
-"""Publishing to the Hub: what is there then, and what a second time sends."""
+"""Publishing to the Hub: the published files, and what a second publication sends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ hub, user, name = published.hub, published.user, published.name
 
 @pytest.mark.slow
 def test_everything_is_there_in_one_commit(hub: Hub, user: Machine, name: str) -> None:
-    """Rows, failures, responses, recipe, card, and the manifest of them all."""
+    """One commit has the rows, failed draws, responses, recipe, card and manifest."""
     assert "18 rows of train; " in publish(user, name)
     (commit,) = hub.commits
     assert set(commit.changed) == set(hub.repos[name]) - {".gitattributes"}
@@ -40,7 +40,10 @@ def test_everything_is_there_in_one_commit(hub: Hub, user: Machine, name: str) -
 
 @pytest.mark.slow
 def test_it_is_read_with_nothing_of_ours(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """By plain `datasets`, in a process that cannot import this package: rows, failures, responses, a stream."""
+    """Plain `datasets` reads rows, failed draws and responses, and streams the rows.
+
+    The process cannot import this package.
+    """
     publish(user, name)
     text = f"""
 import sys
@@ -63,7 +66,7 @@ print([load_dataset({name!r}, config, split="train").num_rows for config in ("fa
 
 @pytest.mark.slow
 def test_our_package_does_not_take_over(user: Machine, name: str) -> None:
-    """The rows are read from Parquet, although the repo has a file that a builder of ours would take."""
+    """The rows are read from Parquet, although the repository has a recipe that this package's builder could read."""
     publish(user, name)
     assert user.run(published.rows, name) == user.run(published.rows, "consistent_chat", "demo")
     assert len(user.run(published.rows, name, "failures")) == 3
@@ -71,7 +74,7 @@ def test_our_package_does_not_take_over(user: Machine, name: str) -> None:
 
 @pytest.mark.slow
 def test_publishing_again_sends_nothing(hub: Hub, user: Machine, name: str) -> None:
-    """A handful of requests, none of which writes."""
+    """Publishing again makes at most eight requests, and none of them writes."""
     publish(user, name)
     hub.requests.clear()
     assert "nothing has changed" in publish(user, name)
@@ -82,7 +85,7 @@ def test_publishing_again_sends_nothing(hub: Hub, user: Machine, name: str) -> N
 
 @pytest.mark.slow
 def test_a_grown_dataset_sends_what_is_new(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """And removes what is gone, in one commit."""
+    """A larger dataset is published in one commit that adds the new files and removes the obsolete ones."""
     store = f"--responses={tmp_path}"
     rehearsal = ["--intents", "simulation", "--num-turns-per-dialog", "1", "--serving", "rehearsal", store]
     for count in (1, 2):
@@ -90,7 +93,7 @@ def test_a_grown_dataset_sends_what_is_new(hub: Hub, user: Machine, name: str, t
         assert done.code == 0, done.said
     _, second = hub.commits
     packs = [path for path in second.changed if "/packs/" in path]
-    assert len(packs) == 2  # the one that takes the place of the other
+    assert len(packs) == 2  # the new one and the one that it replaces
     assert "failures/train.parquet" not in second.changed
     assert len([path for path in hub.repos[name] if "/packs/" in path]) == 1
     assert len(user.run(published.rows, name)) == 2
@@ -98,7 +101,7 @@ def test_a_grown_dataset_sends_what_is_new(hub: Hub, user: Machine, name: str, t
 
 @pytest.mark.slow
 def test_failures_that_are_no_more_leave_no_trace(hub: Hub, user: Machine, name: str) -> None:
-    """A config whose files are gone would keep all others from being loaded."""
+    """Without failed draws the card has no config for them, because missing files would break `load_dataset`."""
     publish(user, name)
     publish(user, name, "--intents", "simulation")
     assert "config_name: failures" not in hub.repos[name]["README.md"].decode()
@@ -107,7 +110,7 @@ def test_failures_that_are_no_more_leave_no_trace(hub: Hub, user: Machine, name:
 
 @pytest.mark.slow
 def test_no_more_is_published_than_the_rows_are_made_of(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """Other responses in the store are not published."""
+    """Only the responses of the published rows are published, and no other responses of the store."""
     user.run(published.rehearse, str(tmp_path))
     user.run(published.rehearse, str(tmp_path), seed=1)
     given = [
@@ -124,7 +127,7 @@ def test_no_more_is_published_than_the_rows_are_made_of(hub: Hub, user: Machine,
 
 @pytest.mark.slow
 def test_a_branch_is_made(hub: Hub, user: Machine, name: str) -> None:
-    """And the main one is left alone."""
+    """Publishing to a revision creates the branch, and leaves the main branch unchanged."""
     publish(user, name)
     main = dict(hub.repos[name])
     publish(user, name, "--revision", "short", "--intents", "simulation")
@@ -135,7 +138,7 @@ def test_a_branch_is_made(hub: Hub, user: Machine, name: str) -> None:
 
 @pytest.mark.slow
 def test_a_branch_with_a_slash_proves_itself(hub: Hub, user: Machine, name: str) -> None:
-    """It is written as it is, or as an address writes it."""
+    """`verify` accepts the name of a branch with a slash, both plain and percent-encoded in a URL."""
     publish(user, f"{name}@work/short")
     for written in (f"{name}@work/short", f"hf://datasets/{name}@work%2Fshort"):
         assert user.run(published.command, "verify", written).code == 0
@@ -143,7 +146,7 @@ def test_a_branch_with_a_slash_proves_itself(hub: Hub, user: Machine, name: str)
 
 @pytest.mark.slow
 def test_a_pull_request_is_made(hub: Hub, user: Machine, name: str) -> None:
-    """What it would change can be loaded before it is merged."""
+    """With `--create-pr`, the changes can be loaded from a pull request, and the main branch is unchanged."""
     publish(user, name)
     said = publish(user, name, "--create-pr", "--intents", "simulation")
     assert f"{hub.url}/datasets/{name}/discussions/1" in said
@@ -153,7 +156,7 @@ def test_a_pull_request_is_made(hub: Hub, user: Machine, name: str) -> None:
 
 @pytest.mark.slow
 def test_a_private_repo_is_made(hub: Hub, user: Machine, name: str) -> None:
-    """It stays so, and a public one is not taken for one."""
+    """`--private` creates a private repository, which stays private. It is refused for a public repository."""
     publish(user, name, "--private")
     assert hub.private[name] == WRITER
     assert "nothing has changed" in publish(user, name, "--private")
@@ -164,14 +167,17 @@ def test_a_private_repo_is_made(hub: Hub, user: Machine, name: str) -> None:
 @pytest.mark.slow
 @needs_buckets
 def test_a_bucket_has_the_same(hub: Hub, user: Machine, name: str) -> None:
-    """In a folder of it; the second time sends nothing, and a neighbour is left alone."""
+    """A folder of a bucket gets the same files as a repository.
+
+    Publishing again sends nothing, and files outside the folder are unchanged.
+    """
     bucket = f"buckets/{name}/data"
     hub.buckets[name] = {"data-of-others/train.parquet": b"theirs"}
     publish(user, bucket)
     publish(user, name)
     files = {path: content for path, content in hub.repos[name].items() if path not in ("README.md", ".gitattributes")}
     assert {f"data/{path}": content for path, content in files.items()}.items() <= hub.buckets[name].items()
-    if not datasets.__version__.startswith("3."):  # which loads nothing from buckets
+    if not datasets.__version__.startswith("3."):  # datasets 3 cannot load from buckets
         assert user.run(published.rows, bucket) == user.run(published.rows, name)
     hub.requests.clear()
     assert "nothing has changed" in publish(user, bucket)
@@ -182,7 +188,7 @@ def test_a_bucket_has_the_same(hub: Hub, user: Machine, name: str) -> None:
 
 @pytest.mark.slow
 def test_with_a_serving_what_is_missing_is_asked_for(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """And a second time nothing is, nor sent."""
+    """With a serving, missing responses are requested. Publishing again sends nothing."""
     given = ["--serving", "rehearsal", "--responses", str(tmp_path), "--num-dialogs-per-intent", "1"]
     publish(user, name, *given, recipe="default")
     assert "nothing has changed" in publish(user, name, *given, recipe="default")
@@ -191,7 +197,10 @@ def test_with_a_serving_what_is_missing_is_asked_for(hub: Hub, user: Machine, na
 
 @pytest.mark.slow
 def test_progress_is_shown_and_gone_at_the_end(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """The first thing that is there is a card that says so; a person's own text stays where it is."""
+    """The first commit is a card that says that the dataset is being made; the final card does not say so.
+
+    The user's own text in the card stays in its place.
+    """
     hub.repos[name] = {"README.md": b"---\nlicense: mit\n---\n\nMy own words.\n"}
     given = ["--serving", "rehearsal", "--responses", str(tmp_path), "--live"]
     publish(user, name, *given, recipe="default")
@@ -207,7 +216,7 @@ def test_progress_is_shown_and_gone_at_the_end(hub: Hub, user: Machine, name: st
 def test_progress_of_a_build_that_stops_is_taken_back(
     hub: Hub, user: Machine, name: str, tmp_path: Path, place: str
 ) -> None:
-    """The user's text stays unchanged to the letter."""
+    """If the build stops, the progress is removed, and the user's card is exactly as before."""
     mine = b"---\nlicense: mit\n---\nMy own words.\n"
     files = {"README.md": mine} if place == "{}" else {"data/README.md": mine}
     (hub.repos if place == "{}" else hub.buckets)[name] = files
@@ -219,7 +228,7 @@ def test_progress_of_a_build_that_stops_is_taken_back(
 
 @hypothesis.given(st.text() | st.text().map("---\na: 1\n---\n{}".format))
 def test_progress_leaves_every_card_as_it_was(readme: str) -> None:
-    """What is shown and taken back changes nothing of it, however often it was shown."""
+    """Showing progress twice equals showing it once, and removing it gives the original card."""
     once = live.with_progress(readme, {}, {})
     assert live.with_progress(once, {}, {}) == once
     assert live.without(once) == readme
@@ -227,7 +236,7 @@ def test_progress_leaves_every_card_as_it_was(readme: str) -> None:
 
 @pytest.mark.slow
 def test_progress_that_cannot_be_shown_does_not_hurt(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """The build continues and is published."""
+    """If the progress cannot be shown, the dataset is still built and published."""
     hub.passing["/commit/"] = 500
     publish(user, name, "--serving", "rehearsal", "--responses", str(tmp_path), "--live", recipe="default")
     assert len(user.run(published.rows, name)) == 180
@@ -235,7 +244,7 @@ def test_progress_that_cannot_be_shown_does_not_hurt(hub: Hub, user: Machine, na
 
 @pytest.mark.slow
 def test_what_a_function_publishes_is_the_same(hub: Hub, user: Machine, name: str) -> None:
-    """`consistent_chat.publish(...)`."""
+    """`consistent_chat.publish(...)` publishes as the command does, and returns the rows and the commit."""
     made = user.run(published.call, "demo", name)
     assert made.rows == {"train": 18}
     assert f"/datasets/{name}/commit/" in made.sent.where
@@ -243,7 +252,7 @@ def test_what_a_function_publishes_is_the_same(hub: Hub, user: Machine, name: st
 
 @pytest.mark.slow
 def test_no_key_gets_out(hub: Hub, name: str, tmp_path: Path) -> None:
-    """The provider's key and the Hub's token are in no file."""
+    """No published file contains the provider's key or the Hub's token."""
     key = "sk-ant-planted-key-of-the-user"
     with Provider() as provider:
         made = machine(hub, tmp_path, ANTHROPIC_API_KEY=key, ANTHROPIC_BASE_URL=provider.url)
@@ -261,7 +270,7 @@ def test_no_key_gets_out(hub: Hub, name: str, tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [["--splits", "train=2", "test=1"], ["--drop-near-duplicates", "0.5"]])
 def test_splits_and_stand_ins_prove_themselves(user: Machine, name: str, tmp_path: Path, options: list[str]) -> None:
-    """Each split has its own recipe; the substitute of a near-duplicate is published with it."""
+    """Datasets with several splits or with substitutes for near-duplicates pass `verify`."""
     if "--drop-near-duplicates" in options:
         pytest.importorskip("datasketch")
         options = [*options, "--num-dialogs-per-intent", "2"]

@@ -1,4 +1,4 @@
-"""Publishing from the Hub's machines: what a job is asked for, and that the job does it."""
+"""Publishing by a job on the Hub's machines: what the job is started with, and what it does."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ KEY, OTHER = "sk-ant-planted-key-of-the-user", "planted-secret-of-the-user"
 
 @pytest.fixture
 def hub() -> Iterator[Hub]:
-    """A separate Hub."""
+    """Run a separate Hub for each test."""
     with Hub() as running:
         yield running
 
 
 @pytest.fixture
 def user(hub: Hub, provider: Provider, tmp_path: Path) -> Iterator[Machine]:
-    """A machine whose user has a key."""
+    """Provide a machine whose user has a key."""
     made = machine(hub, tmp_path / "user", ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=provider.url)
     yield made
     made.pool.shutdown()
@@ -42,7 +42,7 @@ def user(hub: Hub, provider: Provider, tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture(scope="module")
 def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Machine]]:
-    """A Hub to which nothing is sent, and a machine whose user has a key, for all tests."""
+    """Run one Hub to which nothing is sent, and provide a machine whose user has a key, for all tests of the module."""
     with Hub() as hub, Provider() as provider:
         made = machine(hub, tmp_path_factory.mktemp("user"), ANTHROPIC_API_KEY=KEY, ANTHROPIC_BASE_URL=provider.url)
         yield hub, made
@@ -50,7 +50,7 @@ def refusing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Hub, Ma
 
 
 def start(user: Machine, *options: str) -> str:
-    """Ask for a job that publishes three dialogues."""
+    """Start a job that publishes three dialogues, and return the output."""
     given = ["--model", "claude-haiku-4-5", "--num-dialogs-per-intent", "3", "--serving", "anthropic", "--on-hub"]
     done = user.run(published.command, "publish", "simulation", "me/made", *given, *options)
     assert done.code == 0, done.said
@@ -58,7 +58,7 @@ def start(user: Machine, *options: str) -> str:
 
 
 def work(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Do what a machine of the Hub does with the last job: with its files at /data, its variables and its secrets."""
+    """Run the last job as a machine of the Hub would: with its files at /data, its variables and its secrets."""
     job = hub.jobs[-1]
     (volume,) = job["volumes"]
     prefix = volume["path"] + "/"
@@ -70,7 +70,7 @@ def work(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
     command = [part.replace(volume["mountPath"], str(folder / "data")) for part in job["command"][2:]]
     of_job = {**job["environment"], **job["secrets"]}
     mine = {name: os.environ[name] for name in ("PATH",)}
-    other = folder / "other"  # a package of the same name, which must not be taken
+    other = folder / "other"  # another package of the same name, which must not be imported
     other.mkdir()
     (other / "consistent_chat.py").write_text("raise SystemExit('the wrong package')")
     environment = {**mine, **of_job, "PYTHONPATH": str(other), "HF_ENDPOINT": hub.url, "HF_HOME": str(folder / "home")}
@@ -79,7 +79,10 @@ def work(hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @needs_jobs
 def test_a_job_publishes(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
-    """The key is a secret and nothing else; answers go into a bucket; what the job publishes proves itself."""
+    """A job publishes a dataset that passes `verify`, and stores its responses in a bucket.
+
+    The key is passed only as a secret of the job.
+    """
     said = start(user, "--flavor", "cpu-upgrade", "--job-timeout", "2h", "--licence", "mit")
     assert "/jobs/me/1" in said
     assert all(line.startswith(("consistent-chat: ", "me/made: ")) for line in said.splitlines()), said
@@ -102,7 +105,7 @@ def test_a_job_publishes(hub: Hub, user: Machine, provider: Provider, tmp_path: 
 
 @needs_jobs
 def test_a_job_that_was_stopped_goes_on(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
-    """On another machine: the answers so far are in the bucket."""
+    """A second job on another machine continues with the responses that the first one left in the bucket."""
     start(user, "--max-calls", "2")
     assert work(hub, tmp_path / "one").returncode == 3
     assert len(provider.requests) == 2
@@ -114,7 +117,7 @@ def test_a_job_that_was_stopped_goes_on(hub: Hub, user: Machine, provider: Provi
 
 @needs_jobs
 def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Provider, tmp_path: Path) -> None:
-    """It is not paid for twice."""
+    """A job gets the responses that are stored on this machine, so they are not paid for twice."""
     recorded = {"model": "claude-haiku-4-5", "serving": "anthropic", "num_dialogs_per_intent": 2}
     user.run(published.rows, "consistent_chat", "simulation", **recorded)
     provider.requests.clear()
@@ -152,7 +155,7 @@ def test_what_is_recorded_here_goes_along(hub: Hub, user: Machine, provider: Pro
 def test_what_a_job_could_not_do_is_said_here(
     refusing: tuple[Hub, Machine], options: list[str], code: int, says: str
 ) -> None:
-    """Before anything is sent."""
+    """Options with which a job could not succeed are refused on this machine before anything is sent."""
     hub, user = refusing
     given = ["--model", "m", "--serving", "anthropic", "--on-hub"]
     done = user.run(published.command, "publish", "simulation", "me/made", *given, *options)
@@ -165,7 +168,7 @@ def test_what_a_job_could_not_do_is_said_here(
 
 @needs_jobs
 def test_a_job_without_a_serving_lacks_nothing(hub: Hub, user: Machine) -> None:
-    """It would find out hours later."""
+    """A job without a serving is refused at once if responses are missing, instead of failing hours later."""
     done = user.run(published.command, "publish", "simulation", "me/made", "--model", "m", "--on-hub")
     assert done.code == 1
     assert "20 of 20 dialogues lack a response" in done.said
@@ -174,7 +177,10 @@ def test_a_job_without_a_serving_lacks_nothing(hub: Hub, user: Machine) -> None:
 
 @needs_jobs
 def test_a_job_brings_this_package_and_installs_what_it_requires(hub: Hub, user: Machine) -> None:
-    """No index is asked for the package's own name."""
+    """A job brings this package as a wheel, and installs the requirements of the package.
+
+    It never asks an index for the name of the package.
+    """
     start(user)
     sent = {path.rpartition("/")[2]: content for path, content in hub.buckets["me/jobs-artifacts"].items()}
     assert set(sent) == {
@@ -189,7 +195,7 @@ def test_a_job_brings_this_package_and_installs_what_it_requires(hub: Hub, user:
 
 @needs_jobs
 def test_a_job_installs_another_package_by_its_address_alone(hub: Hub, user: Machine) -> None:
-    """With what it needs for this recipe."""
+    """`--package` makes the job install the package from that address, with the extras that the recipe needs."""
     start(user, "--package", "git+https://host/me/fork@1234", "--drop-near-duplicates")
     sent = {path.rpartition("/")[2]: content for path, content in hub.buckets["me/jobs-artifacts"].items()}
     assert '["consistent_chat[quality] @ git+https://host/me/fork@1234"]' in sent["builder.py"].decode()
@@ -197,7 +203,7 @@ def test_a_job_installs_another_package_by_its_address_alone(hub: Hub, user: Mac
 
 
 def test_the_script_publishes_and_builds(hub: Hub, tmp_path: Path) -> None:
-    """`uv run builder.py --recipe demo --publish me/made`, on any machine."""
+    """`builder.py --recipe demo --publish me/made` publishes the demo on any machine."""
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "HF_HOME": str(tmp_path), "HF_ENDPOINT": hub.url, "HF_TOKEN": WRITER,
         "HF_HUB_OFFLINE": "0",

@@ -20,7 +20,10 @@ hub, user, name = published.hub, published.user, published.name
 
 
 def test_it_goes_on_where_it_was_stopped(hub: Hub, name: str, tmp_path: Path) -> None:
-    """The Hub fails when all files are sent, before the commit: nothing is half-published, and none is sent twice."""
+    """If the Hub fails at the commit, nothing is published.
+
+    The next attempt makes the commit without uploading a file again.
+    """
     made = machine(hub, tmp_path, HF_HUB_DISABLE_XET="1")
     hub.broken["/commit/"] = 503
     (said,) = refused(made, 1, "demo", name, "--layout", "sharegpt").splitlines()
@@ -37,7 +40,7 @@ def test_it_goes_on_where_it_was_stopped(hub: Hub, name: str, tmp_path: Path) ->
 
 @pytest.mark.parametrize("fault", ["passing", "lost"])
 def test_a_stumble_of_the_hub_does_no_harm(hub: Hub, user: Machine, name: str, fault: str) -> None:
-    """Be it before the commit or after: it is there once."""
+    """An error of the Hub before or after the commit leaves exactly one commit."""
     getattr(hub, fault)["/commit/"] = 502
     if fault == "passing":
         publish(user, name)
@@ -50,7 +53,10 @@ def test_a_stumble_of_the_hub_does_no_harm(hub: Hub, user: Machine, name: str, f
 
 
 def test_a_commit_of_another_user_in_between_is_kept(hub: Hub, user: Machine, name: str) -> None:
-    """The commit is refused, what is there is looked at again, and only then is it changed."""
+    """If another commit came first, the Hub refuses the commit.
+
+    Publishing then reads the files of the repository again, and commits what still differs.
+    """
     publish(user, name)
     before = hub.repos[name]
     hub.repos[name] = {path: text for path, text in before.items() if not path.startswith("data/")}
@@ -61,7 +67,7 @@ def test_a_commit_of_another_user_in_between_is_kept(hub: Hub, user: Machine, na
 
 @needs_buckets
 def test_a_bucket_shows_nothing_half_published(hub: Hub, user: Machine, name: str) -> None:
-    """Where it stops in between, there is neither card nor manifest."""
+    """A publication to a bucket that stops leaves neither a card nor a manifest."""
     hub.broken[f"{name}/batch"] = 503
     refused(user, 1, "demo", f"buckets/{name}/data")
     assert hub.buckets[name] == {}
@@ -69,7 +75,7 @@ def test_a_bucket_shows_nothing_half_published(hub: Hub, user: Machine, name: st
 
 @needs_buckets
 def test_a_bucket_goes_on_where_it_was_stopped(hub: Hub, user: Machine, name: str) -> None:
-    """What has arrived is taken for what it is, though there is no manifest yet."""
+    """Publishing to a bucket continues with the files that arrived earlier, although there is no manifest yet."""
     hub.lost[f"{name}/batch"] = 503
     refused(user, 1, "demo", f"buckets/{name}/data")
     assert "data/data/train-00000-of-00001.parquet" in hub.buckets[name]
@@ -81,7 +87,7 @@ def test_a_bucket_goes_on_where_it_was_stopped(hub: Hub, user: Machine, name: st
 
 @pytest.mark.parametrize("told", ["", "hf_of_nobody", READER])
 def test_who_may_not_write_hears_so_before_anything_is_sent(hub: Hub, name: str, tmp_path: Path, told: str) -> None:
-    """No token, a wrong one, one that may only read."""
+    """A missing, unknown or read-only token is reported before anything is sent."""
     made = machine(hub, tmp_path, HF_TOKEN=told)
     for there in (name, *([f"buckets/{name}/data"] if KNOWS_BUCKETS else [])):
         said = refused(made, 1, "demo", there)
@@ -93,7 +99,10 @@ def test_who_may_not_write_hears_so_before_anything_is_sent(hub: Hub, name: str,
 
 
 def test_a_hub_that_does_not_tell_who_may_write_is_written_to(hub: Hub, user: Machine, name: str) -> None:
-    """It refuses by itself what one may not do: not every server that speaks the Hub's protocol knows the questions."""
+    """Publishing works on a Hub that lacks the requests about permissions.
+
+    Not every server of the Hub's protocol has them, and the Hub itself still refuses what the token does not allow.
+    """
     hub.broken.update({"/auth-check/": 404, "/whoami": 404})
     publish(user, name)
     assert "nothing has changed" in publish(user, name)
@@ -101,7 +110,7 @@ def test_a_hub_that_does_not_tell_who_may_write_is_written_to(hub: Hub, user: Ma
 
 
 def test_the_namespace_of_another_user_is_refused(hub: Hub, user: Machine, name: str) -> None:
-    """For a repo that is there, and for one that is not."""
+    """Another user's namespace is refused, for existing and for new repositories."""
     hub.repos["you/there"] = {}
     for repo in ("you/there", "you/new", *(["buckets/you/new/data"] if KNOWS_BUCKETS else [])):
         assert "you" in refused(user, 1, "demo", repo)
@@ -109,7 +118,7 @@ def test_the_namespace_of_another_user_is_refused(hub: Hub, user: Machine, name:
 
 
 def test_a_repo_that_holds_something_else_is_refused(hub: Hub, user: Machine, name: str) -> None:
-    """Unless the user allows it; then its other files are kept."""
+    """A repository with other files is refused without `--overwrite`. With it, unrelated files stay."""
     theirs = {"data/train-00000-of-00009.parquet": b"theirs", "notes.txt": b"theirs", "README.md": b"# Mine\n"}
     hub.repos[name] = dict(theirs)
     said = refused(user, 1, "demo", name)
@@ -121,7 +130,7 @@ def test_a_repo_that_holds_something_else_is_refused(hub: Hub, user: Machine, na
 
 
 def test_a_manifest_that_is_none_is_something_else(hub: Hub, user: Machine, name: str) -> None:
-    """One that cannot be read says nothing of whose files these are."""
+    """An invalid manifest counts as a foreign file, because it does not show who published the files."""
     publish(user, name)
     hub.repos[name] = {**hub.repos[name], "consistent_chat.json": b"{}"}
     assert "already contains other files (consistent_chat.json, data/" in refused(user, 1, "demo", name)
@@ -130,7 +139,10 @@ def test_a_manifest_that_is_none_is_something_else(hub: Hub, user: Machine, name
 
 
 def test_the_response_store_of_a_repo_stays_whole(hub: Hub, user: Machine, name: str) -> None:
-    """A build had its store in the repo that its dataset goes to: what others have paid for is not removed."""
+    """If the responses are in the repository of the dataset, publishing removes none of them.
+
+    They may be needed by other builds that paid for them.
+    """
     hub.repos[name] = {}
     user.run(published.rehearse, f"hf://datasets/{name}/responses")
     user.run(published.rehearse, f"hf://datasets/{name}/responses", seed=1)
@@ -161,13 +173,16 @@ def test_the_response_store_of_a_repo_stays_whole(hub: Hub, user: Machine, name:
     ],
 )
 def test_what_is_no_name_of_a_repo_is_wrong_usage(hub: Hub, user: Machine, name: str, repo: str) -> None:
-    """Before any request to the Hub."""
+    """An invalid name of a repository is a usage error before any request to the Hub."""
     assert "Write " in refused(user, 2, "demo", repo)
     assert not hub.requests
 
 
 def test_misses_are_listed(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """The first of them, their number, and what the nearest differs in; nothing was written."""
+    """Missing responses are counted, the first of them are listed, and nothing is written.
+
+    The message also says in what the nearest stored request differs.
+    """
     user.run(published.rehearse, str(tmp_path))
     given = [
         "--model",
@@ -195,13 +210,13 @@ def test_misses_are_listed(hub: Hub, user: Machine, name: str, tmp_path: Path) -
     ],
 )
 def test_what_does_not_go_together_is_said(hub: Hub, user: Machine, name: str, options: list[str], says: str) -> None:
-    """Before anything is sent."""
+    """Wrong combinations of options are reported before anything is sent."""
     assert says in user.run(published.command, "publish", "demo", name, *options).said
     assert not hub.writes()
 
 
 def planted(files: dict[str, bytes]) -> bytes:
-    """Return a stranger's manifest that claims files by their true digests, and a split."""
+    """Return a malicious manifest that names files with their correct digests, and a split."""
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     recipes = {"train": "demo.consistent_chat.yaml"}
     versions = {"consistent_chat": "0.1.0", "pyarrow": "20.0.0"}
@@ -224,7 +239,10 @@ OUTSIDE = {"LICENSE": b"mine", "models/weights.bin": b"mine", "notes.md": b"mine
 
 @pytest.mark.parametrize("claims", [MINE, {}, {**MINE, **OUTSIDE}], ids=["its folders", "nothing", "all"])
 def test_a_strangers_manifest_removes_nothing(hub: Hub, user: Machine, name: str, claims: dict[str, bytes]) -> None:
-    """It came with a pull request that was merged; what it claims, with the digests that are there, was never ours."""
+    """A manifest that a stranger committed, for example by a merged pull request, removes no files.
+
+    This holds even if it names existing files with their correct digests.
+    """
     hub.repos[name] = {**MINE, **OUTSIDE, "consistent_chat.json": planted(claims)}
     before = dict(hub.repos[name])
     hub.commits.append(Commit(name, "main", "Publish dialogues", "", tuple(before), commit(before), "stranger"))
@@ -237,7 +255,10 @@ def test_a_strangers_manifest_removes_nothing(hub: Hub, user: Machine, name: str
 
 
 def test_a_strangers_manifest_beside_a_published_dataset_removes_nothing(hub: Hub, user: Machine, name: str) -> None:
-    """What has been published there before is removed where it is as it was; all else that is claimed stays."""
+    """A stranger's manifest next to a published dataset makes publishing remove only files that it published before.
+
+    These must also be unchanged. All other files stay.
+    """
     publish(user, name)
     published = hub.repos[name].items()
     old = {path: content for path, content in published if "/packs/" in path or path.startswith("failures/")}
@@ -255,7 +276,7 @@ def test_a_strangers_manifest_beside_a_published_dataset_removes_nothing(hub: Hu
 
 @needs_buckets
 def test_a_manifest_in_a_bucket_removes_only_what_it_states(hub: Hub, user: Machine, name: str) -> None:
-    """A bucket has no history: a file with other content at a path of the publisher is not removed."""
+    """In a bucket, which has no history, a file is only removed if its content matches the manifest."""
     publish(user, f"buckets/{name}/d")
     files = hub.buckets[name]
     (pack,) = [path for path in files if "/packs/" in path]

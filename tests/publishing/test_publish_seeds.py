@@ -1,4 +1,4 @@
-"""A dataset with seeds is published with its sources, and proves itself without the data that it came from."""
+"""A dataset with seeds is published with its sources, and passes `verify` without the original data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,10 @@ seeds: {data: rows.jsonl, fields: {topic: about, source: text}}
     ],
 )
 def test_a_written_recipe_is_read_as_the_same(tmp_path: Path, rows: list[Any], more: dict[str, Any]) -> None:
-    """With its sources beside it: those that are used, and no other column."""
+    """A written recipe has the same fingerprint when it is read, without the original data.
+
+    The file of sources next to it has only the columns that the recipe uses.
+    """
     data = tmp_path / "rows.jsonl"
     data.write_text("\n".join(map(json.dumps, rows)))
     recipe = Recipe("m", seeds={"data": str(data), **more})
@@ -58,7 +61,7 @@ def test_a_written_recipe_is_read_as_the_same(tmp_path: Path, rows: list[Any], m
 
 
 def private(tmp_path: Path, rows: list[Any] = ROWS, **more: Any) -> Recipe:
-    """Return a recipe whose sources are private."""
+    """Return a recipe whose sources must not be published."""
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     fields = {"topic": "about", "source": "text"}
     seeds = {"data": str(tmp_path / "rows.jsonl"), "fields": fields, "publish": ["about"]}
@@ -67,7 +70,7 @@ def private(tmp_path: Path, rows: list[Any] = ROWS, **more: Any) -> Recipe:
 
 @pytest.mark.slow
 def test_a_private_column_is_in_no_written_file(tmp_path: Path) -> None:
-    """The recipe says which are lacking, and cannot be used by mistake."""
+    """A private column is in no written file. The recipe lists the withheld columns, and using it raises an error."""
     recipe = private(tmp_path, instructions={"users": "{{ text }}"})
     folder = tmp_path / "out"
     folder.mkdir()
@@ -82,7 +85,10 @@ def test_a_private_column_is_in_no_written_file(tmp_path: Path) -> None:
 
 
 def test_what_stands_in_the_rows_cannot_be_private(tmp_path: Path) -> None:
-    """A topic, columns that a system prompt names, and a source that replaces a missing topic."""
+    """A column whose values appear in the rows cannot be private.
+
+    Examples are a topic, a column in the system prompt, and a source that replaces a missing topic.
+    """
     with pytest.raises(RecipeError, match="must publish the column of 'text' as well: it is in the rows"):
         private(tmp_path, system_prompt="{{ text }}")
     with pytest.raises(RecipeError, match="must publish the column of 'source' as well: if a source has no topic"):
@@ -96,7 +102,10 @@ def test_what_stands_in_the_rows_cannot_be_private(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_private_columns_are_published_nowhere(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """Neither are the responses, whose requests quote them; the proof says what it cannot show."""
+    """Neither private columns nor the responses, whose requests quote them, are published.
+
+    `verify` says which part it cannot rebuild.
+    """
     rows = [{"about": f"Lamp {number}", "text": f"The number of lamp {number} is ZX81."} for number in range(3)]
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     recipe = tmp_path / "lamps.consistent_chat.yaml"
@@ -114,7 +123,7 @@ def test_private_columns_are_published_nowhere(hub: Hub, user: Machine, name: st
 
 @pytest.mark.slow
 def test_what_is_published_is_proven_by_its_own_sources(hub: Hub, user: Machine, name: str, tmp_path: Path) -> None:
-    """No source is in two splits, and a changed source is seen."""
+    """A published dataset is verified with its published sources, and a changed source makes `verify` fail."""
     (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, ROWS)))
     recipe = tmp_path / "lamps.consistent_chat.yaml"
     recipe.write_text(RECIPE)
