@@ -1,4 +1,4 @@
-"""DataFlow's operator interface, with any serving of theirs or ours, and no DataFlow installed."""
+"""DataFlow's operator interface with the servings of DataFlow and of this package, without DataFlow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ no_pauses = dataflow_parts.no_pauses
 
 @pytest.mark.parametrize("serving", [TheirServing(), "rehearsal"], ids=["theirs", "ours"])
 def test_run_writes_and_returns_exactly_what_is_asked_for(serving: Any, tmp_path: Path) -> None:
-    """Two columns, exact counts, as one DataFrame."""
+    """`run` writes and returns one DataFrame with two columns and the exact number of dialogues and turns."""
     storage = Storage()
     frame = operator(serving, tmp_path).run(storage)
     assert storage.data is frame
@@ -42,7 +42,7 @@ def test_run_writes_and_returns_exactly_what_is_asked_for(serving: Any, tmp_path
 
 
 def test_two_calls_make_a_wave(tmp_path: Path) -> None:
-    """All skeletons are asked for at once, then all answers, at the temperature of the operator."""
+    """One call requests all skeletons and one all answers, at the operator's temperature."""
     serving = TheirServing()
     made(serving, tmp_path, temperature=0.5)
     assert [len(call) for call in serving.calls] == [18, 18]
@@ -52,7 +52,7 @@ def test_two_calls_make_a_wave(tmp_path: Path) -> None:
 
 
 def test_waves_make_no_difference_to_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large run has several, each of two calls."""
+    """A run in several waves gives the same rows as one wave. Each wave takes two calls."""
     whole = made(TheirServing(), tmp_path / "whole")
     monkeypatch.setattr("consistent_chat.drivers.waves.WAVE", 8)
     serving = TheirServing()
@@ -61,7 +61,7 @@ def test_waves_make_no_difference_to_rows(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_second_run_makes_no_calls(tmp_path: Path) -> None:
-    """The responses are stored like any others, and give the same rows, without any serving too."""
+    """A second run makes no calls and gives the same rows, also without a serving."""
     first, other = made(TheirServing(), tmp_path), TheirServing()
     assert made(other, tmp_path).equals(first)
     assert other.calls == []
@@ -69,7 +69,10 @@ def test_a_second_run_makes_no_calls(tmp_path: Path) -> None:
 
 
 def test_waves_pay_for_nothing_that_merged_stores_have(tmp_path: Path) -> None:
-    """One run was complete and another was stopped: together they give the rows of a replay without a call."""
+    """The merged stores of a complete run and a stopped run give the rows of a replay without a call.
+
+    The order of merging does not matter.
+    """
     made(TheirServing(), tmp_path / "whole")
     texts = {f"user_{turn}": f"Another question {turn}" for turn in range(1, 4)}
     other = TheirServing(lambda prompt, tries: json.dumps(texts))
@@ -89,7 +92,7 @@ def test_waves_pay_for_nothing_that_merged_stores_have(tmp_path: Path) -> None:
 
 
 def test_who_does_not_say_its_model_or_temperature_is_warned_of(tmp_path: Path) -> None:
-    """It works all the same."""
+    """A serving without a model name or temperature works, with a warning for each."""
 
     class Bare(LLMServingABC):
         def generate_from_input(self, user_inputs: list[str], system_prompt: str) -> list[str | None]:
@@ -103,7 +106,7 @@ def test_who_does_not_say_its_model_or_temperature_is_warned_of(tmp_path: Path) 
 
 @pytest.mark.parametrize("place", ["configs", "sampling_params", "vllm_temperature"])
 def test_the_temperature_reaches_their_servings(place: str, tmp_path: Path) -> None:
-    """Wherever they keep it; afterwards it is theirs again."""
+    """The operator's temperature is set wherever a serving keeps its own, which is restored afterwards."""
 
     class Elsewhere(TheirServing):
         def __init__(self) -> None:
@@ -129,7 +132,7 @@ def test_the_temperature_reaches_their_servings(place: str, tmp_path: Path) -> N
 
 @pytest.mark.slow
 def test_near_duplicates_are_dropped_in_waves(tmp_path: Path) -> None:
-    """As with the other drivers; the replay gives the same rows."""
+    """Waves drop near-duplicates like other drivers, and a replay gives the same rows."""
     serving = TheirServing()
     same = "Where does the old road to the village by the river end?"
 
@@ -146,7 +149,7 @@ def test_near_duplicates_are_dropped_in_waves(tmp_path: Path) -> None:
 
 
 def test_descriptions_are_in_two_languages() -> None:
-    """Each names every parameter."""
+    """The English and the Chinese description both name the main parameters."""
     english, chinese = (ConsistentChatGenerator.get_desc(language) for language in ("en", "zh"))
     assert english != chinese
     assert re.search("[\u4e00-\u9fff]", chinese)
@@ -174,13 +177,16 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("given", "message"), WRONG.values(), ids=WRONG)
 def test_what_is_wrong_is_said_when_the_operator_is_made(given: dict[str, Any], message: str) -> None:
-    """Before anything is called."""
+    """A wrong argument raises an error when the operator is constructed, before any call."""
     with pytest.raises(RecipeError, match=message):
         ConsistentChatGenerator(**given)
 
 
 def test_a_storage_is_looked_at_before_anything_is_paid(tmp_path: Path) -> None:
-    """One without a step would have the first entry's file overwritten."""
+    """An unusable storage raises an error before any call.
+
+    A storage without a step is refused, because its first file would be overwritten.
+    """
     serving = TheirServing()
     (tmp_path / "file").write_text("")
     for storage, message in (
@@ -195,7 +201,7 @@ def test_a_storage_is_looked_at_before_anything_is_paid(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_dataflow_is_never_imported() -> None:
-    """It takes seconds, and may not be there."""
+    """The operator never imports DataFlow, which takes seconds and may not be installed."""
     code = (
         "import sys; from consistent_chat.dataflow import ConsistentChatGenerator as C; "
         "C('rehearsal'); print('dataflow' in sys.modules)"
@@ -205,7 +211,7 @@ def test_dataflow_is_never_imported() -> None:
 
 
 def test_names_are_public() -> None:
-    """Those that the documented example imports, and one more."""
+    """The module exports the names that the documented example imports, and one more."""
     assert set(dataflow.__all__) == {
         "APILLMServing_request",
         "ConsistentChatGenerator",

@@ -1,4 +1,4 @@
-"""DataFlow's operator with servings that fail, refuse and answer wrongly: exact counts, and messages that say why."""
+"""DataFlow's operator with servings that fail, refuse or answer wrongly: exact counts, and messages with the reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ no_pauses = dataflow_parts.no_pauses
 @pytest.mark.parametrize("template", [None, TheirPrompt()], ids=["our prompts", "their prompts"])
 @pytest.mark.parametrize("salt", range(4))
 def test_faults_of_all_kinds_at_once(salt: int, template: Any, tmp_path: Path) -> None:
-    """Four answers of ten are missing or unusable; the replay gives the same rows without a call."""
+    """With 40% of the answers missing or unusable, the counts are exact and a replay gives the same rows."""
 
     def script(prompt: str, tries: int) -> Any:
         number = hashlib.sha256(f"{salt} {tries} {prompt}".encode()).digest()[0]
@@ -51,12 +51,12 @@ FAULTS: dict[str, Script] = {
 
 @pytest.mark.parametrize("script", FAULTS.values(), ids=FAULTS)
 def test_counts_are_exact_whatever_comes_back(script: Script, tmp_path: Path) -> None:
-    """A missing answer is requested again, an unusable one is drawn again."""
+    """The counts are exact: a missing answer is requested again, and an unusable one is drawn again."""
     assert is_exact(made(TheirServing(script), tmp_path))
 
 
 def test_an_answer_in_tags_is_read(tmp_path: Path) -> None:
-    """DataFlow's serving puts a model's reasoning before its answer."""
+    """The answer is read from its tags, because DataFlow's serving puts a model's reasoning before it."""
 
     class Thinking(TheirServing):
         def _answer(self, prompt: str, system: str) -> str:
@@ -70,7 +70,10 @@ def test_an_answer_in_tags_is_read(tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_is_never_answered_is_replaced(tmp_path: Path) -> None:
-    """It counts as declined when others are answered after it; the replay knows that too."""
+    """A prompt without an answer is replaced after three attempts if other prompts are answered.
+
+    A replay gives the same rows.
+    """
     serving = TheirServing()
     serving.script = lambda prompt, tries: None if prompt == serving.calls[0][0] else ...
     frame = made(serving, tmp_path)
@@ -81,7 +84,10 @@ def test_a_prompt_that_is_never_answered_is_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", [1, 3])
 def test_refused_prompts_cost_those_prompts_alone(left: int, tmp_path: Path) -> None:
-    """Also in a run without other requests: a harmless prompt shows whether the serving answers."""
+    """Only the refused prompts are replaced, even in a run without other requests.
+
+    In that case a harmless prompt shows whether the serving still answers.
+    """
     with pytest.raises(BudgetSpent):
         made(TheirServing(), tmp_path, max_calls=36 - left)
     rest = TheirServing()
@@ -94,7 +100,7 @@ def test_refused_prompts_cost_those_prompts_alone(left: int, tmp_path: Path) -> 
 
 
 def test_a_serving_that_goes_away_declines_nothing(tmp_path: Path) -> None:
-    """Then the run stops, and can be resumed later."""
+    """If the serving stops answering, the run stops without a decline, and the next run continues it."""
     whole = made(TheirServing(), tmp_path / "whole")
     serving = TheirServing()
     serving.script = lambda prompt, tries: (
@@ -108,7 +114,7 @@ def test_a_serving_that_goes_away_declines_nothing(tmp_path: Path) -> None:
 
 
 def test_a_serving_that_never_answers_is_given_up(tmp_path: Path) -> None:
-    """After three calls, and the message says what came back instead of text."""
+    """The run stops after three calls without an answer. The message says what came instead of text."""
     serving = TheirServing(lambda prompt, tries: {"text": "?"})
     with pytest.raises(ServingError, match=r"TheirServing gave no answer to 18 prompts: it gave dict where text"):
         made(serving, tmp_path)
@@ -117,7 +123,7 @@ def test_a_serving_that_never_answers_is_given_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("odd", "survives"), [({1}, True), ({1, 2, 3}, False)], ids=["once", "always"])
 def test_what_is_no_list_is_no_answer(odd: set[int], survives: bool, tmp_path: Path) -> None:
-    """It is asked for again, and named when nothing else comes."""
+    """A result that is not a list is requested again. If no list comes, the error names its type."""
 
     class Odd(TheirServing):
         def generate_from_input(self, user_inputs: list[str], system_prompt: str) -> Any:
@@ -132,7 +138,7 @@ def test_what_is_no_list_is_no_answer(odd: set[int], survives: bool, tmp_path: P
 
 
 def test_nothing_of_use_ends_the_run(tmp_path: Path) -> None:
-    """Instead of paying for every draw of every substitute."""
+    """The run stops after 30 consecutive unusable responses, instead of paying for every draw of every substitute."""
     serving = TheirServing(lambda prompt, tries: "No.")
     with pytest.raises(UnfilledSlot, match=r"30 consecutive responses were unusable.*no_json.*'No\.'"):
         made(serving, tmp_path)
@@ -141,7 +147,10 @@ def test_nothing_of_use_ends_the_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("lost", [1, 18])
 def test_too_few_answers_are_never_mixed_up(lost: int, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Who answers fewer prompts than it was asked is asked one by one: no answer goes to another prompt."""
+    """If a serving returns too few answers, its prompts are sent one by one.
+
+    No answer is matched with the wrong prompt.
+    """
 
     class Losing(TheirServing):
         def generate_from_input(self, user_inputs: list[str], system_prompt: str) -> Any:
@@ -154,7 +163,7 @@ def test_too_few_answers_are_never_mixed_up(lost: int, tmp_path: Path, caplog: p
 
 
 def test_an_exception_of_the_serving_is_one_message(tmp_path: Path) -> None:
-    """What was answered before is kept."""
+    """An exception of the serving becomes one error with its text, and earlier responses are kept."""
     serving = TheirServing()
 
     def script(prompt: str, tries: int) -> Any:
@@ -170,7 +179,7 @@ def test_an_exception_of_the_serving_is_one_message(tmp_path: Path) -> None:
 
 
 def test_limits_hold_in_waves(tmp_path: Path) -> None:
-    """max_calls counts answers, and the next run continues."""
+    """`max_calls` counts answers, and the next run continues."""
     serving = TheirServing()
     for _ in range(3):
         with pytest.raises(BudgetSpent, match="max_calls=10"):
@@ -180,14 +189,14 @@ def test_limits_hold_in_waves(tmp_path: Path) -> None:
 
 
 def test_what_is_not_answered_does_not_count(tmp_path: Path) -> None:
-    """For max_calls: it has brought nothing."""
+    """Missing answers do not count towards `max_calls`."""
     serving = TheirServing(lambda prompt, tries: None if tries == 0 else ...)
     assert is_exact(made(serving, tmp_path, max_calls=36))
     assert sum(serving.asked.values()) == 72
 
 
 def test_a_serving_that_comes_back_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it was away, if not too long at a time."""
+    """Any number of short outages of the serving does not stop the run."""
     monkeypatch.setattr("consistent_chat.drivers.waves.WAVE", 2)
     serving = TheirServing()
     serving.script = lambda prompt, tries: ... if len(serving.calls) % 3 else None

@@ -1,4 +1,4 @@
-"""DataFlow's storage and serving by their parameters: the same files, and our own serving for servers."""
+"""The package's versions of DataFlow's storage and serving: the same parameters, the same files, for any server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ no_pauses = dataflow_parts.no_pauses
 
 @pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet", "pickle"])
 def test_a_file_lies_where_dataflow_has_it(kind: str, tmp_path: Path) -> None:
-    """Under the name of the step, and nothing else beside it; the next step reads it, except pickle."""
+    """The only file has the name that DataFlow gives to the step. The next step reads it, except for pickle."""
     storage = FileStorage("", str(tmp_path), "dataflow_cache_step", kind)
     frame = operator("rehearsal", tmp_path / "responses").run(storage.step())
     files = [path.name for path in tmp_path.iterdir() if path.is_file()]
@@ -41,7 +41,7 @@ def test_a_file_lies_where_dataflow_has_it(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_first_step_reads_its_file_or_nothing(tmp_path: Path) -> None:
-    """As DataFlow's does."""
+    """The first step reads the given file, or nothing if no file is given, as in DataFlow."""
     (tmp_path / "first.jsonl").write_text('{"a": 1}\n')
     assert FileStorage(str(tmp_path / "first.jsonl")).step().read("dict") == [{"a": 1}]
     assert FileStorage("").step().get_keys_from_dataframe() == []
@@ -50,7 +50,7 @@ def test_the_first_step_reads_its_file_or_nothing(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file is there whole or not at all; one that succeeds takes its place."""
+    """A write that fails leaves the old file unchanged, and a write that succeeds replaces it."""
     storage = FileStorage("", str(tmp_path)).step()
     path = Path(storage.write([{"a": 1}]))
     assert storage.write([{"a": 2}]) == str(path)
@@ -68,17 +68,20 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
 
 @pytest.fixture
 def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set DataFlow's own variable."""
+    """Set the key in DataFlow's environment variable."""
     monkeypatch.setenv("DF_API_KEY", "sk-of-dataflow")
 
 
 def api(provider: Provider, **fields: Any) -> APILLMServing_request:
-    """Return our serving under DataFlow's name, on the local server."""
+    """Return this package's APILLMServing_request, which calls the local server."""
     return APILLMServing_request(api_url=f"{provider.openai_url}/chat/completions", model_name="gpt-4o", **fields)
 
 
 def test_their_serving_by_its_parameters_is_ours(key: None, tmp_path: Path) -> None:
-    """The address as DataFlow gives it, its key, the operator's temperature, retries, as many calls as workers."""
+    """The serving accepts DataFlow's form of the address and its variable for the key.
+
+    It uses the operator's temperature, retries failed calls, and makes at most `max_workers` calls at once.
+    """
     with Provider(lambda call: Reply.error(500, "Busy") if call.number == 3 else None, delay=0.01) as provider:
         assert is_exact(made(api(provider, max_workers=4), tmp_path, temperature=0.4))
         assert len(provider.requests) == 37
@@ -88,7 +91,7 @@ def test_their_serving_by_its_parameters_is_ours(key: None, tmp_path: Path) -> N
 
 
 def test_their_serving_takes_prompt_objects(key: None, tmp_path: Path) -> None:
-    """Through the one method that all of DataFlow's have; no schema goes with such a prompt."""
+    """Prompt objects work through the method that all of DataFlow's servings have, and requests have no schema."""
 
     def script(call: Any) -> Reply:
         system, user = (message["content"] for message in call.body["messages"])
@@ -106,14 +109,14 @@ REFUSALS = {"a bad request": 400, "a filter": 403, "a template": 500}
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the pauses between tries."""
+    """Shorten the pauses between attempts."""
     monkeypatch.setattr("consistent_chat.drivers.retry.FIRST_PAUSE", 0.001)
     monkeypatch.setattr("consistent_chat.drivers.retry.LONGEST_PAUSE", 0.01)
 
 
 @pytest.mark.parametrize("status", REFUSALS.values(), ids=REFUSALS)
 def test_prompts_are_answered_in_their_order_and_none_where_refused(status: int, key: None, quick: None) -> None:
-    """As DataFlow's own does for all of its operators; one refused prompt costs that prompt alone."""
+    """Answers have the order of the prompts, with None only for the refused prompt, as in DataFlow."""
 
     def script(call: Any) -> Reply:
         text = call.body["messages"][1]["content"]
@@ -128,7 +131,7 @@ def test_prompts_are_answered_in_their_order_and_none_where_refused(status: int,
 def test_a_prompt_of_a_prompt_object_that_is_refused_is_replaced(
     status: int, key: None, quick: None, tmp_path: Path
 ) -> None:
-    """By another one of the same intent; the replay knows that too."""
+    """A refused prompt is replaced by another prompt of the same intent, and a replay gives the same rows."""
     refused: list[str] = []
 
     def script(call: Any) -> Reply:
@@ -146,7 +149,7 @@ def test_a_prompt_of_a_prompt_object_that_is_refused_is_replaced(
 
 
 def test_a_wrong_key_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """And no key at all is one before."""
+    """A refused key raises one error at the first call, and a missing key one when the serving is constructed."""
     monkeypatch.delenv("DF_API_KEY", raising=False)
     with pytest.raises(ValueError, match="no key in the environment variable DF_API_KEY"):
         APILLMServing_request()
@@ -170,13 +173,13 @@ WRONG_SETTINGS: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("given", "message"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS)
 def test_a_wrong_setting_is_said_at_once(given: dict[str, Any], message: str, key: None) -> None:
-    """In the words of DataFlow's parameters."""
+    """A wrong setting raises an error in the constructor, in terms of DataFlow's parameters."""
     with pytest.raises(RecipeError, match=message):
         APILLMServing_request(**given)
 
 
 def test_no_address_is_openais_or_the_environments(key: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The documented example leaves api_url empty."""
+    """An empty `api_url`, as in the documented example, means OPENAI_BASE_URL."""
     with Provider() as provider:
         monkeypatch.setenv("OPENAI_BASE_URL", provider.openai_url)
         assert is_exact(made(APILLMServing_request(api_url="", model_name="gpt-4o", max_workers=30), tmp_path))

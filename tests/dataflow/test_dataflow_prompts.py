@@ -1,4 +1,4 @@
-"""DataFlow's operator with prompt objects: exact counts, and answers of the shape that they ask for."""
+"""DataFlow's operator with prompt objects: exact counts, and answers in the format that the prompts ask for."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ no_pauses = dataflow_parts.no_pauses
 
 
 def test_a_prompt_objects_dialogues_are_exact(tmp_path: Path) -> None:
-    """Its number of intents, our number of turns, the category that the model names."""
+    """The prompt object decides the number of intents, the operator that of turns, and the model names the category."""
     serving = TheirServing()
     frame = made(serving, tmp_path, prompt_template=TheirPrompt())
     assert is_exact(frame, 4)
@@ -33,7 +33,7 @@ def test_a_prompt_objects_dialogues_are_exact(tmp_path: Path) -> None:
 
 
 def test_a_prompt_object_draws_the_same_again(tmp_path: Path) -> None:
-    """By the recipe's seed; the state of `random` is left as it was."""
+    """The recipe's seed makes prompts repeatable, and the global state of `random` is unchanged afterwards."""
     random.seed(1)
     expected = random.Random(1).random()
     first = made(TheirServing(), tmp_path, prompt_template=TheirPrompt(), num_dialogs_per_intent=9)
@@ -47,7 +47,7 @@ def test_a_prompt_object_draws_the_same_again(tmp_path: Path) -> None:
 
 
 def test_equal_skeletons_have_answers_of_their_own(tmp_path: Path) -> None:
-    """A model that writes the same questions to each prompt may still answer them differently."""
+    """Dialogues with equal questions have separate answers."""
     serving, number = TheirServing(), itertools.count()
     same = json.dumps({"category": "Bread", "turns": ["one", "two", "three"]})
     serving.script = lambda prompt, tries: (
@@ -79,7 +79,7 @@ NO_SHAPES: dict[str, Any] = {
 
 @pytest.mark.parametrize("shape", [*SHAPES.values(), *NO_SHAPES.values()], ids=[*SHAPES, *NO_SHAPES])
 def test_answers_to_a_prompt_object_are_read_or_drawn_again(shape: Any, tmp_path: Path) -> None:
-    """In the shapes that DataFlow's prompts ask for."""
+    """Answers in the formats of DataFlow's prompts are read, and answers in other formats are drawn again."""
     serving = TheirServing(lambda prompt, tries: json.dumps(shape) if prompt.startswith("On ") and not tries else ...)
     frame = made(serving, tmp_path, prompt_template=TheirPrompt())
     assert is_exact(frame, 4)
@@ -98,7 +98,7 @@ SKELETONS: dict[str, Any] = {
 
 @pytest.mark.parametrize("shape", SKELETONS.values(), ids=SKELETONS)
 def test_skeletons_of_a_wrong_shape_are_drawn_again(shape: Any, tmp_path: Path) -> None:
-    """None is padded."""
+    """Skeletons in a wrong format are drawn again, and never padded."""
     serving = TheirServing(
         lambda prompt, tries: json.dumps(shape) if not prompt.startswith("On ") and not tries else ...
     )
@@ -108,7 +108,10 @@ def test_skeletons_of_a_wrong_shape_are_drawn_again(shape: Any, tmp_path: Path) 
 
 
 def test_of_more_turns_the_first_are_taken(tmp_path: Path) -> None:
-    """DataFlow's own prompt asks for 6 to 8, whatever num_turns_per_dialog says."""
+    """Surplus turns are cut off.
+
+    DataFlow's own prompt asks for 6 to 8 turns, whatever num_turns_per_dialog is.
+    """
     long = json.dumps({"category": "Bread", "turns": [f"turn {number}" for number in range(8)]})
     serving = TheirServing(lambda prompt, tries: ... if prompt.startswith("On ") else long)
     frame = made(serving, tmp_path, prompt_template=TheirPrompt())
@@ -117,7 +120,7 @@ def test_of_more_turns_the_first_are_taken(tmp_path: Path) -> None:
 
 
 def test_a_prompt_that_fails_for_good_is_replaced(tmp_path: Path) -> None:
-    """By another one of the same intent."""
+    """A prompt that has only unusable responses is replaced by another prompt of the same intent."""
     serving = TheirServing()
     serving.script = lambda prompt, tries: "No." if prompt == serving.calls[0][3] else ...
     frame = made(serving, tmp_path, prompt_template=TheirPrompt(), max_draws=2)
@@ -128,7 +131,7 @@ def test_a_prompt_that_fails_for_good_is_replaced(tmp_path: Path) -> None:
 
 
 def test_a_prompt_object_of_another_kind_is_one_message(tmp_path: Path) -> None:
-    """It names the method and what came of it."""
+    """A wrong prompt object raises an error with the exception of its method or the type of its result."""
 
     class Other:
         def build_prompt(self) -> str:

@@ -1,4 +1,4 @@
-"""The operator inside the real DataFlow: its pipelines, storages, servings and prompts (`nox -s dataflow`)."""
+"""The operator in the real DataFlow, with its pipelines, storages, servings and prompts (`nox -s dataflow`)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OUR_IMPORT = "from consistent_chat.dataflow import ConsistentChatGenerator"
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Work in an empty folder, with a key and a store of its own."""
+    """Run each test in an empty folder, with a key and a separate response store."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DF_API_KEY", "sk-of-dataflow")
     monkeypatch.setattr("consistent_chat.dataflow.operator.default_location", lambda: str(tmp_path / "responses"))
@@ -46,7 +46,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    """A server that answers all prompts, its first call badly and its second with half an answer."""
+    """Run a server that answers every prompt. Its first call fails, and its second gives half an answer."""
 
     def script(call: Call) -> Reply:
         system, user = (message["content"] for message in call.body["messages"])
@@ -61,7 +61,7 @@ def provider() -> Iterator[Provider]:
 
 
 def api(provider: Provider) -> APILLMServing_request:
-    """Return DataFlow's own serving, which gives None after one try."""
+    """Return DataFlow's own serving, which returns None after one failed attempt."""
     url = f"{provider.openai_url}/chat/completions"
     return APILLMServing_request(api_url=url, model_name="gpt-4o", max_workers=8, max_retries=1)
 
@@ -72,17 +72,20 @@ def storage(folder: Path, kind: str = "jsonl") -> FileStorage:
 
 
 class Counting(OperatorABC):
-    """A later operator of a pipeline, which needs what ours has written."""
+    """A later operator of a pipeline, which reads the output of this package's operator."""
 
     def run(self, storage: Any, input_conversation_key: str, output_count_key: str) -> None:
-        """Count the messages."""
+        """Count the messages of each dialogue."""
         frame = storage.read("dataframe")
         frame[output_count_key] = [len(talk) for talk in frame[input_conversation_key]]
         storage.write(frame)
 
 
 def test_all_of_ours_counts_as_theirs() -> None:
-    """As soon as both are imported; what is theirs does not count as ours."""
+    """The package's classes count as subclasses of DataFlow's as soon as both are imported.
+
+    DataFlow's classes do not count as subclasses of the package's.
+    """
     assert issubclass(ConsistentChatGenerator, OperatorABC)
     assert issubclass(ours.APILLMServing_request, LLMServingABC)
     assert issubclass(ours.FileStorage, DataFlowStorage)
@@ -90,7 +93,7 @@ def test_all_of_ours_counts_as_theirs() -> None:
 
 
 def test_dataflow_may_be_imported_later() -> None:
-    """At the latest an operator that is made joins it."""
+    """If DataFlow is imported later, new instances of this package's classes still count as instances of DataFlow's."""
     code = (
         "from consistent_chat.dataflow import ConsistentChatGenerator as C, FileStorage as S; "
         "from dataflow.core import OperatorABC; from dataflow.utils.storage import DataFlowStorage; "
@@ -101,14 +104,14 @@ def test_dataflow_may_be_imported_later() -> None:
 
 
 def test_the_registry_gives_ours() -> None:
-    """Under the name of theirs."""
+    """After `register`, DataFlow's registry returns this package's operator under the original name."""
     ours.register()
     assert OPERATOR_REGISTRY.get("ConsistentChatGenerator") is ConsistentChatGenerator
     assert "category" in OPERATOR_REGISTRY.get("ConsistentChatGenerator").get_desc("zh")
 
 
 def test_their_own_pipeline_runs_with_our_operator(provider: Provider, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Upstream's text_conversation_synthesis_pipeline, with one import and the server's address changed."""
+    """DataFlow's text_conversation_synthesis_pipeline runs with one changed import and a changed server address."""
     spec = importlib.util.find_spec("dataflow")
     assert spec is not None
     assert spec.origin is not None
@@ -127,7 +130,7 @@ def test_their_own_pipeline_runs_with_our_operator(provider: Provider, monkeypat
 
 @pytest.mark.parametrize("template", [None, ConsistentChatPrompt()], ids=["our prompts", "their prompts"])
 def test_a_pipeline_compiles_and_runs(template: Any, provider: Provider, tmp_path: Path) -> None:
-    """Our keys are known to later operators; the serving is used, and cleaned up at the end."""
+    """A pipeline compiles and runs: later operators know the operator's columns, and the serving is used."""
 
     class Pipeline(PipelineABC):
         def __init__(self) -> None:
@@ -153,7 +156,7 @@ def test_a_pipeline_compiles_and_runs(template: Any, provider: Provider, tmp_pat
 
 
 def test_our_parts_stand_in_a_pipeline_too(provider: Provider, tmp_path: Path) -> None:
-    """Our storage and our serving, by their names."""
+    """A pipeline also runs with this package's storage and serving."""
 
     class Pipeline(PipelineABC):
         def __init__(self) -> None:
@@ -182,14 +185,14 @@ def test_their_serving_is_asked_for_what_is_missing(template: Any, provider: Pro
 
 
 def test_their_serving_without_a_server_is_one_message(tmp_path: Path) -> None:
-    """It gives None for each prompt, and that is not a row less."""
+    """If the serving returns None for every prompt, the run stops with one error."""
     serving = APILLMServing_request(api_url="http://127.0.0.1:1/v1/chat/completions", max_retries=1)
     with pytest.raises(ServingError, match="APILLMServing_request gave no answer to 18 prompts"):
         made(serving, tmp_path)
 
 
 def test_a_subclass_of_their_serving_is_enough(tmp_path: Path) -> None:
-    """One method is all that is used."""
+    """The operator calls only `generate_from_input` of a serving."""
 
     class Serving(LLMServingABC):
         model_name, temperature = "mine", 0.0
@@ -210,13 +213,13 @@ def test_a_subclass_of_their_serving_is_enough(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["json", "jsonl", "csv", "parquet", "pickle"])
 def test_files_are_the_same_bytes(kind: str, tmp_path: Path) -> None:
-    """Written by DataFlow's storage or by ours."""
+    """The storages of DataFlow and of this package write the same bytes, or equal data for pickle."""
     theirs, own = storage(tmp_path, kind), ours.FileStorage("", str(tmp_path / "own"), cache_type=kind)
     for place in (theirs, own):
         operator(TheirServing(), tmp_path / "responses").run(place.step())
     name = f"dataflow_cache_step_step1.{kind}"
     own_file, their_file = tmp_path / "own" / name, tmp_path / "cache" / name
-    if kind == "pickle":  # whose bytes depend on which texts are one object
+    if kind == "pickle":  # its bytes depend on which strings are the same object
         assert pandas.read_pickle(own_file).equals(pandas.read_pickle(their_file))
     else:
         assert own_file.read_bytes() == their_file.read_bytes()
@@ -225,7 +228,7 @@ def test_files_are_the_same_bytes(kind: str, tmp_path: Path) -> None:
 
 
 def test_their_lazy_storage_takes_our_rows(tmp_path: Path) -> None:
-    """It keeps them in memory."""
+    """The operator also works with DataFlow's lazy storage, which keeps the rows in memory."""
     lazy = LazyFileStorage("", cache_path=str(tmp_path), save_on_exit=False)
     operator(TheirServing(), tmp_path / "responses").run(lazy.step())
     assert is_exact(lazy.step().read("dataframe"))
