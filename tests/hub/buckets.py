@@ -1,4 +1,4 @@
-"""Storage buckets: files by path, without history, whose content comes and goes by Xet."""
+"""Storage buckets: files by path, without history. Their content is transferred by Xet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Buckets:
         self._hub = hub
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """Return what is answered, by whom."""
+        """Return the routes and their handlers."""
         api = "/api/buckets/{owner}/{name}"
         return (
             web.post(api, self._create),
@@ -59,7 +59,7 @@ class Buckets:
         return web.Response()
 
     async def _tree(self, request: web.Request) -> web.Response:
-        """List what begins with a path, as text: "logs" finds "logs/a" and "logs_of_others/a" too."""
+        """List the paths that begin with a prefix as text: "logs" finds "logs/a" and also "logs_of_others/a"."""
         _, files = self._asked(request)
         prefix = request.match_info.get("path", "")
         deep = request.query.get("recursive", "").lower() == "true"
@@ -100,7 +100,7 @@ class Buckets:
         return self._hub.storage.elsewhere(path, files[path], {"ETag": f'"{xet["X-Xet-Hash"]}"', **xet})
 
     def _asked(self, request: web.Request) -> tuple[str, Files]:
-        """Return the bucket that a request is about and its files, if the request may read it."""
+        """Return the bucket that a request names and its files, if the request has read access."""
         bucket = _name(request)
         self._hub.reader(request, f"buckets/{bucket}", bucket in self._hub.buckets)
         return bucket, self._hub.buckets[bucket]

@@ -1,4 +1,4 @@
-"""What a Hub holds: files, commits, folders; and how it names them."""
+"""The content of a Hub, which is files, commits and folders, and the ids of this content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ USER = "me"
 
 @dataclass(frozen=True)
 class Commit:
-    """One commit as it arrived: to which revision of which repo, and the paths that it changed."""
+    """One commit as it arrived: the repository, the revision, and the paths that it changed."""
 
     repo: str
     revision: str
@@ -32,23 +32,23 @@ class Commit:
 
 
 def commit(files: Files) -> str:
-    """Return the id of the commit that a repo with these files is at."""
+    """Return the id of the commit whose repository has these files."""
     return hashlib.sha1(repr(sorted((path, blob(content)) for path, content in files.items())).encode()).hexdigest()
 
 
 @functools.lru_cache
 def blob(content: bytes) -> str:
-    """Return the id of a file, as git makes it."""
+    """Return the id that git gives to a file."""
     return hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest()
 
 
 def digest(content: bytes) -> str:
-    """Return the SHA-256 of a file, by which large file storage knows it."""
+    """Return the SHA-256 of a file, which is its id in large file storage."""
     return hashlib.sha256(content).hexdigest()
 
 
 def folders(files: Files) -> list[str]:
-    """Return all folders in which files lie."""
+    """Return all folders that contain files, and their parent folders."""
     parts = [path.split("/")[:-1] for path in files]
     return sorted({"/".join(names[: depth + 1]) for names in parts for depth in range(len(names))})
 
@@ -59,7 +59,7 @@ def parent(path: str) -> str:
 
 
 def part(request: web.Request, content: bytes, headers: Mapping[str, str]) -> web.Response:
-    """Send what the request asks for of a file, from the first to the last byte of its range."""
+    """Return a response with the range of a file that the request asks for, or with the whole file."""
     start = request.http_range.start or 0
     asked = content[request.http_range]
     status = 206 if "Range" in request.headers else 200
@@ -68,6 +68,6 @@ def part(request: web.Request, content: bytes, headers: Mapping[str, str]) -> we
 
 
 def refused(kind: type[web.HTTPError], message: str, code: str = "", **headers: str) -> web.HTTPError:
-    """Return an error as the Hub answers it: its clients choose their exception by the code."""
+    """Return an error in the Hub's format, in which the code determines the exception that clients raise."""
     about = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}), **headers}
     return kind(headers=about)

@@ -1,4 +1,4 @@
-"""Machines that use the Hub, each a separate process, and what they do with stores there."""
+"""Machines that use the Hub, each in a separate process, and functions that they run on stores there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BEGUN: dict[str, ResponseStore] = {}
 
 @dataclass(frozen=True)
 class Machine:
-    """A process that uses the Hub. What it runs must be a function of this module."""
+    """A process that uses the Hub. It can only run functions that it can import."""
 
     home: Path
     pool: ProcessPoolExecutor
@@ -42,7 +42,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class There:
-    """A repo or bucket with a store in it."""
+    """A repository or bucket that contains a response store."""
 
     hub: Hub
     kind: str
@@ -58,12 +58,12 @@ class There:
 
     @property
     def private(self) -> str:
-        """What it is called among what is private."""
+        """Return the key of the repository or bucket in `Hub.private`."""
         return self.name if self.kind == "datasets" else f"buckets/{self.name}"
 
     @property
     def sending(self) -> str:
-        """A part of the addresses to which files are sent at last."""
+        """Return a part of the URL of the request that finally writes files."""
         return "/commit/" if self.kind == "datasets" else f"{self.name}/batch"
 
     def vanish(self) -> None:
@@ -74,7 +74,7 @@ class There:
 
 
 def machine(hub: Hub, home: Path, **environment: str) -> Machine:
-    """Start a process whose user is logged in with a token that may write."""
+    """Start a process whose user is logged in with a token that has write access."""
     settings = {
         "HF_ENDPOINT": hub.url,
         "HF_HOME": str(home),
@@ -90,7 +90,7 @@ def machine(hub: Hub, home: Path, **environment: str) -> Machine:
 
 
 def repo(hub: Hub, kind: str) -> There:
-    """Make an empty repo or bucket that no other test knows."""
+    """Create an empty repository or bucket for one test, and clear what the Hub has recorded."""
     there = There(hub, kind, f"me/store-{next(COUNTER)}")
     (hub.repos if kind == "datasets" else hub.buckets)[there.name] = {}
     for seen in (hub.requests, hub.commits, hub.broken, hub.passing, hub.lost):
@@ -99,25 +99,25 @@ def repo(hub: Hub, kind: str) -> There:
 
 
 class Paid:
-    """A serving that must not be called."""
+    """A serving that fails the test when it is called."""
 
     async def answer(self, request: Request) -> Response:
         raise AssertionError("a response was paid for")
 
 
 def without_pauses() -> None:
-    """Let the clients of this process try again as often as they do, but at once."""
+    """Let the clients of this process retry as often as usual, but without pauses."""
     time.sleep = lambda seconds: None
 
 
 def begin(url: str, every: int = 0, **options: Any) -> None:
-    """Open a store for writing and check that it can be written; `every` is the number of responses in a pack."""
+    """Open a store for writing, and check that it is writable. `every` is the number of responses in a pack."""
     BEGUN[url] = ResponseStore(url, options, flush=Flush(every, None) if every else None)
     BEGUN[url].prepare()
 
 
 def finish(url: str, numbers: Iterable[int]) -> None:
-    """Keep the responses of these numbers in an open store, and close it."""
+    """Store the responses of these numbers in an open store, and close it."""
     store = BEGUN.pop(url)
     for number in numbers:
         store.keep(asked(number), said(number))
@@ -125,19 +125,19 @@ def finish(url: str, numbers: Iterable[int]) -> None:
 
 
 def keep(url: str, numbers: Iterable[int], **given: Any) -> None:
-    """Keep the responses of these numbers, by a store that is closed after."""
+    """Open a store, store the responses of these numbers, and close the store."""
     begin(url, **given)
     finish(url, numbers)
 
 
 def lacks(url: str | list[str], numbers: Iterable[int], **options: Any) -> list[int]:
-    """Return those of the numbers whose responses a newly opened store does not find."""
+    """Return the numbers whose responses a newly opened store does not find."""
     store = ResponseStore(url, options)
     return [number for number in numbers if store.find(asked(number)) != said(number)]
 
 
 def logged(url: str, folder: str) -> list[str | None]:
-    """Write a batch into a store's log, twice, and return what the log then says at each step."""
+    """Add a batch to a store's log twice, and return the batch ids and outcomes that the log has after each step."""
     log, path = BatchLog(url), Path(folder, "requests.jsonl")
     path.write_bytes(request_line(asked()))
     first, second = (Batch(1, "anthropic", "a-model", 1) for _ in range(2))
@@ -151,14 +151,14 @@ def logged(url: str, folder: str) -> list[str | None]:
 
 
 def load(url: str, **given: Any) -> list[dict[str, Any]]:
-    """Return the rows of a new build of a small dataset from a store."""
+    """Build a small dataset from a store anew, and return its rows."""
     assert consistent_chat
     small = {"model": "rehearsal", "num_dialogs_per_intent": 1, "split": "train", "download_mode": "force_redownload"}
     return list(load_dataset("consistent_chat", responses=url, **{**small, **given}))
 
 
 def refused(function: Callable[..., Any], *args: Any, **given: Any) -> str:
-    """Return the message of the StoreError that a call ends with, and all that was logged until then."""
+    """Return the log messages of a call and the message of its StoreError, or "" if it raises none."""
     logged: list[str] = []
     handler = logging.Handler()
     handler.emit = lambda record: logged.append(record.getMessage())  # type: ignore[method-assign]

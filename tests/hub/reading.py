@@ -1,4 +1,4 @@
-"""How a dataset repo is read: files, listings, what is known of a repo, its branches and commits."""
+"""The requests that read a dataset repository: files, listings, metadata, branches and commits."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Reading:
         self._hub = hub
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """Return what is answered, by whom."""
+        """Return the routes and their handlers."""
         api = "/api/datasets/{owner}/{name}"
         return (
             web.get("/datasets/{owner}/{name}/resolve/{revision}/{path:.+}", self._file),
@@ -95,7 +95,7 @@ class Reading:
         return web.json_response(about)
 
     def _asked(self, request: web.Request) -> tuple[str, Files]:
-        """Return the repo that a request is about and its files, if the request may read it."""
+        """Return the repository that a request names and its files, if the request has read access."""
         repo = "{owner}/{name}".format(**request.match_info)
         self._hub.reader(request, repo, repo in self._hub.repos)
         return repo, self._hub.files(repo, _revision(request))

@@ -1,4 +1,4 @@
-"""The server itself: it runs in a thread, keeps every request, knows who may do what, and can be broken on purpose."""
+"""The server of the Hub. It runs in a thread, records every request, checks permissions, and can fail on purpose."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Seen:
 
     @property
     def writes(self) -> bool:
-        """Tell whether it is there to change something."""
+        """Return whether the request is meant to change something."""
         asks = self.method in ("GET", "HEAD") and "xet-write-token" not in self.path
         return not asks and not self.path.endswith("/paths-info") and "/paths-info/" not in self.path
 
@@ -37,11 +37,14 @@ class Seen:
 class Hub:
     """The server, as a context manager.
 
-    `private` names the token that a repo asks for, and under "buckets/..." that of a bucket. `tokens` are those of the
-    user, by what they allow: "read" or "write". Files in `large`, as (repo, path), lie at another address, as
-    those in the Hub's large file storage do. `jobs` is what jobs were asked for; none is run. `sent` counts the bytes
-    of files that were sent. `broken` gives the status that every request gets whose path contains the key; `passing`
-    does so once; `lost` does so after what was asked for is done.
+    - `private` maps a repository, or a bucket as "buckets/...", to the token that it requires.
+    - `tokens` maps the user's tokens to their permission, "read" or "write".
+    - `large` has files, as (repo, path), that are at another address, like files in the Hub's large file storage.
+    - `jobs` has the requested jobs; none is run.
+    - `sent` counts the bytes of files that were sent.
+    - `broken` maps a part of a path to the status with which every request for such a path fails.
+    - `passing` does the same for one request only.
+    - `lost` does the same after the request was carried out.
     """
 
     repos: dict[str, Files] = field(default_factory=dict)
@@ -74,11 +77,11 @@ class Hub:
         self.storage.close()
 
     def writes(self) -> list[Seen]:
-        """Return the requests that are there to change something."""
+        """Return the requests that are meant to change something."""
         return [seen for seen in self.requests if seen.writes]
 
     def files(self, repo: str, revision: str = "main") -> Files:
-        """Return a repo's files at a branch, a pull request, a tag or a commit."""
+        """Return a repository's files at a branch, a pull request, a tag or a commit."""
         branches = {**self.branches.get(repo, {}), "main": self.repos[repo]}
         if revision in branches:
             return branches[revision]
@@ -88,12 +91,12 @@ class Hub:
         raise refused(web.HTTPNotFound, "Invalid rev id", "RevisionNotFound")
 
     def reader(self, request: web.Request, name: str, known: bool) -> None:
-        """Let a request pass that may read a repo or bucket; to others it is not there."""
+        """Raise "not found" unless the request has read access to a repository or bucket."""
         if not known or self.private.get(name, _token(request)) != _token(request):
             raise refused(web.HTTPNotFound, "Repository not found", "RepoNotFound")
 
     def writer(self, request: web.Request, namespace: str) -> None:
-        """Let a request pass that may write in a namespace."""
+        """Raise an error unless the request has write access to a namespace."""
         token = _token(request)
         if token is None:  # the client takes this for RepoNotFound by itself, but only where the address is https
             raise refused(web.HTTPUnauthorized, "Invalid username or password.", "RepoNotFound")
@@ -113,7 +116,7 @@ class Hub:
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         port = self._runner.addresses[0][1]
-        self.url, self.elsewhere = f"http://127.0.0.1:{port}", f"http://localhost:{port}"  # for a client, two servers
+        self.url, self.elsewhere = f"http://127.0.0.1:{port}", f"http://localhost:{port}"  # two servers to clients
 
     @web.middleware
     async def _record(self, request: web.Request, handler: Any) -> web.StreamResponse:

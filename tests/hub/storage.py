@@ -1,8 +1,8 @@
-"""Where the content of large files lies: at another address, put there by LFS, or by Xet into folders of this machine.
+"""The storage of large files, at another address: uploaded by LFS, or by Xet into local folders.
 
-For Xet there is no server. A token whose `casUrl` is `local:///folder` makes hf_xet work in that folder, which nobody
-documents. One process at a time can have a folder open, so everybody gets one of their own, and what is found in it
-is taken over.
+There is no server for Xet. A token whose `casUrl` is `local:///folder` makes hf_xet work in that folder, which is
+undocumented. Only one process at a time can open a folder, so every client gets a separate one, and the storage copies
+what it finds in these folders.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ ENDED = 1
 
 
 class Storage:
-    """All content by its SHA-256, and the routes to it."""
+    """All content by its SHA-256, and its routes."""
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
         self.objects: dict[str, bytes] = {}
-        self.history: list[Files] = []  # what branches have pointed to
+        self.history: list[Files] = []  # the earlier files of branches
         self.xet = Xet()
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """Return what is answered, by whom."""
+        """Return the routes and their handlers."""
         return (
             web.post("/datasets/{owner}/{name}.git/info/lfs/objects/batch", self._batch),
             web.put("/storage/{digest}", self._put),
@@ -46,11 +46,11 @@ class Storage:
         )
 
     def close(self) -> None:
-        """Delete the folders."""
+        """Delete the folders of Xet."""
         self.xet.close()
 
     def content(self, oid: str) -> bytes:
-        """Return what has the SHA-256, be it sent by LFS or by Xet."""
+        """Return the content with this SHA-256, uploaded by LFS or by Xet."""
         if oid not in self.objects:
             self.objects.update((digest(content), content) for content in self.xet.taken_over().values())
         if oid not in self.objects:
@@ -58,13 +58,13 @@ class Storage:
         return self.objects[oid]
 
     def send(self, request: web.Request, content: bytes, headers: Mapping[str, str]) -> web.Response:
-        """Send a file, or the part of it that is asked for."""
+        """Return a response with a file, or with the range of it that the request asks for."""
         response = part(request, content, headers)
         self._hub.sent += len(response.body) if request.method == "GET" else 0  # type: ignore[arg-type]
         return response
 
     def elsewhere(self, path: str, content: bytes, headers: Mapping[str, str]) -> web.Response:
-        """Answer that a file is at another address."""
+        """Return a redirection to the address of a large file."""
         self.objects[digest(content)] = content
         linked = {"X-Linked-ETag": f'"{digest(content)}"', "X-Linked-Size": str(len(content))}
         place = f"{self._hub.elsewhere}/storage/{digest(content)}/{path}"
@@ -107,7 +107,7 @@ class Storage:
 
 
 class Xet:
-    """Content by Xet's hash of it, in a folder of hf_xet, and the copies of it that were lent."""
+    """Content by its Xet hash, in a folder of hf_xet, and the copies of that folder that clients use."""
 
     def __init__(self) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="consistent_chat-xet-"))
@@ -120,7 +120,7 @@ class Xet:
         shutil.rmtree(self._folder)
 
     def lend(self, filled: bool) -> str:
-        """Return the address of a folder for one client, with all content in it or with none."""
+        """Return the address of a separate folder for one client, with all content in it or empty."""
         folder = self._folder / f"lent-{len(self._lent)}"
         self._lent.append(folder)
         if filled and self._own.exists():
@@ -128,12 +128,12 @@ class Xet:
         return f"local://{folder}"
 
     def taken_over(self) -> dict[str, bytes]:
-        """Return all content, with what clients have left in the folders that were lent to them."""
+        """Return all content, including what clients have written into their folders."""
         for folder in self._lent:
             found = [key for shard in folder.glob("xet/xorbs/shards/*.mdb") for key in _files_of(shard.read_bytes())]
             new = [key for key in found if key not in self._known]
             for key, content in self._read(folder, new).items() if new else ():
-                if self.hash(content) == key:  # else its client is still writing
+                if self.hash(content) == key:  # otherwise its client is still writing
                     self._known[key] = content
         return self._known
 
@@ -142,7 +142,7 @@ class Xet:
         return self._folder / "own"
 
     def _hash(self, content: bytes) -> str:
-        """Put content into the folder that others get copies of, and return Xet's hash of it."""
+        """Add content to the folder that clients get copies of, and return its Xet hash."""
         import hf_xet
 
         with hf_xet.XetSession().new_upload_commit(**_address(self._own)) as uploads:
@@ -152,7 +152,7 @@ class Xet:
         return name
 
     def _read(self, folder: Path, names: list[str]) -> dict[str, bytes]:
-        """Read from a copy of a folder: the client may still have it open."""
+        """Read files from a copy of a folder, because a client may still have the folder open."""
         import hf_xet
 
         copy = Path(tempfile.mkdtemp(dir=self._folder))
@@ -168,7 +168,7 @@ def _address(folder: Path) -> dict[str, Any]:
 
 
 def _files_of(shard: bytes) -> Iterator[str]:
-    """Yield the hashes of the files that a shard of Xet describes: rows of 48 bytes, of which a file takes some."""
+    """Yield the hashes of the files in a shard of Xet. A shard has rows of 48 bytes, several for each file."""
     at = 48
     while (name := shard[at : at + 32]) != b"\xff" * 32:
         flags, segments = (int.from_bytes(shard[at + start : at + start + 4], "little") for start in (32, 36))

@@ -1,4 +1,4 @@
-"""How dataset repos are made and written: whole commits, branches, pull requests."""
+"""The requests that create and change dataset repositories: commits, branches and pull requests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Writing:
         self._hub = hub
 
     def routes(self) -> Iterable[web.RouteDef]:
-        """Return what is answered, by whom."""
+        """Return the routes and their handlers."""
         api = "/api/datasets/{owner}/{name}"
         return (
             web.post("/api/repos/create", self._create),
@@ -95,7 +95,7 @@ class Writing:
 
     async def _commit(self, request: web.Request) -> web.Response:
         header, *changes = [json.loads(line) for line in (await request.read()).splitlines()]
-        repo, files = self._asked(request)  # not before the body is here: others commit meanwhile
+        repo, files = self._asked(request)  # only after the body has arrived, because others may commit meanwhile
         expected = header["value"].get("parentCommit")
         if expected and not commit(files).startswith(expected):
             raise refused(web.HTTPPreconditionFailed, "A commit has happened since. Please refresh and try again.")
@@ -139,7 +139,7 @@ class Writing:
             self._hub.branches.setdefault(repo, {})[revision] = new
 
     async def _discuss(self, request: web.Request) -> web.Response:
-        """Open a pull request of no changes; other discussions are not led here."""
+        """Open a pull request without changes. Other discussions are refused."""
         repo = self._writable(request)
         if not (await request.json()).get("pullRequest"):
             raise refused(web.HTTPBadRequest, "This Hub has pull requests only.")
@@ -179,7 +179,7 @@ class Writing:
         return repo, self._hub.files(repo, request.match_info["revision"])
 
     def _writable(self, request: web.Request) -> str:
-        """Return the repo that a request is about, if the request may write it."""
+        """Return the repository that a request names, if the request has write access."""
         repo = "{owner}/{name}".format(**request.match_info)
         self._hub.reader(request, repo, repo in self._hub.repos)
         self._hub.writer(request, request.match_info["owner"])
