@@ -1,4 +1,4 @@
-"""What the tests of Ray share. Their fixtures are in conftest.py."""
+"""Constants and types that the tests of Ray share. Their fixtures are in conftest.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster of two nodes, and stores that both of them reach."""
+"""A cluster of two nodes, and response stores that both nodes can reach."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COUNTER = itertools.count()
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """Two nodes with a CPU each; one of them is this process's."""
+    """Run two nodes with one CPU each. One of them is this process's node."""
     import ray
     from ray.cluster_utils import Cluster
 
@@ -35,7 +35,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def other_node(cluster: Cluster) -> Iterator[Any]:
-    """The node that is not this process's. If a test kills it, another takes its place."""
+    """Return the node that is not this process's. If the test removes it, add a new one afterwards."""
     import ray
 
     yield next(iter(cluster.worker_nodes))
@@ -46,13 +46,13 @@ def other_node(cluster: Cluster) -> Iterator[Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Store:
-    """A store in a folder that both nodes see."""
+    """Return a store in a folder that both nodes see."""
     return {"responses": str(tmp_path / "responses")}
 
 
 @pytest.fixture
 def bucket() -> Iterator[Store]:
-    """A store in a bucket."""
+    """Return a store in a bucket."""
     pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
     import s3fs
@@ -68,6 +68,6 @@ def bucket() -> Iterator[Store]:
 
 @pytest.fixture(params=["folder", "bucket"])
 def store(request: pytest.FixtureRequest) -> Store:
-    """A store in each of the two."""
+    """Run the test with a store in a folder and with one in a bucket."""
     made: Store = request.getfixturevalue(request.param)
     return made

@@ -1,4 +1,4 @@
-"""A store that is filled by a Ray cluster: two real nodes on this machine, and a provider of models that counts."""
+"""A store that a Ray cluster fills: two real nodes on this machine, and a provider of models that counts calls."""
 
 from __future__ import annotations
 
@@ -43,18 +43,18 @@ RECIPE: dict[str, Any] = {"model": MODEL, "num_dialogs_per_intent": 4, "num_turn
 
 @pytest.fixture
 def provider() -> Iterator[Provider]:
-    """A provider of models that takes a moment."""
+    """Run a provider of models that takes 0.05 s per answer."""
     with Provider(delay=0.05) as running:
         yield running
 
 
 def calling(provider: Provider) -> dict[str, Any]:
-    """Return what names a provider."""
+    """Return the options that select a provider."""
     return {"serving": "anthropic", "base_url": provider.url, "api_key": "planted-key"}
 
 
 def replayed(store: Store, folder: Path, **fields: Any) -> bytes:
-    """Return the bytes of the dataset that a store gives to a user without a key."""
+    """Return the bytes of the dataset that a user without a key builds from a store."""
     where = {"mode": "replay", "cache_dir": str(folder / "cache"), "split": "train", **fields}
     dataset = load_dataset("consistent_chat", **{**RECIPE, **where}, **store)
     dataset.to_parquet(str(folder / "made.parquet"))
@@ -73,7 +73,10 @@ def built(folder: Path) -> bytes:
 def test_what_a_cluster_has_filled_is_what_one_process_builds(
     cluster: Cluster, store: Store, provider: Provider, tmp_path: Path
 ) -> None:
-    """To the byte, in a folder and in a bucket; to fill it again makes no call."""
+    """A cluster gives the same bytes as one process, with a store in a folder and in a bucket.
+
+    Filling the store again makes no call.
+    """
     stats = warm(**RECIPE, **store, **calling(provider))["train"]
     assert (stats.dialogues, stats.calls, len(provider.requests)) == (DIALOGUES, CALLS, CALLS)
     assert replayed(store, tmp_path) == built(tmp_path / "alone")
@@ -82,7 +85,10 @@ def test_what_a_cluster_has_filled_is_what_one_process_builds(
 
 
 def test_dialogues_made_turn_by_turn(cluster: Cluster, folder: Store, tmp_path: Path) -> None:
-    """By a server for each role: each sees its role alone, and the rows are those of one process, to the byte."""
+    """Each role can have its own server, which receives only the requests of its role.
+
+    The rows have the same bytes as those of one process.
+    """
     form = {"users": "turn_by_turn", "answers": "turn_by_turn", "user_model": "claude-haiku-4-5"}
     with Provider(in_turn, delay=0.02) as user, Provider(in_turn, delay=0.02) as assistant:
         servers = {"user": user, "assistant": assistant}
@@ -104,14 +110,14 @@ def test_dialogues_made_turn_by_turn(cluster: Cluster, folder: Store, tmp_path: 
 
 
 def thoughtful(call: Call) -> Reply:
-    """Think a lone surrogate, in a separate block, before each answer."""
+    """Return an answer with reasoning in a separate block. The reasoning has a lone surrogate."""
     thought = {"type": "thinking", "thinking": f"I think \ud83d of {call.mark}."}
     content = [thought, {"type": "text", "text": json.dumps(call.texts)}]
     return Reply.body(200, json.dumps({"type": "message", "content": content, "stop_reason": "end_turn"}))
 
 
 def test_thoughts_are_those_that_one_process_records(cluster: Cluster, folder: Store, tmp_path: Path) -> None:
-    """To the byte, in rows with `reasoning`, although workers recorded them."""
+    """Reasoning that workers store gives rows with the same bytes as those of one process."""
     few = {**RECIPE, "num_dialogs_per_intent": 1, "reasoning": True}
     alone = {"responses": str(tmp_path / "alone"), "cache_dir": str(tmp_path / "cache"), "split": "train"}
     with Provider(thoughtful) as provider:
@@ -125,7 +131,10 @@ def test_thoughts_are_those_that_one_process_records(cluster: Cluster, folder: S
 def test_a_node_that_dies_half_way_costs_what_it_had_in_flight(
     cluster: Cluster, other_node: Any, store: Store, tmp_path: Path
 ) -> None:
-    """Its shard continues on another node, the bytes are the same, and no answer is paid for again."""
+    """If a node dies, another node continues its shard, and the result has the same bytes.
+
+    Only the calls that were in flight on the dead node are paid for again.
+    """
     half = threading.Event()
     with Provider(lambda call: half.set() if call.number > CALLS // 2 else None, delay=0.2) as provider:
 
@@ -140,12 +149,12 @@ def test_a_node_that_dies_half_way_costs_what_it_had_in_flight(
         again = Counter(call.attempt for call in provider.requests)
     assert stats.dialogues == DIALOGUES
     assert again[0] == CALLS
-    assert len(provider.requests) - CALLS <= 2  # half of the calls in flight are its
+    assert len(provider.requests) - CALLS <= 2  # half of the calls in flight are the dead node's
     assert replayed(store, tmp_path) == built(tmp_path / "alone")
 
 
 def test_a_worker_that_is_killed_is_replaced(cluster: Cluster, folder: Store, tmp_path: Path) -> None:
-    """Whatever it had answered is found by the next."""
+    """A killed worker is replaced, and the new worker finds its stored responses."""
     with Provider(delay=0.2) as provider:
         serving = Suicidal(provider.url, str(tmp_path / "dead"))
         stats = warm(**RECIPE, **folder, serving=serving, max_concurrency=4)["train"]
@@ -155,13 +164,13 @@ def test_a_worker_that_is_killed_is_replaced(cluster: Cluster, folder: Store, tm
 
 
 class Suicidal:
-    """A serving whose process kills itself at the tenth call, once."""
+    """A serving whose process kills itself once, at the tenth call."""
 
     def __init__(self, url: str, mark: str) -> None:
         self.url, self.mark, self.calls = url, mark, 0
 
     async def answer(self, request: Any) -> Response:
-        """Ask the provider, or die."""
+        """Return the answer of the provider, or kill the process."""
         from consistent_chat.serving.anthropic import Anthropic
 
         self.calls += 1
@@ -174,14 +183,17 @@ class Suicidal:
 
 
 def test_no_more_calls_are_in_flight_than_the_one_limit_says(cluster: Cluster, folder: Store) -> None:
-    """Over both nodes together; and both do call."""
+    """`max_concurrency` limits the calls of both nodes together, and both nodes make calls."""
     with Provider(delay=0.2) as provider:
         warm(**RECIPE, **folder, **calling(provider), max_concurrency=5)
         assert 2 < provider.in_flight_peak <= 5
 
 
 def test_a_budget_of_calls_is_the_clusters(cluster: Cluster, folder: Store, provider: Provider, tmp_path: Path) -> None:
-    """To the call, for all workers together; the next shard gets what one does not use. A rerun continues."""
+    """`max_calls` limits the calls of all workers together exactly.
+
+    Calls that one shard does not use are left to the next shard, and a rerun continues.
+    """
     with pytest.raises(BudgetSpent, match=r"max_calls=50 is reached.*rerun to resume"):
         warm(**RECIPE, **folder, **calling(provider), max_calls=50)
     assert len(provider.requests) == 50
@@ -190,7 +202,10 @@ def test_a_budget_of_calls_is_the_clusters(cluster: Cluster, folder: Store, prov
 
 
 def test_a_budget_of_dollars_is_the_clusters(cluster: Cluster, folder: Store, provider: Provider) -> None:
-    """Workers wait for each other's calls in flight, and spend it to within the cost of one call."""
+    """`max_cost` is spent to within the cost of one call.
+
+    Workers wait for each other's calls in flight.
+    """
     reached = r"max_cost=0\.03 is reached: \$0\.0[23]\d+ is spent, \$0\.0000 is reserved"
     with pytest.raises(BudgetSpent, match=reached) as told:
         warm(**RECIPE, **folder, **calling(provider), max_cost=0.03)
@@ -199,7 +214,7 @@ def test_a_budget_of_dollars_is_the_clusters(cluster: Cluster, folder: Store, pr
 
 
 def test_the_pace_is_the_clusters(cluster: Cluster, folder: Store) -> None:
-    """Six calls at one a second take the time of five intervals, over all shards and nodes."""
+    """The rate limit applies to all shards and nodes together: six calls at one per second take five intervals."""
     times: list[float] = []
     with Provider(lambda call: times.append(time.monotonic())) as provider:
         few = {**RECIPE, "num_dialogs_per_intent": 1, "intents": ["simulation", "educational", "transaction"]}
@@ -209,7 +224,10 @@ def test_the_pace_is_the_clusters(cluster: Cluster, folder: Store) -> None:
 
 
 def test_what_a_batch_has_is_not_asked_again(cluster: Cluster, folder: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cluster waits for it, and asks for what is missing then; both are counted, and out of one purse."""
+    """The cluster waits for a pending batch, and then requests only what is missing.
+
+    Both count towards the same budget.
+    """
     monkeypatch.setattr(batch_poll, "FIRST_PAUSE", 0.01)
     few = {**RECIPE, "num_dialogs_per_intent": 1}
     with BatchProvider(looks=2) as provider:
@@ -224,7 +242,7 @@ def test_what_a_batch_has_is_not_asked_again(cluster: Cluster, folder: Store, mo
 
 
 def test_a_refused_key_is_one_clear_error(cluster: Cluster, folder: Store, provider: Provider) -> None:
-    """And all workers stop at once."""
+    """A refused key raises one error, and all workers stop at once."""
     with pytest.raises(ServingError, match="invalid x-api-key") as caught:
         warm(**RECIPE, **folder, serving="anthropic", base_url=provider.url, api_key="wrong-key")
     assert "wrong-key" not in str(caught.value)
@@ -232,27 +250,27 @@ def test_a_refused_key_is_one_clear_error(cluster: Cluster, folder: Store, provi
 
 
 def test_a_fault_in_a_workers_own_code_is_one_clear_error(cluster: Cluster, folder: Store) -> None:
-    """With its kind and its words."""
+    """An exception in a serving raises one error with its type and its text."""
     with pytest.raises(ServingError, match="Broken failed with ZeroDivisionError: division by zero"):
         warm(**RECIPE, **folder, serving=Broken())
 
 
 class Broken:
-    """A serving with a mistake in it."""
+    """A serving with a programming error."""
 
     async def answer(self, request: Any) -> Response:
-        """Fail."""
+        """Raise ZeroDivisionError."""
         return Response(str(1 / 0))
 
 
 def test_a_serving_that_cannot_be_sent_is_said_before_anything_is_called(cluster: Cluster, folder: Store) -> None:
-    """A lock, as clients have one, is a thing of one process."""
+    """A serving that cannot be pickled, for example because of a lock, raises an error before any call."""
     with pytest.raises(RecipeError, match=r"The serving Locked cannot be sent to Ray's workers: .*lock"):
         warm(**RECIPE, **folder, serving=Locked())
 
 
 class Locked(Broken):
-    """A serving that holds a lock."""
+    """A serving with a lock."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -261,7 +279,7 @@ class Locked(Broken):
 def test_secrets_are_neither_said_nor_shown(
     cluster: Cluster, folder: Store, provider: Provider, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The key is in no log of Ray's, and in nothing that was printed."""
+    """The key is in none of Ray's logs and in no output."""
     few = {**RECIPE, "num_dialogs_per_intent": 1, "intents": ["simulation"]}
     warm(**few, **folder, **calling(provider))
     assert {call.headers["authorization"] for call in provider.requests} == {"Bearer planted-key"}
@@ -273,7 +291,10 @@ def test_secrets_are_neither_said_nor_shown(
 
 
 def test_what_cannot_be_shared_is_said(cluster: Cluster) -> None:
-    """Memory is one process's; a refresh would pay again for what a dead worker had."""
+    """A store in memory is refused, because only one process can reach it.
+
+    The mode `refresh` is refused, because it would pay again for the responses of a dead worker.
+    """
     with pytest.raises(RecipeError, match="memory://store is in the memory of one process"):
         warm(**RECIPE, serving="rehearsal", responses="memory://store")
     with pytest.raises(RecipeError, match="mode='refresh' cannot be used with Ray"):
@@ -281,7 +302,7 @@ def test_what_cannot_be_shared_is_said(cluster: Cluster) -> None:
 
 
 def test_without_a_serving_it_is_a_check(cluster: Cluster, folder: Store) -> None:
-    """What the store lacks is an error, as in a build."""
+    """Without a serving, missing responses raise an error, as in a build."""
     with pytest.raises(StoreError, match="serving="):
         warm(**RECIPE, **folder)
 
@@ -289,7 +310,10 @@ def test_without_a_serving_it_is_a_check(cluster: Cluster, folder: Store) -> Non
 def test_ctrl_c_waits_for_all_workers_and_the_next_run_goes_on(
     cluster: Cluster, folder: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """From the command line, on a cluster by its address: all that was answered is kept."""
+    """Ctrl-C stops a run of the command line on a cluster at an address, and keeps all responses.
+
+    The next run makes only the missing calls.
+    """
     options = ["--num-dialogs-per-intent", "4", "--num-turns-per-dialog", "2", "--model", MODEL]
     half = threading.Event()
     with Provider(lambda call: half.set() if call.number > CALLS // 2 else None, delay=0.3) as provider:
@@ -313,7 +337,7 @@ def test_ctrl_c_waits_for_all_workers_and_the_next_run_goes_on(
 
 
 def test_a_cluster_that_is_not_there_is_said_soon() -> None:
-    """In a process that is connected to none."""
+    """An address without a cluster gives an error in a process that is not connected to Ray."""
     command = [sys.executable, "-m", "consistent_chat", "warm", "demo", "--ray", "127.0.0.1:1"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT, cwd=ROOT)
     assert done.returncode == 1
