@@ -1,6 +1,6 @@
-"""What strangers' bytes are read by, as functions of bytes: each may raise the package's own errors and no others.
+"""The readers of untrusted bytes, as functions of bytes. Each may raise the package's own errors and no others.
 
-Hypothesis runs them in the slow tests (test_fuzz.py). For a longer search, guided by coverage, with atheris:
+Hypothesis runs them in the slow tests (test_fuzz.py). For a longer search that is guided by coverage, use atheris:
 
     pip install atheris && python -m tests.fuzz recipe -max_total_time=600
 """
@@ -36,7 +36,7 @@ def recipe(data: bytes) -> None:
 
 
 def parser(data: bytes) -> None:
-    """Parse a model's response, as messages and as scores."""
+    """Parse a model's response, both as messages and as scores."""
     response = Response(data.decode("utf-8", "surrogateescape"))
     for read in (lambda: parse.messages(response, NAMES), lambda: parse.scores(response, NAMES)):
         with contextlib.suppress(parse.Unusable):
@@ -44,7 +44,7 @@ def parser(data: bytes) -> None:
 
 
 def messages(data: bytes) -> None:
-    """Check messages of both sides, in a language that is known and in one that is not. Empty ones are found before."""
+    """Run the checks on non-empty messages of both sides, in known languages and an unknown one."""
     texts = data.decode("utf-8", "replace").partition("\n\n")[::2]
     asked_, answered = ("-" if parse.is_empty(text, "") else text.strip() for text in texts)
     for language in ("English", "Hindi", "No such language"):
@@ -52,17 +52,17 @@ def messages(data: bytes) -> None:
 
 
 def journal(data: bytes) -> None:
-    """Read a journal, and look for a record in it."""
+    """Verify a store with this journal, and look for a response in it."""
     _read_store("journals/a.jsonl", data)
 
 
 def pack(data: bytes) -> None:
-    """Read a pack, and look for a record in it."""
+    """Verify a store with this pack, and look for a response in it."""
     _read_store("packs/a.parquet", data)
 
 
 def manifest(data: bytes) -> None:
-    """Read a manifest; what it then names stays in its folder."""
+    """Read a manifest, and check that the paths and splits that it names are allowed."""
     with contextlib.suppress(PublishError):
         read = Manifest.read(data, "here")
         assert all(map(layout.is_published, read.files))
@@ -71,7 +71,7 @@ def manifest(data: bytes) -> None:
 
 
 def card(data: bytes) -> None:
-    """Merge the header of a card that a user wrote with ours."""
+    """Merge the header of a user's card with the package's own."""
     head, _ = header.split(data.decode("utf-8", "replace"))
     with contextlib.suppress(ConsistentChatError):
         merged = header.merged(head, {"license": "mit", "configs": [{"config_name": "default"}]})
@@ -79,7 +79,7 @@ def card(data: bytes) -> None:
 
 
 def terminal(data: bytes) -> None:
-    """Make a text visible, without secrets of addresses; doing so twice changes nothing."""
+    """Sanitize a text and remove secrets from its addresses. Sanitizing it again changes nothing."""
     shown = sanitize(without_secrets(data.decode("utf-8", "surrogateescape")))
     assert sanitize(shown) == shown
     assert "\x1b" not in shown

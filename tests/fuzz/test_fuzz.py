@@ -1,4 +1,4 @@
-"""Random bytes for everything that reads strangers' files: it raises the package's own errors, and quickly."""
+"""Every reader of untrusted files handles random bytes quickly, and raises only the package's own errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SECONDS = 3.0
 
 @functools.lru_cache(maxsize=1)
 def samples() -> dict[str, bytes]:
-    """Return a good input of each target, which is then damaged."""
+    """Return a valid input for each target, for the tests to damage."""
     import tempfile
 
     folder = Path(tempfile.mkdtemp())
@@ -42,7 +42,7 @@ def samples() -> dict[str, bytes]:
 
 
 def damaged(draw: st.DrawFn, good: bytes) -> bytes:
-    """Return bytes with pieces cut out, doubled or replaced."""
+    """Return bytes with pieces cut out, repeated or replaced."""
     for _ in range(draw(st.integers(1, 4))):
         start = draw(st.integers(0, len(good)))
         end = draw(st.integers(start, min(len(good), start + 40)))
@@ -57,7 +57,7 @@ def damaged(draw: st.DrawFn, good: bytes) -> bytes:
 @settings(suppress_health_check=list(HealthCheck), derandomize=True)
 @given(data=st.data())
 def test_any_bytes_are_read_or_refused(name: str, data: st.DataObject) -> None:
-    """Random bytes, and good files that were damaged."""
+    """Random bytes and damaged valid files raise only the package's own errors, within 3 s of CPU."""
     content = data.draw(st.binary(max_size=200) | st.composite(damaged)(samples()[name]))
     begun = time.process_time()
     TARGETS[name](content)
@@ -66,7 +66,7 @@ def test_any_bytes_are_read_or_refused(name: str, data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_good_input_is_read(name: str) -> None:
-    """A target that refuses everything would find nothing."""
+    """Each target accepts a valid input. A target that refused every input would find nothing."""
     TARGETS[name](samples()[name])
 
 
@@ -93,13 +93,16 @@ REPEATED = [
 @pytest.mark.parametrize("name", TARGETS)
 @pytest.mark.parametrize("piece", REPEATED)
 def test_time_grows_no_faster_than_the_input(name: str, piece: bytes) -> None:
-    """Four times the input takes less than eight times as long, where it takes long enough to tell."""
+    """An input of four times the size takes less than eight times as long.
+
+    Times under 0.5 s are too short to compare.
+    """
     small, large = (min(seconds(name, piece * (size // len(piece))) for _ in range(3)) for size in (16_000, 64_000))
     assert large < max(0.5, 8 * small)
 
 
 def seconds(name: str, content: bytes) -> float:
-    """Return the CPU time that a target takes; the first of several measurements can hold an import."""
+    """Return the CPU time of a target in seconds. The first of several measurements may include an import."""
     start = time.process_time()
     TARGETS[name](content)
     return time.process_time() - start
