@@ -54,7 +54,7 @@ def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path):
 
 
 def test_no_name_of_a_temporary_file_comes_twice(tmp_path):
-    """Each temporary name is different, so nobody can place a link there in advance."""
+    """Each temporary name is different, so a link cannot be placed there in advance."""
     names = set()
     for _ in range(5):
         with atomic_write(tmp_path / "same") as file:

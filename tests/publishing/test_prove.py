@@ -37,7 +37,7 @@ def provider() -> Iterator[Provider]:
 
 @pytest.fixture(scope="module")
 def user(hub: Hub, provider: Provider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """Provide a machine without responses of its own, whose user has a key."""
+    """Provide a machine without stored responses, whose user has a key."""
     home = tmp_path_factory.mktemp("user")
     made = machine(hub, home, ANTHROPIC_API_KEY="a-key", ANTHROPIC_BASE_URL=provider.url)
     yield made

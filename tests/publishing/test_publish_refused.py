@@ -239,9 +239,9 @@ OUTSIDE = {"LICENSE": b"mine", "models/weights.bin": b"mine", "notes.md": b"mine
 
 @pytest.mark.parametrize("claims", [MINE, {}, {**MINE, **OUTSIDE}], ids=["its folders", "nothing", "all"])
 def test_a_strangers_manifest_removes_nothing(hub: Hub, user: Machine, name: str, claims: dict[str, bytes]) -> None:
-    """A manifest that a stranger committed, for example by a merged pull request, removes no files.
+    """A manifest that a stranger committed removes no files, even if it names existing files with their digests.
 
-    This holds even if it names existing files with their correct digests.
+    Publishing is refused. With `--overwrite`, only the files of rows and failed draws are replaced.
     """
     hub.repos[name] = {**MINE, **OUTSIDE, "consistent_chat.json": planted(claims)}
     before = dict(hub.repos[name])

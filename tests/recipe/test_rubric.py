@@ -77,7 +77,7 @@ def test_an_error_of_a_file_has_its_line(tmp_path: Path) -> None:
 
 
 def test_grounded_is_built_in_for_seeds_with_a_source(tmp_path: Path) -> None:
-    """The criterion `grounded` needs no text of its own if the seeds have a source."""
+    """The criterion `grounded` has a built-in text if the seeds have a source, so it needs no text in the recipe."""
     (data := tmp_path / "a.jsonl").write_text('{"body": "The lamp X200 is dimmable."}\n')
     seeds = {"data": str(data), "fields": {"source": "body"}}
     made = Recipe(model="w", seeds=seeds, judge={"model": "j", "criteria": {"grounded": True}})

@@ -1,4 +1,4 @@
-"""Folders of documents: their text, and the warnings about documents without text."""
+"""Folders of documents as seeds: the text of each format, and the warnings about documents that are left out."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def loaded(data: Path, **more: Any) -> Seeds:
     ],
 )
 def test_documents_are_text(tmp_path: Path, name: str, content: bytes, text: str) -> None:
-    """Alone, and in a folder."""
+    """The text of each format is read from a file in a folder, and from a file that is named directly."""
     (tmp_path / "below").mkdir()
     (tmp_path / "below" / name).write_bytes(content)
     assert [(one.topic, one.source) for one in loaded(tmp_path).sources] == [(f"below/{name}", text)]
@@ -81,7 +81,7 @@ def test_documents_are_text(tmp_path: Path, name: str, content: bytes, text: str
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Each with its reason; nothing outside the folder is read."""
+    """One warning names each unreadable file with its reason. Links and hidden files are not read."""
     files = {
         "a.md": b"A lamp",
         "b.png": b"\x89PNG",
@@ -109,7 +109,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, caplog: pytest.LogC
 
 
 def test_a_folder_without_text_is_an_error(tmp_path: Path) -> None:
-    """As is a file without text, a column that documents lack, and a text that is too long for one source."""
+    """A folder or a file without text raises an error.
+
+    So does an unknown column, and a text that is too long for one source.
+    """
     with pytest.raises(RecipeError, match="has no row with text in 'text'"):
         loaded(tmp_path)
     (tmp_path / "a.txt").write_text(" ")
@@ -125,7 +128,7 @@ def test_a_folder_without_text_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_document_that_unpacks_to_too_much_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it is unpacked."""
+    """A document over the limit of bytes is refused before it is unpacked, and so is a PDF with too many pages."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("word/document.xml", " " * (documents.MAX_BYTES + 1))
@@ -137,7 +140,7 @@ def test_a_document_that_unpacks_to_too_much_is_left_out(monkeypatch: pytest.Mon
 
 
 def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the command that installs it."""
+    """A missing library raises an error with the command that installs it."""
     monkeypatch.setitem(sys.modules, "pypdf", None)
     with pytest.raises(RecipeError, match=r"Reading a.pdf needs pypdf .* Run `pip install pypdf`"):
         text_of(b"", "a.pdf")

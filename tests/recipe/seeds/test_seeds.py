@@ -1,4 +1,4 @@
-"""Seeds: from files to sources, and what is refused on the way."""
+"""Seeds: reading sources from files, and the errors about wrong files and settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIELDS = {"topic": "subject", "source": "body", "persona": "customer"}
 
 
 def as_csv(path: Path, rows: list[dict[str, Any]]) -> str:
-    """Write rows as spreadsheets do: with a byte order mark and CRLF."""
+    """Write rows as spreadsheet programs write CSV, with a byte order mark and CRLF, and return the path."""
     quote = lambda value: '"' + str(value or "").replace('"', '""').replace("\n", "\r\n") + '"'  # noqa: E731
     lines = [",".join(rows[0]), *(",".join(map(quote, row.values())) for row in rows)]
     (path / "rows.csv").write_bytes(("\ufeff" + "\r\n".join(lines)).encode())
@@ -40,14 +40,14 @@ def as_csv(path: Path, rows: list[dict[str, Any]]) -> str:
 
 
 def as_json(path: Path, rows: list[dict[str, Any]]) -> str:
-    """Write rows as JSON lines, without what is null."""
+    """Write rows as JSON lines, without null values, and return the path."""
     lines = (json.dumps({name: value for name, value in row.items() if value is not None}) for row in rows)
     (path / "rows.jsonl").write_text("\n".join(lines))
     return str(path / "rows.jsonl")
 
 
 def as_parquet(path: Path, rows: list[dict[str, Any]]) -> str:
-    """Write rows as Parquet."""
+    """Write rows as Parquet, and return the path."""
     parquet.write_table(pa.Table.from_pylist(rows), path / "rows.parquet")
     return str(path / "rows.parquet")
 
@@ -58,7 +58,7 @@ def loaded(data: str, **more: Any) -> Seeds:
 
 
 def error(path: Path, content: bytes, name: str = "rows.csv", **more: Any) -> str:
-    """Return the message for a file with this content."""
+    """Return the error message about a file with this content."""
     (path / name).write_bytes(content)
     with pytest.raises(RecipeError) as raised:
         loaded(str(path / name), **more)
@@ -69,7 +69,10 @@ def error(path: Path, content: bytes, name: str = "rows.csv", **more: Any) -> st
 def test_all_forms_of_a_table_are_the_same_sources(
     tmp_path: Path, write: Callable[[Path, list[dict[str, Any]]], str]
 ) -> None:
-    """The identity is that of the texts: form, order, line breaks and gaps do not count."""
+    """CSV, JSON lines and Parquet give equal seeds.
+
+    Format, order, kind of line breaks and missing values do not change their identity.
+    """
     seeds = loaded(write(tmp_path, ROWS))
     assert seeds == loaded(as_parquet(tmp_path, ROWS[::-1]))
     assert {source.topic for source in seeds.sources} == {"Late parcel", "Größe", "ランプ"}
@@ -79,7 +82,7 @@ def test_all_forms_of_a_table_are_the_same_sources(
 
 
 def test_a_digest_is_what_it_was() -> None:
-    """Published datasets have it in their rows."""
+    """The digest of a source never changes, because the rows of published datasets contain it."""
     assert (
         digest(("topic", "persona", "source"), ("Größe", "", "a\nb")).hex()
         == "8c0a73f36ee1df9d5e69750219c4906e0b710da20a806f3609cfe8eba5b1c4fc"
@@ -87,7 +90,7 @@ def test_a_digest_is_what_it_was() -> None:
 
 
 def test_rows_without_text_and_repeated_rows_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """One warning each, which names the rows."""
+    """Rows without text and repeated rows are left out, with one warning for each reason that names the rows."""
     empty = {"subject": "Nothing", "body": "  ", "customer": "x"}
     seeds = loaded(as_json(tmp_path, [*ROWS, empty, ROWS[0], ROWS[1]]))
     assert seeds == loaded(as_json(tmp_path, ROWS))
@@ -98,7 +101,7 @@ def test_rows_without_text_and_repeated_rows_are_left_out(tmp_path: Path, caplog
 
 
 def test_wrong_files_are_told_in_one_line(tmp_path: Path) -> None:
-    """What happened, to what, and what to do."""
+    """A wrong file raises an error of one line that names the file, the fault and, where possible, the remedy."""
     body = b"subject,bodi,customer\na,b,c\n"
     assert error(tmp_path, body) == "rows.csv has no column 'body'. Did you mean 'bodi'?"
     assert error(tmp_path, b'{"subject": "a", "bodi": "b", "customer": 1}', "rows.jsonl").endswith(
@@ -126,7 +129,7 @@ def test_wrong_files_are_told_in_one_line(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
-    """A pipe is never waited for."""
+    """A missing file raises an error, and so does a pipe, which is never waited for."""
     with pytest.raises(RecipeError, match=r"none.csv cannot be read: No such file"):
         loaded(str(tmp_path / "none.csv"))
     os.mkfifo(tmp_path / "pipe.csv")
@@ -135,7 +138,7 @@ def test_what_cannot_be_opened_is_an_error(tmp_path: Path) -> None:
 
 
 def test_too_many_sources_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before they fill the disk."""
+    """Too many sources, or too many rows without text, raise an error before they fill the disk."""
     monkeypatch.setattr("consistent_chat.recipe.seeds.seeds.MAX_SOURCES", 2)
     with pytest.raises(RecipeError, match="has more than 2 sources"):
         loaded(as_json(tmp_path, ROWS))
@@ -144,14 +147,14 @@ def test_too_many_sources_are_an_error(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_too_much_text_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However small the file is."""
+    """Too much text in all rows raises an error, because a small file can contain a lot of text."""
     monkeypatch.setattr("consistent_chat.recipe.seeds.seeds.MAX_CHARACTERS", 20)
     with pytest.raises(RecipeError, match=r"has more than 20 characters in all rows. Use fewer rows"):
         loaded(as_json(tmp_path, ROWS))
 
 
 def _repeated(count: int, words: str) -> pa.Array:
-    """Return a text many times, which a file contains once."""
+    """Return an array that repeats a text, which a file then contains only once."""
     return pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), [words])
 
 
@@ -177,13 +180,16 @@ def _in_fixed_lists(count: int, words: str) -> pa.Array:
 def test_a_text_that_repeats_is_decoded_a_few_times_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: Callable[[int, str], pa.Array], written: dict[str, Any]
 ) -> None:
-    """A file of 2 KB can repeat a text of 50 MB thousands of times, as a list's element too."""
+    """A repeated text, also within a list, is decoded in small batches.
+
+    A file of 2 KB can repeat a text of 50 MB thousands of times.
+    """
     monkeypatch.setattr("consistent_chat.recipe.seeds.rows.MAX_LINE", 10_000)
     table = pa.table({"body": pa.concat_arrays([repeated(1, "short"), repeated(300, "x" * 1000)]), "other": range(301)})
     parquet.write_table(table, tmp_path / "rows.parquet", store_schema=False, **written)
     with (tmp_path / "rows.parquet").open("rb") as file:
         read = list(batches(file, "rows.parquet", ["other", "body"]))
-    assert max(batch.nbytes for batch in read) <= 12_000  # with offsets and numbers
+    assert max(batch.nbytes for batch in read) <= 12_000  # this includes offsets and numbers
     assert [row for batch in read for row in batch.to_pylist()] == table.select(["other", "body"]).to_pylist()
 
 
@@ -191,7 +197,7 @@ def test_a_text_that_repeats_is_decoded_a_few_times_at_once(
 def test_a_row_that_is_too_large_is_never_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, repeated: Callable[[int, str], pa.Array]
 ) -> None:
-    """The message says what to do."""
+    """A row over the limit raises an error with a remedy, and is never decoded."""
     monkeypatch.setattr("consistent_chat.recipe.seeds.rows.MAX_LINE", 2**20)
     parquet.write_table(pa.table({"body": repeated(1, "x" * 2**20 + "y")}), tmp_path / "rows.parquet")
     with pytest.raises(
@@ -201,7 +207,7 @@ def test_a_row_that_is_too_large_is_never_decoded(
 
 
 def test_names_of_columns_are_cut_in_messages(tmp_path: Path) -> None:
-    """And a file without any has none to name."""
+    """Long names of columns are shortened in messages. The message about a file without columns says so."""
     assert len(error(tmp_path, b"subject,customer," + b"x" * 100_000)) < 200
     assert error(tmp_path, b"\n\n", "rows.jsonl") == "rows.jsonl has no column 'subject'. It has no columns."
 
@@ -231,20 +237,20 @@ WRONG: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("given", "message"), WRONG)
 def test_wrong_settings_are_told_before_anything_is_read(given: Any, message: str) -> None:
-    """With the nearest known name."""
+    """A wrong setting raises an error before any file is read, with the nearest name for a mistyped one."""
     with pytest.raises(RecipeError) as raised:
         Recipe(seeds=given)
     assert message in str(raised.value)
 
 
 def test_a_number_of_dialogues_for_each_intent_is_refused(tmp_path: Path) -> None:
-    """Sources set the number."""
+    """`num_dialogs_per_intent` is refused together with seeds, because the sources determine the number."""
     with pytest.raises(RecipeError, match="Set dialogs_per_seed within seeds"):
         Recipe(num_dialogs_per_intent=3, seeds={"data": as_json(tmp_path, ROWS), "fields": FIELDS})
 
 
 def test_a_large_table_lies_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is mapped into memory, and travels to other processes by its path."""
+    """A large table is kept in a file that is mapped into memory, and pickling it passes only the path."""
     small = loaded(as_json(tmp_path, ROWS))
     expected, whole = list(small.sources), len(pickle.dumps(small))
     assert list(pickle.loads(pickle.dumps(small)).sources) == expected
@@ -258,7 +264,7 @@ def test_a_large_table_lies_in_a_file(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_disk_that_takes_no_table_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With where it is."""
+    """A table that cannot be written raises an error with its folder."""
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(sources, "IN_MEMORY", 0)
     monkeypatch.setattr(sources, "_folder", lambda: tmp_path / "file" / "seeds")
@@ -274,7 +280,7 @@ PIECES += [b"PAR1", b"%PDF-1.4", b"PK\x03\x04", b"<p>", b"\xef\xbb\xbf", b"1e999
 
 @given(st.sampled_from(sorted(rows.READERS)), st.lists(st.sampled_from(PIECES), max_size=20).map(b"".join))
 def test_any_bytes_are_read_or_refused(ending: str, content: bytes) -> None:
-    """Whatever a file holds, the error is one that says what to do."""
+    """A file with any bytes is read, or raises RecipeError with its name."""
     column = "text" if ending in documents.FORMS else "body"
     message = "rows."
     try:
@@ -290,7 +296,7 @@ TEXTS = st.text(st.sampled_from("ab \n中ลx."), max_size=60)
 
 @given(TEXTS, st.integers(1, 9), st.integers(0, 8))
 def test_chunks_are_all_of_a_text(text: str, words: int, overlap: int) -> None:
-    """No word is lost, none is longer than asked for, and without an overlap none is there twice."""
+    """Chunks lose no word, and without an overlap they contain every word once."""
     found = chunks(text, Chunk(words, min(overlap, words - 1)))
     assert all(part in text and part == part.strip() for part in found)
     if overlap == 0:
@@ -299,7 +305,10 @@ def test_chunks_are_all_of_a_text(text: str, words: int, overlap: int) -> None:
 
 
 def test_each_chunk_is_a_source_of_its_own(tmp_path: Path) -> None:
-    """With the other fields of its row; the last words of one begin the next."""
+    """Each chunk is a separate source with the other fields of its row.
+
+    With an overlap, a chunk starts with the last words of the previous one.
+    """
     seeds = loaded(as_json(tmp_path, ROWS[:1]), chunk={"words": 4, "overlap": 1})
     texts = {source.source for source in seeds.sources}
     assert texts == {"Parcel 771 has not", "not arrived.\nIt was", "was sent on 3", "3 May."}

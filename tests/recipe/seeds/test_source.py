@@ -1,4 +1,4 @@
-"""Given conversations: the user messages of any usual layout, and what is refused."""
+"""Given conversations: reading the user messages of any common layout, and the errors about wrong values."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ SHAREGPT = [
 
 @pytest.mark.parametrize("value", [CHAT, SHAREGPT, json.dumps(CHAT), [{**one, "from": None} for one in CHAT]])
 def test_all_layouts_say_the_same(value: Any) -> None:
-    """Those of the Hub's datasets, as lists or in JSON."""
+    """The layouts of datasets on the Hub give the same user messages, as lists and as JSON."""
     assert json.loads(user_messages(value)) == ["Hello,\nis it open?", "And on 3 May?"]
 
 
 def test_messages_in_a_row_become_one() -> None:
-    """Each user message gets one answer; empty messages do not count."""
+    """User messages in a row are joined if the conversation has answers, so each has one answer.
+
+    Empty messages are ignored.
+    """
     said = [("user", "Hi"), ("user", ""), ("user", "you?"), ("assistant", ""), ("User", "so"), ("assistant", "a")]
     chat = [{"role": role, "content": text} for role, text in said]
     assert json.loads(user_messages(chat)) == ["Hi\n\nyou?", "so"]
@@ -37,7 +40,10 @@ def test_messages_in_a_row_become_one() -> None:
 
 
 def test_an_extended_conversation_keeps_its_answers() -> None:
-    """Both sides take turns; what comes before the first message of the user is left out."""
+    """An extended conversation keeps its answers.
+
+    Messages in a row of one side are joined if there are answers. Messages before the first user message are left out.
+    """
     kept = [{**CHAT[1], "content": "Hello,\nis it open?"}, *CHAT[2:]]
     for value in (CHAT, SHAREGPT, json.dumps(CHAT), [CHAT[2], *CHAT]):
         assert json.loads(turns(value, 1)) == kept
@@ -64,6 +70,6 @@ WRONG = [
 
 @pytest.mark.parametrize(("value", "message"), WRONG, ids=range(len(WRONG)))
 def test_what_is_no_conversation_is_refused(value: Any, message: str) -> None:
-    """By what it is."""
+    """A value that is not a conversation raises an error that says what is wrong with it."""
     with pytest.raises(WrongValue, match=message):
         user_messages(value)
