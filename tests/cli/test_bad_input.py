@@ -1,4 +1,4 @@
-"""What cannot be is said before anything is called; what can be is taken in every spelling."""
+"""Tests of input: invalid values are reported before any call, and valid values are accepted in every form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECIPE = "num_dialogs_per_intent: 1\nintents: [simulation]\ntaxonomy: divers.yam
 
 @pytest.fixture(autouse=True)
 def folder(work: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home folder that is the working directory, with a recipe, its taxonomy, and a separate cache."""
+    """Set up a working directory that is also the home folder, with a recipe, its taxonomy and a separate cache."""
     monkeypatch.setenv("HOME", str(work))
     monkeypatch.setenv("USERPROFILE", str(work))
     Path("my.consistent_chat.yaml").write_text(RECIPE)
@@ -38,7 +38,7 @@ def load(*args: str, **given: Any) -> Any:
 
 
 def build(*options: str) -> int:
-    """Run the command on a rehearsal."""
+    """Run `build` with the rehearsal serving and return the exit code."""
     common = ("--serving", "rehearsal", "--num-dialogs-per-intent", "1", "--responses", "../responses")
     return main(["build", *common, *options])
 
@@ -55,7 +55,7 @@ def build(*options: str) -> int:
 def test_an_output_that_cannot_be_written_is_said_first(
     output: str, reason: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is called, and no new folder is left."""
+    """An output that cannot be written is an error before any call, and no new folder is left."""
     Path("taken").touch()
     Path("made/train.parquet").mkdir(parents=True)
     before = sorted(folder.rglob("*"))
@@ -68,7 +68,7 @@ def test_an_output_that_cannot_be_written_is_said_first(
 
 
 def test_a_build_that_fails_leaves_nothing(folder: Path) -> None:
-    """Neither the folders that were made to try the output, nor the trial; what was there is kept."""
+    """A failed build leaves no new folders and no trial file, and an existing output file is kept."""
     Path("old").mkdir()
     Path("old/made.parquet").write_text("precious")
     before = sorted(folder.rglob("*"))
@@ -79,7 +79,7 @@ def test_a_build_that_fails_leaves_nothing(folder: Path) -> None:
 
 
 def test_a_list_for_llamafactory_that_cannot_be_read_is_said_first(capsys: pytest.CaptureFixture[str]) -> None:
-    """A folder in its place."""
+    """A dataset_info.json that cannot be read, here because it is a folder, is an error before any call."""
     Path("made/dataset_info.json").mkdir(parents=True)
     assert build("--layout", "sharegpt", "--output", "made/made.jsonl") == 2
     assert f"dataset_info.json cannot be read ({os.strerror(errno.EISDIR)})" in capsys.readouterr().err
@@ -89,21 +89,21 @@ def test_a_list_for_llamafactory_that_cannot_be_read_is_said_first(capsys: pytes
 @pytest.mark.parametrize("name", ["default", "demo"])
 @pytest.mark.parametrize("responses", ["", [], (), [None], [""], 3, ["a", 3], {"a": "b"}], ids=repr)
 def test_responses_that_name_no_place(name: str, responses: Any) -> None:
-    """Are refused before anything is called; the demo's own are never written instead."""
+    """Invalid values of responses= are refused before any call; the demo's own responses are never written instead."""
     with pytest.raises(RecipeError, match="responses must be a path or URL, or a list of them, not "):
         load(name, responses=responses)
 
 
 @pytest.mark.parametrize("responses", ["~/kept", Path("kept"), ["kept"], (Path("kept"), "../responses")], ids=repr)
 def test_responses_in_every_spelling(responses: Any) -> None:
-    """Text or Path, one or several, below home: the first is written."""
+    """responses= accepts one or several paths, as text or Path, also with `~`; the first location is written."""
     ResponseStore("../responses").prepare()
     assert len(load(responses=responses)) == 1
     assert len(list(ResponseStore("kept").records())) == 2
 
 
 def test_dataflow_takes_paths_too() -> None:
-    """And refuses other values."""
+    """The DataFlow generator accepts a Path for responses= and refuses invalid values."""
 
     class Storage:
         def write(self, data: Any) -> None:
@@ -127,7 +127,7 @@ FILES = [
 
 @pytest.mark.parametrize("files", FILES, ids=repr)
 def test_a_recipe_file_in_every_spelling(files: Any) -> None:
-    """By name, and in direct use."""
+    """A recipe file is accepted in every form of data_files=, by `load_dataset` and by the builder class."""
     assert load(data_files=files)[0]["provenance"]["persona"] == "a diver"
     builder = consistent_chat.ConsistentChat(data_files=files, serving="rehearsal")
     assert builder.recipes["train"].full_taxonomy.personas == (("a diver", frozenset()),)
@@ -135,12 +135,12 @@ def test_a_recipe_file_in_every_spelling(files: Any) -> None:
 
 @pytest.mark.parametrize("path", [Path("divers.yaml"), "divers.yaml", "~/divers.yaml", Path("~/divers.yaml")], ids=repr)
 def test_a_taxonomy_in_every_spelling(path: Any) -> None:
-    """All are the same dataset."""
+    """A taxonomy file is used whether its path is text or a Path, with or without `~`."""
     assert load(taxonomy=path)[0]["provenance"]["persona"] == "a diver"
 
 
 def test_a_recipe_in_a_folder_with_brackets(folder: Path) -> None:
-    """On the command line a path is a path, not a pattern."""
+    """On the command line, a path with brackets and an asterisk is a path, not a pattern."""
     odd = folder / "a [1] *"
     odd.mkdir()
     for name in ("my.consistent_chat.yaml", "divers.yaml"):
@@ -151,13 +151,13 @@ def test_a_recipe_in_a_folder_with_brackets(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nope", "divers.yaml"])
 def test_a_folder_that_is_none(name: str) -> None:
-    """Absent, or a file."""
+    """A data_dir that is missing or is a file raises RecipeError."""
     with pytest.raises(RecipeError, match=f"data_dir must be an existing directory; {name} was not found"):
         load(data_dir=name)
 
 
 def test_several_files_in_a_split_are_named(folder: Path) -> None:
-    """The split and the files, plainly."""
+    """The error for several recipe files in one split shows the split's name and the files in plain text."""
     Path("other.consistent_chat.yaml").write_text(RECIPE)
     named = r"The split 'train' names 2 files \(.*/my\.c.*, .*/other\.c.*\), "
     with pytest.raises(RecipeError, match=named) as caught:
@@ -167,7 +167,7 @@ def test_several_files_in_a_split_are_named(folder: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, -1])
 def test_no_processes_cannot_build(count: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """One message, in Python and on the command line."""
+    """A num_proc below 1 gives the same message in Python and on the command line, before any call."""
     message = f"num_proc must be a whole number of at least 1, not {count}."
     with pytest.raises(RecipeError, match=message):
         load(num_proc=count)
@@ -180,7 +180,7 @@ def test_no_processes_cannot_build(count: int, capsys: pytest.CaptureFixture[str
 def test_a_cache_that_cannot_be_written_is_said_first(
     below: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the folder, and the variables that name another."""
+    """The error for an unwritable cache gives the folder and the environment variables that select another one."""
     cache = Path(os.path.join(folder, "divers.yaml", below))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", cache)
     assert build("--output", "made.parquet") == 1
@@ -191,7 +191,10 @@ def test_a_cache_that_cannot_be_written_is_said_first(
 
 @pytest.mark.slow
 def test_what_several_processes_made_is_no_guess(capsys: pytest.CaptureFixture[str]) -> None:
-    """They count for themselves; only what was in the cache was built before."""
+    """The summary of a build with several processes counts the work of all of them.
+
+    Only rows from the cache are reported as built before.
+    """
     common = ("--output", "made.parquet", "--num-dialogs-per-intent", "4", "--num-proc", "2")
     assert build(*common) == 0
     assert "36 rows of train (train: 36 dialogues, 72 calls" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`--driver batch`, `--detach` and `consistent-chat batches`, and the same through `load_dataset`."""
+"""Tests of `--driver batch`, `--detach` and `consistent-chat batches`, and of the same through `load_dataset`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.filling import KEY, hurry
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working directory, a separate cache, and no long pauses."""
+    """Set up an empty working directory, a separate cache and short pauses."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE", "SETTLE"):
@@ -33,13 +33,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def provider() -> Iterator[BatchProvider]:
-    """A provider with batch APIs, whose batches have ended when they are looked at for the second time."""
+    """Yield a provider with batch APIs, whose batches have ended when they are checked for the second time."""
     with BatchProvider(looks=2) as running:
         yield running
 
 
 def calling(provider: BatchProvider) -> list[str]:
-    """Return the options that name a small recipe and a provider."""
+    """Return the options of a small recipe and a provider."""
     return [
         "--serving", "anthropic", "--base-url", provider.url, "--api-key", KEY, "--model", "claude-sonnet-4-6",
         "--num-dialogs-per-intent", "1", "--responses", "responses",
@@ -47,19 +47,19 @@ def calling(provider: BatchProvider) -> list[str]:
 
 
 def build(provider: BatchProvider, output: str, *options: str) -> int:
-    """Run the command in this process and return its exit code."""
+    """Run `build` in this process and return its exit code."""
     return main(["build", *calling(provider), "--output", output, *options])
 
 
 def batches(*options: str) -> int:
-    """Run the command in this process and return its exit code."""
+    """Run `batches` in this process and return its exit code."""
     return main(["batches", "--responses", "responses", *options])
 
 
 def test_the_files_of_a_batch_build_are_those_of_an_online_build(
     provider: BatchProvider, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """To the byte, with one process or two; the last line shows the calls at half the price."""
+    """A batch build, with one process or two, writes the same bytes as an online build and prints its calls."""
     assert build(provider, "batch.parquet", "--driver", "batch") == 0
     assert "9 dialogues, 18 calls" in capsys.readouterr().err
     assert build(provider, "again.parquet", "--driver", "batch", "--num-proc", "2") == 0
@@ -74,7 +74,10 @@ def test_the_files_of_a_batch_build_are_those_of_an_online_build(
 def test_detached_it_ends_well_and_says_how_to_collect(
     provider: BatchProvider, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Without an output; a later build continues, detached or waiting."""
+    """A detached build writes no output, exits with 0 and says how to collect the responses.
+
+    A later build continues it.
+    """
     assert build(provider, "made.parquet", "--driver", "batch", "--detach") == 0
     said = capsys.readouterr().err
     assert "9 requests are submitted" in said
@@ -85,7 +88,7 @@ def test_detached_it_ends_well_and_says_how_to_collect(
 
 
 def test_batches_lists_what_is_under_way(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
-    """With what the provider says; collected ones only when asked for."""
+    """`batches` lists open batches with the provider's status; it lists collected ones only with --all."""
     assert batches() == 0
     assert "no batch is in progress" in capsys.readouterr().out
     build(provider, "made.parquet", "--driver", "batch", "--detach")
@@ -107,7 +110,7 @@ def test_batches_lists_what_is_under_way(provider: BatchProvider, capsys: pytest
 def test_without_a_key_batches_are_listed_all_the_same(
     provider: BatchProvider, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Their state is not known then."""
+    """Without a key, `batches` still lists the batches, but their state is unknown."""
     build(provider, "made.parquet", "--driver", "batch", "--detach")
     assert batches() == 0
     assert "its state is unknown: There is no key" in capsys.readouterr().out
@@ -115,7 +118,7 @@ def test_without_a_key_batches_are_listed_all_the_same(
 
 @pytest.mark.slow
 def test_a_batch_can_be_given_up(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its requests are then sent again; a number without an open batch is wrong usage."""
+    """The requests of a forgotten batch are sent again; a number without an open batch is wrong usage."""
     build(provider, "made.parquet", "--driver", "batch", "--detach")
     assert batches("--forget", "1") == 0
     assert batches("--forget", "1") == 2
@@ -125,14 +128,14 @@ def test_a_batch_can_be_given_up(provider: BatchProvider, capsys: pytest.Capture
 
 
 def test_an_online_build_waits_for_what_is_in_a_batch(provider: BatchProvider) -> None:
-    """Instead of paying for it twice."""
+    """An online build waits for requests that are in a batch instead of paying for them twice."""
     build(provider, "made.parquet", "--driver", "batch", "--detach")
     assert build(provider, "made.parquet") == 0
     assert len(provider.digests) == len(provider.online) == 9
 
 
 def test_a_budget_ends_with_code_3(provider: BatchProvider, capsys: pytest.CaptureFixture[str]) -> None:
-    """When all is collected that it allowed."""
+    """A batch build ends with exit code 3 when all requests within the budget are collected."""
     assert build(provider, "made.parquet", "--driver", "batch", "--max-calls", "4") == 3
     assert "--max-calls 4 is reached" in capsys.readouterr().err
     assert build(provider, "made.parquet", "--driver", "batch") == 0
@@ -151,7 +154,7 @@ def test_a_budget_ends_with_code_3(provider: BatchProvider, capsys: pytest.Captu
 def test_wrong_usage(
     provider: BatchProvider, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    """One message, before anything is submitted."""
+    """Wrong usage is one message, before anything is submitted."""
     assert build(provider, "made.parquet", *options) == 2
     assert message in capsys.readouterr().err
     assert provider.submitted == []
@@ -159,7 +162,7 @@ def test_wrong_usage(
 
 @pytest.mark.slow
 def test_load_dataset_by_batch(provider: BatchProvider) -> None:
-    """All splits share the waves; a stream says that it cannot wait."""
+    """All splits of `load_dataset` share their batches, and streaming is an error because a stream cannot wait."""
     recipe = "num_dialogs_per_intent: 1\nmodel: claude-sonnet-4-6\n"
     for name, seed in (("train", 0), ("test", 1)):
         Path(f"{name}.consistent_chat.yaml").write_text(f"{recipe}seed: {seed}\n")
@@ -183,7 +186,7 @@ def test_load_dataset_by_batch(provider: BatchProvider) -> None:
 
 
 def test_to_warm_by_batch_all_splits_share_the_waves(provider: BatchProvider) -> None:
-    """Detached it has submitted what all of them begin with; a shard submits its own part."""
+    """A detached `warm` submits the first requests of all splits; a shard submits only its own part."""
     address = ["--serving", "anthropic", "--base-url", provider.url, "--api-key", KEY, "--responses", "responses"]
     recipe = ["--model", "claude-sonnet-4-6", "--splits", "train=2", "test=1"]
     warm = ["warm", *address, *recipe, "--driver", "batch", "--detach"]
@@ -194,14 +197,17 @@ def test_to_warm_by_batch_all_splits_share_the_waves(provider: BatchProvider) ->
 
 @pytest.mark.slow
 def test_more_processes_than_calls_at_once_are_no_matter_by_batch(provider: BatchProvider) -> None:
-    """Only the online driver makes calls; after batches have answered, none are made."""
+    """A batch build may have more processes than concurrent calls, because only the online driver makes calls.
+
+    After the batches have answered, no calls are made.
+    """
     given = ["--num-dialogs-per-intent", "8", "--driver", "batch", "--num-proc", "4", "--max-concurrency", "3"]
     assert build(provider, "made.parquet", *given, "--max-calls", "144") == 0
 
 
 @pytest.mark.slow
 def test_a_refresh_by_batch_supersedes(provider: BatchProvider) -> None:
-    """And the rows are those of the new responses."""
+    """A refresh by batch requests all responses again."""
     build(provider, "made.parquet", "--driver", "batch")
     assert build(provider, "made.parquet", "--driver", "batch", "--mode", "refresh") == 0
     assert len(provider.digests) == 36
@@ -209,7 +215,7 @@ def test_a_refresh_by_batch_supersedes(provider: BatchProvider) -> None:
 
 @pytest.mark.slow
 def test_ctrl_c_leaves_the_batches_to_the_provider(tmp_path: Path) -> None:
-    """It says so, and how to collect them."""
+    """On Ctrl-C, the batches continue at the provider, and the message lists them and says how to collect them."""
     with BatchProvider(looks=10**6) as provider:
         command = [sys.executable, "-m", "consistent_chat", "build", *calling(provider), "--driver", "batch"]
         environment = {**os.environ, "HF_HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}

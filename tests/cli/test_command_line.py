@@ -1,4 +1,4 @@
-"""`consistent-chat build`: what it writes, what it says, and with which code it ends."""
+"""Tests of `consistent-chat build`: its files, its messages and its exit codes."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ from tests import ROOT
 from tests.provider import Provider
 from tests.stored import heed_signals, until
 
-pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
+pytestmark = pytest.mark.usefixtures("folder")  # a separate working directory and cache
 
 DEMO = str(DEMO_FOLDER / "responses")
 
 
 @pytest.fixture
 def slow_provider() -> Iterator[Provider]:
-    """A provider that takes its time."""
+    """Yield a provider that takes 0.1 s for each answer."""
     with Provider(delay=0.1) as running:
         yield running
 
 
 def build(*options: str) -> int:
-    """Run the command in this process and return its exit code."""
+    """Run `build` in this process and return its exit code."""
     return main(["build", "--responses", "responses", *options])
 
 
 def calling(provider: Provider) -> tuple[str, ...]:
-    """Return the options that name a provider."""
+    """Return the options that select a provider."""
     return ("--serving", "anthropic", "--base-url", provider.url, "--api-key", "a-key", "--model", "claude-sonnet-4-6")
 
 
 def test_the_demo_as_parquet_and_as_jsonl() -> None:
-    """Both hold the same 18 rows."""
+    """The demo has the same 18 rows as Parquet and as JSONL."""
     assert main(["build", "demo", "--output", "demo.parquet"]) == 0
     assert main(["build", "demo", "--output", "demo.jsonl"]) == 0
     rows = [json.loads(line) for line in Path("demo.jsonl").read_text("utf-8").splitlines()]
@@ -55,19 +55,19 @@ def test_the_demo_as_parquet_and_as_jsonl() -> None:
 
 
 def test_jsonl_is_readable_in_any_language() -> None:
-    """Letters are written as they are, not as escapes."""
+    """Letters of all languages are written to JSONL unescaped."""
     main(["build", "demo", "--output", "demo.jsonl"])
     assert "\\u" not in Path("demo.jsonl").read_text("utf-8")
 
 
 def test_a_folder_gets_a_file_for_each_split() -> None:
-    """`--output` without an ending is a folder."""
+    """An `--output` without a file extension is a folder, which gets a file for each split."""
     assert build("--serving", "rehearsal", "--num-dialogs-per-intent", "1", "--output", "made") == 0
     assert pq.read_table("made/train.parquet").num_rows == 9
 
 
 def test_every_recipe_field_is_an_option() -> None:
-    """In kebab case, and each does what it says."""
+    """Recipe fields are options in kebab case, and each option has its effect."""
     code = build(
         "--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--num-turns-per-dialog", "3", "--seed", "7",
         "--temperature", "0.5", "--intents", "educational", "transaction", "--language", "French",
@@ -84,7 +84,7 @@ def test_every_recipe_field_is_an_option() -> None:
 
 
 def test_the_last_line_says_what_was_made(capsys: pytest.CaptureFixture[str]) -> None:
-    """Rows, calls and tokens."""
+    """The last line shows the numbers of rows, calls and tokens."""
     build("--serving", "rehearsal", "--num-dialogs-per-intent", "1", "--output", "made.parquet")
     assert "made.parquet: 9 rows of train (train: 9 dialogues, 18 calls, " in capsys.readouterr().err
 
@@ -103,7 +103,10 @@ def test_the_last_line_says_what_was_made(capsys: pytest.CaptureFixture[str]) ->
 def test_what_is_wrong_is_one_message(
     options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """1 is a failure, 2 wrong usage; no traceback, and nothing at the output."""
+    """An error is one message without a traceback, and no output is written.
+
+    Exit code 1 is a failure, and 2 is wrong usage.
+    """
     assert build(*options, "--output", "made.parquet") == code
     said = capsys.readouterr().err
     assert message in said
@@ -112,14 +115,14 @@ def test_what_is_wrong_is_one_message(
 
 
 def test_an_output_that_cannot_be_is_said_first(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before anything is called."""
+    """An output with an unsupported file extension is an error before any call."""
     assert build("--serving", "rehearsal", "--output", "made.csv") == 2
     assert ".parquet or .jsonl" in capsys.readouterr().err
     assert not Path("responses").exists()
 
 
 def test_a_budget_stops_with_code_3_and_the_next_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing that was paid for is asked again."""
+    """A build that reaches its budget ends with exit code 3, and the next run makes only the remaining calls."""
     options = ("--serving", "rehearsal", "--num-dialogs-per-intent", "2", "--output", "made.parquet")
     assert build(*options, "--max-calls", "10") == 3
     assert "rerun to resume" in capsys.readouterr().err
@@ -130,7 +133,10 @@ def test_a_budget_stops_with_code_3_and_the_next_run_goes_on(capsys: pytest.Capt
 def run_and_signal(
     provider: Provider, number: signal.Signals, *options: str, to_all: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    """Start a build in another process and send it, or it and its workers, a signal when half of it is done."""
+    """Start a build in another process, and send it a signal after 40 of its 108 requests.
+
+    With `to_all`, the signal goes to the process and its workers.
+    """
     command = [sys.executable, "-m", "consistent_chat", "build", *calling(provider), "--num-dialogs-per-intent", "6"]
     command += ["--responses", "responses", "--output", "made.parquet", "--max-concurrency", "4", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -151,7 +157,7 @@ def run_and_signal(
 
 @pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(slow_provider: Provider) -> None:
-    """What was in flight is kept, one line is said, and no request is sent twice."""
+    """On Ctrl-C, responses in flight are stored and one line is printed; the next run sends no request twice."""
     done = run_and_signal(slow_provider, signal.SIGINT)
     assert "Stopped. All answers are kept; rerun to resume." in done.stderr
     assert "Traceback" not in done.stderr
@@ -166,7 +172,10 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(slow_provider: Provider) 
 def test_a_signal_stops_several_processes_cleanly_too(
     slow_provider: Provider, number: signal.Signals, to_all: bool
 ) -> None:
-    """From the keyboard it reaches all of them, from `kill` the first: the workers keep what is in flight."""
+    """A signal stops several processes cleanly, and the workers store the responses in flight.
+
+    From the keyboard it reaches all of them, from `kill` only the first.
+    """
     done = run_and_signal(slow_provider, number, "--num-proc", "3", to_all=to_all)
     assert done.returncode == 130
     assert done.stderr.strip().splitlines()[-1].endswith("Stopped. All answers are kept; rerun to resume.")
@@ -179,7 +188,7 @@ def test_a_signal_stops_several_processes_cleanly_too(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_scheduler_stops_a_build_as_ctrl_c_does(slow_provider: Provider, number: signal.Signals) -> None:
-    """What was in flight is kept."""
+    """SIGTERM and SIGHUP stop a build as Ctrl-C does, and responses in flight are stored."""
     done = run_and_signal(slow_provider, number)
     assert done.returncode == 130
     assert "Stopped. All answers are kept; rerun to resume." in done.stderr
@@ -188,7 +197,7 @@ def test_a_scheduler_stops_a_build_as_ctrl_c_does(slow_provider: Provider, numbe
 
 @pytest.mark.slow
 def test_kill_9_loses_at_most_what_was_in_flight(slow_provider: Provider) -> None:
-    """The journal has every answer that had arrived."""
+    """`kill -9` loses at most the responses in flight, because the journal has every response that had arrived."""
     run_and_signal(slow_provider, signal.SIGKILL)
     assert build(*calling(slow_provider), "--num-dialogs-per-intent", "6", "--output", "made.parquet") == 0
     assert len(slow_provider.requests) <= 108 + 4
@@ -198,7 +207,7 @@ REASONS = ["no_json", "truncated", "wrong_turn_count"]
 
 
 def test_failures_are_a_file_of_their_own() -> None:
-    """Each with its reason and what was said, word for word, in the order of the plan."""
+    """The file of failures has the reason and the exact text of each unusable response, in the order of the plan."""
     assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "failures.jsonl"]) == 0
     rows = [json.loads(line) for line in Path("failures.jsonl").read_text("utf-8").splitlines()]
     assert sorted(row["reason"] for row in rows) == REASONS
@@ -209,7 +218,7 @@ def test_failures_are_a_file_of_their_own() -> None:
 
 @pytest.mark.slow
 def test_a_build_without_failures_has_an_empty_file_of_them() -> None:
-    """With all columns, whatever the format; also where several processes have built it."""
+    """Without failures, their file has all columns and no rows, also after a build with several processes."""
     options = ("--serving", "rehearsal", "--num-dialogs-per-intent", "4", "--num-proc", "2")
     assert build(*options, "--output", "made.parquet", "--failures", "failures.parquet") == 0
     assert pq.read_table("failures.parquet").num_rows == 0
@@ -217,14 +226,14 @@ def test_a_build_without_failures_has_an_empty_file_of_them() -> None:
 
 
 def test_a_file_for_failures_needs_a_known_ending(capsys: pytest.CaptureFixture[str]) -> None:
-    """Said before anything is built."""
+    """A failures file with an unknown extension is an error before the build starts."""
     assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "failures.csv"]) == 2
     assert "--failures failures.csv must end in .parquet or .jsonl." in capsys.readouterr().err
     assert not Path("demo.jsonl").exists()
 
 
 def test_failures_never_take_the_place_of_the_rows(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nor with another spelling of the same path."""
+    """The failures file must not be the output file, even if the path is spelled differently."""
     assert main(["build", "demo", "--output", "demo.jsonl", "--failures", "./demo.jsonl"]) == 2
     assert (
         "--failures ./demo.jsonl is also the file of --output. Choose two different names." in capsys.readouterr().err
@@ -233,7 +242,7 @@ def test_failures_never_take_the_place_of_the_rows(capsys: pytest.CaptureFixture
 
 
 def test_verbose_says_why_answers_were_of_no_use(capsys: pytest.CaptureFixture[str]) -> None:
-    """A line each, with the dialogue, the stage and the draw; the last line counts them."""
+    """With -v, each unusable answer is a line with its dialogue, stage and draw, and the last line counts them."""
     logger = logging.getLogger("consistent_chat")
     handlers = list(logger.handlers)
     try:

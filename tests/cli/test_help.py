@@ -1,4 +1,4 @@
-"""Help, wrong usage and messages: quick, in the command line's own language, and never driving the terminal."""
+"""Tests of help, wrong usage and messages: they are quick, use the names of options, and never control the terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOSTILE = "red \x1b[31m title \x1b]0;x\x07 copy \x1b]52;c;eA==\x07 up \x9b2J bid
     [("--help", 0), ("--version", 0), ("build --help", 0), ("biuld", 2), ("build --outptu x", 2), ("build", 2)],
 )
 def test_help_and_wrong_usage_import_nothing_heavy(arguments: str, code: int) -> None:
-    """They come at once."""
+    """Help and wrong usage import no heavy package, so they respond at once."""
     script = (
         "import sys; from consistent_chat.cli import main; code = main(sys.argv[1:]); "
         f"print([name for name in {NEVER} if name in sys.modules], code)"
@@ -53,7 +53,7 @@ def test_help_and_wrong_usage_import_nothing_heavy(arguments: str, code: int) ->
     ],
 )
 def test_a_slip_names_the_nearest(arguments: list[str], nearest: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """In one line, with where to read on."""
+    """A mistyped name gets a one-line message with the nearest name and where to find the usage."""
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert nearest in said
@@ -62,14 +62,14 @@ def test_a_slip_names_the_nearest(arguments: list[str], nearest: str, capsys: py
 
 
 def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """On the standard output."""
+    """`--version` prints the version on standard output."""
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"consistent-chat {__version__}\n"
 
 
 @pytest.mark.parametrize("name", all_commands().commands)
 def test_every_command_has_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Which name the command itself."""
+    """The help of every command has examples that name the command."""
     command = all_commands().commands[name]
     assert isinstance(command, Command)
     assert main([name, "--help"]) == 0
@@ -79,7 +79,7 @@ def test_every_command_has_examples(name: str, capsys: pytest.CaptureFixture[str
 
 
 def test_every_field_is_an_option() -> None:
-    """Of the commands that make a dataset."""
+    """Every recipe field and every operational field is an option of `build`."""
     options = {name for param in all_commands().commands["build"].params for name in param.opts}
     assert {described.option for described in (*RECIPE, *OPERATIONAL)} <= options
 
@@ -97,12 +97,12 @@ def test_every_field_is_an_option() -> None:
     ],
 )
 def test_keywords_become_options(message: str, shown: str) -> None:
-    """And nothing else does."""
+    """Python keywords in messages become command-line options; nothing else is changed."""
     assert in_options(message) == shown
 
 
 def test_the_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """For editors."""
+    """`schema` prints the JSON Schema, which editors can use."""
     assert main(["schema"]) == 0
     assert json.loads(capsys.readouterr().out) == json_schema()
 
@@ -113,14 +113,14 @@ ARGUMENTS = st.lists(st.sampled_from(["--one", "--other", "a", "b", "-", "--", "
 @settings(derandomize=True)
 @given(ARGUMENTS)
 def test_values_in_a_row_keep_their_order(args: list[str]) -> None:
-    """Only names of the option are added; what takes no several values is left alone."""
+    """Only names of the option are added to its values, and other arguments are not changed."""
     spread = _spread(args, {"--one"})
     assert [arg for arg in spread if arg != "--one"] == [arg for arg in args if arg != "--one"]
     assert _spread(args, set()) == args
 
 
 def test_nothing_that_is_printed_drives_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    """Lines of messages, of logs, of results, and the text of bars; none can pass for another line."""
+    """Messages, logs, results and the text of bars never control the terminal or imitate another line."""
     logger = logging.getLogger("consistent_chat")
     log_to_stderr()
     for print_line in (say, complain, logger.warning):
@@ -148,7 +148,7 @@ def test_nothing_that_is_printed_drives_the_terminal(capsys: pytest.CaptureFixtu
 def test_a_strangers_recipe_does_not_drive_the_terminal(
     text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nor does its name."""
+    """Neither the content nor the name of a recipe file can control the terminal."""
     path = tmp_path / "od\x1b]0;d.consistent_chat.yaml"
     path.write_text(text, "utf-8")
     assert main(["estimate", str(path), "--model", "m"]) == 2
@@ -160,7 +160,7 @@ def test_a_strangers_recipe_does_not_drive_the_terminal(
 def test_a_quiet_build_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """But what is wrong; a forced one builds again what is in the cache."""
+    """A quiet build prints only errors; a forced build rebuilds the rows that are in the cache."""
     monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.chdir(tmp_path)
     assert main(["build", "demo", "--output", "demo.jsonl", "--quiet"]) == 0

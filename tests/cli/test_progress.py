@@ -1,4 +1,4 @@
-"""What a command shows while it runs and when it stops: bars on a terminal, lines elsewhere, and the reason."""
+"""Tests of what a command prints while it runs and when it stops: bars on a terminal, lines elsewhere, the reason."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SMALL = ["--num-dialogs-per-intent=1", "--num-turns-per-dialog=1", "--intents=si
      (2, "retry", "2 retries"), (2, "day", "2 days")],
 )  # fmt: skip
 def test_numbers_have_their_plural(number: int, noun: str, text: str) -> None:
-    """Of regular nouns."""
+    """A count has the singular or plural form of a regular noun."""
     assert counted(number, noun) == text
 
 
 def test_a_log_gets_no_bars(capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the standard error is no terminal, nothing is drawn over."""
+    """If standard error is not a terminal, no bars are drawn and one line is printed."""
     assert main(["build", "--serving=rehearsal", *SMALL, "--output=x.jsonl"]) == 0
     told = capsys.readouterr().err
     assert "\r" not in told
@@ -42,7 +42,7 @@ def test_a_log_gets_no_bars(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """With what is in flight, and for how long, while no response comes."""
+    """While no response arrives, lines show the number of calls in flight and how long the oldest has waited."""
     monkeypatch.setattr(progress, "TICK", 0.01)
     monkeypatch.setattr(progress, "LINES_EVERY", 0.02)
     monkeypatch.setattr(progress, "LONG", 0.0)
@@ -57,7 +57,7 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys:
 
 
 def test_where_rows_that_were_built_before_come_from_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """And how to rebuild them."""
+    """For rows that were built before, the command says which cache they come from and how to rebuild them."""
     for _ in range(2):
         assert main(["build", "--serving=rehearsal", *SMALL, "--output=x.jsonl"]) == 0
     assert "(built before, from the cache in " in (told := capsys.readouterr().err)
@@ -66,7 +66,10 @@ def test_where_rows_that_were_built_before_come_from_is_told(capsys: pytest.Capt
 
 @pytest.mark.parametrize("stopped_by", ["--max-calls=3", "--max-draws=2"])
 def test_a_build_that_stops_leaves_its_failures(stopped_by: str) -> None:
-    """They often tell why: an answer in prose, three times, stops a budget or uses up what may be tried."""
+    """A build that stops still writes its failures, which often explain why it stopped.
+
+    Here unusable answers use up the budget or the permitted draws.
+    """
     with Provider(lambda call: next(iter(UNUSABLE.values()))) as provider:
         given = [f"--base-url={provider.url}", "--api-key=a-key", "--model=claude-haiku-4-5", "--serving=anthropic"]
         assert main(["build", *given, *SMALL, stopped_by, "--failures=f.jsonl", "--output=x.jsonl"]) in (1, 3)

@@ -1,4 +1,7 @@
-"""Signals that stop commands while they wait for a server: one line, the documented exit code, nothing left behind."""
+"""Tests of signals that stop a command while it waits for a server.
+
+The command prints one line, ends with the documented exit code and leaves nothing behind.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ WAIT = 120
 
 
 class Silent:
-    """A server that takes requests and says nothing."""
+    """A server that accepts requests and never answers."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -43,14 +46,14 @@ class Silent:
             self.asked.set()
 
     def close(self) -> None:
-        """Stop."""
+        """Close all sockets."""
         for one in (self._socket, *self._open):
             one.close()
 
 
 @pytest.fixture
 def silent() -> Iterator[Silent]:
-    """A server that never answers."""
+    """Yield a server that never answers."""
     server = Silent()
     yield server
     server.close()
@@ -69,7 +72,7 @@ COMMANDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_signal_ends_a_command_with_one_line(name: str, silent: Silent, tmp_path: Path) -> None:
-    """Also while it waits in a library: for the Hub, a website, a provider."""
+    """A signal ends a command with one line, even while it waits in a library for the Hub, a website or a provider."""
     arguments, number = COMMANDS[name]
     command = [sys.executable, "-m", "consistent_chat", *(part.format(silent.address) for part in arguments)]
     hub = {"HF_ENDPOINT": f"http://{silent.address}", "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}

@@ -1,4 +1,4 @@
-"""`consistent-chat verify` and `consistent-chat pack` on response stores."""
+"""Tests of `consistent-chat verify` and `consistent-chat pack` on response stores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.stored import files, fill
 
 
 def test_the_command_says_that_all_is_whole(place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """In a line, with the code 0, and nothing on the standard output."""
+    """For an intact store, `verify` prints one line on standard error, nothing on standard output, and exits with 0."""
     fill(place, 1, 2)
     assert main(["verify", place]) == 0
     said = capsys.readouterr()
@@ -24,7 +24,7 @@ def test_the_command_says_that_all_is_whole(place: str, capsys: pytest.CaptureFi
 
 
 def test_the_command_lists_each_fault(place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A line each on the standard output, with the code 1."""
+    """`verify` prints one line per fault on standard output and exits with 1."""
     paths = [packed(place, 1), packed(place, 2)]
     for path in paths:
         path.write_bytes(b"")
@@ -36,7 +36,7 @@ def test_the_command_lists_each_fault(place: str, capsys: pytest.CaptureFixture[
 
 
 def test_the_command_packs(place: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Journals and small packs; the output says how many there were."""
+    """`pack` merges journals and small packs and prints how many there were."""
     fill(place, 1)
     fill(place, 2)
     journal(place, 4)
@@ -52,7 +52,7 @@ def test_the_command_packs(place: str, capsys: pytest.CaptureFixture[str]) -> No
 def test_the_commands_refuse_what_they_do_not_know(
     place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
-    """A newer store, and a place without any; nothing is changed or made."""
+    """`pack` and `verify` refuse a newer store and a location without a store; they change and create nothing."""
     fill(place, 1)
     Path(place, "store.json").write_text('{"consistent_chat_store":2}\n')
     before = files(place, "packs")

@@ -1,7 +1,7 @@
-"""What strangers wrote reaches the terminal as visible text: no command prints a byte that drives it.
+"""Tests that untrusted text reaches the terminal as visible text: no command prints a byte that controls it.
 
-Whatever can come from a stranger is planted with escapes, controls, overrides of direction, characters without a look
-and line breaks: recipes, servers, stores, logs of batches, manifests, columns and names of files.
+Everything that can come from other people contains escapes, control characters, direction overrides, invisible
+characters and line breaks: recipes, servers, stores, batch logs, manifests, columns and file names.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ Captured = pytest.CaptureFixture[str]
 
 
 def assert_visible(capfd: Captured) -> str:
-    """Hold all that was written to the terminal to what can be seen, and return it."""
+    """Check that everything written to the terminal is visible text, and return it."""
     captured = capfd.readouterr()
     for said in captured:
         plain = said.replace(JOINED, "")
@@ -60,7 +60,7 @@ def recipe(**fields: Any) -> str:
 
 
 def taxonomy(text: str) -> dict[str, Any]:
-    """Return a taxonomy with a text at each place of a name."""
+    """Return a taxonomy that has the text in the place of each name."""
     flow = {"title": text, "steps": [text]}
     intent = {"title": text, "purpose": text, "flows": ["f"], "categories": {text: [text]}}
     return {"flows": {"f": flow}, "intents": {"i": intent}, "personas": [text], "manners": {text: text}}
@@ -98,7 +98,7 @@ COMMANDS = [
 @pytest.mark.slow_after(4)
 @pytest.mark.parametrize("fields", RECIPES.values(), ids=RECIPES)
 def test_a_recipes_texts_are_shown(fields: dict[str, Any], capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its keys, values and names, whether it is refused or built."""
+    """A recipe's keys, values and names are printed as visible text, whether it is refused or built."""
     monkeypatch.setenv("HF_TOKEN", "hf_of_nobody")
     path = recipe(**{"num_turns_per_dialog": 1, **fields})
     for command in COMMANDS[: None if "taxonomy" in fields else 2]:
@@ -110,7 +110,7 @@ def test_a_recipes_texts_are_shown(fields: dict[str, Any], capfd: Captured, monk
     "raw", ["a: [\x1b]52;c;x\x07", "!!\u202epython/x 1", "? \x9b\n: \x1b[2J", "a: &\u202e 1\nb: *\u200b"]
 )
 def test_what_is_no_yaml_is_shown(raw: str, capfd: Captured) -> None:
-    """The reader's own message quotes it."""
+    """Invalid YAML is printed as visible text, although the parser's message quotes it."""
     Path("a.consistent_chat.yaml").write_text(raw)
     assert main(["estimate", "a.consistent_chat.yaml"]) != 0
     assert_visible(capfd)
@@ -136,7 +136,7 @@ ARGUMENTS = [
 
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=lambda given: given[0][:7])
 def test_names_of_datasets_files_and_options_are_shown(arguments: list[str], capfd: Captured) -> None:
-    """They may have been copied from a page."""
+    """Arguments, which may be copied from a web page, are printed as visible text."""
     main(arguments)
     assert_visible(capfd)
 
@@ -203,7 +203,7 @@ REPLIES = {
 def test_a_servers_words_are_shown(
     sent: bytes, capfd: Captured, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In bodies, headers and reasons, of errors and of answers."""
+    """Text in a server's bodies, headers and status lines, of errors and of answers, is printed as visible text."""
     monkeypatch.setattr("asyncio.sleep", _at_once)
     server = Hostile(sent)
     given = ["--serving", "openai", "--base-url", server.url, "--api-key", "a-key", "--model", "m"]
@@ -221,7 +221,10 @@ async def _at_once(seconds: float, *args: Any) -> None:
 
 
 def test_a_log_of_batches_is_shown(capfd: Captured) -> None:
-    """Ids, models and outcomes are a provider's, or a stranger's in a store that was copied."""
+    """Ids, models and outcomes in a batch log are printed as visible text.
+
+    They come from a provider or, in a copied store, from a stranger.
+    """
     log = BatchLog("responses")
     Path("r").write_bytes(b"{}\n")
     for number, outcome in ((1, None), (2, HOSTILE)):
@@ -236,7 +239,7 @@ def test_a_log_of_batches_is_shown(capfd: Captured) -> None:
 
 
 def test_a_stores_records_are_shown(capfd: Captured) -> None:
-    """Requests and responses, names of packs and journals, and what a marker says."""
+    """Requests, responses, names of packs and journals, and markers of stores are printed as visible text."""
     responses = json.dumps({"text": HOSTILE, "finish_reason": HOSTILE, HOSTILE: HOSTILE})
     packed(record(changed(model=HOSTILE), responses), record(changed(**{HOSTILE: HOSTILE}), responses))(Path("store"))
     fill("other", 1)
@@ -276,7 +279,7 @@ MANIFESTS = {
 
 @pytest.mark.parametrize("content", MANIFESTS.values(), ids=MANIFESTS)
 def test_a_published_datasets_names_are_shown(content: dict[str, Any], capfd: Captured) -> None:
-    """Of its manifest, its files, its recipe and its card."""
+    """Text in the manifest, file names, recipe and card of a published dataset is printed as visible text."""
     files = {
         f"data/{HOSTILE}.parquet": RAW,
         "data/a\u202e.parquet": RAW,
@@ -294,7 +297,10 @@ def test_a_published_datasets_names_are_shown(content: dict[str, Any], capfd: Ca
 
 
 def test_columns_and_rows_of_a_dataset_are_shown(capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of any dataset. The table is wide: in a narrow one a wrapped line may begin with any word."""
+    """Columns and rows of any dataset are printed as visible text.
+
+    The table is wide, because in a narrow one a wrapped line may begin with any word.
+    """
     monkeypatch.setenv("COLUMNS", "400")
     turns = [{"role": "user", "value": HOSTILE}, {"role": "assistant", "value": HOSTILE}]
     rows = [{"conversation": turns, "category": HOSTILE, HOSTILE: HOSTILE, "intent": HOSTILE}]
@@ -308,7 +314,7 @@ def test_columns_and_rows_of_a_dataset_are_shown(capfd: Captured, monkeypatch: p
 
 
 def test_rows_on_a_terminal_are_shown(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What goes into a pipe as it is would drive a terminal."""
+    """Rows are printed on a terminal as visible text; a pipe receives them unchanged."""
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     with StandardOutput("--output").write() as file:
         file.write(json.dumps({"text": HOSTILE}, ensure_ascii=False).encode())
@@ -318,7 +324,7 @@ def test_rows_on_a_terminal_are_shown(capsys: Captured, monkeypatch: pytest.Monk
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="a pseudo-terminal is needed")
 def test_a_real_terminal_gets_only_our_own_escapes(tmp_path: Path) -> None:
-    """Colours and the movements of progress bars, in a terminal with bars."""
+    """A real terminal receives only the package's own escapes: colours and the cursor movements of progress bars."""
     import pty
 
     server = Hostile(REPLIES["text"])

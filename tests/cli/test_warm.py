@@ -1,4 +1,4 @@
-"""`consistent-chat warm`: a store that is filled shard by shard, and the build that then finds everything."""
+"""Tests of `consistent-chat warm`: shards fill a store, and the build then finds all responses."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from consistent_chat.errors import RecipeError
 from tests import ROOT, forked
 from tests.provider import Provider
 
-pytestmark = pytest.mark.usefixtures("folder")  # a working directory and a cache of its own
+pytestmark = pytest.mark.usefixtures("folder")  # a separate working directory and cache
 
 SCALE = (ROOT / "docs" / "scale.md").read_text("utf-8")
 MODEL = "claude-sonnet-4-6"
@@ -33,7 +33,10 @@ def calling(provider: Provider) -> list[str]:
 
 
 def test_all_shards_together_are_the_build(provider: Provider, capsys: pytest.CaptureFixture[str]) -> None:
-    """No request is made twice, none by the build, and no dataset by the shards."""
+    """All shards together make each request of the build once, and the build then makes no calls.
+
+    The shards themselves build no dataset.
+    """
     for number in range(1, 5):
         assert main(["warm", *calling(provider), "--shard", f"{number}/4"]) == 0
         assert f"warmed shard {number}/4, train: " in capsys.readouterr().err
@@ -46,7 +49,10 @@ def test_all_shards_together_are_the_build(provider: Provider, capsys: pytest.Ca
 
 @pytest.mark.slow
 def test_a_store_that_is_complete_needs_no_provider(capsys: pytest.CaptureFixture[str]) -> None:
-    """Nor a key, nor a connection: the provider's port is closed, and would be called a fault."""
+    """With a complete store, `warm` and `build` do not connect to the provider.
+
+    Its port is closed, so a call would fail.
+    """
     with Provider() as provider:
         options = calling(provider)
         assert main(["warm", *options]) == 0
@@ -56,7 +62,7 @@ def test_a_store_that_is_complete_needs_no_provider(capsys: pytest.CaptureFixtur
 
 
 def test_the_splits_of_several_recipes_are_all_warmed(provider: Provider) -> None:
-    """From Python, as `load_dataset` names them."""
+    """`warm` in Python fills the store for all splits of several recipe files, given as for `load_dataset`."""
     for seed, split in enumerate(("train", "test")):
         text = f"model: {MODEL}\nnum_dialogs_per_intent: 2\nintents: [simulation]\nseed: {seed}\n"
         Path(f"{split}.consistent_chat.yaml").write_text(text)
@@ -68,7 +74,7 @@ def test_the_splits_of_several_recipes_are_all_warmed(provider: Provider) -> Non
 
 
 def test_more_shards_than_dialogues_leave_some_with_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:
-    """That is no error: the user who starts the processes need not count the dialogues."""
+    """A shard without dialogues is not an error, so the user who starts the processes need not count the dialogues."""
     assert main(["warm", "--serving", "rehearsal", "--intents", "simulation", "--shard", "1/100"]) == 0
     assert "warmed shard 1/100, no dialogues" in capsys.readouterr().err
 
@@ -86,7 +92,7 @@ def test_more_shards_than_dialogues_leave_some_with_nothing_to_do(capsys: pytest
 def test_what_cannot_be_is_one_message(
     options: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With the exit codes of a build."""
+    """An error of `warm` is one message without a traceback, with the exit codes of a build."""
     assert main(["warm", "--serving", "rehearsal", "--responses", "responses", *options]) == code
     said = capsys.readouterr().err
     assert message in said
@@ -94,7 +100,10 @@ def test_what_cannot_be_is_one_message(
 
 
 def test_near_duplicates_are_left_to_the_build(provider: Provider, caplog: pytest.LogCaptureFixture) -> None:
-    """A shard knows only its own dialogues, so it drops none."""
+    """A shard drops no near duplicates, because it knows only its own dialogues.
+
+    A log message says that the build also needs a serving.
+    """
     given = {"model": MODEL, "num_dialogs_per_intent": 2, "drop_near_duplicates": 0.1, "responses": "responses"}
     where = {"serving": "anthropic", "base_url": provider.url, "api_key": "a-key"}
     for number in (1, 2):
@@ -105,13 +114,13 @@ def test_near_duplicates_are_left_to_the_build(provider: Provider, caplog: pytes
 
 @pytest.mark.slow
 def test_ray_is_imported_by_who_uses_it() -> None:
-    """The package, its command line and the module that offers Ray do without."""
+    """Importing the package, its command line or its Ray module does not import Ray."""
     look = "import sys, consistent_chat.cli, consistent_chat.ray; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", look], cwd=ROOT, timeout=300).returncode == 0
 
 
 def test_a_shard_and_a_cluster_are_two_ways(capsys: pytest.CaptureFixture[str]) -> None:
-    """Ray divides the work itself."""
+    """--shard and --ray cannot be combined, because Ray divides the work itself."""
     assert main(["warm", "--shard", "1/2", "--ray"]) == 2
     said = capsys.readouterr().err.splitlines()[-1]
     assert "--ray" in said
@@ -122,7 +131,7 @@ def test_a_shard_and_a_cluster_are_two_ways(capsys: pytest.CaptureFixture[str]) 
 def test_combinations_that_run_out_are_said_up_front(
     command: list[str], provider: Provider, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """With the numbers, once, before anything is called."""
+    """If combinations run out, one warning gives the numbers before any call."""
     Path("few.yaml").write_text(
         "personas: [a baker]\nmanners: {terse: short}\n"
         "intents: {problem_solving: {title: P, purpose: p, flows: [in_pieces], categories: {Few: [one, two]}}}\n"
@@ -138,7 +147,10 @@ def test_combinations_that_run_out_are_said_up_front(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_scheduler_that_ends_the_process_loses_nothing(number: signal.Signals) -> None:
-    """Its signal has the effect of Ctrl-C: calls in flight are stored and packed, and the next process continues."""
+    """SIGTERM and SIGHUP have the effect of Ctrl-C: calls in flight are stored and packed.
+
+    The next process continues the work.
+    """
     half = threading.Event()
     with Provider(lambda call: half.set() if call.number == 12 else None, delay=0.2) as provider:
         options = [*calling(provider), "--max-concurrency", "4"]
@@ -156,7 +168,7 @@ def test_a_scheduler_that_ends_the_process_loses_nothing(number: signal.Signals)
 
 
 def line_with(variable: str) -> str:
-    """Return the command of the docs that reads a scheduler's variable, over a store in a folder."""
+    """Return the command in the docs that reads a scheduler's variable, with a folder as its store."""
     line = next(line for line in SCALE.splitlines() if variable in line and "consistent-chat warm" in line)
     command = "consistent-chat" + line.partition("consistent-chat")[2].rstrip('"')
     return command.replace("s3://bucket/responses", "shared/responses")
@@ -164,7 +176,10 @@ def line_with(variable: str) -> str:
 
 @pytest.mark.slow
 def test_the_lines_of_the_docs_fill_one_store_side_by_side(provider: Provider, folder: Path) -> None:
-    """Sixteen processes at once, eight as Slurm starts them and eight as Kubernetes; the build then makes no calls."""
+    """Sixteen processes run the docs' commands at once, and each request is made once; a replay then finds everything.
+
+    Eight are started as Slurm does it, and eight as Kubernetes does it.
+    """
     scripts = folder / "bin"
     scripts.mkdir()
     (folder / "care.consistent_chat.yaml").write_text(f"model: {MODEL}\nnum_dialogs_per_intent: 2\n")
@@ -191,27 +206,30 @@ def test_the_lines_of_the_docs_fill_one_store_side_by_side(provider: Provider, f
 
 
 def test_the_kubernetes_job_is_one() -> None:
-    """An Indexed Job with as many completions as there are shards; what cannot pass is not started again."""
+    """The docs' Kubernetes job is an Indexed Job with one completion per shard.
+
+    A process that cannot succeed is not started again.
+    """
     block = re.search(r"```yaml\n(# job\.yaml\n.*?)```", SCALE, re.DOTALL)
     assert block
     job = yaml.safe_load(block[1])
     assert (job["apiVersion"], job["kind"], job["spec"]["completionMode"]) == ("batch/v1", "Job", "Indexed")
     container = job["spec"]["template"]["spec"]["containers"][0]
     assert f"/{job['spec']['completions']}" in " ".join(container["command"])
-    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # as a policy of failures wants it
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"  # required by podFailurePolicy
     (rule,) = job["spec"]["podFailurePolicy"]["rules"]
     assert rule == {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [USAGE, BUDGET]}}
 
 
 def test_a_shard_that_is_none_is_an_error_in_python_too() -> None:
-    """Before anything else."""
+    """In Python, an invalid shard raises RecipeError before anything else happens."""
     with pytest.raises(RecipeError, match="no shard '5/4'"):
         consistent_chat.warm(serving="rehearsal", shard="5/4")
 
 
 @pytest.mark.slow
 def test_the_table_of_a_million_dialogues_is_computed() -> None:
-    """From the figures that its script holds: the page shows what the script prints."""
+    """The docs' table of a million dialogues is the output of the script that computes it."""
     done = subprocess.run(
         [sys.executable, "benchmarks/million.py"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
