@@ -1,4 +1,4 @@
-"""The console takes what others print, and shows it as visible lines."""
+"""Tests of the console, which captures what libraries print and shows it as visible lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.cli.test_terminal import HOSTILE, JOINED, Captured, assert_visible
 
 
 def test_what_libraries_log_and_warn_of_is_shown(capfd: Captured) -> None:
-    """And the traceback of an unexpected error."""
+    """Logs and warnings of libraries and the traceback of an unexpected error are shown as visible text."""
     log_to_stderr()
     other = logging.getLogger("a.library")
     other.addHandler(handler := logging.StreamHandler())
@@ -39,17 +39,20 @@ def test_what_libraries_log_and_warn_of_is_shown(capfd: Captured) -> None:
 
 @pytest.mark.parametrize("kind", [ConsistentChatError, TransportError])
 def test_an_error_is_one_visible_line(kind: Callable[[str], Exception]) -> None:
-    """Also where Python prints it."""
+    """The text of an error is one line of visible characters, also where Python prints it."""
     assert str(kind(HOSTILE)).isprintable()
 
 
 def test_a_bars_text_is_one_visible_line() -> None:
-    """However long it is."""
+    """The text of a progress bar is one line of visible characters, however long it is."""
     assert for_bar(HOSTILE * 10).isprintable()
 
 
 def test_bars_of_the_hubs_client_are_not_shown(capfd: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
-    """They name files of strangers as they are. After a command they are as before, imported before it or not."""
+    """Progress bars of the Hub's client are hidden during a command, because they show file names unchanged.
+
+    After the command, the bars are enabled as before, whether or not the client had been imported.
+    """
     from huggingface_hub.utils import are_progress_bars_disabled
     from huggingface_hub.utils import tqdm as hub_bar
 
@@ -63,7 +66,7 @@ def test_bars_of_the_hubs_client_are_not_shown(capfd: Captured, monkeypatch: pyt
 
 
 def test_joiners_that_scripts_need_stay() -> None:
-    """Hindi, Persian, Khmer and emoji are written with characters of no width."""
+    """Zero-width characters are kept where Hindi, Persian, Khmer and emoji need them, and replaced elsewhere."""
     texts = ("\u0915\u094d\u200d\u0937", "\u0645\u06cc\u200c\u062e", "\u1797\u17b6\u200b\u1781", JOINED)
     assert [sanitize(text) for text in texts] == [*texts]
     assert sanitize("pay\u200bpal, a\u200d") == "pay\ufffdpal, a\ufffd"

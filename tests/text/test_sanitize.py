@@ -1,4 +1,4 @@
-"""URLs as they are shown: whatever could be a key is left out, also where an error quotes it."""
+"""Tests of the display of URLs: everything that could be a key is left out, also where an error quotes it."""
 
 from __future__ import annotations
 
@@ -27,25 +27,28 @@ WORDS = st.text(string.ascii_letters + string.digits, min_size=8, max_size=20)
     ],
 )
 def test_user_password_and_query_are_left_out(url: str, shown: str) -> None:
-    """A port, a branch behind an @ and a path with a question mark are none of them."""
+    """User, password and query are left out of a URL.
+
+    A port, a branch after an @ and a path with a question mark are kept.
+    """
     assert without_secrets(url) == shown
 
 
 def test_a_query_may_be_part_of_a_files_name() -> None:
-    """So where it is no secret, it stays."""
+    """`without_user` keeps the query, which may be part of a file's name."""
     assert without_user("memory://u:p@host/a?b") == "memory://host/a?b"
 
 
 @pytest.mark.parametrize("name", ["password", "aws_secret_access_key", "TOKEN", "sas_token", "api-key", "credential"])
 def test_names_of_secrets_are_known(name: str) -> None:
-    """In any letter case, as part of a name."""
+    """Names of secrets are recognized in any letter case and as part of a longer name."""
     assert is_secret(name)
     assert not is_secret("endpoint_url")
 
 
 @given(user=WORDS, password=WORDS, query=WORDS, option=WORDS)
 def test_no_error_quotes_a_secret(user: str, password: str, query: str, option: str) -> None:
-    """Neither in a URL nor alone, nor as part of the options within options."""
+    """An error text shows no secret, neither in a URL nor alone, nor one from nested options."""
     options = {"client": {"secret": option, "region": "north"}, "key": option, "port": 5}
     url = f"ftp://{user}:{password}@host/data?sig={query}"
     error = f"{url} failed: {user} {password} {query} {option} in north"

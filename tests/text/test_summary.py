@@ -1,4 +1,4 @@
-"""Summaries and errors in a console and in a notebook: a line, a table, a message; hostile text is inert."""
+"""Tests of summaries and errors in a console and in a notebook: a line, a table or a message without active content."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ SUMMARIES = {
 
 @pytest.mark.parametrize("summary", SUMMARIES.values(), ids=SUMMARIES)
 def test_a_summary_is_a_line_or_inert_html(summary: Summarized) -> None:
-    """Short, with its class, and without a character that drives a terminal or a browser."""
+    """A summary is a short line with its class, or inert HTML.
+
+    Neither has a character that controls a terminal or a browser.
+    """
     line, page = repr(summary), summary._repr_html_()
     assert line.startswith(f"<{type(summary).__name__}: ")
     assert len(line.splitlines()) == 1
@@ -38,19 +41,19 @@ def test_a_summary_is_a_line_or_inert_html(summary: Summarized) -> None:
 
 
 def test_the_table_of_a_report_has_its_figures() -> None:
-    """The names and values that the page shows first."""
+    """The table of a report has the names and values that the report's page shows first."""
     page: Any = Summary("demo", {})._repr_html_()
     assert '<th style="text-align: left">Dialogues</th><td style="text-align: left">0</td>' in page
 
 
 @pytest.mark.parametrize("kind", [ConsistentChatError, RecipeError, StoreError, TransportError, BudgetSpent])
 def test_a_notebook_shows_an_error_as_its_message(kind: type[ConsistentChatError]) -> None:
-    """By the method that IPython calls in place of the frames."""
+    """A notebook shows an error as its message, by the method that IPython calls instead of printing the frames."""
     assert kind("model is\nwrong")._render_traceback_() == [f"{kind.__name__}: model is wrong"]
 
 
 def test_an_error_of_load_dataset_is_one_message_too() -> None:
-    """Whatever it was raised through, it is this package's own."""
+    """An error in `load_dataset` is the package's own error and is shown as one message."""
     from datasets import load_dataset
 
     with pytest.raises(RecipeError) as caught:
