@@ -59,3 +59,46 @@ def interrupting() -> dict[int, Any]:
         for number, handler in handlers.items()
         if handler is signal.default_int_handler or isinstance(handler, Interrupter)
     }
+
+
+@contextlib.contextmanager
+def replaced_workers_die() -> Iterator[None]:
+    """Let processes that are forked by other threads meanwhile end at once when they get a signal of STOPPING.
+
+    A thread of a pool replaces workers that have ended, even while the pool is being stopped. A Python handler that the
+    new worker inherits may miss the pool's signal, and the pool would wait for it forever: Python drops signals that
+    arrive during a fork, and runs no handler if one arrives just before the process starts to wait for a lock.
+    """
+    global _pools
+    _pools += 1
+    try:
+        yield
+    finally:
+        _pools -= 1
+
+
+_pools = 0
+_before = threading.local()
+
+
+def _block() -> None:
+    _before.mask = None
+    if _pools and threading.current_thread() is not threading.main_thread():
+        _before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+
+
+def _unblock() -> None:
+    if _before.mask is not None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, _before.mask)
+
+
+def _unblock_child() -> None:
+    if _before.mask is not None:
+        for number in STOPPING:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        _unblock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
+    os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_unblock_child)

@@ -140,7 +140,8 @@ def _waiting_for_workers() -> Iterator[None]:
     for number in handlers:
         signal.signal(number, stop)
     try:
-        yield
+        with signals.replaced_workers_die():
+            yield
     finally:
         _restore(handlers)
         if stopped:

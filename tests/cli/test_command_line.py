@@ -151,7 +151,11 @@ def run_and_signal(
         while len(provider.requests) < 40 and running.poll() is None:
             time.sleep(0.01)
         os.killpg(running.pid, number) if to_all else running.send_signal(number)
-        _, said = running.communicate(timeout=120)
+        try:
+            _, said = running.communicate(timeout=120)
+        except subprocess.TimeoutExpired:
+            running.kill()  # otherwise the end of the block would wait for it
+            raise
     return subprocess.CompletedProcess(command, running.returncode, "", said)
 
 
