@@ -180,7 +180,7 @@ def test_a_pilot_of_a_large_plan_is_measured_whole(place: str) -> None:
     assert (told.recorded, told.measured) == (took.calls, took.calls)
     assert (told.dialogues, told.missing) == (18_000, 17_970)
     assert 60 <= told.usable < told.recorded
-    assert f"of all {told.recorded:,}, {told.usable:,} were usable" in str(told)
+    assert f"{told.usable:,} of all {told.recorded:,} were usable" in str(told)
     assert 1.0 < told.spread < 2.0
 
 
