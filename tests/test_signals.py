@@ -58,7 +58,7 @@ def test_a_replaced_worker_has_the_default_signals(handled: list[int]) -> None:
 def test_no_signal_to_a_replaced_worker_is_lost(handled: list[int]) -> None:
     """A worker dies of a signal that arrives as soon as it exists, and the parent's own signals are not blocked."""
     with signals.replaced_workers_die():
-        for _ in range(20):
+        for _ in range(5):
             process = forked(lambda: time.sleep(60) or 0)
             os.kill(process, signal.SIGTERM)
             assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGTERM

@@ -88,6 +88,7 @@ def test_all_sums_agree(place: str) -> None:
     assert told.cost == pytest.approx((run.cost or 0.0) / calls * told.calls, rel=0.5)
 
 
+@pytest.mark.slow
 def test_a_user_model_is_billed_by_itself(place: str) -> None:
     """The user model is billed at its own price in the run, the card and the report, including repeated draws."""
     models = {"model": "claude-sonnet-4-6", "user_model": "claude-haiku-4-5"}

@@ -121,6 +121,7 @@ def test_the_columns_are_those_that_trl_reads() -> None:
     assert "prompt" not in pairs
 
 
+@pytest.mark.slow
 def test_answers_of_a_spec_that_was_given_up_are_half_a_pair() -> None:
     """Answers of a spec that was given up make KTO rows but no pair, because no row has the same user messages."""
     hopeless = set[str]()

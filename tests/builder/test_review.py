@@ -39,6 +39,7 @@ def reject(row: dict[str, Any]) -> dict[str, Any]:
     return {"keys": row["provenance"]["request_keys"], "verdict": "reject", "reason": "It is dull."}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_what_is_rejected_gives_way_and_what_is_edited_stands(caplog: pytest.LogCaptureFixture) -> None:
     """A review changes only the marked rows, and still applies when the dataset is extended, judged or replayed."""

@@ -56,6 +56,7 @@ def batches(*options: str) -> int:
     return main(["batches", "--responses", "responses", *options])
 
 
+@pytest.mark.slow
 def test_the_files_of_a_batch_build_are_those_of_an_online_build(
     provider: BatchProvider, capsys: pytest.CaptureFixture[str]
 ) -> None:

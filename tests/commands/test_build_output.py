@@ -87,6 +87,7 @@ def test_findings_never_replace_the_chats(capsys: pytest.CaptureFixture[str]) ->
     assert "--output ./demo.jsonl is the file to check. Choose another name." in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_pages_and_findings_at_a_url(memory: Any) -> None:
     """`report` and `check` write pages and findings to URLs."""
     build("--output", "demo.jsonl")

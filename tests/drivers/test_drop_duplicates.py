@@ -97,6 +97,7 @@ def compared(rows: Any) -> list[str]:
     return [dialogue_text([message["value"] for message in row["conversation"][::2]]) for row in rows]
 
 
+@pytest.mark.slow
 def test_what_is_dropped_is_filled_up(provider: Provider) -> None:
     """The number of rows per intent stays the same, no two are similar, and the first of similar ones is kept."""
     with_duplicates, without = load(provider, **SMALL), load(provider, **DROP)

@@ -111,7 +111,7 @@ class TestOneFault:
         """The rows are exact with each fault; the protocols take turns, and the slow tests try each fault with both."""
         kind = KINDS[list(RETRIED).index(fault) % 2]
         with Provider(every(4, RETRIED[fault])) as provider:
-            stats = checked(place, kind, provider, timeout=0.2 if fault == "hang" else 10.0)
+            stats = checked(place, kind, provider, timeout=0.5 if fault == "hang" else 10.0)
         assert_nothing_was_lost(stats, provider)
 
     @pytest.mark.slow

@@ -226,6 +226,7 @@ def test_a_dataset_of_three_splits(provider: Provider, folder: Path) -> None:
     assert len(provider.requests) == 2 * 60
 
 
+@pytest.mark.slow
 def test_growing_a_split_asks_for_the_new_dialogues_alone(provider: Provider) -> None:
     """Only new dialogues are requested when a split grows or when a dataset built without splits is divided."""
     load(provider, num_dialogs_per_intent=2, intents=["simulation", "exploratory"])
