@@ -204,4 +204,4 @@ def test_the_garbage_collector_looks_at_all_again_after_a_build(frozen_before: b
         assert gc.get_freeze_count() > 0
     after = gc.get_freeze_count()
     gc.freeze()  # as conftest.py does
-    assert after == before
+    assert 0 < after <= before if frozen_before else after == 0  # frozen objects may be freed meanwhile
