@@ -21,6 +21,7 @@ from consistent_chat.builder.progress import BatchBar, CallsBar, dialogues_bar
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import RunStats, Usage
+from consistent_chat.drivers.shared_usage import SharedUsage
 from consistent_chat.errors import BudgetSpent, ConsistentChatError, RecipeError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.plan.splits import Shard
@@ -126,7 +127,7 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             kwargs["download_mode"] = datasets.DownloadMode.REUSE_CACHE_IF_EXISTS
         columns, self.info.features = self.info.features, _Plain(self.info.features)
         try:
-            with tempfile.TemporaryDirectory() as self._counted, heap_frozen():
+            with tempfile.TemporaryDirectory() as self._counted, self._shared(processes or 1), heap_frozen():
                 super().download_and_prepare(*args, **kwargs)
                 if hasattr(self, "all_stats"):
                     self.all_stats = {split: RunStats.summed(self._counted, split) for split in self.recipes}
@@ -135,6 +136,21 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             self.info.features = columns
         self._check_pairs()
         self._tell_marks()
+
+    @contextlib.contextmanager
+    def _shared(self, processes: int) -> Iterator[None]:
+        """Let several processes share one budget during the block."""
+        limits = self.execution.limits
+        is_bounded = limits.max_calls is not None or limits.max_cost is not None
+        if processes == 1 or not (is_bounded and self.execution.may_call):
+            yield
+            return
+        self.spent = shared = SharedUsage(self._counted, self.spent)
+        try:
+            yield
+        finally:
+            if self.spent is shared:  # otherwise it is spent, and the next build has a new one
+                self.spent = shared.alone()
 
     def _tell_marks(self) -> None:
         """Warn about marks of a review that do not name a dialogue of this dataset."""
@@ -257,7 +273,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         """Yield the dialogues at these positions, after batches have filled the store."""
         recipe = self.recipes[split]
         with self._budgeted(), CallsBar(recipe, stats):
-            for dialogue in self.execution.split(self.num_workers()).run(recipe, indices, stats, self.spent):
+            execution = self.execution.split(self.num_workers(), isinstance(self.spent, SharedUsage))
+            for dialogue in execution.run(recipe, indices, stats, self.spent):
                 for draw in dialogue.failed:
                     logger.info("%s", draw)
                 yield dialogue

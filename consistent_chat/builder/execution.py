@@ -63,12 +63,15 @@ class ExecutionOptions:
         """Whether calls may be made."""
         return self.serving is not None and self.mode is not Mode.REPLAY
 
-    def split(self, parts: int) -> ExecutionOptions:
+    def split(self, parts: int, shares_budget: bool = False) -> ExecutionOptions:
         """Return the options for one of several processes, so that all together keep the limits.
 
-        Limits only apply to calls, and no calls are made after batches.
+        If they share a budget, the limits on spending stay undivided. Limits only apply to calls, and no calls are made
+        after batches.
         """
-        return replace(self, limits=self.limits.split(parts)) if self.may_call and not self.by_batch else self
+        if not self.may_call or self.by_batch:
+            return self
+        return replace(self, limits=self.limits.split_rate(parts) if shares_budget else self.limits.split(parts))
 
     def import_ahead(self) -> None:
         """Import what calls need in a thread, while the plan and the store are opened."""

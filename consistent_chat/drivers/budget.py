@@ -1,4 +1,4 @@
-"""The budget of a run: calls and US dollars, counting calls in flight at their maximum cost."""
+"""The budget of a run: calls and US dollars, counting calls in flight at the most that such calls have cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ LIKELY_QUANTILE = 0.9
 RECENT_CALLS = 100
 """Number of recent calls of a stage that determine the likely cost."""
 FEWEST_CALLS = 20
-"""After this many calls of a stage, a batch reserves the likely cost of each request instead of its maximum."""
+"""After this many calls of a stage, a call reserves the most that a recent one has cost, and a request of a batch its
+likely cost, instead of what `max_tokens` allows.
+
+Few calls cost more than all of the last RECENT_CALLS, and most cost much less. Two that do, of those that are in flight
+when the limit is near, are needed to exceed it by more than the cost of one.
+"""
 ANSWER_PART = 16
 """Before the first answer, an answer's tokens are estimated as `max_tokens` divided by this: about the mean length of
 the paper's messages. Even if this is too low, the limit is exceeded by less than the cost of one call.
@@ -49,9 +54,9 @@ class Usage:
     costs: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
 
     def reserve(self, limits: Limits, most: float, likely: float) -> bool:
-        """Reserve a call that costs at most `most`; return False if it must wait until calls in flight are settled.
+        """Reserve `most` for a call; return False if it must wait until calls in flight are settled.
 
-        Calls are admitted while the maximum cost of all calls in flight fits into the limit. When it no longer does,
+        Calls are admitted while what is reserved for all calls in flight fits into the limit. When it no longer does,
         one call at a time runs if its likely cost fits, so that the limit is exceeded by less than the cost of one
         call. Raises BudgetSpent if no call is in flight and this one does not fit.
         """
@@ -146,10 +151,18 @@ class Budget:
         if self.limits.max_cost is None:
             return 0.0 if self._spent.reserve(self.limits, 0.0, 0.0) else None
         most, likely = self.most(request), self.likely(request)
+        reserved = self._reserved(request, most, likely)
+        return reserved if self._spent.reserve(self.limits, reserved, likely) else None
+
+    def _reserved(self, request: Request, most: float, likely: float) -> float:
+        """Return the dollars to reserve for a call, or for a request of a batch."""
+        costs = self._spent.costs.get((request.model, request.stage), ())
+        if len(costs) < FEWEST_CALLS:
+            return most
         if self._by_batch:
-            known = len(self._spent.costs.get((request.model, request.stage), ())) >= FEWEST_CALLS
-            most = likely = likely if known else most
-        return most if self._spent.reserve(self.limits, most, likely) else None
+            return likely
+        # the answer to an earlier draw may have been cut off; then this one has a higher limit
+        return most if request.draw else min(most, max(costs))
 
     def release(self, calls: int, reserved: float) -> None:
         """Release the reservation of calls that will not be made."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 from consistent_chat import drivers
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.drivers import Limits, RunStats, Usage
-from consistent_chat.drivers.budget import Budget
+from consistent_chat.drivers.batch_client import BatchBudget
+from consistent_chat.drivers.budget import FEWEST_CALLS, Budget
 from consistent_chat.errors import BudgetSpent, RecipeError, TransportError
 from consistent_chat.plan.plan import Plan
 from consistent_chat.prices import Tokens, price_of
@@ -83,6 +85,24 @@ def test_a_limit_below_one_call_tells_the_least_useful_one(tmp_path: Path) -> No
     assert server.log
 
 
+def test_reservations_follow_what_calls_cost() -> None:
+    """After enough answers a call reserves the most that one of its stage has cost, so that more run at once."""
+    request = next(fill(RECIPE, Plan(RECIPE), 0))
+    budget = Budget(Limits(max_cost=9.0), Usage(), [MODEL])
+    said = [Response("{}", input_tokens=1000, output_tokens=count) for count in (400, *range(100, 100 + FEWEST_CALLS))]
+    price = price_of(MODEL)
+    assert price is not None
+    for response in said[:-2]:
+        budget.record(request, response)
+    assert budget.reserve(request) == budget.most(request)
+    budget.record(request, said[-1])
+    assert budget.reserve(request) == price.of(Tokens(1000, 400)) < budget.most(request) / 2
+    again = replace(request, draw=1, max_tokens=2 * request.max_tokens)
+    assert budget.reserve(again) == budget.most(again)  # the answer before may have been cut off
+    other = replace(request, stage="answers")
+    assert budget.reserve(other) == budget.most(other)
+
+
 def test_no_price_is_looked_up_before_a_call_that_nothing_limits() -> None:
     """Prices are looked up only with `max_cost`, because importing them is slower than opening plan and store."""
     request = next(fill(RECIPE, Plan(RECIPE), 0))
@@ -138,3 +158,13 @@ def test_a_dead_workers_calls_count_as_spent(tmp_path: Path) -> None:
     assert ledger.reserve(2, 0.9, 0.05) is True
     ledger.settle(2, 0.9, 1, 0.05)
     assert isinstance(ledger.reserve(2, 0.9, 0.1), BudgetSpent)
+
+
+def test_a_batch_of_one_request_spends_what_is_left() -> None:
+    """Where only the likely cost of a request fits, a batch has one request instead of none."""
+    request = next(fill(RECIPE, Plan(RECIPE), 0))
+    most = BatchBudget(Limits(), Usage()).most(request)
+    budget = BatchBudget(Limits(max_cost=0.9 * most), Usage())
+    assert budget.likely(request) < 0.9 * most
+    assert budget.reserve(request) == most
+    assert budget.reserve(request) is None

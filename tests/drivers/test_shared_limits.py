@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ from datasets import load_dataset
 
 from consistent_chat.drivers import Limits, RunStats, Usage
 from consistent_chat.drivers.budget import Budget
+from consistent_chat.drivers.shared_usage import SharedUsage
 from consistent_chat.errors import BudgetSpent, RecipeError
+from consistent_chat.prices import Tokens, price_of
 from consistent_chat.ray.ledger import Ledger
-from tests.provider import Provider
+from tests.provider import Provider, answer
 
 pytestmark = pytest.mark.usefixtures("folder")  # a separate working directory and cache
 
@@ -56,6 +60,39 @@ def test_splits_share_what_may_be_called(provider: Provider) -> None:
     assert len(provider.requests) == 2
     assert load(provider, data_files=files, max_calls=2).num_rows == {"train": 1, "test": 1}
     assert len(provider.requests) == 4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [{"max_calls": 80}, {"max_cost": 0.4}])
+def test_processes_and_splits_share_one_budget(limit: dict[str, float], provider: Provider) -> None:
+    """Two splits in three processes spend to within one call of the limit together, and the message tells all of it."""
+    Path("both.consistent_chat.yaml").write_text(f"model: {MODEL}\nsplits: {{a: 4, b: 14}}\n")
+    with pytest.raises(BudgetSpent) as told:
+        load(provider, data_files="both.consistent_chat.yaml", num_proc=3, **limit)
+    (name, value), price = next(iter(limit.items())), price_of(MODEL)
+    assert price is not None
+    usages = [json.loads(answer(*each))["usage"] for each in provider.replies]
+    costs = [price.of(Tokens(usage["input_tokens"], usage["output_tokens"])) for usage in usages]
+    assert f"{name}={value:g} is reached" in str(told.value)
+    if name == "max_calls":
+        assert len(costs) == value
+    else:
+        assert abs(sum(costs) - value) <= max(costs)
+        assert f"${sum(costs):.4f} is spent" in str(told.value)
+
+
+def test_a_process_that_has_no_more_room_stops_the_others(tmp_path: Path) -> None:
+    """What one process tells at the end holds: another makes no cheaper call afterwards."""
+    first = SharedUsage(str(tmp_path), Usage(1, 0.25))
+    second = pickle.loads(pickle.dumps(first))
+    limits = Limits(max_cost=1.0)
+    assert first.reserve(limits, 0.5, 0.1) is True
+    assert second.reserve(limits, 0.5, 0.5) is False
+    first.settle(0.5, 1, 0.5)
+    for usage, cost in ((second, 0.5), (first, 0.1)):
+        with pytest.raises(BudgetSpent, match=r"\$0\.7500 is spent, \$0\.0000 is reserved .* likely to cost \$0\.5000"):
+            usage.reserve(limits, cost, cost)
+    assert first.alone() == Usage(2, 0.75)
 
 
 def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
