@@ -149,6 +149,8 @@ def _read(value: Any, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _values(value: Any, names: Sequence[str]) -> list[Any]:
+    if type(value) is dict and len(value) == len(names) and all(map(value.__contains__, names)):  # as nearly always
+        return [value[name] for name in names]
     if isinstance(value, _Repeated):
         raise Unusable(Reason.REPEATED_KEY, "a JSON object has the same key twice")
     if isinstance(value, dict) and len(value) == 1:
@@ -182,6 +184,8 @@ def message_text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise Unusable(*_no_text(value, name))
     text = value.strip()
+    if len(text) >= LONGEST_EMPTY and text.isascii() and text[0].isalnum() and "\0" not in text:  # as nearly always
+        return text
     if not text or is_empty(text, name):
         raise Unusable(Reason.UNANSWERED if _is_answer(name) else Reason.EMPTY_MESSAGE, f"{name!r} is empty")
     if "\0" in text or not (text.isascii() or _is_whole(text)):
@@ -294,9 +298,13 @@ def _texts(text: str) -> dict[str, str] | None:
         value = parsed_json(text)
     except (ValueError, RecursionError):
         return None
-    if type(value) is not dict or text.count('"') - text.count('\\"') != 4 * len(value):
+    escaped = text.count('\\"') if "\\" in text else 0
+    if type(value) is not dict or text.count('"') - escaped != 4 * len(value):
         return None
-    return value if all(type(one) is str for one in value.values()) else None
+    return value if _ONLY_TEXTS.issuperset(map(type, value.values())) else None
+
+
+_ONLY_TEXTS = frozenset({str})
 
 
 def candidates(text: str) -> list[tuple[int, int, Any]]:

@@ -18,7 +18,7 @@ from typing import Any
 import datasets
 import pytest
 
-from consistent_chat.builder.hooks import check_cache, heap_frozen
+from consistent_chat.builder.hooks import OBJECTS_OF_A_BATCH, check_cache, heap_frozen
 from consistent_chat.cli import main
 from consistent_chat.errors import ConsistentChatError, StoreError
 from consistent_chat.serving import client
@@ -205,3 +205,16 @@ def test_the_garbage_collector_looks_at_all_again_after_a_build(frozen_before: b
     after = gc.get_freeze_count()
     gc.freeze()  # as conftest.py does
     assert 0 < after <= before if frozen_before else after == 0  # frozen objects may be freed meanwhile
+
+
+@pytest.mark.parametrize("threshold", [0, 700, 100_000])
+def test_the_garbage_collector_runs_seldom_during_a_build(threshold: int) -> None:
+    """A build raises the threshold of the garbage collector, unless it is higher or the caller has turned it off."""
+    usual = gc.get_threshold()
+    try:
+        gc.set_threshold(threshold, *usual[1:])
+        with heap_frozen():
+            assert gc.get_threshold()[0] == (max(threshold, OBJECTS_OF_A_BATCH) if threshold else 0)
+        assert gc.get_threshold() == (threshold, *usual[1:])
+    finally:
+        gc.set_threshold(*usual)
