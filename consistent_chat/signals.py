@@ -7,7 +7,12 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
+from concurrent.futures import Future, wait
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+POLL = 0.05
+"""Seconds between two checks whether to stop."""
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 
@@ -61,44 +66,34 @@ def interrupting() -> dict[int, Any]:
     }
 
 
-@contextlib.contextmanager
-def replaced_workers_die() -> Iterator[None]:
-    """Let processes that are forked by other threads meanwhile end at once when they get a signal of STOPPING.
+_error: Exception | None = None
 
-    A thread of a pool replaces workers that have ended, even while the pool is being stopped. A Python handler that the
-    new worker inherits may miss the pool's signal, and the pool would wait for it forever: Python drops signals that
-    arrive during a fork, and runs no handler if one arrives just before the process starts to wait for a lock.
+
+def request_stop(error: Exception) -> None:
+    """Let this process stop with this error where it is safe: at the next `check_stop` or `result_of`.
+
+    A handler calls this instead of raising the error itself. An error that a handler raises may come just when the
+    thread has taken a lock. The lock would never be given back, and other threads would wait for it forever.
     """
-    global _pools
-    _pools += 1
-    try:
-        yield
-    finally:
-        _pools -= 1
+    global _error
+    _error = error
 
 
-_pools = 0
-_before = threading.local()
+def forget_stop() -> None:
+    """Withdraw the request."""
+    global _error
+    _error = None
 
 
-def _block() -> None:
-    _before.mask = None
-    if _pools and threading.current_thread() is not threading.main_thread():
-        _before.mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+def check_stop() -> None:
+    """Raise the error of a requested stop."""
+    if _error is not None:
+        raise _error
 
 
-def _unblock() -> None:
-    if _before.mask is not None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, _before.mask)
-
-
-def _unblock_child() -> None:
-    if _before.mask is not None:
-        for number in STOPPING:
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, signal.SIG_DFL)
-        _unblock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
-    os.register_at_fork(before=_block, after_in_parent=_unblock, after_in_child=_unblock_child)
+def result_of(future: Future[T]) -> T:
+    """Wait for a future's result; raises the error of a stop that is requested meanwhile."""
+    while not future.done():
+        check_stop()
+        wait([future], POLL)
+    return future.result()

@@ -10,18 +10,16 @@ import dataclasses
 import errno
 import gc
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import datasets
-import multiprocess  # type: ignore[import-untyped]
 from datasets.utils import file_utils
 
-from consistent_chat import signals
+from consistent_chat.builder.workers import stoppable, waiting_for_workers
 from consistent_chat.errors import ConsistentChatError, RecipeError
 from consistent_chat.recipe import FIELDS, suggestion
 from consistent_chat.recipe.fields import native
@@ -104,14 +102,14 @@ class BuilderHooks:
             (len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)), default=1
         )
         self.processes = max(1, min(num_proc or 1, shards))
-        with _waiting_for_workers() if self.processes > 1 else contextlib.nullcontext():
+        with waiting_for_workers() if self.processes > 1 else contextlib.nullcontext():
             super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)  # type: ignore[misc]
 
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Any:
         """Let this package's errors reach the user without wrapping."""
         try:
             steps = super()._prepare_split_single(*args, **kwargs)  # type: ignore[misc]
-            yield from _stoppable(steps) if self.processes > 1 else steps
+            yield from stoppable(steps) if self.processes > 1 else steps
         except datasets.exceptions.DatasetGenerationError as error:
             cause = error.__cause__
             if isinstance(cause, ConsistentChatError):
@@ -122,98 +120,6 @@ class BuilderHooks:
                     "All answers are kept. Free space there, or set HF_DATASETS_CACHE to another folder, and rerun."
                 ) from None
             raise
-
-
-@contextlib.contextmanager
-def _waiting_for_workers() -> Iterator[None]:
-    """On an interrupt, wait until the workers have stored responses in flight; a second signal kills the workers."""
-    handlers, process = signals.interrupting(), os.getpid()
-    if signal.SIGINT not in handlers:
-        yield
-        return
-    stopped = False
-
-    def stop(number: int, _: Any) -> None:
-        nonlocal stopped
-        if os.getpid() != process and number != signal.SIGINT:  # inherited by a child without its own handler
-            if multiprocess.current_process().name.startswith("SyncManager"):
-                return  # the other processes communicate with it until they end
-            signals.die_of(number)
-        stopped = True
-        _restore(handlers)
-        for worker in multiprocess.active_children():  # if only this process received the signal
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker.pid, signal.SIGINT)
-
-    for number in handlers:
-        signal.signal(number, stop)
-    try:
-        with signals.replaced_workers_die():
-            yield
-    finally:
-        _restore(handlers)
-        if stopped:
-            raise KeyboardInterrupt from None
-
-
-def _restore(handlers: Mapping[int, Any]) -> None:
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
-def _stoppable(steps: Generator[Any, None, Any]) -> Iterator[Any]:
-    """Yield a worker's steps. The first signal raises an error inside a step, so that the worker stops cleanly.
-
-    A worker killed by a signal would end the others, too, and `datasets` cannot be interrupted between steps. After
-    SIGTERM and SIGHUP the worker exits after its steps, because a pool waits for the workers that it terminates.
-    """
-    stop = _Stop()
-    for number in (signal.SIGINT, *signals.STOPPING):
-        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, stop)
-    try:
-        while True:
-            try:
-                step = stop.next_of(steps)
-            except StopIteration:
-                return
-            yield step
-    finally:
-        for number in signals.STOPPING:
-            if signal.getsignal(number) is stop:
-                signal.signal(number, signal.SIG_DFL)
-        if stop.fatal:
-            signals.die_of(stop.fatal)
-
-
-class _Stop:
-    """A signal handler. The first signal raises an error inside a step, either immediately or when the next one starts.
-
-    `fatal` is the last signal other than SIGINT, or 0.
-    """
-
-    def __init__(self) -> None:
-        self._error = ConsistentChatError("Stopped. All answers are kept; rerun to resume.")
-        self._inside = self._pending = self._stopping = False
-        self.fatal = 0
-
-    def __call__(self, number: int, _: Any) -> None:
-        """Raise the error, or record that it must be raised."""
-        self.fatal = self.fatal if number == signal.SIGINT else number
-        if self._stopping:  # the first signal may be the parent's SIGINT, the second a scheduler's SIGTERM
-            return
-        self._stopping = True
-        if self._inside:
-            raise self._error
-        self._pending = True
-
-    def next_of(self, steps: Generator[Any, None, Any]) -> Any:
-        """Return the next step. Raises StopIteration after the last."""
-        throw, self._pending, self._inside = self._pending, False, True
-        try:
-            return steps.throw(self._error) if throw else next(steps)
-        finally:
-            self._inside = False
 
 
 def _refuse_operational(config: Any) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import NamedTuple, Protocol
 
+from consistent_chat import signals
 from consistent_chat.dialogue.dropped import dropped
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import Dialogue, FailedDraw
@@ -109,5 +110,6 @@ def is_done(pending: PendingDialogue) -> bool:
 
 
 def finished(pending: PendingDialogue) -> Dialogue:
-    """Wait for a dialogue; raises the error that stopped it."""
-    return pending if isinstance(pending, Dialogue) else pending.result()
+    """Wait for a dialogue; raises the error that stopped it, or the process."""
+    signals.check_stop()
+    return pending if isinstance(pending, Dialogue) else signals.result_of(pending)
