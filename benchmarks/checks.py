@@ -2,9 +2,10 @@
 
     python benchmarks/checks.py [ROUNDS]
 
-prints microseconds of CPU a dialogue: each check, all checks, and from_generator, with the ratio of the last two; and
-all checks of dialogues as `benchmarks/provider.py` writes them, whose messages differ in a number alone. from_generator
-gets separate rows and their features, as in `benchmarks/store.py`. The aim: checks at most 60 where it takes 130.
+prints microseconds of CPU a dialogue: each check, all checks, and from_generator, with the ratio of the last two; the
+milliseconds that the signs take at first; and all checks of dialogues as `benchmarks/provider.py` writes them, whose
+messages differ in a number alone. from_generator gets separate rows and their features, as in `benchmarks/store.py`.
+The aim: checks at most 60 where it takes 130.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from provider import FILLER
 
 from consistent_chat.builder.config import DEMO
 from consistent_chat.dialogue import Dialogue, checks
+from consistent_chat.dialogue.checks import signs
+from consistent_chat.dialogue.checks.side import APART
 from consistent_chat.dialogue.parse import Unusable
 from consistent_chat.drivers import Limits, RunStats, run
 from consistent_chat.recipe import Recipe
@@ -97,13 +100,27 @@ def by_check(recipe: Recipe, dialogues: list[Dialogue], rounds: int) -> dict[str
                 recipe.language,
                 recipe.checks,
                 checks.signs_of(recipe.language, role).find,
-                made.spec.flow.steps,
+                checks._drawn(made.spec),
             )
             taken[f"{role} texts and signs"] += least(prepare, rounds)
             side = prepare()
             for check in checks._needed(role, recipe.enabled_checks, side.signs):
                 taken[f"{role} {check.__name__}"] += least(partial(check, side), rounds)
     return taken
+
+
+def first_search(recipe: Recipe, dialogues: Sequence[Dialogue], role: str) -> float:
+    """Return the seconds that the signs of a side take to be compiled and searched for in all dialogues once.
+
+    RE2 builds its table while it searches, and each process has to.
+    """
+    texts = [APART.join(made.user_messages if role == "user" else made.answers) for made in dialogues]
+    checks.signs_of.cache_clear()
+    signs._signs_of.cache_clear()
+    start = time.process_time()
+    for text in texts:
+        checks.signs_of(recipe.language, role).find(text.lower().encode())
+    return time.process_time() - start
 
 
 def all_checks(asked: Sequence[str], answered: Sequence[str], made: Dialogue, recipe: Recipe) -> None:
@@ -124,6 +141,9 @@ def main(rounds: int) -> None:
     from_generator = written([row(made, recipe) for made in dialogues], 3) / COPIES / len(dialogues)
     for name, seconds in sorted(by_check(recipe, dialogues, rounds).items(), key=lambda item: -item[1]):
         print(f"{name:32} {seconds / len(dialogues) * 1e6:7.1f} us")
+    for role in ("user", "assistant"):
+        first = min(first_search(recipe, dialogues, role) for _ in range(5))
+        print(f"{role + ' signs, first search':32} {first * 1e3:7.1f} ms in all")
     demo_s, online = (
         sum(least(partial(all_checks, *sides, made, recipe), rounds) for sides, made in some) / len(dialogues)
         for some in (

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from consistent_chat.dialogue import checks
 from consistent_chat.dialogue.checks import language as language_check
-from consistent_chat.dialogue.checks import repeats
-from consistent_chat.dialogue.checks.side import Phrases, Side, phrases
+from consistent_chat.dialogue.checks import titles
+from consistent_chat.dialogue.checks.side import APART, Phrases, Side, phrases
 from consistent_chat.dialogue.checks.signs import Signs, signs_of, weaken
 from consistent_chat.recipe.rules import DEFAULTS
 from tests.dialogue.test_checks_rates import cases
@@ -40,7 +40,6 @@ def found_without_signs(chat: list[str], language: str, monkeypatch: pytest.Monk
         return [text for text in side.lower if not language_check._is_plain(text, words)]
 
     with monkeypatch.context() as patched:
-        patched.setattr(repeats, "_share_a_piece", lambda side: True)
         patched.setattr(language_check, "_doubtful", doubtful)
         patched.setattr(Signs, "find", lambda self, text: frozenset(self.names))
         return found(chat, language)
@@ -93,6 +92,39 @@ def test_what_re2_cannot_tell_is_left_out(pattern: str, text: str) -> None:
     assert re2.fullmatch(weaken(pattern), text)
 
 
+@pytest.mark.parametrize("around", ["{}", "- {}:\nAnd more.", "{}. And more.", "{}!\nAnd more.", "* {} -"])
+def test_a_sentence_of_a_prompt_begins_its_message(around: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sign of a prompt's sentences, which it has at the start of a message, loses none that the check finds."""
+    for sentence in sorted(titles._prompted())[::7]:
+        for chat in (["Is it far?", around.format(sentence)], ["Hm.", "Yes.", around.format(sentence), "No."]):
+            assert found(chat, "English") == found_without_signs(chat, "English", monkeypatch), chat
+            assert around[0] != "{" or "leaks_prompt" in [finding.reason for finding in found(chat, "English")], chat
+
+
+def test_where_a_hint_occurs_its_pattern_is_searched_for() -> None:
+    """A name with a hint is found where its pattern matches, and not where only the hint does."""
+    signs = Signs({"two": "a[^a]*a", "three": "c"}, {"two": "a"})
+    texts = ("", "a", "abba", "ac", "abac", "c")
+    assert [signs.find(text.encode()) for text in texts] == [
+        frozenset(),
+        frozenset(),
+        {"two"},
+        {"three"},
+        {"two", "three"},
+        {"three"},
+    ]
+
+
+@given(st.lists(st.sampled_from(["1. a", "2) b", "turn 3: c", "a", "(4", "\n6. x"]) | st.text(max_size=9), max_size=5))
+def test_numbers_have_their_hint(texts: list[str]) -> None:
+    """The hint of numbered messages occurs wherever their sign does."""
+    patterns, text = signs_of("English", "user")._patterns, APART.join(texts).lower()
+    hint, pattern = (re2.compile(name) for name in (signs_of("English", "user")._hints["marked"], patterns["marked"]))
+    assert hint.search(text) or not pattern.search(text)
+
+
 def test_a_text_that_is_no_unicode_has_signs_too() -> None:
     """Signs are also found in a text with half a surrogate pair."""
-    assert "as_assistant" in signs_of("English", "user").find("as an ai language model, i \ud83d cannot")
+    messages = ["As an AI language model, I \ud83d cannot"]
+    side = Side(messages, "user", messages, "English", DEFAULTS, signs_of("English", "user").find)
+    assert "as_assistant" in side.signs

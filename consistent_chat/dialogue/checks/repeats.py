@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from consistent_chat.dialogue.checks.side import APART, Side
+from consistent_chat.dialogue.checks.side import Side
 from consistent_chat.dialogue.parse import Reason
 
 LEAST_WORDS = 4
@@ -32,8 +32,6 @@ def repeats(side: Side) -> None:
     message is a revision, not a repetition.
     """
     similarity, texts = side.limits["repeats"], side.lower
-    if not _share_a_piece(side):
-        return
     for i, j in _candidates(texts, similarity):
         if not _are_alike(texts[i], texts[j], similarity):
             continue
@@ -46,38 +44,32 @@ def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
     return bool(changed) and any(changed & frozenset(_WORD(said.lower())) for said in asked)
 
 
-def _share_a_piece(side: Side) -> bool:
-    """Return whether two texts may have the same beginning or end, or the middle of one may stand in a later one.
-
-    One search in the rest of all texts replaces one in each. Messages of fewer than SHORTEST characters may be
-    repeated, so their middles are left out.
-    """
-    texts, find, end = side.lower, side.all_lower.find, 0
-    if len({text[:EDGE] for text in texts}) < len(texts) or len({text[-EDGE:-1] for text in texts}) < len(texts):
-        return True
-    for text in texts:
-        middle = len(text) // 2
-        end += len(text) + len(APART)
-        if find(text[middle : middle + EDGE], end) >= 0 and len(text) >= SHORTEST:
-            return True
-    return False
-
-
 def _candidates(texts: Sequence[str], similarity: float) -> list[tuple[int, int]]:
-    """Return the pairs of texts with similar lengths that share their beginning, middle or end, in order."""
+    """Return the pairs of texts with similar lengths that share their beginning, middle or end, in order.
+
+    Messages of fewer than SHORTEST characters may be repeated.
+    """
     lengths, found = [*map(len, texts)], []
-    starts, ends = [text[:EDGE] for text in texts], [text[-EDGE:-1] for text in texts]
-    middles = [text[length // 2 : length // 2 + EDGE] for text, length in zip(texts, lengths)]
-    are_apart = len({*starts}) == len({*ends}) == len(texts)
     by_length = sorted(range(len(texts)), key=lengths.__getitem__)
     for place, one in enumerate(by_length, 1):
+        length = lengths[one]
+        if length < SHORTEST:
+            continue
         for other in by_length[place:]:
-            if similarity * lengths[other] > lengths[one]:
+            if similarity * lengths[other] > length:
                 break
             i, j = (one, other) if one < other else (other, one)
-            if middles[i] in texts[j] or not (are_apart or (starts[i] != starts[j] and ends[i] != ends[j])):
+            if _share_a_piece(texts[i], texts[j]):
                 found.append((i, j))
     return sorted(found)
+
+
+def _share_a_piece(before: str, after: str) -> bool:
+    """Return whether two texts have the same beginning or end, or the middle of the first is anywhere in the second."""
+    if before[:EDGE] == after[:EDGE] or before[-EDGE:-1] == after[-EDGE:-1]:
+        return True
+    middle = len(before) // 2
+    return before[middle : middle + EDGE] in after
 
 
 def _are_alike(one: str, other: str, similarity: float) -> bool:

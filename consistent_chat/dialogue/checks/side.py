@@ -27,7 +27,7 @@ class Side:
 
     `asked` are the user messages, `limits` the thresholds by check, `drawn` the texts that a user message must not
     quote, such as its topic. `lower` has the messages in lower case with straight apostrophes, `all_lower` the same in
-    one text; `find` returns the signs in that text.
+    one text; `find` returns the signs in that text in UTF-8.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Side:
         asked: Sequence[str],
         language: str,
         limits: Mapping[str, Any],
-        find: Callable[[str], frozenset[str]],
+        find: Callable[[bytes], frozenset[str]],
         drawn: Sequence[str] = (),
     ) -> None:
         self.messages, self.role, self.asked = messages, role, asked
@@ -45,12 +45,13 @@ class Side:
         joined = APART.join(messages)
         self.is_ascii = joined.isascii()
         if self.is_ascii:
-            self.all_lower = joined.lower()
-            self.lower = self.all_lower.split(APART)
+            joined = joined.lower()
+            self.lower = joined.split(APART)
         if not self.is_ascii or len(self.lower) != len(messages):
             self.lower = [text.replace("\u2019", "'").lower() for text in messages]
-            self.all_lower = APART.join(self.lower)
-        self.signs = find(self.all_lower)
+            joined = APART.join(self.lower)
+        self.all_lower = joined
+        self.signs = find(joined.encode("utf-8", "replace"))
 
     def prose(self, number: int) -> str:
         """Return a message in lower case without code and quotations."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from consistent_chat.dialogue.checks import answers, letters, remains, roles, titles, users
 from consistent_chat.dialogue.checks.side import END, START, phrases
@@ -29,27 +29,42 @@ _compiling = threading.Lock()
 
 
 class Signs:
-    """RE2 patterns by name that are searched for together."""
+    """RE2 patterns by name that are searched for together.
 
-    def __init__(self, patterns: Mapping[str, str]) -> None:
-        import re2  # imported here, since not every module that imports the checks runs them
+    A name in `hints` has a second pattern, which occurs in every text with the first, and is found more quickly. Its
+    own is only searched for where the hint occurs.
+    """
 
-        options = re2.Options()
-        options.log_errors = False
-        options.max_mem = MOST_MEMORY
-        self.names = tuple(patterns)
-        self._set = re2.Set.SearchSet(options)
-        for pattern in patterns.values():
-            self._set.Add(pattern)
-        self._set.Compile()
-        self._named: Callable[[tuple[int, ...]], frozenset[str]] = functools.lru_cache(maxsize=1024)(self._names_of)
+    def __init__(self, patterns: Mapping[str, str], hints: Mapping[str, str]) -> None:
+        self.names, self._patterns, self._hints = tuple(patterns), patterns, hints
+        self._match = _matcher([hints.get(name, pattern) for name, pattern in patterns.items()])
+        self._named = functools.lru_cache(maxsize=1024)(self._names_of)
+        self._confirm = functools.lru_cache(maxsize=None)(lambda name: _matcher([self._patterns[name]]))
 
-    def find(self, text: str) -> frozenset[str]:
-        """Return the names of the patterns that match a text."""
-        return self._named(tuple(self._set.Match(text.encode("utf-8", "replace")) or ()))
+    def find(self, text: bytes) -> frozenset[str]:
+        """Return the names of the patterns that match a text in UTF-8."""
+        certain, hinted = self._named(tuple(self._match(text) or ()))
+        return certain.union([name for name in hinted if self._confirm(name)(text)]) if hinted else certain
 
-    def _names_of(self, places: tuple[int, ...]) -> frozenset[str]:
-        return frozenset(self.names[at] for at in places)
+    def _names_of(self, places: tuple[int, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
+        """Return the names whose patterns were found, and those of which only the hint was."""
+        found = [self.names[at] for at in places]
+        return frozenset(found).difference(self._hints), tuple(name for name in found if name in self._hints)
+
+
+def _matcher(patterns: Iterable[str]) -> Callable[[bytes], list[int] | None]:
+    """Return a function that returns the places of the patterns that match a text, in linear time."""
+    import re2  # imported here, since not every module that imports the checks runs them
+
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = MOST_MEMORY
+    together = re2.Set.SearchSet(options)
+    for pattern in patterns:
+        together.Add(pattern)
+    together.Compile()
+    match: Callable[[bytes], list[int] | None] = together.Match
+    return match
 
 
 @functools.lru_cache(maxsize=128)
@@ -73,7 +88,7 @@ def _signs_of(language: str, role: str) -> Signs:
     if role == "assistant":
         spoken["courteous"] = rf"{START}{_JOINED}(?:{weaken(known['courtesies'].pattern)}{_JOINED})*{END}"
     own = users.SIGNS if role == "user" else answers.SIGNS
-    return Signs(spoken | own | titles.signs(role) | roles.SIGNS | letters.SIGNS | remains.SIGNS)
+    return Signs(spoken | own | titles.signs(role) | roles.SIGNS | letters.SIGNS | remains.SIGNS, {"marked": number})
 
 
 def weaken(pattern: str) -> str:

@@ -52,9 +52,9 @@ def _sentences(side: Side) -> None:
 
 
 def signs(role: str) -> dict[str, str]:
-    """Return RE2 patterns for the checks, in lower case: a sentence of a prompt, of users a title of the taxonomy."""
+    """Return RE2 patterns in lower case: a message that begins with a sentence of a prompt, or that is a title."""
     title = {"title": rf"{START}[ .*#\"]*(?:{_any_of(_titles())})[ .*#\"]*{END}"} if role == "user" else {}
-    return {**title, "prompted": _any_of(_prompted())}
+    return {**title, "prompted": rf"{START}[ .:!?*\n-]*(?:{_any_of(_prompted())})"}
 
 
 def _any_of(sentences: Iterable[str]) -> str:
