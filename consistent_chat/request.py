@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any
@@ -62,7 +62,34 @@ class Request:
     ) -> None:
         fields = locals()  # all at once, which takes a fifth of the time that a frozen dataclass takes
         del fields["self"]
-        vars(self).update(fields)
+        object.__setattr__(self, "__dict__", fields)
+
+    @classmethod
+    def rendered_later(cls, render: Callable[[], tuple[str, str]], fields: dict[str, Any]) -> Request:
+        """Return a request whose system text and only message are rendered when they are first read.
+
+        A replay that knows the key already reads neither. `fields` are all other fields, which the request takes over.
+        """
+        request = object.__new__(cls)
+        fields["_render"] = render
+        object.__setattr__(request, "__dict__", fields)
+        return request
+
+    def __getattr__(self, name: str) -> Any:
+        render = vars(self).get("_render")
+        if render is None or name not in ("system", "messages"):
+            raise AttributeError(f"a request has no {name!r}")
+        system, said = render()
+        vars(self).update(system=system, messages=({"role": "user", "content": said},))
+        return vars(self)[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        rendered = {"system": self.system, "messages": self.messages}
+        return {**{name: value for name, value in vars(self).items() if name != "_render"}, **rendered}
+
+    def known_as(self, key: str) -> None:
+        """Take a key that was computed before from the same fields."""
+        vars(self)["key"] = key
 
     def identity(self) -> dict[str, Any]:
         """Return the fields that make the key, as plain data."""

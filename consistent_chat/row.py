@@ -7,6 +7,7 @@ answers, and "kto" a row for each judged dialogue.
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -194,7 +195,7 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
         "information_flow": spec.flow.title,
         "persona": spec.persona,
         "manner": spec.manner[0],
-        **{facet: getattr(spec.shape, facet).name for facet in FACETS},
+        **dict(zip(FACETS, _names_of(spec.shape))),
         **({} if spec.source is None else {"source": spec.source.digest}),
         **({} if recipe.attributes is None else {"attributes": dict(spec.attributes)}),
         **({} if recipe.user_model is None else {"user_model": recipe.user_model}),
@@ -206,6 +207,9 @@ def provenance(dialogue: Dialogue, recipe: Recipe) -> dict[str, Any]:
         "output_tokens": dialogue.output_tokens,
         **({} if recipe.loaded_review is None else {"edited": list(dialogue.edited)}),
     }
+
+
+_names_of = operator.attrgetter(*(f"{facet}.name" for facet in FACETS))
 
 
 def _id(keys: Sequence[str]) -> str:

@@ -8,6 +8,8 @@ from functools import partial
 from typing import Any
 
 from consistent_chat import drivers
+from consistent_chat.builder.fingerprint import fingerprint
+from consistent_chat.dialogue.check_identity import key_identity
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import BatchOptions, BatchProgress, Limits, PendingRequests, PlanSlice, RunStats, Usage
 from consistent_chat.errors import RecipeError
@@ -16,6 +18,7 @@ from consistent_chat.recipe.fields import whole
 from consistent_chat.serving import Serving, registry, roles
 from consistent_chat.serving.settings import UNKNOWN, Abilities
 from consistent_chat.store import BatchLog, Mode, ResponseStore
+from consistent_chat.store.used import UsedResponses
 
 MOST_WAVES = 1_000
 
@@ -92,7 +95,8 @@ class ExecutionOptions:
         """Yield the dialogues at these positions of a plan, in this order; with batches, only recorded ones."""
         store = self.recorded() if self.by_batch else self.store()
         opener = None if self.by_batch else self.opener(recipe)
-        return drivers.run(recipe, indices, store, opener, self.limits, stats, spent)
+        notes = None if self.may_call else UsedResponses(key_identity(fingerprint(recipe)))
+        return drivers.run(recipe, indices, store, opener, self.limits, stats, spent, notes=notes)
 
     def fill_from_batches(
         self, parts: Sequence[PlanSlice], stats: RunStats, spent: Usage, watch: Callable[[BatchProgress], None]

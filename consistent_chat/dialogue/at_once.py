@@ -6,6 +6,7 @@ It uses prompts and parsing, but no network, clock, file or store: those belong 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from consistent_chat.dialogue import by_turns, parse, prompts
 from consistent_chat.dialogue.dropped import dropped
@@ -110,7 +111,8 @@ def converse(
     users, first = yield from user_messages(work)
     given = spec.given_answers
     writing, read = _writing(recipe, len(users) - len(given)), _answers(users[len(given) :], spec, recipe)
-    prompt = prompts.answers(spec, users, recipe.language, system, spec.instructions(recipe.instructions, "answers"))
+    instructions = spec.instructions(recipe.instructions, "answers")
+    prompt = partial(prompts.answers, spec, users, recipe.language, system, instructions)
     draws = [-1] * recipe.num_answers
     while True:
         made: list[Dialogue] = []

@@ -1,4 +1,4 @@
-"""Computes the identity of a recipe's checks.
+"""Computes the identity of a recipe's checks, and of the keys of its requests.
 
 A response that passed the checks passes again if the identity is the same. This module imports no checks, because a
 replay whose responses have all passed before does not need them.
@@ -37,7 +37,7 @@ def check_identity(recipe: Recipe) -> str:
         "language": recipe.language,
         "model": recipe.model,
         **({} if recipe.user_model is None else {"user_model": recipe.user_model}),
-        "code": _code(),
+        "code": _code(SOURCES),
     }
     if recipe.rules is not None:
         content |= {"rules": recipe.rules, "plugins": versions(recipe.rules)}
@@ -46,13 +46,22 @@ def check_identity(recipe: Recipe) -> str:
     return hashlib.sha256(canonical_json(content)).hexdigest()
 
 
-@functools.lru_cache(maxsize=1)
-def _code() -> str:
-    """Return a digest of the checks' code and data, and of the versions of Python and the libraries that they use."""
+def key_identity(fingerprint: str) -> str:
+    """Return 64 hex digits that change with anything that the keys of a recipe's requests depend on.
+
+    `fingerprint` changes with the recipe and with all that its plan is drawn from.
+    """
+    request = resources.files("consistent_chat").joinpath("request.py").read_bytes()
+    return hashlib.sha256(f"{fingerprint} {_code((*SOURCES, 'plan'))}\n".encode() + request).hexdigest()
+
+
+@functools.lru_cache(maxsize=2)
+def _code(folders: tuple[str, ...]) -> str:
+    """Return a digest of the code and data in folders, and of the versions of Python and the libraries they use."""
     digest = hashlib.sha256(platform.python_version().encode())
     for library in LIBRARIES:
         digest.update(f"{library} {metadata.version(library)}\n".encode())
-    for folder in SOURCES:
+    for folder in folders:
         for name, content in _files(resources.files("consistent_chat").joinpath(folder), folder):
             digest.update(f"{name} {len(content)}\n".encode() + content)
     return digest.hexdigest()

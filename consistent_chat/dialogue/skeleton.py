@@ -20,7 +20,7 @@ def user_messages(work: Work) -> Generator[Request, Response, tuple[tuple[str, .
     names = message_names("user", spec.added_turns)
     limit = FRAME_TOKENS + len(names) * SKELETON_TOKENS
     stage = Stage("skeleton", recipe.user_writer, recipe.temperature, texts_schema(names), limit)
-    prompt = prompts.skeleton(spec, recipe.language, spec.instructions(recipe.instructions, "users"))
+    prompt = functools.partial(prompts.skeleton, spec, recipe.language, spec.instructions(recipe.instructions, "users"))
     users, key, _ = yield from work.ask(stage, prompt, _read(names, spec, recipe))
     return (*spec.given_messages, *users), (key,)
 

@@ -76,6 +76,8 @@ ALTERNATIVE = "alternative"
 T = TypeVar("T")
 Prompt = tuple[str, str | tuple[Mapping[str, str], ...]]
 """A system text, with one user message or all messages of a chat."""
+Render = Callable[[], "tuple[str, str]"]
+"""Returns a system text and one user message, when they are needed."""
 
 
 class OutOfDraws(Exception):
@@ -189,7 +191,12 @@ class Work:
     """The scores that were too low since the last decision about answers."""
 
     def ask(
-        self, stage: Stage, prompt: Prompt, read: Callable[[Response], T], beginning: int = 0, alternative: int = 0
+        self,
+        stage: Stage,
+        prompt: Prompt | Render,
+        read: Callable[[Response], T],
+        beginning: int = 0,
+        alternative: int = 0,
     ) -> Generator[Request, Response, tuple[T, str, int]]:
         """Draw until an answer is usable. Return the parsed answer, the key of its request, and its draw.
 
@@ -319,20 +326,22 @@ class Work:
         why = (error.reason, error.detail, response, stage.model)
         self.failed.append(FailedDraw(self.spec, stage.name, request.draw, request.key, *why))
 
-    def _request(self, stage: Stage, prompt: Prompt, draw: int, widened: int, alternative: int) -> Request:
+    def _request(self, stage: Stage, prompt: Prompt | Render, draw: int, widened: int, alternative: int) -> Request:
+        fields: dict[str, Any] = {
+            "model": stage.model,
+            "temperature": stage.temperature,
+            "schema": stage.schema,
+            "seed": self.recipe.seed,
+            "repeat": self.spec.repeat + alternative * ALTERNATIVE_REPEATS,
+            "draw": draw,
+            "max_tokens": stage.max_tokens << min(widened, 3),
+            "stage": stage.name,
+        }
+        if callable(prompt):
+            return Request.rendered_later(prompt, fields)
         system, said = prompt
-        return Request(
-            model=stage.model,
-            system=system,
-            messages=({"role": "user", "content": said},) if isinstance(said, str) else said,
-            temperature=stage.temperature,
-            schema=stage.schema,
-            seed=self.recipe.seed,
-            repeat=self.spec.repeat + alternative * ALTERNATIVE_REPEATS,
-            draw=draw,
-            max_tokens=stage.max_tokens << min(widened, 3),
-            stage=stage.name,
-        )
+        messages = ({"role": "user", "content": said},) if isinstance(said, str) else said
+        return Request(system=system, messages=messages, **fields)
 
 
 class Stage(NamedTuple):

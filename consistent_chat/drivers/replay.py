@@ -20,9 +20,12 @@ from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
+from consistent_chat.store.used import Used
 
 Find = Callable[[Request], Response | None]
 FindAll = Callable[[Request], list[Response]]
+FindUsed = Callable[[Request, str], Response | None]
+"""Finds the response to a request if the digest of its record begins with a text."""
 Begin = Callable[[list[FailedDraw]], Steps]
 """Starts a dialogue, which appends its unusable responses to the list."""
 
@@ -78,6 +81,30 @@ def walk(
             raise
         return other
     return find_complete_path(lambda: begin([*given_up]), store.find_all) or first
+
+
+def walk_used(begin: Begin, used: Sequence[Used], find: FindUsed) -> Progress | None:
+    """Replay a dialogue with the responses that it used before, whose keys are known. Return None if it needs others.
+
+    Nothing is rendered. Unless each response is found, is usable, and is followed by the next one, `walk` must decide.
+    """
+    failed, found = list[FailedDraw](), list[tuple[Request, Response]]()
+    steps = begin(failed)
+    try:
+        request = next(steps)
+        for key, digest in used:
+            request.known_as(key)
+            if (response := find(request, digest)) is None:
+                return None
+            found.append((request, response))
+            request = steps.send(response)
+            if failed:
+                return None
+    except StopIteration as finished:
+        return Progress(steps, finished.value, tuple(found)) if len(found) == len(used) and not failed else None
+    except UnfilledSlot:
+        pass
+    return None
 
 
 def find_complete_path(begin: Callable[[], Steps], find_all: FindAll, max_draws: int = REPLAY_DRAWS) -> Progress | None:

@@ -17,7 +17,7 @@ from consistent_chat.drivers.budget import Budget, Usage
 from consistent_chat.drivers.deduplicate import Deduplicator, PendingDialogue, finished, is_done
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.online import Online
-from consistent_chat.drivers.replay import REPLAY_DRAWS, walk
+from consistent_chat.drivers.replay import REPLAY_DRAWS, walk, walk_used
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.drivers.waves import BatchedServing, Waves
 from consistent_chat.errors import MissingResponse
@@ -28,6 +28,7 @@ from consistent_chat.request import Request, Response
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.store import explain_miss
+from consistent_chat.store.used import UsedResponses
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +61,16 @@ def run(
     stats: RunStats,
     spent: Usage | None = None,
     begin: Begin | None = None,
+    notes: UsedResponses | None = None,
 ) -> Iterator[Dialogue]:
     """Yield the dialogues at these positions of the plan, in this order.
 
     Without `open_serving` no calls are made, and a missing response raises MissingResponse. With it, the serving is
     opened at the first request without a recorded response. Runs with the same `spent` share the limits. `begin`
-    replaces the function that starts dialogues.
+    replaces the function that starts dialogues. `notes` are those of the recipe's plan, which are used and added to.
     """
     begin = begin or partial(fill, recipe, Plan(recipe))
-    driver = _Run(recipe, begin, store, open_serving, limits, stats, spent or Usage())
+    driver = _Run(recipe, begin, store, open_serving, limits, stats, spent or Usage(), notes)
     try:
         for dialogue in driver.dialogues(indices):
             stats.finished(dialogue)
@@ -91,9 +93,11 @@ class _Run:
         limits: Limits,
         stats: RunStats,
         spent: Usage,
+        notes: UsedResponses | None,
     ) -> None:
         self._recipe, self._first_steps, self._store = recipe, begin, store
         self._open_serving, self._limits, self._stats, self._spent = open_serving, limits, stats, spent
+        self._notes = notes or UsedResponses()
         self._driver: Driver | None = None
         self._is_warm = False
         self._has_checks = recipe.has_checks
@@ -126,6 +130,7 @@ class _Run:
             if self._driver is not None:
                 self._driver.stop()
         finally:
+            self._notes.save()
             self._store.close()
 
     def _warm_up(self) -> None:
@@ -145,16 +150,36 @@ class _Run:
 
     def _begin(self, index: int, substitute: int = 0, given_up: Sequence[FailedDraw] = ()) -> PendingDialogue:
         """Start a dialogue, with a substitute if earlier specs were given up, and replay what is recorded of it."""
+        if not substitute and (dialogue := self._as_before(index)) is not None:
+            return dialogue
         failed = [*given_up]
         max_draws = REPLAY_DRAWS if self._open_serving is None else self._limits.max_draws
         progress = walk(lambda failed: self._first_steps(index, failed, substitute), self._store, max_draws, failed)
         step = progress.step
         if isinstance(step, Dialogue):
             self._mark_checked(step, progress.used)
+            if not (failed or substitute):
+                self._note(index, progress.used)
             return step
         if self._open_serving is None:
             raise MissingResponse(_refused(failed) or explain_miss(step, index, self._store))
         return self._started(self._open_serving).submit(index, progress.steps, step, failed)
+
+    def _as_before(self, index: int) -> Dialogue | None:
+        """Return the dialogue at an index with the responses that it used before, if the store still has them."""
+        if self._notes.is_due(index) or not (used := self._notes.of(index)):
+            return None
+        progress = walk_used(lambda failed: self._first_steps(index, failed, 0), used, self._store.find_used)
+        if progress is None or not isinstance(progress.step, Dialogue):
+            return None
+        self._mark_checked(progress.step, progress.used)
+        return progress.step
+
+    def _note(self, index: int, used: Sequence[tuple[Request, Response]]) -> None:
+        """Note the responses that a dialogue used, unless one of them was found too long ago."""
+        found = [(request.key, self._store.found_digest(request)) for request, _ in used]
+        if all(digest for _, digest in found):
+            self._notes.add(index, found)
 
     def _mark_checked(self, dialogue: Dialogue, used: Sequence[tuple[Request, Response]]) -> None:
         """Record that the dialogue passed the checks, so that its next replay does not check it again."""

@@ -73,7 +73,7 @@ class Spec:
     ) -> None:
         fields = locals()  # all at once, which takes a fifth of the time that a frozen dataclass takes
         del fields["self"]
-        vars(self).update(fields)
+        object.__setattr__(self, "__dict__", fields)
 
     @property
     def title(self) -> str:

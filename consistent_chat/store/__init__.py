@@ -16,6 +16,7 @@ the packs.
     maintenance.py   packs journals, merges packs, verifies a store
     location.py      where a store is: a folder, a URL, or next to a recipe file
     cache.py         local data about a store: copies of a remote store's packs, notes about checked responses
+    used.py          notes about the responses that the dialogues of a plan used; notes.py reads and writes notes
     backends.py      how files are written to a folder, a URL or the Hub
     batch_log.py     requests that were submitted and are not answered yet
 """

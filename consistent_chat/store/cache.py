@@ -9,8 +9,6 @@ are always checked. The notes can be deleted at any time; the responses are then
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import logging
 import uuid
 from collections.abc import Callable
@@ -18,10 +16,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from consistent_chat.errors import DamagedRecord, StoreError
-from consistent_chat.files import NO_LINKS, PRIVATE, atomic_write, file_digest, make_private_folder, read_plain
+from consistent_chat.errors import DamagedRecord
+from consistent_chat.files import file_digest
 from consistent_chat.retry import retry
-from consistent_chat.store.location import NotFound, StoreLocation, home, make_folder
+from consistent_chat.store.location import NotFound, StoreLocation, make_folder
+from consistent_chat.store.notes import note_folder, read_note, write_note
 from consistent_chat.store.pack import MOST_ROWS, Pack, PackGone
 from consistent_chat.store.record import damaged
 
@@ -95,7 +94,7 @@ class CheckedRows:
     """The rows of packs that have passed the checks of one identity. Without an identity, nothing is noted."""
 
     def __init__(self, identity: str = "") -> None:
-        self._folder = _folder(identity)
+        self._folder = note_folder(NOTES, identity)
         self._rows: dict[str, bytearray] = {}
         self._changed: set[str] = set()
 
@@ -104,7 +103,7 @@ class CheckedRows:
         if self._folder is None or not pack.is_named_by_content:
             return None
         if pack.name not in self._rows:
-            self._rows[pack.name] = self._read(pack.name, -(-len(pack) // 8))
+            self._rows[pack.name] = _bits(self._folder / pack.name, -(-len(pack) // 8))
         return self._rows[pack.name]
 
     def add(self, pack: Pack, row: int) -> None:
@@ -117,42 +116,20 @@ class CheckedRows:
     def save(self) -> None:
         """Write new notes, together with those that other processes have written. Errors only cause a warning."""
         try:
-            for name in self._changed:
-                self._write(name)
+            for name in self._changed if self._folder is not None else ():
+                self._write(self._folder / name)  # type: ignore[operator]  # mypy forgets the condition
         except OSError as error:
             logger.debug("The notes about checked responses cannot be written: %s", error)
         self._changed = set()
 
-    def _read(self, name: str, size: int) -> bytearray:
-        """Return the bits of a note; all are 0 if the file is missing, truncated or damaged."""
-        bits = bytearray(size)
-        if self._folder is not None:
-            with contextlib.suppress(OSError):
-                digest, content = _halves(read_plain(self._folder / name, 32 + MOST_ROWS, NO_LINKS))
-                if len(content) == size and digest == self._digest(name, content):
-                    bits[:] = content
-        return bits
-
-    def _write(self, name: str) -> None:
-        if self._folder is None:
-            return
-        bits = self._rows[name]
-        for at, others in enumerate(self._read(name, len(bits))):
+    def _write(self, path: Path) -> None:
+        bits = self._rows[path.name]
+        for at, others in enumerate(_bits(path, len(bits))):
             bits[at] |= others
-        make_private_folder(self._folder)
-        with atomic_write(self._folder / name, PRIVATE) as file:
-            file.write(self._digest(name, bytes(bits)) + bits)
-
-    def _digest(self, name: str, bits: bytes) -> bytes:
-        return hashlib.sha256(f"{self._folder and self._folder.name} {name}\n".encode() + bits).digest()
+        write_note(path, bytes(bits))
 
 
-def _halves(content: bytes) -> tuple[bytes, bytes]:
-    return content[:32], content[32:]
-
-
-def _folder(identity: str) -> Path | None:
-    try:
-        return home() / NOTES / identity if identity else None
-    except StoreError:  # this user has no home folder
-        return None
+def _bits(path: Path, size: int) -> bytearray:
+    """Return the bits of a note; all are 0 if there is no such note of this size."""
+    content = read_note(path, MOST_ROWS)
+    return bytearray(content if len(content) == size else size)

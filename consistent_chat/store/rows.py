@@ -32,7 +32,8 @@ class RowReader:
         pack = self._packs[number]
         group = bisect_right(pack.ends, row)
         place = number, group
-        if place not in self._groups and self._recent.count(place) < NEIGHBOURS:
+        follows = of == number and end == pack.start(group) and row < end + RECENT  # as in a replay of the whole plan
+        if not follows and place not in self._groups and self._recent.count(place) < NEIGHBOURS:
             self._recent.append(place)
             if (alone := pack.row(group, row)) is not None:
                 return alone

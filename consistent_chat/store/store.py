@@ -83,18 +83,35 @@ class ResponseStore:
 
     def find(self, request: Request) -> Response | None:
         """Return the response to a request, or None. In a refresh, only responses that this store has written count."""
-        if self._refresh and request.key not in self._own:
+        kept = self._kept(request.key)
+        return None if kept is None else self._answer(request.key, kept)
+
+    def find_used(self, request: Request, digest: str) -> Response | None:
+        """Return the response to a request if its digest begins so, or None."""
+        kept = self._kept(request.key)
+        if kept is None or not kept.digest.startswith(digest):
+            return None
+        return kept.answer(request.key) if kept.is_checked else self._answer(request.key, kept)
+
+    def _kept(self, key: str) -> StoredResponse | None:
+        if self._refresh and key not in self._own:
             return None
         with self._lock:
-            kept = self._journaled(request.key) if self._flusher.is_running else None
-            kept = kept or self._recorded.find(request.key)
-        if kept is None:
-            return None
+            kept = self._journaled(key) if self._flusher.is_running else None
+            return self._recorded.find(key) if kept is None else kept
+
+    def _answer(self, key: str, kept: StoredResponse) -> Response:
+        """Return a response, and hold it with its record, in case that it is marked or noted."""
         if len(self._found) >= MOST_FOUND:
             self._found = {}
-        response = kept.answer(request.key)
-        self._found[request.key] = response, kept
+        response = kept.answer(key)
+        self._found[key] = response, kept
         return response
+
+    def found_digest(self, request: Request) -> str:
+        """Return the digest of the response that was found for a request lately; empty if it is not known any more."""
+        _, kept = self._found.get(request.key, (None, None))
+        return "" if kept is None else kept.digest
 
     def find_all(self, request: Request) -> list[Response]:
         """Return the response to a request, and then the others that concurrent writers have stored for it."""

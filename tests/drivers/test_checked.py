@@ -110,7 +110,7 @@ def test_the_identity_covers_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     from consistent_chat.dialogue import check_identity as module
 
     before = check_identity(RECIPE)
-    monkeypatch.setattr(module, "_code", lambda: "other")
+    monkeypatch.setattr(module, "_code", lambda folders: "other")
     assert check_identity(RECIPE) != before
 
 

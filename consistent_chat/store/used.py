@@ -1,0 +1,102 @@
+"""Notes on this machine about the responses that the dialogues of a plan used: the next replay knows their keys.
+
+A replay renders the prompts of each request only to compute its key, which is a quarter of its work. A note has, for
+each dialogue of a plan, the keys of its requests in order, each with the first bytes of the digest of the response that
+was used. A key follows from the recipe and from the responses before it, so it holds only while the store still has
+those responses. The notes of a plan are in files of `SPAN` dialogues, of which one is in memory.
+
+The identity of the notes covers the recipe, the plan and the code. `is_due` names dialogues to replay without notes, so
+that notes that are wrong nevertheless are found and dropped.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Sequence
+
+from consistent_chat.store.notes import note_folder, read_note, remove_oldest, write_note
+
+NOTES = "used"
+"""The folder of the notes within this package's folder, which depends on HF_HOME."""
+SPAN = 4_096
+"""Dialogues of a file, whose notes are half a megabyte if a dialogue has two requests."""
+MOST_USED = 64
+"""Most requests of a dialogue that is noted."""
+PROBED = 256
+"""One dialogue of this many, and the first of each run, is replayed without notes."""
+MOST_PLANS = 16
+"""Plans whose notes are kept: those that were written last."""
+KEY_BYTES, DIGEST_BYTES = 32, 16
+_EACH = KEY_BYTES + DIGEST_BYTES
+_TAG = "sha256:"
+
+Used = tuple[str, str]
+"""The key of a request, and the start of the digest of its response, in hex."""
+
+logger = logging.getLogger(__name__)
+
+
+class UsedResponses:
+    """The responses that the dialogues of a plan used. Without an identity, nothing is noted."""
+
+    def __init__(self, identity: str = "") -> None:
+        self._folder = note_folder(NOTES, identity)
+        self._number, self._entries = -1, list[bytes]()
+        self._is_changed, self._is_probed, self._are_read = False, False, True
+
+    def is_due(self, index: int) -> bool:
+        """Return whether the dialogue at an index must be replayed without notes, to compare them."""
+        is_due = index % PROBED == 0 or not self._is_probed
+        self._is_probed = True
+        return is_due
+
+    def of(self, index: int) -> list[Used]:
+        """Return what the dialogue at an index of the plan used, in order; empty if that is not known."""
+        if self._folder is None:
+            return []
+        entry = self._span(index)[index % SPAN].hex()
+        ends = range(2 * KEY_BYTES, len(entry), 2 * _EACH)
+        return [(_TAG + entry[end - 2 * KEY_BYTES : end], entry[end : end + 2 * DIGEST_BYTES]) for end in ends]
+
+    def add(self, index: int, used: Sequence[Used]) -> None:
+        """Note what the dialogue at an index used: keys, each with the digest of its response.
+
+        The first key follows from the plan alone. If another was noted, all notes of the plan are wrong.
+        """
+        if self._folder is None or not 0 < len(used) <= MOST_USED:
+            return
+        if (before := self.of(index)) and before[0][0] != used[0][0]:
+            self._number, self._is_changed, self._are_read = -1, False, False
+        texts = (key.removeprefix(_TAG) + digest[: 2 * DIGEST_BYTES] for key, digest in used)
+        self._span(index)[index % SPAN] = bytes.fromhex("".join(texts))
+        self._is_changed = True
+
+    def save(self) -> None:
+        """Write new notes. Errors only cause a message in the log."""
+        try:
+            if self._is_changed and self._folder is not None:
+                if not self._folder.exists():
+                    remove_oldest(self._folder.parent, MOST_PLANS - 1)
+                sizes = bytes(len(entry) // _EACH for entry in self._entries)
+                write_note(self._folder / str(self._number), sizes + b"".join(self._entries))
+        except OSError as error:
+            logger.debug("The notes about used responses cannot be written: %s", error)
+        self._is_changed = False
+
+    def _span(self, index: int) -> list[bytes]:
+        """Return the notes of the file that has an index, after those of another file are saved."""
+        number = index // SPAN
+        if number != self._number and self._folder is not None:
+            self.save()
+            path, limit = self._folder / str(number), SPAN * (1 + MOST_USED * _EACH)
+            self._number, self._entries = number, _entries(read_note(path, limit) if self._are_read else b"")
+        return self._entries
+
+
+def _entries(content: bytes) -> list[bytes]:
+    """Return the entry of each dialogue; all are empty if the content has another size than its first bytes tell."""
+    ends = list(itertools.accumulate((size * _EACH for size in content[:SPAN]), initial=SPAN))
+    if len(content) < SPAN or ends[-1] != len(content):
+        return [b""] * SPAN
+    return [content[start:end] for start, end in itertools.pairwise(ends)]
