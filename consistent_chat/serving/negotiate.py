@@ -25,10 +25,15 @@ Form = TypeVar("Form", bound=Limits)
 Simpler = Callable[[Request, Form, "Fault"], "Form | None"]
 """Returns the form to try after a refusal, or None."""
 
+HEAD_START = 0.05
+"""Seconds in which only one call is sent to a server whose form is not known yet. Servers refuse a form before they
+generate, so most refuse it in this time, once; a call that is not refused by then does not hold up the others."""
 STUMBLES = 3
 """A 500 may be about the form if it occurs this often before the first answer."""
 GUESSED = frozenset({400, 422, 501})
 """Statuses that may be about the form even without a message."""
+FORMAL = GUESSED | {413, 500}
+"""Statuses that may be about the form."""
 
 
 class Unsent(TransportError):
@@ -38,8 +43,8 @@ class Unsent(TransportError):
 class Negotiator(Generic[Form]):
     """Sends requests in a form that the server accepts. `plainer` returns the next plainer form or None.
 
-    If it is given, calls wait until one has been answered, so that only one call gets the server's refusals; until then
-    a refusal without a reason is taken as a refusal of the form.
+    If it is given, the first call has a head start, so that usually only one call gets the server's refusals; until a
+    call was answered, a refusal without a reason is taken as a refusal of the form.
     """
 
     def __init__(self, peer: Peer, form: Form, plainer: Callable[[Form], Form | None] | None = None) -> None:
@@ -107,7 +112,7 @@ class Negotiator(Generic[Form]):
     def leave_loop(self) -> None:
         """Release the event loop: the next answer may be in another one."""
         for learnt in self._models.values():
-            learnt.first = None
+            learnt.exploration = None
 
 
 class Waited(Exception):
@@ -118,12 +123,41 @@ class Waited(Exception):
         self.fault = fault
 
 
+class Exploration:
+    """One call that detects the form. Others wait for its head start, and if it was refused in that time, for its end.
+
+    `proved` is the form in which another call was answered meanwhile, or None.
+    """
+
+    def __init__(self) -> None:
+        self.is_refused = False
+        self.proved: Any = None
+        self._head_start, self._end = asyncio.Event(), asyncio.Event()
+        self._timer = asyncio.get_running_loop().call_later(HEAD_START, self._head_start.set)
+
+    async def wait(self) -> None:
+        """Wait until the others may send, too."""
+        await self._head_start.wait()
+        if self.is_refused:
+            await self.wait_for_end()
+
+    async def wait_for_end(self) -> None:
+        """Wait until the form is known, or the call has failed."""
+        await self._end.wait()
+
+    def end(self) -> None:
+        """Let all waiting calls continue, in the same step of the event loop."""
+        self._timer.cancel()
+        self._head_start.set()
+        self._end.set()
+
+
 class ModelForm(Generic[Form]):
     """The form in which a server accepts requests for one model, as known so far."""
 
     def __init__(self, form: Form, plainer: Callable[[Form], Form | None] | None) -> None:
         self.form = form
-        self.first: asyncio.Lock | None = None
+        self.exploration: Exploration | None = None
         self._plainer = plainer
         self.settled = plainer is None
         self._answered = self.settled
@@ -134,17 +168,46 @@ class ModelForm(Generic[Form]):
         self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
     ) -> Response:
         """Return the answer. Raises the Fault that occurs in every form."""
-        if not self.settled:
-            self.first = self.first or asyncio.Lock()
-            refused = self._refused
-            async with self.first:
-                if self._refused is not None and self._refused is not refused:
-                    raise Waited(self._refused)
-                if not self.settled:
-                    answer = await self._explore(send, simpler)
-                    self.settled = self._answered = True
+        refused = self._refused
+        while not self.settled:
+            if (exploration := self.exploration) is None:
+                return await self._explore(send, simpler)
+            await exploration.wait()
+            if self._refused is not None and self._refused is not refused:
+                raise Waited(self._refused)
+            if exploration is self.exploration and not self.settled:
+                answer = await self._ask_early(send, exploration)
+                if answer is not None:
                     return answer
+        return await self._ask_settled(send, simpler)
 
+    async def _ask_early(
+        self, send: Callable[[Form], Awaitable[Response]], exploration: Exploration
+    ) -> Response | None:
+        """Return the answer to a call that is sent while the first is in flight; None if another form is to be tried.
+
+        If it is refused, it waits for the result of the exploration.
+        """
+        form: Any = self.form
+        try:
+            answer = await send(form)
+        except Fault as fault:
+            if fault.status not in FORMAL or fault.filtered or fault.unpaid:
+                raise
+            exploration.is_refused = True
+            await exploration.wait_for_end()
+            if self.form is form:
+                raise
+            return None
+        if not self.settled:
+            exploration.proved = self.form = form
+            self.settled = self._answered = True
+            exploration.end()
+        return answer
+
+    async def _ask_settled(
+        self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
+    ) -> Response:
         try:
             answer = await self._ask(send, simpler)
         except Fault as fault:
@@ -187,6 +250,29 @@ class ModelForm(Generic[Form]):
                     self.form = other
 
     async def _explore(
+        self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
+    ) -> Response:
+        """Return the answer in the first form that is accepted, and keep that form for all other calls."""
+        exploration = self.exploration = Exploration()
+
+        async def observed(form: Form) -> Response:
+            try:
+                return await send(form)
+            except Fault:
+                exploration.is_refused = True
+                raise
+
+        try:
+            answer = await self._ask_unsettled(observed, simpler)
+            self.settled = self._answered = True
+            return answer
+        finally:
+            if exploration.proved is not None:
+                self.form = exploration.proved
+            self.exploration = None
+            exploration.end()
+
+    async def _ask_unsettled(
         self, send: Callable[[Form], Awaitable[Response]], simpler: Callable[[Form, Fault], Form | None]
     ) -> Response:
         try:
