@@ -21,6 +21,7 @@ from process import cost_of, memory
 from provider import Manner, planned
 
 import consistent_chat
+import consistent_chat.builder
 import consistent_chat.serving.anthropic  # noqa: F401
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.rehearsal import Rehearsal

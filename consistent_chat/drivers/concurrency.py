@@ -14,6 +14,10 @@ from consistent_chat.drivers.limits import RateLimiter
 RECHECK = 0.25
 """Seconds until the budget is checked again after it did not admit a call: other processes may have released a part."""
 
+RESTORED = 2
+"""Slots that are restored while each slot is used once. With one, a server that refuses every twentieth call for other
+reasons than load would keep a third of 30 slots idle."""
+
 Admit = Callable[[], bool]
 """Reserves a call within the budget; returns False if the call must wait for others. An error closes the semaphore."""
 
@@ -111,7 +115,7 @@ class Slot:
 class AdaptiveSemaphore:
     """A semaphore with priorities: earlier dialogues go first, so that their rows are finished first.
 
-    Its size adapts to the server: each rate-limited call removes one slot; with n slots, one is restored after n
+    Its size adapts to the server: each rate-limited call removes one slot; with n slots, RESTORED are restored after n
     answers. When only one slot is left, one is restored after each answer until the next rate-limited call.
     `rate_limiter` tells when a call may start, `is_busy` whether the check of a response is waiting. The semaphores of
     several servers have the same `shared` slots, but each has its own size.
@@ -157,7 +161,8 @@ class AdaptiveSemaphore:
     def grow(self) -> None:
         """Record an answer."""
         self._crowded = 0
-        self._size = min(self._most, self._size + (1 if self._recovering else 1 / self._size))
+        restored = 1.0 if self._recovering else min(1.0, RESTORED / self._size)
+        self._size = min(self._most, self._size + restored)
 
     def shrink(self, epoch: int) -> int:
         """Remove a slot, because the server is overloaded; return how often this happened since the last answer.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from functools import partial
@@ -26,11 +27,11 @@ from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
 
 WINDOW = 8
-"""Dialogues started ahead per call in flight: enough to keep all slots in use while one slow call delays the rows, and
-few enough to fit into memory.
+"""Dialogues started ahead per call in flight: few enough to fit into memory."""
+SMALLEST_WINDOW = 1024
+"""Minimum number of dialogues started ahead, so that slots stay in use while one slow call delays the rows. With 30
+calls in flight, 256 left a ninth of the slots idle when some calls took thirty times the median (`online.py b`).
 """
-SMALLEST_WINDOW = 256
-"""Minimum number of dialogues started ahead."""
 DELIVER_EVERY = 0.02
 """Minimum seconds between two deliveries of finished dialogues while responses are waiting to be checked: waking the
 thread that makes the rows costs more than making a row."""
@@ -53,6 +54,7 @@ class Online:
         caller = Caller(serving, store.keep, budget, stats, limits.wait_for_server)
         self._calls = Calls(caller, self._loop.time)
         self._breaker = CircuitBreaker()
+        self._submitted: deque[tuple[Future[Dialogue], Coroutine[Any, Any, Dialogue]]] = deque()
         self._tasks: set[asyncio.Task[Dialogue]] = set()
         self._ended: list[tuple[Future[Dialogue], asyncio.Task[Dialogue]]] = []
         self._next_delivery = 0.0
@@ -65,7 +67,9 @@ class Online:
         The dialogue appends its unusable answers to `failed`.
         """
         future: Future[Dialogue] = Future()
-        self._loop.call_soon_threadsafe(self._start, future, self._finish(order, steps, request, failed))
+        self._submitted.append((future, self._finish(order, steps, request, failed)))
+        if len(self._submitted) == 1:  # otherwise the loop is awake, and will start this one, too
+            self._loop.call_soon_threadsafe(self._start)
         return future
 
     def stop(self) -> None:
@@ -84,10 +88,12 @@ class Online:
     def _run(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
         return asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    def _start(self, future: Future[Dialogue], finishing: Coroutine[Any, Any, Dialogue]) -> None:
-        task = self._loop.create_task(finishing)
-        self._tasks.add(task)
-        task.add_done_callback(partial(self._end, future))
+    def _start(self) -> None:
+        while self._submitted:
+            future, finishing = self._submitted.popleft()
+            task = self._loop.create_task(finishing)
+            self._tasks.add(task)
+            task.add_done_callback(partial(self._end, future))
 
     def _end(self, future: Future[Dialogue], task: asyncio.Task[Dialogue]) -> None:
         self._tasks.discard(task)

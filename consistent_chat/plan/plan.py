@@ -160,7 +160,7 @@ class _Deck:
         """Return how many dialogues can be dealt before a combination repeats, or `most` if none does."""
         first = most
         for marked, pile in enumerate(self._piles):
-            if pile:
+            if len(pile) < self._dealt(most)[marked]:  # otherwise no topic comes twice
                 last = min(self._combinations(card) * len(pile) + number for number, card in enumerate(pile))
                 first = bisect.bisect_right(range(first), last, key=lambda n: self._dealt(n + 1)[marked])
         return first
