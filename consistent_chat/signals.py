@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future, TimeoutError
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -93,7 +93,10 @@ def check_stop() -> None:
 
 def result_of(future: Future[T]) -> T:
     """Wait for a future's result; raises the error of a stop that is requested meanwhile."""
-    while not future.done():
+    while True:
         check_stop()
-        wait([future], POLL)
-    return future.result()
+        try:
+            return future.result(POLL)
+        except TimeoutError:
+            if future.done():
+                return future.result()  # also if the error is its own
