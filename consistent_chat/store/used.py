@@ -14,6 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 from consistent_chat.store.notes import note_folder, read_note, remove_oldest, write_note
 
@@ -66,32 +67,42 @@ class UsedResponses:
         """
         if self._folder is None or not 0 < len(used) <= MOST_USED:
             return
-        if (before := self.of(index)) and before[0][0] != used[0][0]:
-            self._number, self._is_changed, self._are_read = -1, False, False
         texts = (key.removeprefix(_TAG) + digest[: 2 * DIGEST_BYTES] for key, digest in used)
-        self._span(index)[index % SPAN] = bytes.fromhex("".join(texts))
-        self._is_changed = True
+        entry, before = bytes.fromhex("".join(texts)), self._span(index)[index % SPAN]
+        if before and before[:KEY_BYTES] != entry[:KEY_BYTES]:
+            self._number, self._is_changed, self._are_read = -1, False, False
+        if before != entry:
+            self._span(index)[index % SPAN] = entry
+            self._is_changed = True
 
     def save(self) -> None:
-        """Write new notes. Errors only cause a message in the log."""
+        """Write new notes, with those that other processes have written. Errors only cause a message in the log."""
         try:
             if self._is_changed and self._folder is not None:
-                if not self._folder.exists():
-                    remove_oldest(self._folder.parent, MOST_PLANS - 1)
-                sizes = bytes(len(entry) // _EACH for entry in self._entries)
-                write_note(self._folder / str(self._number), sizes + b"".join(self._entries))
+                self._write(self._folder)
         except OSError as error:
             logger.debug("The notes about used responses cannot be written: %s", error)
         self._is_changed = False
 
+    def _write(self, folder: Path) -> None:
+        if not folder.exists():
+            remove_oldest(folder.parent, MOST_PLANS - 1)
+        self._entries = [own or other for own, other in zip(self._entries, self._read(self._number))]
+        sizes = bytes(len(entry) // _EACH for entry in self._entries)
+        write_note(folder / str(self._number), sizes + b"".join(self._entries))
+
     def _span(self, index: int) -> list[bytes]:
         """Return the notes of the file that has an index, after those of another file are saved."""
         number = index // SPAN
-        if number != self._number and self._folder is not None:
+        if number != self._number:
             self.save()
-            path, limit = self._folder / str(number), SPAN * (1 + MOST_USED * _EACH)
-            self._number, self._entries = number, _entries(read_note(path, limit) if self._are_read else b"")
+            self._number, self._entries = number, self._read(number)
         return self._entries
+
+    def _read(self, number: int) -> list[bytes]:
+        if self._folder is None or not self._are_read:
+            return _entries(b"")
+        return _entries(read_note(self._folder / str(number), SPAN * (1 + MOST_USED * _EACH)))
 
 
 def _entries(content: bytes) -> list[bytes]:

@@ -84,6 +84,23 @@ def test_a_part_is_added_to_the_notes(place: str, rendered: list[str]) -> None:
     assert rendered.count("answers") == 1
 
 
+def test_runs_at_the_same_time_add_to_the_notes(place: str, rendered: list[str]) -> None:
+    """Runs that replay parts of a plan at the same time, as processes of a build do, keep each other's notes."""
+    record(place)
+    parts = (range(5), range(5, NUMBER))
+    runs = [
+        drivers.run(RECIPE, part, ResponseStore(place), None, Limits(), RunStats(), notes=UsedResponses(PLAN))
+        for part in parts
+    ]
+    for run in runs:
+        next(run)
+    for run in runs:
+        list(run)
+    del rendered[:]
+    replayed(place)
+    assert rendered.count("answers") == 1
+
+
 def test_another_response_leads_to_other_requests(place: str) -> None:
     """After a refresh of user messages and answers, a replay with old notes makes the new dialogues."""
     record(place)
