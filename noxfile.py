@@ -1,10 +1,11 @@
 """The matrix: `nox` runs the tests on every supported `datasets` and Python that this machine has.
 
 A Python that is missing is skipped, and said to be. `nox -l` lists the sessions. Where uv is installed it makes the
-environments, in a tenth of pip's time; those with torch are made by pip, which finds builds without a GPU's libraries.
+environments, in a tenth of pip's time.
 """
 
 import configparser
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -14,6 +15,8 @@ import nox
 nox.options.default_venv_backend = "uv|venv"
 nox.options.error_on_missing_interpreters = False
 nox.options.reuse_existing_virtualenvs = True
+if "PIP_FIND_LINKS" in os.environ:  # there may be builds of torch without a GPU's libraries
+    os.environ.setdefault("UV_FIND_LINKS", os.environ["PIP_FIND_LINKS"])
 nox.options.sessions = ["versions", "lowest", "newest", "s3", "trainers", "dataflow", "ray"]
 
 CORNERS = [("3.11", ("datasets>=4,<5",)), ("3.13", ("-c", "constraints.txt"))]
@@ -112,7 +115,7 @@ def s3(session: nox.Session) -> None:
     session.run("python", "-m", "pytest", *PARALLEL, *tests, *session.posargs)
 
 
-@nox.session(python="3.11", venv_backend="venv")
+@nox.session(python="3.11")
 def trainers(session: nox.Session) -> None:
     """Hand the rows to transformers, TRL and a torch DataLoader."""
     session.install("torch==2.13.0")  # first, and by itself: what follows would choose another build
@@ -122,7 +125,7 @@ def trainers(session: nox.Session) -> None:
     )
 
 
-@nox.session(python="3.11", venv_backend="venv")
+@nox.session(python="3.11")
 def dataflow(session: nox.Session) -> None:
     """Put the operator into the real DataFlow.
 
@@ -223,7 +226,7 @@ def _install_with_s3(session: nox.Session, *packages: str) -> None:
     """
     session.install(*packages)
     show = "import botocore; print(botocore.__version__)"
-    botocore = str(session.run("python", "-c", show, silent=True)).strip()
+    botocore = str(session.run_install("python", "-c", show, silent=True)).strip()
     session.install("moto[server]", f"botocore=={botocore}", f"boto3=={botocore}")
 
 

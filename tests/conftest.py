@@ -46,13 +46,22 @@ settings.register_profile("thorough", deadline=None, max_examples=60)  # pytest 
 settings.load_profile("tests")
 
 
+LONGEST = (
+    *("test_docs", "test_pack", "test_faults", "test_warm", "test_machine", "test_flush_killed", "test_command_line"),
+    *("test_publish_refused", "test_registration", "test_publish", "test_batches_killed", "test_determinism"),
+    *("test_batches_faults", "test_writers", "test_terminal", "test_journal", "test_hub_store", "test_prove"),
+)
+"""The files that take longest with the slow tests, the longest first."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest deselects slow tests
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark as slow the cases of a test that come after the first n of `slow_after(n)`.
 
-    The tests of the documentation run first, because they take longest.
+    The files that take longest start first.
     """
-    items.sort(key=lambda item: item.path.name != "test_docs.py")  # they take longest, so they start first
+    first = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.stem, len(first)))
     seen: Counter[str] = Counter()
     for item in items:
         if mark := item.get_closest_marker("slow_after"):
