@@ -52,7 +52,12 @@ class MissingResponse(StoreError):
 
 
 class ServingError(ConsistentChatError):
-    """The provider will not answer, and retrying cannot help."""
+    """The provider will not answer, and retrying cannot help.
+
+    `billed` is a Response with the tokens that a faulty answer has taken, if the server told them.
+    """
+
+    billed: object = None
 
 
 class RefusedRequest(ServingError):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from consistent_chat.request import MOST_TOKENS, Response, bounded_json
+from consistent_chat.request import MOST_COUNTED, MOST_TOKENS, Request, Response, bounded_json
 
 SAMPLE = 1000
 """Number of tokens for which prices are looked up: below the lengths at which some models' prices change."""
@@ -18,7 +19,8 @@ class Tokens(NamedTuple):
     """Billed tokens. `input` and `output` are the totals; the others are parts with separate prices.
 
     `cache_read` and `cache_write` are tokens of the prompt that were read from and written to the provider's cache;
-    `reasoning` are output tokens of the model's reasoning.
+    `reasoning` are output tokens of the model's reasoning. `uncounted` is the number of responses whose tokens are not
+    included, because the server did not count them.
     """
 
     input: float = 0
@@ -26,6 +28,7 @@ class Tokens(NamedTuple):
     cache_read: float = 0
     cache_write: float = 0
     reasoning: float = 0
+    uncounted: float = 0
 
     def plus(self, other: Tokens) -> Tokens:
         """Return the sum of both."""
@@ -37,6 +40,7 @@ class Tokens(NamedTuple):
             self.cache_read + other.cache_read,
             self.cache_write + other.cache_write,
             self.reasoning + other.reasoning,
+            self.uncounted + other.uncounted,
         )
 
     def minus(self, other: Tokens) -> Tokens:
@@ -111,13 +115,16 @@ def _price(model: str, **tokens: int) -> float:
 
 
 def billed(response: Response) -> Tokens:
-    """Return the billed tokens of a response, from its counts and the server's usage; 0 without counts.
+    """Return the billed tokens of a response, from its counts and the server's usage; only what is counted.
 
     Servers count cached tokens as part of the prompt (a serving adds up Anthropic's). Some include reasoning tokens in
     the output (OpenAI, DeepSeek), others count them separately (xAI, Gemini), so that the total is larger than the sum
     of both counts.
     """
-    return _billed(response.usage, response.input_tokens or 0, response.output_tokens or 0)
+    tokens_in, tokens_out = response.input_tokens or 0, response.output_tokens or 0
+    if is_counted(response):
+        return _billed(response.usage, tokens_in, tokens_out)
+    return NO_TOKENS if _is_free(response) else Tokens(tokens_in, tokens_out, uncounted=1)
 
 
 @functools.lru_cache(maxsize=256)  # the budget, the statistics and the dialogue's bill call this for each response
@@ -143,6 +150,11 @@ def cached(read: float, whole: float, saved: float | None) -> str:
     return f"{told} ({'saved' if saved >= 0 else 'cost'} ${abs(saved):.4f})"
 
 
+def without_counts(count: int) -> str:
+    """Return a phrase about responses whose tokens are missing in a sum."""
+    return f"{count:,} response{'s' if count > 1 else ''} without token counts not included"
+
+
 def beyond(tokens: Tokens, input_tokens: int, output_tokens: int) -> Tokens:
     """Return the billed tokens in excess of two counts that are known from elsewhere, such as a row."""
     return tokens._replace(input=tokens.input - input_tokens, output=tokens.output - output_tokens)
@@ -161,8 +173,36 @@ def counted(text: str, tokens: Tokens) -> Response:
 
 
 def is_counted(response: Response) -> bool:
-    """Return whether the server counted the tokens of a response."""
-    return response.input_tokens is not None and response.output_tokens is not None
+    """Return whether the server counted the tokens of a response. Servers that do not count may send zeros."""
+    is_empty = not (response.text.strip() or response.reasoning or response.tool_calls)
+    return (
+        bool(response.input_tokens) and response.output_tokens is not None and (is_empty or response.output_tokens > 0)
+    )
+
+
+def estimated(request: Request, response: Response, usual: float = 0.0) -> Tokens:
+    """Return the billed tokens of a response; those that the server did not count are estimated from the texts.
+
+    A token is four characters of ASCII, or three other bytes: one Chinese character. `usual` is the mean output of
+    counted responses: an answer may have more tokens than its text, such as hidden reasoning.
+    """
+    tokens = billed(response)
+    if not tokens.uncounted:
+        return tokens
+    said = _tokens(response.text, response.reasoning, response.tool_calls)
+    asked = _tokens(request.system, *(message["content"] for message in request.messages))
+    return Tokens(tokens.input or asked, tokens.output or max(usual, said))
+
+
+def _tokens(*texts: str) -> float:
+    whole = "".join(texts)
+    ascii_bytes = len(whole.encode("ascii", "ignore"))
+    return math.ceil(ascii_bytes / 4 + (len(whole.encode("utf-8", "replace")) - ascii_bytes) / 3)
+
+
+def _is_free(response: Response) -> bool:
+    """Return whether nothing was generated: a provider's filter refused the prompt, and the status was no success."""
+    return response.finish == "refusal" and response.input_tokens is None and response.output_tokens is None
 
 
 def _beside(usage: Mapping[str, Any], counted: int, is_beyond: bool, reasoning: int) -> int:
@@ -191,7 +231,7 @@ def _first(usage: Mapping[str, Any], paths: tuple[tuple[str, ...], ...]) -> int:
 
 
 def _count(value: Any) -> int:
-    return value if type(value) is int and 0 <= value <= MOST_TOKENS else 0
+    return value if type(value) is int and 0 <= value <= MOST_COUNTED else 0
 
 
 CACHE_READ = (

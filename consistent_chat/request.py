@@ -212,6 +212,8 @@ class Response:
 
 MOST_TOKENS = 1 << 53
 """A larger count is an error, because the sums of a dataset are 64-bit numbers."""
+MOST_COUNTED = 10_000_000
+"""A server's count of one call that is larger is wrong: it is the longest context of any model (November 2026)."""
 EXTRA_BYTES = 64 << 10
 """Maximum bytes that are kept of a server's additional fields."""
 LEFT_OUT = "left_out"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from consistent_chat.card import header
 from consistent_chat.card.header import About, Seen
-from consistent_chat.prices import Tokens
+from consistent_chat.prices import Tokens, without_counts
 from consistent_chat.recipe import FIELDS, Recipe
 from consistent_chat.recipe.description import AT_ONCE
 from consistent_chat.recipe.review import Review
@@ -137,6 +137,7 @@ def _numbers(about: About, seen: Seen) -> dict[str, Any]:
         "tokens_out": tokens.output,
         "tokens_cached": tokens.cache_read,
         "tokens_thought": tokens.reasoning,
+        "uncounted": without_counts(int(tokens.uncounted)) if tokens.uncounted else "",
         "cost": seen.cost(about.recipes),
         "samples": [_shown(talk, about.titles) for talk in seen.samples],
     }

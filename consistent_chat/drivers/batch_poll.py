@@ -253,8 +253,8 @@ class ResultCollector:
     def _keep(self, request: Request, response: Response) -> None:
         if self._store.find(request) is None:
             response = self._store.keep(request, response)
-            self._budget.record(request, response)
-            self._stats.called(response, partial(self._budget.price, request.model))
+            taken = self._budget.record(request, response)
+            self._stats.called(response, taken, partial(self._budget.price, request.model))
 
     def _note(self, digest: str, error: ServingError, found: Collected) -> None:
         found.fault = error

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from consistent_chat.drivers.limits import Limits, RateLimiter
 from consistent_chat.errors import BudgetSpent, RecipeError
-from consistent_chat.prices import Price, billed, is_counted, price_of
+from consistent_chat.prices import NO_TOKENS, Price, Tokens, billed, estimated, price_of
 from consistent_chat.request import Request, Response
 
 CHARACTERS_PER_TOKEN = 3
@@ -43,7 +43,8 @@ class Usage:
     """Answered calls and the US dollars spent; calls in flight and the dollars reserved for them.
 
     Runs with the same Usage, such as the splits of a dataset or the parts of a stream, share their limits: each
-    continues with the `rate_limiter` of the previous one. `costs` has the costs of recent calls by model and stage.
+    continues with the `rate_limiter` of the previous one. `costs` has the costs of recent calls by model and stage,
+    `outputs` the number of counted responses and the sum of their output tokens.
     """
 
     calls: int = 0
@@ -52,6 +53,7 @@ class Usage:
     reserved: float = 0.0
     rate_limiter: RateLimiter | None = None
     costs: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
+    outputs: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
 
     def reserve(self, limits: Limits, most: float, likely: float) -> bool:
         """Reserve `most` for a call; return False if it must wait until calls in flight are settled.
@@ -168,16 +170,24 @@ class Budget:
         """Release the reservation of calls that will not be made."""
         self._spent.settle(reserved, 0, 0.0, calls)
 
-    def settle(self, request: Request, reserved: float, response: Response | None) -> None:
-        """Replace a reservation by the cost of the call. Without a response the cost is 0."""
-        if response is None:
-            self.release(1, reserved)
-        else:
-            self._spent.settle(reserved, 1, self._noted(request, response))
+    def settle(
+        self, request: Request, reserved: float, response: Response | None, faulty: Response | None = None
+    ) -> Tokens:
+        """Replace a reservation by the cost of the call: without a response, that of the faulty one, or 0.
 
-    def record(self, request: Request, response: Response) -> None:
-        """Count an answered call without a reservation."""
-        self._spent.settle(0.0, 1, self._noted(request, response), 0)
+        Return the billed tokens, estimated if they are not counted.
+        """
+        received = response or faulty
+        tokens = NO_TOKENS if received is None else self._tokens(request, received)
+        cost = 0.0 if received is None else self._noted(request, tokens)
+        self._spent.settle(reserved, int(response is not None), cost)
+        return tokens
+
+    def record(self, request: Request, response: Response) -> Tokens:
+        """Count an answered call without a reservation; return the billed tokens, estimated if they are not counted."""
+        tokens = self._tokens(request, response)
+        self._spent.settle(0.0, 1, self._noted(request, tokens), 0)
+        return tokens
 
     def most(self, request: Request) -> float:
         """Return the maximum cost of a call."""
@@ -198,17 +208,21 @@ class Budget:
         characters = len(request.system) + sum(len(message["content"]) for message in request.messages)
         return price.most(characters // CHARACTERS_PER_TOKEN, tokens)
 
-    def _noted(self, request: Request, response: Response) -> float:
-        """Return the cost of a call, or the maximum if tokens are not counted, and record it for later estimates.
+    def _tokens(self, request: Request, response: Response) -> Tokens:
+        """Return the billed tokens of a response; if they are not counted, an estimate."""
+        tokens, stage = billed(response), (request.model, request.stage)
+        count, total = self._spent.outputs.get(stage, (0, 0.0))
+        if tokens.uncounted:
+            return estimated(request, response, total / count if count else 0.0)
+        self._spent.outputs[stage] = count + 1, total + tokens.output
+        return tokens
 
-        Without `max_cost` no cost is needed.
-        """
+    def _noted(self, request: Request, tokens: Tokens) -> float:
+        """Return the cost of a call, and record it for later reservations. Without `max_cost` no cost is needed."""
         if self.limits.max_cost is None:
             return 0.0
         price = self.price(request.model)
-        cost = self.most(request)
-        if price is not None and is_counted(response):
-            cost = price.of(billed(response))
+        cost = 0.0 if price is None else price.of(tokens)
         recent = self._spent.costs.setdefault((request.model, request.stage), deque(maxlen=RECENT_CALLS))
         recent.append(cost)
         return cost

@@ -192,20 +192,26 @@ class ServerCalls:
 
     async def _call(self, request: Request, tokens: float, reserved: float, keep: bool = True) -> Response:
         caller = self._caller
-        response = None
+        response = faulty = None
         try:
             with caller.stats.sending():
                 response = _checked(await caller.serving.answer(request), caller.serving)
             response = caller.keep(request, response) if keep else response
+        except ServingError as error:
+            faulty = error.billed if isinstance(error.billed, Response) else None
+            raise
         except (ConsistentChatError, asyncio.CancelledError):
             raise
         except Exception as error:
             name = type(caller.serving).__name__
             raise ServingError(f"The serving {name} failed with {type(error).__name__}: {error}") from error
         finally:
-            caller.budget.settle(request, reserved, response)
+            taken = caller.budget.settle(request, reserved, response, faulty)
+            price = partial(caller.budget.price, request.model)
             self._rate_limiter.settle(tokens, response)
-        caller.stats.called(response, partial(caller.budget.price, request.model))
+            if faulty is not None:
+                caller.stats.paid(faulty, taken, price)
+        caller.stats.called(response, taken, price)
         return response
 
 

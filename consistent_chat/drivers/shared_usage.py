@@ -27,7 +27,7 @@ class SharedUsage(Usage):
     """
 
     def __init__(self, folder: str, before: Usage) -> None:
-        super().__init__(before.calls, before.cost, costs=before.costs)
+        super().__init__(before.calls, before.cost, costs=before.costs, outputs=before.outputs)
         self._path = Path(folder, "usage.sqlite")
         self._over: str | None = None
         with self._open() as file:
@@ -49,7 +49,7 @@ class SharedUsage(Usage):
     def alone(self) -> Usage:
         """Return what all processes have spent, after they have ended."""
         with self._locked():
-            return Usage(self.calls, self.cost, costs=self.costs)
+            return Usage(self.calls, self.cost, costs=self.costs, outputs=self.outputs)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:

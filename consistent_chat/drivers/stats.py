@@ -21,8 +21,8 @@ from consistent_chat.request import Response
 from consistent_chat.text import Summarized, counted
 
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed", "marks",
-          "cached_tokens", "saved")  # fmt: skip
-PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost", "cached_tokens", "saved")
+          "cached_tokens", "saved", "uncounted")  # fmt: skip
+PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost", "cached_tokens", "saved", "uncounted")
 """Counts of payments and tries, which are kept even if another process does the work again."""
 MOST_UNPRICED = 10_000
 """Calls after which their cost is added, so that they do not fill the memory."""
@@ -34,6 +34,7 @@ class RunStats(Summarized):
     """Counts of one run. `calls` counts answered calls, `retries` transport errors, `failed` the reasons of redraws.
 
     `cached_tokens` are the input tokens that came from providers' caches, `saved` the US dollars that caches saved.
+    `uncounted` are the calls whose tokens the server did not count: `cost` includes an estimate of them.
     """
 
     dialogues: int = 0
@@ -45,6 +46,7 @@ class RunStats(Summarized):
     cost: float | None = None
     cached_tokens: int = 0
     saved: float | None = None
+    uncounted: int = 0
     last_fault: str = ""
     failed: Counter[str] = field(default_factory=Counter)
     in_flight: dict[int, float] = field(default_factory=dict, repr=False, compare=False)
@@ -66,17 +68,25 @@ class RunStats(Summarized):
         finally:
             del self.in_flight[number]
 
-    def called(self, response: Response, price: Callable[[], Price | None]) -> None:
+    def called(self, response: Response, taken: Tokens, price: Callable[[], Price | None]) -> None:
         """Count an answered call, whose cost `settle` adds: loading the table of prices would hold up other calls."""
         self.calls += 1
+        self.paid(response, taken, price)
+        self.on_call(self)
+
+    def paid(self, response: Response, taken: Tokens, price: Callable[[], Price | None]) -> None:
+        """Count the tokens of a response, also of a faulty one that is not an answer.
+
+        `taken` are those that cost something: where the server does not count them, an estimate.
+        """
         tokens = billed(response)
         self.input_tokens += int(tokens.input)
         self.output_tokens += int(tokens.output)
         self.cached_tokens += int(tokens.cache_read)
-        self._unpriced.append((price, tokens))
+        self.uncounted += int(tokens.uncounted)
+        self._unpriced.append((price, taken))
         if len(self._unpriced) >= MOST_UNPRICED:
             self.settle()
-        self.on_call(self)
 
     def settle(self) -> None:
         """Add the cost of the calls so far."""
@@ -139,6 +149,8 @@ class RunStats(Summarized):
             parts.append(f"${self.cost:.4f}")
         if self.cached_tokens:
             parts.append(cached(self.cached_tokens, self.input_tokens, self.saved))
+        if self.uncounted:
+            parts.append(f"{counted(self.uncounted, 'call')} without token counts (cost estimated)")
         if self.failed:
             reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(self.failed.items()))
             parts.append(f"{counted(self.failed.total(), 'unusable answer')} ({reasons})")

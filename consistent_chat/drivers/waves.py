@@ -152,9 +152,9 @@ class Waves:
         finally:
             for request, dollars, outcome in zip(requests, reserved, outcomes):
                 response = outcome if isinstance(outcome, Response) else None
-                self._budget.settle(request, dollars, response)
+                taken = self._budget.settle(request, dollars, response)
                 if response is not None:
-                    self._stats.called(response, partial(self._budget.price, request.model))
+                    self._stats.called(response, taken, partial(self._budget.price, request.model))
         return outcomes
 
     def _continue(self, slot: _Slot, response: Response) -> None:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from consistent_chat import duplicates
 from consistent_chat.errors import ConsistentChatError
-from consistent_chat.prices import Tokens, cached, price_of
+from consistent_chat.prices import Tokens, cached, price_of, without_counts
 from consistent_chat.reports.check import AlarmCounter
 from consistent_chat.reports.records import ReportRow
 from consistent_chat.stats import PAPER, DialogueStats, Distribution, Failure, Statistics
@@ -151,6 +151,12 @@ class Summary(Summarized):
         saved = [None if price is None else price.saved(tokens) for price, tokens in prices]
         whole = None if None in saved else sum(each for each in saved if each is not None)
         return cached(total.cache_read, total.input, whole) if total.cache_read else ""
+
+    @property
+    def uncounted(self) -> str:
+        """A phrase about responses whose tokens are not among the known ones; empty if all or no tokens are known."""
+        count = int(sum(tokens.uncounted for tokens in self.tokens.values()))
+        return without_counts(count) if count and self.has_tokens else ""
 
     @cached_property
     def total(self) -> DialogueStats:

@@ -97,6 +97,7 @@ def _lines(summary: Summary, narrow: bool) -> list[Text]:
         ("alarms of checks", _alarms(summary)),
         ("failed draws", _reasons(summary)),
         ("tokens", ", ".join(f"{used.model}: {_tokens(used.cells())}" for used in summary.used) or figures["Tokens"]),
+        *([("not counted", summary.uncounted)] if summary.uncounted else []),
         *([("caches", summary.caches)] if summary.caches else []),
         *((words(name), f"{seen.mean:.2f} on average, at least {min(seen)}") for name, seen in summary.scores.items()),
         *(("note", note) for note in summary.notes),

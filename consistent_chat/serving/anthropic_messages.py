@@ -14,7 +14,7 @@ from consistent_chat.serving.cap import is_too_high, limit, lowered_form
 from consistent_chat.serving.http import Fault, Peer, count
 from consistent_chat.serving.negotiate import blamed, check_scale, warn_no_temperature
 from consistent_chat.serving.openai_chat import messages
-from consistent_chat.serving.responses import BROKEN_OFF, empty_answer_error, finish_of, joined, told
+from consistent_chat.serving.responses import BROKEN_OFF, Counts, empty_answer_error, finish_of, joined, note_bill, told
 from consistent_chat.serving.settings import Abilities
 
 VERSION = "2026-10-21"
@@ -176,16 +176,28 @@ def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:
 
     Raises TransportError if it is not a message or reports a fault, RefusedRequest if it is empty.
     """
+    try:
+        return _read(peer, body, _counts(body))
+    except (ServingError, Fault) as error:
+        note_bill(error, body, _counts(body))
+        raise
+
+
+def _counts(body: Mapping[str, Any]) -> Counts:
+    usage = body.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return _input(usage), count(usage.get("output_tokens"))
+
+
+def _read(peer: Peer, body: Mapping[str, Any], counts: Counts) -> Response:
     content, reason = body.get("content"), body.get("stop_reason")
     if not content and not reason:
         raise empty_answer_error(peer, body, "content", "content and stop_reason")
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
     return Response(
         _text(content, "text"),
         finish_of(peer, reason),
-        _input(usage),
-        count(usage.get("output_tokens")),
+        counts[0],
+        counts[1],
         reasoning=_text(content, "thinking"),
         tool_calls=json_text(calls) if (calls := _calls(content)) else "",
         **told(body, reason, _KNOWN, **_unread(content)),

@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from urllib.request import getproxies_environment
 
 from consistent_chat.errors import OversizedAnswer, RefusedAccess, RefusedRequest, ServingError, TransportError
+from consistent_chat.request import MOST_COUNTED
 from consistent_chat.text.sanitize import redact_all, sanitize, secrets_of
 
 PASSING = frozenset({408, 409, 429})
@@ -42,8 +43,11 @@ class Fault(Exception):
     """A server's refusal of one request, before it is known whether another form of the request would be accepted.
 
     `message` is the server's full message, `retry_after` a pause in seconds, `param` the field that caused the error,
-    `code` the kind of error, `inner_code` Azure's more precise code. All but the message may be None.
+    `code` the kind of error, `inner_code` Azure's more precise code. All but the message may be None. `billed` is a
+    Response with the tokens of a 200 that reports the fault, if the server told them.
     """
+
+    billed: object = None
 
     def __init__(
         self,
@@ -237,8 +241,8 @@ def broken(peer: Peer, body: Mapping[str, Any], lack: str) -> TransportError:
 
 
 def count(value: Any) -> int | None:
-    """Return a number of tokens, or None for any other value."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+    """Return a number of tokens, or None for any other value, also for one that no model can reach."""
+    return value if type(value) is int and 0 <= value <= MOST_COUNTED else None
 
 
 def _number(value: str | None) -> float | None:

@@ -91,7 +91,9 @@ class Negotiator(Generic[Form]):
         except Fault as fault:
             if fault.filtered:
                 return Response(self._peer.quote(fault.message), "refusal")
-            raise self._peer.error(fault, request.model) from None
+            error = self._peer.error(fault, request.model)
+            error.billed = fault.billed
+            raise error from None
 
     def read(self, request: Request, sent: Form, fault: Fault, simpler: Simpler[Form]) -> Response | ServingError:
         """Return the error or answer for a refusal that arrives later, of a request that was sent in this form.

@@ -6,15 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response, json_text
 from consistent_chat.serving.cap import is_too_high, limit, lowered_form
 from consistent_chat.serving.http import Fault, Peer, count
 from consistent_chat.serving.negotiate import blamed, check_scale, warn_no_temperature
 from consistent_chat.serving.responses import (
     BROKEN_OFF,
+    Counts,
     empty_answer_error,
     finish_of,
     joined,
+    note_bill,
     raise_reported_fault,
     told,
 )
@@ -123,6 +126,20 @@ def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
 
     Raises Fault or TransportError if it is not a completion or reports a fault, RefusedRequest if it has no choice.
     """
+    try:
+        return _read(peer, body, _counts(body))
+    except (ServingError, Fault) as error:
+        note_bill(error, body, _counts(body))
+        raise
+
+
+def _counts(body: Mapping[str, Any]) -> Counts:
+    usage = body.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return count(usage.get("prompt_tokens")), count(usage.get("completion_tokens"))
+
+
+def _read(peer: Peer, body: Mapping[str, Any], counts: Counts) -> Response:
     choices = body.get("choices")
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else None
     if choice is None:
@@ -135,15 +152,13 @@ def read_completion(peer: Peer, body: Mapping[str, Any]) -> Response:
             raise empty_answer_error(peer, {**body, "choices": []} if reason else body, "choices", "a message")
         message = {}
     raise_reported_fault(peer, message.get("error"))
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
     refusal, content = _text(message.get("refusal")), message.get("content")
     calls = json_text(message["tool_calls"]) if message.get("tool_calls") else ""
     return Response(
         refusal or _text(content),
         "refusal" if refusal else finish,
-        count(usage.get("prompt_tokens")),
-        count(usage.get("completion_tokens")),
+        counts[0],
+        counts[1],
         reasoning=next(filter(None, (_text(message.get(name)) for name in _REASONING)), _thought(content)),
         tool_calls=calls,
         **told(body, reason, _KNOWN, **_unread(choice, message, calls), **_unread_parts(content, bool(refusal))),

@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from consistent_chat.errors import RefusedRequest, ServingError, TransportError
-from consistent_chat.request import bounded_json
+from consistent_chat.request import Response, bounded_json
 from consistent_chat.serving.http import Fault, Peer, broken, fault_of
+
+Counts = tuple["int | None", "int | None"]
+"""Tokens in and out, as a server has counted them."""
 
 _KINDS = (
     ("refusal", "refus|filter|safety|moderat|prohibit|block|sensitive|recitation|spii|guardrail|violation|policy"),
@@ -46,6 +49,12 @@ def raise_reported_fault(peer: Peer, told: Any) -> None:
     code = told.get("code") if isinstance(told, dict) else None
     digits = str(code) if str(code).isdecimal() and 400 <= int(str(code)[:4]) < 600 else "500"
     raise fault_of(int(digits), {}, json.dumps({"error": told}).encode())
+
+
+def note_bill(error: ServingError | Fault, body: Mapping[str, Any], counts: Counts) -> None:
+    """Note in the error of a faulty answer the tokens that the server bills for it, if it tells them."""
+    if None not in counts:
+        error.billed = Response("", "stop", counts[0], counts[1], **told(body, None, frozenset(body)))
 
 
 def empty_answer_error(peer: Peer, body: Mapping[str, Any], field: str, lack: str) -> ServingError | Fault:

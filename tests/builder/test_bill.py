@@ -213,3 +213,54 @@ def test_a_limit_counts_the_same_dollars(place: str) -> None:
             builder.download_and_prepare()
     spent = len(provider.requests) * (500 * 0.25 + 1500 * 0.025 + 900 * 2) / 1e6
     assert 0.02 - 0.003 < spent < 0.02 + 0.003
+
+
+FAULTY: list[tuple[str, dict[str, Any]]] = [
+    ("openai", {"choices": []}),
+    ("openai", {"choices": [{"message": {"content": "Hi"}, "finish_reason": "error"}]}),
+    ("openai", {"choices": [{"error": {"code": 502, "message": "gone"}}]}),
+    ("anthropic", {"content": [], "stop_reason": None}),
+    ("anthropic", {"content": [{"type": "text", "text": "Hi"}], "stop_reason": "error"}),
+]
+
+
+@pytest.mark.parametrize(("protocol", "body"), FAULTY)
+def test_a_faulty_answer_is_paid_for_if_the_server_says_so(protocol: str, body: dict[str, Any], place: str) -> None:
+    """The tokens of a faulty 200 are counted in the run's last line and in the budget, but not as an answered call."""
+    usage = {"prompt_tokens": 1000, "completion_tokens": 100, "input_tokens": 1000, "output_tokens": 100}
+    faulty = Reply.body(200, json.dumps({**body, "usage": usage}))
+    recipe: dict[str, Any] = {"model": MODEL, "intents": "educational", "num_dialogs_per_intent": 1}
+    with Provider(lambda call: faulty if call.number == 1 else None) as provider:
+        url = provider.openai_url if protocol == "openai" else provider.url
+        options = {"serving": protocol, "base_url": url, "api_key": "key", "max_concurrency": 1, "max_cost": 5.0}
+        builder = load_dataset_builder("consistent_chat", **recipe, responses=place, **options)
+        builder.download_and_prepare()
+        stats = builder.all_stats["train"]
+        usages = [
+            usage if reply is faulty else json.loads(answer(call, reply))["usage"] for call, reply in provider.replies
+        ]
+    names = ("prompt_tokens", "completion_tokens") if protocol == "openai" else ("input_tokens", "output_tokens")
+    price = price_of(MODEL)
+    assert price is not None
+    assert stats.calls == len(usages) - 1
+    assert stats.cost == pytest.approx(sum(price.of(Tokens(*(usage[name] for name in names))) for usage in usages))
+    assert builder.spent.cost == pytest.approx(stats.cost)
+
+
+def test_what_is_not_counted_is_said(place: str) -> None:
+    """A response without token counts is told of in the run's last line, the reports and the card."""
+    message = {"content": json.dumps({"user_1": "How much yeast?", "user_2": "And salt?"})}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}]}
+    recipe: dict[str, Any] = {**RECIPE, "judge_model": None, "num_dialogs_per_intent": 1}
+    with Provider(lambda call: Reply.body(200, json.dumps(body)) if call.number == 0 else replied(call)) as provider:
+        options = {"serving": "openai", "base_url": provider.openai_url, "api_key": "key", "max_concurrency": 1}
+        live = load_dataset_builder("consistent_chat", **recipe, responses=place, **options)
+        live.download_and_prepare()
+    seen = Seen()
+    builder = load_dataset_builder("consistent_chat", **recipe, responses=place)
+    for dialogue in builder.replay("train"):
+        seen.see("train", dialogue)
+    assert "1 call without token counts (cost estimated)" in str(live.all_stats["train"])
+    for told in (report(place), report(responses=place, **recipe)):
+        assert told.uncounted == "1 response without token counts not included"
+        assert sum(tokens.uncounted for tokens in seen.tokens.values()) == 1

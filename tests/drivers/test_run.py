@@ -17,6 +17,7 @@ from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.drivers.replay import replay_until_missing
 from consistent_chat.errors import BudgetSpent, MissingResponse, ServingError, TransportError, UnfilledSlot
 from consistent_chat.plan.plan import Plan
+from consistent_chat.prices import estimated, price_of
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
@@ -266,11 +267,18 @@ def test_a_limit_that_is_enough_is_never_said_to_be_reached(place: str) -> None:
 
 
 def test_answers_without_a_count_of_tokens_do_not_pass_max_cost(place: str) -> None:
-    """Answers without a token count are charged at their maximum cost."""
-    serving = Answers(lambda request, attempt: Response(good(request).text))
-    with pytest.raises(BudgetSpent):
-        list(dialogues(place, serving, max_cost=0.1))
-    assert 0 < serving.calls < 5
+    """Answers without a token count are charged by their texts, so that the limit is reached but not passed."""
+    costs, price = list[float](), price_of(RECIPE.model or "")
+    assert price is not None
+
+    def uncounted(request: Request, attempt: int) -> Response:
+        response = Response(good(request).text)
+        costs.append(price.of(estimated(request, response)))
+        return response
+
+    with pytest.raises(BudgetSpent, match=r"max_cost=0\.1 is reached"):
+        list(dialogues(place, Answers(uncounted), max_cost=0.1))
+    assert abs(sum(costs) - 0.1) <= max(costs)
 
 
 def test_without_a_serving_a_missing_response_is_an_error(place: str) -> None:
