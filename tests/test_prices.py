@@ -79,8 +79,8 @@ class TestChatCompletions:
 
     @pytest.mark.parametrize("usage", [None, {}, [], "x", {"prompt_tokens": 3, "completion_tokens": 4}])
     def test_without_details_the_counts_are_all(self, usage: Any) -> None:
-        """Without details, only the counts of prompt and output are billed, and missing counts are zero."""
-        assert completion(usage) == (Tokens(3, 4) if usage and "prompt_tokens" in usage else NO_TOKENS)
+        """Without details, only the counts of prompt and output are billed; a response without them is not counted."""
+        assert completion(usage) == (Tokens(3, 4) if usage and "prompt_tokens" in usage else Tokens(uncounted=1))
 
 
 def test_anthropic_counts_its_cache_beside_the_prompt() -> None:

@@ -92,6 +92,7 @@ class Summary(Summarized):
     alike_answers: NearDuplicateCounter = field(default_factory=NearDuplicateCounter)
     alarms: AlarmCounter = field(default_factory=AlarmCounter)
     tokens: dict[str, Tokens] = field(default_factory=dict)
+    _uncounted: int = 0
     scores: dict[str, Distribution] = field(default_factory=dict)
     writers: set[str] = field(default_factory=set)
     languages: set[str] = field(default_factory=set)
@@ -155,8 +156,7 @@ class Summary(Summarized):
     @property
     def uncounted(self) -> str:
         """A phrase about responses whose tokens are not among the known ones; empty if all or no tokens are known."""
-        count = int(sum(tokens.uncounted for tokens in self.tokens.values()))
-        return without_counts(count) if count and self.has_tokens else ""
+        return without_counts(self._uncounted) if self._uncounted and self.has_tokens else ""
 
     @cached_property
     def total(self) -> DialogueStats:
@@ -223,7 +223,8 @@ class Summary(Summarized):
 
     def _use(self, model: str | None, tokens: Tokens) -> None:
         if model:
-            self.tokens[model] = self.tokens.get(model, Tokens()).plus(tokens)
+            self._uncounted += int(tokens.uncounted)  # a file of rows does not tell it, and has the same tokens
+            self.tokens[model] = self.tokens.get(model, Tokens()).plus(tokens._replace(uncounted=0))
 
 
 class Measure(NamedTuple):
