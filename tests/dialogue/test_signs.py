@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from consistent_chat.dialogue import checks
 from consistent_chat.dialogue.checks import language as language_check
-from consistent_chat.dialogue.checks import titles
+from consistent_chat.dialogue.checks import repeats, titles
 from consistent_chat.dialogue.checks.side import APART, Phrases, Side, phrases
 from consistent_chat.dialogue.checks.signs import Signs, signs_of, weaken
 from consistent_chat.recipe.rules import DEFAULTS
@@ -40,6 +40,7 @@ def found_without_signs(chat: list[str], language: str, monkeypatch: pytest.Monk
         return [text for text in side.lower if not language_check._is_plain(text, words)]
 
     with monkeypatch.context() as patched:
+        patched.setattr(repeats, "_digits", lambda text: frozenset({b"0"}))
         patched.setattr(language_check, "_doubtful", doubtful)
         patched.setattr(Signs, "find", lambda self, text: frozenset(self.names))
         return found(chat, language)
@@ -90,6 +91,19 @@ def test_what_re2_cannot_tell_is_left_out(pattern: str, text: str) -> None:
     """A weakened pattern has no lookarounds, anchors or boundaries, and matches letters and digits of every script."""
     assert re.search(pattern, text)
     assert re2.fullmatch(weaken(pattern), text)
+
+
+@given(st.lists(st.text("12٣५ab_.,: é\ud83d\n", max_size=12), min_size=2, max_size=2), st.randoms())
+@example(["1,5 b2", "b2 1,5"], None)
+def test_texts_with_the_same_numbers_have_the_same_digits(texts: list[str], random: Any) -> None:
+    """Two texts with the same numbers, also in another order, are not taken for different by their digits."""
+    if random is not None:
+        words = texts[0].split()
+        random.shuffle(words)
+        texts.append(" ".join(words))
+    one, *others = texts
+    for other in others:
+        assert repeats._numbers(one) != repeats._numbers(other) or repeats._digits(one) == repeats._digits(other)
 
 
 @pytest.mark.parametrize("around", ["{}", "- {}:\nAnd more.", "{}. And more.", "{}!\nAnd more.", "* {} -"])
