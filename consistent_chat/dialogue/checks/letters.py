@@ -143,7 +143,11 @@ def foreign_script(side: Side) -> None:
 
 def _own_script(text: str) -> str:
     """Return the most frequent script of a text's letters, if there is a rule for that script."""
-    counts = {name: sum(map(len, find(text))) for name, find in _SCRIPTS.items()}
+    counts = {}
+    for name, find in _SCRIPTS.items():
+        counts[name] = sum(map(len, find(text)))
+        if 2 * counts[name] > len(text):  # the others cannot be more
+            break
     name = max(counts, key=counts.__getitem__)
     return name if name in _RUNS and 2 * counts[name] > sum(counts.values()) else ""
 
