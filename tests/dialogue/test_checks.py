@@ -13,6 +13,7 @@ import yaml
 from consistent_chat import drivers
 from consistent_chat.builder.config import DEMO
 from consistent_chat.dialogue import checks
+from consistent_chat.dialogue.checks import roles
 from consistent_chat.dialogue.checks.language import _bare
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.work import Dialogue
@@ -265,3 +266,21 @@ def test_a_wrong_threshold_is_refused_by_name(given: Any, message: str) -> None:
 def test_one_long_word_costs_linear_time() -> None:
     """A text of a million characters without a space is processed in linear time."""
     assert _bare("x" * 1_000_000) == "x" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("about", "piece", "asked"),
+    [
+        ("_ABOUT_MACHINES", "As an AI language model, I would. ", "Are you an AI?"),
+        ("_ABOUT_USERS", "The user wants it. ", "My app has many users."),
+        ("_ROLE_PLAY", "What would you recommend? ", "Pretend that you are a guest."),
+    ],
+)
+def test_many_phrases_cost_linear_time(about: str, piece: str, asked: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked before a message is examined once, and not again for each of the phrases in the message."""
+    examined: list[str] = []
+    search = getattr(roles, about)
+    monkeypatch.setattr(roles, about, lambda text: examined.append(text) or search(text))
+    limits = {**DEFAULTS, "loops": False, "repeats": False}
+    assert checks.findings([asked], [piece * 50], limits, "English") == []
+    assert examined == [asked.lower()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from typing import Any
@@ -72,10 +73,15 @@ def mentions_list(side: Side) -> None:
     Question numbers are natural in conversations about exams, for example, or if one message has many questions.
     """
     known, asked = phrases(side.language), side.asked
-    for number, phrase in side.matches("mentions", known.mentions):
+
+    @functools.cache
+    def is_natural(number: int) -> bool:
         before = "\n".join(asked[: number + 1]).lower()
-        is_natural = known.exams.search(before) or "".join(asked[number : number + 1]).count("?") >= MANY_QUESTIONS
-        if not _is_past(phrase, number + 1) and not (is_natural and ("question" in phrase or "answer" in phrase)):
+        return bool(known.exams.search(before)) or "".join(asked[number : number + 1]).count("?") >= MANY_QUESTIONS
+
+    for number, phrase in side.matches("mentions", known.mentions):
+        may_be = ("question" in phrase or "answer" in phrase) and is_natural(number)
+        if not (may_be or _is_past(phrase, number + 1)):
             raise side.unusable(number, Reason.MENTIONS_LIST, f"shows that all messages were given at once: {phrase!r}")
 
 

@@ -6,6 +6,7 @@ speakers: the user speaks in an answer, the assistant in a user message, or a na
 
 from __future__ import annotations
 
+import functools
 import re
 
 from consistent_chat.dialogue.checks.side import Side, phrases
@@ -90,26 +91,27 @@ def boilerplate(side: Side) -> None:
     for number, text in enumerate(side.lower) if "refusals" in side.signs else ():
         if len(text) < LONGEST_REFUSAL and known.refusals.fullmatch(text):
             raise side.unusable(number, Reason.BOILERPLATE, f"only declines: {text[:60]!r}")
+    is_about = functools.cache(lambda number: _ABOUT_MACHINES("\n".join(asked[: number + 1]).lower()))
     for number, phrase in side.matches("boilerplate", known.boilerplate):
-        if not _ABOUT_MACHINES("\n".join(asked[: number + 1]).lower()):
+        if not is_about(number):
             raise side.unusable(number, Reason.BOILERPLATE, f"mentions the model: {phrase!r}")
 
 
 def leaks_reasoning(side: Side) -> None:
     """Raise Unusable if a message reasons about "the user" although the conversation has not mentioned users."""
-    asked = side.asked
+    is_answer = side.role == "assistant"
+    is_about = functools.cache(lambda number: is_answer and _ABOUT_USERS("\n".join(side.asked[: number + 1]).lower()))
+    start = functools.cache(lambda number: side.lower[number].lstrip(" \"'(*"))
     for number, phrase in side.matches("reasoning", phrases(side.language).reasoning):
-        said = "\n".join(asked[: number + 1] if side.role == "assistant" else asked[:number]).lower()
-        about = side.role == "assistant" and _ABOUT_USERS(said)
-        begins = side.role == "assistant" or side.lower[number].lstrip(" \"'(*").startswith(phrase)
-        if begins and not about:
+        if (is_answer or start(number).startswith(phrase)) and not is_about(number):
             raise side.unusable(number, Reason.LEAKS_REASONING, f"talks about the user: {phrase!r}")
 
 
 def swapped_roles(side: Side) -> None:
     """Raise Unusable if an answer asks for help or thanks for it as a user would, except in a role play."""
+    is_play = functools.cache(lambda number: _ROLE_PLAY("\n".join(side.asked[: number + 1]).lower()))
     for number, phrase in side.matches("flips", phrases(side.language).flips):
-        if not _ROLE_PLAY("\n".join(side.asked[: number + 1]).lower()):
+        if not is_play(number):
             raise side.unusable(number, Reason.SWAPPED_ROLES, f"speaks as the user: {phrase!r}")
 
 
