@@ -53,11 +53,11 @@ DATAFLOW_VERSIONS = ("datasets==4.0.0", "numpy==1.26.*", "pandas==2.3.*", "pyarr
 
 PEERS = {
     "curator": (("bespokelabs-curator==0.1.31",),),
-    "distilabel": (("distilabel[openai]==1.5.3",),),
+    "distilabel": (("distilabel[openai]==1.5.3", "requests"),),
     "dataflow": (
         ("torch==2.13.0",),
         ("open-dataflow==1.0.13", "--no-deps"),
-        (*DATAFLOW_VERSIONS, *DATAFLOW, "transformers", "requests", "tqdm", "aiohttp"),
+        (*DATAFLOW_VERSIONS, *DATAFLOW, "transformers", "requests", "tqdm", "aiohttp", "openai"),
     ),
 }
 """What is installed for each peer, step by step: its environment is its own."""

@@ -7,11 +7,9 @@ All have 100 calls in flight. Curator and distilabel send this project's prompts
 prompts of its own. Each runs in a process of its own: its wall time and CPU time have the imports in them, CPU time
 also that of the processes that it starts, and memory is the peak of the largest process.
 
-Only `ours` has been run so far: the other three were written from the code and the documentation of the versions that
-noxfile.py names.
-
 | column | meaning |
 |---|---|
+| calls | seconds from the first call to the last answer, so without imports |
 | rows | dialogues with six messages and six answers |
 | of 5 x 5 % | the same where a quarter of the calls has a fault: 429, 500, malformed, truncated, an answer short |
 | again | calls that are made again for the same request after a kill in the middle |
@@ -23,26 +21,32 @@ import argparse
 import contextlib
 import json
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).parent.absolute()
 TURNS = 6
 FAULTS = 5
-HEAD = ("what", "wall", "CPU", "memory", "rows", "of 5 x 5 %", "again")
+LIMIT = 300.0
+"""Seconds after which a run is killed and told as such."""
+HEAD = ("what", "wall", "calls", "CPU", "memory", "rows", "of 5 x 5 %", "again")
 
 
 class Run(NamedTuple):
-    """Wall and CPU seconds, MB of memory, rows with all turns."""
+    """Wall seconds, those from the first call to the last answer, CPU seconds, MB of memory, rows with all turns."""
 
     wall: float
+    calls: float
     cpu: float
     memory: float
     rows: int
@@ -55,13 +59,23 @@ def main() -> None:
     for given in options.peers:
         name, _, python = given.partition("=")
         peer = Peer(name, python or sys.executable, options.dialogs)
-        try:
-            clean, faulty, again = peer.run(0), peer.run(FAULTS), peer.repeated()
-        except subprocess.CalledProcessError as error:
-            print(_line((name, f"failed with exit code {error.returncode}", *[""] * 5)), flush=True)
-            continue
-        cells = (f"{clean.wall:.1f} s", f"{clean.cpu:.1f} s", f"{clean.memory:.0f} MB", clean.rows, faulty.rows, again)
-        print(_line((name, *cells)), flush=True)
+        clean, faulty, again = _tried(partial(peer.run, 0)), _tried(partial(peer.run, FAULTS)), _tried(peer.repeated)
+        cells = _cells(clean) if isinstance(clean, Run) else (clean, "", "", "", "")
+        print(_line((name, *cells, faulty.rows if isinstance(faulty, Run) else faulty, again)), flush=True)
+
+
+def _tried(measure: Callable[[], Run | int]) -> Run | int | str:
+    """Return what is measured, or how it failed."""
+    try:
+        return measure()
+    except subprocess.CalledProcessError as error:
+        return f"exit code {error.returncode}"
+    except subprocess.TimeoutExpired:
+        return f"over {LIMIT:.0f} s"
+
+
+def _cells(run: Run) -> tuple[object, ...]:
+    return f"{run.wall:.1f} s", f"{run.calls:.1f} s", f"{run.cpu:.1f} s", f"{run.memory:.0f} MB", run.rows
 
 
 class Peer:
@@ -83,8 +97,7 @@ class Peer:
             process = self._started(url, Path(folder))
             while process.poll() is None and seen(url)["calls"] < self._dialogs:
                 time.sleep(0.02)
-            process.kill()
-            process.wait()
+            _kill(process)
             self._finished(url, Path(folder))
             counted = seen(url)
         return counted["calls"] - counted["requests"]
@@ -93,16 +106,44 @@ class Peer:
         environment = {**os.environ, "HF_HOME": str(folder / "home"), "OPENAI_API_KEY": "a-key", "DF_API_KEY": "a-key"}
         log = open(folder / "log", "ab")  # noqa: SIM115  the process writes to it
         given = [url, str(self._dialogs), str(folder)]
-        return subprocess.Popen([*self._command, *given], env=environment, cwd=folder, stdout=log, stderr=log)
+        files: dict[str, Any] = {"stdout": log, "stderr": log, "cwd": folder}
+        return subprocess.Popen([*self._command, *given], env=environment, start_new_session=True, **files)
 
     def _finished(self, url: str, folder: Path) -> Run:
         began, process = time.monotonic(), self._started(url, folder)
-        _, status, usage = os.wait4(process.pid, 0)
+        status, usage = self._end(process)
         if code := os.waitstatus_to_exitcode(status):
             sys.stderr.write((folder / "log").read_text("utf-8", "replace")[-4000:])
             raise subprocess.CalledProcessError(code, self._command)
         wall = time.monotonic() - began
-        return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, rows(folder / "rows.jsonl"))
+        _kill(process)  # what it started and left
+        return Run(
+            wall,
+            seen(url)["seconds"],
+            usage.ru_utime + usage.ru_stime,
+            usage.ru_maxrss / 1024,
+            rows(folder / "rows.jsonl"),
+        )
+
+    def _end(self, process: subprocess.Popen[bytes]) -> tuple[int, resource.struct_rusage]:
+        """Wait for the end of a process; kill it after LIMIT."""
+        began = time.monotonic()
+        while True:
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
+            if ended:
+                return status, usage
+            if time.monotonic() - began > LIMIT:
+                _kill(process)
+                raise subprocess.TimeoutExpired(self._command, LIMIT)
+            time.sleep(0.02)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process with all that it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        process.wait()
 
 
 def rows(path: Path) -> int:
@@ -127,10 +168,10 @@ def server(faults: int) -> Iterator[str]:
             process.kill()
 
 
-def seen(url: str) -> dict[str, int]:
+def seen(url: str) -> dict[str, Any]:
     """Ask the server for the number of its calls, and of different requests among them."""
     with urllib.request.urlopen(f"{url}/seen") as response:
-        counted: dict[str, int] = json.load(response)
+        counted: dict[str, Any] = json.load(response)
     return counted
 
 

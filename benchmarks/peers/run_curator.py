@@ -8,6 +8,7 @@ from typing import Any
 import prompts
 from bespokelabs import curator
 from datasets import Dataset
+from litellm.litellm_core_utils import default_encoding  # noqa: F401  has the tokenizer's table, which is else fetched
 
 
 class Skeletons(curator.LLM):

@@ -1,18 +1,13 @@
 """distilabel: a pipeline of two tasks of text generation, with a step between them, and its cache."""
 
-from __future__ import annotations
-
-import sys
-from typing import TYPE_CHECKING
+import sys  # without postponed annotations: distilabel reads those of a step's function
 
 import prompts
 from distilabel.models import OpenAILLM
 from distilabel.pipeline import Pipeline
 from distilabel.steps import LoadDataFromDicts, StepInput, step
 from distilabel.steps.tasks import TextGeneration
-
-if TYPE_CHECKING:
-    from distilabel.typing import StepOutput
+from distilabel.typing import StepOutput
 
 
 @step(inputs=["questions"], outputs=["instruction", "system_prompt", "asked"])

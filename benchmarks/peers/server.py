@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import sys
+import time
 from collections import Counter
 from typing import Any
 
@@ -37,13 +38,16 @@ class Server:
 
     def __init__(self, faults: int) -> None:
         self._faults, self._seen = faults, Counter[str]()
+        self._first = self._last = 0.0
 
     async def handle(self, request: web.BaseRequest) -> web.Response:
         """Answer one request."""
         if request.path == "/seen":
-            return web.json_response({"calls": self._seen.total(), "requests": len(self._seen)})
+            counted = {"calls": self._seen.total(), "requests": len(self._seen)}
+            return web.json_response({**counted, "seconds": self._last - self._first})
         if request.method != "POST":
             return web.json_response({"error": {"message": "Not found"}}, status=404)
+        self._first = self._first or time.monotonic()
         messages = (await request.json())["messages"]
         prompt = "\n".join(str(message["content"]) for message in messages)
         mark = hashlib.sha256(prompt.encode()).hexdigest()
@@ -52,6 +56,7 @@ class Server:
         number = int(chance * 100 // self._faults) if self._faults else len(FAULTS)
         fault = FAULTS[number] if number < len(FAULTS) else ""
         await asyncio.sleep(0 if fault == "429" else SECONDS)
+        self._last = time.monotonic()
         if fault in ("429", "500"):
             return web.json_response({"error": {"message": "Not now"}}, status=int(fault))
         text = answer(prompt, mark[:8], TURNS - (fault == "wrong count"))
