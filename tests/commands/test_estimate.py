@@ -55,7 +55,7 @@ def varied(request: Request, attempt: int) -> Response:
     texts = {name: _words(dice, dice.randint(long // 2, long * 3 // 2)) for name in request.schema["required"]}
     text = json.dumps(texts) if dice.random() > 0.1 else "no"
     asked = len(request.system) + sum(len(message["content"]) for message in request.messages)
-    return Response(text, input_tokens=asked // 3, output_tokens=len(text) // 5)
+    return Response(text, input_tokens=asked // 3, output_tokens=max(1, len(text) // 5))
 
 
 def build(place: str, recipe: Recipe, indices: range) -> RunStats:
