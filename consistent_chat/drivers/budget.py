@@ -44,7 +44,8 @@ class Usage:
 
     Runs with the same Usage, such as the splits of a dataset or the parts of a stream, share their limits: each
     continues with the `rate_limiter` of the previous one. `costs` has the costs of recent calls by model and stage,
-    `outputs` the number of counted responses and the sum of their output tokens.
+    `outputs` the number of counted responses and the sum of their output tokens. `dearest` is the cost of the dearest
+    call: a process that shares the Usage of others knows no other costs before its own first call.
     """
 
     calls: int = 0
@@ -54,6 +55,7 @@ class Usage:
     rate_limiter: RateLimiter | None = None
     costs: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
     outputs: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
+    dearest: float = 0.0
 
     def reserve(self, limits: Limits, most: float, likely: float) -> bool:
         """Reserve `most` for a call; return False if it must wait until calls in flight are settled.
@@ -62,6 +64,7 @@ class Usage:
         one call at a time runs if its likely cost fits, so that the limit is exceeded by less than the cost of one
         call. Raises BudgetSpent if no call is in flight and this one does not fit.
         """
+        likely = min(likely, self.dearest or likely)
         too_many = limits.max_calls is not None and self.calls + self.in_flight + 1 > limits.max_calls
         if too_many or not self._has_room(limits.max_cost, most, likely):
             if self.in_flight:
@@ -77,6 +80,8 @@ class Usage:
         self.reserved = self.reserved - reserved if self.in_flight else 0.0
         self.calls += calls
         self.cost += cost
+        if calls == 1:
+            self.dearest = max(self.dearest, cost)
 
     def _has_room(self, limit: float | None, most: float, likely: float) -> bool:
         if limit is None or self.cost + self.reserved + most <= limit:

@@ -23,16 +23,16 @@ class SharedUsage(Usage):
 
     It begins with what was spent `before`. Once a process has no more room, the others make no more calls either: what
     that process tells is then what all have spent. The rate limiter and the costs of recent calls are each process's
-    own.
+    own; the cost of the dearest call is that of all.
     """
 
     def __init__(self, folder: str, before: Usage) -> None:
-        super().__init__(before.calls, before.cost, costs=before.costs, outputs=before.outputs)
+        super().__init__(before.calls, before.cost, costs=before.costs, outputs=before.outputs, dearest=before.dearest)
         self._path = Path(folder, "usage.sqlite")
         self._over: str | None = None
         with self._open() as file:
-            file.execute("CREATE TABLE usage (calls, cost, in_flight, reserved, spent)")
-            file.execute("INSERT INTO usage VALUES (?, ?, 0, 0.0, NULL)", (self.calls, self.cost))
+            file.execute("CREATE TABLE usage (calls, cost, in_flight, reserved, dearest, spent)")
+            file.execute("INSERT INTO usage VALUES (?, ?, 0, 0.0, ?, NULL)", (self.calls, self.cost, self.dearest))
 
     def reserve(self, limits: Limits, most: float, likely: float) -> bool:
         """Reserve a call among those of all processes; return False if it must wait. Raises BudgetSpent."""
@@ -49,7 +49,7 @@ class SharedUsage(Usage):
     def alone(self) -> Usage:
         """Return what all processes have spent, after they have ended."""
         with self._locked():
-            return Usage(self.calls, self.cost, costs=self.costs, outputs=self.outputs)
+            return Usage(self.calls, self.cost, costs=self.costs, outputs=self.outputs, dearest=self.dearest)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
@@ -63,14 +63,15 @@ class SharedUsage(Usage):
         """Read what all processes have spent, and write it back after a change."""
         with self._open() as file:
             file.execute("BEGIN IMMEDIATE")
-            row = file.execute("SELECT calls, cost, in_flight, reserved, spent FROM usage").fetchone()
-            self.calls, self.cost, self.in_flight, self.reserved, self._over = row
+            row = file.execute("SELECT calls, cost, in_flight, reserved, dearest, spent FROM usage").fetchone()
+            self.calls, self.cost, self.in_flight, self.reserved, self.dearest, self._over = row
             try:
                 yield
             except BudgetSpent as error:
                 self._over = str(error)
                 raise
             finally:
-                values = (self.calls, self.cost, self.in_flight, self.reserved, self._over)
-                file.execute("UPDATE usage SET calls = ?, cost = ?, in_flight = ?, reserved = ?, spent = ?", values)
+                values = (self.calls, self.cost, self.in_flight, self.reserved, self.dearest, self._over)
+                file.execute("DELETE FROM usage")
+                file.execute("INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?)", values)
                 file.execute("COMMIT")

@@ -92,7 +92,7 @@ def test_a_process_that_has_no_more_room_stops_the_others(tmp_path: Path) -> Non
     for usage, cost in ((second, 0.5), (first, 0.1)):
         with pytest.raises(BudgetSpent, match=r"\$0\.7500 is spent, \$0\.0000 is reserved .* likely to cost \$0\.5000"):
             usage.reserve(limits, cost, cost)
-    assert first.alone() == Usage(2, 0.75)
+    assert first.alone() == Usage(2, 0.75, dearest=0.5)
 
 
 def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
@@ -150,3 +150,25 @@ def test_processes_share_what_may_be_asked_in_a_minute(name: str) -> None:
     with pytest.raises(RecipeError, match=f"{name}=3 cannot be divided between 4 processes"):
         Limits(**{name: 3}).split(4)
     assert getattr(Limits().split(3), name) is None
+
+
+@pytest.mark.parametrize("kind", ["processes", "cluster"])
+def test_a_process_that_begins_late_knows_what_calls_of_others_cost(kind: str, tmp_path: Path) -> None:
+    """Its first call is admitted if the dearest call so far would fit, although it guesses a higher cost."""
+    limits = Limits(max_cost=0.005)
+    if kind == "processes":
+        shared = SharedUsage(str(tmp_path), Usage())
+        late = pickle.loads(pickle.dumps(shared))
+        assert shared.reserve(limits, 0.004, 0.002)
+        shared.settle(0.004, 1, 0.002)
+        assert late.reserve(limits, 0.04, 0.0055)
+        late.settle(0.04, 1, 0.0015)
+        with pytest.raises(BudgetSpent, match=r"\$0\.0035 is spent.* likely to cost \$0\.0020"):
+            late.reserve(limits, 0.04, 0.0055)
+    else:
+        ledger = Ledger(limits)
+        assert ledger.reserve(0, 0.004, 0.002) is True
+        ledger.settle(0, 0.004, 1, 0.002)
+        assert ledger.reserve(1, 0.04, 0.0055) is True
+        ledger.settle(1, 0.04, 1, 0.0015)
+        assert isinstance(ledger.reserve(1, 0.04, 0.0055), BudgetSpent)
