@@ -79,12 +79,6 @@ def request_stop(error: Exception) -> None:
     _error = error
 
 
-def forget_stop() -> None:
-    """Withdraw the request."""
-    global _error
-    _error = None
-
-
 def check_stop() -> None:
     """Raise the error of a requested stop."""
     if _error is not None:

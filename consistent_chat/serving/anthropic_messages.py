@@ -10,11 +10,20 @@ from typing import Any
 
 from consistent_chat.errors import ServingError
 from consistent_chat.request import Request, Response, json_text
+from consistent_chat.serving.blame import blamed, check_scale, warn_no_temperature
 from consistent_chat.serving.cap import is_too_high, limit, lowered_form
 from consistent_chat.serving.http import Fault, Peer, count
-from consistent_chat.serving.negotiate import blamed, check_scale, warn_no_temperature
 from consistent_chat.serving.openai_chat import messages
-from consistent_chat.serving.responses import BROKEN_OFF, Counts, empty_answer_error, finish_of, joined, note_bill, told
+from consistent_chat.serving.responses import (
+    BROKEN_OFF,
+    Counts,
+    bill_noted,
+    empty_answer_error,
+    finish_of,
+    joined,
+    told,
+    usage_of,
+)
 from consistent_chat.serving.settings import Abilities
 
 VERSION = "2026-10-21"
@@ -176,16 +185,12 @@ def read_message(peer: Peer, body: Mapping[str, Any]) -> Response:
 
     Raises TransportError if it is not a message or reports a fault, RefusedRequest if it is empty.
     """
-    try:
-        return _read(peer, body, _counts(body))
-    except (ServingError, Fault) as error:
-        note_bill(error, body, _counts(body))
-        raise
+    counts = _counts(usage_of(body))
+    with bill_noted(body, counts):
+        return _read(peer, body, counts)
 
 
-def _counts(body: Mapping[str, Any]) -> Counts:
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
+def _counts(usage: Mapping[str, Any]) -> Counts:
     return _input(usage), count(usage.get("output_tokens"))
 
 

@@ -7,8 +7,6 @@ stays valid until the serving is closed.
 from __future__ import annotations
 
 import asyncio
-import re
-import warnings
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,7 +15,7 @@ from typing import Any, Generic, TypeVar
 from consistent_chat.errors import RefusedRequest, ServingError, TransportError
 from consistent_chat.request import Request, Response
 from consistent_chat.serving.cap import Limits, check_fits, is_too_high
-from consistent_chat.serving.http import LOOKED_AT, Fault, Peer
+from consistent_chat.serving.http import Fault, Peer
 
 Form = TypeVar("Form", bound=Limits)
 
@@ -186,9 +184,9 @@ class ModelForm(Generic[Form]):
     async def _ask_early(
         self, send: Callable[[Form], Awaitable[Response]], exploration: Exploration
     ) -> Response | None:
-        """Return the answer to a call that is sent while the first is in flight; None if another form is to be tried.
+        """Send a call while the first one is in flight. Return its answer, or None if a new form must be tried.
 
-        If it is refused, it waits for the result of the exploration.
+        A refused call waits until the first one has ended, because that may find a form that the server accepts.
         """
         form: Any = self.form
         try:
@@ -309,49 +307,3 @@ class ModelForm(Generic[Form]):
         except BaseException:
             self.form = told
             raise
-
-
-def blamed(fault: Fault, names: Mapping[str, str]) -> list[str]:
-    """Return the names that occur in a refusal, in the order of occurrence. `names` has the pattern of each name.
-
-    The order matters because some servers repeat the whole request in their message, after the reason.
-    """
-    text = f"{fault.param or ''} {fault.message[:LOOKED_AT]}"
-    found = {name: re.search(pattern, text, re.IGNORECASE) for name, pattern in names.items()}
-    return sorted((name for name in names if found[name]), key=lambda name: found[name].start())  # type: ignore[union-attr]
-
-
-def warn_no_temperature(model: str, temperature: float, why: str) -> None:
-    """Warn that the recipe's temperature has no effect on this model."""
-    warnings.warn(
-        f"The model {model!r} is called without the recipe's temperature of {temperature:g}: {why}. It samples at its "
-        "default temperature; variety comes from the prompts. To set a temperature, choose a model that accepts one.",
-        UserWarning,
-        stacklevel=2,
-    )
-
-
-def check_scale(peer: Peer, request: Request, fault: Fault) -> None:
-    """Raise ServingError if a refusal is about this temperature but not about every temperature.
-
-    Such a refusal names a lower temperature or a range; the recipe must be changed.
-    """
-    message = fault.message[:LOOKED_AT]
-    lower = any(0 < float(number) < request.temperature for number in _NUMBER.findall(message))
-    if request.temperature > 0 and (lower or _SCALE.search(message)):
-        raise ServingError(
-            f"{peer.place} does not accept the temperature {request.temperature:g} for the model {request.model!r}. It "
-            f"answered {fault.status}: {peer.quote(message)}. Set temperature= to a value that it accepts, or choose "
-            "another model."
-        )
-
-
-_NUMBER = re.compile(r"(?<![\w.-])\d(?:\.\d+)?(?![\w-])(?!\.\d)")
-"""A number below ten on its own, not part of a version, an address or a code."""
-
-
-_SCALE = re.compile(
-    r"temperature\W{1,4}(?:range|must be (?:between|in|less|at most|<)|input should be (?:less|greater) than)"
-    r"|temperature.{0,40}?(?:between|\brange\b|at most|less than|<=|\[0)",
-    re.IGNORECASE | re.DOTALL,
-)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from consistent_chat.errors import RefusedRequest, ServingError, TransportError
@@ -51,10 +52,21 @@ def raise_reported_fault(peer: Peer, told: Any) -> None:
     raise fault_of(int(digits), {}, json.dumps({"error": told}).encode())
 
 
-def note_bill(error: ServingError | Fault, body: Mapping[str, Any], counts: Counts) -> None:
-    """Note in the error of a faulty answer the tokens that the server bills for it, if it tells them."""
-    if None not in counts:
-        error.billed = Response("", "stop", counts[0], counts[1], **told(body, None, frozenset(body)))
+def usage_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the usage that a server reports in an answer; empty if it is not an object."""
+    usage = body.get("usage")
+    return usage if isinstance(usage, dict) else {}
+
+
+@contextlib.contextmanager
+def bill_noted(body: Mapping[str, Any], counts: Counts) -> Iterator[None]:
+    """Note the tokens of a faulty answer in the error that the block raises: the server bills them."""
+    try:
+        yield
+    except (ServingError, Fault) as error:
+        if None not in counts:
+            error.billed = Response("", "stop", counts[0], counts[1], **told(body, None, frozenset(body)))
+        raise
 
 
 def empty_answer_error(peer: Peer, body: Mapping[str, Any], field: str, lack: str) -> ServingError | Fault:

@@ -68,12 +68,12 @@ with signals.taken_like_ctrl_c():
 
 
 @pytest.fixture
-def handlers() -> Iterator[None]:
-    """Restore the signal handlers after the test."""
+def handlers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Restore the signal handlers after the test, and forget that the process was to stop."""
+    monkeypatch.setattr(signals, "_error", None)
     numbers = (signal.SIGINT, *signals.STOPPING)
     before = [signal.getsignal(number) for number in numbers]
     yield
-    signals.forget_stop()
     for number, handler in zip(numbers, before):
         signal.signal(number, handler)
 
