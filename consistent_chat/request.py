@@ -159,9 +159,10 @@ class Response:
     server does not report them. `reasoning` is the model's reasoning before its answer. `finish_reason`, `model` and
     `id` are as the server sent them. `tool_calls`, `usage` and `extra` (other fields of the message) are JSON texts of
     what the server sent (`bounded_json` makes them). `checked` means that this machine has checked the response before,
-    and that it passed. It is neither compared nor stored, and no server or store can set it. Two surrogates that form a
-    pair become one character, because JSON does not distinguish them, so a response equals what a store returns. Raises
-    TypeError and ValueError for fields that cannot be stored.
+    and that it passed. `record` is the digest of the record that this machine's store found or kept; empty for a
+    response from elsewhere. Both are neither compared nor stored, and no server or store can set them. Two surrogates
+    that form a pair become one character, because JSON does not distinguish them, so a response equals what a store
+    returns. Raises TypeError and ValueError for fields that cannot be stored.
     """
 
     text: str
@@ -176,6 +177,7 @@ class Response:
     usage: str = ""
     extra: str = ""
     checked: bool = field(default=False, init=False, compare=False, repr=False)
+    record: str = field(default="", init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _complete(vars(self), list(vars(self).items()))
@@ -189,16 +191,17 @@ class Response:
         return {**stored, **{name: value for name in _FURTHER if (value := getattr(self, name))}}
 
     @classmethod
-    def of(cls, stored: Any, checked: bool = False) -> Response:
+    def of(cls, stored: Any, checked: bool = False, record: str = "") -> Response:
         """Return the response from stored plain data, without fields that only later versions know.
 
-        `checked` is not read from the data. Raises TypeError, which names the field, if the data is not a response.
+        `checked` and `record` are not read from the data. Raises TypeError, which names the field, if the data is not a
+        response.
         """
         if not isinstance(stored, dict) or "text" not in stored:
             raise TypeError("it is not an object with the field 'text'")
         response = object.__new__(cls)  # a frozen dataclass sets its fields one by one, which takes longer
         given = vars(response)
-        given.update(_DEFAULTS, checked=checked)
+        given.update(_DEFAULTS, checked=checked, record=record)
         given.update(stored if stored.keys() <= _FIELDS else {name: stored[name] for name in _FIELDS & stored.keys()})
         _complete(given, stored.items())
         return response
@@ -208,6 +211,12 @@ class Response:
         if type(self) is Response and not self.checked:
             return self
         return Response.of(json.loads(canonical_json(self.plain())))
+
+    def kept_as(self, record: str) -> Response:
+        """Return what a store returns that has kept this response in a record with this digest."""
+        kept = object.__new__(Response)
+        vars(kept).update(vars(self.as_stored()), record=record)
+        return kept
 
 
 MOST_TOKENS = 1 << 53

@@ -95,7 +95,7 @@ class ExecutionOptions:
         """Yield the dialogues at these positions of a plan, in this order; with batches, only recorded ones."""
         store = self.recorded() if self.by_batch else self.store()
         opener = None if self.by_batch else self.opener(recipe)
-        notes = None if self.may_call else UsedResponses(key_identity(fingerprint(recipe)))
+        notes = UsedResponses(key_identity(fingerprint(recipe)))
         return drivers.run(recipe, indices, store, opener, self.limits, stats, spent, notes=notes)
 
     def fill_from_batches(

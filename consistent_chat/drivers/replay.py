@@ -7,9 +7,9 @@ dialogues of a plan still need.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.dialogue.parse import Reason
@@ -58,6 +58,46 @@ class Progress(NamedTuple):
     steps: Steps
     step: Dialogue | Request
     used: tuple[tuple[Request, Response], ...]
+
+
+class UsedRecord(NamedTuple):
+    """The record of a response that a dialogue used: the key of its request, and its digest, "" if it has none.
+
+    `is_checked` tells whether this machine has checked it before.
+    """
+
+    key: str
+    digest: str
+    is_checked: bool
+
+
+class NotingSteps(Generator[Request, Response, Dialogue]):
+    """The steps of a dialogue, which note the responses that it used so far.
+
+    Whoever finishes the dialogue, from a store or by calls, sends its responses here.
+    """
+
+    def __init__(self, steps: Steps) -> None:
+        self.used: list[UsedRecord] = []
+        self._steps = steps
+        self._request: Request | None = None
+
+    def send(self, response: Response | None) -> Request:
+        """Note a response to the last request and return the next one."""
+        if response is not None and self._request is not None:
+            self.used.append(UsedRecord(self._request.key, response.record, response.checked))
+        self._request = self._steps.send(response)  # type: ignore[arg-type]  # None starts a generator
+        return self._request
+
+    def throw(self, *given: Any) -> Request:
+        """Raise an error in the dialogue and return the next request."""
+        self._request = self._steps.throw(*given)
+        return self._request
+
+
+def used_by(steps: Steps) -> list[UsedRecord]:
+    """Return the responses that noting steps used so far."""
+    return steps.used if isinstance(steps, NotingSteps) else []
 
 
 def walk(

@@ -17,14 +17,14 @@ from consistent_chat.drivers.budget import Budget, Usage
 from consistent_chat.drivers.deduplicate import Deduplicator, PendingDialogue, finished, is_done
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.online import Online
-from consistent_chat.drivers.replay import REPLAY_DRAWS, walk, walk_used
+from consistent_chat.drivers.replay import REPLAY_DRAWS, NotingSteps, UsedRecord, used_by, walk, walk_used
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.drivers.waves import BatchedServing, Waves
 from consistent_chat.errors import MissingResponse
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.rules import CHECK_NAMES
-from consistent_chat.request import Request, Response
+from consistent_chat.request import Request
 from consistent_chat.serving import Serving
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.store import explain_miss
@@ -98,6 +98,7 @@ class _Run:
         self._recipe, self._first_steps, self._store = recipe, begin, store
         self._open_serving, self._limits, self._stats, self._spent = open_serving, limits, stats, spent
         self._notes = notes or UsedResponses()
+        self._submitted: dict[int, tuple[list[FailedDraw], int, Steps]] = {}
         self._driver: Driver | None = None
         self._is_warm = False
         self._has_checks = recipe.has_checks
@@ -146,7 +147,11 @@ class _Run:
         return self._driver is not None and count >= self._driver.window
 
     def _next(self, pending: deque[PendingDialogue]) -> Dialogue:
-        return finished(pending.popleft()) if self._distinct is None else self._distinct.next(pending)
+        dialogue = finished(pending.popleft()) if self._distinct is None else self._distinct.next(pending)
+        submitted = self._submitted.pop(dialogue.spec.index, None)
+        if submitted is not None:
+            self._note(dialogue, *submitted)
+        return dialogue
 
     def _begin(self, index: int, substitute: int = 0, given_up: Sequence[FailedDraw] = ()) -> PendingDialogue:
         """Start a dialogue, with a substitute if earlier specs were given up, and replay what is recorded of it."""
@@ -154,38 +159,45 @@ class _Run:
             return dialogue
         failed = [*given_up]
         max_draws = REPLAY_DRAWS if self._open_serving is None else self._limits.max_draws
-        progress = walk(lambda failed: self._first_steps(index, failed, substitute), self._store, max_draws, failed)
+        progress = walk(partial(self._steps, index, substitute), self._store, max_draws, failed)
         step = progress.step
         if isinstance(step, Dialogue):
-            self._mark_checked(step, progress.used)
-            if not (failed or substitute):
-                self._note(index, progress.used)
+            self._note(step, failed, substitute, progress.steps)
             return step
         if self._open_serving is None:
             raise MissingResponse(_refused(failed) or explain_miss(step, index, self._store))
-        return self._started(self._open_serving).submit(index, progress.steps, step, failed)
+        driver = self._started(self._open_serving)
+        self._submitted[index] = failed, substitute, progress.steps
+        return driver.submit(index, progress.steps, step, failed)
+
+    def _steps(self, index: int, substitute: int, failed: list[FailedDraw]) -> Steps:
+        return NotingSteps(self._first_steps(index, failed, substitute))
 
     def _as_before(self, index: int) -> Dialogue | None:
         """Return the dialogue at an index with the responses that it used before, if the store still has them."""
         if self._notes.is_due(index) or not (used := self._notes.of(index)):
             return None
-        progress = walk_used(lambda failed: self._first_steps(index, failed, 0), used, self._store.find_used)
+        progress = walk_used(partial(self._steps, index, 0), used, self._store.find_used)
         if progress is None or not isinstance(progress.step, Dialogue):
             return None
-        self._mark_checked(progress.step, progress.used)
+        self._mark_checked(progress.step, used_by(progress.steps))
         return progress.step
 
-    def _note(self, index: int, used: Sequence[tuple[Request, Response]]) -> None:
-        """Note the responses that a dialogue used, unless one of them was found too long ago."""
-        found = [(request.key, self._store.found_digest(request)) for request, _ in used]
-        if all(digest for _, digest in found):
-            self._notes.add(index, found)
+    def _note(self, dialogue: Dialogue, failed: list[FailedDraw], substitute: int, steps: Steps) -> None:
+        """Note which responses a dialogue used, however it was finished, and which of them passed the checks.
 
-    def _mark_checked(self, dialogue: Dialogue, used: Sequence[tuple[Request, Response]]) -> None:
+        Dialogues with unusable responses or substitutes are replayed without notes.
+        """
+        used = used_by(steps)
+        self._mark_checked(dialogue, used)
+        if not (failed or substitute) and all(record.digest for record in used):
+            self._notes.add(dialogue.spec.index, [record[:2] for record in used])
+
+    def _mark_checked(self, dialogue: Dialogue, used: Sequence[UsedRecord]) -> None:
         """Record that the dialogue passed the checks, so that its next replay does not check it again."""
-        for request, response in used if self._has_checks else ():
-            if not response.checked and request.key in dialogue.keys:
-                self._store.mark_checked(request, response)
+        for key, digest, is_checked in used if self._has_checks else ():
+            if digest and not is_checked and key in dialogue.keys:
+                self._store.mark_checked(key, digest)
 
     def _started(self, open_serving: Open) -> Driver:
         if self._driver is None:

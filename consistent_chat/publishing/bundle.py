@@ -140,7 +140,6 @@ class _Noting:
         self._seen: set[str] = set()
         self.records, self.close = store.records, store.close
         self.note_checks, self.mark_checked = store.note_checks, store.mark_checked
-        self.found_digest = store.found_digest
 
     def find(self, request: Request) -> Response | None:
         """Return a response like `ResponseStore.find`."""

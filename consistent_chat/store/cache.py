@@ -98,6 +98,11 @@ class CheckedRows:
         self._rows: dict[str, bytearray] = {}
         self._changed: set[str] = set()
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether anything can be noted."""
+        return self._folder is not None
+
     def of(self, pack: Pack) -> bytearray | None:
         """Return the bits of a pack's rows, which `add` changes; None if there are no notes about the pack."""
         if self._folder is None or not pack.is_named_by_content:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import operator
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate, chain
@@ -12,6 +15,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from consistent_chat.errors import StoreError
 from consistent_chat.store.cache import CheckedRows, fetch, retry_if_repacked
 from consistent_chat.store.journal import Journal, read_journals, report_torn
 from consistent_chat.store.location import StoreLocation
@@ -53,25 +57,41 @@ class Index:
         self._notes, self._checked = notes, [notes.of(pack) for pack in self.packs]
         self._recent = {}
 
-    def mark_checked(self, key: str, is_it: Callable[[StoredResponse], bool]) -> None:
-        """Note, for all packs that have a response, that it passed the checks."""
-        recent = self._recent.get(key)
-        for number, row, kept in self._located(key) if recent is None else recent:
-            if is_it(kept):
-                self._notes.add(self.packs[number], row)
+    def mark_checked(self, key: str, digest: str) -> bool:
+        """Note that a response that was found lately passed the checks. Return whether this was noted of any pack."""
+        rows = [(number, row) for number, row, kept in self._recent.get(key, ()) if kept.digest == digest]
+        for number, row in rows:
+            self._notes.add(self.packs[number], row)
+        return bool(rows)
 
-    def _located(self, key: str) -> list[_Located]:
-        """Return the responses of a key, each with the number of its pack and its row there."""
-        located: list[_Located] = []
+    def mark_all_checked(self, digests: Mapping[str, str]) -> list[str]:
+        """Note that the responses to keys whose records have these digests passed the checks. Return the found keys."""
+        places = ((number, row, key) for key in digests for number, row in self._places(key))
+        found: list[str] = []
+        for number, rows in itertools.groupby(sorted(places), operator.itemgetter(0)):
+            pack, wanted = self.packs[number], {row: key for _, row, key in rows}
+            for row, key, digest in pack.identities(list(wanted)):
+                if key == wanted[row] and digest == digests[key]:
+                    self._notes.add(pack, row)
+                    found.append(key)
+        return found
+
+    def _places(self, key: str) -> list[tuple[int, int]]:
+        """Return the packs, by number, and the rows there that may have a key."""
+        places: list[tuple[int, int]] = []
         prefix, ordered = int(key[7:23], 16), self._sorted
         at = bisect_left(ordered, prefix)
         while at < len(ordered) and ordered[at] == prefix:
             row = self._rows[at]
             number = bisect_right(self._starts, row) - 1
-            row -= self._starts[number]
-            if (kept := self._kept(key, number, row)) is not None:
-                located.append((number, row, kept))
+            places.append((number, row - self._starts[number]))
             at += 1
+        return places
+
+    def _located(self, key: str) -> list[_Located]:
+        """Return the responses of a key, each with the number of its pack and its row there."""
+        places = self._places(key)
+        located = [(*place, kept) for place in places if (kept := self._kept(key, *place)) is not None]
         if len(self._recent) >= MOST_RECENT:
             self._recent = {}
         self._recent[key] = located
@@ -119,6 +139,7 @@ class StoreReader:
 
     def __init__(self, places: Sequence[StoreLocation]) -> None:
         self._places, self._checked = places, CheckedRows()
+        self._unpacked: dict[str, str] = {}  # the digests of checked records that no pack had yet, by key
         retry_if_repacked(self._read)
         report_torn(chain.from_iterable(layer.journals for layer in self._layers))
 
@@ -148,24 +169,27 @@ class StoreReader:
 
     def note_checks(self, identity: str) -> None:
         """Mark the responses that passed the checks of an identity on this machine."""
-        self._checked = CheckedRows(identity)
+        self._checked, self._unpacked = CheckedRows(identity), {}
         for layer in self._layers:
             layer.index.use_notes(self._checked)
 
-    def mark_checked(self, key: str, is_it: Callable[[StoredResponse], bool]) -> None:
-        """Note that the response to a key for which `is_it` is true passed the checks."""
-        try:
-            self._mark(key, is_it)
-        except PackGone:
-            self._with_retries(partial(self._mark, key, is_it))
-
-    def _mark(self, key: str, is_it: Callable[[StoredResponse], bool]) -> None:
-        for layer in self._layers:
-            layer.index.mark_checked(key, is_it)
+    def mark_checked(self, key: str, digest: str) -> None:
+        """Note that the response to a key whose record has a digest passed the checks, as soon as it is in a pack."""
+        marked = [layer.index.mark_checked(key, digest) for layer in self._layers]
+        if self._checked.are_kept and True not in marked:
+            self._unpacked[key] = digest
 
     def save_notes(self) -> None:
         """Keep the notes for the next replay."""
+        self._mark_packed()
         self._checked.save()
+
+    def _mark_packed(self) -> None:
+        """Note of packs what was marked before. What cannot be read now is checked again by the next replay."""
+        for layer in self._layers if self._unpacked else ():
+            with contextlib.suppress(StoreError):
+                for key in layer.index.mark_all_checked(self._unpacked):
+                    self._unpacked.pop(key, None)
 
     def verify_checksum(self) -> None:
         """Verify all packs against their names, because a missing record would be requested and paid for again."""
@@ -190,6 +214,7 @@ class StoreReader:
         """Add a new pack to the first location."""
         try:
             self._layers[0].index = self._layers[0].index.plus(Pack(path))
+            self._mark_packed()
         except PackGone:
             retry_if_repacked(self._read)
 

@@ -161,6 +161,14 @@ class Pack:
             self._no_pages.add(number)
             return None
 
+    def identities(self, rows: Sequence[int]) -> Iterator[tuple[int, str, str]]:
+        """Yield each of these ascending rows with its key and digest, after the file's checksum was verified once."""
+        self.verify_checksum()
+        for number, some in itertools.groupby(rows, lambda row: bisect_right(self.ends, row)):
+            keys, digests = self._columns(number, ("key", "sha256"))
+            start = self.start(number)
+            yield from ((row, keys[row - start], digests[row - start]) for row in some)
+
     def key(self, row: int) -> str:
         """Read the key of a row."""
         number = bisect_right(self.ends, row)

@@ -40,7 +40,7 @@ class StoredResponse(NamedTuple):
     def answer(self, key: str = "") -> Response:
         """Return the response. Raises DamagedRecord, which names the key, for data that no version writes."""
         try:
-            return Response.of(parsed_json(self.response), self.is_checked)
+            return Response.of(parsed_json(self.response), self.is_checked, self.digest)
         except FAULTS as error:
             raise damaged(f"The response to {key or self.digest}", _reason(error), "its record") from None
 

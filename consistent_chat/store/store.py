@@ -22,8 +22,6 @@ from consistent_chat.store.location import Flush, StoreLocation, home, options_b
 from consistent_chat.store.maintenance import pack_journals
 from consistent_chat.store.record import MOST_REFRESHES, Record, StoredResponse
 
-MOST_FOUND = 256
-"""Number of the last found responses that are held as they were stored: more than most dialogues have."""
 logger = logging.getLogger(__name__)
 
 
@@ -78,20 +76,19 @@ class ResponseStore:
         self._writer: JournalWriter | None = None
         self._full: list[JournalWriter] = []
         self._own: set[str] = set()  # the keys that this store has kept, for a refresh
-        self._found: dict[str, tuple[Response, StoredResponse]] = {}  # the last, as they were stored
         self._recorded = StoreReader(self._places)
 
     def find(self, request: Request) -> Response | None:
         """Return the response to a request, or None. In a refresh, only responses that this store has written count."""
         kept = self._kept(request.key)
-        return None if kept is None else self._answer(request.key, kept)
+        return None if kept is None else kept.answer(request.key)
 
     def find_used(self, request: Request, digest: str) -> Response | None:
         """Return the response to a request if its digest begins so, or None."""
         kept = self._kept(request.key)
         if kept is None or not kept.digest.startswith(digest):
             return None
-        return kept.answer(request.key) if kept.is_checked else self._answer(request.key, kept)
+        return kept.answer(request.key)
 
     def _kept(self, key: str) -> StoredResponse | None:
         if self._refresh and key not in self._own:
@@ -99,19 +96,6 @@ class ResponseStore:
         with self._lock:
             kept = self._journaled(key) if self._flusher.is_running else None
             return self._recorded.find(key) if kept is None else kept
-
-    def _answer(self, key: str, kept: StoredResponse) -> Response:
-        """Return a response, and hold it with its record, in case that it is marked or noted."""
-        if len(self._found) >= MOST_FOUND:
-            self._found = {}
-        response = kept.answer(key)
-        self._found[key] = response, kept
-        return response
-
-    def found_digest(self, request: Request) -> str:
-        """Return the digest of the response that was found for a request lately; empty if it is not known any more."""
-        _, kept = self._found.get(request.key, (None, None))
-        return "" if kept is None else kept.digest
 
     def find_all(self, request: Request) -> list[Response]:
         """Return the response to a request, and then the others that concurrent writers have stored for it."""
@@ -122,22 +106,20 @@ class ResponseStore:
             return [kept.answer(request.key) for kept in ([own] if own else self._recorded.find_all(request.key))]
 
     def note_checks(self, identity: str) -> None:
-        """Mark found responses that passed the checks of an identity on this machine ("" to mark none).
+        """Mark responses that passed the checks of an identity on this machine ("" to mark none).
 
         Notes stay on this machine: they are neither read from a store nor written to one.
         """
         with self._lock:
             self._recorded.note_checks(identity)
 
-    def mark_checked(self, request: Request, response: Response) -> None:
-        """Note that a found response passed the checks."""
-        found, kept = self._found.get(request.key, (None, None))
+    def mark_checked(self, key: str, digest: str) -> None:
+        """Note that the response to a key whose record has a digest passed the checks.
 
-        def is_it(other: StoredResponse) -> bool:
-            return other == kept if found is response else other.answer(request.key) == response
-
+        A note is about a row of a pack. For a record that is still in a journal, it is made when that is packed.
+        """
         with self._lock:
-            self._recorded.mark_checked(request.key, is_it)
+            self._recorded.mark_checked(key, digest)
 
     def prepare(self) -> None:
         """Raise StoreError, before any response is paid for, unless responses can be stored.
@@ -163,7 +145,7 @@ class ResponseStore:
             if len(writer) >= self._flush_when.records or writer.is_full:
                 self._rotate(writer)
                 self._flusher.wake()
-        return response.as_stored()
+        return response.kept_as(record.digest)
 
     def has(self, key: str) -> bool:
         """Return whether a response is recorded for a key."""
@@ -184,10 +166,12 @@ class ResponseStore:
 
     def close(self) -> None:
         """Pack the journals of this store and of killed writers, and save the notes."""
-        self._recorded.save_notes()
-        if self._flusher.is_running:
-            self._flusher.stop()
-            self.pack()
+        try:
+            if self._flusher.is_running:
+                self._flusher.stop()
+                self.pack()
+        finally:
+            self._recorded.save_notes()
 
     def pack(self) -> None:
         """Pack the journals of this store and abandoned ones into one pack."""

@@ -3,7 +3,8 @@
 A replay renders the prompts of each request only to compute its key, which is a quarter of its work. A note has, for
 each dialogue of a plan, the keys of its requests in order, each with the first bytes of the digest of the response that
 was used. A key follows from the recipe and from the responses before it, so it holds only while the store still has
-those responses. The notes of a plan are in files of `SPAN` dialogues, of which one is in memory.
+those responses. The notes of a plan are in files of `SPAN` dialogues. At most two are in memory, because a build that
+makes calls reads the notes of dialogues far ahead of those that it finishes.
 
 The identity of the notes covers the recipe, the plan and the code. `is_due` names dialogues to replay without notes, so
 that notes that are wrong nevertheless are found and dropped.
@@ -15,6 +16,7 @@ import itertools
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from consistent_chat.store.notes import note_folder, read_note, remove_oldest, write_note
 
@@ -38,12 +40,19 @@ Used = tuple[str, str]
 logger = logging.getLogger(__name__)
 
 
+class _Span(NamedTuple):
+    """The notes of one file, by dialogue."""
+
+    number: int = -1
+    entries: list[bytes] = []
+
+
 class UsedResponses:
     """The responses that the dialogues of a plan used. Without an identity, nothing is noted."""
 
     def __init__(self, identity: str = "") -> None:
         self._folder = note_folder(NOTES, identity)
-        self._number, self._entries = -1, list[bytes]()
+        self._read_last, self._changed_last = _Span(), _Span()
         self._is_changed, self._is_probed, self._are_read = False, False, True
 
     def is_due(self, index: int) -> bool:
@@ -56,7 +65,8 @@ class UsedResponses:
         """Return what the dialogue at an index of the plan used, in order; empty if that is not known."""
         if self._folder is None:
             return []
-        entry = self._span(index)[index % SPAN].hex()
+        self._read_last = self._span(index)
+        entry = self._read_last.entries[index % SPAN].hex()
         ends = range(2 * KEY_BYTES, len(entry), 2 * _EACH)
         return [(_TAG + entry[end - 2 * KEY_BYTES : end], entry[end : end + 2 * DIGEST_BYTES]) for end in ends]
 
@@ -68,11 +78,13 @@ class UsedResponses:
         if self._folder is None or not 0 < len(used) <= MOST_USED:
             return
         texts = (key.removeprefix(_TAG) + digest[: 2 * DIGEST_BYTES] for key, digest in used)
-        entry, before = bytes.fromhex("".join(texts)), self._span(index)[index % SPAN]
+        entry = bytes.fromhex("".join(texts))
+        before = self._to_change(index).entries[index % SPAN]
         if before and before[:KEY_BYTES] != entry[:KEY_BYTES]:
-            self._number, self._is_changed, self._are_read = -1, False, False
+            self._read_last, self._changed_last = _Span(), _Span()
+            self._is_changed, self._are_read = False, False
         if before != entry:
-            self._span(index)[index % SPAN] = entry
+            self._to_change(index).entries[index % SPAN] = entry
             self._is_changed = True
 
     def save(self) -> None:
@@ -87,17 +99,24 @@ class UsedResponses:
     def _write(self, folder: Path) -> None:
         if not folder.exists():
             remove_oldest(folder.parent, MOST_PLANS - 1)
-        self._entries = [own or other for own, other in zip(self._entries, self._read(self._number))]
-        sizes = bytes(len(entry) // _EACH for entry in self._entries)
-        write_note(folder / str(self._number), sizes + b"".join(self._entries))
+        number, entries = self._changed_last
+        entries[:] = [own or other for own, other in zip(entries, self._read(number))]
+        sizes = bytes(len(entry) // _EACH for entry in entries)
+        write_note(folder / str(number), sizes + b"".join(entries))
 
-    def _span(self, index: int) -> list[bytes]:
-        """Return the notes of the file that has an index, after those of another file are saved."""
-        number = index // SPAN
-        if number != self._number:
+    def _to_change(self, index: int) -> _Span:
+        """Return the notes of the file that has an index, after those of the file that was changed last are saved."""
+        if index // SPAN != self._changed_last.number:
             self.save()
-            self._number, self._entries = number, self._read(number)
-        return self._entries
+            self._changed_last = self._span(index)
+        return self._changed_last
+
+    def _span(self, index: int) -> _Span:
+        number = index // SPAN
+        for span in (self._read_last, self._changed_last):
+            if span.number == number:
+                return span
+        return _Span(number, self._read(number))
 
     def _read(self, number: int) -> list[bytes]:
         if self._folder is None or not self._are_read:

@@ -198,6 +198,6 @@ def test_a_note_of_one_response_leaves_the_others(place: str, checked: list[str]
     store = ResponseStore(place)
     store.note_checks("0" * 64)
     one, two = store.find_all(request_of(0))
-    store.mark_checked(request_of(0), two)
+    store.mark_checked(request_of(0).key, two.record)
     assert [response.checked for response in store.find_all(request_of(0))] == [False, True]
     assert store.find_all(request_of(0)) == [one, two]

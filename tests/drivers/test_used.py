@@ -162,7 +162,7 @@ def test_a_note_that_does_not_fit_is_none(place: str, forge: Callable[[list[tupl
     notes = UsedResponses(PLAN)
     noted = {index: notes.of(index) for index in range(NUMBER)}
     for index, used in noted.items():
-        notes._span(index)[index] = b""  # or `add` would see that the first key differs
+        notes._span(index).entries[index] = b""  # or `add` would see that the first key differs
         notes.add(index, forge(used))  # type: ignore[arg-type]
     notes.save()
     assert replayed(place) == first
@@ -176,7 +176,7 @@ def test_wrong_notes_are_found_and_dropped(place: str) -> None:
     notes = UsedResponses(PLAN)
     noted = [notes.of(index) for index in range(NUMBER)]
     for index in range(NUMBER):
-        notes._span(index)[index] = b""
+        notes._span(index).entries[index] = b""
         notes.add(index, noted[index - 1])
     notes.save()
     assert replayed(place) == first
