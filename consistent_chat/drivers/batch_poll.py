@@ -211,6 +211,7 @@ class ResultCollector:
         self._store, self._clients, self._budget, self._stats = store, clients, budget, stats
         self._read: Counter[str] = Counter()
         self._refusals: Counter[str] = Counter()
+        self._paid: set[tuple[str, str]] = set()
 
     def collect(self, batch: Batch, state: BatchStatus, requests: Requests) -> Collected:
         """Store the answers of an ended batch.
@@ -241,6 +242,7 @@ class ResultCollector:
                     found.answered += 1
                     self._keep(request, outcome)
                 elif outcome is not None:
+                    self._pay(state, request, outcome)
                     self._note(digest, outcome, found)
         return found
 
@@ -255,6 +257,14 @@ class ResultCollector:
             response = self._store.keep(request, response)
             taken = self._budget.record(request, response)
             self._stats.called(response, taken, partial(self._budget.price, request.model))
+
+    def _pay(self, state: BatchStatus, request: Request, error: ServingError) -> None:
+        """Count the tokens of a faulty result, once even if the results are read again."""
+        faulty = error.billed
+        if isinstance(faulty, Response) and (state.id, request.digest) not in self._paid:
+            self._paid.add((state.id, request.digest))
+            taken = self._budget.record(request, faulty, calls=0)
+            self._stats.paid(faulty, taken, partial(self._budget.price, request.model))
 
     def _note(self, digest: str, error: ServingError, found: Collected) -> None:
         found.fault = error

@@ -188,10 +188,13 @@ class Budget:
         self._spent.settle(reserved, int(response is not None), cost)
         return tokens
 
-    def record(self, request: Request, response: Response) -> Tokens:
-        """Count an answered call without a reservation; return the billed tokens, estimated if they are not counted."""
+    def record(self, request: Request, response: Response, calls: int = 1) -> Tokens:
+        """Count an answered call without a reservation, or with `calls=0` a faulty one, which is paid for only.
+
+        Return the billed tokens, estimated if they are not counted.
+        """
         tokens = self._tokens(request, response)
-        self._spent.settle(0.0, 1, self._noted(request, tokens), 0)
+        self._spent.settle(0.0, calls, self._noted(request, tokens), 0)
         return tokens
 
     def most(self, request: Request) -> float:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from consistent_chat.errors import TransportError
+from consistent_chat.errors import ServingError, TransportError
 from consistent_chat.request import Request, json_line
 from consistent_chat.serving.anthropic_messages import Form, headers, read_message
 from consistent_chat.serving.batches import (
@@ -105,10 +105,11 @@ class AnthropicBatches:
             if kind == "succeeded" and isinstance(message, dict):
                 return read_message(self._wire.peer, message)
             if kind == "errored":
-                form = self._negotiator.about(request.model).form
-                fault = _fault(result.get("error"))
-                return self._negotiator.read(request, self._forms.setdefault(batch, form), fault, self._simpler)
-        except TransportError as error:
+                raise _fault(result.get("error"))
+        except Fault as fault:
+            form = self._forms.setdefault(batch, self._negotiator.about(request.model).form)
+            return self._negotiator.read(request, form, fault, self._simpler)
+        except ServingError as error:
             return error
         return TransportError(f"A request of batch {batch} was not answered: {kind or 'no result'}.")
 

@@ -89,9 +89,7 @@ class Negotiator(Generic[Form]):
         except Fault as fault:
             if fault.filtered:
                 return Response(self._peer.quote(fault.message), "refusal")
-            error = self._peer.error(fault, request.model)
-            error.billed = fault.billed
-            raise error from None
+            raise self._error(fault, request) from None
 
     def read(self, request: Request, sent: Form, fault: Fault, simpler: Simpler[Form]) -> Response | ServingError:
         """Return the error or answer for a refusal that arrives later, of a request that was sent in this form.
@@ -100,14 +98,21 @@ class Negotiator(Generic[Form]):
         """
         if fault.filtered:
             return Response(self._peer.quote(fault.message), "refusal")
-        learnt = self.about(request.model)
-        error = self._peer.error(fault, request.model)
+        learnt, error = self.about(request.model), self._error(fault, request)
         if learnt.form is sent and isinstance(error, RefusedRequest):
             try:
                 learnt.form = simpler(request, sent, fault) or sent
             except ServingError as final:
                 return final
-        return error if learnt.form is sent else TransportError(str(error))
+        if learnt.form is not sent:
+            error = TransportError(str(error))
+            error.billed = fault.billed
+        return error
+
+    def _error(self, fault: Fault, request: Request) -> ServingError:
+        error = self._peer.error(fault, request.model)
+        error.billed = fault.billed
+        return error
 
     def leave_loop(self) -> None:
         """Release the event loop: the next answer may be in another one."""

@@ -114,17 +114,18 @@ class OpenAIBatches:
         given, error = told.get("response"), told.get("error")
         response = given if isinstance(given, dict) else {}
         body, status = response.get("body"), count(response.get("status_code")) or 200
-        try:
-            if isinstance(body, dict) and status < 400 and not error:
-                return read_completion(self._wire.peer, body)
-        except TransportError as broken_answer:
-            return broken_answer
         code = error.get("code") if isinstance(error, dict) else None
         if code in UNANSWERED or not (response or error):
             return TransportError(f"A request of batch {batch} was not answered: {code or 'no response'}.")
-        fault = _fault(status, body, error)
-        form = self._forms.setdefault(batch, self._negotiator.about(request.model).form)
-        return self._negotiator.read(request, form, fault, self._simpler)
+        try:
+            if isinstance(body, dict) and status < 400 and not error:
+                return read_completion(self._wire.peer, body)
+            raise _fault(status, body, error)
+        except Fault as fault:
+            form = self._forms.setdefault(batch, self._negotiator.about(request.model).form)
+            return self._negotiator.read(request, form, fault, self._simpler)
+        except ServingError as faulty:
+            return faulty
 
     def _state(self, told: Mapping[str, Any]) -> BatchStatus:
         id, status = told.get("id"), told.get("status")

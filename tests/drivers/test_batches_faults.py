@@ -6,15 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from consistent_chat.drivers import batch
+from consistent_chat.drivers import RunStats, batch, batch_poll
+from consistent_chat.drivers.batch_client import batch_price
 from consistent_chat.drivers.batch_poll import READINGS
 from consistent_chat.errors import BatchesPending, ServingError, UnfilledSlot
+from consistent_chat.prices import Tokens
 from consistent_chat.serving import wire
 from consistent_chat.store import BatchLog, ResponseStore, verify
 from tests import filling
 from tests.batches import BatchProvider
 from tests.faults import HARMLESS, UNUSABLE, Reply
 from tests.filling import (
+    KINDS,
     each_kind,
     entries,
     fated,
@@ -26,6 +29,7 @@ from tests.filling import (
     some,
     without_ids,
 )
+from tests.provider import Call
 
 hurried, provider = filling.hurried, filling.provider
 
@@ -64,6 +68,40 @@ def test_a_provider_that_never_answers_is_given_up(place: str, kind: str) -> Non
     ):
         filled(place, provider.url, kind)
     assert len(provider.submitted) == batch.FRUITLESS
+
+
+FAULTY = {
+    "anthropic": '{"content": [], "stop_reason": null, "usage": {"input_tokens": 900, "output_tokens": 100}}',
+    "openai": '{"choices": [], "usage": {"prompt_tokens": 900, "completion_tokens": 100}}',
+}
+"""Answers without a text that are billed."""
+REPORTED = {
+    "anthropic": '{"error": {"message": "Lost"}, "usage": {"input_tokens": 900, "output_tokens": 100}}',
+    "openai": '{"error": {"message": "Lost"}, "usage": {"prompt_tokens": 900, "completion_tokens": 100}}',
+}
+"""Answers that report an error and are billed."""
+
+
+@each_kind
+@pytest.mark.parametrize("bodies", [FAULTY, REPORTED], ids=["faulty", "reported"])
+def test_faulty_results_are_asked_again_and_paid_for(
+    place: str, kind: str, bodies: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A faulty answer in a batch costs its request one more try, and the tokens that it states are counted once."""
+    monkeypatch.setattr(batch_poll, "READINGS", 2)
+    reply, stats = Reply(garble=lambda body: bodies[kind].encode()), RunStats()
+
+    def fate(call: Call) -> Reply | str | None:
+        return {0: reply, 1: "lost"}.get(call.number)  # because of the lost one the first results are read twice
+
+    with BatchProvider(fate) as provider:
+        filled(place, provider.url, kind, stats=stats)
+    price = batch_price(KINDS[kind])
+    assert price is not None
+    usage = [record.kept.answer() for record in ResponseStore(place).records()]
+    paid = [Tokens(each.input_tokens or 0, each.output_tokens or 0) for each in usage] + [Tokens(900, 100)]
+    assert (stats.calls, len(provider.requests)) == (18, 20)
+    assert stats.cost == pytest.approx(sum(map(price.of, paid)))
 
 
 @pytest.mark.slow
