@@ -1,8 +1,9 @@
-"""The budget of a run: calls and US dollars, counting calls in flight at the most that such calls have cost."""
+"""The budget of a run: calls and US dollars. Calls in flight count with more than such calls have cost so far."""
 
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -26,16 +27,19 @@ LIKELY_QUANTILE = 0.9
 RECENT_CALLS = 100
 """Number of recent calls of a stage that determine the likely cost."""
 FEWEST_CALLS = 20
-"""After this many calls of a stage, a call reserves the most that a recent one has cost, and a request of a batch its
-likely cost, instead of what `max_tokens` allows.
+"""After this many calls of a stage, what a call reserves follows what they have cost.
 
-Few calls cost more than all of the last RECENT_CALLS, and most cost much less. Two that do, of those that are in flight
-when the limit is near, are needed to exceed it by more than the cost of one.
+A call reserves the geometric mean of the most that a recent one has cost and of what `max_tokens` allows. With the
+first alone, answers that become longer along the run exceed a limit by the cost of half the calls in flight; with the
+second alone, a run takes several times as long near its limit. A request of a batch reserves the recent mean and one
+standard deviation, or the likely cost if that is more, because costs average out over the many requests of a batch.
 """
 ANSWER_PART = 16
 """Before the first answer, an answer's tokens are estimated as `max_tokens` divided by this: about the mean length of
 the paper's messages. Even if this is too low, the limit is exceeded by less than the cost of one call.
 """
+ROUNDING = 1e-9
+"""US dollars by which sums of binary fractions may exceed a limit that is reached exactly."""
 
 
 @dataclass
@@ -45,7 +49,7 @@ class Usage:
     Runs with the same Usage, such as the splits of a dataset or the parts of a stream, share their limits: each
     continues with the `rate_limiter` of the previous one. `costs` has the costs of recent calls by model and stage,
     `outputs` the number of counted responses and the sum of their output tokens. `dearest` is the cost of the dearest
-    call: a process that shares the Usage of others knows no other costs before its own first call.
+    call by model: a process that shares the Usage of others knows no other costs before its own first call.
     """
 
     calls: int = 0
@@ -55,16 +59,16 @@ class Usage:
     rate_limiter: RateLimiter | None = None
     costs: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
     outputs: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
-    dearest: float = 0.0
+    dearest: dict[str, float] = field(default_factory=dict)
 
-    def reserve(self, limits: Limits, most: float, likely: float) -> bool:
-        """Reserve `most` for a call; return False if it must wait until calls in flight are settled.
+    def reserve(self, limits: Limits, most: float, likely: float, model: str = "") -> bool:
+        """Reserve `most` for a call of a model; return False if it must wait until calls in flight are settled.
 
         Calls are admitted while what is reserved for all calls in flight fits into the limit. When it no longer does,
         one call at a time runs if its likely cost fits, so that the limit is exceeded by less than the cost of one
         call. Raises BudgetSpent if no call is in flight and this one does not fit.
         """
-        likely = min(likely, self.dearest or likely)
+        likely = min(likely, self.dearest.get(model, likely))
         too_many = limits.max_calls is not None and self.calls + self.in_flight + 1 > limits.max_calls
         if too_many or not self._has_room(limits.max_cost, most, likely):
             if self.in_flight:
@@ -74,19 +78,19 @@ class Usage:
         self.reserved += most
         return True
 
-    def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1) -> None:
-        """Replace the reservation of calls in flight by the answered calls and their cost."""
+    def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1, model: str = "") -> None:
+        """Replace the reservation of calls in flight, of one model, by the answered calls and their cost."""
         self.in_flight -= in_flight
         self.reserved = self.reserved - reserved if self.in_flight else 0.0
         self.calls += calls
         self.cost += cost
-        if calls == 1:
-            self.dearest = max(self.dearest, cost)
+        if calls == 1 and model:
+            self.dearest[model] = max(self.dearest.get(model, 0.0), cost)
 
     def _has_room(self, limit: float | None, most: float, likely: float) -> bool:
-        if limit is None or self.cost + self.reserved + most <= limit:
+        if limit is None or self.cost + self.reserved + most <= limit + ROUNDING:
             return True
-        return not self.in_flight and self.cost + likely <= limit
+        return not self.in_flight and self.cost + likely <= limit + ROUNDING
 
     def _cost_message(self, limits: Limits, likely: float) -> str:
         least = math.ceil(likely * 10_000) / 10_000
@@ -113,8 +117,7 @@ def _calls_message(limits: Limits) -> str:
 class Budget:
     """Keeps a run within `max_calls` and `max_cost`.
 
-    `models` are the models of the run, `prices` returns their prices. If `by_batch`, the budget reserves the likely
-    cost of each request once enough calls were answered, because costs average out over the many requests of a batch.
+    `models` are the models of the run, `prices` returns their prices. `by_batch` says whether batches send requests.
     Raises RecipeError for a `max_cost` with a model whose price is unknown.
     """
 
@@ -159,7 +162,7 @@ class Budget:
             return 0.0 if self._spent.reserve(self.limits, 0.0, 0.0) else None
         most, likely = self.most(request), self.likely(request)
         reserved = self._reserved(request, most, likely)
-        return reserved if self._spent.reserve(self.limits, reserved, likely) else None
+        return reserved if self._spent.reserve(self.limits, reserved, likely, request.model) else None
 
     def _reserved(self, request: Request, most: float, likely: float) -> float:
         """Return the dollars to reserve for a call, or for a request of a batch."""
@@ -167,9 +170,9 @@ class Budget:
         if len(costs) < FEWEST_CALLS:
             return most
         if self._by_batch:
-            return likely
+            return min(most, max(likely, statistics.fmean(costs) + statistics.pstdev(costs)))
         # the answer to an earlier draw may have been cut off; then this one has a higher limit
-        return most if request.draw else min(most, max(costs))
+        return most if request.draw else min(most, math.sqrt(max(costs) * most))
 
     def release(self, calls: int, reserved: float) -> None:
         """Release the reservation of calls that will not be made."""
@@ -185,7 +188,7 @@ class Budget:
         received = response or faulty
         tokens = NO_TOKENS if received is None else self._tokens(request, received)
         cost = 0.0 if received is None else self._noted(request, tokens)
-        self._spent.settle(reserved, int(response is not None), cost)
+        self._spent.settle(reserved, int(response is not None), cost, model=request.model)
         return tokens
 
     def record(self, request: Request, response: Response, calls: int = 1) -> Tokens:
@@ -194,7 +197,7 @@ class Budget:
         Return the billed tokens, estimated if they are not counted.
         """
         tokens = self._tokens(request, response)
-        self._spent.settle(0.0, calls, self._noted(request, tokens), 0)
+        self._spent.settle(0.0, calls, self._noted(request, tokens), 0, request.model)
         return tokens
 
     def most(self, request: Request) -> float:

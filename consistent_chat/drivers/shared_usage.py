@@ -6,6 +6,7 @@ It is for processes of one machine; the workers of a Ray cluster have a ledger.
 from __future__ import annotations
 
 import contextlib
+import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,28 +24,31 @@ class SharedUsage(Usage):
 
     It begins with what was spent `before`. Once a process has no more room, the others make no more calls either: what
     that process tells is then what all have spent. The rate limiter and the costs of recent calls are each process's
-    own; the cost of the dearest call is that of all.
+    own; the costs of the dearest calls are those of all.
     """
 
     def __init__(self, folder: str, before: Usage) -> None:
-        super().__init__(before.calls, before.cost, costs=before.costs, outputs=before.outputs, dearest=before.dearest)
+        super().__init__(before.calls, before.cost, costs=before.costs, outputs=before.outputs)
+        self.dearest = before.dearest
         self._path = Path(folder, "usage.sqlite")
         self._over: str | None = None
         with self._open() as file:
             file.execute("CREATE TABLE usage (calls, cost, in_flight, reserved, dearest, spent)")
-            file.execute("INSERT INTO usage VALUES (?, ?, 0, 0.0, ?, NULL)", (self.calls, self.cost, self.dearest))
+            file.execute(
+                "INSERT INTO usage VALUES (?, ?, 0, 0.0, ?, NULL)", (self.calls, self.cost, json.dumps(self.dearest))
+            )
 
-    def reserve(self, limits: Limits, most: float, likely: float) -> bool:
+    def reserve(self, limits: Limits, most: float, likely: float, model: str = "") -> bool:
         """Reserve a call among those of all processes; return False if it must wait. Raises BudgetSpent."""
         with self._locked():
             if self._over is not None:
                 raise BudgetSpent(self._over)
-            return super().reserve(limits, most, likely)
+            return super().reserve(limits, most, likely, model)
 
-    def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1) -> None:
-        """Replace the reservation of calls in flight by the answered calls and their cost."""
+    def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1, model: str = "") -> None:
+        """Replace the reservation of calls in flight, of one model, by the answered calls and their cost."""
         with self._locked():
-            super().settle(reserved, calls, cost, in_flight)
+            super().settle(reserved, calls, cost, in_flight, model)
 
     def alone(self) -> Usage:
         """Return what all processes have spent, after they have ended."""
@@ -64,14 +68,16 @@ class SharedUsage(Usage):
         with self._open() as file:
             file.execute("BEGIN IMMEDIATE")
             row = file.execute("SELECT calls, cost, in_flight, reserved, dearest, spent FROM usage").fetchone()
-            self.calls, self.cost, self.in_flight, self.reserved, self.dearest, self._over = row
+            self.calls, self.cost, self.in_flight, self.reserved, dearest, self._over = row
+            self.dearest = json.loads(dearest)
             try:
                 yield
             except BudgetSpent as error:
                 self._over = str(error)
                 raise
             finally:
-                values = (self.calls, self.cost, self.in_flight, self.reserved, self.dearest, self._over)
+                dearest = json.dumps(self.dearest)
+                values = (self.calls, self.cost, self.in_flight, self.reserved, dearest, self._over)
                 file.execute("DELETE FROM usage")
                 file.execute("INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?)", values)
                 file.execute("COMMIT")

@@ -34,21 +34,21 @@ class Ledger:
         self._attempts[shard].append({})
         return len(self._attempts[shard]) - 1
 
-    def reserve(self, shard: int, most: float, likely: float) -> bool | BudgetSpent:
-        """Reserve a call for a shard; return False if it must wait, or the reason why it may not be made."""
+    def reserve(self, shard: int, most: float, likely: float, model: str = "") -> bool | BudgetSpent:
+        """Reserve a call of a model for a shard; return False if it must wait, or the reason why it may not be made."""
         try:
-            is_reserved = self._spent.reserve(self._limits, most, likely)
+            is_reserved = self._spent.reserve(self._limits, most, likely, model)
         except BudgetSpent as error:
             return error
         if is_reserved:
             self._open[shard].append(most)
         return is_reserved
 
-    def settle(self, shard: int, reserved: float, calls: int, cost: float) -> None:
+    def settle(self, shard: int, reserved: float, calls: int, cost: float, model: str = "") -> None:
         """Replace the reservation of one call by its cost."""
         if reserved in self._open[shard]:  # otherwise it was counted as spent when its worker was considered dead
             self._open[shard].remove(reserved)
-            self._spent.settle(reserved, calls, cost)
+            self._spent.settle(reserved, calls, cost, model=model)
 
     def report(self, shard: int, attempt: int, counts: Counts) -> bool:
         """Record the counts of an attempt at a shard; return whether it should continue."""

@@ -48,18 +48,20 @@ class SharedSpent(Usage):
         self._is_bounded = limits.max_calls is not None or limits.max_cost is not None
         self.stopped = False
 
-    def reserve(self, limits: Limits, most: float, likely: float) -> bool:
+    def reserve(self, limits: Limits, most: float, likely: float, model: str = "") -> bool:
         """Reserve a call at the ledger; return False if it must wait. Raises BudgetSpent, or Stopped."""
         self.go_on()
-        answer = ray.get(self._ledger.reserve.remote(self._shard, most, likely)) if self._is_bounded else True
+        if not self._is_bounded:
+            return True
+        answer = ray.get(self._ledger.reserve.remote(self._shard, most, likely, model))
         if isinstance(answer, BudgetSpent):
             raise answer
         return bool(answer)
 
-    def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1) -> None:
+    def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1, model: str = "") -> None:
         """Report the cost of a call to the ledger."""
         if self._is_bounded:
-            self._ledger.settle.remote(self._shard, reserved, calls, cost)
+            self._ledger.settle.remote(self._shard, reserved, calls, cost, model)
 
     def go_on(self) -> None:
         """Raise Stopped if the run was stopped."""

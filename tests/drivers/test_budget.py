@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from consistent_chat import drivers
 from consistent_chat.dialogue.at_once import fill
 from consistent_chat.drivers import Limits, RunStats, Usage
-from consistent_chat.drivers.batch_client import BatchBudget
+from consistent_chat.drivers.batch_client import BatchBudget, batch_price
 from consistent_chat.drivers.budget import FEWEST_CALLS, Budget
 from consistent_chat.errors import BudgetSpent, RecipeError, TransportError
 from consistent_chat.plan.plan import Plan
@@ -31,18 +33,17 @@ RECIPE = Recipe(model=MODEL, num_dialogs_per_intent=20)
 
 
 class Priced:
-    """Give answers of varied length, one in ten of them long, and log the cost of each in `log`."""
+    """Log the cost of each answer in `log`. Answers have these lengths, or vary, with one in ten long."""
 
-    def __init__(self, tokens: int = 200) -> None:
-        self.tokens, self.log = tokens, list[float]()
+    def __init__(self, lengths: Sequence[float] = ()) -> None:
+        self.lengths, self.log = lengths, list[float]()
         self.answers = Answers(self._answer, delay=0.001)
 
     def _answer(self, request: Request, attempt: int) -> Response:
         dice = random.Random(request.key)
         texts = {name: f"{name} of {request.key[7:15]}" for name in request.schema["required"]}
-        tokens = min(
-            request.max_tokens, round(self.tokens * dice.uniform(0.5, 1.5) * (4 if dice.random() < 0.1 else 1))
-        )
+        length = 200 * dice.uniform(0.5, 1.5) * (4 if dice.random() < 0.1 else 1)
+        tokens = min(request.max_tokens, round(self.lengths[len(self.log)] if self.lengths else length))
         price = price_of(MODEL)
         assert price is not None
         self.log.append(price.of(Tokens(500, tokens)))
@@ -86,7 +87,7 @@ def test_a_limit_below_one_call_tells_the_least_useful_one(tmp_path: Path) -> No
 
 
 def test_reservations_follow_what_calls_cost() -> None:
-    """After enough answers a call reserves the most that one of its stage has cost, so that more run at once."""
+    """After enough answers a call reserves less: between the most that one has cost and what one can cost."""
     request = next(fill(RECIPE, Plan(RECIPE), 0))
     budget = Budget(Limits(max_cost=9.0), Usage(), [MODEL])
     said = [Response("{}", input_tokens=1000, output_tokens=count) for count in (400, *range(100, 100 + FEWEST_CALLS))]
@@ -96,11 +97,59 @@ def test_reservations_follow_what_calls_cost() -> None:
         budget.record(request, response)
     assert budget.reserve(request) == budget.most(request)
     budget.record(request, said[-1])
-    assert budget.reserve(request) == price.of(Tokens(1000, 400)) < budget.most(request) / 2
+    half_way = math.sqrt(price.of(Tokens(1000, 400)) * budget.most(request))
+    assert budget.reserve(request) == pytest.approx(half_way)
+    assert half_way < budget.most(request) / 2
     again = replace(request, draw=1, max_tokens=2 * request.max_tokens)
     assert budget.reserve(again) == budget.most(again)  # the answer before may have been cut off
     other = replace(request, stage="answers")
     assert budget.reserve(other) == budget.most(other)
+
+
+@pytest.mark.parametrize(
+    "lengths", [[40 * 50 ** min(1.0, number / 200) for number in range(360)], [100] * 130 + [600] * 230]
+)
+@pytest.mark.parametrize("limit", [0.3, 0.5])
+def test_answers_that_grow_along_the_run_stay_within_one_call(
+    lengths: list[float], limit: float, tmp_path: Path
+) -> None:
+    """Also with 100 calls in flight the spending is within one call's cost of the limit while answers become longer."""
+    server = Priced(lengths)
+    with pytest.raises(BudgetSpent):
+        run(tmp_path, server.answers, max_cost=limit, max_concurrency=100)
+    assert abs(sum(server.log) - limit) <= max(server.log)
+
+
+def test_a_dear_model_is_not_called_where_only_a_cheap_one_fits() -> None:
+    """The cost of a cheap model's calls says nothing about a dear one's: its first call needs room for its own."""
+    cheap = replace(next(fill(RECIPE, Plan(RECIPE), 0)), model="gpt-5-nano")
+    dear = replace(cheap, model="o1-pro", stage="answers")
+    budget = Budget(Limits(max_cost=0.05), Usage(), [cheap.model, dear.model])
+    budget.record(cheap, Response("{}", input_tokens=1000, output_tokens=100))
+    with pytest.raises(BudgetSpent, match=r"likely to cost \$0\.2659.*lowest useful limit is max_cost=0\.266"):
+        budget.reserve(dear)
+
+
+def test_a_batch_reserves_what_rare_long_answers_cost() -> None:
+    """Where one answer in 20 is 50 times as long, the mean is above most costs, and a batch's calls reserve it."""
+    request = next(fill(RECIPE, Plan(RECIPE), 0))
+    budget = BatchBudget(Limits(max_cost=9.0), Usage())
+    lengths = [4000 if number % 20 == 7 else 80 for number in range(100)]
+    for length in lengths:
+        budget.record(request, Response("{}", input_tokens=10, output_tokens=length))
+    price = batch_price(MODEL)
+    assert price is not None
+    assert (budget.reserve(request) or 0.0) * 100 > sum(price.of(Tokens(10, length)) for length in lengths)
+
+
+def test_a_limit_is_reached_exactly() -> None:
+    """Ten calls of $0.003 fit into $0.03, although their sum in binary fractions is a little more."""
+    usage, limits = Usage(), Limits(max_cost=0.03)
+    for _ in range(10):
+        assert usage.reserve(limits, 0.003, 0.003)
+        usage.settle(0.003, 1, 0.003)
+    with pytest.raises(BudgetSpent):
+        usage.reserve(limits, 0.003, 0.003)
 
 
 def test_no_price_is_looked_up_before_a_call_that_nothing_limits() -> None:

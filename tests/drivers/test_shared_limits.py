@@ -92,7 +92,7 @@ def test_a_process_that_has_no_more_room_stops_the_others(tmp_path: Path) -> Non
     for usage, cost in ((second, 0.5), (first, 0.1)):
         with pytest.raises(BudgetSpent, match=r"\$0\.7500 is spent, \$0\.0000 is reserved .* likely to cost \$0\.5000"):
             usage.reserve(limits, cost, cost)
-    assert first.alone() == Usage(2, 0.75, dearest=0.5)
+    assert first.alone() == Usage(2, 0.75)
 
 
 def test_runs_that_share_a_budget_go_on_at_one_pace() -> None:
@@ -160,15 +160,15 @@ def test_a_process_that_begins_late_knows_what_calls_of_others_cost(kind: str, t
         shared = SharedUsage(str(tmp_path), Usage())
         late = pickle.loads(pickle.dumps(shared))
         assert shared.reserve(limits, 0.004, 0.002)
-        shared.settle(0.004, 1, 0.002)
-        assert late.reserve(limits, 0.04, 0.0055)
-        late.settle(0.04, 1, 0.0015)
+        shared.settle(0.004, 1, 0.002, model=MODEL)
+        assert late.reserve(limits, 0.04, 0.0055, MODEL)
+        late.settle(0.04, 1, 0.0015, model=MODEL)
         with pytest.raises(BudgetSpent, match=r"\$0\.0035 is spent.* likely to cost \$0\.0020"):
-            late.reserve(limits, 0.04, 0.0055)
+            late.reserve(limits, 0.04, 0.0055, MODEL)
     else:
         ledger = Ledger(limits)
         assert ledger.reserve(0, 0.004, 0.002) is True
-        ledger.settle(0, 0.004, 1, 0.002)
-        assert ledger.reserve(1, 0.04, 0.0055) is True
-        ledger.settle(1, 0.04, 1, 0.0015)
-        assert isinstance(ledger.reserve(1, 0.04, 0.0055), BudgetSpent)
+        ledger.settle(0, 0.004, 1, 0.002, MODEL)
+        assert ledger.reserve(1, 0.04, 0.0055, MODEL) is True
+        ledger.settle(1, 0.04, 1, 0.0015, MODEL)
+        assert isinstance(ledger.reserve(1, 0.04, 0.0055, MODEL), BudgetSpent)
