@@ -17,7 +17,7 @@ from consistent_chat.builder.execution import ExecutionOptions
 from consistent_chat.builder.features import features
 from consistent_chat.builder.fingerprint import fingerprint
 from consistent_chat.builder.hooks import BuilderHooks, check_cache, heap_frozen
-from consistent_chat.builder.progress import BatchBar, CallsBar, dialogues_bar
+from consistent_chat.builder.progress import BatchBar, CallsBar, dialogues_bar, told_if_stopped
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import RunStats, Usage
@@ -128,14 +128,18 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         columns, self.info.features = self.info.features, _Plain(self.info.features)
         try:
             with tempfile.TemporaryDirectory() as self._counted, self._shared(processes or 1), heap_frozen():
-                super().download_and_prepare(*args, **kwargs)
+                with told_if_stopped(lambda: self._summed().values()):
+                    super().download_and_prepare(*args, **kwargs)
                 if hasattr(self, "all_stats"):
-                    self.all_stats = {split: RunStats.summed(self._counted, split) for split in self.recipes}
+                    self.all_stats = self._summed()
         finally:
             self._counted = ""
             self.info.features = columns
         self._check_pairs()
         self._tell_marks()
+
+    def _summed(self) -> dict[str, RunStats]:
+        return {split: RunStats.summed(self._counted, split) for split in self.recipes}
 
     @contextlib.contextmanager
     def _shared(self, processes: int) -> Iterator[None]:
@@ -225,14 +229,12 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
 
     def _generate_examples(self, split: str, parts: list[tuple[int, int]]) -> Iterator[tuple[int, dict[str, Any]]]:
         recipe = self.recipes[split]
-        stats = RunStats()
         indices = (index for part in parts for index in range(*part))
-        for dialogue in self._made(split, indices, stats):
-            for number, values in enumerate(rows(dialogue, recipe)):
-                yield dialogue.spec.index + number * MOST_PLACES, values
-        logger.info("%s: %s", split, stats)
-        if self._counted:
-            stats.save(self._counted, split)
+        with RunStats.recorded(self._counted, split) as stats:
+            for dialogue in self._made(split, indices, stats):
+                for number, values in enumerate(rows(dialogue, recipe)):
+                    yield dialogue.spec.index + number * MOST_PLACES, values
+            logger.info("%s: %s", split, stats)
 
     def replay(self, split: str) -> Iterator[Dialogue]:
         """Yield all dialogues of a split's plan from recorded responses, in order; raises MissingResponse."""
@@ -245,8 +247,9 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
 
     def dialogues(self, split: str, indices: Sequence[int], stats: RunStats) -> Iterator[Dialogue]:
         """Yield the dialogues at these positions of a split's plan, in this order, and count them in `stats`."""
-        self.fill_from_batches({split: indices}, stats)
-        yield from self._made(split, indices, stats)
+        with told_if_stopped(lambda: [stats]):
+            self.fill_from_batches({split: indices}, stats)
+            yield from self._made(split, indices, stats)
 
     def fill(
         self, places: Mapping[str, Sequence[int]], all_stats: dict[str, RunStats] | None = None
@@ -256,11 +259,12 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
         The counts are kept in `all_stats`, which a progress bar may watch.
         """
         all_stats = {split: RunStats() for split in places} if all_stats is None else all_stats
-        self.fill_from_batches(places, next(iter(all_stats.values()), RunStats()))
-        for split, indices in places.items():
-            with dialogues_bar(f"Filling {split}", len(indices)) as bar:
-                for _ in self._made(split, indices, all_stats[split]):
-                    bar.update()
+        with told_if_stopped(all_stats.values):
+            self.fill_from_batches(places, next(iter(all_stats.values()), RunStats()))
+            for split, indices in places.items():
+                with dialogues_bar(f"Filling {split}", len(indices)) as bar:
+                    for _ in self._made(split, indices, all_stats[split]):
+                        bar.update()
         return all_stats
 
     def fill_from_batches(self, places: Mapping[str, Iterable[int]], stats: RunStats) -> None:
@@ -285,10 +289,8 @@ class ConsistentChat(BuilderHooks, datasets.GeneratorBasedBuilder):
             raise RecipeError(
                 "A stream cannot wait for batches. Build with driver='batch' first, or run `consistent-chat warm`."
             )
-        stats = RunStats()
-        self.fill_from_batches({split: range(len(plan)) for split, plan in self.plans().items()}, stats)
-        if self._counted:
-            stats.save(self._counted, next(iter(self.recipes)))
+        with RunStats.recorded(self._counted, next(iter(self.recipes))) as stats:
+            self.fill_from_batches({split: range(len(plan)) for split, plan in self.plans().items()}, stats)
 
     @contextlib.contextmanager
     def _budgeted(self) -> Iterator[None]:

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from datasets.utils import tqdm
 
 from consistent_chat.drivers import BatchProgress, RunStats
+from consistent_chat.errors import ConsistentChatError
 from consistent_chat.recipe import Recipe
 from consistent_chat.text import counted
 from consistent_chat.text.console import for_bar, lines_only, say
+
+logger = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def told_if_stopped(all_stats: Callable[[], Iterable[RunStats]]) -> Iterator[None]:
+    """Log the counts of the block's runs, which include what they have spent, if an error or an interrupt ends it."""
+    try:
+        yield
+    except (ConsistentChatError, KeyboardInterrupt):
+        whole = RunStats()
+        for stats in all_stats():
+            whole.add(stats.counts())
+        if whole.calls or whole.cost:
+            logger.warning("Before the stop: %s.", whole)
+        raise
 
 
 def dialogues_bar(about: str, total: int) -> Any:

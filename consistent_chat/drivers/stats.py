@@ -21,8 +21,8 @@ from consistent_chat.request import Response
 from consistent_chat.text import Summarized, counted
 
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed", "marks",
-          "cached_tokens", "saved", "uncounted")  # fmt: skip
-PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost", "cached_tokens", "saved", "uncounted")
+          "cached_tokens", "saved", "uncounted", "unpriced")  # fmt: skip
+PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost", "cached_tokens", "saved", "uncounted", "unpriced")
 """Counts of payments and tries, which are kept even if another process does the work again."""
 MOST_UNPRICED = 10_000
 """Calls after which their cost is added, so that they do not fill the memory."""
@@ -34,7 +34,8 @@ class RunStats(Summarized):
     """Counts of one run. `calls` counts answered calls, `retries` transport errors, `failed` the reasons of redraws.
 
     `cached_tokens` are the input tokens that came from providers' caches, `saved` the US dollars that caches saved.
-    `uncounted` are the calls whose tokens the server did not count: `cost` includes an estimate of them.
+    `uncounted` are the calls whose tokens the server did not count: `cost` includes an estimate of them. `unpriced` are
+    the calls of models without a known price: `cost` does not include them.
     """
 
     dialogues: int = 0
@@ -47,6 +48,7 @@ class RunStats(Summarized):
     cached_tokens: int = 0
     saved: float | None = None
     uncounted: int = 0
+    unpriced: int = 0
     last_fault: str = ""
     failed: Counter[str] = field(default_factory=Counter)
     in_flight: dict[int, float] = field(default_factory=dict, repr=False, compare=False)
@@ -93,7 +95,9 @@ class RunStats(Summarized):
         with _settling:
             while self._unpriced:
                 price_of, tokens = self._unpriced.popleft()
-                if (price := price_of()) is not None:
+                if (price := price_of()) is None:
+                    self.unpriced += 1
+                else:
                     self._add_cost(price, tokens)
 
     def _add_cost(self, price: Price, tokens: Tokens) -> None:
@@ -128,9 +132,19 @@ class RunStats(Summarized):
             elif value is not None:
                 setattr(self, name, (getattr(self, name) or 0) + value)
 
-    def save(self, folder: str, name: str) -> None:
-        """Write the counts into a folder, where `summed` finds them. Each process of a build writes its own file."""
-        Path(folder, f"{name}.{uuid.uuid4().hex}").write_text(json.dumps(self.counts()))
+    @classmethod
+    @contextlib.contextmanager
+    def recorded(cls, folder: str, name: str) -> Iterator[RunStats]:
+        """Give counts, and at the end write them into a folder, where `summed` finds them; "" writes nothing.
+
+        Each process of a build writes its own files, also if the build stops.
+        """
+        stats = cls()
+        try:
+            yield stats
+        finally:
+            if folder:
+                Path(folder, f"{name}.{uuid.uuid4().hex}").write_text(json.dumps(stats.counts()))
 
     @classmethod
     def summed(cls, folder: str, name: str) -> RunStats:
@@ -147,6 +161,8 @@ class RunStats(Summarized):
             parts.append(f"{self.input_tokens + self.output_tokens:,} tokens")
         if self.cost is not None:
             parts.append(f"${self.cost:.4f}")
+            if self.unpriced:
+                parts.append(f"{counted(self.unpriced, 'call')} without a known price (not in this cost)")
         if self.cached_tokens:
             parts.append(cached(self.cached_tokens, self.input_tokens, self.saved))
         if self.uncounted:

@@ -18,7 +18,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from consistent_chat.builder.execution import ExecutionOptions
-from consistent_chat.builder.progress import CallsBar, dialogues_bar
+from consistent_chat.builder.progress import CallsBar, dialogues_bar, told_if_stopped
 from consistent_chat.drivers import Limits, RunStats, Usage
 from consistent_chat.drivers.limits import PER_SERVER
 from consistent_chat.drivers.online import Stopped
@@ -86,7 +86,11 @@ def fill(work: Work, plans: Mapping[str, Plan], spent: Usage) -> dict[str, RunSt
     crew = Scheduler(_sent(dataclasses.replace(work, execution=split_rate)), ledger, workers, split_rate.limits)
     count = max(-(-length // LARGEST), min(length, SHARDS_A_SEAT * workers))
     shards = [Shard(number, count).of(plans) for number in range(1, count + 1)]
-    with dialogues_bar("Filling", length) as bar, CallsBar(next(iter(work.recipes.values())), RunStats()) as calls:
+    with (
+        told_if_stopped(lambda: crew.totals.values()),
+        dialogues_bar("Filling", length) as bar,
+        CallsBar(next(iter(work.recipes.values())), RunStats()) as calls,
+    ):
         totals = crew.run_shard(shards, functools.partial(_show, bar, calls))
     return {split: totals.get(split, RunStats()) for split in plans}
 
@@ -101,6 +105,7 @@ class Scheduler:
         self._queue: deque[tuple[int, dict[str, range]]] = deque()
         self._busy: list[Any] = []
         self._error: ConsistentChatError | None = None
+        self.totals: Totals = {}
 
     def run_shard(self, shards: list[dict[str, range]], show: Callable[[Totals], None]) -> Totals:
         """Run all shards, and return the counts; raise the first error after all workers have ended."""
@@ -117,14 +122,13 @@ class Scheduler:
         return totals
 
     def _finished(self, show: Callable[[Totals], None]) -> Totals:
-        totals: Totals = {}
         while self._queue or self._busy:
             self._schedule()
             for ended in self._ended():
                 self._collect(ended)
-            totals = ray.get(self._ledger.totals.remote())
-            show(totals)
-        return totals
+            self.totals = ray.get(self._ledger.totals.remote())
+            show(self.totals)
+        return self.totals
 
     def _schedule(self) -> None:
         while self._queue and self._free and self._free[0] <= time.monotonic():

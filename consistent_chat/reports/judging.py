@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from consistent_chat import drivers
+from consistent_chat.builder.progress import told_if_stopped
 from consistent_chat.commands.open import open_builder
 from consistent_chat.dialogue import prompts
 from consistent_chat.dialogue.checks import language as languages
@@ -158,10 +159,11 @@ def opened(options: Mapping[str, Any]) -> tuple[Judging, JudgeReport]:
         begin = partial(_steps, asked, Plan(asked).spec(0), queue.held, language)
         opener, limits = execution.opener(asked), execution.limits
         made = drivers.run(asked, queue.numbers(), execution.store(), opener, limits, report.stats, Usage(), begin)
-        for dialogue in made:
-            number = dialogue.spec.index
-            known[number] = _verdict(queue.held.pop(number), dialogue, recipe)
-            yield from queue.finished(known)
+        with told_if_stopped(lambda: [report.stats]):
+            for dialogue in made:
+                number = dialogue.spec.index
+                known[number] = _verdict(queue.held.pop(number), dialogue, recipe)
+                yield from queue.finished(known)
         yield from queue.finished(known)
 
     return verdicts, report

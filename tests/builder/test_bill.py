@@ -247,6 +247,43 @@ def test_a_faulty_answer_is_paid_for_if_the_server_says_so(protocol: str, body: 
     assert builder.spent.cost == pytest.approx(stats.cost)
 
 
+def options(provider: Provider, place: str, **given: Any) -> dict[str, Any]:
+    """Return the options of a build that calls a provider, one call at a time."""
+    called = {"serving": "openai", "base_url": provider.openai_url, "api_key": "key", "max_concurrency": 1}
+    return {**called, "responses": place, **given}
+
+
+@pytest.mark.parametrize("stop", [{"max_calls": 5}, {"max_cost": 0.01}, {}], ids=["calls", "cost", "error"])
+def test_a_build_that_stops_tells_what_it_has_spent(
+    stop: dict[str, float], place: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A build that a limit or an error stops tells its calls, tokens and dollars, also those of unusable answers."""
+    paid = Reply.body(200, json.dumps({"choices": [], "usage": USAGE}))
+    said = lambda call: Reply.error(401, "No") if call.number > 4 and not stop else replied(call)  # noqa: E731
+    with Provider(lambda call: paid if call.number == 3 else said(call)) as provider:
+        fields = {**RECIPE, "judge_model": None, "num_dialogs_per_intent": 50}
+        builder = load_dataset_builder("consistent_chat", **options(provider, place, **fields, **stop))
+        with pytest.raises(ConsistentChatError):
+            builder.download_and_prepare()
+    price, (told,) = price_of(MODEL), [line for line in caplog.messages if line.startswith("Before the stop: ")]
+    assert price is not None
+    answers = sum(reply.status == 200 for _, reply in provider.replies)
+    cost = price.of(Tokens(2000, 900, 1500, 0, 600)) * answers
+    assert f" {answers - 1} calls, {answers * 2900:,} tokens, ${cost:.4f}, " in told
+
+
+def test_calls_without_a_known_price_are_told_beside_the_cost(place: str) -> None:
+    """Where only one of two models has a known price, the last line tells how many calls its cost does not include."""
+    with Provider() as provider:
+        fields = {**RECIPE, "judge_model": "my-judge", "num_dialogs_per_intent": 2}
+        builder = load_dataset_builder("consistent_chat", **options(provider, place, **fields))
+        builder.download_and_prepare()
+    told = str(builder.all_stats["train"])
+    assert "6 calls" in told
+    assert "$0.00" in told
+    assert "2 calls without a known price (not in this cost)" in told
+
+
 def test_what_is_not_counted_is_said(place: str) -> None:
     """A response without token counts is told of in the run's last line, the reports and the card."""
     message = {"content": json.dumps({"user_1": "How much yeast?", "user_2": "And salt?"})}

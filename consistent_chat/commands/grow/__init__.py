@@ -17,6 +17,7 @@ import yaml
 
 from consistent_chat import drivers
 from consistent_chat.builder import ConsistentChat
+from consistent_chat.builder.progress import told_if_stopped
 from consistent_chat.commands.estimate import FRAME_TOKENS, TOKENS_PER_CHARACTER, TOKENS_PER_WORD
 from consistent_chat.commands.grow.tasks import CHUNK, Entry, Task, read_entry, steps
 from consistent_chat.commands.open import open_builder
@@ -94,10 +95,11 @@ def grow(
     builder, recipe = _opened(source, options)
     stats, spent = RunStats(), Usage()
     tasks = _tasks(whole, add, number, categories, recipe)
-    found = _run(builder, recipe, tasks, stats, spent)
-    if add == "categories":
-        tasks = [_of_new(task, name) for task, names in zip(tasks, found) for name in names]
+    with told_if_stopped(lambda: [stats]):
         found = _run(builder, recipe, tasks, stats, spent)
+        if add == "categories":
+            tasks = [_of_new(task, name) for task, names in zip(tasks, found) for name in names]
+            found = _run(builder, recipe, tasks, stats, spent)
     grown = Growth(_topics(tasks, found), found[0] if add == "personas" else (), stats)
     written = _document(text, grown, recipe.model or "")
     taxonomy.load(safe_yaml.parse(written, os.path.basename(output)))
