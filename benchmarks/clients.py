@@ -18,7 +18,7 @@ import genai_prices  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 from made import conversed
 from process import cost_of, memory
-from provider import Manner, planned
+from provider import Manner, asked, planned
 
 import consistent_chat
 import consistent_chat.builder
@@ -108,15 +108,15 @@ async def _send(url: str, chains: Sequence[Sequence[bytes]], concurrency: int) -
 
 def _chain(dialogs: int, index: int, manner: Manner) -> list[bytes]:
     """Return what a dialogue sends, one request after the other, again where it gets an error for an answer."""
-    attempts: Counter[bytes] = Counter()
+    attempts: Counter[str] = Counter()
     chain: list[bytes] = []
 
     def answer(request: Request) -> Response:
         body = _body(request)
         raw = json.dumps(body).encode()
         while True:
-            plan = planned(manner, body, attempts[raw])
-            attempts[raw] += 1
+            plan = planned(manner, body, attempts[asked(body)])
+            attempts[asked(body)] += 1
             chain.append(raw)
             if plan.status == 200:
                 return Response(plan.text, "length" if plan.finish == "max_tokens" else "stop")

@@ -73,8 +73,8 @@ class Planned:
 
 def planned(manner: Manner, body: Mapping[str, Any], attempt: int) -> Planned:
     """Return the answer to the n-th try of a request."""
-    names = list(body["output_config"]["format"]["schema"]["properties"])
-    digest = hashlib.sha256(f"{attempt} {names[0]} {body['messages']}".encode()).digest()
+    names = _names(body)
+    digest = hashlib.sha256(f"{attempt} {asked(body)}".encode()).digest()
     chance, choice = (int.from_bytes(digest[at : at + 6], "big") / 2**48 for at in (0, 6))
     seconds = manner.median * math.exp(manner.sigma * statistics.NormalDist().inv_cdf(chance or 0.5))
     number = int(choice * 100 // manner.faults) if manner.faults else len(FAULTS)
@@ -85,6 +85,15 @@ def planned(manner: Manner, body: Mapping[str, Any], attempt: int) -> Planned:
     text = json.dumps(texts)
     text = {"malformed": text.replace(":", ""), "truncated": text[: len(text) // 2]}.get(fault, text)
     return Planned(seconds, 200, text, "max_tokens" if fault == "truncated" else "end_turn")
+
+
+def asked(body: Mapping[str, Any]) -> str:
+    """Return what tells a request from others: not its `max_tokens`, which a client raises after a truncated answer."""
+    return f"{_names(body)[0]} {body['messages']}"
+
+
+def _names(body: Mapping[str, Any]) -> list[str]:
+    return list(body["output_config"]["format"]["schema"]["properties"])
 
 
 @contextlib.contextmanager
@@ -109,7 +118,7 @@ def seen(url: str) -> Seen:
 class _Provider:
     def __init__(self, manner: Manner) -> None:
         self._manner = manner
-        self._attempts: Counter[bytes] = Counter()
+        self._attempts: Counter[str] = Counter()
         self._in_flight = 0
         self._full_at = 0.0
         self.seen = Seen()
@@ -131,7 +140,7 @@ class _Provider:
             self.seen.refused += 1
             return _error(429, {"retry-after": f"{wait:.3f}"} if self._manner.told else {})
         body = json.loads(raw)
-        mark = hashlib.sha256(raw).digest()
+        mark = asked(body)
         plan = planned(self._manner, body, self._attempts[mark])
         self._attempts[mark] += 1
         self.seen.seconds += plan.seconds

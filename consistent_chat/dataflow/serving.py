@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from consistent_chat.dataflow.compat import LLMServingABC
 from consistent_chat.drivers import Limits, RunStats, Usage
 from consistent_chat.drivers.budget import Budget
+from consistent_chat.drivers.call_queue import Order
 from consistent_chat.drivers.calls import Caller, Calls
 from consistent_chat.drivers.waves import Outcome
 from consistent_chat.errors import ConsistentChatError, RecipeError, ServingError, TransportError
@@ -146,7 +147,7 @@ async def _answers(serving: OpenAI, requests: Sequence[Request], limits: Limits)
     caller = Caller(serving, lambda request, response: response, Budget(limits, Usage()), RunStats())
     calls = Calls(caller, asyncio.get_running_loop().time)
     try:
-        return list(await asyncio.gather(*(calls.ask(order, request) for order, request in enumerate(requests))))
+        return list(await asyncio.gather(*(calls.ask(Order(index), request) for index, request in enumerate(requests))))
     finally:
         await serving.close()
 

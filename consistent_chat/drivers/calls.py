@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import partial
 
 from consistent_chat.drivers.budget import Budget
+from consistent_chat.drivers.call_queue import Order
 from consistent_chat.drivers.concurrency import RECHECK, AdaptiveSemaphore, SharedSlots, Turns
-from consistent_chat.drivers.limits import RateLimiter
+from consistent_chat.drivers.limits import Limits, RateLimiter
 from consistent_chat.drivers.retry import MAX_TRIES, Passing, Refusals, RetryPolicy, backoff
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.errors import ConsistentChatError, RefusedAccess, RefusedRequest, ServingError, TransportError
@@ -66,7 +67,9 @@ class Calls:
         self.turns, self._shared = Turns(limits.max_concurrency), SharedSlots(limits.max_concurrency)
         self._servers: dict[str, ServerCalls] = {}
         for role, own in (limits.roles or {"": limits}).items():
-            slots = AdaptiveSemaphore(own.max_concurrency, rate_limiter.of(role), self._is_busy, self._shared)
+            slots = AdaptiveSemaphore(
+                own.max_concurrency, rate_limiter.of(role), self._is_busy, self._shared, started_early(limits)
+            )
             policy = RetryPolicy(clock, caller.wait_for_server)
             self._servers[role] = ServerCalls(caller, slots, rate_limiter.of(role), policy, self.turns)
 
@@ -75,8 +78,8 @@ class Calls:
         self._shared.close(error)
         self._shared.hand_out()
 
-    async def ask(self, order: int, request: Request) -> Response:
-        """Store and return the answer to a request, or its refusal; lower orders go first.
+    async def ask(self, order: Order, request: Request) -> Response:
+        """Store and return the answer to a request, or its refusal.
 
         Raises ServingError and BudgetSpent, which stop the run.
         """
@@ -85,6 +88,14 @@ class Calls:
 
     def _is_busy(self) -> bool:
         return self.turns.is_busy and not self.turns.in_doubt
+
+
+def started_early(limits: Limits) -> int:
+    """Return how many of the last dialogues are started before others are finished, so that no slots are idle.
+
+    Within a budget, calls must finish dialogues: then -1, for none.
+    """
+    return limits.max_concurrency - 1 if limits.max_calls is None and limits.max_cost is None else -1
 
 
 class ServerCalls:
@@ -102,7 +113,7 @@ class ServerCalls:
         )
         self._refusals = Refusals(self._ask_unrecorded)
 
-    async def ask(self, order: int, request: Request) -> Response:
+    async def ask(self, order: Order, request: Request) -> Response:
         """Do what `Calls.ask` does. A pause between tries occupies no slot."""
         first = 0
         fault: Passing

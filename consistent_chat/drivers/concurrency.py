@@ -1,14 +1,14 @@
-"""Limits the calls in flight: lower orders go first, and fewer calls run while the server is overloaded."""
+"""Limits the calls in flight, which start in the order of a CallQueue; fewer run while the server is overloaded."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import heapq
-import itertools
+import math
 from collections import deque
 from collections.abc import Callable
 
+from consistent_chat.drivers.call_queue import CallQueue, Order
 from consistent_chat.drivers.limits import RateLimiter
 
 RECHECK = 0.25
@@ -20,6 +20,8 @@ reasons than load would keep a third of 30 slots idle."""
 
 Admit = Callable[[], bool]
 """Reserves a call within the budget; returns False if the call must wait for others. An error closes the semaphore."""
+Waiting = tuple[float, Admit, asyncio.Future[int]]
+"""The tokens of a call that waits for a slot, the function that admits it, and the future that gets the epoch."""
 
 
 class Turns:
@@ -87,7 +89,7 @@ class SharedSlots:
         self.closing.set()
 
     def hand_out(self) -> None:
-        """Give free slots to waiting tasks of all semaphores; lower orders go first."""
+        """Give free slots to waiting tasks of all semaphores; earlier dialogues go first."""
         for semaphore in sorted(self.semaphores, key=lambda each: each.first):
             semaphore.hand_out()
 
@@ -100,7 +102,7 @@ class Slot:
 
     __slots__ = ("_admit", "_order", "_semaphore", "_tokens")
 
-    def __init__(self, semaphore: AdaptiveSemaphore, order: int, tokens: float, admit: Admit) -> None:
+    def __init__(self, semaphore: AdaptiveSemaphore, order: Order, tokens: float, admit: Admit) -> None:
         self._semaphore, self._order, self._tokens, self._admit = semaphore, order, tokens, admit
 
     async def __aenter__(self) -> int:
@@ -113,7 +115,7 @@ class Slot:
 
 
 class AdaptiveSemaphore:
-    """A semaphore with priorities: earlier dialogues go first, so that their rows are finished first.
+    """A semaphore that starts the calls of a CallQueue; when at most `few` dialogues wait to be started, they go first.
 
     Its size adapts to the server: each rate-limited call removes one slot; with n slots, RESTORED are restored after n
     answers. When only one slot is left, one is restored after each answer until the next rate-limited call.
@@ -127,6 +129,7 @@ class AdaptiveSemaphore:
         rate_limiter: RateLimiter,
         is_busy: Callable[[], bool] = lambda: False,
         shared: SharedSlots | None = None,
+        few: int = -1,
     ) -> None:
         self._rate_limiter, self._is_busy = rate_limiter, is_busy
         self._timer: asyncio.TimerHandle | None = None
@@ -136,12 +139,11 @@ class AdaptiveSemaphore:
         self._shut = 0
         self._epoch = 0
         self._crowded = 0
-        self._waiting: list[tuple[int, int, float, Admit, asyncio.Future[int]]] = []
-        self._arrival = itertools.count()
+        self._waiting: CallQueue[Waiting] = CallQueue(few)
         self._shared = shared or SharedSlots(size)
         self._shared.semaphores.append(self)
 
-    def one(self, order: int, tokens: float, admit: Admit = lambda: True) -> Slot:
+    def one(self, order: Order, tokens: float, admit: Admit = lambda: True) -> Slot:
         """Return a place to hold while a call is in flight.
 
         `tokens` is the estimate for the call; `admit` is called when it may start.
@@ -149,9 +151,9 @@ class AdaptiveSemaphore:
         return Slot(self, order, tokens, admit)
 
     @property
-    def first(self) -> tuple[float, int]:
-        """The order and the arrival number of the first waiting task."""
-        return self._waiting[0][:2] if self._waiting else (float("inf"), 0)
+    def first(self) -> float:
+        """The position in the plan of the dialogue whose call is next; infinite if none waits."""
+        return self._waiting.next()[0] if self._waiting else math.inf
 
     @property
     def is_alone(self) -> bool:
@@ -194,10 +196,10 @@ class AdaptiveSemaphore:
         if self._shared.error:
             raise self._shared.error
 
-    async def acquire(self, order: int, tokens: float, admit: Admit) -> int:
+    async def acquire(self, order: Order, tokens: float, admit: Admit) -> int:
         """Wait for a place and return the epoch; raises the error passed to `close`."""
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (order, next(self._arrival), tokens, admit, waiter))
+        self._waiting.push(order, (tokens, admit, waiter))
         self.hand_out()
         try:
             return await waiter
@@ -226,11 +228,10 @@ class AdaptiveSemaphore:
     def hand_out(self) -> None:
         """Give free slots to the tasks that wait here."""
         while self._waiting and (self._shared.error or self._has_room()):
-            *_, tokens, admit, waiter = self._waiting[0]
+            _, (tokens, admit, waiter) = self._waiting.next()
             if not (waiter.done() or self._shared.error or self._is_admitted(admit)):
                 return
-            if self._waiting and self._waiting[0][-1] is waiter:
-                heapq.heappop(self._waiting)
+            self._waiting.pop()
             if waiter.done():
                 continue
             if self._shared.error:

@@ -16,6 +16,7 @@ from typing import Any
 
 from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget
+from consistent_chat.drivers.call_queue import Order
 from consistent_chat.drivers.calls import Caller, Calls
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.replay import replay_until_missing
@@ -61,8 +62,8 @@ class Online:
         self._thread = threading.Thread(target=self._loop.run_forever, name="consistent_chat", daemon=True)
         self._thread.start()
 
-    def submit(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
-        """Continue a dialogue that needs an answer to this request; lower orders go first.
+    def submit(self, order: Order, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
+        """Continue a dialogue that needs an answer to this request.
 
         The dialogue appends its unusable answers to `failed`.
         """
@@ -115,17 +116,19 @@ class Online:
             else:
                 future.set_result(task.result())
 
-    async def _finish(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Dialogue:
+    async def _finish(self, order: Order, steps: Steps, request: Request, failed: list[FailedDraw]) -> Dialogue:
         try:
             while True:
                 response = await self._calls.ask(order, request)
                 await self._calls.turns.take()
+                unusable = len(failed)
                 step = replay_until_missing(steps, response, self._store.find, self._max_draws)
                 self._breaker.test(request, response, failed, step)
                 self._calls.turns.in_doubt = self._breaker.in_doubt
                 if isinstance(step, Dialogue):
                     return step
                 request = step
+                order = order.following(is_usable=len(failed) == unusable)
         except Exception as error:
             self._calls.close(error)
             raise

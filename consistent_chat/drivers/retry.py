@@ -45,8 +45,11 @@ Servers count calls per minute, so if that lasts longer it is not a rate limit.
 """
 LOADING_PAUSE = 5.0
 """Maximum seconds between tries of a server that is not ready yet."""
-QUICK_PAUSE = 0.1
-"""Seconds before the second try of a call that failed while the server answers others."""
+QUICK = 0.2
+"""Share of the usual pauses that a call waits that failed while the server answers others."""
+FEW_FAULTS = 3
+"""Number of consecutive faults up to which the server still counts as answering others. In the last calls of a run two
+faults may follow each other by chance."""
 CLOSED = 3
 """Number of consecutive calls refused with too long a pause, after which a run stops."""
 _CHECK_LIMITS = " Check the account's credit and limits; max_requests_per_minute= keeps a run within them."
@@ -102,13 +105,11 @@ class RetryPolicy:
         return unexplained and self._in_vain > 1 and waited > UNEXPLAINED_SILENCE
 
     def pause(self, tries: int, error: Passing) -> float:
-        """Return the seconds to wait. The pause is short if the server is not ready yet, and after a single fault."""
+        """Return the seconds to wait. Pauses are short if the server is not ready yet, or while it answers others."""
+        if self._answered and self._in_vain <= FEW_FAULTS:
+            return backoff(tries, error, QUICK)
         seconds = backoff(tries, error)
-        if error.retry_after:
-            return seconds
-        if not self._answered:
-            return min(seconds, LOADING_PAUSE)
-        return min(seconds, QUICK_PAUSE) if tries == 1 and self._in_vain == 1 else seconds
+        return seconds if self._answered or error.retry_after else min(seconds, LOADING_PAUSE)
 
     def _is_waited_for(self, error: Passing, waited: float) -> bool:
         """Return whether to keep waiting for a server that has not answered yet; log the first wait."""
@@ -123,13 +124,13 @@ class RetryPolicy:
         return True
 
 
-def backoff(tries: float, error: Passing) -> float:
-    """Return the seconds to wait after the given number of tries.
+def backoff(tries: float, error: Passing, share: float = 1.0) -> float:
+    """Return the seconds to wait after the given number of tries: a share of the usual pause.
 
     The pause grows exponentially, or is the server's if that is longer. Jitter is added, so that calls that failed
     together are not repeated together.
     """
-    backoff: float = FIRST_PAUSE * 2 ** min(tries - 1, 10)
+    backoff: float = share * FIRST_PAUSE * 2 ** min(tries - 1, 10)
     return min(LONGEST_PAUSE, max(backoff, error.retry_after or 0.0)) * random.uniform(1.0, 1.25)
 
 

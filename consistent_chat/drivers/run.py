@@ -14,6 +14,7 @@ from consistent_chat.dialogue.check_identity import check_identity
 from consistent_chat.dialogue.parse import Reason
 from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget, Usage
+from consistent_chat.drivers.call_queue import Order
 from consistent_chat.drivers.deduplicate import Deduplicator, PendingDialogue, finished, is_done
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.online import Online
@@ -45,8 +46,8 @@ class Driver(Protocol):
     def window(self) -> int:
         """Maximum dialogues in progress."""
 
-    def submit(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
-        """Continue a dialogue that needs an answer to this request; lower orders go first."""
+    def submit(self, order: Order, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
+        """Continue a dialogue that needs an answer to this request."""
 
     def stop(self) -> None:
         """Start no more calls, and wait for those in flight."""
@@ -168,7 +169,7 @@ class _Run:
             raise MissingResponse(_refused(failed) or explain_miss(step, index, self._store))
         driver = self._started(self._open_serving)
         self._submitted[index] = failed, substitute, progress.steps
-        return driver.submit(index, progress.steps, step, failed)
+        return driver.submit(Order(index, len(progress.used)), progress.steps, step, failed)
 
     def _steps(self, index: int, substitute: int, failed: list[FailedDraw]) -> Steps:
         return NotingSteps(self._first_steps(index, failed, substitute))

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.budget import Budget
+from consistent_chat.drivers.call_queue import Order
 from consistent_chat.drivers.concurrency import RECHECK
 from consistent_chat.drivers.limits import Limits
 from consistent_chat.drivers.replay import replay_until_missing
@@ -90,7 +91,7 @@ class Waves:
         self._known: dict[tuple[str, str], Request] = {}  # an answered request, by model and stage
         self._slots: list[_Slot] = []
 
-    def submit(self, order: int, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
+    def submit(self, order: Order, steps: Steps, request: Request, failed: list[FailedDraw]) -> Future[Dialogue]:
         """Continue a dialogue that needs an answer to this request; requests are sent in the order of arrival.
 
         The dialogue appends its unusable answers to `failed`.

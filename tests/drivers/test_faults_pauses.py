@@ -12,13 +12,17 @@ from email.utils import formatdate, parsedate_to_datetime
 import pytest
 
 from consistent_chat.drivers import Limits
+from consistent_chat.drivers.call_queue import Order
 from consistent_chat.drivers.concurrency import AdaptiveSemaphore, SharedSlots
 from consistent_chat.drivers.limits import RateLimiter
+from consistent_chat.drivers.retry import RetryPolicy
+from consistent_chat.errors import TransportError
 from consistent_chat.recipe import Recipe
 from tests.faults import Reply, every, run
 from tests.provider import Call, Provider
 from tests.servings import OLD, opened
 
+FAULT = TransportError("The server answered 500")
 SMALL = Recipe(model=OLD, num_dialogs_per_intent=1, num_turns_per_dialog=1)
 
 
@@ -98,6 +102,42 @@ class TestPlaces:
         assert asyncio.run(asyncio.wait_for(crowd(), 10.0)) == [2, 2, 8, 3]
 
 
+class TestRetryPolicy:
+    """Pauses after faults for which the server asks for no pause."""
+
+    @pytest.fixture
+    def policy(self) -> RetryPolicy:
+        """Return the policy of a run whose server has answered."""
+        policy = RetryPolicy(time.monotonic)
+        policy.answered()
+        return policy
+
+    def test_faults_of_a_server_that_answers_others_cost_little_time(self, policy: RetryPolicy) -> None:
+        """A call that fails three times while others are answered waits less than a second in total."""
+        pauses = []
+        for tries in (1, 2, 3):
+            policy.answered()
+            policy.test(tries, FAULT)
+            pauses.append(policy.pause(tries, FAULT))
+        assert pauses == sorted(pauses)
+        assert sum(pauses) < 1.0
+
+    def test_a_server_that_answers_nobody_is_left_alone(self, policy: RetryPolicy) -> None:
+        """In an outage of thirty calls all but a few wait the usual pause, and longer each time."""
+        pauses = []
+        for _ in range(30):
+            policy.test(1, FAULT)
+            pauses.append(policy.pause(1, FAULT))
+        assert len([pause for pause in pauses if pause >= 0.5]) >= 27
+        assert policy.pause(2, FAULT) >= 1.0
+
+    def test_a_pause_that_the_server_asks_for_is_kept(self, policy: RetryPolicy) -> None:
+        """A requested pause is never shortened."""
+        error = TransportError("Later", 7.0)
+        policy.test(1, error)
+        assert policy.pause(1, error) >= 7.0
+
+
 class TestRetryAfter:
     """The server asks for a pause with a `retry-after` header."""
 
@@ -139,7 +179,7 @@ class TestRetryAfter:
 async def held(slots: AdaptiveSemaphore, count: int) -> AsyncIterator[list[int]]:
     """Hold a number of slots and yield their epochs."""
     async with contextlib.AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(slots.one(0, 0.0)) for _ in range(count)]
+        yield [await stack.enter_async_context(slots.one(Order(0), 0.0)) for _ in range(count)]
 
 
 async def refused(slots: AdaptiveSemaphore, count: int) -> None:
@@ -154,7 +194,7 @@ async def refused(slots: AdaptiveSemaphore, count: int) -> None:
 @contextlib.asynccontextmanager
 async def refusal(slots: AdaptiveSemaphore) -> AsyncIterator[None]:
     """Hold a slot and give it up as rejected."""
-    async with slots.one(0, 0.0) as epoch:
+    async with slots.one(Order(0), 0.0) as epoch:
         yield
         slots.shrink(epoch)
 
@@ -166,7 +206,7 @@ async def places(slots: AdaptiveSemaphore, answers: int) -> int:
     async with contextlib.AsyncExitStack() as stack:
         for count in itertools.count():
             try:
-                await asyncio.wait_for(stack.enter_async_context(slots.one(0, 0.0)), 0.02)
+                await asyncio.wait_for(stack.enter_async_context(slots.one(Order(0), 0.0)), 0.02)
             except asyncio.TimeoutError:
                 return count
     raise AssertionError("unreachable")

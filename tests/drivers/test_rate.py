@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from consistent_chat.drivers import Limits
+from consistent_chat.drivers.call_queue import Order
 from consistent_chat.drivers.concurrency import AdaptiveSemaphore
 from consistent_chat.drivers.limits import GRACE, RateLimiter
 from consistent_chat.errors import RecipeError
@@ -130,7 +131,7 @@ def test_a_call_that_waits_for_the_pace_holds_no_place(clock: Clock) -> None:
         slots, gone = AdaptiveSemaphore(5, RateLimiter(Limits(max_requests_per_minute=1), clock)), []
 
         async def call(order: int) -> None:
-            async with slots.one(order, 0.0):
+            async with slots.one(Order(order), 0.0):
                 gone.append(order)
 
         calls = [asyncio.ensure_future(call(order)) for order in (9, 5, 7, 3)]
