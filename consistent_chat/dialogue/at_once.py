@@ -5,12 +5,12 @@ It uses prompts and parsing, but no network, clock, file or store: those belong 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from consistent_chat.dialogue import by_turns, parse, prompts
 from consistent_chat.dialogue.dropped import dropped
-from consistent_chat.dialogue.parse import Reason
+from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.dialogue.preference import paired
 from consistent_chat.dialogue.reasoning import reasoning
 from consistent_chat.dialogue.skeleton import message_names, texts_schema, user_messages
@@ -28,6 +28,7 @@ from consistent_chat.dialogue.work import (
 from consistent_chat.errors import UnfilledSlot
 from consistent_chat.plan.cards import MAX_STAND_INS, MAX_SUBSTITUTES, Spec
 from consistent_chat.plan.plan import Plan
+from consistent_chat.prices import NO_TOKENS, billed
 from consistent_chat.recipe import Recipe
 from consistent_chat.recipe.review import Mark, Review
 from consistent_chat.recipe.template import RenderError
@@ -72,6 +73,39 @@ def fill(recipe: Recipe, plan: Plan, index: int, failed: list[FailedDraw] | None
         f"{plan.spec(index).title} could not be made: {beyond} specs failed, {len(failed)} unusable answers, "
         f"the last: {reasons}. Look at what {recipe.model!r} answers; {_advice(failed)}"
     )
+
+
+def is_plain(recipe: Recipe) -> bool:
+    """Return whether each dialogue has one request for the user messages and one for the answers, and nothing else."""
+    extras = (recipe.seeds, recipe.judge_model, recipe.user_model, recipe.preferences, recipe.loaded_review)
+    is_at_once = (recipe.users, recipe.answers, recipe.num_answers) == ("at_once", "at_once", 1)
+    return is_at_once and not recipe.judges and all(extra is None for extra in extras)
+
+
+def recorded(
+    recipe: Recipe, plan: Plan, index: int, keys: Sequence[str], responses: Sequence[Response]
+) -> Dialogue | None:
+    """Return what `fill` returns for a plain recipe if these responses, which passed the checks, are for these keys.
+
+    Return None if `fill` would send another request. It makes no requests, which is half of the work of a replay.
+    """
+    if len(responses) != 2:  # user messages and answers
+        return None
+    spec = plan.spec(index)
+    recipe = recipe.languages.get(spec.language, recipe)
+    first, second = responses
+    try:
+        _render(spec, recipe)
+        users = parse.messages(first, message_names("user", spec.added_turns))
+        names = message_names("assistant", len(users))
+        answers = parse.messages(second, names)
+    except (Unusable, RenderError):
+        return None
+    tokens_in = (first.input_tokens or 0) + (second.input_tokens or 0)
+    tokens_out = (first.output_tokens or 0) + (second.output_tokens or 0)
+    thought = reasoning(second, names) if recipe.reasoning else ""
+    bill = NO_TOKENS.plus(billed(first)).plus(billed(second)), NO_TOKENS
+    return Dialogue(spec, users, answers, tuple(keys), 2, tokens_in, tokens_out, (), None, thought, bill)
 
 
 def _render(spec: Spec, recipe: Recipe) -> None:

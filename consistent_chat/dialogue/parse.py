@@ -292,13 +292,14 @@ def _texts(text: str) -> dict[str, str] | None:
     A decoder that detects repeated keys takes six times as long. An object that repeats none has four quotation marks
     per value, besides escaped ones.
     """
-    if "\\\\" in text:  # otherwise a quotation mark after a backslash is always an escaped one
+    has_escapes = "\\" in text
+    if has_escapes and "\\\\" in text:  # otherwise a quotation mark after a backslash is always an escaped one
         return None
     try:
         value = parsed_json(text)
     except (ValueError, RecursionError):
         return None
-    escaped = text.count('\\"') if "\\" in text else 0
+    escaped = text.count('\\"') if has_escapes else 0
     if type(value) is not dict or text.count('"') - escaped != 4 * len(value):
         return None
     return value if _ONLY_TEXTS.issuperset(map(type, value.values())) else None

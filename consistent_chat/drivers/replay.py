@@ -24,8 +24,8 @@ from consistent_chat.store.used import Used
 
 Find = Callable[[Request], Response | None]
 FindAll = Callable[[Request], list[Response]]
-FindUsed = Callable[[Request, str], Response | None]
-"""Finds the response to a request if the digest of its record begins with a text."""
+FindUsed = Callable[[str, str], Response | None]
+"""Finds the response to the request with a key if the digest of its record begins with a text."""
 Begin = Callable[[list[FailedDraw]], Steps]
 """Starts a dialogue, which appends its unusable responses to the list."""
 
@@ -134,7 +134,7 @@ def walk_used(begin: Begin, used: Sequence[Used], find: FindUsed) -> Progress | 
         request = next(steps)
         for key, digest in used:
             request.known_as(key)
-            if (response := find(request, digest)) is None:
+            if (response := find(key, digest)) is None:
                 return None
             found.append((request, response))
             request = steps.send(response)

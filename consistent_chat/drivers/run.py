@@ -17,8 +17,9 @@ from consistent_chat.drivers.budget import Budget, Usage
 from consistent_chat.drivers.call_queue import Order
 from consistent_chat.drivers.deduplicate import Deduplicator, PendingDialogue, finished, is_done
 from consistent_chat.drivers.limits import Limits
+from consistent_chat.drivers.noted import Begin, NotedDialogues
 from consistent_chat.drivers.online import Online
-from consistent_chat.drivers.replay import REPLAY_DRAWS, NotingSteps, UsedRecord, used_by, walk, walk_used
+from consistent_chat.drivers.replay import REPLAY_DRAWS, walk
 from consistent_chat.drivers.stats import RunStats
 from consistent_chat.drivers.waves import BatchedServing, Waves
 from consistent_chat.errors import MissingResponse
@@ -35,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 Open = Callable[[], Serving | BatchedServing]
 """Opens a serving; called once, at the first request without a recorded response."""
-Begin = Callable[[int, list[FailedDraw], int], Steps]
-"""Starts the dialogue at a position of the plan with a substitute; its unusable answers are appended to the list."""
 
 
 class Driver(Protocol):
@@ -70,8 +69,11 @@ def run(
     opened at the first request without a recorded response. Runs with the same `spent` share the limits. `begin`
     replaces the function that starts dialogues. `notes` are those of the recipe's plan, which are used and added to.
     """
-    begin = begin or partial(fill, recipe, Plan(recipe))
-    driver = _Run(recipe, begin, store, open_serving, limits, stats, spent or Usage(), notes)
+    plan = Plan(recipe)
+    noted = NotedDialogues(
+        recipe, plan if begin is None else None, begin or partial(fill, recipe, plan), store, notes or UsedResponses()
+    )
+    driver = _Run(recipe, noted, store, open_serving, limits, stats, spent or Usage())
     try:
         for dialogue in driver.dialogues(indices):
             stats.finished(dialogue)
@@ -88,22 +90,19 @@ class _Run:
     def __init__(
         self,
         recipe: Recipe,
-        begin: Begin,
+        noted: NotedDialogues,
         store: ResponseStore,
         open_serving: Open | None,
         limits: Limits,
         stats: RunStats,
         spent: Usage,
-        notes: UsedResponses | None,
     ) -> None:
-        self._recipe, self._first_steps, self._store = recipe, begin, store
+        self._recipe, self._noted, self._store = recipe, noted, store
         self._open_serving, self._limits, self._stats, self._spent = open_serving, limits, stats, spent
-        self._notes = notes or UsedResponses()
         self._submitted: dict[int, tuple[list[FailedDraw], int, Steps]] = {}
         self._driver: Driver | None = None
         self._is_warm = False
-        self._has_checks = recipe.has_checks
-        if self._has_checks:
+        if recipe.has_checks:
             store.note_checks(check_identity(recipe))
         threshold = recipe.drop_near_duplicates
         self._distinct = Deduplicator(threshold, self._begin) if threshold else None
@@ -132,7 +131,7 @@ class _Run:
             if self._driver is not None:
                 self._driver.stop()
         finally:
-            self._notes.save()
+            self._noted.save()
             self._store.close()
 
     def _warm_up(self) -> None:
@@ -151,54 +150,25 @@ class _Run:
         dialogue = finished(pending.popleft()) if self._distinct is None else self._distinct.next(pending)
         submitted = self._submitted.pop(dialogue.spec.index, None)
         if submitted is not None:
-            self._note(dialogue, *submitted)
+            self._noted.note(dialogue, *submitted)
         return dialogue
 
     def _begin(self, index: int, substitute: int = 0, given_up: Sequence[FailedDraw] = ()) -> PendingDialogue:
         """Start a dialogue, with a substitute if earlier specs were given up, and replay what is recorded of it."""
-        if not substitute and (dialogue := self._as_before(index)) is not None:
+        if not substitute and (dialogue := self._noted.replayed(index)) is not None:
             return dialogue
         failed = [*given_up]
         max_draws = REPLAY_DRAWS if self._open_serving is None else self._limits.max_draws
-        progress = walk(partial(self._steps, index, substitute), self._store, max_draws, failed)
+        progress = walk(partial(self._noted.steps, index, substitute), self._store, max_draws, failed)
         step = progress.step
         if isinstance(step, Dialogue):
-            self._note(step, failed, substitute, progress.steps)
+            self._noted.note(step, failed, substitute, progress.steps)
             return step
         if self._open_serving is None:
             raise MissingResponse(_refused(failed) or explain_miss(step, index, self._store))
         driver = self._started(self._open_serving)
         self._submitted[index] = failed, substitute, progress.steps
         return driver.submit(Order(index, len(progress.used)), progress.steps, step, failed)
-
-    def _steps(self, index: int, substitute: int, failed: list[FailedDraw]) -> Steps:
-        return NotingSteps(self._first_steps(index, failed, substitute))
-
-    def _as_before(self, index: int) -> Dialogue | None:
-        """Return the dialogue at an index with the responses that it used before, if the store still has them."""
-        if self._notes.is_due(index) or not (used := self._notes.of(index)):
-            return None
-        progress = walk_used(partial(self._steps, index, 0), used, self._store.find_used)
-        if progress is None or not isinstance(progress.step, Dialogue):
-            return None
-        self._mark_checked(progress.step, used_by(progress.steps))
-        return progress.step
-
-    def _note(self, dialogue: Dialogue, failed: list[FailedDraw], substitute: int, steps: Steps) -> None:
-        """Note which responses a dialogue used, however it was finished, and which of them passed the checks.
-
-        Dialogues with unusable responses or substitutes are replayed without notes.
-        """
-        used = used_by(steps)
-        self._mark_checked(dialogue, used)
-        if not (failed or substitute) and all(record.digest for record in used):
-            self._notes.add(dialogue.spec.index, [record[:2] for record in used])
-
-    def _mark_checked(self, dialogue: Dialogue, used: Sequence[UsedRecord]) -> None:
-        """Record that the dialogue passed the checks, so that its next replay does not check it again."""
-        for key, digest, is_checked in used if self._has_checks else ():
-            if digest and not is_checked and key in dialogue.keys:
-                self._store.mark_checked(key, digest)
 
     def _started(self, open_serving: Open) -> Driver:
         if self._driver is None:

@@ -52,6 +52,23 @@ class Index:
         located = self._located(key)
         return [located[0][2]] if len(located) == 1 else [kept for _, _, kept in located]
 
+    def alone(self, keys: Sequence[str]) -> tuple[dict[str, StoredResponse], list[str]]:
+        """Return the responses of keys of which these packs have only one, and the keys of which they have none.
+
+        They are read in the order of their rows, so neighbouring rows of a group are read at once. Raises DamagedRecord
+        and PackGone.
+        """
+        prefixes = np.frombuffer(bytes.fromhex("".join([key[7:23] for key in keys])), ">u8")
+        ordered, rows = np.asarray(self._sorted), np.asarray(self._rows)
+        starts, ends = (np.searchsorted(ordered, prefixes.astype(np.uint64), side) for side in ("left", "right"))
+        once = np.flatnonzero(ends - starts == 1)
+        found: dict[str, StoredResponse] = {}
+        for row, at in sorted(zip(rows[starts[once]].tolist(), once.tolist())):
+            number = bisect_right(self._starts, row) - 1
+            if (kept := self._kept(keys[at], number, row - self._starts[number])) is not None:
+                found[keys[at]] = kept
+        return found, [keys[at] for at in np.flatnonzero(ends == starts).tolist()]
+
     def use_notes(self, notes: CheckedRows) -> None:
         """Mark the responses that passed the checks of these notes."""
         self._notes, self._checked = notes, [notes.of(pack) for pack in self.packs]
@@ -158,6 +175,20 @@ class StoreReader:
             if found:
                 return min(found, key=_order)
         return None
+
+    def first_of(self, keys: Sequence[str]) -> dict[str, StoredResponse]:
+        """Return the responses that win for keys, without those of which there may be several or that cannot be read.
+
+        The others are left to `find`.
+        """
+        found: dict[str, StoredResponse] = {}
+        with contextlib.suppress(StoreError):
+            for layer in self._layers:
+                if layer.journals or not keys:
+                    break
+                alone, keys = layer.index.alone(keys)
+                found |= alone
+        return found
 
     def find_all(self, key: str) -> list[StoredResponse]:
         """Return the response that wins for a key, then all others that writers have stored for it, by location.

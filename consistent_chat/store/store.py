@@ -76,6 +76,7 @@ class ResponseStore:
         self._writer: JournalWriter | None = None
         self._full: list[JournalWriter] = []
         self._own: set[str] = set()  # the keys that this store has kept, for a refresh
+        self._ahead: dict[str, StoredResponse] = {}  # what was read ahead
         self._recorded = StoreReader(self._places)
 
     def find(self, request: Request) -> Response | None:
@@ -83,12 +84,21 @@ class ResponseStore:
         kept = self._kept(request.key)
         return None if kept is None else kept.answer(request.key)
 
-    def find_used(self, request: Request, digest: str) -> Response | None:
-        """Return the response to a request if its digest begins so, or None."""
-        kept = self._kept(request.key)
+    def find_used(self, key: str, digest: str) -> Response | None:
+        """Return the response to the request with a key if its digest begins so, or None."""
+        kept = self._ahead.pop(key, None) or self._kept(key)
         if kept is None or not kept.digest.startswith(digest):
             return None
-        return kept.answer(request.key)
+        return kept.answer(key)
+
+    def read_ahead(self, keys: Sequence[str]) -> None:
+        """Read the responses that `find_used` will be asked for next, at once.
+
+        Only while nothing is kept: a response that was kept in the meantime must be found.
+        """
+        with self._lock:
+            is_read_only = not (self._refresh or self._flusher.is_running)
+            self._ahead = self._recorded.first_of(keys) if keys and is_read_only else {}
 
     def _kept(self, key: str) -> StoredResponse | None:
         if self._refresh and key not in self._own:
@@ -111,6 +121,7 @@ class ResponseStore:
         Notes stay on this machine: they are neither read from a store nor written to one.
         """
         with self._lock:
+            self._ahead = {}
             self._recorded.note_checks(identity)
 
     def mark_checked(self, key: str, digest: str) -> None:
@@ -158,6 +169,7 @@ class ResponseStore:
     def reread(self) -> None:
         """Read all locations again, to find what others have stored since."""
         with self._lock:
+            self._ahead = {}
             self._recorded.reread()
 
     def records(self) -> Iterator[Record]:
@@ -222,7 +234,7 @@ class ResponseStore:
         self._writer = None
 
     def _open_writer(self) -> JournalWriter:
-        place = self._places[0]
+        place, self._ahead = self._places[0], {}
         if not self._flusher.is_running:
             place.prepare()
         if self._writer is None:

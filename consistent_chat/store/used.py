@@ -26,8 +26,8 @@ SPAN = 4_096
 """Dialogues of a file, whose notes are half a megabyte if a dialogue has two requests."""
 MOST_USED = 64
 """Most requests of a dialogue that is noted."""
-PROBED = 256
-"""One dialogue of this many, and the first of each run, is replayed without notes."""
+PROBED, AHEAD = 256, 64
+"""One dialogue of this many, and the first of each run, is replayed without notes; so many are looked up at once."""
 MOST_PLANS = 16
 """Plans whose notes are kept: those that were written last."""
 KEY_BYTES, DIGEST_BYTES = 32, 16
@@ -63,12 +63,16 @@ class UsedResponses:
 
     def of(self, index: int) -> list[Used]:
         """Return what the dialogue at an index of the plan used, in order; empty if that is not known."""
+        return self.following(index)[index]
+
+    def following(self, index: int) -> dict[int, list[Used]]:
+        """Return what the dialogues from an index used, up to the next that is due, or `AHEAD` of them."""
+        ends = (index - index % PROBED + PROBED, index - index % SPAN + SPAN, index + AHEAD)
+        indices = range(index, min(ends))
         if self._folder is None:
-            return []
+            return {index: [] for index in indices}
         self._read_last = self._span(index)
-        entry = self._read_last.entries[index % SPAN].hex()
-        ends = range(2 * KEY_BYTES, len(entry), 2 * _EACH)
-        return [(_TAG + entry[end - 2 * KEY_BYTES : end], entry[end : end + 2 * DIGEST_BYTES]) for end in ends]
+        return {index: _used(self._read_last.entries[index % SPAN]) for index in indices}
 
     def add(self, index: int, used: Sequence[Used]) -> None:
         """Note what the dialogue at an index used: keys, each with the digest of its response.
@@ -122,6 +126,12 @@ class UsedResponses:
         if self._folder is None or not self._are_read:
             return _entries(b"")
         return _entries(read_note(self._folder / str(number), SPAN * (1 + MOST_USED * _EACH)))
+
+
+def _used(entry: bytes) -> list[Used]:
+    told = entry.hex()
+    ends = range(2 * KEY_BYTES, len(told), 2 * _EACH)
+    return [(_TAG + told[end - 2 * KEY_BYTES : end], told[end : end + 2 * DIGEST_BYTES]) for end in ends]
 
 
 def _entries(content: bytes) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,17 @@ from consistent_chat import drivers
 from consistent_chat.dialogue import prompts
 from consistent_chat.dialogue.work import Dialogue
 from consistent_chat.drivers import Limits, RunStats
-from consistent_chat.request import Response
+from consistent_chat.drivers.noted import NotedDialogues
+from consistent_chat.errors import DamagedRecord
+from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
 from consistent_chat.store import used as module
 from consistent_chat.store.location import home
+from consistent_chat.store.pack import write_pack
+from consistent_chat.store.record import Record
 from consistent_chat.store.used import NOTES, UsedResponses
-from tests.answers import good
-from tests.drivers.test_checked import NUMBER, RECIPE, record, spoiled
+from tests.answers import Answers, good
+from tests.drivers.test_checked import NUMBER, RECIPE, record, request_of, spoiled
 
 PLAN, OTHER = "0" * 64, "1" * 64
 
@@ -227,3 +232,96 @@ def test_notes_of_a_long_plan_are_in_several_files(monkeypatch: pytest.MonkeyPat
         notes.add(index, used[index])
     notes.save()
     assert {index: UsedResponses(PLAN).of(index) for index in range(20)} == used
+
+
+KINDS = {
+    "plain": {},
+    "reasoning": {"reasoning": True},
+    "no checks": {"checks": False},
+    "languages": {"language": ["English", "German"], "checks": False},
+    "template": {"system_prompt": "You help with {{ topic }}.", "instructions": {"users": "Be {{ manner }}."}},
+    "judge": {"judge_model": "claude-haiku-4-5"},
+    "two answers": {"judge_model": "claude-haiku-4-5", "num_answers": 2},
+    "user model": {"user_model": "claude-sonnet-4-6"},
+    "turn by turn": {"answers": "turn_by_turn"},
+}
+
+
+@pytest.mark.parametrize("fields", KINDS.values(), ids=list(KINDS))
+def test_dialogues_of_all_kinds_are_equal_with_notes(place: str, fields: dict[str, object]) -> None:
+    """Plain dialogues are made without requests, others by their steps; a replay without notes makes the same."""
+    recipe = replace(RECIPE, **fields)  # type: ignore[arg-type]
+
+    def told(request: Request, attempt: int) -> Response:
+        usable = Response(f"An answer to {request.key}.") if request.schema is None else good(request)
+        return replace(usable, reasoning="Let me think.")
+
+    def run(serving: object, notes: UsedResponses) -> list[Dialogue]:
+        opener = None if serving is None else lambda: serving
+        store = ResponseStore(place)
+        return list(drivers.run(recipe, range(NUMBER), store, opener, Limits(), RunStats(), notes=notes))  # type: ignore[arg-type]
+
+    live = run(Answers(told), UsedResponses(PLAN))
+    assert (home() / NOTES).exists()
+    assert run(None, UsedResponses(PLAN)) == live == run(None, UsedResponses())
+
+
+def test_a_plain_dialogue_sends_no_request(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the first dialogue of a later replay has steps; one that has another first response has them, too."""
+    record(place)
+    first = replayed(place)
+    begun: list[int] = []
+    real = NotedDialogues.steps
+
+    def steps(self: object, index: int, *given: object) -> object:
+        begun.append(index)
+        return real(self, index, *given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(NotedDialogues, "steps", steps)
+    assert replayed(place) == first
+    assert begun == [0]
+
+
+def test_notes_change_no_error_for_a_damaged_store(place: str) -> None:
+    """With notes, a damaged pack raises what it raises without them."""
+    record(place)
+    replayed(place)
+    (pack,) = Path(place, "packs").iterdir()
+    content = bytearray(pack.read_bytes())
+    content[len(content) // 2] ^= 1
+    pack.write_bytes(content)
+    errors = []
+    for identity in (PLAN, ""):
+        with pytest.raises(DamagedRecord) as caught:
+            replayed(place, identity)
+        errors.append(str(caught.value))
+    assert errors[0] == errors[1]
+
+
+def test_what_was_read_ahead_is_dropped_when_a_response_is_kept(place: str) -> None:
+    """A response that is kept after others were read ahead wins over a recorded one."""
+    record(place)
+    store, request = ResponseStore(place), request_of(0)
+    old = store.find(request)
+    assert old is not None
+    store.read_ahead([request.key])
+    new = store.keep(request, spoiled(good(request), "And what does it cost to go there by boat?"))
+    assert store.find_used(request.key, new.record) == new != old
+    store.read_ahead([request.key])
+    assert store.find_used(request.key, new.record) == new
+    store.close()
+
+
+def test_keys_that_are_unknown_or_have_several_responses_are_left_to_find(place: str) -> None:
+    """Only keys with one response are read ahead; of several responses, the one that wins is found."""
+    record(place)
+    request = request_of(0)
+    write_pack([Record.of(request, spoiled(good(request), "Another."))], Path(place, "packs"))
+    store = ResponseStore(place)
+    wins, alone = store.find(request), store.find(request_of(1))
+    assert wins is not None
+    assert alone is not None
+    store.read_ahead([request_of(1).key, request.key, "sha256:" + "0" * 64])
+    assert store.find_used(request.key, wins.record) == wins
+    assert store.find_used(request_of(1).key, alone.record) == alone
+    assert store.find_used("sha256:" + "0" * 64, "") is None
