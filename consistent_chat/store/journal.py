@@ -17,7 +17,7 @@ from pathlib import Path
 
 from consistent_chat.errors import StoreError
 from consistent_chat.files import NO_LINKS, PRIVATE, make_private_folder, open_plain, read_plain
-from consistent_chat.store.record import Record, StoredResponse, check_line, from_line, split_line, to_line
+from consistent_chat.store.record import Record, StoredResponse, check_line, from_line, request_end, split_line, to_line
 
 try:
     import fcntl
@@ -46,7 +46,7 @@ class JournalWriter:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / f"{uuid.uuid4().hex}.jsonl"
-        self._offsets: dict[str, tuple[int, int]] = {}
+        self._spans: dict[str, tuple[int, int, int]] = {}
         fresh = self.path.with_suffix(".new")  # not visible to packers until it is locked, so that none takes it over
         try:
             make_private_folder(folder)
@@ -65,7 +65,16 @@ class JournalWriter:
             raise StoreError(_unwritable(folder, error)) from None
 
     def __len__(self) -> int:
-        return len(self._offsets)
+        return len(self._spans)
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield the last record of each key, for the packer, after checking its digest.
+
+        The lines are this writer's own, so it is known where a request ends, and its key is not derived again.
+        """
+        for offset, length, end in self._spans.values():
+            where = self._where(offset)
+            yield split_line(os.pread(self._file, length, offset), end, where, is_checked=False)
 
     @property
     def is_full(self) -> bool:
@@ -86,15 +95,15 @@ class JournalWriter:
             self._release()
             self.append(record)
             raise StoreError(_unwritable(self.path.parent, error)) from None
-        self._offsets[record.key] = (self._size, len(line) - 1)
+        self._spans[record.key] = (self._size, len(line) - 1, request_end(line, record))
         self._size = end
 
     def find(self, key: str) -> StoredResponse | None:
         """Return the response that this writer appended last for a key."""
-        if key not in self._offsets:
+        if key not in self._spans:
             return None
-        offset, length = self._offsets[key]
-        return from_line(os.pread(self._file, length, offset), f"{self.path}, byte {offset}").kept
+        offset, length, _ = self._spans[key]
+        return from_line(os.pread(self._file, length, offset), self._where(offset)).kept
 
     def close(self) -> None:
         """Write everything to the disk and unlock the journal. The next packer takes it over."""
@@ -113,6 +122,9 @@ class JournalWriter:
         finally:
             self._release()
             os.close(self._file)
+
+    def _where(self, offset: int) -> str:
+        return f"{self.path}, byte {offset}"
 
     def _release(self) -> None:
         reserve, self._reserve = self._reserve, None

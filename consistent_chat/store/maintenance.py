@@ -19,6 +19,7 @@ from consistent_chat.files import PRIVATE, atomic_write, make_private_folder
 from consistent_chat.store.cache import fetch, retry_if_repacked
 from consistent_chat.store.journal import (
     Journal,
+    JournalWriter,
     abandoned,
     journal_paths,
     lines,
@@ -67,13 +68,15 @@ def compact(url: str, storage_options: Mapping[str, Any] | None = None) -> Compa
     return CompactionResult(packs, journals, *_counts(place))
 
 
-def pack_journals(paths: Sequence[Path], place: StoreLocation) -> Path | None:
+def pack_journals(paths: Sequence[Path], own: Sequence[JournalWriter], place: StoreLocation) -> Path | None:
     """Put the records of journals into the store as one pack. Return its local path, or None without records.
+
+    `paths` are those of writers that have ended, `own` are the writers of this process.
 
     Incomplete lines of killed writers are set aside. The caller removes the journals.
     """
     try:
-        packed = write_pack(_records(paths, place.torn), place.staging)
+        packed = write_pack(chain(_records(paths, place.torn), *own), place.staging)
     except OSError as error:
         raise StoreError(
             f"The journals in {place.journals} cannot be packed: {error.strerror or error}. The journals are kept. "
@@ -105,7 +108,7 @@ def _sweep(place: StoreLocation) -> None:
 
 def _pack_abandoned(place: StoreLocation) -> bool:
     with abandoned(place.journals) as paths:
-        pack_journals(paths, place)
+        pack_journals(paths, [], place)
         remove(paths)
     return bool(paths)
 

@@ -90,12 +90,17 @@ class Record:
 
     def check(self, digest: str, where: str, part: str = "the file") -> Record:
         """Return the record. Raises DamagedRecord if it differs from what was written."""
-        if self.digest != digest:
-            raise damaged(where, f"the digest of {self.key} does not match its content", part)
+        self.check_digest(digest, where, part)
         if not 0 <= self.generation <= MOST_REFRESHES:
             raise damaged(where, f"the generation of {self.key} is {self.generation}", part)
         if request_key(self.request.encode("utf-8")) != self.key:
             raise damaged(where, f"{self.key} is not its request's key", part)
+        return self
+
+    def check_digest(self, digest: str, where: str, part: str = "the file") -> Record:
+        """Return the record. Raises DamagedRecord if its key, generation or response differs."""
+        if self.digest != digest:
+            raise damaged(where, f"the digest of {self.key} does not match its content", part)
         return self
 
     def check_fields(self, where: str, part: str = "the file") -> Record:
@@ -205,15 +210,24 @@ def check_line(line: bytes, where: str) -> tuple[Record, int]:
     return split_line(line, end, where).check(head["digest"].decode("ascii"), where, "the line"), end
 
 
-def split_line(line: bytes, end: int, where: str) -> Record:
-    """Return the record of a journal's line that was checked before; its request ends at `end`."""
+def request_end(line: bytes, record: Record) -> int:
+    """Return where the request ends in the line of a record."""
+    return len(line) - len(BETWEEN) - len(record.response.encode()) - len(CLOSING) - 1
+
+
+def split_line(line: bytes, end: int, where: str, is_checked: bool = True) -> Record:
+    """Return the record of a journal's line whose request ends at `end`.
+
+    Unless the line was checked before, raise DamagedRecord if its digest differs; the request's key is not derived.
+    """
     head = _head(line, where)
     try:
         parts = (head["key"], line[head.end() : end], line[end + len(BETWEEN) : -len(CLOSING)])
         key, request, response = (part.decode("utf-8") for part in parts)
-        return Record(key, int(head["generation"]), request, response)
+        record = Record(key, int(head["generation"]), request, response)
     except FAULTS as error:
         raise damaged(where, _reason(error), "the line") from None
+    return record if is_checked else record.check_digest(head["digest"].decode("ascii"), where, "the line")
 
 
 def _head(line: bytes, where: str) -> re.Match[bytes]:

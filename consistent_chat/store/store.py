@@ -206,7 +206,7 @@ class ResponseStore:
 
     def _pack(self, own: list[JournalWriter], left: list[Path]) -> None:
         """Pack locked journals. The journals are deleted last, so that a stop loses nothing."""
-        packed = pack_journals([*left, *(writer.path for writer in own)], self._places[0])
+        packed = pack_journals(left, own, self._places[0])
         with self._lock:
             if packed is not None:
                 self._recorded.add(packed)
