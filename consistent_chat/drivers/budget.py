@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import statistics
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from consistent_chat.drivers.limits import CHARACTERS_PER_TOKEN as LIKELY_CHARACTERS_PER_TOKEN
 from consistent_chat.drivers.limits import Limits, RateLimiter
+from consistent_chat.drivers.recent_costs import RecentCosts
 from consistent_chat.errors import BudgetSpent, RecipeError
 from consistent_chat.prices import NO_TOKENS, Price, Tokens, billed, estimated, price_of
 from consistent_chat.request import Request, Response
@@ -22,17 +22,13 @@ Prices = Callable[[str], "Price | None"]
 """Returns a model's price, or None if it is unknown."""
 
 
-LIKELY_QUANTILE = 0.9
-"""The likely cost of a stage's next call is this quantile of its recent costs."""
-RECENT_CALLS = 100
-"""Number of recent calls of a stage that determine the likely cost."""
 FEWEST_CALLS = 20
 """After this many calls of a stage, what a call reserves follows what they have cost.
 
-A call reserves the geometric mean of the most that a recent one has cost and of what `max_tokens` allows. With the
+A call reserves the geometric mean of its cost at the highest recent costs and of what `max_tokens` allows. With the
 first alone, answers that become longer along the run exceed a limit by the cost of half the calls in flight; with the
-second alone, a run takes several times as long near its limit. A request of a batch reserves the recent mean and one
-standard deviation, or the likely cost if that is more, because costs average out over the many requests of a batch.
+second alone, a run takes several times as long near its limit. The requests of a batch reserve less, because their
+costs average out.
 """
 ANSWER_PART = 16
 """Before the first answer, an answer's tokens are estimated as `max_tokens` divided by this: about the mean length of
@@ -57,18 +53,19 @@ class Usage:
     in_flight: int = 0
     reserved: float = 0.0
     rate_limiter: RateLimiter | None = None
-    costs: dict[tuple[str, str], deque[float]] = field(default_factory=dict)
+    costs: dict[tuple[str, str], RecentCosts] = field(default_factory=dict)
     outputs: dict[tuple[str, str], tuple[int, float]] = field(default_factory=dict)
     dearest: dict[str, float] = field(default_factory=dict)
 
-    def reserve(self, limits: Limits, most: float, likely: float, model: str = "") -> bool:
-        """Reserve `most` for a call of a model; return False if it must wait until calls in flight are settled.
+    def reserve(self, limits: Limits, most: float, likely: float, guessed: str = "") -> bool:
+        """Reserve `most` for a call; return False if it must wait until calls in flight are settled.
 
         Calls are admitted while what is reserved for all calls in flight fits into the limit. When it no longer does,
         one call at a time runs if its likely cost fits, so that the limit is exceeded by less than the cost of one
-        call. Raises BudgetSpent if no call is in flight and this one does not fit.
+        call. If the likely cost is a guess, `guessed` is the model: the cost of its dearest call is then the maximum.
+        Raises BudgetSpent if no call is in flight and this one does not fit.
         """
-        likely = min(likely, self.dearest.get(model, likely))
+        likely = min(likely, self.dearest.get(guessed, likely))
         too_many = limits.max_calls is not None and self.calls + self.in_flight + 1 > limits.max_calls
         if too_many or not self._has_room(limits.max_cost, most, likely):
             if self.in_flight:
@@ -104,10 +101,6 @@ class Usage:
             f"calls in flight, and the next call is likely to cost ${likely:.4f}. All answers are kept; rerun to "
             f"resume. The lowest useful limit is max_cost={least:g}."
         )
-
-
-def _quantile(costs: Collection[float]) -> float:
-    return sorted(costs)[round(LIKELY_QUANTILE * (len(costs) - 1))]
 
 
 def _calls_message(limits: Limits) -> str:
@@ -160,19 +153,19 @@ class Budget:
         """
         if self.limits.max_cost is None:
             return 0.0 if self._spent.reserve(self.limits, 0.0, 0.0) else None
-        most, likely = self.most(request), self.likely(request)
-        reserved = self._reserved(request, most, likely)
-        return reserved if self._spent.reserve(self.limits, reserved, likely, request.model) else None
+        reserved, likely = self._reserved(request), self.likely(request)
+        guessed = "" if (request.model, request.stage) in self._spent.costs else request.model
+        return reserved if self._spent.reserve(self.limits, reserved, likely, guessed) else None
 
-    def _reserved(self, request: Request, most: float, likely: float) -> float:
+    def _reserved(self, request: Request) -> float:
         """Return the dollars to reserve for a call, or for a request of a batch."""
-        costs = self._spent.costs.get((request.model, request.stage), ())
-        if len(costs) < FEWEST_CALLS:
+        costs, most = self._spent.costs.get((request.model, request.stage)), self.most(request)
+        if costs is None or len(costs) < FEWEST_CALLS:
             return most
         if self._by_batch:
-            return min(most, max(likely, statistics.fmean(costs) + statistics.pstdev(costs)))
+            return min(most, costs.in_batch(_characters(request)))
         # the answer to an earlier draw may have been cut off; then this one has a higher limit
-        return most if request.draw else min(most, math.sqrt(max(costs) * most))
+        return most if request.draw else min(most, math.sqrt(costs.most(_characters(request)) * most))
 
     def release(self, calls: int, reserved: float) -> None:
         """Release the reservation of calls that will not be made."""
@@ -202,22 +195,20 @@ class Budget:
 
     def most(self, request: Request) -> float:
         """Return the maximum cost of a call."""
-        return self._cost(request, request.max_tokens)
+        price = self.price(request.model)
+        return 0.0 if price is None else price.most(_characters(request) // CHARACTERS_PER_TOKEN, request.max_tokens)
 
     def likely(self, request: Request) -> float:
         """Return a cost that most calls of this stage do not exceed, judging by earlier calls."""
-        costs = self._spent.costs.get((request.model, request.stage))
+        costs, characters = self._spent.costs.get((request.model, request.stage)), _characters(request)
         if costs:
-            return min(self.most(request), _quantile(costs))
-        others = [_quantile(known) for (model, _), known in self._spent.costs.items() if model == request.model]
-        return min([*others, self._cost(request, request.max_tokens // ANSWER_PART)])
+            return min(self.most(request), costs.likely(characters))
+        others = [known.likely(characters) for (model, _), known in self._spent.costs.items() if model == request.model]
+        return min([*others, self._guess(request)])
 
-    def _cost(self, request: Request, tokens: int) -> float:
-        price = self.price(request.model)
-        if price is None:
-            return 0.0
-        characters = len(request.system) + sum(len(message["content"]) for message in request.messages)
-        return price.most(characters // CHARACTERS_PER_TOKEN, tokens)
+    def _guess(self, request: Request) -> float:
+        price, prompt = self.price(request.model), _characters(request) / LIKELY_CHARACTERS_PER_TOKEN
+        return 0.0 if price is None else price.of(Tokens(prompt, request.max_tokens // ANSWER_PART))
 
     def _tokens(self, request: Request, response: Response) -> Tokens:
         """Return the billed tokens of a response; if they are not counted, an estimate."""
@@ -233,7 +224,13 @@ class Budget:
         if self.limits.max_cost is None:
             return 0.0
         price = self.price(request.model)
-        cost = 0.0 if price is None else price.of(tokens)
-        recent = self._spent.costs.setdefault((request.model, request.stage), deque(maxlen=RECENT_CALLS))
-        recent.append(cost)
+        if price is None:
+            return 0.0
+        cost, prompt = price.of(tokens), price.of(tokens._replace(output=0, reasoning=0))
+        recent = self._spent.costs.setdefault((request.model, request.stage), RecentCosts())
+        recent.add(_characters(request), prompt, cost - prompt)
         return cost
+
+
+def _characters(request: Request) -> int:
+    return len(request.system) + sum(len(message["content"]) for message in request.messages)

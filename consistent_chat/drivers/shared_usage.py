@@ -38,12 +38,12 @@ class SharedUsage(Usage):
                 "INSERT INTO usage VALUES (?, ?, 0, 0.0, ?, NULL)", (self.calls, self.cost, json.dumps(self.dearest))
             )
 
-    def reserve(self, limits: Limits, most: float, likely: float, model: str = "") -> bool:
+    def reserve(self, limits: Limits, most: float, likely: float, guessed: str = "") -> bool:
         """Reserve a call among those of all processes; return False if it must wait. Raises BudgetSpent."""
         with self._locked():
             if self._over is not None:
                 raise BudgetSpent(self._over)
-            return super().reserve(limits, most, likely, model)
+            return super().reserve(limits, most, likely, guessed)
 
     def settle(self, reserved: float, calls: int, cost: float, in_flight: int = 1, model: str = "") -> None:
         """Replace the reservation of calls in flight, of one model, by the answered calls and their cost."""

@@ -34,10 +34,10 @@ class Ledger:
         self._attempts[shard].append({})
         return len(self._attempts[shard]) - 1
 
-    def reserve(self, shard: int, most: float, likely: float, model: str = "") -> bool | BudgetSpent:
-        """Reserve a call of a model for a shard; return False if it must wait, or the reason why it may not be made."""
+    def reserve(self, shard: int, most: float, likely: float, guessed: str = "") -> bool | BudgetSpent:
+        """Reserve a call for a shard; return False if it must wait, or the reason why it may not be made."""
         try:
-            is_reserved = self._spent.reserve(self._limits, most, likely, model)
+            is_reserved = self._spent.reserve(self._limits, most, likely, guessed)
         except BudgetSpent as error:
             return error
         if is_reserved:

@@ -48,12 +48,12 @@ class SharedSpent(Usage):
         self._is_bounded = limits.max_calls is not None or limits.max_cost is not None
         self.stopped = False
 
-    def reserve(self, limits: Limits, most: float, likely: float, model: str = "") -> bool:
+    def reserve(self, limits: Limits, most: float, likely: float, guessed: str = "") -> bool:
         """Reserve a call at the ledger; return False if it must wait. Raises BudgetSpent, or Stopped."""
         self.go_on()
         if not self._is_bounded:
             return True
-        answer = ray.get(self._ledger.reserve.remote(self._shard, most, likely, model))
+        answer = ray.get(self._ledger.reserve.remote(self._shard, most, likely, guessed))
         if isinstance(answer, BudgetSpent):
             raise answer
         return bool(answer)

@@ -120,13 +120,33 @@ def test_answers_that_grow_along_the_run_stay_within_one_call(
     assert abs(sum(server.log) - limit) <= max(server.log)
 
 
+def test_a_long_prompt_needs_room_for_itself() -> None:
+    """A call is expected to cost what its own prompt costs: chats to judge, and later turns, differ much in length."""
+    short = next(fill(RECIPE, Plan(RECIPE), 0))
+    text = short.messages[0]["content"]
+    long = replace(short, messages=({"role": "user", "content": text * 200},))
+    budget = Budget(Limits(max_cost=0.3), Usage(), [MODEL])
+    for _ in range(FEWEST_CALLS):
+        budget.record(short, Response("{}", input_tokens=_length(short) // 4, output_tokens=100))
+    price = price_of(MODEL)
+    assert price is not None
+    own = price.of(Tokens(_length(long) // 4, 100))
+    assert own > 5 * budget.likely(short)
+    assert budget.likely(long) == pytest.approx(own, rel=0.01)
+    assert (budget.reserve(long) or 0.0) > own
+
+
+def _length(request: Request) -> int:
+    return len(request.system) + len(request.messages[0]["content"])
+
+
 def test_a_dear_model_is_not_called_where_only_a_cheap_one_fits() -> None:
     """The cost of a cheap model's calls says nothing about a dear one's: its first call needs room for its own."""
     cheap = replace(next(fill(RECIPE, Plan(RECIPE), 0)), model="gpt-5-nano")
     dear = replace(cheap, model="o1-pro", stage="answers")
     budget = Budget(Limits(max_cost=0.05), Usage(), [cheap.model, dear.model])
     budget.record(cheap, Response("{}", input_tokens=1000, output_tokens=100))
-    with pytest.raises(BudgetSpent, match=r"likely to cost \$0\.2659.*lowest useful limit is max_cost=0\.266"):
+    with pytest.raises(BudgetSpent, match=r"likely to cost \$0\.2235.*lowest useful limit is max_cost=0\.2235"):
         budget.reserve(dear)
 
 

@@ -43,7 +43,7 @@ def test_a_stream_keeps_to_max_cost_over_all_its_parts(provider: Provider) -> No
     """All parts of a stream share one `max_cost`."""
     given = {"num_dialogs_per_intent": 20, "num_turns_per_dialog": 1, "streaming": True, "split": "train"}
     stream = load(provider, model=MODEL, max_cost=0.1, **given)
-    with pytest.raises(BudgetSpent, match=r"max_cost=0\.1 is reached: \$0\.0\d+ is spent"):
+    with pytest.raises(BudgetSpent, match=r"max_cost=0\.1 is reached: \$0\.(?:09|10)\d+ is spent"):
         list(stream)
     assert 0 < len(provider.requests) < 360
 
