@@ -14,6 +14,7 @@ from consistent_chat.dialogue.work import Dialogue, FailedDraw, Steps
 from consistent_chat.drivers.replay import NotingSteps, UsedRecord, used_by, walk_used
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
+from consistent_chat.request import Response
 from consistent_chat.store import ResponseStore
 from consistent_chat.store.used import Used, UsedResponses
 
@@ -45,9 +46,11 @@ class NotedDialogues:
         if self._notes.is_due(index):
             self._ahead = {}  # `note` may find that all notes are wrong
             return None
-        if not (used := self._used(index)):
+        used = self._used(index)
+        responses = self._found(used)
+        if not responses:  # also if the notes were made with another store
             return None
-        plain = None if self._plan is None else self._plain(self._plan, index, used)
+        plain = None if self._plan is None else self._plain(self._plan, index, used, responses)
         return plain or self._walked(index, used)
 
     def note(self, dialogue: Dialogue, failed: Sequence[FailedDraw], substitute: int, steps: Steps) -> None:
@@ -70,13 +73,20 @@ class NotedDialogues:
             self._store.read_ahead([key for used in self._ahead.values() for key, _ in used])
         return self._ahead.get(index, [])
 
-    def _plain(self, plan: Plan, index: int, used: Sequence[Used]) -> Dialogue | None:
+    def _found(self, used: Sequence[Used]) -> list[Response]:
+        """Return all responses that were used; none if the store lacks one."""
+        responses = list[Response]()
+        for key, digest in used:
+            if (response := self._store.find_used(key, digest)) is None:
+                return []
+            responses.append(response)
+        return responses
+
+    def _plain(self, plan: Plan, index: int, used: Sequence[Used], responses: Sequence[Response]) -> Dialogue | None:
         """Make the dialogue directly, if all its responses have passed the checks before."""
-        responses = [self._store.find_used(key, digest) for key, digest in used]
-        answers = [one for one in responses if one is not None and (one.checked or not self._has_checks)]
-        if len(answers) < len(used):
+        if self._has_checks and not all(response.checked for response in responses):
             return None
-        return recorded(self._recipe, plan, index, [key for key, _ in used], answers)
+        return recorded(self._recipe, plan, index, [key for key, _ in used], responses)
 
     def _walked(self, index: int, used: Sequence[Used]) -> Dialogue | None:
         progress = walk_used(partial(self.steps, index, 0), used, self._store.find_used)
