@@ -112,7 +112,7 @@ def entries(found: list[File], ledgers: list[File]) -> Iterator[ReportRow]:
     for file in talks:
         for number, row in enumerate(file.rows(), 1):
             _check(row, f"{file.path}, row {number}")
-            yield ReportRow(row, draws.of(row, _split(file.path)))
+            yield ReportRow(row, draws.of(row, _split(file.path)), undivided=True)
     yield from (ReportRow(None, [draw]) for draw in draws.left())
 
 

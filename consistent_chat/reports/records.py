@@ -17,13 +17,21 @@ from consistent_chat.stats import DialogueSample
 class ReportRow(NamedTuple):
     """A row of any layout with its failed draws; the row is None if only draws are known.
 
-    `used` are billed tokens by model that are in neither; `source` is the text of the source, if known.
+    `used` are billed tokens by model that are in neither; `source` is the text of the source, if known. The tokens of a
+    row are those of all its models; `undivided` says that `used` does not divide them between a user_model and model.
     """
 
     row: Mapping[str, Any] | None
     failures: Sequence[Mapping[str, Any]] = ()
     used: Sequence[tuple[str, Tokens]] = ()
     source: str = ""
+    undivided: bool = False
+
+    @property
+    def writer(self) -> str:
+        """The model of the row's tokens, except those of judges, or both models; empty if unknown."""
+        model, users = (str(self.origin.get(name) or "") for name in ("model", "user_model"))
+        return f"{model} and {users}" if self.undivided and users not in ("", model) else model
 
     @property
     def origin(self) -> Mapping[str, Any]:

@@ -124,9 +124,9 @@ class Summary(Summarized):
         judges = entry.judges
         judged = functools.reduce(Tokens.plus, (tokens for _, tokens in judges), Tokens())
         own = Tokens(talk.input_tokens - judged.input, talk.output_tokens - judged.output)
-        self.writers.add(entry.origin.get("model") or "")
+        self.writers |= {entry.origin.get("model") or "", entry.writer}
         self.languages.add(entry.origin.get("language") or "")
-        self._use(entry.origin.get("model"), own)
+        self._use(entry.writer or None, own)
         for model, tokens in judges:
             self._use(model, tokens)
         for name, value in entry.scores.items():

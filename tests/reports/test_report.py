@@ -147,6 +147,21 @@ def asked(store: str, stage: str) -> list[dict[str, Any]]:
     return [record.asked() for record in ResponseStore(store).records() if f"{stage}_1" in record.request]
 
 
+def test_tokens_of_two_models_have_no_price() -> None:
+    """Where rows have the tokens of a user_model and of model in one count, the report of a file gives no cost."""
+    talk = [{"role": "user", "content": "How much yeast is in bread?"}, {"role": "assistant", "content": "A little."}]
+    origin = {"model": "gpt-4o-mini", "user_model": "claude-opus-4-1", "input_tokens": 500, "output_tokens": 60}
+    models = ("claude-opus-4-1", "gpt-4o-mini")
+    rows = [{"messages": talk, "provenance": {**origin, "user_model": model}} for model in models]
+    Path("made.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    whole = report("made.jsonl")
+    alone, both = whole.used
+    assert (both.model, both.total, both.cost) == ("gpt-4o-mini and claude-opus-4-1", 560, None)
+    assert (alone.model, alone.total) == ("gpt-4o-mini", 560)
+    assert alone.cost
+    assert whole.judges == set()
+
+
 def test_tokens_cost_what_the_model_costs() -> None:
     """Tokens are counted per model, include those of failed draws, and cost the model's price. File and store agree."""
     with Provider(lambda call: Reply.text("no JSON") if len(provider.requests) == 2 else None) as provider:
