@@ -138,7 +138,7 @@ class _Noting:
         self._store = store
         self._found: list[Record] = []
         self._seen: set[str] = set()
-        self.records, self.close = store.records, store.close
+        self.records, self.close, self.read_ahead = store.records, store.close, store.read_ahead
         self.note_checks, self.mark_checked = store.note_checks, store.mark_checked
 
     def find(self, request: Request) -> Response | None:
