@@ -295,7 +295,20 @@ def canonical_json(value: Any) -> bytes:
 
     Lone surrogates stay escaped, as backslash udXXX.
     """
+    if type(value) is dict and _SIMPLE.issuperset(map(type, value.values())):
+        return _flat_json(value)
     return _in_bytes(_spelt(value))
+
+
+def _flat_json(fields: dict[str, Any]) -> bytes:
+    """Return canonical JSON of an object without floats, which orjson writes differently, or other objects."""
+    try:
+        return bytes(orjson.dumps(fields, option=orjson.OPT_SORT_KEYS))
+    except (TypeError, AttributeError):  # as in `wire_json`, or a name that is not text
+        return _in_bytes(_spelt(fields))
+
+
+_SIMPLE = frozenset({str, int, bool, type(None)})
 
 
 def json_line(value: Any) -> bytes:

@@ -212,6 +212,18 @@ def test_a_copy_of_a_schema_may_be_changed(copied: Any) -> None:
 
 
 @LAW
+@given(
+    st.dictionaries(
+        ANY_TEXT,
+        ANY_TEXT | st.integers() | st.booleans() | st.none() | st.floats(allow_nan=False, allow_infinity=False),
+    )
+)
+def test_canonical_json_of_a_flat_object_is_what_an_encoder_writes(fields: dict[str, Any]) -> None:
+    """The fast path for objects without nested values gives the bytes of the standard library, for any values."""
+    assert canonical_json(fields) == plainly(fields)
+
+
+@LAW
 @given(ANY_JSON)
 def test_canonical_json_loses_nothing(value: Any) -> None:
     """Parsing canonical JSON and writing it again gives the same bytes."""
