@@ -184,7 +184,8 @@ def message_text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise Unusable(*_no_text(value, name))
     text = value.strip()
-    if len(text) >= LONGEST_EMPTY and text.isascii() and text[0].isalnum() and "\0" not in text:  # as nearly always
+    is_plain = len(text) >= LONGEST_EMPTY and text[0] in _ALPHANUMERIC and "\0" not in text
+    if is_plain and (text.isascii() or _is_whole(text)):  # as nearly always
         return text
     if not text or is_empty(text, name):
         raise Unusable(Reason.UNANSWERED if _is_answer(name) else Reason.EMPTY_MESSAGE, f"{name!r} is empty")
@@ -201,9 +202,10 @@ def is_empty(text: str, name: str) -> bool:
     if not _is_answer(name):
         return _core(text) in _NOTHING_SAID or text in _EMPTY_VALUES
     are_marks = not first.isalnum() and all(map(_is_mark, text))
-    return are_marks or _core(text) in _NOTHING or text.lower() == "none"
+    return are_marks or _core(text) in _NOTHING or (len(text) == 4 and text.lower() == "none")
 
 
+_ALPHANUMERIC = frozenset(filter(str.isalnum, map(chr, range(128))))
 _NOTHING_SAID = _NOTHING - {"n/a", "n.a", "nan"}  # a user may say these
 _EMPTY_VALUES = frozenset({"[]", "{}", '""', "''"})
 
@@ -292,15 +294,14 @@ def _texts(text: str) -> dict[str, str] | None:
     A decoder that detects repeated keys takes six times as long. An object that repeats none has four quotation marks
     per value, besides escaped ones.
     """
-    has_escapes = "\\" in text
-    if has_escapes and "\\\\" in text:  # otherwise a quotation mark after a backslash is always an escaped one
-        return None
     try:
         value = parsed_json(text)
     except (ValueError, RecursionError):
         return None
-    escaped = text.count('\\"') if has_escapes else 0
-    if type(value) is not dict or text.count('"') - escaped != 4 * len(value):
+    if type(value) is not dict:
+        return None
+    further = text.count('"') - 4 * len(value)
+    if further and ("\\\\" in text or further != text.count('\\"')):  # after one backslash, it is an escaped one
         return None
     return value if _ONLY_TEXTS.issuperset(map(type, value.values())) else None
 
