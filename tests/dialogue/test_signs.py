@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from consistent_chat.dialogue import checks
 from consistent_chat.dialogue.checks import language as language_check
 from consistent_chat.dialogue.checks import repeats, titles
-from consistent_chat.dialogue.checks.side import APART, Phrases, Side, phrases
-from consistent_chat.dialogue.checks.signs import Signs, signs_of, weaken
+from consistent_chat.dialogue.checks.side import APART, Phrases, Side, listed, phrases
+from consistent_chat.dialogue.checks.signs import ANYWHERE, Signs, anywhere, signs_of, weaken
 from consistent_chat.recipe.rules import DEFAULTS
 from tests.dialogue.test_checks_rates import cases
 
@@ -41,6 +41,7 @@ def found_without_signs(chat: list[str], language: str, monkeypatch: pytest.Monk
 
     with monkeypatch.context() as patched:
         patched.setattr(repeats, "_digits", lambda text: frozenset({b"0"}))
+        patched.setattr(repeats, "_share_a_piece", lambda texts, joined: True)
         patched.setattr(language_check, "_doubtful", doubtful)
         patched.setattr(Signs, "find", lambda self, text: frozenset(self.names))
         return found(chat, language)
@@ -76,6 +77,32 @@ def test_a_weakened_pattern_fits_wherever_the_pattern_does() -> None:
     for name, pattern in patterns():
         weak = re2.compile(weaken(pattern))
         assert all(weak.fullmatch(match[0]) for match in re.finditer(pattern, text)), name
+
+
+@pytest.mark.slow
+def test_the_sign_of_phrases_occurs_wherever_one_of_them_does() -> None:
+    """The pattern for a field of the phrases matches where a phrase does, together with the character before it."""
+    texts = [text.lower() for text in PIECES]
+    for language in ("English", "German", "Spanish", "French", "Chinese", "Japanese", "Russian"):
+        for name in {*ANYWHERE["user"], *ANYWHERE["assistant"]}:
+            sign, phrase = re2.compile(anywhere(listed(name, language))), getattr(phrases(language), name)
+            assert all(sign.search(f"\n{text}") for text in texts if phrase.search(text)), (language, name)
+
+
+@pytest.mark.parametrize("language", ["English", "German", "Spanish", "French", "Italian", "Portuguese", "Russian"])
+def test_a_boundary_stands_before_a_word(language: str) -> None:
+    """What follows a boundary at the start of a phrase is a letter or digit: only so another character is before it."""
+    for name in {*ANYWHERE["user"], *ANYWHERE["assistant"]}:
+        for regex in listed(name, language):
+            assert all(re.match(r"(?:\(\?:)*[^\W_]", rest) for rest in re.findall(r"(?:^|\|)\\b(.+)", regex)), regex
+
+
+@pytest.mark.parametrize("regexes", [[r"\ba|b", r"^\W*c\b", "(?:^|x)d|^e"], [r"\ba"], ["b", r"\?\bd"]])
+@pytest.mark.parametrize("text", ["a", "-a", "xa", "b", "xb", "c", "(c", "xd", "e", "?d", ""])
+def test_where_a_phrase_begins_with_a_word_the_sign_has_the_character_before(regexes: list[str], text: str) -> None:
+    """A text of a phrase has its sign, if a character is before it that is not of a word."""
+    assert not re.search("|".join(regexes), text) or re2.search(anywhere(regexes), f"\n{text}")
+    assert not re2.search(anywhere([r"\ba", r"^c"]), "xa xc")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +159,7 @@ def test_where_a_hint_occurs_its_pattern_is_searched_for() -> None:
 @given(st.lists(st.sampled_from(["1. a", "2) b", "turn 3: c", "a", "(4", "\n6. x"]) | st.text(max_size=9), max_size=5))
 def test_numbers_have_their_hint(texts: list[str]) -> None:
     """The hint of numbered messages occurs wherever their sign does."""
-    patterns, text = signs_of("English", "user")._patterns, APART.join(texts).lower()
+    patterns, text = signs_of("English", "user")._patterns, APART.join(["", *texts, ""]).lower()
     hint, pattern = (re2.compile(name) for name in (signs_of("English", "user")._hints["marked"], patterns["marked"]))
     assert hint.search(text) or not pattern.search(text)
 

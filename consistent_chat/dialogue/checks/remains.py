@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from consistent_chat.dialogue.checks.side import END, START, Side
+from consistent_chat.dialogue.checks.side import BOUNDARY, END, START, Side
 from consistent_chat.dialogue.parse import Reason
 
 SHORT = 30
@@ -23,10 +23,10 @@ NUMBER = re.compile(
 )
 SIGNS = {
     "blank": rf"[\[{{<]|{START}lorem",
-    "stand_in": "todo|tbd|string|insert|lorem|(?:answer|message|text|response|goes)[^a-z0-9]",
+    "stand_in": rf"{BOUNDARY}(?:todo|tbd|string|insert|lorem|(?:answer|message|text|response|goes)[^a-z0-9])",
     "leftover": rf'[\\{{}}&<]|"\s*[:\]]|\[\s*[\["]|{START}\s*"?[,\]]',
     "turn_key": (
-        r'(?:user|assistant|human|bot|system)_\pN+"?[\s\pZ\x1c-\x1f\x{85}]*:'
+        rf'{BOUNDARY}(?:user|assistant|human|bot|system)_\pN+"?[\s\pZ\x1c-\x1f\x{{85}}]*:'
         rf"|{START}[^a-z0-9_]*(?:user|assistant)_\pN+[^a-z0-9_]*{END}"
     ),
 }

@@ -48,11 +48,12 @@ def echoes(side: Side) -> None:
     """Raise Unusable if an answer is, word for word, one of the user's own messages."""
     longest = max(map(len, side.asked), default=0) + MOST_MARKS
     short = [number for number, text in enumerate(side.messages) if SHORTEST_ECHO < len(text) <= longest]
-    asked = "\n".join(side.asked).lower().replace("\u2019", "'") if short else ""
+    lengths = {len(text.strip(_EDGES)) for text in side.asked} if short else ()
     for number in short:
-        if side.lower[number].strip(_EDGES) not in asked:
+        text = side.messages[number]
+        if text.isascii() and len(text.strip(_EDGES)) not in lengths:  # lower case changes the length of no ASCII text
             continue
-        said = _plain(side.messages[number])
+        said = _plain(text)
         if not said or said not in map(_plain, side.asked):
             continue
         if len(said.split()) >= LEAST_WORDS or not said.isascii():
@@ -77,7 +78,7 @@ _PREFIX = re.compile(_line(f"{USER}|{ASSISTANT}")).match
 _OF_USER = re.compile(_line(USER)).match
 _OF_ASSISTANT = re.compile(_line(ASSISTANT)).match
 _TOKEN = re.compile(_TOKENS).search
-SIGNS = {"role_line": f"(?m:^){_line(f'{USER}|{ASSISTANT}')}", "chat_token": _TOKENS}
+SIGNS = {"role_line": rf"\n{_line(f'{USER}|{ASSISTANT}')}", "chat_token": _TOKENS}
 """RE2 patterns, one of which occurs in every transcript."""
 
 

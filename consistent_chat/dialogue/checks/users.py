@@ -6,7 +6,7 @@ import functools
 import re
 from collections.abc import Iterator
 
-from consistent_chat.dialogue.checks.side import APART, Phrases, Side, phrases
+from consistent_chat.dialogue.checks.side import APART, BOUNDARY, Phrases, Side, phrases
 from consistent_chat.dialogue.parse import Reason
 
 WHOLE = 5
@@ -141,7 +141,7 @@ _MODALS = {"should", "can", "could", "need", "must", "may", "might", "have", "wi
 _COMMON = {"your", "have", "that", "this", "what", "with", "should", "could", "would", "when", "them", "need", "from"}
 SIGNS = {
     "question": r"\?[\s\pZ]+[^\s\x1f]",
-    "field": r"(?:intent|category|topic|information flow|persona|manner)[^a-z0-9_]*:",
+    "field": rf"{BOUNDARY}(?:intent|category|topic|information flow|persona|manner)[^a-z0-9_]*:",
 }
 """RE2 patterns for the checks: a question before the end of a message, a field of a prompt."""
 _FIELD = re.compile(r"\W*(?:intent|category|topic|information flow|persona)\W*:").match
