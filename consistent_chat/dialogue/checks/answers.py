@@ -18,6 +18,7 @@ LONGEST_SENTENCE = 150
 ENDS = frozenset(".!?…:;)]}>\"'”’»」』）】》。！？．：；؟۔।॥՞།။*_`~|$%°€£")
 """Characters that may end a message. A colon announces more, and is checked separately."""
 TERMS = ".!?…。！？؟۔।"
+ASCII_TERMS = TERMS[:3]
 FRAGMENT = {"spaced": 6, "dense": 12}
 """Minimum words after the last full stop (letters, in scripts without spaces): fewer are a label or a short reply."""
 MANY_QUESTIONS = 3
@@ -112,14 +113,15 @@ def _is_complete(text: str) -> bool:
     last = last.strip()
     if not _WORDY(last):
         return True  # a rule, a line of marks
-    words = last.split()
-    if last[-1] in ",、，-–—(" or words[-1] in _DANGLING:
-        return len(words) < 4 and last[-1] in ",，"  # "Best wishes,"
+    word = last.rsplit(None, 1)[-1]
+    if last[-1] in ",、，-–—(" or word in _DANGLING:
+        return last[-1] in ",，" and len(last.split()) < 4  # "Best wishes,"
     if not (last[-1].isalnum() or last[-1] in ",、"):
         return True  # an emoji, punctuation of another script
-    if _ITEM(last) or "|" in last or "://" in words[-1] or "@" in words[-1]:
+    if _ITEM(last) or "|" in last or "://" in word or "@" in word:
         return True
-    if not any(map(text.__contains__, TERMS)) or _ENDED(text) is None or _WITHOUT_STOPS(last):
+    terms = ASCII_TERMS if text.isascii() else TERMS
+    if not any(map(text.__contains__, terms)) or _ENDED(text) is None or _WITHOUT_STOPS(last):
         return True  # a text that uses no full stops
     is_verse = bool(body) and body[-1] != "\n" and body.rstrip()[-1] not in f"{TERMS}:"
     return is_verse or not _is_long(last[1 + max(map(last.rfind, TERMS)) :])

@@ -28,8 +28,11 @@ MARGIN = 0.4
 """How much likelier another language must be, in nats per letter (for at least 40 letters)."""
 ROMANISED = 4
 """Minimum frequent words of a Latin-script language in a text for it not to count as a transcription."""
-LONG = 60
-"""Minimum characters of a text in which searching for frequent words is quicker than splitting the text."""
+LONG, LONGER = 60, 120
+"""Characters of a text above which it is searched for the most frequent words before it is split into words.
+
+LONGER if splitting finds all of them; in a script with combining vowels, only searching does.
+"""
 OFTEN = 12
 """Number of words that are searched for."""
 PLAIN = 2
@@ -78,8 +81,12 @@ def _doubtful(side: Side, share: float, words: _Words) -> list[str]:
     Messages that are too short for a detection of their own are left out where all that may be doubtful is at most this
     share of the side, or too short together. So the longest are examined first.
     """
-    first, second = words.first, words.second
-    unknown = [text for text in side.lower if first not in text or second not in text]
+    first, second, third = words.first
+    unknown = [
+        text
+        for text in side.lower
+        if not ((second in text or third in text) if first in text else (second in text and third in text))
+    ]
     if not unknown:
         return []
     alone, least = (ALONE, LETTERS) if side.is_ascii else (ALONE // 3, LETTERS // 3)
@@ -100,7 +107,7 @@ def _is_plain(text: str, words: _Words) -> bool:
 
     A text is split into words where that is quicker than searching it for the most frequent ones, or if it has none.
     """
-    if len(text) > LONG and _has_some(text, words.often):
+    if len(text) > words.long and _has_some(text, words.often):
         return True
     if len(words.whole.intersection(text.split())) >= PLAIN or _has_some(text, words.beyond):
         return True
@@ -210,13 +217,14 @@ class _Words(NamedTuple):
     """The words of a recipe's language and its close relatives, whose codes are `accepted`.
 
     `often` has the most frequent words and `beyond` those that splitting a text does not find, both padded with spaces,
-    as are `first` and `second`, the two most frequent ones. `plain` has all words, `whole` those that a regex sees as
-    whole words: in some scripts vowels are combining marks.
+    as are the three most frequent ones in `first`: a text with two of these is plain. A text of more than `long`
+    characters is searched for those in `often`. `plain` has all words, `whole` those that a regex sees as whole words:
+    in some scripts vowels are combining marks.
     """
 
     accepted: frozenset[str]
-    first: str
-    second: str
+    first: tuple[str, ...]
+    long: int
     often: tuple[str, ...]
     beyond: tuple[str, ...]
     plain: frozenset[str]
@@ -231,9 +239,11 @@ def _words(name: str) -> _Words | None:
         return None
     accepted = _kin(named)
     often, plain = _frequent(accepted)[0][:OFTEN], _plain_words(accepted)
-    first, second = often[:2] or ("\0", "\0")
     whole = frozenset(word for word in plain if _WORD(word) == [word])
-    return _Words(accepted, first, second, often, _beyond_words(accepted), plain, whole)
+    are_whole = len(often) == OFTEN == len(whole.intersection(map(str.strip, often)))
+    first = often[:3] if are_whole else (*(often[:2] or ("\0", "\0")), _IN_NO_TEXT)
+    long = LONGER if are_whole else LONG
+    return _Words(accepted, first, long, often, _beyond_words(accepted), plain, whole)
 
 
 def _kin(named: str) -> frozenset[str]:
@@ -271,6 +281,8 @@ def _table() -> dict[str, Any]:
     return table
 
 
+_IN_NO_TEXT = "A"
+"""It does not occur in lower case."""
 _LATIN_ENDS = "\u036f"
 _LETTER = re.compile(r"[^\W\d_]|[\u0370-\U0010ffff]")  # beyond Latin, some are combining marks
 _DENSE = re.compile(f"[{EAST_ASIAN}]")

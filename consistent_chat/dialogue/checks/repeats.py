@@ -6,8 +6,9 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Sequence
+from operator import itemgetter
 
-from consistent_chat.dialogue.checks.side import Side
+from consistent_chat.dialogue.checks.side import APART, Side
 from consistent_chat.dialogue.parse import Reason
 
 LEAST_WORDS = 4
@@ -32,6 +33,8 @@ def repeats(side: Side) -> None:
     message is a revision, not a repetition.
     """
     similarity, texts = side.limits["repeats"], side.lower
+    if not _share_a_piece(texts, side.all_lower) or len({*map(_digits, texts)}) == len(texts):
+        return
     for i, j in _candidates(texts, similarity):
         if not _are_alike(texts[i], texts[j], similarity):
             continue
@@ -42,6 +45,22 @@ def repeats(side: Side) -> None:
 def _is_revision(before: str, after: str, asked: Sequence[str]) -> bool:
     changed = frozenset(_WORD(after)) ^ frozenset(_WORD(before))
     return bool(changed) and any(changed & frozenset(_WORD(said.lower())) for said in asked)
+
+
+def _share_a_piece(texts: Sequence[str], joined: str) -> bool:
+    """Return whether two texts share their beginning or end, or the middle of one occurs in a later one.
+
+    `joined` has all of them with APART. Most sides share nothing, and this takes less time than comparing pairs.
+    """
+    if len({*map(_BEGINNING, texts), *map(_ENDING, texts)}) < 2 * len(texts):
+        return True
+    end = 0
+    for text in texts:
+        length = len(text)
+        end += length + len(APART)
+        if length >= SHORTEST and joined.find(text[length // 2 : length // 2 + EDGE], end) >= 0:
+            return True
+    return False
 
 
 def _candidates(texts: Sequence[str], similarity: float) -> list[tuple[int, int]]:
@@ -99,6 +118,7 @@ def _units(text: str) -> frozenset[str]:
     return frozenset(text[at : at + 3] for at in range(len(text) - 2))
 
 
+_BEGINNING, _ENDING = itemgetter(slice(EDGE)), itemgetter(slice(-EDGE, -1))
 _WORD = re.compile(r"[\w']+").findall
 _NUMBER = re.compile(r"(?<!\w)\w*\d(?:[\w.,:]*\w)?").findall
 _ONLY_DIGITS = bytes(code if chr(code) in "0123456789" else ord(" ") for code in range(256))
@@ -114,13 +134,14 @@ LOOPED = 0.4
 
 def loops(side: Side) -> None:
     """Raise Unusable if a large part of a message is the same piece of text repeated."""
-    copies, asked = side.limits["loops"], side.asked
+    copies, asked, is_ascii = side.limits["loops"], side.asked, side.is_ascii
+    least = max(LEAST_LOOP, copies * PROBE) if is_ascii else LEAST_LOOP
     for number, text in enumerate(side.messages):
         length = len(text)
-        if length < LEAST_LOOP:
+        if length < least:
             continue
-        size = PROBE if side.is_ascii or text.isascii() else PROBE // 2
-        tail, middle = text[-size - 4 : -4], text[length // 2 : length // 2 + size]
+        size, half = PROBE if is_ascii or text.isascii() else PROBE // 2, length // 2
+        tail, middle = text[-size - 4 : -4], text[half : half + size]
         if text.count(tail) >= copies or text.count(middle) >= copies:
             said = side.prose(number)
             is_asked = side.role == "assistant" and _TIMES(asked[number].lower()) if number < len(asked) else None
