@@ -102,7 +102,7 @@ class BuilderHooks:
             (len(value) for value in split_generator.gen_kwargs.values() if isinstance(value, list)), default=1
         )
         self.processes = max(1, min(num_proc or 1, shards))
-        with waiting_for_workers() if self.processes > 1 else contextlib.nullcontext():
+        with waiting_for_workers(self.processes) if self.processes > 1 else contextlib.nullcontext():
             super()._prepare_split(split_generator, *args, num_proc=num_proc, **kwargs)  # type: ignore[misc]
 
     def _prepare_split_single(self, *args: Any, **kwargs: Any) -> Any:

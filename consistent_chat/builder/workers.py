@@ -21,13 +21,32 @@ from datasets import builder
 from consistent_chat import signals
 from consistent_chat.errors import ConsistentChatError
 
+DIED = "abruptly died"
+"""Words of the error of `datasets` about a worker that was killed."""
 AGAIN = 1.0
 """Seconds until workers that have not ended get another SIGTERM: Python loses one that arrives at a bad moment."""
 
 
 @contextlib.contextmanager
-def waiting_for_workers() -> Iterator[None]:
-    """On an interrupt, wait until the workers have stored responses in flight, then raise KeyboardInterrupt."""
+def waiting_for_workers(processes: int) -> Iterator[None]:
+    """On an interrupt, wait until the workers have stored responses in flight, then raise KeyboardInterrupt.
+
+    Raises ConsistentChatError if one of so many processes died.
+    """
+    try:
+        with _interruptible():
+            yield
+    except (RuntimeError, multiprocess.TimeoutError) as error:  # how `datasets` reports it depends on the moment
+        if not isinstance(error, multiprocess.TimeoutError) and DIED not in str(error):
+            raise
+        raise ConsistentChatError(
+            f"One of the {processes} processes died; its calls are not in the counts. All answers are kept; rerun to "
+            "resume."
+        ) from None
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
     handlers = signals.interrupting()
     if signal.SIGINT not in handlers:
         with _own_pool():

@@ -160,6 +160,26 @@ def run_and_signal(
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
+def test_a_worker_that_dies_stops_the_others_cleanly(slow_provider: Provider) -> None:
+    """If one of several processes is killed, the others keep their answers and tell what they have spent."""
+    command = [sys.executable, "-m", "consistent_chat", "build", *calling(slow_provider), "--num-proc", "2"]
+    command += ["--num-dialogs-per-intent", "6", "--responses", "responses", "--output", "made.parquet"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as running:
+        until(lambda: len(slow_provider.requests) > 20)
+        *_, worker = Path(f"/proc/{running.pid}/task/{running.pid}/children").read_text().split()
+        os.kill(int(worker), signal.SIGKILL)
+        _, said = running.communicate(timeout=120)
+    *_, before, last = said.strip().splitlines()
+    assert running.returncode == 1
+    assert "Traceback" not in said
+    assert "Before the stop: " in before
+    assert last.endswith("One of the 2 processes died; its calls are not in the counts. All answers are kept; rerun to "
+                         "resume.")  # fmt: skip
+
+
+@pytest.mark.slow
 def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(slow_provider: Provider) -> None:
     """On Ctrl-C, responses in flight are stored and one line is printed; the next run sends no request twice."""
     done = run_and_signal(slow_provider, signal.SIGINT)
