@@ -97,7 +97,7 @@ class TransportError(ServingError):
     too many calls (429, 529); then the whole run slows down, not only this call. `loading` means that the server is not
     ready yet (503), `unreachable` that there is no connection to it, `unexplained` that it refuses calls (429) without
     mentioning rates, as for an account without credit. `retried` means that the serving has its own retry policy, which
-    is exhausted.
+    is exhausted. `late` means that the answer took too long; a provider may bill it.
     """
 
     def __init__(
@@ -109,14 +109,15 @@ class TransportError(ServingError):
         unreachable: bool = False,
         retried: bool = False,
         unexplained: bool = False,
+        late: bool = False,
     ) -> None:
-        super().__init__(message, retry_after, rate_limited, loading, unreachable, retried, unexplained)
+        super().__init__(message, retry_after, rate_limited, loading, unreachable, retried, unexplained, late)
         self.message = message
         self.unexplained = unexplained
         self.loading, self.unreachable = loading, unreachable
         self.retry_after = retry_after
         self.rate_limited = rate_limited
-        self.retried = retried
+        self.retried, self.late = retried, late
 
     def __str__(self) -> str:
         return sanitize_line(self.message)

@@ -29,7 +29,7 @@ def told_if_stopped(all_stats: Callable[[], Iterable[RunStats]]) -> Iterator[Non
         whole = RunStats()
         for stats in all_stats():
             whole.add(stats.counts())
-        if whole.calls or whole.cost:
+        if whole.calls or whole.cost or whole.timeouts:
             logger.warning("Before the stop: %s.", whole)
         raise
 

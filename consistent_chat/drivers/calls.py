@@ -210,6 +210,7 @@ class ServerCalls:
             response = caller.keep(request, response) if keep else response
         except ServingError as error:
             faulty = error.billed if isinstance(error.billed, Response) else None
+            caller.stats.timeouts += isinstance(error, TransportError) and error.late
             raise
         except (ConsistentChatError, asyncio.CancelledError):
             raise

@@ -21,8 +21,9 @@ from consistent_chat.request import Response
 from consistent_chat.text import Summarized, counted
 
 COUNTS = ("dialogues", "calls", "retries", "substitutes", "input_tokens", "output_tokens", "cost", "failed", "marks",
-          "cached_tokens", "saved", "uncounted", "unpriced")  # fmt: skip
-PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost", "cached_tokens", "saved", "uncounted", "unpriced")
+          "cached_tokens", "saved", "uncounted", "unpriced", "timeouts")  # fmt: skip
+PAID = ("calls", "retries", "input_tokens", "output_tokens", "cost", "cached_tokens", "saved", "uncounted", "unpriced",
+        "timeouts")  # fmt: skip
 """Counts of payments and tries, which are kept even if another process does the work again."""
 MOST_UNPRICED = 10_000
 """Calls after which their cost is added, so that they do not fill the memory."""
@@ -35,7 +36,7 @@ class RunStats(Summarized):
 
     `cached_tokens` are the input tokens that came from providers' caches, `saved` the US dollars that caches saved.
     `uncounted` are the calls whose tokens the server did not count: `cost` includes an estimate of them. `unpriced` are
-    the calls of models without a known price: `cost` does not include them.
+    the calls of models without a known price, `timeouts` those whose answer was late: `cost` does not include them.
     """
 
     dialogues: int = 0
@@ -49,6 +50,7 @@ class RunStats(Summarized):
     saved: float | None = None
     uncounted: int = 0
     unpriced: int = 0
+    timeouts: int = 0
     last_fault: str = ""
     failed: Counter[str] = field(default_factory=Counter)
     in_flight: dict[int, float] = field(default_factory=dict, repr=False, compare=False)
@@ -172,6 +174,8 @@ class RunStats(Summarized):
             parts.append(f"{counted(self.failed.total(), 'unusable answer')} ({reasons})")
         if self.retries:
             parts.append(counted(self.retries, "retry"))
+        if self.timeouts:
+            parts.append(f"{counted(self.timeouts, 'timeout')} (may be billed)")
         if self.substitutes:
             parts.append(counted(self.substitutes, "substitute"))
         return ", ".join(parts)

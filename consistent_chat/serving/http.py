@@ -171,7 +171,7 @@ def too_long(peer: Peer) -> OversizedAnswer:
 def late(peer: Peer, timeout: float) -> TransportError:
     """Return the error for an answer that did not arrive in time."""
     return TransportError(
-        f"{peer.place} did not answer within {timeout:g} seconds. Pass a higher timeout= to wait longer."
+        f"{peer.place} did not answer within {timeout:g} seconds. Pass a higher timeout= to wait longer.", late=True
     )
 
 

@@ -284,6 +284,15 @@ def test_calls_without_a_known_price_are_told_beside_the_cost(place: str) -> Non
     assert "2 calls without a known price (not in this cost)" in told
 
 
+def test_timeouts_are_told_because_a_provider_may_bill_them(place: str) -> None:
+    """The last line counts the calls that were not answered in time."""
+    with Provider(lambda call: Reply.hang() if call.number == 1 else replied(call)) as provider:
+        fields = {**RECIPE, "judge_model": None, "timeout": 0.15}
+        builder = load_dataset_builder("consistent_chat", **options(provider, place, **fields))
+        builder.download_and_prepare()
+    assert "1 retry, 1 timeout (may be billed)" in str(builder.all_stats["train"])
+
+
 def test_what_is_not_counted_is_said(place: str) -> None:
     """A response without token counts is told of in the run's last line, the reports and the card."""
     message = {"content": json.dumps({"user_1": "How much yeast?", "user_2": "And salt?"})}
