@@ -284,6 +284,7 @@ def test_calls_without_a_known_price_are_told_beside_the_cost(place: str) -> Non
     assert "2 calls without a known price (not in this cost)" in told
 
 
+@pytest.mark.slow
 def test_timeouts_are_told_because_a_provider_may_bill_them(place: str) -> None:
     """The last line counts the calls that were not answered in time."""
     with Provider(lambda call: Reply.hang() if call.number == 1 else replied(call)) as provider:
