@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from consistent_chat.dialogue import checks
 from consistent_chat.dialogue.checks import language as language_check
 from consistent_chat.dialogue.checks import repeats, titles
-from consistent_chat.dialogue.checks.side import APART, Phrases, Side, listed, phrases
+from consistent_chat.dialogue.checks.side import APART, FIELDS, Side, listed, phrases
 from consistent_chat.dialogue.checks.signs import ANYWHERE, Signs, anywhere, signs_of, weaken
 from consistent_chat.recipe.rules import DEFAULTS
 from tests.dialogue.test_checks_rates import cases
@@ -66,7 +66,7 @@ def test_no_finding_is_lost_in_other_company(chat: list[str]) -> None:
 def patterns() -> Iterator[tuple[str, str]]:
     """Yield the name and the pattern of each group of phrases of each language."""
     for language in ("English", "German", "Spanish", "French", "Chinese", "Japanese", "Russian"):
-        for name in Phrases._fields:
+        for name in FIELDS:
             yield f"{language} {name}", getattr(phrases(language), name).pattern
 
 

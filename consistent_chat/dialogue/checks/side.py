@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any
 
 from consistent_chat.dialogue.parse import Reason, Unusable
 from consistent_chat.recipe import safe_yaml
@@ -78,8 +78,11 @@ _QUOTED = re.compile(
 )
 
 
-class Phrases(NamedTuple):
-    """All phrases of English and of one other language. The YAML files describe each field."""
+class Phrases:
+    """All phrases of English and of a recipe's language. The YAML files describe each field.
+
+    A field is compiled when it is first used: all of them take 50 ms, and most dialogues need none.
+    """
 
     as_assistant: re.Pattern[str]
     labels: re.Pattern[str]
@@ -96,12 +99,29 @@ class Phrases(NamedTuple):
     flips: re.Pattern[str]
     refusals: re.Pattern[str]
 
+    def __init__(self, language: str) -> None:
+        self._language = language
+
+    def __getattr__(self, name: str) -> re.Pattern[str]:
+        if name not in FIELDS:
+            raise AttributeError(name)
+        compiled = re.compile(any_of(listed(name, self._language)))
+        setattr(self, name, compiled)
+        return compiled
+
+
+FIELDS = tuple(Phrases.__annotations__)
+
 
 @functools.lru_cache(maxsize=64)
 def phrases(language: str) -> Phrases:
     """Return the phrases for a recipe's language, or the English ones if the files have none."""
-    lists = {name: listed(name, language) for name in Phrases._fields}
-    return Phrases(**{name: re.compile("|".join(f"(?:{part})" for part in parts)) for name, parts in lists.items()})
+    return Phrases(language)
+
+
+def any_of(regexes: Iterable[str]) -> str:
+    """Return a regex that matches what one of the regexes does."""
+    return "|".join(f"(?:{regex})" for regex in regexes)
 
 
 def listed(name: str, language: str) -> list[str]:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from consistent_chat.dialogue.checks import answers, letters, remains, roles, titles, users
-from consistent_chat.dialogue.checks.side import BOUNDARY, END, START, listed, phrases
+from consistent_chat.dialogue.checks.side import BOUNDARY, END, START, any_of, listed
 
 ANYWHERE = {
     "user": ("as_assistant", "labels", "reasoning"),
@@ -86,14 +86,14 @@ def signs_of(language: str, role: str) -> Signs:
 
 @functools.lru_cache(maxsize=128)
 def _signs_of(language: str, role: str) -> Signs:
-    known = phrases(language)._asdict()
     spoken = {name: anywhere(listed(name, language)) for name in ANYWHERE[role]}
     start = AT_START[role]
-    spoken[start] = rf"{START}[ *_#¡!]*{weaken(known[start].pattern)}"
+    spoken[start] = rf"{START}[ *_#¡!]*{weaken(any_of(listed(start, language)))}"
     number = START + weaken(remains.NUMBER.pattern)
     spoken["marked"] = f"{number}(?s:.*){number}"
     if role == "assistant":
-        spoken["courteous"] = rf"{START}{_JOINED}(?:{weaken(known['courtesies'].pattern)}{_JOINED})*{END}"
+        courtesies = weaken(any_of(listed("courtesies", language)))
+        spoken["courteous"] = rf"{START}{_JOINED}(?:{courtesies}{_JOINED})*{END}"
     own = users.SIGNS if role == "user" else answers.SIGNS
     return Signs(spoken | own | titles.signs(role) | roles.SIGNS | letters.SIGNS | remains.SIGNS, {"marked": number})
 
