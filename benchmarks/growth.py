@@ -5,7 +5,9 @@
 
 For each it prints the exponent: 1 is in proportion, 0 is constant. It is the slope of a line through the logarithms of
 medians (least squares), and none may be above 1.05. Time is CPU time of the process, memory is its peak above what it
-had after the imports. Each measurement runs in a process of its own, with all checks on and no notes of earlier ones.
+had after the imports. Each measurement runs in a process of its own, with all checks on and no notes of earlier ones;
+sizes take turns, so that other work on the machine slows all of them. A live build runs as in `load_dataset`: with the
+garbage collector seldom at work, and writing notes.
 """
 
 from __future__ import annotations
@@ -30,12 +32,16 @@ from made import Author, conversed, filled, rounded
 from process import Cost, cost_of
 
 from consistent_chat import drivers
+from consistent_chat.builder.fingerprint import fingerprint
+from consistent_chat.builder.hooks import heap_frozen
 from consistent_chat.dialogue import checks  # noqa: F401  so that its import is not measured
+from consistent_chat.dialogue.check_identity import key_identity
 from consistent_chat.drivers import Limits, RunStats
 from consistent_chat.plan.plan import Plan
 from consistent_chat.recipe import Recipe
 from consistent_chat.request import Request, Response
 from consistent_chat.store import ResponseStore
+from consistent_chat.store.used import UsedResponses
 
 datasets.disable_progress_bars()
 
@@ -58,7 +64,8 @@ def main() -> None:
         print(f"| {'what is doubled':<32} | {'from, to':>14} | {'time':>5} | {'memory':>6} |")
         print(f"|{'-' * 34}|{'-' * 15}:|{'-' * 6}:|{'-' * 7}:|", flush=True)
         for what, sizes, measure in sections(Path(folder), options.base):
-            costs = [_median([_measured(folder, measure, size) for _ in range(options.rounds)]) for size in sizes]
+            rounds = [[_measured(folder, measure, size) for size in sizes] for _ in range(options.rounds)]
+            costs = [_median(of_size) for of_size in zip(*rounds)]
             time, memory = (exponent(sizes, values, least) for values, least in zip(zip(*costs), (0.001, 1.0)))
             faults += max(time, memory) > MOST
             ends = f"{sizes[0]:,}, {sizes[-1]:,}"
@@ -148,9 +155,10 @@ class Serving:
 
 
 def _run(recipe: Recipe, dialogs: int, place: str, in_flight: int) -> None:
-    limits = Limits(max_concurrency=in_flight)
-    for _ in drivers.run(recipe, range(dialogs), ResponseStore(place), Serving, limits, RunStats()):
-        pass
+    limits, notes = Limits(max_concurrency=in_flight), UsedResponses(key_identity(fingerprint(recipe)))
+    with heap_frozen():
+        for _ in drivers.run(recipe, range(dialogs), ResponseStore(place), Serving, limits, RunStats(), notes=notes):
+            pass
 
 
 def _recipe(dialogs: int) -> Recipe:
@@ -173,7 +181,7 @@ def _at_home(home: str, measure: Measure, size: int) -> Cost:
     return measure(size)
 
 
-def _median(costs: list[Cost]) -> tuple[float, float]:
+def _median(costs: Sequence[Cost]) -> tuple[float, float]:
     return statistics.median(cost.cpu for cost in costs), statistics.median(cost.peak for cost in costs)
 
 
