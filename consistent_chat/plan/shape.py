@@ -12,7 +12,7 @@ import itertools
 import struct
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from consistent_chat.recipe import Recipe, shape
 from consistent_chat.recipe.shape import Option
@@ -81,12 +81,18 @@ NO_SHAPE = Shape(0, NOTHING, NOTHING, NOTHING, NOTHING, NOTHING, 0, 0, (), "")
 """The shape of a dialogue without planned facets."""
 
 
+MOST_CASES = 4_096
+"""Cases of which a plan holds the options that suit them."""
+
+
 class Shapes:
     """Draws the shapes of a recipe's dialogues."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._turns = _Weighted(recipe.turn_weights.items())
         self._facets = [_Facet(name, shape.options(name, getattr(recipe, name))) for name in shape.FACETS]
+        self._telling = NO_TAGS.union(*(facet.telling for facet in self._facets))
+        self._cases: dict[Any, tuple[_Weighted[Option], ...]] = {}
         wished = recipe.answer_length
         self._wished = wished and _Weighted((one, one.weight) for one in shape.options("answer_length", wished))
         self._slices = struct.Struct(f">{SLICES + 2 * recipe.most_turns}Q")
@@ -106,13 +112,21 @@ class Shapes:
         """
         numbers = self._slices.unpack(hashlib.shake_128(key).digest(self._slices.size))
         turns = self._turns.pick(numbers[0])
-        case = intent.key, told, turns
+        suited = self._suited(intent.key, told & self._telling, turns)
         mood, outcome, ending, answer_length, message_length = [
-            facet.choose(number, *case) for facet, number in zip(self._facets, numbers[1:])
+            options.pick(number) for options, number in zip(suited, numbers[1:])
         ]
         early, late = _places(outcome, turns, numbers[SLICES - 1])
         sizing = numbers[SLICES : SLICES + 2 * turns]
         return Shape(turns, mood, outcome, ending, answer_length, message_length, early, late, sizing, flow.opens)
+
+    def _suited(self, *case: Any) -> tuple[_Weighted[Option], ...]:
+        """Return the options of each facet for an intent, tags and a number of turns: a few hundred in a recipe."""
+        if (suited := self._cases.get(case)) is None:
+            if len(self._cases) >= MOST_CASES:
+                self._cases = {}
+            suited = self._cases[case] = tuple(facet.suited(*case) for facet in self._facets)
+        return suited
 
 
 class _Weighted(Generic[T]):
@@ -133,19 +147,19 @@ class _Facet:
 
     def __init__(self, name: str, options: Sequence[Option]) -> None:
         self._name, self._options = name, tuple(options)
-        self._telling = NO_TAGS.union(*(one.unlike for one in options))
+        self.telling = NO_TAGS.union(*(one.unlike for one in options))
         self._asking = max(one.turns for one in options)
         self._cases: dict[tuple[str, Tags, int], _Weighted[Option]] = {}
 
-    def choose(self, number: int, intent: str, told: Tags, turns: int) -> Option:
-        """Draw by weight among the suitable options.
+    def suited(self, intent: str, told: Tags, turns: int) -> _Weighted[Option]:
+        """Return the suitable options by weight.
 
         Options that the recipe sets take precedence, if there are enough turns.
         """
-        case = (intent, told & self._telling, turns if turns < self._asking else self._asking)
+        case = (intent, told & self.telling, turns if turns < self._asking else self._asking)
         if (fitting := self._cases.get(case)) is None:
             fitting = self._cases[case] = _Weighted((one, one.weight) for one in self._fitting(*case))
-        return fitting.pick(number)
+        return fitting
 
     def _fitting(self, intent: str, told: Tags, turns: int) -> list[Option]:
         known = intent in shape.told_intents()
