@@ -137,6 +137,7 @@ def test_a_refresh_replaces_the_notes(place: str, work: list[str]) -> None:
     assert work == ["prompts skeleton", "prompts answers"]
 
 
+@pytest.mark.slow
 def test_dropped_duplicates_are_replaced_as_before(place: str, work: list[str]) -> None:
     """With notes of a build that dropped duplicates, replays drop the same."""
     pytest.importorskip("datasketch")

@@ -151,3 +151,11 @@ def test_the_second_prompt_tells_where_an_assumption_fails() -> None:
         assert f"When message {spec.shape.late} reports it" in user
         assert spec.shape.ending.description not in user
         assert spec.flow.answers in user
+
+
+def test_few_cases_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that holds one case at a time draws the same shapes."""
+    recipe = Recipe(model="claude-haiku-4-5", num_dialogs_per_intent=5)
+    held = [spec.shape for spec in Plan(recipe)]
+    monkeypatch.setattr("consistent_chat.plan.shape.MOST_CASES", 1)
+    assert [spec.shape for spec in Plan(recipe)] == held
