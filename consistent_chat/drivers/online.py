@@ -33,6 +33,8 @@ SMALLEST_WINDOW = 1024
 """Minimum number of dialogues started ahead, so that slots stay in use while one slow call delays the rows. With 30
 calls in flight, 256 left a ninth of the slots idle when some calls took thirty times the median (`online.py b`).
 """
+UNDISTURBED = 0.05
+"""Maximum seconds in which the first calls are sent while the calling thread rests."""
 DELIVER_EVERY = 0.02
 """Minimum seconds between two deliveries of finished dialogues while responses are waiting to be checked: waking the
 thread that makes the rows costs more than making a row."""
@@ -59,6 +61,7 @@ class Online:
         self._tasks: set[asyncio.Task[Dialogue]] = set()
         self._ended: list[tuple[Future[Dialogue], asyncio.Task[Dialogue]]] = []
         self._next_delivery = 0.0
+        self._has_answers = threading.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, name="consistent_chat", daemon=True)
         self._thread.start()
 
@@ -72,6 +75,10 @@ class Online:
         if len(self._submitted) == 1:  # otherwise the loop is awake, and will start this one, too
             self._loop.call_soon_threadsafe(self._start)
         return future
+
+    def let_send(self) -> None:
+        """Wait until the first calls are sent, or one is answered: on one core, other work would delay all of them."""
+        self._has_answers.wait(UNDISTURBED)
 
     def stop(self) -> None:
         """Start no more calls, wait for those in flight so that their answers are kept, and close the serving.
@@ -120,6 +127,7 @@ class Online:
         try:
             while True:
                 response = await self._calls.ask(order, request)
+                self._has_answers.set()
                 await self._calls.turns.take()
                 unusable = len(failed)
                 step = replay_until_missing(steps, response, self._store.find, self._max_draws)

@@ -45,7 +45,7 @@ Servers count calls per minute, so if that lasts longer it is not a rate limit.
 """
 LOADING_PAUSE = 5.0
 """Maximum seconds between tries of a server that is not ready yet."""
-QUICK = 0.2
+QUICK = 0.1
 """Share of the usual pauses that a call waits that failed while the server answers others."""
 FEW_FAULTS = 3
 """Number of consecutive faults up to which the server still counts as answering others. In the last calls of a run two

@@ -137,6 +137,8 @@ class _Run:
     def _warm_up(self) -> None:
         """Compile the patterns of the checks while the first calls are in flight."""
         if self._driver is not None and not self._is_warm and any(self._recipe.checks.values()):
+            if isinstance(self._driver, Online):
+                self._driver.let_send()
             from consistent_chat.dialogue.checks import findings
 
             self._is_warm = True

@@ -23,7 +23,7 @@ Form = TypeVar("Form", bound=Limits)
 Simpler = Callable[[Request, Form, "Fault"], "Form | None"]
 """Returns the form to try after a refusal, or None."""
 
-HEAD_START = 0.02
+HEAD_START = 0.01
 """Seconds in which only one call is sent to a server whose form is not known yet. Servers refuse a form before they
 generate, so most refuse it in this time, once; a call that is not refused by then does not hold up the others."""
 STUMBLES = 3
