@@ -33,7 +33,7 @@ SMALLEST_WINDOW = 1024
 """Minimum number of dialogues started ahead, so that slots stay in use while one slow call delays the rows. With 30
 calls in flight, 256 left a ninth of the slots idle when some calls took thirty times the median (`online.py b`).
 """
-UNDISTURBED = 0.05
+UNDISTURBED = 0.02
 """Maximum seconds in which the first calls are sent while the calling thread rests."""
 DELIVER_EVERY = 0.02
 """Minimum seconds between two deliveries of finished dialogues while responses are waiting to be checked: waking the
