@@ -112,7 +112,9 @@ class _Run:
         pending: deque[PendingDialogue] = deque()
         for index in indices:
             pending.append(self._begin(index))
-            if len(pending) == self._limits.max_concurrency:
+            if len(pending) == self._limits.max_concurrency and isinstance(self._driver, Online):
+                self._driver.let_send()
+            if len(pending) == 2 * self._limits.max_concurrency:  # the second half starts when the first is answered
                 self._warm_up()
             while pending and (is_done(pending[0]) or self._is_full(len(pending))):
                 yield self._next(pending)
@@ -137,8 +139,6 @@ class _Run:
     def _warm_up(self) -> None:
         """Compile the patterns of the checks while the first calls are in flight."""
         if self._driver is not None and not self._is_warm and any(self._recipe.checks.values()):
-            if isinstance(self._driver, Online):
-                self._driver.let_send()
             from consistent_chat.dialogue.checks import findings
 
             self._is_warm = True
