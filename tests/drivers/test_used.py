@@ -270,16 +270,16 @@ def test_a_plain_dialogue_sends_no_request(place: str, monkeypatch: pytest.Monke
     """Only the first dialogue of a later replay has steps; one that has another first response has them, too."""
     record(place)
     first = replayed(place)
-    begun: list[int] = []
+    started: list[int] = []
     real = NotedDialogues.steps
 
     def steps(self: object, index: int, *given: object) -> object:
-        begun.append(index)
+        started.append(index)
         return real(self, index, *given)  # type: ignore[arg-type]
 
     monkeypatch.setattr(NotedDialogues, "steps", steps)
     assert replayed(place) == first
-    assert begun == [0]
+    assert started == [0]
 
 
 def test_notes_change_no_error_for_a_damaged_store(place: str) -> None:
