@@ -45,8 +45,10 @@ Servers count calls per minute, so if that lasts longer it is not a rate limit.
 """
 LOADING_PAUSE = 5.0
 """Maximum seconds between tries of a server that is not ready yet."""
-QUICK = 0.1
-"""Share of the usual pauses that a call waits that failed while the server answers others."""
+QUICK, QUICK_TRIES = 0.1, 2
+"""Share of the usual pause after the first tries of a call, while the server answers others. Later pauses are the usual
+ones, so that the tries of a call outlast a partial outage of some minutes, in which most calls fail.
+"""
 FEW_FAULTS = 3
 """Number of consecutive faults up to which the server still counts as answering others. In the last calls of a run two
 faults may follow each other by chance."""
@@ -106,7 +108,7 @@ class RetryPolicy:
 
     def pause(self, tries: int, error: Passing) -> float:
         """Return the seconds to wait. Pauses are short if the server is not ready yet, or while it answers others."""
-        if self._answered and self._in_vain <= FEW_FAULTS:
+        if self._answered and tries <= QUICK_TRIES and self._in_vain <= FEW_FAULTS:
             return backoff(tries, error, QUICK)
         seconds = backoff(tries, error)
         return seconds if self._answered or error.retry_after else min(seconds, LOADING_PAUSE)

@@ -15,7 +15,7 @@ from consistent_chat.drivers import Limits
 from consistent_chat.drivers.call_queue import Order
 from consistent_chat.drivers.concurrency import AdaptiveSemaphore, SharedSlots
 from consistent_chat.drivers.limits import RateLimiter
-from consistent_chat.drivers.retry import RetryPolicy
+from consistent_chat.drivers.retry import MAX_TRIES, RetryPolicy
 from consistent_chat.errors import TransportError
 from consistent_chat.recipe import Recipe
 from tests.faults import Reply, every, run
@@ -113,14 +113,24 @@ class TestRetryPolicy:
         return policy
 
     def test_faults_of_a_server_that_answers_others_cost_little_time(self, policy: RetryPolicy) -> None:
-        """A call that fails three times while others are answered waits less than a second in total."""
-        pauses = []
-        for tries in (1, 2, 3):
-            policy.answered()
-            policy.test(tries, FAULT)
-            pauses.append(policy.pause(tries, FAULT))
+        """A call that fails twice while others are answered waits less than a fifth of a second in total."""
+        pauses = self.failing(policy, tries=2)
         assert pauses == sorted(pauses)
-        assert sum(pauses) < 1.0
+        assert sum(pauses) < 0.2
+
+    def test_a_call_outlasts_a_partial_outage(self, policy: RetryPolicy) -> None:
+        """A call is tried for minutes before it is given up, also while others are answered."""
+        assert sum(self.failing(policy, tries=MAX_TRIES - 1)) > 120.0
+
+    @staticmethod
+    def failing(policy: RetryPolicy, tries: int) -> list[float]:
+        """Return the pauses of a call that fails so often while others are answered."""
+        pauses = []
+        for number in range(1, tries + 1):
+            policy.answered()
+            policy.test(number, FAULT)
+            pauses.append(policy.pause(number, FAULT))
+        return pauses
 
     def test_a_server_that_answers_nobody_is_left_alone(self, policy: RetryPolicy) -> None:
         """In an outage of thirty calls all but a few wait the usual pause, and longer each time."""
