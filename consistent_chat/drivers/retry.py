@@ -45,7 +45,7 @@ Servers count calls per minute, so if that lasts longer it is not a rate limit.
 """
 LOADING_PAUSE = 5.0
 """Maximum seconds between tries of a server that is not ready yet."""
-QUICK, QUICK_TRIES = 0.1, 2
+QUICK, QUICK_TRIES = 0.1, 3
 """Share of the usual pause after the first tries of a call, while the server answers others. Later pauses are the usual
 ones, so that the tries of a call outlast a partial outage of some minutes, in which most calls fail.
 """

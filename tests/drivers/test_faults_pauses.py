@@ -113,10 +113,10 @@ class TestRetryPolicy:
         return policy
 
     def test_faults_of_a_server_that_answers_others_cost_little_time(self, policy: RetryPolicy) -> None:
-        """A call that fails twice while others are answered waits less than a fifth of a second in total."""
-        pauses = self.failing(policy, tries=2)
+        """A call that fails three times while others are answered waits less than half a second in total."""
+        pauses = self.failing(policy, tries=3)
         assert pauses == sorted(pauses)
-        assert sum(pauses) < 0.2
+        assert sum(pauses) < 0.5
 
     def test_a_call_outlasts_a_partial_outage(self, policy: RetryPolicy) -> None:
         """A call is tried for minutes before it is given up, also while others are answered."""
